@@ -1,0 +1,128 @@
+# seam
+"""The asymmetries of the two worlds, as pairs of equal signature: `name` for asyncio, `sync_name` for threads and greenlets.
+
+asyncio is imported on first use, so that synchronous programs never pay for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .exceptions import ValidationError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+T = TypeVar("T")
+
+_running: set[asyncio.Task[Any]] = set()
+
+
+async def shielded(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end even if the caller is cancelled meanwhile; the caller is then cancelled at once, the work goes on.
+
+    The work is scheduled before anything is awaited, so it also runs when the caller can no longer await, as in the
+    `GeneratorExit` of a collected task.
+    """
+    import asyncio
+
+    try:
+        task = asyncio.get_running_loop().create_task(work)
+    except RuntimeError:
+        work.close()  # The loop has gone, and with it every way to do the work.
+        raise
+    _running.add(task)
+    task.add_done_callback(_forget)
+    return await asyncio.shield(task)
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # Seen: where the caller has gone, nobody is left to be told.
+
+
+def sync_shielded(work: T) -> T:
+    """Return `work`, which has been done by the time of the call: a thread runs to its end by itself."""
+    return work
+
+
+async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:
+    """Make all calls at once, wait for every one, and return their results or errors in order."""
+    import asyncio
+
+    return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+
+
+def sync_gather(calls: Sequence[Callable[[], T]]) -> list[T | BaseException]:
+    """Make all calls at once, each but the first in a thread, wait for every one, and return their results or errors in order."""
+    outcomes: list[Any] = [None] * len(calls)
+
+    def run(index: int) -> None:
+        try:
+            outcomes[index] = calls[index]()
+        except BaseException as error:
+            outcomes[index] = error
+
+    threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(1, len(calls))]
+    for thread in threads:
+        thread.start()
+    if calls:
+        run(0)
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+class Scope(Generic[T]):
+    """Holds one `T` for each event loop of each process; a forked child makes its own."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[tuple[int, asyncio.AbstractEventLoop], T] = {}
+
+    def get(self) -> T:
+        """The value for the running loop, made on first use."""
+        import asyncio
+
+        key = (os.getpid(), asyncio.get_running_loop())
+        found = self._made.get(key)
+        if found is None:
+            for pid, loop in tuple(self._made):
+                if pid != key[0] or loop.is_closed():
+                    self._made.pop((pid, loop), None)
+            found = self._made.setdefault(key, self._make())
+        return found
+
+
+class SyncScope(Generic[T]):
+    """Holds one `T` for each process; a forked child makes its own."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[int, T] = {}
+
+    def get(self) -> T:
+        """The value for this process, made on first use."""
+        pid = os.getpid()
+        found = self._made.get(pid)
+        if found is None:
+            self._made = {each: made for each, made in self._made.items() if each == pid}
+            found = self._made.setdefault(pid, self._make())
+        return found
+
+
+def check_function(function: Callable[..., Any]) -> None:
+    """Raise `ValidationError` unless the function is a coroutine function."""
+    if not inspect.iscoroutinefunction(function):
+        raise ValidationError(f"{function!r} is not `async def`: decorate it with SyncRateLimiter.limited")
+
+
+def sync_check_function(function: Callable[..., Any]) -> None:
+    """Raise `ValidationError` if the function is a coroutine function."""
+    if inspect.iscoroutinefunction(function):
+        raise ValidationError(f"{function!r} is `async def`: decorate it with RateLimiter.limited")

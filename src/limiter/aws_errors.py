@@ -1,0 +1,82 @@
+"""Turns errors of the AWS libraries into the limiter's own: what they mean, whether the call had an effect, what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+CONDITION_FAILED = "ConditionalCheckFailedException"
+_THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "LimitExceededException",
+    }
+)
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "IncompleteSignature",
+        "MissingAuthenticationToken",
+        "AuthFailure",
+    }
+)
+
+
+def error_code(error: ClientError) -> str:
+    """The code of an error that AWS answered with."""
+    code: str = error.response.get("Error", {}).get("Code", "Unknown")
+    return code
+
+
+def translate(error: Exception, table: str, action: str) -> LimiterError:
+    """The limiter's error for `error`, which `action` on `table` raised; the caller raises it from `error`."""
+    from botocore import exceptions as boto
+
+    if isinstance(error, LimiterError):
+        return error
+    if isinstance(error, boto.ClientError):
+        return _answered(error, table, action)
+    if isinstance(error, boto.NoRegionError):
+        return ConfigurationError("no AWS region is configured: pass region=, or set AWS_DEFAULT_REGION")
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return ConfigurationError(f"{error}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach a role")
+    if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):
+        return RateLimiterUnavailable(f"{action} on table {table!r} could not connect: {error}", unsent=True)
+    if isinstance(error, boto.HTTPClientError | OSError):
+        return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {error}", unsent=False)
+    if isinstance(error, boto.BotoCoreError):
+        return ConfigurationError(f"{action} on table {table!r} could not be sent: {error}")
+    return LimiterError(f"{action} on table {table!r} failed: {error!r}")
+
+
+def _answered(error: ClientError, table: str, action: str) -> LimiterError:
+    code = error_code(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    message = error.response.get("Error", {}).get("Message", "")
+    if code == "ResourceNotFoundException":
+        return StackNotFound(f"there is no table {table!r} in this account and region: deploy it with `limiter deploy {table}`")
+    if code in _THROTTLED:
+        return RateLimiterUnavailable(f"{action} on table {table!r} was throttled: {code}: {message}", unsent=True)
+    if code in _EXPIRED:
+        return RateLimiterUnavailable(f"the AWS credentials have expired; renew them: {message}", unsent=True)
+    if code in _DENIED:
+        return PermissionDenied(f"AWS denied dynamodb:{action} on table {table!r} ({code}): {message}")
+    if status >= 500:
+        return RateLimiterUnavailable(f"{action} on table {table!r} failed at AWS: {code} {status}: {message}", unsent=False)
+    return LimiterError(f"{action} on table {table!r} was refused: {code}: {message}")

@@ -1,0 +1,318 @@
+"""Decides requests against one bucket without doing any I/O.
+
+A batch of requests is played, one after another, against the last state seen. Those that fit become one conditional `Update`,
+whose conditions assert exactly what the admissions were built on: for each limit whether it is idle (full) or busy, and how far
+its `tat` may lie ahead. So if the state has changed meanwhile, the update either still admits all of them rightly or is not
+applied, and the state that comes back decides anew. What was refused is final only when the state was fresh.
+
+Within a batch everything that takes comes first and everything that gives back last, so that a refund never hides that a bucket
+had been full.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import gcra
+from .state import TTL, BucketState, Change, Condition, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .models import Limit
+
+TTL_GRACE = 3_600
+"""Seconds by which `ttl` is set beyond what is needed, so that a busy bucket seldom has to move it."""
+DEBT_MARGIN = 86_400 * gcra.NANOSECONDS
+"""Nanoseconds by which a bucket's debt may have grown unseen before a settlement has to look again."""
+
+
+class Charge(NamedTuple):
+    """`units` to take from `limit`."""
+
+    limit: Limit
+    units: int
+
+
+class Credit(NamedTuple):
+    """`cost` nanoseconds to give back to `limit`, taken in the busy period `since` for a start at `start`."""
+
+    limit: Limit
+    cost: int
+    since: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one caller asks of one bucket.
+
+    `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
+    admitted always, into debt if need be. `credits` are given back as far as they are still worth something.
+    """
+
+    charges: tuple[Charge, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    deadline: int = 0
+    forced: bool = False
+
+
+class Receipt(NamedTuple):
+    """What was taken of one limit: `cost` in nanoseconds, in the busy period `since`, leaving the bucket at `tat`.
+
+    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait.
+    """
+
+    limit: Limit
+    units: int
+    cost: int
+    since: int
+    start: int
+    tat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The request is admitted, from `start` on, as decided at `now`."""
+
+    receipts: tuple[Receipt, ...]
+    now: int
+
+    @property
+    def start(self) -> int:
+        """The time from which every limit allows the request."""
+        return max((receipt.start for receipt in self.receipts), default=self.now)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The request does not fit; `levels` are the limits' `tat` at `now`, in the order of the charges."""
+
+    levels: tuple[int, ...]
+    now: int
+
+
+class _Taking(NamedTuple):
+    """One request's share in one limit: `after` is the running total of the batch, this share included."""
+
+    limit: Limit
+    cost: int
+    after: int
+    patience: int
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """What the batch does to one limit, starting from `tat`, which is not before `now`."""
+
+    tat: int
+    idle: bool
+    total: int = 0
+    takings: list[_Taking] = field(default_factory=list)
+    forced: bool = False
+    booking: bool = False
+    credited: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a batch meets one state: an update that carries some of its requests, and the refusals that the state gives others.
+
+    A request that is neither carried nor refused has to be planned again after the update. `update` is None when there is
+    nothing to write: nobody was admitted, or all that was to be given back is worth nothing any more.
+    """
+
+    now: int
+    update: Update | None
+    refused: dict[int, Refusal]
+    shares: dict[int, tuple[tuple[Charge, int], ...]]
+    ledgers: dict[str, _Ledger]
+
+    def grants(self, after: BucketState) -> dict[int, Grant]:
+        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
+        return {
+            index: Grant(tuple(self._receipt(charge, total, after) for charge, total in shares), self.now)
+            for index, shares in self.shares.items()
+        }
+
+    def _receipt(self, charge: Charge, total: int, after: BucketState) -> Receipt:
+        limit, units = charge
+        ledger, level = self.ledgers[limit.name], after.level(limit.name)
+        before = self.now if ledger.idle and ledger.total else max(self.now, level.tat - ledger.total + ledger.credited)
+        tat = before + total
+        return Receipt(limit, units, gcra.cost(limit, units), level.since, gcra.start(limit, tat), tat)
+
+
+def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
+    """Play `requests` in order against `state` at `now`; `stamp` names the update."""
+    draft = _Draft(state, now)
+    shares: dict[int, tuple[tuple[Charge, int], ...]] = {}
+    refused: dict[int, Refusal] = {}
+    returning = {credit.limit.name for request in requests for credit in request.credits}
+    for index, request in enumerate(requests):
+        start = draft.earliest_start(request)
+        if request.forced or start <= now:
+            shares[index] = draft.take(request)
+        elif start > request.deadline:
+            refused[index] = Refusal(draft.levels(request), now)
+        elif not any(charge.limit.name in returning for charge in request.charges):
+            shares[index] = draft.take(request)
+        # else: a booking would void the refunds of its batch, so it is left for the next update.
+    credits = [credit for index in shares for credit in requests[index].credits]
+    return Plan(now, draft.update(credits, stamp), refused, shares, draft.ledgers)
+
+
+class _Draft:
+    """An update in the making."""
+
+    def __init__(self, state: BucketState, now: int) -> None:
+        self.state = state
+        self.now = now
+        self.ledgers: dict[str, _Ledger] = {}
+        self.conditions: list[Condition] = []
+        self.changes: list[Change] = []
+
+    def ledger(self, name: str) -> _Ledger:
+        """The account of one limit, opened on first use."""
+        ledger = self.ledgers.get(name)
+        if ledger is None:
+            tat = self.state.level(name).tat
+            ledger = self.ledgers[name] = _Ledger(max(tat, self.now), idle=tat <= self.now)
+        return ledger
+
+    def levels(self, request: Request) -> tuple[int, ...]:
+        """The `tat` that each charge of the request meets."""
+        ledgers = (self.ledger(limit.name) for limit, _ in request.charges)
+        return tuple(ledger.tat + ledger.total for ledger in ledgers)
+
+    def earliest_start(self, request: Request) -> int:
+        """The time from which every limit would allow the request."""
+        levels = zip(self.levels(request), request.charges, strict=True)
+        return max((gcra.start(limit, tat + gcra.cost(limit, units)) for tat, (limit, units) in levels), default=self.now)
+
+    def take(self, request: Request) -> tuple[tuple[Charge, int], ...]:
+        """Enter the request's charges; return each with the running total of its limit."""
+        shares = []
+        for charge in request.charges:
+            ledger, cost = self.ledger(charge.limit.name), gcra.cost(charge.limit, charge.units)
+            ledger.total += cost
+            shares.append((charge, ledger.total))
+            if request.forced:
+                ledger.forced = True
+            else:
+                ledger.takings.append(_Taking(charge.limit, cost, ledger.total, max(0, request.deadline - self.now)))
+                ledger.booking |= gcra.start(charge.limit, ledger.tat + ledger.total) > self.now
+        return tuple(shares)
+
+    def update(self, credits: Sequence[Credit], stamp: str) -> Update | None:
+        """The update that makes every change entered so far and gives back `credits`; None when there is nothing to write."""
+        reach = self.now
+        returned: dict[str, list[Credit]] = {}
+        for credit in credits:
+            returned.setdefault(credit.limit.name, []).append(credit)
+        for name, ledger in self.ledgers.items():
+            if ledger.takings or ledger.forced:
+                reach = max(reach, self._write_charges(name, ledger, returned.pop(name, [])))
+        for name, alone in returned.items():
+            self._write_credits(name, self.ledger(name), alone)
+        if not self.conditions:
+            return None
+        if reach > self.now or not self.changes:
+            self._extend_ttl(reach)
+        return Update(stamp, tuple(self.conditions), tuple(self.changes))
+
+    def _write_charges(self, name: str, ledger: _Ledger, credits: Sequence[Credit]) -> int:
+        """Add one limit's part of the update, and return how far into the future its `tat` can be left.
+
+        The four cases, by what is taken and by the state it is taken from:
+
+        1. nothing (amounts of 0): only the ceiling is asserted;
+        2. idle: `tat` starts again from now, and a new busy period begins, which voids every credit of an older one;
+        3. busy: `tat` moves on by the total;
+        4. busy with callers who wait: the start of the last of them is stored as well, and nothing is given back.
+        """
+        ceiling = _ceiling(ledger, self.now)
+        if not ledger.total:
+            self.conditions.append(Condition(name, "tat", None, ceiling, absent=True))
+            self._write_credits(name, ledger, credits)
+            return self.now
+        offset = max((taking.after - taking.limit.window for taking in ledger.takings if taking.cost), default=0)
+        if ledger.idle:
+            self.conditions.append(Condition(name, "tat", None, self.now, absent=True))
+            self.changes.append(Change(name, "tat", None, self.now + ledger.total))
+            self.changes.append(Change(name, "since", None, self.now))
+            if ledger.booking:
+                self.changes.append(Change(name, "booked", None, self.now + offset))
+            return self.now + ledger.total
+        if ledger.booking and ledger.tat + offset < self.state.level(name).booked:
+            # A caller under another window was promised a later start, which has to stay on record.
+            ceiling = min(ceiling, ledger.tat)
+            self.conditions.append(Condition(name, "booked", ledger.tat + offset, None))
+        elif ledger.booking:
+            self.changes.append(Change(name, "booked", "tat", offset))
+        self.conditions.append(Condition(name, "tat", self.now + 1, ceiling))
+        if not ledger.booking:
+            self._write_credits(name, ledger, credits)
+        if not ledger.credited:
+            self.changes.append(Change(name, "tat", "tat", ledger.total))
+        return ceiling + ledger.total
+
+    def _write_credits(self, name: str, ledger: _Ledger, credits: Sequence[Credit]) -> None:
+        """Add what one limit gets back: nothing of an older busy period, nothing that a pending booking was built on."""
+        level = self.state.level(name)
+        since = level.since if level.since >= 0 else max((credit.since for credit in credits), default=-1)
+        alive = [credit for credit in credits if credit.since == since]
+        undone, booked = _undo_last_bookings(level.booked, alive, self.now)
+        plain = sum(credit.cost for credit in alive) - undone
+        if plain and booked > self.now:
+            # Pending bookings of others reach up to `booked` plus the window; only what was taken beyond them is free.
+            floor = booked + max(credit.limit.window for credit in alive)
+            plain = min(plain, max(0, ledger.tat + ledger.total - undone - floor))
+            if plain:
+                self.conditions.append(Condition(name, "tat", floor + undone + plain - ledger.total, None))
+        ledger.credited = undone + plain
+        if not ledger.credited:
+            return
+        self.conditions.append(Condition(name, "since", since, since))
+        if level.booked > self.now:
+            self.conditions.append(Condition(name, "booked", level.booked, level.booked))
+        else:
+            self.conditions.append(Condition(name, "booked", None, self.now, absent=True))
+        self.changes.append(Change(name, "tat", "tat", ledger.total - ledger.credited))
+        if undone:
+            self.changes.append(Change(name, "booked", "booked", -undone))
+
+    def _extend_ttl(self, reach: int) -> None:
+        needed = -(-reach // gcra.NANOSECONDS)
+        if self.state.ttl >= needed:
+            self.conditions.append(Condition(TTL, "ttl", needed, None))
+        else:
+            # Another limit of the bucket, not seen here, may need a later end: so it only ever moves forward.
+            self.conditions.append(Condition(TTL, "ttl", None, needed + TTL_GRACE, absent=True))
+            self.changes.append(Change(TTL, "ttl", None, needed + TTL_GRACE))
+
+
+def _ceiling(ledger: _Ledger, now: int) -> int:
+    """The latest `tat` from which every taking of the batch is still right, in its order.
+
+    Where nobody waits by plan nobody may have to wait in fact, since only an update that stores a booked start may book one.
+    """
+    if not ledger.takings:
+        return ledger.tat + DEBT_MARGIN
+    waits = ledger.booking or not ledger.total
+    return min(now + (taking.patience if waits else 0) + taking.limit.window - taking.after for taking in ledger.takings)
+
+
+def _undo_last_bookings(booked: int, credits: Iterable[Credit], now: int) -> tuple[int, int]:
+    """Take back bookings that nothing was built on, the latest first; return their cost and the latest start left.
+
+    Starts grow strictly with the order of the bookings, so a start equal to `booked` is the latest booking's. With it gone, no
+    pending start can lie after its own less its cost.
+    """
+    undone = 0
+    for credit in sorted(credits, key=lambda each: each.start, reverse=True):
+        if credit.start == booked > now:
+            undone += credit.cost
+            booked -= credit.cost
+    return undone, booked

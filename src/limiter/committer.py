@@ -1,0 +1,280 @@
+# twin: sync_committer.py
+"""Group commit: while a write to a bucket is in flight, requests for the same bucket queue up, and the next write carries them.
+
+Nothing is admitted that was not written, so batching is exact. Whoever finds a bucket at rest leads: it writes its own request
+at once. On its way out it hands the lead directly to the head of the queue, which takes all that have gathered. (With a lock
+instead, callers barge past those who wait, and batches shrink to one.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+import logging
+import os
+import random
+import threading
+from collections import OrderedDict, deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from . import bucket
+from ._compat import shielded
+from .bucket import Credit, Grant, Receipt, Refusal, Request
+from .exceptions import LimiterError, RateLimiterUnavailable
+from .state import EMPTY, Outcome, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .bucket import Plan
+    from .repository_protocol import RepositoryProtocol
+    from .schema import BucketKey
+
+_log = logging.getLogger("limiter.committer")
+
+MAX_BATCH = 1_000
+"""Requests that one write carries at most."""
+MAX_LANES = 100_000
+"""Buckets whose last state is remembered; a forgotten one costs a second write when it is used again."""
+ATTEMPTS = 3
+"""How often a write is sent before the store counts as unavailable."""
+BACKOFF = 0.05
+"""Seconds before the second attempt, on average; doubled before the next."""
+MAX_ROUNDS = 50
+"""Writes that other processes may defeat before a batch gives up."""
+
+
+class _Ticket:
+    """One request on its way through a lane."""
+
+    __slots__ = ("done", "event", "leads", "outcome", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.leads = False
+        self.done = False
+        self.event: asyncio.Event | None = None
+        self.outcome: Grant | Refusal | Exception = LimiterError("the request was never decided")
+
+    def finish(self, outcome: Grant | Refusal | Exception) -> None:
+        """Settle the ticket and wake whoever waits for it."""
+        self.outcome, self.done = outcome, True
+        if self.event is not None:
+            self.event.set()
+
+
+class _Lane:
+    """What this process knows of one bucket, and the requests that wait for it.
+
+    `state` is the last one seen, and `fresh` when it was seen by the present batch. `sent` is an update without an answer yet,
+    with the tickets that it carries; `stamp` names it, and stays until the update is known to have been applied.
+    """
+
+    __slots__ = ("batch", "busy", "fresh", "key", "queue", "sent", "stamp", "state")
+
+    def __init__(self, key: BucketKey) -> None:
+        self.key = key
+        self.state = EMPTY
+        self.fresh = False
+        self.busy = False
+        self.queue: deque[_Ticket] = deque()
+        self.batch: list[_Ticket] = []
+        self.sent: tuple[Plan, Update, list[_Ticket]] | None = None
+        self.stamp = ""
+
+
+class Committer:
+    """Carries requests to their buckets, one write at a time for each bucket.
+
+    Belongs to one event loop, or to the threads and greenlets of one process.
+    """
+
+    def __init__(self, repository: RepositoryProtocol) -> None:
+        self._repository = repository
+        self._lock = threading.Lock()
+        self._lanes: OrderedDict[BucketKey, _Lane] = OrderedDict()
+        self._writer = os.urandom(6).hex()
+        self._stamps = itertools.count(1)
+
+    async def submit(self, key: BucketKey, request: Request) -> Grant | Refusal:
+        """Have `request` decided and written; raises `RateLimiterUnavailable` when the store does not answer.
+
+        When the caller is interrupted (cancelled, killed, timed out), whatever had been taken for it is given back before the
+        interruption goes on.
+        """
+        ticket = _Ticket(request)
+        lane = self._enter(key, ticket)
+        try:
+            if ticket.event is not None:
+                await ticket.event.wait()
+            if ticket.leads:
+                await shielded(self._lead(lane))
+        except BaseException:
+            await shielded(self._withdraw(lane, ticket))
+            raise
+        if isinstance(ticket.outcome, Grant | Refusal):
+            return ticket.outcome
+        raise copy.copy(ticket.outcome) from ticket.outcome.__cause__
+
+    async def give_back(self, key: BucketKey, receipts: Iterable[Receipt]) -> None:
+        """Return what the receipts say was taken, as far as it is still worth something; see `credit`."""
+        await self.credit(key, tuple(Credit(each.limit, each.cost, each.since, each.start) for each in receipts if each.cost))
+
+    async def credit(self, key: BucketKey, credits: tuple[Credit, ...]) -> None:
+        """Write credits alone.
+
+        A store that cannot be reached is logged and not raised: what was taken then stays taken until it has refilled.
+        """
+        if not credits:
+            return
+        try:
+            await self.submit(key, Request(credits=credits))
+        except LimiterError as error:
+            _log.warning("a refund to %s was not written: %s", key, error)
+
+    def _enter(self, key: BucketKey, ticket: _Ticket) -> _Lane:
+        with self._lock:
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = _Lane(key)
+                self._forget_oldest()
+            else:
+                self._lanes.move_to_end(key)
+            if lane.busy:
+                ticket.event = asyncio.Event()
+            else:
+                lane.busy = ticket.leads = True
+            lane.queue.append(ticket)
+        return lane
+
+    def _forget_oldest(self) -> None:
+        if len(self._lanes) > MAX_LANES:
+            oldest = next(iter(self._lanes.values()))
+            if not oldest.busy:
+                del self._lanes[oldest.key]
+
+    async def _withdraw(self, lane: _Lane, ticket: _Ticket) -> None:
+        with self._lock:
+            queued = ticket in lane.queue
+            if queued:
+                lane.queue.remove(ticket)
+            elif not ticket.done and ticket.event is None:
+                ticket.event = asyncio.Event()
+        if queued and ticket.leads:
+            self._hand_over(lane)
+        if queued:
+            return
+        if not ticket.done and ticket.event is not None:
+            await ticket.event.wait()
+        if isinstance(ticket.outcome, Grant):
+            await self.give_back(lane.key, ticket.outcome.receipts)
+
+    async def _lead(self, lane: _Lane) -> None:
+        """Carry out one batch, then hand over; after an interruption begin again, which the stamps make safe."""
+        with self._lock:
+            lane.batch = [lane.queue.popleft() for _ in range(min(len(lane.queue), MAX_BATCH))]
+            lane.fresh = False
+        try:
+            await self._commit(lane)
+        except Exception as error:
+            self._fail(lane, error)
+        except BaseException:
+            await self._finish_interrupted(lane)
+            raise
+        finally:
+            self._hand_over(lane)
+
+    async def _finish_interrupted(self, lane: _Lane) -> None:
+        try:
+            await self._commit(lane)
+        except BaseException as error:
+            self._fail(lane, RateLimiterUnavailable(f"the write of this batch was interrupted: {error!r}"))
+            raise
+
+    async def _commit(self, lane: _Lane) -> None:
+        """Decide the lane's batch, with as many calls as it takes: one when the last state seen is still right."""
+        failures = 0
+        for _ in range(MAX_ROUNDS):
+            if not lane.batch:
+                return
+            try:
+                await self._step(lane)
+            except RateLimiterUnavailable:
+                failures += 1
+                if failures == ATTEMPTS:
+                    raise
+                await asyncio.sleep(BACKOFF * 2**failures * random.uniform(0.25, 0.75))  # noqa: S311 - spreads callers, no secret
+        if lane.batch:
+            raise RateLimiterUnavailable(f"{MAX_ROUNDS} writes to {lane.key} were overtaken by other processes", unsent=True)
+
+    async def _step(self, lane: _Lane) -> None:
+        """Make one call, or deliver what the last one has decided."""
+        if lane.sent is not None:
+            await self._recover(lane)
+            return
+        lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
+        tickets = lane.batch
+        plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], self._repository.clock(), lane.stamp)
+        if lane.fresh:
+            self._deliver(lane, tickets, plan.refused)
+        if plan.update is not None:
+            lane.sent = plan, plan.update, tickets
+            self._answer(lane, await self._write(lane, plan.update))
+        elif lane.fresh:
+            self._deliver(lane, tickets, plan.grants(lane.state))
+        else:
+            lane.state = await self._repository.read_bucket(lane.key)
+            lane.fresh = True
+
+    async def _write(self, lane: _Lane, update: Update) -> Outcome:
+        try:
+            return await self._repository.write_bucket(lane.key, update)
+        except LimiterError as error:
+            if not isinstance(error, RateLimiterUnavailable) or error.unsent:
+                lane.sent = None
+            raise
+
+    async def _recover(self, lane: _Lane) -> None:
+        """Find out what became of a write whose answer was lost.
+
+        If it is the last one on record, it was applied. If not, what it took is taken again, under the same stamp: at worst it
+        counts twice. What it gave back is not given back again: at worst it is lost.
+        """
+        state = await self._repository.read_bucket(lane.key)
+        applied = state.stamp == lane.stamp
+        if not applied and lane.sent is not None:
+            for ticket in lane.sent[2]:
+                ticket.request = replace(ticket.request, credits=())
+        self._answer(lane, Outcome(applied, state))
+
+    def _answer(self, lane: _Lane, outcome: Outcome) -> None:
+        lane.state, lane.fresh = outcome.state, True
+        if lane.sent is not None and outcome.applied:
+            plan, _, tickets = lane.sent
+            lane.stamp = ""
+            self._deliver(lane, tickets, plan.grants(outcome.state))
+        lane.sent = None
+
+    def _deliver(self, lane: _Lane, tickets: Sequence[_Ticket], outcomes: Mapping[int, Grant | Refusal]) -> None:
+        with self._lock:
+            for index, outcome in outcomes.items():
+                tickets[index].finish(outcome)
+            lane.batch = [ticket for ticket in lane.batch if not ticket.done]
+
+    def _fail(self, lane: _Lane, error: Exception) -> None:
+        with self._lock:
+            for ticket in lane.batch:
+                ticket.finish(error)
+            lane.batch, lane.sent, lane.stamp = [], None, ""
+
+    def _hand_over(self, lane: _Lane) -> None:
+        with self._lock:
+            if not lane.queue:
+                lane.busy = False
+                return
+            head = lane.queue[0]
+            head.leads = True
+            if head.event is not None:
+                head.event.set()

@@ -1,0 +1,96 @@
+"""Every error that the limiter raises on purpose; all of them are `LimiterError`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .models import LimitStatus
+
+
+class LimiterError(Exception):
+    """The base of every error that the limiter raises on purpose."""
+
+
+class ValidationError(LimiterError, ValueError):
+    """A value from the caller is not usable; the message names the value and the remedy. Nothing was consumed."""
+
+
+class LeaseClosed(LimiterError):
+    """A lease was used after the end of its `with` block."""
+
+
+class StackNotFound(LimiterError):
+    """The table does not exist in this account and region; the message names the command that deploys it."""
+
+
+class ConfigurationError(LimiterError):
+    """Credentials, a region or a library that is needed could not be found; the message says where to put them."""
+
+
+class PermissionDenied(LimiterError):
+    """AWS refused the credentials or the action; the message names the action."""
+
+
+class UnreadableItem(LimiterError):
+    """An item in the table has a shape that this version cannot read; the message names its key."""
+
+
+class RateLimiterUnavailable(LimiterError):
+    """The store could not be reached in time; `__cause__` is the error of the last attempt.
+
+    `unsent` is true when the request certainly had no effect (refused connection, throttling), and false when its answer was
+    lost, so that it may have been applied.
+    """
+
+    def __init__(self, message: str, unsent: bool = False) -> None:
+        super().__init__(message)
+        self.unsent = unsent
+
+    def __reduce__(self) -> tuple[type[RateLimiterUnavailable], tuple[str, bool]]:
+        """Rebuild from the message and the flag, so that the error crosses process boundaries."""
+        return type(self), (str(self), self.unsent)
+
+
+class RateLimitExceeded(LimiterError):
+    """At least one limit has too little left.
+
+    `statuses` holds every limit that was consulted, `violations` those that stood in the way, and `retry_after` the seconds
+    until all of them would admit the same amounts, if nobody else came first; None when that can never be.
+    """
+
+    def __init__(self, statuses: tuple[LimitStatus, ...]) -> None:
+        self.statuses = statuses
+        super().__init__(self._describe())
+
+    @property
+    def violations(self) -> tuple[LimitStatus, ...]:
+        """The limits that stood in the way."""
+        return tuple(status for status in self.statuses if status.exceeded)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the longest of the violations has passed; None when one of them never will."""
+        waits = [status.retry_after for status in self.violations]
+        return None if None in waits else max((wait for wait in waits if wait is not None), default=0.0)
+
+    def __reduce__(self) -> tuple[type[RateLimitExceeded], tuple[tuple[LimitStatus, ...]]]:
+        """Rebuild from the statuses, so that the error crosses process boundaries."""
+        return type(self), (self.statuses,)
+
+    def _describe(self) -> str:
+        return "; ".join(
+            f"{status.limit} on {status.entity_id}/{status.resource}: "
+            f"requested {status.requested}, available {status.available}, {_when(status.retry_after)}"
+            for status in self.violations
+        )
+
+
+class NeverSatisfiable(RateLimitExceeded):
+    """The amount is larger than a limit's capacity, so no wait would help; `retry_after` is None and no call was made."""
+
+
+def _when(retry_after: float | None) -> str:
+    if retry_after is None:
+        return "which is more than its capacity: ask for less or raise the limit's burst"
+    return f"retry after {retry_after:.3f} s"

@@ -1,0 +1,1 @@
+"""Clients for AWS and the infrastructure that the limiter runs on."""

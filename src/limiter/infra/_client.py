@@ -1,0 +1,107 @@
+# seam
+"""Opens and closes AWS clients, in pairs: aioboto3 or aiobotocore for asyncio, boto3 for plain code.
+
+botocore is imported when the first client is opened and not before: imported ahead of gevent's patching it recurses without end
+in TLS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..exceptions import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How to reach AWS. Whatever is None follows the standard AWS variables and files.
+
+    Timeouts are in seconds. Calls are never repeated by botocore, which cannot know whether a lost one was applied.
+    """
+
+    region: str | None = None
+    endpoint_url: str | None = None
+    session: Any = None
+    profile: str | None = None
+    max_connections: int = 64
+    connect_timeout: float = 1.0
+    read_timeout: float = 2.0
+    attempts: int = 1
+
+
+async def open_client(service: str, options: ClientOptions) -> Any:
+    """Open a client from `options.session`, or from a new aioboto3 session, or aiobotocore session where aioboto3 is absent."""
+    session = options.session
+    if session is None:
+        session = _new_session(options)
+    try:
+        from aiobotocore.config import AioConfig
+    except ImportError as error:
+        raise _missing_extra() from error
+    create = getattr(session, "create_client", None) or session.client
+    region = _region(options, getattr(session, "region_name", None) or _session_region(session))
+    context = create(service, region_name=region, endpoint_url=options.endpoint_url, config=AioConfig(**_settings(options)))
+    return await context.__aenter__()
+
+
+def sync_open_client(service: str, options: ClientOptions) -> Any:
+    """Open a client from `options.session`, or from a new boto3 session."""
+    import boto3
+    from botocore.config import Config
+
+    session = options.session or boto3.Session(profile_name=options.profile)
+    region = _region(options, session.region_name)
+    return session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
+
+
+async def close_client(client: Any) -> None:
+    """Close the client and its connections."""
+    await client.__aexit__(None, None, None)
+
+
+def sync_close_client(client: Any) -> None:
+    """Close the client and its connections."""
+    client.close()
+
+
+def _new_session(options: ClientOptions) -> Any:
+    try:
+        import aioboto3
+    except ImportError:
+        return _new_aiobotocore_session(options)
+    return aioboto3.Session(profile_name=options.profile)
+
+
+def _new_aiobotocore_session(options: ClientOptions) -> Any:
+    try:
+        from aiobotocore.session import AioSession
+    except ImportError as error:
+        raise _missing_extra() from error
+    return AioSession(profile=options.profile)
+
+
+def _missing_extra() -> ConfigurationError:
+    return ConfigurationError('the asynchronous limiter needs aioboto3: pip install "dynamodb-limiter[async]"')
+
+
+def _session_region(session: Any) -> str | None:
+    read = getattr(session, "get_config_variable", None)
+    region: str | None = read("region") if read else None
+    return region
+
+
+def _region(options: ClientOptions, configured: str | None) -> str | None:
+    # An engine on this machine accepts any region, but a signature needs one.
+    return options.region or configured or ("us-east-1" if options.endpoint_url else None)
+
+
+def _settings(options: ClientOptions) -> dict[str, Any]:
+    return {
+        "max_pool_connections": options.max_connections,
+        "connect_timeout": options.connect_timeout,
+        "read_timeout": options.read_timeout,
+        "retries": {"mode": "standard", "total_max_attempts": options.attempts},
+        "parameter_validation": False,
+        "tcp_keepalive": True,
+    }

@@ -1,0 +1,187 @@
+# twin: sync_lease.py
+"""What `acquire` yields: the amounts taken, and the means to correct them."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from . import decision
+from ._compat import gather, shielded
+from .bucket import Charge, Credit, Grant, Request
+from .charging import charge
+from .demand import check_known, demands
+from .exceptions import LeaseClosed, NeverSatisfiable, RateLimitExceeded, ValidationError
+from .holding import Holding
+from .validation import MAX_AMOUNT, check_amounts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .charging import Verdict
+    from .committer import Committer
+    from .demand import Bucket, Demand
+    from .models import LimitStatus
+    from .schema import BucketKey
+
+
+class Lease:
+    """Units taken from every bucket of an entity's chain, for as long as the `with` block lasts.
+
+    `consumed` maps limit names to the units held now, `statuses` is what the limits said on admission, `waited` the seconds that
+    the caller waited for its turn. `degraded` is true when the table could not be reached and the limiter went on without it.
+    """
+
+    def __init__(
+        self,
+        committer: Committer | None,
+        chain: Sequence[Bucket],
+        verdict: Verdict,
+        taken: Sequence[Demand],
+        *,
+        waited: float = 0.0,
+        degraded: bool = False,
+    ) -> None:
+        self.entity_id = chain[0].key.entity_id
+        self.resource = chain[0].key.resource
+        self.statuses: tuple[LimitStatus, ...] = verdict.statuses
+        self.waited = waited
+        self.degraded = degraded
+        self._committer = committer
+        self._chain = chain
+        self._lock = threading.Lock()
+        self._open = True
+        self._refunded = False
+        self._consumed: dict[str, int] = {}
+        self._held: dict[tuple[BucketKey, str], Holding] = {}
+        for demand in taken:
+            self._consumed |= {limit.name: units for limit, units in demand.charges}
+        for demand, grant in zip(taken, verdict.grants, strict=False):
+            self._hold(demand.key, grant)
+
+    def __repr__(self) -> str:
+        state = "open" if self._open else "closed"
+        return f"<{type(self).__name__} {state} {self.entity_id!r}/{self.resource!r} consumed={self._consumed}>"
+
+    @property
+    def consumed(self) -> Mapping[str, int]:
+        """Units held now, by limit name."""
+        return MappingProxyType(self._consumed)
+
+    async def adjust(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
+        """Correct what was taken, by units of either sign, whether it fits or not: `await lease.adjust(tokens=+120)`.
+
+        The bucket may go into debt, in which nothing is admitted until it is paid. Written when this returns. Raises
+        `ValidationError` when more would be given back than is held.
+        """
+        changes = self._changes(amounts, named)
+        await self._settle({name: units for name, units in changes.items() if units})
+
+    async def release(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
+        """Give back units that are held: `await lease.release(tokens=30)`."""
+        changes = self._changes(amounts, named, minimum=0)
+        await self._settle({name: -units for name, units in changes.items() if units})
+
+    async def consume(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
+        """Take more, on condition that it fits: `await lease.consume(tokens=50)`.
+
+        Raises `RateLimitExceeded` when it does not; then nothing more was taken, and the lease stays as it was.
+        """
+        changes = self._changes(amounts, named, minimum=0)
+        asked = demands(self._chain, changes)
+        never = [status for each in asked for status in decision.never_satisfiable(each.key, each.charges)]
+        if never:
+            raise NeverSatisfiable(tuple(never))
+        if self._committer is None:
+            self._count(changes)
+        elif asked:
+            await shielded(self._consume(self._committer, asked, changes))
+
+    async def _consume(self, committer: Committer, asked: Sequence[Demand], changes: Mapping[str, int]) -> None:
+        verdict = await charge(committer, asked, deadline=0)
+        if not verdict.allowed:
+            raise RateLimitExceeded(verdict.statuses)
+        await self._keep([(demand.key, grant) for demand, grant in zip(asked, verdict.grants, strict=True)], changes)
+
+    async def _settle(self, changes: Mapping[str, int]) -> None:
+        """Write what is added and what is given back, in one update for each bucket."""
+        with self._lock:
+            requests = self._requests(changes)
+        if self._committer is not None and requests:
+            await shielded(self._write(self._committer, requests, changes))
+
+    async def _write(
+        self, committer: Committer, requests: Sequence[tuple[BucketKey, Request]], changes: Mapping[str, int]
+    ) -> None:
+        outcomes = await gather([partial(committer.submit, key, request) for key, request in requests])
+        keys = [key for key, _ in requests]
+        grants = [(key, each) for key, each in zip(keys, outcomes, strict=True) if isinstance(each, Grant)]
+        await self._keep(grants, {name: units for name, units in changes.items() if units > 0})
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
+        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back."""
+        with self._lock:
+            late = self._refunded
+            if not late:
+                for key, grant in grants:
+                    self._hold(key, grant)
+        self._count(changes)
+        if late and self._committer is not None:
+            await gather([partial(self._committer.give_back, key, grant.receipts) for key, grant in grants])
+
+    async def close(self, *, refund: bool) -> None:
+        """End the lease; with `refund` everything it took is given back. Called by the `with` block."""
+        with self._lock:
+            self._open = False
+            self._refunded = refund
+            requests = self._requests({name: -units for name, units in self._consumed.items()}) if refund else []
+        if self._committer is not None and requests:
+            calls = [partial(self._committer.credit, key, request.credits) for key, request in requests]
+            await shielded(gather(calls))
+
+    def _changes(
+        self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
+    ) -> dict[str, int]:
+        if not self._open:
+            raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
+        changes = check_amounts({**(amounts or {}), **named}, minimum=minimum)
+        check_known(self._chain, changes)
+        return changes
+
+    def _requests(self, changes: Mapping[str, int]) -> list[tuple[BucketKey, Request]]:
+        """The update of each bucket that makes `changes`; what is given back leaves the lease here."""
+        for name, units in changes.items():
+            held = self._consumed.get(name, 0)
+            if -units > held:
+                raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {held}")
+        requests = []
+        for key, limits in self._chain:
+            charges = tuple(Charge(limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
+            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in self._held]
+            credits = tuple(self._give(key, name, -changes[name]) for name in returned)
+            worth = tuple(credit for credit in credits if credit.cost)
+            if charges or worth:
+                requests.append((key, Request(charges, worth, forced=True)))
+        for name, units in changes.items():
+            if units < 0:
+                self._consumed[name] += units
+        return requests
+
+    def _give(self, key: BucketKey, name: str, units: int) -> Credit:
+        self._held[key, name], credit = self._held[key, name].release(units)
+        return credit
+
+    def _hold(self, key: BucketKey, grant: Grant) -> None:
+        for receipt in grant.receipts:
+            held = self._held.get((key, receipt.limit.name)) or Holding(receipt.limit)
+            self._held[key, receipt.limit.name] = held.add(receipt)
+
+    def _count(self, changes: Mapping[str, int]) -> None:
+        with self._lock:
+            for name, units in changes.items():
+                self._consumed[name] = self._consumed.get(name, 0) + units

@@ -1,0 +1,251 @@
+# twin: sync_limiter.py
+"""The rate limiter: what most programs use, and all that most programs use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args
+
+from . import decision, gcra
+from ._compat import Scope, check_function, gather, shielded
+from .charging import Verdict, charge
+from .committer import Committer
+from .config_cache import ConfigCache
+from .demand import demands
+from .exceptions import LimiterError, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from .lease import Lease
+from .memory_repository import MemoryRepository
+from .validation import check_amounts, check_limits, check_name, check_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from .demand import Bucket, Demand
+    from .models import Decision, Limit, LimitStatus
+    from .repository_protocol import RepositoryProtocol
+
+P = ParamSpec("P")
+T = TypeVar("T")
+OnUnavailable = Literal["block", "allow", "local"]
+
+_log = logging.getLogger("limiter")
+
+
+class RateLimiter:
+    """Decides how much of which resource an entity may use, on limits shared by everybody who uses the same table.
+
+    `limits` apply where nothing more specific does. `on_unavailable` says what happens when the table cannot be reached: "block"
+    raises `RateLimiterUnavailable`, "allow" admits without counting, "local" limits within this process alone until it is back.
+    `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
+    One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
+    """
+
+    def __init__(
+        self,
+        repository: RepositoryProtocol,
+        limits: Iterable[Limit] = (),
+        on_unavailable: OnUnavailable = "block",
+        *,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        self.repository = repository
+        self.limits = check_limits(limits)
+        self.on_unavailable = _check_policy(on_unavailable)
+        self._sleep = sleep
+        self._config = ConfigCache(repository, self.limits)
+        self._committers = Scope(partial(Committer, repository))
+        self._fallbacks = Scope(partial(Committer, MemoryRepository(namespace=repository.namespace, clock=repository.clock)))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
+
+    async def __aenter__(self) -> Self:
+        await self.repository.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.repository.close()
+
+    def acquire(
+        self,
+        entity_id: str = "default",
+        resource: str = "default",
+        consume: Mapping[str, int] | None = None,
+        *,
+        limits: Iterable[Limit] | None = None,
+        timeout: float | None = None,
+        on_unavailable: OnUnavailable | None = None,
+        refund_on_error: bool = True,
+    ) -> Acquisition:
+        """Take units for the length of an `async with` block, which receives the `Lease`.
+
+        `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call.
+        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. When the
+        block raises, everything taken is given back, unless `refund_on_error` is false.
+
+        Raises, on entering, `RateLimitExceeded` when a limit stands in the way, its subclass `NeverSatisfiable` when the amount
+        is above a capacity, `ValidationError` for unusable arguments, and `RateLimiterUnavailable` when the table cannot be
+        reached.
+        """
+        call = partial(self._acquire, entity_id, resource, consume, limits, timeout, on_unavailable)
+        return Acquisition(call, refund_on_error=refund_on_error)
+
+    async def try_acquire(
+        self,
+        entity_id: str = "default",
+        resource: str = "default",
+        consume: Mapping[str, int] | None = None,
+        *,
+        limits: Iterable[Limit] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
+        on_unavailable: OnUnavailable | None = None,
+    ) -> Decision:
+        """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
+        try:
+            lease = await self._acquire(entity_id, resource, consume, limits, timeout, on_unavailable)
+        except RateLimitExceeded as error:
+            return decision.decide(error.statuses)
+        return decision.decide(lease.statuses)
+
+    async def check(
+        self,
+        entity_id: str = "default",
+        resource: str = "default",
+        consume: Mapping[str, int] | None = None,
+        *,
+        limits: Iterable[Limit] | None = None,
+    ) -> Decision:
+        """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
+        _, asked = await self._demands(entity_id, resource, consume, limits)
+        calls = [partial(self.repository.read_bucket, demand.key) for demand in asked]
+        states = await gather(calls)
+        now = self.repository.clock()
+        statuses: list[LimitStatus] = []
+        for demand, state in zip(asked, states, strict=True):
+            if isinstance(state, BaseException):
+                raise state
+            statuses += decision.preview(demand.key, demand.charges, state, now)
+        return decision.decide(statuses)
+
+    def limited(
+        self,
+        entity_id: str | Callable[..., str] = "default",
+        resource: str | Callable[..., str] = "default",
+        consume: Mapping[str, int] | Callable[..., Mapping[str, int]] | None = None,
+        *,
+        limits: Iterable[Limit] | None = None,
+        timeout: float | None = None,
+        on_unavailable: OnUnavailable | None = None,
+    ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+        """Decorate a function so that each call runs inside an `acquire`.
+
+        `entity_id`, `resource` and `consume` may be callables, which get the call's arguments.
+        """
+        kept = None if limits is None else check_limits(limits)
+
+        def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+            check_function(function)
+
+            @wraps(function)
+            async def limited(*args: P.args, **kwargs: P.kwargs) -> T:
+                entity, where, what = (_resolve(each, args, kwargs) for each in (entity_id, resource, consume))
+                async with self.acquire(entity, where, what, limits=kept, timeout=timeout, on_unavailable=on_unavailable):
+                    return await function(*args, **kwargs)
+
+            return limited
+
+        return decorate
+
+    async def _acquire(
+        self,
+        entity_id: str,
+        resource: str,
+        consume: Mapping[str, int] | None,
+        limits: Iterable[Limit] | None,
+        timeout: float | None,  # noqa: ASYNC109 - as in acquire
+        on_unavailable: OnUnavailable | None,
+    ) -> Lease:
+        patience = check_timeout(timeout)
+        policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
+        chain, asked = await self._demands(entity_id, resource, consume, limits)
+        never = [status for each in asked for status in decision.never_satisfiable(each.key, each.charges)]
+        if never:
+            raise NeverSatisfiable(tuple(never))
+        try:
+            return await self._take(self._committers.get(), chain, asked, patience)
+        except RateLimiterUnavailable as error:
+            if policy == "block":
+                raise
+            _log.warning("limiting %s/%s without the table (%s): %s", entity_id, resource, policy, error)
+        if policy == "local":
+            return await self._take(self._fallbacks.get(), chain, asked, patience, degraded=True)
+        return Lease(None, chain, Verdict(True, (), ()), asked, degraded=True)
+
+    async def _demands(
+        self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
+    ) -> tuple[tuple[Bucket, ...], tuple[Demand, ...]]:
+        check_name("entity_id", entity_id)
+        check_name("resource", resource)
+        amounts = None if consume is None else check_amounts(consume)
+        given = None if limits is None else check_limits(limits)
+        chain = await self._config.chain(entity_id, resource, given)
+        return chain, demands(chain, amounts)
+
+    async def _take(
+        self, committer: Committer, chain: Sequence[Bucket], asked: Sequence[Demand], patience: int, *, degraded: bool = False
+    ) -> Lease:
+        clock = self.repository.clock
+        verdict = await charge(committer, asked, deadline=clock() + patience)
+        if not verdict.allowed:
+            raise RateLimitExceeded(verdict.statuses)
+        delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
+        lease = Lease(committer, chain, verdict, asked, waited=delay, degraded=degraded)
+        if delay:
+            await self._wait(committer, asked, verdict, delay)
+        return lease
+
+    async def _wait(self, committer: Committer, asked: Sequence[Demand], verdict: Verdict, delay: float) -> None:
+        try:
+            await (self._sleep or asyncio.sleep)(delay)
+        except BaseException:
+            pairs = zip(asked, verdict.grants, strict=True)
+            calls = [partial(committer.give_back, demand.key, grant.receipts) for demand, grant in pairs]
+            await shielded(gather(calls))
+            raise
+
+
+class Acquisition:
+    """The context manager that `acquire` returns; it may be entered once."""
+
+    def __init__(self, call: Callable[[], Awaitable[Lease]], *, refund_on_error: bool) -> None:
+        self._call: Callable[[], Awaitable[Lease]] | None = call
+        self._refund_on_error = refund_on_error
+        self._lease: Lease | None = None
+
+    async def __aenter__(self) -> Lease:
+        call, self._call = self._call, None
+        if call is None:
+            raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
+        self._lease = await call()
+        return self._lease
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lease is not None:
+            await self._lease.close(refund=exc_type is not None and self._refund_on_error)
+
+
+def _check_policy(policy: str) -> OnUnavailable:
+    if policy not in get_args(OnUnavailable):
+        raise ValidationError(f"on_unavailable must be one of {', '.join(get_args(OnUnavailable))}, not {policy!r}")
+    return policy  # type: ignore[return-value] # one of the literals, as just checked
+
+
+def _resolve(value: Any, args: Any, kwargs: Any) -> Any:
+    return value(*args, **kwargs) if callable(value) else value

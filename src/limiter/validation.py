@@ -1,0 +1,87 @@
+"""Checks at the door: every name and number from outside passes here before anything else happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .exceptions import ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .models import Limit
+
+MAX_NAME_LENGTH = 255
+MAX_AMOUNT = 10**12
+
+
+def check_name(what: str, value: object) -> str:
+    """Return `value` when it is a usable id: 1 to 255 characters, no control character, no `#`, encodable as UTF-8."""
+    if not isinstance(value, str):
+        raise ValidationError(f"{what} must be a string, not {_shown(value)}")
+    if not 1 <= len(value) <= MAX_NAME_LENGTH:
+        raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {_shown(value)}")
+    if "#" in value:
+        raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {_shown(value)}")
+    if any(character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff" for character in value):
+        raise ValidationError(f"{what} must not hold control characters or lone surrogates: {_shown(value)}")
+    return value
+
+
+def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_AMOUNT) -> int:
+    """Return `value` when it is an integer, not a bool, between the bounds."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValidationError(f"{what} must be an integer, not {_shown(value)}")
+    if not minimum <= value <= maximum:
+        raise ValidationError(f"{what} must be between {minimum} and {maximum}, not {_shown(value)}")
+    return value
+
+
+def check_timeout(value: object) -> int:
+    """Return the nanoseconds of a wait given in seconds; None and 0 mean not to wait."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 366 * 86_400:
+        raise ValidationError(f"timeout must be None or a number of seconds from 0 to one year, not {_shown(value)}")
+    return round(value * 1_000_000_000)
+
+
+def check_limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Return the limits as a tuple when each is a `Limit` and no two share a name."""
+    from .models import Limit
+
+    if isinstance(limits, str | Limit) or not hasattr(limits, "__iter__"):
+        raise ValidationError(f"limits must be a list of Limit, not {_shown(limits)}; wrap a single one in a list")
+    checked = tuple(limits)
+    names = set()
+    for limit in checked:
+        if not isinstance(limit, Limit):
+            raise ValidationError(f"{_shown(limit)} is not a Limit; build one with Limit.per_minute(...) or Limit.parse(...)")
+        if limit.name in names:
+            raise ValidationError(f"limit {limit.name!r} is given twice; names must be unique within a list of limits")
+        names.add(limit.name)
+    return checked
+
+
+def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
+    """Return a mapping of limit name to units as a dict."""
+    if not isinstance(amounts, Mapping):
+        raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {_shown(amounts)}")
+    return {
+        check_name("limit name", name): check_integer(f"amount of {name!r}", amount, minimum=minimum)
+        for name, amount in amounts.items()
+    }
+
+
+def unknown_limit(name: str, known: Iterable[str]) -> ValidationError:
+    """The error for an amount whose limit the bucket does not have."""
+    return ValidationError(f"unknown limit {name!r}; this call is limited by: {', '.join(sorted(known)) or 'nothing'}")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits.
+        return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"

@@ -1,0 +1,85 @@
+# twin: ../sync/conftest.py
+"""A limiter on every engine, with a clock that the test owns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limiter import Limit, MemoryRepository, RateLimiter, Repository
+from limiter.testing import create_table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from engines import Engine, FakeClock
+    from limiter.repository_protocol import RepositoryProtocol
+
+
+class Counting:
+    """A repository that counts the calls made through it."""
+
+    def __init__(self, inner: RepositoryProtocol) -> None:
+        self.inner = inner
+        self.calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in COUNTED:
+            return getattr(self.inner, name)
+        self.calls[name] += 1
+        return getattr(self.inner, name)
+
+    def take(self) -> dict[str, int]:
+        """The calls made since the last look."""
+        seen = dict(self.calls)
+        self.calls.clear()
+        return seen
+
+
+COUNTED = ("read_bucket", "write_bucket")
+
+
+@pytest.fixture
+async def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> AsyncIterator[Callable[..., Any]]:
+    """Opens repositories of one table, each with a client of its own; in memory they are one and the same."""
+    opened: list[Any] = []
+    if engine.endpoint_url:
+        create_table(table_name, endpoint_url=engine.endpoint_url)
+
+    def new(namespace: str = "default") -> Any:
+        if engine.endpoint_url:
+            # Test machines stall; an engine that is there must not count as unavailable.
+            url = engine.endpoint_url
+            opened.append(Repository(table_name, namespace=namespace, endpoint_url=url, clock=clock, read_timeout=30.0))
+        elif not opened:
+            opened.append(MemoryRepository(namespace=namespace, clock=clock))
+        return opened[-1]
+
+    yield new
+    for repository in opened:
+        await repository.close()
+
+
+@pytest.fixture
+async def repository(open_repository: Callable[..., Any]) -> Counting:
+    """An open repository that counts its calls."""
+    counting = Counting(open_repository())
+    await counting.open()
+    return counting
+
+
+@pytest.fixture
+async def new_limiter(repository: Counting, open_repository: Callable[..., Any], clock: FakeClock) -> Callable[..., RateLimiter]:
+    """Makes limiters that share the table and nothing else, and that wait by moving the clock."""
+    first = [True]
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    def new(*limits: str, **options: Any) -> RateLimiter:
+        shared = repository if first and first.pop() else open_repository()
+        return RateLimiter(shared, [Limit.parse(limit) for limit in limits], sleep=sleep, **options)
+
+    return new

@@ -1,0 +1,129 @@
+# twin: ../sync/test_waiting.py
+"""Waiting for one's turn: booked by one write, first come, first served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limiter import RateLimiter, RateLimitExceeded
+
+if TYPE_CHECKING:
+    from engines import FakeClock
+
+
+class Interruption(BaseException):
+    """What interrupts a caller that waits."""
+
+
+@pytest.fixture
+def interrupted_limiter(new_limiter: Any) -> RateLimiter:
+    """A limiter whose callers are interrupted as soon as they wait."""
+    limiter: RateLimiter = new_limiter("requests=1/second")
+
+    async def sleep(seconds: float) -> None:
+        raise Interruption
+
+    limiter._sleep = sleep
+    return limiter
+
+
+@pytest.fixture
+def booking_limiter(new_limiter: Any) -> RateLimiter:
+    """A limiter whose callers go on at once, so that one test can book several starts; `waited` tells when each may start."""
+    limiter: RateLimiter = new_limiter("requests=1/second")
+
+    async def sleep(seconds: float) -> None:
+        pass
+
+    limiter._sleep = sleep
+    return limiter
+
+
+async def booked(limiter: RateLimiter, **options: Any) -> float:
+    """Seconds from now to the start that an acquire books."""
+    async with limiter.acquire("user", timeout=60, **options) as lease:
+        return lease.waited
+
+
+async def test_a_caller_that_is_willing_waits_until_its_turn(new_limiter: Any, clock: FakeClock) -> None:
+    """The wait is exactly until the units have refilled, and costs one write."""
+    limiter = new_limiter("requests=6/minute burst 1")
+    started = clock()
+    assert await limiter.try_acquire("user")
+    async with limiter.acquire("user", timeout=10) as lease:
+        assert lease.waited == 10.0
+    assert clock() - started == 10 * 10**9
+
+
+async def test_a_wait_that_cannot_fit_is_refused_at_once_and_costs_nothing(new_limiter: Any, clock: FakeClock) -> None:
+    """Nobody waits in vain, and a refused wait holds nobody up."""
+    limiter = new_limiter("requests=6/minute burst 1")
+    assert await limiter.try_acquire("user")
+    before = clock()
+    with pytest.raises(RateLimitExceeded) as refusal:
+        async with limiter.acquire("user", timeout=9.9):
+            pass
+    assert clock() == before
+    assert refusal.value.retry_after == 10.0
+    assert (await limiter.check("user")).retry_after == 10.0
+
+
+async def test_starts_are_booked_first_come_first_served(booking_limiter: RateLimiter) -> None:
+    """Each booking starts one interval after the one before."""
+    assert [await booked(booking_limiter) for _ in range(5)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+async def test_try_acquire_waits_as_well(new_limiter: Any, clock: FakeClock) -> None:
+    """A decision with a timeout comes when the turn has come."""
+    limiter = new_limiter("requests=1/second")
+    before = clock()
+    assert await limiter.try_acquire("user")
+    assert await limiter.try_acquire("user", timeout=1)
+    assert not await limiter.try_acquire("user", timeout=0.5)
+    assert clock() - before == 10**9
+
+
+async def test_nobody_overtakes_those_who_wait(booking_limiter: RateLimiter, clock: FakeClock) -> None:
+    """A newcomer that does not wait is refused while a booked start lies ahead."""
+    assert [await booked(booking_limiter) for _ in range(3)] == [0.0, 1.0, 2.0]
+    clock.advance(1.0)
+    assert not await booking_limiter.try_acquire("user")
+    clock.advance(2.0)
+    assert await booking_limiter.try_acquire("user")
+
+
+async def test_an_interrupted_wait_gives_the_last_booking_back(interrupted_limiter: RateLimiter) -> None:
+    """A wait that nobody built on is undone as if it had not been."""
+    assert await interrupted_limiter.try_acquire("user")
+    for _ in range(3):
+        with pytest.raises(Interruption):
+            await booked(interrupted_limiter)
+    assert (await interrupted_limiter.check("user")).retry_after == 1.0
+
+
+async def test_a_refund_does_not_put_two_callers_on_one_start(booking_limiter: RateLimiter, clock: FakeClock) -> None:
+    """With bookings at 1 s and 2 s, giving back the first does not move a newcomer onto the second."""
+    with pytest.raises(Interruption):
+        async with booking_limiter.acquire("user"):
+            assert [await booked(booking_limiter) for _ in range(2)] == [1.0, 2.0]
+            raise Interruption
+    assert await booked(booking_limiter) == 3.0
+
+
+async def test_refunds_are_whole_again_once_the_bookings_have_started(booking_limiter: RateLimiter, clock: FakeClock) -> None:
+    """A booking in the past holds nothing back."""
+    assert [await booked(booking_limiter) for _ in range(3)] == [0.0, 1.0, 2.0]
+    clock.advance(3.0)
+    with pytest.raises(Interruption):
+        async with booking_limiter.acquire("user"):
+            raise Interruption
+    assert await booking_limiter.try_acquire("user")
+
+
+async def test_a_debt_is_waited_for_by_callers_of_unknown_cost(booking_limiter: RateLimiter) -> None:
+    """An amount of 0 waits until the debt is paid, and takes nothing."""
+    async with booking_limiter.acquire("user") as lease:
+        await lease.adjust(requests=5)
+    assert [await booked(booking_limiter, consume={"requests": 0}) for _ in range(2)] == [5.0, 5.0]
