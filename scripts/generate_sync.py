@@ -31,12 +31,6 @@ KEYWORDS = {  # dropped, with the blanks behind them
     "async with",
     "await",
 }
-WORDS = {  # dropped, with the blanks behind them
-    "async def": "",
-    "async for": "",
-    "async with": "",
-    "await": "",
-}
 WORDS = {  # names, in code, comments and docstrings
     "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncContextManager": "ContextManager",
@@ -161,11 +155,14 @@ class Translation:
 
     def joined(self) -> str:
         """Join the tokens; a dropped one takes the blanks behind it along, or at the end of a line those before it."""
+        ruled = [token for token in self.tokens if token.kind == tokenize.NAME and NO_RULE.fullmatch(token.text)]
+        if ruled:
+            found = (self.source.failure(token.place[0], f"no rule translates `{token.text}`") for token in ruled)
+            raise Failure("\n".join(map(str, found)))
         text, dropped = "", False
         for token in self.tokens:
-            if token.kind == tokenize.NAME and NO_RULE.fullmatch(token.text):
-                raise self.source.failure(token.place[0], f"no rule translates `{token.text}`")
-            gap = token.gap.lstrip(" \t") if dropped and token.kind != tokenize.COMMENT else token.gap
+            blank = dropped and token.kind != tokenize.COMMENT and not re.match(r"[\w)\]}\"']", text[-1:])
+            gap = token.gap.lstrip(" \t") if blank else token.gap
             text = text.rstrip(" \t") if dropped and gap.startswith("\n") else text
             text, dropped = text + gap + token.text, not token.text
         return text
@@ -220,6 +217,8 @@ class Translation:
                 raise self.source.failure(token.place[0], "Python 3.11 cannot read this string")
             elif token.kind == tokenize.STRING and token.place < end:
                 token.text = self.string(token.text, role)
+                if role != "prose" and any(map(NO_RULE.fullmatch, re.findall(r"\w+", token.text))):
+                    raise self.source.failure(token.place[0], f"no rule translates {token.text}")
 
     def string(self, text: str, role: str) -> str:
         """Translate a string by its role: prose, code (in an annotation or `__all__`), or the target of a patch."""
@@ -356,7 +355,7 @@ def parse(path: Path, content: bytes) -> ast.Module:
         return ast.parse(content.decode(), feature_version=(3, 11))
     except (SyntaxError, ValueError) as error:
         line, text = getattr(error, "lineno", None) or 1, getattr(error, "text", None) or ""
-        raise Failure(f"{path}:{line}: {error}: {text.strip()}") from error
+        raise Failure(f"{path}:{line}: {getattr(error, 'msg', error)}: {text.strip()}") from error
 
 
 def read(path: Path, root: Path) -> Iterator[Source]:
@@ -368,8 +367,9 @@ def read(path: Path, root: Path) -> Iterator[Source]:
         if b"\r" in content or (twin.exists() and not first_line(twin).startswith(BANNER)):
             raise Failure(f"{path}:1: " + ("it has carriage returns" if b"\r" in content else f"{twin} exists and is not a twin"))
         module = ".".join(path.relative_to(root / "src").with_suffix("").parts) if below else ""
-        yield Source(path, twin, content.decode(), parse(path, content), module)
-    elif not below or re.match(r"\W*twin\s*:", first):
+        tree = parse(path, content)
+        yield Source(path, twin, content.decode(), tree, module)
+    elif not below or re.match(r"(?i)\W*twin\s*:", first):
         raise Failure(f"{path}:1: the first line has to be `# twin: <path>.py`: {first}")
 
 

@@ -13,16 +13,33 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .exceptions import (
         ConfigurationError,
+        DeletionProtected,
+        EntityChanged,
+        EntityExists,
+        EntityNotFound,
         LeaseClosed,
         LimiterError,
         NeverSatisfiable,
         PermissionDenied,
         RateLimiterUnavailable,
         RateLimitExceeded,
+        ReplacementRefused,
+        StackBusy,
+        StackFailed,
         StackNotFound,
+        StackNotOwned,
         UnreadableItem,
         ValidationError,
     )
+    from .infra.change_set import Deployment, Plan
+    from .infra.discovery import discover
+    from .infra.drift import Drift
+    from .infra.settings import StackSettings
+    from .infra.stack_events import StackEvent
+    from .infra.stack_manager import StackManager
+    from .infra.stack_summary import StackSummary
+    from .infra.sync_discovery import sync_discover
+    from .infra.sync_stack_manager import SyncStackManager
     from .lease import Lease
     from .limiter import RateLimiter
     from .memory_repository import MemoryRepository
@@ -38,7 +55,13 @@ if TYPE_CHECKING:
 _MODULES = {
     "ConfigurationError": "exceptions",
     "Decision": "models",
+    "DeletionProtected": "exceptions",
+    "Deployment": "infra.change_set",
+    "Drift": "infra.drift",
     "Entity": "models",
+    "EntityChanged": "exceptions",
+    "EntityExists": "exceptions",
+    "EntityNotFound": "exceptions",
     "Lease": "lease",
     "LeaseClosed": "exceptions",
     "Limit": "models",
@@ -47,25 +70,43 @@ _MODULES = {
     "MemoryRepository": "memory_repository",
     "NeverSatisfiable": "exceptions",
     "PermissionDenied": "exceptions",
+    "Plan": "infra.change_set",
     "RateLimitExceeded": "exceptions",
     "RateLimiter": "limiter",
     "RateLimiterUnavailable": "exceptions",
+    "ReplacementRefused": "exceptions",
     "Repository": "repository",
     "RepositoryProtocol": "repository_protocol",
+    "StackBusy": "exceptions",
+    "StackEvent": "infra.stack_events",
+    "StackFailed": "exceptions",
+    "StackManager": "infra.stack_manager",
     "StackNotFound": "exceptions",
+    "StackNotOwned": "exceptions",
+    "StackSettings": "infra.settings",
+    "StackSummary": "infra.stack_summary",
     "SyncLease": "sync_lease",
     "SyncMemoryRepository": "sync_memory_repository",
     "SyncRateLimiter": "sync_limiter",
     "SyncRepository": "sync_repository",
     "SyncRepositoryProtocol": "sync_repository_protocol",
+    "SyncStackManager": "infra.sync_stack_manager",
     "UnreadableItem": "exceptions",
     "ValidationError": "exceptions",
+    "discover": "infra.discovery",
+    "sync_discover": "infra.sync_discovery",
 }
 
 __all__ = [
     "ConfigurationError",
     "Decision",
+    "DeletionProtected",
+    "Deployment",
+    "Drift",
     "Entity",
+    "EntityChanged",
+    "EntityExists",
+    "EntityNotFound",
     "Lease",
     "LeaseClosed",
     "Limit",
@@ -74,20 +115,32 @@ __all__ = [
     "MemoryRepository",
     "NeverSatisfiable",
     "PermissionDenied",
+    "Plan",
     "RateLimitExceeded",
     "RateLimiter",
     "RateLimiterUnavailable",
+    "ReplacementRefused",
     "Repository",
     "RepositoryProtocol",
+    "StackBusy",
+    "StackEvent",
+    "StackFailed",
+    "StackManager",
     "StackNotFound",
+    "StackNotOwned",
+    "StackSettings",
+    "StackSummary",
     "SyncLease",
     "SyncMemoryRepository",
     "SyncRateLimiter",
     "SyncRepository",
     "SyncRepositoryProtocol",
+    "SyncStackManager",
     "UnreadableItem",
     "ValidationError",
     "__version__",
+    "discover",
+    "sync_discover",
 ]
 
 

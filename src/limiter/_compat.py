@@ -99,7 +99,7 @@ class Scope(Generic[T]):
         return found
 
 
-class SyncScope(Generic[T]):
+class ProcessScope(Generic[T]):
     """Holds one `T` for each process; a forked child makes its own."""
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -114,6 +114,9 @@ class SyncScope(Generic[T]):
             self._made = {each: made for each, made in self._made.items() if each == pid}
             found = self._made.setdefault(pid, self._make())
         return found
+
+
+SyncScope = ProcessScope
 
 
 def check_function(function: Callable[..., Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 CONDITION_FAILED = "ConditionalCheckFailedException"
+TRANSACTION_CANCELED = "TransactionCanceledException"
 _THROTTLED = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -42,6 +43,11 @@ def error_code(error: ClientError) -> str:
     """The code of an error that AWS answered with."""
     code: str = error.response.get("Error", {}).get("Code", "Unknown")
     return code
+
+
+def is_decided_by_condition(error: Any) -> bool:
+    """Whether a write was not made because of its own conditions, or of another write to the same items at the same time."""
+    return hasattr(error, "response") and error_code(error) in (CONDITION_FAILED, TRANSACTION_CANCELED)
 
 
 def translate(error: Exception, table: str, action: str) -> LimiterError:

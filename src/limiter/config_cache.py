@@ -1,26 +1,129 @@
 # twin: sync_config_cache.py
-"""The limits that apply to an entity and a resource."""
+"""The limits and entities that calls need, read together and kept for a bounded time."""
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import threading
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .demand import Bucket
-from .schema import BucketKey
+from . import config
+from ._compat import shielded
+from .config import MISSING, Needs
+from .record_cache import CacheStatistics
 
 if TYPE_CHECKING:
-    from .models import Limit
+    from collections.abc import Callable, Mapping
+
+    from .config import Lookup, Question
+    from .demand import Bucket
+    from .record_cache import RecordCache
+    from .records import BucketKey, RecordKey
     from .repository_protocol import RepositoryProtocol
+    from .state import BucketState
+
+
+class _Flight:
+    """One fetch under way, and the records that it has brought."""
+
+    def __init__(self) -> None:
+        self.landed = asyncio.Event()
+        self.records: dict[RecordKey, Lookup] = {}
+        self.error: Exception | None = None
 
 
 class ConfigCache:
-    """Resolves which buckets a call charges, and by which limits: those of the call, or else the limiter's own."""
+    """Resolves calls to chains of buckets, from records that are at most the time to live old.
 
-    def __init__(self, repository: RepositoryProtocol, defaults: tuple[Limit, ...]) -> None:
+    Of each record at most one fetch is under way; a call that finds everything it needs waits for nobody. `observe` is told the
+    state of each bucket that was read along, so that its first write is right. With a time to live of 0 every call reads anew.
+    """
+
+    def __init__(
+        self,
+        repository: RepositoryProtocol,
+        records: RecordCache,
+        observe: Callable[[BucketKey, BucketState], None],
+        *,
+        share: bool,
+    ) -> None:
         self._repository = repository
-        self._defaults = defaults
+        self._records = records
+        self._observe = observe
+        self._share = share
+        self._lock = threading.Lock()
+        self._flights: dict[RecordKey, _Flight] = {}
+        self._counts: Counter[str] = Counter()
 
-    async def chain(self, entity_id: str, resource: str, limits: tuple[Limit, ...] | None) -> tuple[Bucket, ...]:
-        """The buckets that a call charges, the entity's own first."""
-        key = BucketKey(self._repository.namespace, entity_id, resource)
-        return (Bucket(key, self._defaults if limits is None else limits),)
+    @property
+    def statistics(self) -> CacheStatistics:
+        """How the cache has served so far."""
+        return CacheStatistics(len(self._records), *(self._counts[name] for name in ("hits", "misses", "fetches")))
+
+    async def chain(self, question: Question) -> tuple[Bucket, ...]:
+        """The buckets that a call charges, the entity's own first.
+
+        Raises `RateLimiterUnavailable` when what is needed cannot be read, and `UnreadableItem` when it makes no sense.
+        """
+        answer = config.resolve(question, self._records.lookup)
+        if not isinstance(answer, Needs):
+            self._count(hits=1)
+            return answer
+        self._count(misses=1)
+        read: dict[RecordKey, Lookup] = {}
+        while isinstance(answer, Needs):
+            read |= await self._fetch(answer)
+            answer = config.resolve(question, partial(self._lookup, read))
+        return answer
+
+    def _lookup(self, read: Mapping[RecordKey, Lookup], key: RecordKey) -> Lookup:
+        return read[key] if key in read else self._records.lookup(key)
+
+    def remembered(self, question: Question) -> tuple[Bucket, ...]:
+        """The chain by what is known, however old, taking what is unknown for absent; for when nothing can be read."""
+        answer = config.resolve(question, lambda key: _known(self._records.lookup(key, stale=True)))
+        return () if isinstance(answer, Needs) else answer
+
+    def _count(self, **counts: int) -> None:
+        with self._lock:
+            self._counts.update(counts)
+
+    async def _fetch(self, needs: Needs) -> dict[RecordKey, Lookup]:
+        """Read what is needed, together with whoever reads some of it already."""
+        own = _Flight()
+        with self._lock:
+            others = {key: self._flights[key] for key in needs.records if key in self._flights} if self._share else {}
+            mine = [key for key in needs.records if key not in others]
+            self._flights |= dict.fromkeys(mine, own)
+        if mine:
+            await shielded(self._load(own, mine, needs.buckets))
+        for flight in {id(each): each for each in others.values()}.values():
+            await flight.landed.wait()
+            if flight.error is not None:
+                raise copy.copy(flight.error) from flight.error.__cause__
+        return own.records | {key: flight.records[key] for key, flight in others.items() if key in flight.records}
+
+    async def _load(self, flight: _Flight, keys: list[RecordKey], buckets: tuple[BucketKey, ...]) -> None:
+        generation = self._records.generation()
+        self._count(fetches=1)
+        try:
+            flight.records, states = await self._repository.read_records(keys, buckets)
+            self._records.store(flight.records, generation)
+            for bucket, state in states.items():
+                self._observe(bucket, state)
+        except Exception as error:
+            flight.error = error
+            raise
+        finally:
+            with self._lock:
+                for key in keys:
+                    if self._flights.get(key) is flight:
+                        del self._flights[key]
+            flight.landed.set()
+
+
+def _known(value: Lookup) -> Lookup:
+    return None if value is MISSING else value

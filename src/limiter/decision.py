@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .models import Limit
-    from .schema import BucketKey
+    from .records import BucketKey
     from .state import BucketState
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .models import Limit
-    from .schema import BucketKey
+    from .records import BucketKey
 
 
 class Bucket(NamedTuple):

@@ -16,6 +16,18 @@ class ValidationError(LimiterError, ValueError):
     """A value from the caller is not usable; the message names the value and the remedy. Nothing was consumed."""
 
 
+class EntityNotFound(ValidationError):
+    """An entity that a call refers to is not stored."""
+
+
+class EntityExists(ValidationError):
+    """An entity that is to be created is stored already."""
+
+
+class EntityChanged(LimiterError):
+    """An entity's place was changed by somebody else at the same time, again and again; nothing was written."""
+
+
 class LeaseClosed(LimiterError):
     """A lease was used after the end of its `with` block."""
 
@@ -94,3 +106,37 @@ def _when(retry_after: float | None) -> str:
     if retry_after is None:
         return "which is more than its capacity: ask for less or raise the limit's burst"
     return f"retry after {retry_after:.3f} s"
+
+
+class StackNotOwned(LimiterError):
+    """A stack of this name exists and was not deployed by the limiter, so nothing was done to it."""
+
+
+class StackBusy(LimiterError):
+    """An operation on the stack took longer than the caller was willing to wait; it goes on in AWS."""
+
+
+class StackFailed(LimiterError):
+    """An operation on the stack failed; `resource` and `reason` are the first failure, which the others follow from.
+
+    `status` is the stack's own, such as ROLLBACK_COMPLETE. `resource` is None when the stack as a whole was refused.
+    """
+
+    def __init__(self, message: str, stack: str = "", status: str = "", resource: str | None = None, reason: str = "") -> None:
+        super().__init__(message)
+        self.stack = stack
+        self.status = status
+        self.resource = resource
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[StackFailed], tuple[str, str, str, str | None, str]]:
+        """Rebuild from all parts, so that the error crosses process boundaries."""
+        return type(self), (str(self), self.stack, self.status, self.resource, self.reason)
+
+
+class DeletionProtected(LimiterError):
+    """The stack or its table is protected from deletion; the message says how to end that. Nothing was deleted."""
+
+
+class ReplacementRefused(LimiterError):
+    """The change would delete the table and what it holds, so nothing was changed."""

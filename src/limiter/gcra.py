@@ -21,9 +21,9 @@ NANOSECONDS = 1_000_000_000
 def window(capacity: int, amount: int, period: int) -> int:
     """Nanoseconds that an empty bucket takes to fill: how far `tat` may lie ahead of now.
 
-    Where a unit is no whole number of nanoseconds, each of up to `capacity` takings may have rounded its cost up by less than one,
-    so that much slack is added, but never as much as one unit costs. Hence any way to take exactly `capacity` units fits (while a
-    unit costs at least `capacity` nanoseconds), and `capacity + 1` units never do.
+    Where a unit is no whole number of nanoseconds, each of up to `capacity` takings may have rounded its cost up by less than
+    one, so that much slack is added, but never as much as one unit costs. Hence any way to take exactly `capacity` units fits
+    (while a unit costs at least `capacity` nanoseconds), and `capacity + 1` units never do.
     """
     slack = min(capacity, period // amount) - 1 if period % amount else 0
     return _ceil_div(capacity * period, amount) + slack

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .committer import Committer
     from .demand import Bucket, Demand
     from .models import LimitStatus
-    from .schema import BucketKey
+    from .records import BucketKey
 
 
 class Lease:

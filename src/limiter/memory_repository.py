@@ -1,5 +1,5 @@
 # twin: sync_memory_repository.py
-"""Buckets in the memory of this process: for tests, and for limiting while the table cannot be reached."""
+"""Buckets and records in the memory of this process: for tests, and for limiting while the table cannot be reached."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from .exceptions import EntityChanged
+from .records import EntityKey, EntityRecord, LimitsKey
 from .state import EMPTY, Outcome
 from .validation import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .schema import BucketKey
+    from .config import Lookup
+    from .records import BucketKey, Record, RecordKey
     from .state import BucketState, Update
 
 
@@ -28,7 +31,11 @@ class MemoryRepository:
         self.namespace = check_name("namespace", namespace)
         self.clock = clock
         self._buckets: dict[BucketKey, BucketState] = {}
+        self._records: dict[RecordKey, Record] = {}
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} namespace={self.namespace!r}>"
 
     async def open(self) -> None:
         """Do nothing: memory is always open."""
@@ -56,3 +63,78 @@ class MemoryRepository:
                 return Outcome(state.stamp == update.stamp, state)
             after = self._buckets[key] = update.apply(state)
             return Outcome(True, after)
+
+    async def read_records(
+        self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
+    ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
+        """Records, and buckets along with them."""
+        with self._lock:
+            return {key: self._records.get(key) for key in keys}, {key: self._buckets.get(key, EMPTY) for key in buckets}
+
+    async def write_limits(self, key: LimitsKey, limits: Record | None) -> None:
+        """Store a level of limits, or remove it."""
+        with self._lock:
+            if limits is None:
+                self._records.pop(key, None)
+            else:
+                self._records[key] = limits
+
+    async def link_entity(
+        self, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool = False
+    ) -> None:
+        """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
+
+        Raises `EntityChanged` when that is not so.
+        """
+        key = EntityKey(record.entity.entity_id)
+        with self._lock:
+            stands = key not in self._records if new else self._has_parent(key.entity_id, before)
+            if not stands or not all(self._has_parent(ancestor, parent) for ancestor, parent in seen.items()):
+                raise EntityChanged(f"entity {key.entity_id!r} or an ancestor of it was changed meanwhile")
+            self._records[key] = record
+
+    async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
+        """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""
+        with self._lock:
+            keys = tuple(key for key in self._records if key.entity_id == entity_id)
+            for key in keys:
+                del self._records[key]
+        return (*keys, EntityKey(entity_id))
+
+    async def children(self, entity_id: str) -> tuple[str, ...]:
+        """The entities whose parent this is, by name."""
+        with self._lock:
+            return tuple(sorted(each.entity.entity_id for each in self._entities() if each.entity.parent_id == entity_id))
+
+    async def limited_entities(self, resource: str) -> tuple[str, ...]:
+        """The entities that have limits of their own for a resource, by name."""
+        with self._lock:
+            keys = [key for key in self._records if isinstance(key, LimitsKey) and key.resource == resource]
+        return tuple(sorted(key.entity_id for key in keys if key.entity_id is not None))
+
+    async def resources(self, entity_id: str) -> tuple[str, ...]:
+        """The resources for which an entity has a bucket, by name."""
+        with self._lock:
+            return tuple(sorted(key.resource for key in self._buckets if key.entity_id == entity_id))
+
+    async def namespaces(self) -> tuple[str, ...]:
+        """All namespaces in the store, by name."""
+        with self._lock:
+            return (self.namespace,) if self._buckets or self._records else ()
+
+    async def delete_namespace(self, namespace: str) -> int:
+        """Remove everything of a namespace, and return how many items there were; safe to repeat."""
+        if namespace != self.namespace:
+            return 0
+        with self._lock:
+            count = len(self._buckets) + len(self._records)
+            self._buckets.clear()
+            self._records.clear()
+            return count
+
+    def _entities(self) -> list[EntityRecord]:
+        return [record for record in self._records.values() if isinstance(record, EntityRecord)]
+
+    def _has_parent(self, entity_id: str, parent: str | None) -> bool:
+        record = self._records.get(EntityKey(entity_id))
+        return isinstance(record, EntityRecord) and record.entity.parent_id == parent

@@ -1,25 +1,29 @@
 # twin: sync_repository.py
-"""Buckets in a DynamoDB table."""
+"""Buckets and records in a DynamoDB table."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 from . import schema
-from ._compat import Scope
-from .aws_errors import CONDITION_FAILED, error_code, translate
-from .infra._client import ClientOptions, close_client, open_client
+from .exceptions import EntityChanged
+from .infra._client import ClientOptions
+from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .state import Outcome
+from .table import ATTEMPTS, Table, pause
 from .validation import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .schema import BucketKey
+    from .config import Lookup
+    from .records import Record, RecordKey
     from .state import BucketState, Update
+
+BATCH_READ, BATCH_WRITE = 100, 25
+"""Items of one BatchGetItem and of one BatchWriteItem; see the service quotas of DynamoDB."""
 
 
 class Repository:
@@ -48,8 +52,7 @@ class Repository:
         self.stack = check_name("stack", stack)
         self.namespace = check_name("namespace", namespace)
         self.clock = clock
-        self._client = client
-        self._options = ClientOptions(
+        options = ClientOptions(
             region=region,
             endpoint_url=endpoint_url,
             session=session,
@@ -57,22 +60,18 @@ class Repository:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
         )
-        self._connections = Scope(_Connection)
+        self._table = Table(stack, client, options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} stack={self.stack!r} namespace={self.namespace!r}>"
 
     async def open(self) -> None:
         """Open the client now rather than at the first call; raises `StackNotFound` when there is no such table."""
-        await self._call("GetItem", "get_item", {"Key": schema.namespace_key(self.namespace)})
+        await self._table.call("GetItem", self._addressed(schema.record_key(self.namespace, LimitsKey())), attempts=ATTEMPTS)
 
     async def close(self) -> None:
         """Close the client of this process and event loop; a later call opens a new one."""
-        connection = self._connections.get()
-        async with connection.lock:
-            client, connection.client = connection.client, None
-            if client is not None:
-                await close_client(client)
+        await self._table.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -84,52 +83,128 @@ class Repository:
         await self.close()
 
     async def read_bucket(self, key: BucketKey) -> BucketState:
-        """The bucket's present state, by a consistent read (half a read unit); an absent bucket is an empty one."""
-        parameters = {"Key": schema.bucket_key(key), "ConsistentRead": True}
-        answer = await self._call("GetItem", "get_item", parameters)
+        """The bucket's present state, by a consistent read (one read unit); an absent bucket is an empty one."""
+        answer = await self._table.call("GetItem", self._addressed(schema.bucket_key(key)) | {"ConsistentRead": True})
         return schema.bucket_state(answer.get("Item"))
 
     async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
         """Apply `update` if all its conditions hold: one UpdateItem, one write unit whether it does or not."""
         from botocore.exceptions import ClientError
 
-        parameters = schema.update_parameters(update)
-        parameters["Key"] = schema.bucket_key(key)
+        parameters = self._addressed(schema.bucket_key(key)) | schema.update_parameters(update)
         parameters["ReturnValues"] = "ALL_NEW"
         parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
-            answer = await self._call("UpdateItem", "update_item", parameters)
+            answer = await self._table.call("UpdateItem", parameters)
         except ClientError as error:
             state = schema.bucket_state(error.response.get("Item"))
             return Outcome(state.stamp == update.stamp, state)
         return Outcome(True, schema.bucket_state(answer["Attributes"]))
 
-    async def _call(self, action: str, method: str, parameters: dict[str, Any]) -> Any:
-        """Make one call; a failed condition is raised as botocore has it, everything else as one of the limiter's errors."""
+    async def read_records(
+        self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
+    ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
+        """Records, and buckets along with them, by one BatchGetItem of consistent reads (more above 100 items)."""
+        wanted = [schema.record_key(self.namespace, key) for key in keys] + [schema.bucket_key(key) for key in buckets]
+        items = await self._read_items(wanted)
+        places = [schema.item_key(each) for each in wanted]
+        records: dict[RecordKey, Lookup] = {
+            key: schema.record_value(items.get(place)) for key, place in zip(keys, places, strict=False)
+        }
+        return records, schema.readable_states(dict(zip(buckets, (items.get(each) for each in places[len(keys) :]), strict=True)))
+
+    async def write_limits(self, key: LimitsKey, limits: Record | None) -> None:
+        """Store a level of limits, or remove it."""
+        if limits is None:
+            await self._table.call("DeleteItem", self._addressed(schema.record_key(self.namespace, key)), attempts=ATTEMPTS)
+        else:
+            item = {"TableName": self.stack, "Item": schema.record_item(self.namespace, key, limits)}
+            await self._table.call("PutItem", item, attempts=ATTEMPTS)
+
+    async def link_entity(
+        self, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool = False
+    ) -> None:
+        """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
+
+        Raises `EntityChanged` when that is not so. One transaction: two write units for each item.
+        """
+        from botocore.exceptions import ClientError
+
+        writes = schema.link_writes(self.stack, self.namespace, record, seen, before, new=new)
         try:
-            client = self._client or await self._opened()
-            return await getattr(client, method)(TableName=self.stack, **parameters)
-        except Exception as error:
-            if _is_failed_condition(error):
-                raise
-            raise translate(error, self.stack, action) from error
+            await self._table.call("TransactWriteItems", {"TransactItems": writes})
+        except ClientError as error:
+            raise EntityChanged(f"entity {record.entity.entity_id!r} or an ancestor of it was changed meanwhile") from error
 
-    async def _opened(self) -> Any:
-        connection = self._connections.get()
-        if connection.client is None:
-            async with connection.lock:
-                if connection.client is None:
-                    connection.client = await open_client("dynamodb", self._options)
-        return connection.client
+    async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
+        """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""
+        keys = [self._record_key(item) async for item in self._items(entity_id, "l")]
+        keys.append(EntityKey(entity_id))
+        await self._delete_items([schema.record_key(self.namespace, key) for key in keys])
+        return tuple(keys)
 
+    async def children(self, entity_id: str) -> tuple[str, ...]:
+        """The entities whose parent this is, by name, from the index, which trails writes by a moment."""
+        query = schema.children_query(self.namespace, entity_id)
+        return tuple([schema.entity_of(item) async for item in self._table.pages("Query", query)])
 
-class _Connection:
-    """The client of one process and event loop, and the lock under which it is opened and closed."""
+    async def limited_entities(self, resource: str) -> tuple[str, ...]:
+        """The entities that have limits of their own for a resource, by name, from the index."""
+        query = schema.limited_entities_query(self.namespace, resource)
+        return tuple([schema.entity_of(item) async for item in self._table.pages("Query", query)])
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.client: Any = None
+    async def resources(self, entity_id: str) -> tuple[str, ...]:
+        """The resources for which an entity has a bucket, by name."""
+        return tuple([schema.item_key(item)[1][2:] async for item in self._items(entity_id, "b#")])
 
+    async def namespaces(self) -> tuple[str, ...]:
+        """All namespaces in the table, by name. Reads the whole table, for want of a hot index."""
+        return tuple(sorted({schema.namespace_of(item) async for item in self._table.pages("Scan", schema.keys_scan())}))
 
-def _is_failed_condition(error: Any) -> bool:
-    return hasattr(error, "response") and error_code(error) == CONDITION_FAILED
+    async def delete_namespace(self, namespace: str) -> int:
+        """Remove every item of a namespace, and return how many there were. Reads the whole table; safe to repeat."""
+        found: list[schema.Item] = []
+        deleted = 0
+        async for item in self._table.pages("Scan", schema.keys_scan(namespace)):
+            found.append(item)
+            if len(found) == BATCH_WRITE:
+                await self._delete_items(found)
+                deleted += len(found)
+                found = []
+        await self._delete_items(found)
+        return deleted + len(found)
+
+    def _addressed(self, key: schema.Item) -> dict[str, Any]:
+        return {"TableName": self.stack, "Key": key}
+
+    def _items(self, entity_id: str, prefix: str) -> Any:
+        return self._table.pages("Query", schema.partition_query(self.namespace, entity_id, prefix))
+
+    def _record_key(self, item: schema.Item) -> RecordKey:
+        _, resource_mark, resource = schema.item_key(item)[1].partition("#")
+        return LimitsKey(schema.entity_of(item), resource if resource_mark else None)
+
+    async def _read_items(self, wanted: list[schema.Item]) -> dict[tuple[str, str], schema.Item]:
+        found: dict[tuple[str, str], schema.Item] = {}
+        attempt = 0
+        while wanted:
+            request = {self.stack: {"Keys": wanted[:BATCH_READ], "ConsistentRead": True}}
+            answer = await self._table.call("BatchGetItem", {"RequestItems": request}, attempts=ATTEMPTS)
+            found |= {schema.item_key(item): item for item in answer["Responses"].get(self.stack, ())}
+            left = answer.get("UnprocessedKeys", {}).get(self.stack, {}).get("Keys", [])
+            wanted = left + wanted[BATCH_READ:]
+            if left:
+                attempt += 1
+                await pause(attempt)
+        return found
+
+    async def _delete_items(self, keys: list[schema.Item]) -> None:
+        attempt = 0
+        while keys:
+            deletions = [{"DeleteRequest": {"Key": key}} for key in keys[:BATCH_WRITE]]
+            answer = await self._table.call("BatchWriteItem", {"RequestItems": {self.stack: deletions}}, attempts=ATTEMPTS)
+            left = [each["DeleteRequest"]["Key"] for each in answer.get("UnprocessedItems", {}).get(self.stack, [])]
+            keys = left + keys[BATCH_WRITE:]
+            if left:
+                attempt += 1
+                await pause(attempt)

@@ -1,24 +1,25 @@
 # twin: sync_repository_protocol.py
-"""What a store of buckets must be able to do."""
+"""What a store of buckets and records must be able to do."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .schema import BucketKey
+    from .config import Lookup
+    from .records import BucketKey, EntityRecord, LimitsKey, Record, RecordKey
     from .state import BucketState, Outcome, Update
 
 
 class RepositoryProtocol(Protocol):
-    """A store of buckets. Updates of one bucket are atomic; every read sees every update that was answered before it."""
+    """A store of one namespace's buckets and records, each of which is written atomically and read as last written."""
 
     @property
     def namespace(self) -> str:
-        """The tenant whose buckets these are."""
+        """The tenant whose buckets and records these are."""
 
     @property
     def clock(self) -> Callable[[], int]:
@@ -44,3 +45,37 @@ class RepositoryProtocol(Protocol):
 
         Raises `RateLimiterUnavailable` when the store did not answer, and tells whether the update may have been applied.
         """
+
+    async def read_records(
+        self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
+    ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
+        """Records, and buckets along with them, in one round trip."""
+
+    async def write_limits(self, key: LimitsKey, limits: Record | None) -> None:
+        """Store a level of limits, or remove it."""
+
+    async def link_entity(
+        self, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool = False
+    ) -> None:
+        """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
+
+        Raises `EntityChanged` when that is not so.
+        """
+
+    async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
+        """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""
+
+    async def children(self, entity_id: str) -> tuple[str, ...]:
+        """The entities whose parent this is, by name."""
+
+    async def limited_entities(self, resource: str) -> tuple[str, ...]:
+        """The entities that have limits of their own for a resource, by name."""
+
+    async def resources(self, entity_id: str) -> tuple[str, ...]:
+        """The resources for which an entity has a bucket, by name."""
+
+    async def namespaces(self) -> tuple[str, ...]:
+        """All namespaces in the store, by name."""
+
+    async def delete_namespace(self, namespace: str) -> int:
+        """Remove everything of a namespace, and return how many items there were; safe to repeat."""

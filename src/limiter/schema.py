@@ -6,21 +6,32 @@ One table, partition key `pk` and sort key `sk`, both strings. Every `pk` starts
 | item | pk | sk | attributes |
 |---|---|---|---|
 | bucket | `namespace#entity` | `b#resource` | `t:limit`, `s:limit`, `b:limit` (tat, since, booked), `w` (stamp), `ttl` |
+| entity | `namespace#entity` | `e` | `v`, `parent`, `cascade`, `name`, `metadata`, `ancestors` |
+| entity's limits for a resource | `namespace#entity` | `l#resource` | `v`, `limits` |
+| entity's limits for any resource | `namespace#entity` | `l` | `v`, `limits` |
+| resource's limits | `namespace#` | `l#resource` | `v`, `limits` |
+| namespace's limits | `namespace#` | `l` | `v`, `limits` |
 
-The index `listing` (keys `lpk`, `lsk`, keys only) serves listings for people. A bucket carries neither key, so no write to a
-bucket touches the index.
+The index `listing` (keys `lpk`, `lsk`, keys only) serves listings for people: an entity with a parent stands under
+`namespace#p#parent`, an entity's limits for a resource under `namespace#r#resource`. A bucket carries neither key, so no write
+to a bucket touches the index. `v` is the version of an item's layout; a higher one than this version's is not read.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import UnreadableItem
+from .models import Entity, Limit
+from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .state import ABSENT, TTL, BucketState, Update
+from .validation import check_level, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .records import Record, RecordKey
     from .state import Level
 
 Item = dict[str, dict[str, Any]]
@@ -29,16 +40,11 @@ Item = dict[str, dict[str, Any]]
 PARTITION_KEY, SORT_KEY = "pk", "sk"
 INDEX, INDEX_PARTITION_KEY, INDEX_SORT_KEY = "listing", "lpk", "lsk"
 TTL_ATTRIBUTE, STAMP_ATTRIBUTE = "ttl", "w"
+VERSION = 1
+"""The newest layout of records that this version reads, and the one that it writes."""
+_VERSION = "v"
 _PREFIX = {"tat": "t:", "since": "s:", "booked": "b:"}
 _FIELD = {prefix: name for name, prefix in _PREFIX.items()}
-
-
-class BucketKey(NamedTuple):
-    """Which bucket: a namespace, an entity and a resource."""
-
-    namespace: str
-    entity_id: str
-    resource: str
 
 
 def table_definition(table_name: str) -> dict[str, Any]:
@@ -61,12 +67,7 @@ def table_definition(table_name: str) -> dict[str, Any]:
 
 def bucket_key(key: BucketKey) -> Item:
     """The primary key of a bucket's item."""
-    return {PARTITION_KEY: {"S": f"{key.namespace}#{key.entity_id}"}, SORT_KEY: {"S": f"b#{key.resource}"}}
-
-
-def namespace_key(namespace: str) -> Item:
-    """The primary key of a namespace's own item."""
-    return {PARTITION_KEY: {"S": f"{namespace}#"}, SORT_KEY: {"S": "l"}}
+    return _key(key.namespace, key.entity_id, f"b#{key.resource}")
 
 
 def bucket_state(item: Mapping[str, Any] | None) -> BucketState:
@@ -87,6 +88,15 @@ def bucket_state(item: Mapping[str, Any] | None) -> BucketState:
         return BucketState(levels, int(ttl["N"]) if ttl else -1, stamp["S"] if stamp else "")
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableItem(f"the bucket {_shown_key(item)} holds an attribute of a wrong type; delete the item") from error
+
+
+def readable_states(items: Mapping[BucketKey, Mapping[str, Any] | None]) -> dict[BucketKey, BucketState]:
+    """The states of those buckets whose items can be read."""
+    states = {}
+    for key, item in items.items():
+        with suppress(UnreadableItem):
+            states[key] = bucket_state(item)
+    return states
 
 
 def update_parameters(update: Update) -> dict[str, Any]:
@@ -129,9 +139,171 @@ def update_parameters(update: Update) -> dict[str, Any]:
     }
 
 
+def record_key(namespace: str, key: RecordKey) -> Item:
+    """The primary key of a record's item."""
+    if isinstance(key, EntityKey):
+        return _key(namespace, key.entity_id, "e")
+    return _key(namespace, key.entity_id or "", "l" if key.resource is None else f"l#{key.resource}")
+
+
+def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
+    """The item that stores a record."""
+    item = record_key(namespace, key) | {_VERSION: {"N": str(VERSION)}}
+    if isinstance(record, EntityRecord):
+        return item | _entity_attributes(namespace, record)
+    if isinstance(key, LimitsKey) and key.entity_id is not None and key.resource is not None:
+        item |= _listed(f"{namespace}#r#{key.resource}", key.entity_id)
+    return item | {"limits": {"L": [_limit_attribute(limit) for limit in record]}}
+
+
+def record_value(item: Mapping[str, Any] | None) -> Record | UnreadableItem | None:
+    """The record that an item stores, None for a missing item, or the error that says why it cannot be read."""
+    if not item:
+        return None
+    try:
+        version = int(item[_VERSION]["N"])
+        if version > VERSION:
+            return UnreadableItem(f"item {_shown_key(item)} was written by a newer version of the limiter: upgrade this one")
+        return _limits_value(item) if SORT_KEY in item and item[SORT_KEY]["S"].startswith("l") else _entity_value(item)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        return UnreadableItem(f"item {_shown_key(item)} makes no sense ({error!r}): write it anew or delete it")
+
+
+def item_key(item: Mapping[str, Any]) -> tuple[str, str]:
+    """An item's primary key as plain strings."""
+    return item[PARTITION_KEY]["S"], item[SORT_KEY]["S"]
+
+
+def entity_of(item: Mapping[str, Any]) -> str:
+    """The entity that an item belongs to; empty for the items of a whole namespace."""
+    return str(item[PARTITION_KEY]["S"]).partition("#")[2]
+
+
+def namespace_of(item: Mapping[str, Any]) -> str:
+    """The namespace that an item belongs to."""
+    return str(item[PARTITION_KEY]["S"]).partition("#")[0]
+
+
+def children_query(namespace: str, parent_id: str) -> dict[str, Any]:
+    """The parameters of the Query that lists an entity's children."""
+    return _index_query(f"{namespace}#p#{parent_id}")
+
+
+def limited_entities_query(namespace: str, resource: str) -> dict[str, Any]:
+    """The parameters of the Query that lists the entities with limits of their own for a resource."""
+    return _index_query(f"{namespace}#r#{resource}")
+
+
+def partition_query(namespace: str, entity_id: str, prefix: str) -> dict[str, Any]:
+    """The parameters of the Query that lists the sort keys of an entity's items that begin with `prefix`."""
+    return {
+        "KeyConditionExpression": "#0 = :0 AND begins_with(#1, :1)",
+        "ProjectionExpression": "#0, #1",
+        "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
+        "ExpressionAttributeValues": {":0": {"S": f"{namespace}#{entity_id}"}, ":1": {"S": prefix}},
+        "ConsistentRead": True,
+    }
+
+
+def keys_scan(namespace: str | None = None) -> dict[str, Any]:
+    """The parameters of the Scan that reads the keys of all items, or of one namespace's."""
+    names = {"#0": PARTITION_KEY, "#1": SORT_KEY}
+    scan: dict[str, Any] = {"ProjectionExpression": "#0, #1", "ExpressionAttributeNames": names, "ConsistentRead": True}
+    if namespace is not None:
+        values = {":0": {"S": f"{namespace}#"}}
+        scan |= {"FilterExpression": "begins_with(#0, :0)", "ExpressionAttributeValues": values}
+    return scan
+
+
+def link_writes(
+    table: str, namespace: str, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool
+) -> list[dict[str, Any]]:
+    """The TransactItems that store an entity, if it is new, or still has the parent `before`, and all ancestors are as `seen`."""
+    key = EntityKey(record.entity.entity_id)
+    condition = {"ConditionExpression": "attribute_not_exists(#k)", "ExpressionAttributeNames": {"#k": PARTITION_KEY}}
+    writes = [
+        {"Put": {"TableName": table, "Item": record_item(namespace, key, record)} | (condition if new else _has_parent(before))}
+    ]
+    for ancestor, parent in seen.items():
+        check = {"TableName": table, "Key": record_key(namespace, EntityKey(ancestor))} | _has_parent(parent)
+        writes.append({"ConditionCheck": check})
+    return writes
+
+
 def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
 def _shown_key(item: Mapping[str, Any]) -> str:
     return "/".join(str(item.get(key, {}).get("S", "?")) for key in (PARTITION_KEY, SORT_KEY))
+
+
+def _has_parent(parent: str | None) -> dict[str, Any]:
+    names = {"#k": PARTITION_KEY, "#p": "parent"}
+    if parent is None:
+        return {
+            "ConditionExpression": "attribute_exists(#k) AND attribute_not_exists(#p)",
+            "ExpressionAttributeNames": names,
+        }
+    return {
+        "ConditionExpression": "attribute_exists(#k) AND #p = :p",
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": {":p": {"S": parent}},
+    }
+
+
+def _key(namespace: str, entity_id: str, sort: str) -> Item:
+    return {PARTITION_KEY: {"S": f"{namespace}#{entity_id}"}, SORT_KEY: {"S": sort}}
+
+
+def _listed(partition: str, sort: str) -> Item:
+    return {INDEX_PARTITION_KEY: {"S": partition}, INDEX_SORT_KEY: {"S": sort}}
+
+
+def _index_query(partition: str) -> dict[str, Any]:
+    return {
+        "IndexName": INDEX,
+        "KeyConditionExpression": "#0 = :0",
+        "ExpressionAttributeNames": {"#0": INDEX_PARTITION_KEY},
+        "ExpressionAttributeValues": {":0": {"S": partition}},
+    }
+
+
+def _limit_attribute(limit: Limit) -> dict[str, Any]:
+    numbers = {"capacity": limit.capacity, "amount": limit.refill_amount, "period": float(limit.refill_period)}
+    return {"M": {"name": {"S": limit.name}} | {name: {"N": repr(number)} for name, number in numbers.items()}}
+
+
+def _limits_value(item: Mapping[str, Any]) -> tuple[Limit, ...]:
+    limits = []
+    for attribute in item["limits"]["L"]:
+        fields = attribute["M"]
+        capacity, amount = (int(fields[name]["N"]) for name in ("capacity", "amount"))
+        limits.append(Limit(fields["name"]["S"], capacity, amount, float(fields["period"]["N"])))
+    return check_level(limits)
+
+
+def _entity_attributes(namespace: str, record: EntityRecord) -> Item:
+    entity = record.entity
+    attributes: Item = {"cascade": {"BOOL": entity.cascade}}
+    if entity.name is not None:
+        attributes["name"] = {"S": entity.name}
+    if entity.metadata:
+        attributes["metadata"] = {"M": {key: {"S": value} for key, value in entity.metadata.items()}}
+    if entity.parent_id is not None:
+        attributes |= _listed(f"{namespace}#p#{entity.parent_id}", entity.entity_id)
+        attributes["parent"] = {"S": entity.parent_id}
+        attributes["ancestors"] = {"L": [{"S": ancestor} for ancestor in record.ancestors]}
+    return attributes
+
+
+def _entity_value(item: Mapping[str, Any]) -> EntityRecord:
+    entity = Entity(
+        entity_of(item),
+        parent_id=check_name("parent", item["parent"]["S"]) if "parent" in item else None,
+        cascade=bool(item["cascade"]["BOOL"]),
+        name=item["name"]["S"] if "name" in item else None,
+        metadata={key: value["S"] for key, value in item["metadata"]["M"].items()} if "metadata" in item else {},
+    )
+    ancestors = tuple(check_name("ancestor", each["S"]) for each in item["ancestors"]["L"]) if "ancestors" in item else ()
+    return EntityRecord(entity, ancestors)

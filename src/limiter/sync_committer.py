@@ -8,12 +8,11 @@ instead, callers barge past those who wait, and batches shrink to one.)
 
 from __future__ import annotations
 
-import threading, time
+import threading
 import copy
 import itertools
 import logging
 import os
-import random
 import threading
 from collections import OrderedDict, deque
 from dataclasses import replace
@@ -24,13 +23,15 @@ from ._compat import sync_shielded
 from .bucket import Credit, Grant, Receipt, Refusal, Request
 from .exceptions import LimiterError, RateLimiterUnavailable
 from .state import EMPTY, Outcome, Update
+from .sync_table import ATTEMPTS, sync_pause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .bucket import Plan
+    from .records import BucketKey
     from .sync_repository_protocol import SyncRepositoryProtocol
-    from .schema import BucketKey
+    from .state import BucketState
 
 _log = logging.getLogger("limiter.committer")
 
@@ -38,10 +39,6 @@ MAX_BATCH = 1_000
 """Requests that one write carries at most."""
 MAX_LANES = 100_000
 """Buckets whose last state is remembered; a forgotten one costs a second write when it is used again."""
-ATTEMPTS = 3
-"""How often a write is sent before the store counts as unavailable."""
-BACKOFF = 0.05
-"""Seconds before the second attempt, on average; doubled before the next."""
 MAX_ROUNDS = 50
 """Writes that other processes may defeat before a batch gives up."""
 
@@ -68,15 +65,16 @@ class _Ticket:
 class _Lane:
     """What this process knows of one bucket, and the requests that wait for it.
 
-    `state` is the last one seen, and `fresh` when it was seen by the present batch. `sent` is an update without an answer yet,
-    with the tickets that it carries; `stamp` names it, and stays until the update is known to have been applied.
+    `state` is the last one seen, at the time `seen`, and `fresh` when the present batch has seen it. `sent` is an update without
+    an answer yet, with the tickets that it carries; `stamp` names it, and stays until the update is known to have been applied.
     """
 
-    __slots__ = ("batch", "busy", "fresh", "key", "queue", "sent", "stamp", "state")
+    __slots__ = ("batch", "busy", "fresh", "key", "queue", "seen", "sent", "stamp", "state")
 
     def __init__(self, key: BucketKey) -> None:
         self.key = key
         self.state = EMPTY
+        self.seen: int | None = None
         self.fresh = False
         self.busy = False
         self.queue: deque[_Ticket] = deque()
@@ -88,11 +86,13 @@ class _Lane:
 class SyncCommitter:
     """Carries requests to their buckets, one write at a time for each bucket.
 
-    Belongs to one event loop, or to the threads and greenlets of one process.
+    Belongs to one event loop, or to the threads and greenlets of one process. A state proves refusals, though never admissions,
+    for `denial_ttl` nanoseconds after it was seen: so long nobody is told of what others have given back meanwhile.
     """
 
-    def __init__(self, repository: SyncRepositoryProtocol) -> None:
+    def __init__(self, repository: SyncRepositoryProtocol, denial_ttl: int) -> None:
         self._repository = repository
+        self._denial_ttl = denial_ttl
         self._lock = threading.Lock()
         self._lanes: OrderedDict[BucketKey, _Lane] = OrderedDict()
         self._writer = os.urandom(6).hex()
@@ -117,6 +117,14 @@ class SyncCommitter:
         if isinstance(ticket.outcome, Grant | Refusal):
             return ticket.outcome
         raise copy.copy(ticket.outcome) from ticket.outcome.__cause__
+
+    def observe(self, key: BucketKey, state: BucketState) -> None:
+        """Learn a bucket's state that was read for another purpose, unless it is known already."""
+        with self._lock:
+            if key not in self._lanes:
+                lane = self._lanes[key] = _Lane(key)
+                lane.state, lane.seen = state, self._repository.clock()
+                self._forget_oldest()
 
     def give_back(self, key: BucketKey, receipts: Iterable[Receipt]) -> None:
         """Return what the receipts say was taken, as far as it is still worth something; see `credit`."""
@@ -205,7 +213,7 @@ class SyncCommitter:
                 failures += 1
                 if failures == ATTEMPTS:
                     raise
-                time.sleep(BACKOFF * 2**failures * random.uniform(0.25, 0.75))  # noqa: S311 - spreads callers, no secret
+                sync_pause(failures)
         if lane.batch:
             raise RateLimiterUnavailable(f"{MAX_ROUNDS} writes to {lane.key} were overtaken by other processes", unsent=True)
 
@@ -215,18 +223,17 @@ class SyncCommitter:
             self._recover(lane)
             return
         lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
-        tickets = lane.batch
-        plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], self._repository.clock(), lane.stamp)
-        if lane.fresh:
+        tickets, now = lane.batch, self._repository.clock()
+        plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
+        if lane.fresh or (lane.seen is not None and 0 <= now - lane.seen < self._denial_ttl):
             self._deliver(lane, tickets, plan.refused)
         if plan.update is not None:
             lane.sent = plan, plan.update, tickets
             self._answer(lane, self._write(lane, plan.update))
         elif lane.fresh:
             self._deliver(lane, tickets, plan.grants(lane.state))
-        else:
-            lane.state = self._repository.read_bucket(lane.key)
-            lane.fresh = True
+        elif lane.batch:
+            self._see(lane, self._repository.read_bucket(lane.key))
 
     def _write(self, lane: _Lane, update: Update) -> Outcome:
         try:
@@ -250,12 +257,15 @@ class SyncCommitter:
         self._answer(lane, Outcome(applied, state))
 
     def _answer(self, lane: _Lane, outcome: Outcome) -> None:
-        lane.state, lane.fresh = outcome.state, True
+        self._see(lane, outcome.state)
         if lane.sent is not None and outcome.applied:
             plan, _, tickets = lane.sent
             lane.stamp = ""
             self._deliver(lane, tickets, plan.grants(outcome.state))
         lane.sent = None
+
+    def _see(self, lane: _Lane, state: BucketState) -> None:
+        lane.state, lane.seen, lane.fresh = state, self._repository.clock(), True
 
     def _deliver(self, lane: _Lane, tickets: Sequence[_Ticket], outcomes: Mapping[int, Grant | Refusal]) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .sync_committer import SyncCommitter
     from .demand import Bucket, Demand
     from .models import LimitStatus
-    from .schema import BucketKey
+    from .records import BucketKey
 
 
 class SyncLease:

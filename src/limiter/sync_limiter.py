@@ -9,14 +9,17 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args
 
 from . import decision, gcra
-from ._compat import SyncScope, sync_check_function, sync_gather, sync_shielded
+from ._compat import ProcessScope, SyncScope, sync_check_function, sync_gather, sync_shielded
+from .sync_administration import SyncAdministration
 from .sync_charging import SyncVerdict, sync_charge
 from .sync_committer import SyncCommitter
+from .config import Question, own_demand
 from .sync_config_cache import SyncConfigCache
 from .demand import demands
 from .exceptions import LimiterError, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .sync_lease import SyncLease
 from .sync_memory_repository import SyncMemoryRepository
+from .record_cache import CacheStatistics, RecordCache
 from .validation import check_amounts, check_limits, check_name, check_timeout
 
 if TYPE_CHECKING:
@@ -33,13 +36,18 @@ OnUnavailable = Literal["block", "allow", "local"]
 
 _log = logging.getLogger("limiter")
 
+MAX_RECORDS = 100_000
+"""Stored limits and entities that are remembered, absent ones included."""
 
-class SyncRateLimiter:
+
+class SyncRateLimiter(SyncAdministration):
     """Decides how much of which resource an entity may use, on limits shared by everybody who uses the same table.
 
     `limits` apply where nothing more specific does. `on_unavailable` says what happens when the table cannot be reached: "block"
     raises `RateLimiterUnavailable`, "allow" admits without counting, "local" limits within this process alone until it is back.
-    `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
+    Stored limits and entities are remembered for `config_ttl` seconds, and changes made elsewhere are in force after that; 0
+    reads them at every call. A bucket that was seen empty refuses for up to `denial_ttl` seconds without another look; 0 always
+    looks. `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
     One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
     """
 
@@ -49,15 +57,18 @@ class SyncRateLimiter:
         limits: Iterable[Limit] = (),
         on_unavailable: OnUnavailable = "block",
         *,
+        config_ttl: float = 60.0,
+        denial_ttl: float = 1.0,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        self.repository = repository
+        ttl = check_timeout(config_ttl, "config_ttl")
+        self._records_of_process = ProcessScope(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
+        super().__init__(repository, self._records_of_process.get)
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
         self._sleep = sleep
-        self._config = SyncConfigCache(repository, self.limits)
-        self._committers = SyncScope(partial(SyncCommitter, repository))
-        self._fallbacks = SyncScope(partial(SyncCommitter, SyncMemoryRepository(namespace=repository.namespace, clock=repository.clock)))
+        denial = check_timeout(denial_ttl, "denial_ttl")
+        self._cores = SyncScope(partial(_Core, repository, self._records, share=ttl > 0, denial_ttl=denial))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
@@ -112,6 +123,11 @@ class SyncRateLimiter:
             return decision.decide(error.statuses)
         return decision.decide(lease.statuses)
 
+    @property
+    def config_statistics(self) -> CacheStatistics:
+        """How the cache of stored limits and entities has served this event loop, or this process, so far."""
+        return self._cores.get().config.statistics
+
     def check(
         self,
         entity_id: str = "default",
@@ -121,7 +137,8 @@ class SyncRateLimiter:
         limits: Iterable[Limit] | None = None,
     ) -> Decision:
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
-        _, asked = self._demands(entity_id, resource, consume, limits)
+        question, amounts = self._question(entity_id, resource, consume, limits)
+        asked = demands(self._cores.get().config.chain(question), amounts)
         calls = [partial(self.repository.read_bucket, demand.key) for demand in asked]
         states = sync_gather(calls)
         now = self.repository.clock()
@@ -172,33 +189,41 @@ class SyncRateLimiter:
     ) -> SyncLease:
         patience = check_timeout(timeout)
         policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
-        chain, asked = self._demands(entity_id, resource, consume, limits)
-        never = [status for each in asked for status in decision.never_satisfiable(each.key, each.charges)]
-        if never:
-            raise NeverSatisfiable(tuple(never))
+        question, amounts = self._question(entity_id, resource, consume, limits)
+        if question.given:
+            _check_satisfiable(own_demand(question, amounts))
+        core = self._cores.get()
         try:
-            return self._take(self._committers.get(), chain, asked, patience)
+            return self._take(core.committer, core.config.chain(question), amounts, patience)
         except RateLimiterUnavailable as error:
             if policy == "block":
                 raise
             _log.warning("limiting %s/%s without the table (%s): %s", entity_id, resource, policy, error)
+        chain = core.config.remembered(question)
         if policy == "local":
-            return self._take(self._fallbacks.get(), chain, asked, patience, degraded=True)
-        return SyncLease(None, chain, SyncVerdict(True, (), ()), asked, degraded=True)
+            return self._take(core.fallback, chain, amounts, patience, degraded=True)
+        return SyncLease(None, chain, SyncVerdict(True, (), ()), demands(chain, amounts), degraded=True)
 
-    def _demands(
+    def _question(
         self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
-    ) -> tuple[tuple[Bucket, ...], tuple[Demand, ...]]:
+    ) -> tuple[Question, dict[str, int] | None]:
         check_name("entity_id", entity_id)
         check_name("resource", resource)
         amounts = None if consume is None else check_amounts(consume)
         given = None if limits is None else check_limits(limits)
-        chain = self._config.chain(entity_id, resource, given)
-        return chain, demands(chain, amounts)
+        return Question(self.repository.namespace, entity_id, resource, given, self.limits), amounts
 
     def _take(
-        self, committer: SyncCommitter, chain: Sequence[Bucket], asked: Sequence[Demand], patience: int, *, degraded: bool = False
+        self,
+        committer: SyncCommitter,
+        chain: Sequence[Bucket],
+        amounts: Mapping[str, int] | None,
+        patience: int,
+        *,
+        degraded: bool = False,
     ) -> SyncLease:
+        asked = demands(chain, amounts)
+        _check_satisfiable(asked)
         clock = self.repository.clock
         verdict = sync_charge(committer, asked, deadline=clock() + patience)
         if not verdict.allowed:
@@ -217,6 +242,17 @@ class SyncRateLimiter:
             calls = [partial(committer.give_back, demand.key, grant.receipts) for demand, grant in pairs]
             sync_shielded(sync_gather(calls))
             raise
+
+
+class _Core:
+    """What belongs to one event loop, or to all threads of a process: open writes, fetches under way."""
+
+    def __init__(
+        self, repository: SyncRepositoryProtocol, records: Callable[[], RecordCache], *, share: bool, denial_ttl: int
+    ) -> None:
+        self.committer = SyncCommitter(repository, denial_ttl)
+        self.fallback = SyncCommitter(SyncMemoryRepository(namespace=repository.namespace, clock=repository.clock), denial_ttl)
+        self.config = SyncConfigCache(repository, records(), self.committer.observe, share=share)
 
 
 class SyncAcquisition:
@@ -239,6 +275,12 @@ class SyncAcquisition:
     ) -> None:
         if self._lease is not None:
             self._lease.close(refund=exc_type is not None and self._refund_on_error)
+
+
+def _check_satisfiable(asked: Sequence[Demand]) -> None:
+    never = [status for each in asked for status in decision.never_satisfiable(each.key, each.charges)]
+    if never:
+        raise NeverSatisfiable(tuple(never))
 
 
 def _check_policy(policy: str) -> OnUnavailable:

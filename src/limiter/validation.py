@@ -29,6 +29,20 @@ def check_name(what: str, value: object) -> str:
     return value
 
 
+def check_optional_name(what: str, value: object) -> str | None:
+    """Return `value` when it is None or a usable id."""
+    return None if value is None else check_name(what, value)
+
+
+def check_metadata(value: object) -> dict[str, str]:
+    """Return `value`, a mapping of strings to strings or None, as a dict."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
+        raise ValidationError(f"metadata must map strings to strings, not {_shown(value)}")
+    return dict(value)
+
+
 def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_AMOUNT) -> int:
     """Return `value` when it is an integer, not a bool, between the bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -38,12 +52,12 @@ def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_
     return value
 
 
-def check_timeout(value: object) -> int:
-    """Return the nanoseconds of a wait given in seconds; None and 0 mean not to wait."""
+def check_timeout(value: object, what: str = "timeout") -> int:
+    """Return the nanoseconds of a time span given in seconds; None counts as 0."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 366 * 86_400:
-        raise ValidationError(f"timeout must be None or a number of seconds from 0 to one year, not {_shown(value)}")
+        raise ValidationError(f"{what} must be None or a number of seconds from 0 to one year, not {_shown(value)}")
     return round(value * 1_000_000_000)
 
 
@@ -61,6 +75,14 @@ def check_limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
         if limit.name in names:
             raise ValidationError(f"limit {limit.name!r} is given twice; names must be unique within a list of limits")
         names.add(limit.name)
+    return checked
+
+
+def check_level(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Return the limits as a tuple when they make up a level that can be stored: as `check_limits`, and at least one."""
+    checked = check_limits(limits)
+    if not checked:
+        raise ValidationError("a level needs at least one limit; use delete_limits to remove a level")
     return checked
 
 

@@ -92,6 +92,7 @@ async def test_check_takes_nothing(new_limiter: Any) -> None:
 async def test_above_capacity_is_refused_without_a_call(new_limiter: Any, repository: Any) -> None:
     """What no wait can satisfy is refused at once, with no time to retry."""
     limiter = new_limiter("requests=10/minute", "tokens=100/minute")
+    assert await limiter.try_acquire("user")
     repository.take()
     with pytest.raises(NeverSatisfiable) as refusal:
         async with limiter.acquire("user", consume={"requests": 1, "tokens": 101}, timeout=3600):
@@ -100,6 +101,7 @@ async def test_above_capacity_is_refused_without_a_call(new_limiter: Any, reposi
     assert [status.limit.name for status in refusal.value.violations] == ["tokens"]
     decision = await limiter.try_acquire("user", consume={"tokens": 101})
     assert (decision.allowed, decision.retry_after) == (False, None)
+    assert not await limiter.try_acquire("stranger", consume={"tokens": 2}, limits=[Limit.parse("tokens=1/hour")])
     assert repository.take() == {}
 
 
@@ -138,27 +140,78 @@ async def test_two_limiters_share_one_bucket(new_limiter: Any) -> None:
 
 
 async def test_an_acquire_costs_one_write_when_warm(new_limiter: Any, repository: Any, clock: FakeClock) -> None:
-    """One write when idle, when busy, and when idle again; one call when refused."""
-    limiter = new_limiter("requests=2/minute")
+    """One write when idle, when busy, and when idle again; one read when refused."""
+    limiter = new_limiter("requests=2/minute", config_ttl=10_000)
+    assert await limiter.try_acquire("user", consume={"requests": 0})
     repository.take()
     costs = []
-    for seconds in (0, 1, 1, 600):
+    for seconds in (0, 1, 2, 600):
         clock.advance(seconds)
         await limiter.try_acquire("user")
         costs.append(repository.take())
     assert costs == [{"write_bucket": 1}, {"write_bucket": 1}, {"read_bucket": 1}, {"write_bucket": 1}]
 
 
-async def test_a_cold_acquire_costs_two_writes_and_a_cold_refusal_one(new_limiter: Any, repository: Any) -> None:
-    """A client that has not seen a bucket in use needs one write to learn its state."""
+async def test_a_cold_acquire_costs_one_read_and_one_write(new_limiter: Any, repository: Any) -> None:
+    """A client that has not seen a bucket reads it along with its limits, so that its first write is right."""
     cold, other = new_limiter("requests=3/minute"), new_limiter("requests=3/minute")
     assert await other.try_acquire("user")
     repository.take()
     assert await cold.try_acquire("user")
-    assert repository.take() == {"write_bucket": 2}
+    assert repository.take() == {"read_records": 1, "write_bucket": 1}
+
+
+async def test_a_cold_refusal_costs_one_read(new_limiter: Any, repository: Any) -> None:
+    """What a client has just read proves a refusal."""
+    cold, other = new_limiter("requests=3/minute"), new_limiter("requests=3/minute")
     assert await other.try_acquire("full", consume={"requests": 3})
+    repository.take()
     assert not await cold.try_acquire("full")
-    assert repository.take() == {"write_bucket": 1}
+    assert repository.take() == {"read_records": 1}
+
+
+async def test_a_stale_view_costs_a_second_write(new_limiter: Any, repository: Any, clock: FakeClock) -> None:
+    """A client that others have overtaken learns the state from its failed write, and is decided by the second."""
+    first, second = (new_limiter("requests=3/minute", config_ttl=10_000) for _ in range(2))
+    for limiter in (first, second):
+        assert await limiter.try_acquire("user")
+    clock.advance(600)
+    assert await second.try_acquire("user")
+    repository.take()
+    assert await first.try_acquire("user")
+    assert repository.take() == {"write_bucket": 2}
+
+
+async def test_a_refusal_is_remembered_for_a_bounded_time(new_limiter: Any, repository: Any, clock: FakeClock) -> None:
+    """While the last state seen proves a refusal there is no call, but after the bound there is a look."""
+    limiter, other = new_limiter("requests=1/hour"), new_limiter("requests=1/hour")
+    assert await limiter.try_acquire("user")
+    repository.take()
+    assert [bool(await limiter.try_acquire("user")) for _ in range(20)] == [False] * 20
+    assert repository.take() == {}
+    clock.advance(1.0)
+    assert not await limiter.try_acquire("user")
+    assert repository.take() == {"read_bucket": 1}
+    assert not await other.try_acquire("user")
+
+
+async def test_a_refund_in_this_process_ends_a_remembered_refusal(new_limiter: Any) -> None:
+    """What is given back here is available here at once."""
+    limiter = new_limiter("requests=1/hour")
+    with pytest.raises(ZeroDivisionError):
+        async with limiter.acquire("user"):
+            assert not await limiter.try_acquire("user")
+            raise ZeroDivisionError
+    assert await limiter.try_acquire("user")
+
+
+async def test_without_a_memory_of_refusals_every_refusal_looks(new_limiter: Any, repository: Any) -> None:
+    """With `denial_ttl=0` what others give back is seen at once."""
+    limiter, other = new_limiter("requests=1/hour", denial_ttl=0), new_limiter("requests=1/hour")
+    async with other.acquire("user") as lease:
+        assert not await limiter.try_acquire("user")
+        await lease.release(requests=1)
+        assert await limiter.try_acquire("user")
 
 
 async def test_a_slow_limit_beside_a_busy_one_loses_no_refill(new_limiter: Any, clock: FakeClock) -> None:

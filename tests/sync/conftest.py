@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Callable
 
     from engines import Engine, FakeClock
+
     from limiter.sync_repository_protocol import SyncRepositoryProtocol
 
 
@@ -38,7 +39,7 @@ class Counting:
         return seen
 
 
-COUNTED = ("read_bucket", "write_bucket")
+COUNTED = ("read_bucket", "read_records", "write_bucket")
 
 
 @pytest.fixture

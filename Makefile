@@ -1,0 +1,61 @@
+# One verb, one command, the same in CI. Needs Python 3.11 or newer and nothing else; everything goes into .venv here.
+
+PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
+VENV := .venv
+# A second environment, because aioboto3 pins an old aiobotocore and a plain new one has to work as well.
+PLAIN := .venv-aiobotocore
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+SOURCES := pyproject.toml hatch_build.py
+
+.PHONY: help demo test check engines clean
+.DELETE_ON_ERROR:
+
+help: ## Say what there is.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo-installed ## Run the main job on this machine.
+	$(BIN)/python examples/demo/run.py
+
+test: $(VENV)/.test-installed $(PLAIN)/.test-installed ## Run every test, in each runtime.
+	$(BIN)/python -m pytest tests
+	$(BIN)/python tests/run_patched.py gevent tests/sync
+	$(BIN)/python tests/run_patched.py eventlet tests/sync
+	$(PLAIN)/bin/python -m pytest --engines=memory,moto tests/async
+
+check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, and check types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/generate_sync.py --check
+	$(BIN)/mypy
+
+engines: ## Install the test engines that pip cannot, into .engines.
+	@$(call need-python)
+	$(PYTHON) scripts/install_engines.py
+
+clean: ## Remove everything that these commands made.
+	rm -rf $(VENV) $(PLAIN) .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define need-python
+test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH; install one or call make PYTHON=/path/to/python" >&2; exit 1; }
+endef
+
+%/.pip-upgraded:
+	@$(call need-python)
+	$(PYTHON) -m venv $*
+	$*/bin/python $(PIP_INSTALL) --upgrade 'pip>=25.1'
+	touch $@
+
+$(VENV)/.demo-installed: $(SOURCES) | $(VENV)/.pip-upgraded
+	$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[all]'
+	touch $@
+
+$(VENV)/.test-installed: $(SOURCES) | $(VENV)/.pip-upgraded
+	$(BIN)/python $(PIP_INSTALL) --group demo --group test --group check --editable '.[all]'
+	touch $@
+
+$(PLAIN)/.test-installed: $(SOURCES) | $(PLAIN)/.pip-upgraded
+	$(PLAIN)/bin/python $(PIP_INSTALL) --group test --editable '.[cli,local]' 'aiobotocore>=3'
+	touch $@

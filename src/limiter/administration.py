@@ -1,0 +1,206 @@
+# twin: sync_administration.py
+"""Stored limits, entities and namespaces: what is changed at run time, as opposed to what is decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .config import MAX_DEPTH
+from .exceptions import EntityChanged, EntityExists, EntityNotFound, UnreadableItem, ValidationError
+from .models import Entity
+from .records import EntityKey, EntityRecord, LimitsKey
+from .validation import check_level, check_metadata, check_name, check_optional_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .models import Limit
+    from .record_cache import RecordCache
+    from .records import RecordKey
+    from .repository_protocol import RepositoryProtocol
+
+ATTEMPTS = 10
+"""How often a change of place is tried again when somebody else changes the same chain meanwhile."""
+
+
+class Administration:
+    """Changes and lists what is stored in the repository's namespace.
+
+    A change is in force in this process at once, and everywhere else within the time to live of their caches.
+    """
+
+    def __init__(self, repository: RepositoryProtocol, records: Callable[[], RecordCache]) -> None:
+        self.repository = repository
+        self._records = records
+
+    async def set_limits(self, limits: Iterable[Limit], *, entity_id: str | None = None, resource: str | None = None) -> None:
+        """Store the limits of one level, whole: of an entity, a resource, an entity for a resource, or of the namespace.
+
+        A bucket in use keeps the time at which it will be full, and the new limits say what that time is worth.
+        """
+        key = _limits_key(entity_id, resource)
+        checked = check_level(limits)
+        await self.repository.write_limits(key, checked)
+        self._records().put(key, checked)
+
+    async def get_limits(self, entity_id: str | None = None, resource: str | None = None) -> tuple[Limit, ...] | None:
+        """The limits stored at one level, read anew; None when there are none."""
+        value = await self._read(_limits_key(entity_id, resource))
+        return value if isinstance(value, tuple) else None
+
+    async def delete_limits(self, entity_id: str | None = None, resource: str | None = None) -> None:
+        """Remove one level, so that the next weaker one applies; does nothing when it is not stored."""
+        key = _limits_key(entity_id, resource)
+        await self.repository.write_limits(key, None)
+        self._records().put(key, None)
+
+    async def create_entity(
+        self,
+        entity_id: str,
+        *,
+        parent_id: str | None = None,
+        cascade: bool = True,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Entity:
+        """Store an entity; with a parent and `cascade`, what it takes is taken from the parent too.
+
+        Raises `EntityExists`, `EntityNotFound` for the parent, and `ValidationError` for a chain of more than eight.
+        """
+        check_name("entity_id", entity_id)
+        check_optional_name("parent_id", parent_id)
+        entity = Entity(entity_id, parent_id, bool(cascade), check_optional_name("name", name), check_metadata(metadata))
+        for _ in range(ATTEMPTS):
+            if await self.get_entity(entity_id) is not None:
+                raise EntityExists(f"entity {entity_id!r} exists already; use set_parent to move it")
+            seen = await self._ancestry(entity_id, parent_id)
+            if await self._link(EntityRecord(entity, tuple(seen)), seen, None, new=True):
+                return entity
+        raise EntityChanged(f"the place of entity {entity_id!r} was changed by others {ATTEMPTS} times in a row; try again")
+
+    async def get_entity(self, entity_id: str) -> Entity | None:
+        """A stored entity, read anew; None when there is none."""
+        record = await self._entity(check_name("entity_id", entity_id))
+        return record.entity if record else None
+
+    async def set_parent(self, entity_id: str, parent_id: str | None) -> Entity:
+        """Move an entity under another parent, or with None under no parent, and with it everything below it.
+
+        Leases that are open settle with the buckets that they charged. Raises `EntityNotFound`, and `ValidationError` when a
+        cycle or a chain of more than eight would arise.
+        """
+        check_name("entity_id", entity_id)
+        check_optional_name("parent_id", parent_id)
+        for _ in range(ATTEMPTS):
+            record = await self._entity(entity_id)
+            if record is None:
+                raise EntityNotFound(f"there is no entity {entity_id!r}; create it with create_entity")
+            below = await self._descendants(entity_id)
+            seen = await self._ancestry(entity_id, parent_id, height=max((len(each.ancestors) for each in below), default=0))
+            moved = EntityRecord(replace(record.entity, parent_id=parent_id), tuple(seen))
+            if await self._link(moved, seen, record.entity.parent_id):
+                for each in below:
+                    # Only the hint changes, by which their whole chain is read at once; if they are moved meanwhile, so be it.
+                    await self._link(replace(each, ancestors=each.ancestors + tuple(seen)), {}, each.entity.parent_id)
+                return moved.entity
+        raise EntityChanged(f"the place of entity {entity_id!r} was changed by others {ATTEMPTS} times in a row; try again")
+
+    async def delete_entity(self, entity_id: str) -> None:
+        """Remove an entity and its stored limits; its children then have no parent to charge. Its buckets stay until full."""
+        for key in await self.repository.delete_entity(check_name("entity_id", entity_id)):
+            self._records().put(key, None)
+
+    async def list_children(self, entity_id: str) -> tuple[Entity, ...]:
+        """The entities whose parent this is, by name; the list trails changes by a moment."""
+        return tuple(record.entity for record in await self._children(check_name("entity_id", entity_id)))
+
+    async def list_entities(self, resource: str) -> tuple[str, ...]:
+        """The entities that have limits of their own for a resource, by name; the list trails changes by a moment."""
+        return await self.repository.limited_entities(check_name("resource", resource))
+
+    async def list_resources(self, entity_id: str) -> tuple[str, ...]:
+        """The resources for which an entity has a bucket, by name."""
+        return await self.repository.resources(check_name("entity_id", entity_id))
+
+    async def list_namespaces(self) -> tuple[str, ...]:
+        """All namespaces in the table, by name. Reads the whole table: not for a hot path."""
+        return await self.repository.namespaces()
+
+    async def delete_namespace(self, namespace: str) -> int:
+        """Remove every bucket, limit and entity of a namespace, and return how many items there were.
+
+        Reads the whole table. When interrupted, call it again. Programs that still use the namespace start it anew.
+        """
+        count = await self.repository.delete_namespace(check_name("namespace", namespace))
+        if namespace == self.repository.namespace:
+            self._records().clear()
+        return count
+
+    async def _read(self, key: RecordKey) -> object:
+        records, _ = await self.repository.read_records([key])
+        value = records[key]
+        if isinstance(value, UnreadableItem):
+            raise value
+        return value
+
+    async def _entity(self, entity_id: str) -> EntityRecord | None:
+        value = await self._read(EntityKey(entity_id))
+        return value if isinstance(value, EntityRecord) else None
+
+    async def _ancestry(self, entity_id: str, parent_id: str | None, height: int = 0) -> dict[str, str | None]:
+        """Every ancestor's parent, the nearest first, if `entity_id` with `height` generations below it were put under them."""
+        seen: dict[str, str | None] = {}
+        while parent_id is not None:
+            if parent_id == entity_id:
+                raise ValidationError(
+                    f"entity {entity_id!r} would become its own ancestor: {' > '.join([entity_id, *seen, parent_id])}"
+                )
+            record = await self._entity(parent_id)
+            if record is None and not seen:
+                raise EntityNotFound(f"there is no entity {parent_id!r} to be a parent; create it first")
+            if record is None or parent_id in seen:
+                break
+            seen[parent_id] = record.entity.parent_id
+            parent_id = seen[parent_id]
+        if len(seen) + 1 + height > MAX_DEPTH:
+            raise ValidationError(f"a chain of {len(seen) + 1 + height} entities is too deep; at most {MAX_DEPTH} are supported")
+        return seen
+
+    async def _children(self, entity_id: str) -> list[EntityRecord]:
+        keys = [EntityKey(child) for child in await self.repository.children(entity_id)]
+        records, _ = await self.repository.read_records(keys)
+        found = []
+        for key in keys:
+            value = records[key]
+            if isinstance(value, UnreadableItem):
+                raise value
+            if isinstance(value, EntityRecord) and value.entity.parent_id == entity_id:
+                found.append(value)
+        return found
+
+    async def _descendants(self, entity_id: str) -> list[EntityRecord]:
+        """Everything below an entity, each with its ancestors up to and with that entity."""
+        found: list[EntityRecord] = []
+        generation: list[tuple[str, ...]] = [(entity_id,)]
+        while generation and len(generation[0]) <= MAX_DEPTH:
+            below = []
+            for line in generation:
+                for child in await self._children(line[0]):
+                    if child.entity.entity_id not in line:
+                        found.append(EntityRecord(child.entity, line))
+                        below.append((child.entity.entity_id, *line))
+            generation = below
+        return found
+
+    async def _link(self, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool = False) -> bool:
+        try:
+            await self.repository.link_entity(record, seen, before, new=new)
+        except EntityChanged:
+            return False
+        self._records().put(EntityKey(record.entity.entity_id), record)
+        return True
+
+
+def _limits_key(entity_id: str | None, resource: str | None) -> LimitsKey:
+    return LimitsKey(check_optional_name("entity_id", entity_id), check_optional_name("resource", resource))

@@ -1,0 +1,303 @@
+"""The embedded engine: a moto server behind one lock, on loopback, for trying things and for tests.
+
+Moto's DynamoDB is not atomic: of 1,600 increments by eight processes some are lost. Behind one lock around the whole
+application every request is. It keeps everything in memory, checks no credentials, and throttles nothing; it is no
+database. Moto is imported when an engine starts, not with this module.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import io
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from socketserver import TCPServer, ThreadingMixIn
+from typing import IO, TYPE_CHECKING, Any, Self
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from .exceptions import LimiterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+__all__ = ["LocalEngine", "serve"]
+
+INSTALL_HINT = 'the embedded engine needs moto: pip install "dynamodb-limiter[local]"'
+LOOPBACK = "127.0.0.1"
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 5.0
+
+Response = tuple[int, str, list[tuple[str, str]], bytes]
+
+
+def serve(host: str = LOOPBACK, port: int = 0, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until interrupted; port 0 takes a free one.
+
+    `on_ready` is called with the endpoint's URL once the engine answers, and may already use it. Raises `LimiterError`
+    when moto is not installed or the port cannot be had. Nothing checks credentials: do not bind a public address.
+    """
+    with _bind(host, port) as server:
+        thread = threading.Thread(target=server.serve_forever, name="limiter-local", daemon=True)
+        thread.start()
+        try:
+            if on_ready is not None:
+                on_ready(f"http://{host}:{server.server_port}")
+            thread.join()
+        finally:
+            server.shutdown()
+
+
+def _bind(host: str, port: int) -> _Server:
+    application = _moto_application()
+    try:
+        return _Server(host, port, application)
+    except (OSError, OverflowError) as error:
+        raise LimiterError(
+            f"cannot listen on {host}:{port} ({error}); stop the program that uses the port or choose another one"
+        ) from error
+
+
+def _moto_application() -> WSGIApplication:
+    try:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    except ImportError as error:
+        raise LimiterError(f"{INSTALL_HINT} ({error})") from error
+    application: WSGIApplication = DomainDispatcherApplication(create_backend_app)
+    return application
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A threaded WSGI server that runs one request of its application at a time."""
+
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def __init__(self, host: str, port: int, application: WSGIApplication) -> None:
+        self._lock = threading.Lock()
+        super().__init__((host, port), _Handler)
+        self.set_app(application)
+
+    def server_bind(self) -> None:
+        # The inherited one looks the host's name up, which can take seconds.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def respond(self, environ: WSGIEnvironment) -> Response:
+        """What the application answers; its failure is a 500 that says why."""
+        application = self.get_app()
+        assert application is not None  # noqa: S101 - set in __init__
+        with self._lock:
+            try:
+                return _run(application, environ)
+            except Exception:  # whatever moto raises, the client gets an answer
+                body = {"__type": "InternalFailure", "message": traceback.format_exc()}
+                return 500, "Internal Server Error", [("Content-Type", "application/json")], json.dumps(body).encode()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that hang up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def _run(application: WSGIApplication, environ: WSGIEnvironment) -> Response:
+    head: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> Callable[[bytes], object]:
+        head[:] = [(status, headers)]
+        return written.append
+
+    written: list[bytes] = []
+    chunks = application(environ, start_response)
+    try:
+        written.extend(chunks)
+    finally:
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()
+    (status, headers), body = head[0], b"".join(written)
+    code, _, reason = status.partition(" ")
+    return int(code), reason, headers, body
+
+
+class _Handler(WSGIRequestHandler):
+    """Keeps connections open between requests, which werkzeug's and wsgiref's own handlers do not."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: _Server
+
+    def handle(self) -> None:
+        # As in http.server: the inherited one closes after one request.
+        self.close_connection = True
+        self.handle_one_request()
+        while not self.close_connection:
+            self.handle_one_request()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self._do
+        raise AttributeError(name)
+
+    def _do(self) -> None:
+        environ = self.get_environ()
+        body = self.rfile.read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ |= {"wsgi.input": io.BytesIO(body), "wsgi.errors": sys.stderr, "wsgi.url_scheme": "http"}
+        environ |= {"wsgi.version": (1, 0), "wsgi.run_once": False}
+        environ |= {"wsgi.multithread": True, "wsgi.multiprocess": False}
+        code, reason, headers, answer = self.server.respond(environ)
+        self.send_response_only(code, reason)
+        for name, value in headers:
+            if name.lower() not in {"connection", "content-length", "transfer-encoding"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the inherited name
+        """Log nothing."""
+
+
+class LocalEngine:
+    """An embedded engine in a process of its own, for the length of a `with` block.
+
+    Monkey-patching and the interpreter lock of the caller do not touch it. It stops with the block, and by itself when
+    the process that started it is gone.
+    """
+
+    def __init__(self, *, port: int = 0, start_timeout: float = START_TIMEOUT) -> None:
+        self._port = port
+        self._start_timeout = start_timeout
+        self._process: subprocess.Popen[str] | None = None
+        self._errors: IO[bytes] | None = None
+        self._endpoint_url: str | None = None
+
+    def __repr__(self) -> str:
+        return f"LocalEngine({self._endpoint_url or 'not running'})"
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it listens, such as http://127.0.0.1:49152."""
+        if self._endpoint_url is None:
+            raise LimiterError("this LocalEngine is not running; use it in a `with` block or call start()")
+        return self._endpoint_url
+
+    def start(self) -> None:
+        """Start it and wait until it answers; `LimiterError` says why it does not. Starting twice changes nothing."""
+        if self._process is not None:
+            return
+        if importlib.util.find_spec("moto") is None:
+            raise LimiterError(INSTALL_HINT)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
+        # -P: no module in the working directory takes the place of one that the engine imports.
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this module
+            [sys.executable, "-P", "-m", "limiter.local", str(self._port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        try:
+            self._endpoint_url = self._wait_until_ready(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self, process: subprocess.Popen[str]) -> str:
+        output = process.stdout
+        assert output is not None  # noqa: S101 - opened as a pipe
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=lambda: lines.put(output.readline()), daemon=True).start()
+        try:
+            line = lines.get(timeout=self._start_timeout).strip()
+        except queue.Empty:
+            raise LimiterError(f"the embedded engine did not start within {self._start_timeout} s") from None
+        if not line:
+            raise LimiterError(f"the embedded engine did not start: {self._read_errors()}")
+        return line
+
+    def _read_errors(self) -> str:
+        assert self._errors is not None  # noqa: S101 - set before the process
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip()[-2000:]
+
+    def stop(self) -> None:
+        """Stop it, by force if it does not go; stopping twice changes nothing."""
+        process, self._process, self._endpoint_url = self._process, None, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout, self._errors):
+            if stream is not None:
+                stream.close()
+
+    def reset(self) -> None:
+        """Forget every table and item."""
+        address = self.endpoint_url.removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=STOP_TIMEOUT)
+        try:
+            connection.request("POST", "/moto-api/reset")
+            status = connection.getresponse().status
+        finally:
+            connection.close()
+        if status != http.client.OK:
+            raise LimiterError(f"the embedded engine at {self.endpoint_url} answered a reset with status {status}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+
+def _serve_for_parent(port: int) -> None:
+    """Serve as the child of a `LocalEngine`: report the endpoint on standard output, end when standard input does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_exit_with_pipe, daemon=True).start()
+    if os.name == "posix":
+        threading.Thread(target=_exit_with_parent, args=[os.getppid()], daemon=True).start()
+    try:
+        serve(port=port, on_ready=_report)
+    except LimiterError as error:
+        sys.exit(str(error))
+
+
+def _report(endpoint_url: str) -> None:
+    print(endpoint_url, flush=True)  # noqa: T201 - the message to the parent
+    os.dup2(2, 1)  # nobody reads standard output any more: what moto prints must not fill it
+
+
+def _exit_with_pipe() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(0)
+
+
+def _exit_with_parent(parent: int) -> None:
+    # Forks of the parent can hold the pipe open after its death.
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve_for_parent(int(sys.argv[1]))

@@ -1,0 +1,93 @@
+"""Records that were read, each for a bounded time; absent ones count as read too."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from .config import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .config import Lookup
+    from .records import RecordKey
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """How a configuration cache has served so far; `fetches` counts calls, `hits` and `misses` count chains."""
+
+    entries: int
+    hits: int
+    misses: int
+    fetches: int
+
+
+class _Entry(NamedTuple):
+    value: Lookup
+    expires: int
+    generation: int
+
+
+class RecordCache:
+    """Keeps at most `max_entries` records for `ttl` nanoseconds each, the least recently used going first.
+
+    A record that was written through this process replaces what any fetch begun before the write may bring.
+    """
+
+    def __init__(self, clock: Callable[[], int], ttl: int, max_entries: int) -> None:
+        self._clock = clock
+        self._ttl = ttl
+        self._max_entries = max_entries
+        self._entries: OrderedDict[RecordKey, _Entry] = OrderedDict()
+        self._generation = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def lookup(self, key: RecordKey, *, stale: bool = False) -> Lookup:
+        """The record, None if it does not exist, or MISSING if it is not known or, unless `stale` ones will do, too old."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return MISSING
+            if not stale and entry.expires <= self._clock():
+                return MISSING
+            self._entries.move_to_end(key)
+            return entry.value
+
+    def generation(self) -> int:
+        """A mark for `store`: writes after it win over what is then stored under it."""
+        with self._lock:
+            return self._generation
+
+    def store(self, records: Mapping[RecordKey, Lookup], generation: int) -> None:
+        """Keep what a fetch has brought that began at `generation`."""
+        with self._lock:
+            for key, value in records.items():
+                entry = self._entries.get(key)
+                if entry is None or entry.generation <= generation:
+                    self._keep(key, value, generation)
+
+    def put(self, key: RecordKey, value: Lookup) -> None:
+        """Keep what this process has written."""
+        with self._lock:
+            self._generation += 1
+            self._keep(key, value, self._generation)
+
+    def clear(self) -> None:
+        """Forget everything, also what fetches under way may bring."""
+        with self._lock:
+            self._generation += 1
+            for key in self._entries:
+                self._entries[key] = _Entry(MISSING, 0, self._generation)
+
+    def _keep(self, key: RecordKey, value: Lookup, generation: int) -> None:
+        self._entries[key] = _Entry(value, self._clock() + self._ttl, generation)
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)

@@ -1,0 +1,109 @@
+# twin: sync_table.py
+"""One DynamoDB table, and the calls to it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+from ._compat import Scope
+from .aws_errors import is_decided_by_condition, translate
+from .exceptions import RateLimiterUnavailable
+from .infra._client import close_client, open_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .infra._client import ClientOptions
+
+ATTEMPTS = 3
+"""How often a call that may be repeated is made before the table counts as unavailable."""
+BACKOFF = 0.05
+"""Seconds before the second attempt, on average; doubled before the next."""
+
+
+class Table:
+    """A table by its name, and a client for each process and event loop, opened by the first call."""
+
+    def __init__(self, name: str, client: Any, options: ClientOptions) -> None:
+        self.name = name
+        self._client = client
+        self._options = options
+        self._connections = Scope(_Connection)
+
+    async def call(self, action: str, parameters: dict[str, Any], *, attempts: int = 1) -> Any:
+        """Make one call to the table, up to `attempts` times while it is unavailable.
+
+        A condition that did not hold is raised as botocore raises it, everything else as one of the limiter's errors.
+        """
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self._send(action, parameters)
+            except RateLimiterUnavailable:
+                if attempt == attempts:
+                    raise
+            await pause(attempt)
+        raise AssertionError("unreachable")
+
+    async def pages(self, action: str, parameters: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The items of a Query or Scan, page after page."""
+        start: dict[str, Any] = {}
+        while True:
+            page = await self.call(action, {"TableName": self.name, **parameters, **start}, attempts=ATTEMPTS)
+            for item in page.get("Items", ()):
+                yield item
+            if not page.get("LastEvaluatedKey"):
+                return
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    async def close(self) -> None:
+        """Close the client of this process and event loop; a later call opens a new one."""
+        connection = self._connections.get()
+        async with connection.lock:
+            client, connection.client = connection.client, None
+            if client is not None:
+                await close_client(client)
+
+    async def _send(self, action: str, parameters: dict[str, Any]) -> Any:
+        try:
+            client = self._client or await self._opened()
+            return await getattr(client, _METHODS[action])(**parameters)
+        except Exception as error:
+            if is_decided_by_condition(error):
+                raise
+            raise translate(error, self.name, action) from error
+
+    async def _opened(self) -> Any:
+        connection = self._connections.get()
+        if connection.client is None:
+            async with connection.lock:
+                if connection.client is None:
+                    connection.client = await open_client("dynamodb", self._options)
+        return connection.client
+
+
+class _Connection:
+    """The client of one process and event loop, and the lock under which it is opened and closed."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.client: Any = None
+
+
+async def pause(attempt: int) -> None:
+    """Wait before the attempt after number `attempt`, longer each time, and not in step with others."""
+    await asyncio.sleep(BACKOFF * 2**attempt * random.uniform(0.25, 0.75))  # noqa: S311 - spreads callers, hides nothing
+
+
+_METHODS = {
+    "BatchGetItem": "batch_get_item",
+    "BatchWriteItem": "batch_write_item",
+    "DeleteItem": "delete_item",
+    "GetItem": "get_item",
+    "PutItem": "put_item",
+    "Query": "query",
+    "Scan": "scan",
+    "TransactWriteItems": "transact_write_items",
+    "UpdateItem": "update_item",
+}
