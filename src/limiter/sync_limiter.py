@@ -128,6 +128,11 @@ class SyncRateLimiter(SyncAdministration):
         """How the cache of stored limits and entities has served this event loop, or this process, so far."""
         return self._cores.get().config.statistics
 
+    def resolve_limits(self, entity_id: str, resource: str) -> tuple[Limit, ...]:
+        """The limits that an acquire of this entity and resource would be decided by; empty when none apply."""
+        question, _ = self._question(entity_id, resource, None, None)
+        return (self._cores.get().config.chain(question))[0].limits
+
     def check(
         self,
         entity_id: str = "default",
