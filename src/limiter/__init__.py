@@ -12,6 +12,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .exceptions import (
+        BlockingCallWarning,
         ConfigurationError,
         DeletionProtected,
         EntityChanged,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         RateLimiterUnavailable,
         RateLimitExceeded,
         ReplacementRefused,
+        RuntimeNotReady,
         StackBusy,
         StackFailed,
         StackNotFound,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from .sync_repository_protocol import SyncRepositoryProtocol
 
 _MODULES = {
+    "BlockingCallWarning": "exceptions",
     "ConfigurationError": "exceptions",
     "Decision": "models",
     "DeletionProtected": "exceptions",
@@ -77,6 +80,7 @@ _MODULES = {
     "ReplacementRefused": "exceptions",
     "Repository": "repository",
     "RepositoryProtocol": "repository_protocol",
+    "RuntimeNotReady": "exceptions",
     "StackBusy": "exceptions",
     "StackEvent": "infra.stack_events",
     "StackFailed": "exceptions",
@@ -98,6 +102,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "BlockingCallWarning",
     "ConfigurationError",
     "Decision",
     "DeletionProtected",
@@ -122,6 +127,7 @@ __all__ = [
     "ReplacementRefused",
     "Repository",
     "RepositoryProtocol",
+    "RuntimeNotReady",
     "StackBusy",
     "StackEvent",
     "StackFailed",

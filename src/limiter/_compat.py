@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from . import runtime
 from .exceptions import ValidationError
 
 if TYPE_CHECKING:
@@ -79,7 +81,11 @@ def sync_gather(calls: Sequence[Callable[[], T]]) -> list[T | BaseException]:
 
 
 class Scope(Generic[T]):
-    """Holds one `T` for each event loop of each process; a forked child makes its own."""
+    """Holds one `T` for each event loop of each process; a forked child makes its own.
+
+    What a child inherits stays untouched: were it collected there, it would take the parent's sockets out of the parent's selector,
+    which a fork shares, or wait for a lock that nobody is left to release.
+    """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -93,14 +99,14 @@ class Scope(Generic[T]):
         found = self._made.get(key)
         if found is None:
             for pid, loop in tuple(self._made):
-                if pid != key[0] or loop.is_closed():
+                if pid == key[0] and loop.is_closed():
                     self._made.pop((pid, loop), None)
             found = self._made.setdefault(key, self._make())
         return found
 
 
 class ProcessScope(Generic[T]):
-    """Holds one `T` for each process; a forked child makes its own."""
+    """Holds one `T` for each process; a forked child makes its own, and leaves what it inherits untouched."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -111,12 +117,23 @@ class ProcessScope(Generic[T]):
         pid = os.getpid()
         found = self._made.get(pid)
         if found is None:
-            self._made = {each: made for each, made in self._made.items() if each == pid}
             found = self._made.setdefault(pid, self._make())
         return found
 
 
-SyncScope = ProcessScope
+class SyncScope(ProcessScope[T]):
+    """Holds one `T` for each process, and refuses to serve a process that was patched after the scope was made."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        super().__init__(make)
+        self._lock_type = threading.Lock
+        self._patcher = runtime.patcher()
+
+    def get(self) -> T:
+        """The value for this process, made on first use; raises `RuntimeNotReady` where its locks would hang."""
+        if threading.Lock is not self._lock_type:
+            runtime.check_made_after_patching(self._patcher)
+        return super().get()
 
 
 def check_function(function: Callable[..., Any]) -> None:
@@ -129,3 +146,14 @@ def sync_check_function(function: Callable[..., Any]) -> None:
     """Raise `ValidationError` if the function is a coroutine function."""
     if inspect.iscoroutinefunction(function):
         raise ValidationError(f"{function!r} is `async def`: decorate it with RateLimiter.limited")
+
+
+def note_blocking(call: str) -> None:
+    """Do nothing: asynchronous calls are made where a loop runs."""
+
+
+def sync_note_blocking(call: str) -> None:
+    """Warn, once for each place, if an event loop runs in this thread, which `call` of the limiter is going to block."""
+    running = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if running is not None and running() is not None:
+        runtime.warn_of_blocking(call)

@@ -20,16 +20,37 @@ if TYPE_CHECKING:
 
 
 class Verdict(NamedTuple):
-    """`grants`, one for each demand, when the whole chain admits the call; empty when it does not."""
+    """What each bucket said to its demand; the call is `allowed` when all of them granted it."""
 
-    allowed: bool
-    statuses: tuple[LimitStatus, ...]
-    grants: tuple[Grant, ...]
+    demands: Sequence[Demand] = ()
+    outcomes: Sequence[Grant | Refusal] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the whole chain admits the call."""
+        return all(isinstance(outcome, Grant) for outcome in self.outcomes)
+
+    @property
+    def grants(self) -> list[tuple[Demand, Grant]]:
+        """Each demand that was granted, with its grant."""
+        pairs = zip(self.demands, self.outcomes, strict=True)
+        return [(demand, outcome) for demand, outcome in pairs if isinstance(outcome, Grant)]
 
     @property
     def start(self) -> int:
         """The time from which every bucket allows the call, in nanoseconds since the epoch."""
-        return max((grant.start for grant in self.grants), default=0)
+        return max((grant.start for _, grant in self.grants), default=0)
+
+    @property
+    def statuses(self) -> tuple[LimitStatus, ...]:
+        """What every limit that was consulted has said."""
+        statuses: list[LimitStatus] = []
+        for demand, outcome in zip(self.demands, self.outcomes, strict=True):
+            if isinstance(outcome, Grant):
+                statuses += decision.granted(demand.key, outcome)
+            else:
+                statuses += decision.refused(demand.key, demand.charges, outcome)
+        return tuple(statuses)
 
 
 async def charge(committer: Committer, demands: Sequence[Demand], deadline: int) -> Verdict:
@@ -37,35 +58,17 @@ async def charge(committer: Committer, demands: Sequence[Demand], deadline: int)
 
     Raises what a bucket's write raised, after giving back what the others took.
     """
-    requests = [Request(demand.charges, deadline=deadline) for demand in demands]
-    if len(requests) == 1:
-        outcomes: list[Grant | Refusal | BaseException] = [await committer.submit(demands[0].key, requests[0])]
-    else:
-        calls = [partial(committer.submit, demand.key, request) for demand, request in zip(demands, requests, strict=True)]
-        outcomes = await gather(calls)
-    grants = tuple(outcome for outcome in outcomes if isinstance(outcome, Grant))
-    if len(grants) < len(outcomes):
-        await _give_back(committer, demands, outcomes)
+    if len(demands) == 1:
+        key, charges = demands[0]
+        return Verdict(demands, (await committer.submit(key, Request(charges, deadline=deadline)),))
+    calls = [partial(committer.submit, key, Request(charges, deadline=deadline)) for key, charges in demands]
+    outcomes = await gather(calls)
+    granted = [(demand.key, each) for demand, each in zip(demands, outcomes, strict=True) if isinstance(each, Grant)]
+    if len(granted) < len(outcomes):
+        await gather([partial(committer.give_back, key, grant.receipts) for key, grant in granted])
+    decided = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-    statuses = _statuses(demands, outcomes)
-    return Verdict(len(grants) == len(outcomes), statuses, grants if len(grants) == len(outcomes) else ())
-
-
-async def _give_back(
-    committer: Committer, demands: Sequence[Demand], outcomes: Sequence[Grant | Refusal | BaseException]
-) -> None:
-    pairs = zip(demands, outcomes, strict=True)
-    taken = [(demand.key, outcome.receipts) for demand, outcome in pairs if isinstance(outcome, Grant)]
-    await gather([partial(committer.give_back, key, receipts) for key, receipts in taken])
-
-
-def _statuses(demands: Sequence[Demand], outcomes: Sequence[Grant | Refusal | BaseException]) -> tuple[LimitStatus, ...]:
-    statuses: list[LimitStatus] = []
-    for demand, outcome in zip(demands, outcomes, strict=True):
-        if isinstance(outcome, Grant):
-            statuses += decision.granted(demand.key, outcome)
-        elif not isinstance(outcome, BaseException):
-            statuses += decision.refused(demand.key, demand.charges, outcome)
-    return tuple(statuses)
+        decided.append(outcome)
+    return Verdict(demands, decided)

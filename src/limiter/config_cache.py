@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 import threading
 from collections import Counter
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import config
 from ._compat import shielded
@@ -16,14 +16,19 @@ from .config import MISSING, Needs
 from .record_cache import CacheStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from .config import Lookup, Question
     from .demand import Bucket
+    from .models import Limit
     from .record_cache import RecordCache
     from .records import BucketKey, RecordKey
     from .repository_protocol import RepositoryProtocol
     from .state import BucketState
+
+
+MAX_CHAINS = 100_000
+"""Chains that are remembered before all are forgotten."""
 
 
 class _Flight:
@@ -33,6 +38,33 @@ class _Flight:
         self.landed = asyncio.Event()
         self.records: dict[RecordKey, Lookup] = {}
         self.error: Exception | None = None
+
+
+class _Resolved(NamedTuple):
+    """A chain, for as long as every record that it follows from holds, and nothing is written through this process."""
+
+    chain: tuple[Bucket, ...]
+    expires: int
+    generation: int
+
+
+class _Reading:
+    """The records that one call sees: those that are held and not too old, and those fetched for it."""
+
+    def __init__(self, records: RecordCache, now: int) -> None:
+        self._records = records
+        self._now = now
+        self.fetched: dict[RecordKey, Lookup] = {}
+        self.expires = sys.maxsize
+
+    def lookup(self, key: RecordKey) -> Lookup:
+        """The record, None if it does not exist, or MISSING."""
+        value, expires = self._records.lookup(key)
+        if expires > self._now:
+            self.expires = min(self.expires, expires)
+            return value
+        self.expires = 0
+        return self.fetched.get(key, MISSING)
 
 
 class ConfigCache:
@@ -56,6 +88,7 @@ class ConfigCache:
         self._share = share
         self._lock = threading.Lock()
         self._flights: dict[RecordKey, _Flight] = {}
+        self._resolved: dict[tuple[str, str, tuple[Limit, ...] | None], _Resolved] = {}
         self._counts: Counter[str] = Counter()
 
     @property
@@ -68,23 +101,27 @@ class ConfigCache:
 
         Raises `RateLimiterUnavailable` when what is needed cannot be read, and `UnreadableItem` when it makes no sense.
         """
-        answer = config.resolve(question, self._records.lookup)
-        if not isinstance(answer, Needs):
+        place = (question.entity_id, question.resource, question.given)
+        now, generation = self._records.now(), self._records.generation
+        known = self._resolved.get(place)
+        if known is not None and known.expires > now and known.generation == generation:
             self._count(hits=1)
-            return answer
-        self._count(misses=1)
-        read: dict[RecordKey, Lookup] = {}
+            return known.chain
+        reading = _Reading(self._records, now)
+        answer = config.resolve(question, reading.lookup)
+        self._count(**{"misses" if isinstance(answer, Needs) else "hits": 1})
         while isinstance(answer, Needs):
-            read |= await self._fetch(answer)
-            answer = config.resolve(question, partial(self._lookup, read))
+            reading.fetched |= await self._fetch(answer)
+            answer = config.resolve(question, reading.lookup)
+        if len(self._resolved) >= MAX_CHAINS:
+            self._resolved.clear()
+        if reading.expires > now:
+            self._resolved[place] = _Resolved(answer, reading.expires, generation)
         return answer
-
-    def _lookup(self, read: Mapping[RecordKey, Lookup], key: RecordKey) -> Lookup:
-        return read[key] if key in read else self._records.lookup(key)
 
     def remembered(self, question: Question) -> tuple[Bucket, ...]:
         """The chain by what is known, however old, taking what is unknown for absent; for when nothing can be read."""
-        answer = config.resolve(question, lambda key: _known(self._records.lookup(key, stale=True)))
+        answer = config.resolve(question, lambda key: _known(self._records.lookup(key)[0]))
         return () if isinstance(answer, Needs) else answer
 
     def _count(self, **counts: int) -> None:
@@ -107,7 +144,7 @@ class ConfigCache:
         return own.records | {key: flight.records[key] for key, flight in others.items() if key in flight.records}
 
     async def _load(self, flight: _Flight, keys: list[RecordKey], buckets: tuple[BucketKey, ...]) -> None:
-        generation = self._records.generation()
+        generation = self._records.generation
         self._count(fetches=1)
         try:
             flight.records, states = await self._repository.read_records(keys, buckets)

@@ -1,4 +1,4 @@
-"""Every error that the limiter raises on purpose; all of them are `LimiterError`."""
+"""Every error that the limiter raises on purpose; all of them are `LimiterError`. And the one warning that it gives."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ class StackNotFound(LimiterError):
 
 class ConfigurationError(LimiterError):
     """Credentials, a region or a library that is needed could not be found; the message says where to put them."""
+
+
+class RuntimeNotReady(LimiterError):
+    """gevent or eventlet patched this process too late or in part; the message says where to patch. Nothing was called."""
 
 
 class PermissionDenied(LimiterError):
@@ -140,3 +144,7 @@ class DeletionProtected(LimiterError):
 
 class ReplacementRefused(LimiterError):
     """The change would delete the table and what it holds, so nothing was changed."""
+
+
+class BlockingCallWarning(RuntimeWarning):
+    """A synchronous call was made in a thread that runs an event loop, all of whose tasks it holds up; given once for each place."""

@@ -207,7 +207,7 @@ class RateLimiter(Administration):
         chain = core.config.remembered(question)
         if policy == "local":
             return await self._take(core.fallback, chain, amounts, patience, degraded=True)
-        return Lease(None, chain, Verdict(True, (), ()), demands(chain, amounts), degraded=True)
+        return Lease(None, chain, Verdict(), demands(chain, amounts), degraded=True)
 
     def _question(
         self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
@@ -236,15 +236,14 @@ class RateLimiter(Administration):
         delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
         lease = Lease(committer, chain, verdict, asked, waited=delay, degraded=degraded)
         if delay:
-            await self._wait(committer, asked, verdict, delay)
+            await self._wait(committer, verdict, delay)
         return lease
 
-    async def _wait(self, committer: Committer, asked: Sequence[Demand], verdict: Verdict, delay: float) -> None:
+    async def _wait(self, committer: Committer, verdict: Verdict, delay: float) -> None:
         try:
             await (self._sleep or asyncio.sleep)(delay)
         except BaseException:
-            pairs = zip(asked, verdict.grants, strict=True)
-            calls = [partial(committer.give_back, demand.key, grant.receipts) for demand, grant in pairs]
+            calls = [partial(committer.give_back, demand.key, grant.receipts) for demand, grant in verdict.grants]
             await shielded(gather(calls))
             raise
 

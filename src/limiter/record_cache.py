@@ -49,21 +49,23 @@ class RecordCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def lookup(self, key: RecordKey, *, stale: bool = False) -> Lookup:
-        """The record, None if it does not exist, or MISSING if it is not known or, unless `stale` ones will do, too old."""
+    def now(self) -> int:
+        """The time by which records age, in nanoseconds since the epoch."""
+        return self._clock()
+
+    def lookup(self, key: RecordKey) -> tuple[Lookup, int]:
+        """The record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
-                return MISSING
-            if not stale and entry.expires <= self._clock():
-                return MISSING
+                return MISSING, 0
             self._entries.move_to_end(key)
-            return entry.value
+            return entry.value, entry.expires
 
+    @property
     def generation(self) -> int:
-        """A mark for `store`: writes after it win over what is then stored under it."""
-        with self._lock:
-            return self._generation
+        """The number of writes through this process; those made after it win over what is stored under it."""
+        return self._generation
 
     def store(self, records: Mapping[RecordKey, Lookup], generation: int) -> None:
         """Keep what a fetch has brought that began at `generation`."""

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class SyncLease:
     """Units taken from every bucket of an entity's chain, for as long as the `with` block lasts.
 
-    `consumed` maps limit names to the units held now, `statuses` is what the limits said on admission, `waited` the seconds that
-    the caller waited for its turn. `degraded` is true when the table could not be reached and the limiter went on without it.
+    `waited` is the seconds that the caller waited for its turn. `degraded` is true when the table could not be reached and the
+    limiter went on without it.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SyncLease:
     ) -> None:
         self.entity_id = chain[0].key.entity_id
         self.resource = chain[0].key.resource
-        self.statuses: tuple[LimitStatus, ...] = verdict.statuses
+        self._verdict = verdict
         self.waited = waited
         self.degraded = degraded
         self._committer = committer
@@ -58,12 +58,17 @@ class SyncLease:
         self._held: dict[tuple[BucketKey, str], Holding] = {}
         for demand in taken:
             self._consumed |= {limit.name: units for limit, units in demand.charges}
-        for demand, grant in zip(taken, verdict.grants, strict=False):
+        for demand, grant in verdict.grants:
             self._hold(demand.key, grant)
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
         return f"<{type(self).__name__} {state} {self.entity_id!r}/{self.resource!r} consumed={self._consumed}>"
+
+    @property
+    def statuses(self) -> tuple[LimitStatus, ...]:
+        """What every limit that was consulted has said on admission."""
+        return self._verdict.statuses
 
     @property
     def consumed(self) -> Mapping[str, int]:
@@ -103,7 +108,7 @@ class SyncLease:
         verdict = sync_charge(committer, asked, deadline=0)
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
-        self._keep([(demand.key, grant) for demand, grant in zip(asked, verdict.grants, strict=True)], changes)
+        self._keep([(demand.key, grant) for demand, grant in verdict.grants], changes)
 
     def _settle(self, changes: Mapping[str, int]) -> None:
         """Write what is added and what is given back, in one update for each bucket."""

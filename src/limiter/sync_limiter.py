@@ -207,7 +207,7 @@ class SyncRateLimiter(SyncAdministration):
         chain = core.config.remembered(question)
         if policy == "local":
             return self._take(core.fallback, chain, amounts, patience, degraded=True)
-        return SyncLease(None, chain, SyncVerdict(True, (), ()), demands(chain, amounts), degraded=True)
+        return SyncLease(None, chain, SyncVerdict(), demands(chain, amounts), degraded=True)
 
     def _question(
         self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
@@ -236,15 +236,14 @@ class SyncRateLimiter(SyncAdministration):
         delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
         lease = SyncLease(committer, chain, verdict, asked, waited=delay, degraded=degraded)
         if delay:
-            self._wait(committer, asked, verdict, delay)
+            self._wait(committer, verdict, delay)
         return lease
 
-    def _wait(self, committer: SyncCommitter, asked: Sequence[Demand], verdict: SyncVerdict, delay: float) -> None:
+    def _wait(self, committer: SyncCommitter, verdict: SyncVerdict, delay: float) -> None:
         try:
             (self._sleep or time.sleep)(delay)
         except BaseException:
-            pairs = zip(asked, verdict.grants, strict=True)
-            calls = [partial(committer.give_back, demand.key, grant.receipts) for demand, grant in pairs]
+            calls = [partial(committer.give_back, demand.key, grant.receipts) for demand, grant in verdict.grants]
             sync_shielded(sync_gather(calls))
             raise
 

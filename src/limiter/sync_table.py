@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._compat import SyncScope
 from .aws_errors import is_decided_by_condition, translate
-from .exceptions import RateLimiterUnavailable
-from .infra._client import sync_close_client, sync_open_client
+from .exceptions import LimiterError, RateLimiterUnavailable
+from .infra._client import sync_close_client, sync_open_client, sync_use_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,13 +62,15 @@ class SyncTable:
         connection = self._connections.get()
         with connection.lock:
             client, connection.client = connection.client, None
-            if client is not None:
+            if client is not None and client is not self._client:
                 sync_close_client(client)
 
     def _send(self, action: str, parameters: dict[str, Any]) -> Any:
         try:
-            client = self._client or self._opened()
+            client = self._opened()
             return getattr(client, _METHODS[action])(**parameters)
+        except LimiterError:
+            raise
         except Exception as error:
             if is_decided_by_condition(error):
                 raise
@@ -79,7 +81,8 @@ class SyncTable:
         if connection.client is None:
             with connection.lock:
                 if connection.client is None:
-                    connection.client = sync_open_client("dynamodb", self._options)
+                    given = self._client and sync_use_client(self._client)
+                    connection.client = given or sync_open_client("dynamodb", self._options)
         return connection.client
 
 

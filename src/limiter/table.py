@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._compat import Scope
 from .aws_errors import is_decided_by_condition, translate
-from .exceptions import RateLimiterUnavailable
-from .infra._client import close_client, open_client
+from .exceptions import LimiterError, RateLimiterUnavailable
+from .infra._client import close_client, open_client, use_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,13 +62,15 @@ class Table:
         connection = self._connections.get()
         async with connection.lock:
             client, connection.client = connection.client, None
-            if client is not None:
+            if client is not None and client is not self._client:
                 await close_client(client)
 
     async def _send(self, action: str, parameters: dict[str, Any]) -> Any:
         try:
-            client = self._client or await self._opened()
+            client = await self._opened()
             return await getattr(client, _METHODS[action])(**parameters)
+        except LimiterError:
+            raise
         except Exception as error:
             if is_decided_by_condition(error):
                 raise
@@ -79,7 +81,8 @@ class Table:
         if connection.client is None:
             async with connection.lock:
                 if connection.client is None:
-                    connection.client = await open_client("dynamodb", self._options)
+                    given = self._client and use_client(self._client)
+                    connection.client = given or await open_client("dynamodb", self._options)
         return connection.client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 255
 MAX_AMOUNT = 10**12
+_BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def check_name(what: str, value: object) -> str:
@@ -22,9 +24,9 @@ def check_name(what: str, value: object) -> str:
         raise ValidationError(f"{what} must be a string, not {_shown(value)}")
     if not 1 <= len(value) <= MAX_NAME_LENGTH:
         raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {_shown(value)}")
-    if "#" in value:
-        raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {_shown(value)}")
-    if any(character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff" for character in value):
+    if (bad := _BAD_CHARACTERS.search(value)) is not None:
+        if bad[0] == "#":
+            raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {_shown(value)}")
         raise ValidationError(f"{what} must not hold control characters or lone surrogates: {_shown(value)}")
     return value
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .._version import __version__
+from .. import runtime
 from ..exceptions import ConfigurationError
 
 
@@ -46,13 +48,25 @@ async def open_client(service: str, options: ClientOptions) -> Any:
 
 
 def sync_open_client(service: str, options: ClientOptions) -> Any:
-    """Open a client from `options.session`, or from a new boto3 session."""
+    """Open a client from `options.session`, or from a new boto3 session; raises `RuntimeNotReady` where it could not work."""
+    runtime.check_patching()
     import boto3
     from botocore.config import Config
 
     session = options.session or boto3.Session(profile_name=options.profile)
     region = _region(options, session.region_name)
     return session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
+
+
+def use_client(client: Any) -> Any:
+    """Return a client that the caller has opened."""
+    return client
+
+
+def sync_use_client(client: Any) -> Any:
+    """Return a client that the caller has opened; raises `RuntimeNotReady` where it could not work."""
+    runtime.check_patching()
+    return client
 
 
 async def close_client(client: Any) -> None:
@@ -103,5 +117,7 @@ def _settings(options: ClientOptions) -> dict[str, Any]:
         "read_timeout": options.read_timeout,
         "retries": {"mode": "standard", "total_max_attempts": options.attempts},
         "parameter_validation": False,
+        # Given ready made: botocore would build it anew for every call, which takes a tenth of the call's time.
+        "user_agent": f"dynamodb-limiter/{__version__}",
         "tcp_keepalive": True,
     }
