@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .limiter import RateLimiter
     from .memory_repository import MemoryRepository
     from .models import Decision, Entity, Limit, LimitStatus
+    from .purse import Prefetch
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
     from .sync_lease import SyncLease
@@ -74,6 +75,7 @@ _MODULES = {
     "NeverSatisfiable": "exceptions",
     "PermissionDenied": "exceptions",
     "Plan": "infra.change_set",
+    "Prefetch": "purse",
     "RateLimitExceeded": "exceptions",
     "RateLimiter": "limiter",
     "RateLimiterUnavailable": "exceptions",
@@ -121,6 +123,7 @@ __all__ = [
     "NeverSatisfiable",
     "PermissionDenied",
     "Plan",
+    "Prefetch",
     "RateLimitExceeded",
     "RateLimiter",
     "RateLimiterUnavailable",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .models import Limit
+    from .purse import Prefetch
 
 TTL_GRACE = 3_600
 """Seconds by which `ttl` is set beyond what is needed, so that a busy bucket seldom has to move it."""
@@ -49,13 +50,15 @@ class Request:
     """What one caller asks of one bucket.
 
     `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
-    admitted always, into debt if need be. `credits` are given back as far as they are still worth something.
+    admitted always, into debt if need be. `credits` are given back as far as they are still worth something. With `prefetch`,
+    units may be taken in advance of later requests.
     """
 
     charges: tuple[Charge, ...] = ()
     credits: tuple[Credit, ...] = ()
     deadline: int = 0
     forced: bool = False
+    prefetch: Prefetch | None = None
 
 
 class Receipt(NamedTuple):

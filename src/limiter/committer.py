@@ -15,18 +15,20 @@ import logging
 import os
 import threading
 from collections import OrderedDict, deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import bucket
 from ._compat import shielded
 from .bucket import Credit, Grant, Receipt, Refusal, Request
 from .exceptions import LimiterError, RateLimiterUnavailable
+from .gcra import NANOSECONDS
+from .purse import Purse
 from .state import EMPTY, Outcome, Update
 from .table import ATTEMPTS, pause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from .bucket import Plan
     from .records import BucketKey
@@ -55,6 +57,12 @@ class _Ticket:
         self.event: asyncio.Event | None = None
         self.outcome: Grant | Refusal | Exception = LimiterError("the request was never decided")
 
+    def result(self) -> Grant | Refusal:
+        """The outcome; an error is raised, anew for everybody who shares it."""
+        if isinstance(self.outcome, Grant | Refusal):
+            return self.outcome
+        raise copy.copy(self.outcome) from self.outcome.__cause__
+
     def finish(self, outcome: Grant | Refusal | Exception) -> None:
         """Settle the ticket and wake whoever waits for it."""
         self.outcome, self.done = outcome, True
@@ -69,12 +77,13 @@ class _Lane:
     an answer yet, with the tickets that it carries; `stamp` names it, and stays until the update is known to have been applied.
     """
 
-    __slots__ = ("batch", "busy", "fresh", "key", "queue", "seen", "sent", "stamp", "state")
+    __slots__ = ("batch", "busy", "fresh", "key", "purse", "queue", "seen", "sent", "stamp", "state")
 
     def __init__(self, key: BucketKey) -> None:
         self.key = key
         self.state = EMPTY
         self.seen: int | None = None
+        self.purse: Purse | None = None
         self.fresh = False
         self.busy = False
         self.queue: deque[_Ticket] = deque()
@@ -83,16 +92,28 @@ class _Lane:
         self.stamp = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CommitterOptions:
+    """How to spend fewer calls, in nanoseconds.
+
+    For `denial_ttl` after a state was seen it proves refusals, though never admissions; so long nobody is told of what others
+    have given back meanwhile. `linger` is the least time between two writes of this process to one bucket.
+    """
+
+    denial_ttl: int = 0
+    linger: int = 0
+    sleep: Callable[[float], Awaitable[None]] | None = None
+
+
 class Committer:
     """Carries requests to their buckets, one write at a time for each bucket.
 
-    Belongs to one event loop, or to the threads and greenlets of one process. A state proves refusals, though never admissions,
-    for `denial_ttl` nanoseconds after it was seen: so long nobody is told of what others have given back meanwhile.
+    Belongs to one event loop, or to the threads and greenlets of one process.
     """
 
-    def __init__(self, repository: RepositoryProtocol, denial_ttl: int) -> None:
+    def __init__(self, repository: RepositoryProtocol, options: CommitterOptions) -> None:
         self._repository = repository
-        self._denial_ttl = denial_ttl
+        self._options = options
         self._lock = threading.Lock()
         self._lanes: OrderedDict[BucketKey, _Lane] = OrderedDict()
         self._writer = os.urandom(6).hex()
@@ -106,17 +127,25 @@ class Committer:
         """
         ticket = _Ticket(request)
         lane = self._enter(key, ticket)
+        if lane is None:
+            return ticket.result()
         try:
             if ticket.event is not None:
                 await ticket.event.wait()
             if ticket.leads:
+                ticket.leads = False  # From here on the lead is the work's, which goes on when the caller is cancelled.
                 await shielded(self._lead(lane))
         except BaseException:
             await shielded(self._withdraw(lane, ticket))
             raise
-        if isinstance(ticket.outcome, Grant | Refusal):
-            return ticket.outcome
-        raise copy.copy(ticket.outcome) from ticket.outcome.__cause__
+        return ticket.result()
+
+    async def close(self) -> None:
+        """Give back what was taken in advance."""
+        with self._lock:
+            held = [(lane.key, lane.purse.empty()) for lane in self._lanes.values() if lane.purse is not None]
+        for key, credits in held:
+            await self.credit(key, credits)
 
     def observe(self, key: BucketKey, state: BucketState) -> None:
         """Learn a bucket's state that was read for another purpose, unless it is known already."""
@@ -142,7 +171,8 @@ class Committer:
         except LimiterError as error:
             _log.warning("a refund to %s was not written: %s", key, error)
 
-    def _enter(self, key: BucketKey, ticket: _Ticket) -> _Lane:
+    def _enter(self, key: BucketKey, ticket: _Ticket) -> _Lane | None:
+        """Queue the ticket, and make it lead where nobody does; None when it was settled by what was taken in advance."""
         with self._lock:
             lane = self._lanes.get(key)
             if lane is None:
@@ -150,12 +180,23 @@ class Committer:
                 self._forget_oldest()
             else:
                 self._lanes.move_to_end(key)
+            if ticket.request.prefetch is not None and self._pay_from_purse(lane, ticket):
+                return None
             if lane.busy:
                 ticket.event = asyncio.Event()
             else:
                 lane.busy = ticket.leads = True
             lane.queue.append(ticket)
         return lane
+
+    def _pay_from_purse(self, lane: _Lane, ticket: _Ticket) -> bool:
+        if lane.purse is None:
+            lane.purse = Purse()
+        prefetch, now = ticket.request.prefetch, self._repository.clock()
+        grant = lane.purse.spend(ticket.request.charges, prefetch, now) if prefetch is not None else None
+        if grant is not None:
+            ticket.finish(grant)
+        return grant is not None
 
     def _forget_oldest(self) -> None:
         if len(self._lanes) > MAX_LANES:
@@ -181,11 +222,16 @@ class Committer:
 
     async def _lead(self, lane: _Lane) -> None:
         """Carry out one batch, then hand over; after an interruption begin again, which the stamps make safe."""
-        with self._lock:
-            lane.batch = [lane.queue.popleft() for _ in range(min(len(lane.queue), MAX_BATCH))]
-            lane.fresh = False
         try:
+            await self._linger(lane)
+            with self._lock:
+                lane.batch = [lane.queue.popleft() for _ in range(min(len(lane.queue), MAX_BATCH))]
+                lane.fresh = False
+                block = self._order_block(lane)
             await self._commit(lane)
+            if block is not None and lane.purse is not None and isinstance(block.outcome, Grant):
+                with self._lock:
+                    lane.purse.deposit(block.outcome, self._repository.clock())
         except Exception as error:
             self._fail(lane, error)
         except BaseException:
@@ -193,6 +239,27 @@ class Committer:
             raise
         finally:
             self._hand_over(lane)
+
+    async def _linger(self, lane: _Lane) -> None:
+        """Keep the least time between two writes to a bucket, in which more requests gather."""
+        if self._options.linger and lane.seen is not None:
+            delay = lane.seen + self._options.linger - self._repository.clock()
+            if 0 < delay <= self._options.linger:
+                await (self._options.sleep or asyncio.sleep)(delay / NANOSECONDS)
+
+    def _order_block(self, lane: _Lane) -> _Ticket | None:
+        """Have the batch take a block in advance, and give back what has gone stale."""
+        if lane.purse is None or not any(ticket.request.prefetch for ticket in lane.batch):
+            return None
+        now = self._repository.clock()
+        stale = lane.purse.empty(now)
+        if stale:
+            lane.batch.append(_Ticket(Request(credits=stale)))
+        charges = lane.purse.order(now)
+        block = _Ticket(Request(charges)) if charges else None
+        if block is not None:
+            lane.batch.append(block)
+        return block
 
     async def _finish_interrupted(self, lane: _Lane) -> None:
         try:
@@ -225,7 +292,7 @@ class Committer:
         lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
         tickets, now = lane.batch, self._repository.clock()
         plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
-        if lane.fresh or (lane.seen is not None and 0 <= now - lane.seen < self._denial_ttl):
+        if lane.fresh or (lane.seen is not None and 0 <= now - lane.seen < self._options.denial_ttl):
             self._deliver(lane, tickets, plan.refused)
         if plan.update is not None:
             lane.sent = plan, plan.update, tickets

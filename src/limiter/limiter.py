@@ -9,16 +9,17 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args
 
 from . import decision, gcra
-from ._compat import ProcessScope, Scope, check_function, gather, shielded
+from ._compat import ProcessScope, Scope, check_function, gather, note_blocking, shielded
 from .administration import Administration
 from .charging import Verdict, charge
-from .committer import Committer
+from .committer import Committer, CommitterOptions
 from .config import Question, own_demand
 from .config_cache import ConfigCache
 from .demand import demands
 from .exceptions import LimiterError, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .lease import Lease
 from .memory_repository import MemoryRepository
+from .purse import Prefetch
 from .record_cache import CacheStatistics, RecordCache
 from .validation import check_amounts, check_limits, check_name, check_timeout
 
@@ -47,7 +48,9 @@ class RateLimiter(Administration):
     raises `RateLimiterUnavailable`, "allow" admits without counting, "local" limits within this process alone until it is back.
     Stored limits and entities are remembered for `config_ttl` seconds, and changes made elsewhere are in force after that; 0
     reads them at every call. A bucket that was seen empty refuses for up to `denial_ttl` seconds without another look; 0 always
-    looks. `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
+    looks. `linger` is the least time in seconds between two writes of this process to one bucket, for fleets so large that they
+    would exceed a partition's write units. `prefetch` takes units in advance, for callers that come one after another; see
+    `Prefetch`. `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
     One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
     """
 
@@ -59,6 +62,8 @@ class RateLimiter(Administration):
         *,
         config_ttl: float = 60.0,
         denial_ttl: float = 1.0,
+        linger: float = 0.0,
+        prefetch: Prefetch | None = None,
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         ttl = check_timeout(config_ttl, "config_ttl")
@@ -67,8 +72,9 @@ class RateLimiter(Administration):
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
         self._sleep = sleep
-        denial = check_timeout(denial_ttl, "denial_ttl")
-        self._cores = Scope(partial(_Core, repository, self._records, share=ttl > 0, denial_ttl=denial))
+        self.prefetch = _check_prefetch(prefetch)
+        options = CommitterOptions(check_timeout(denial_ttl, "denial_ttl"), check_timeout(linger, "linger"), sleep)
+        self._cores = Scope(partial(_Core, repository, self._records, options, share=ttl > 0))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
@@ -80,6 +86,11 @@ class RateLimiter(Administration):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give back what was taken in advance, and close the repository; a later call opens it again."""
+        await self._cores.get().committer.close()
         await self.repository.close()
 
     def acquire(
@@ -91,6 +102,7 @@ class RateLimiter(Administration):
         limits: Iterable[Limit] | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
+        prefetch: Prefetch | None = None,
         refund_on_error: bool = True,
     ) -> Acquisition:
         """Take units for the length of an `async with` block, which receives the `Lease`.
@@ -103,7 +115,8 @@ class RateLimiter(Administration):
         is above a capacity, `ValidationError` for unusable arguments, and `RateLimiterUnavailable` when the table cannot be
         reached.
         """
-        call = partial(self._acquire, entity_id, resource, consume, limits, timeout, on_unavailable)
+        note_blocking("acquire")
+        call = partial(self._acquire, entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
         return Acquisition(call, refund_on_error=refund_on_error)
 
     async def try_acquire(
@@ -115,10 +128,12 @@ class RateLimiter(Administration):
         limits: Iterable[Limit] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
         on_unavailable: OnUnavailable | None = None,
+        prefetch: Prefetch | None = None,
     ) -> Decision:
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
+        note_blocking("try_acquire")
         try:
-            lease = await self._acquire(entity_id, resource, consume, limits, timeout, on_unavailable)
+            lease = await self._acquire(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
         except RateLimitExceeded as error:
             return decision.decide(error.statuses)
         return decision.decide(lease.statuses)
@@ -142,6 +157,7 @@ class RateLimiter(Administration):
         limits: Iterable[Limit] | None = None,
     ) -> Decision:
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
+        note_blocking("check")
         question, amounts = self._question(entity_id, resource, consume, limits)
         asked = demands(await self._cores.get().config.chain(question), amounts)
         calls = [partial(self.repository.read_bucket, demand.key) for demand in asked]
@@ -191,22 +207,24 @@ class RateLimiter(Administration):
         limits: Iterable[Limit] | None,
         timeout: float | None,  # noqa: ASYNC109 - as in acquire
         on_unavailable: OnUnavailable | None,
+        prefetch: Prefetch | None,
     ) -> Lease:
         patience = check_timeout(timeout)
+        advance = self.prefetch if prefetch is None else _check_prefetch(prefetch)
         policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
         question, amounts = self._question(entity_id, resource, consume, limits)
         if question.given:
             _check_satisfiable(own_demand(question, amounts))
         core = self._cores.get()
         try:
-            return await self._take(core.committer, await core.config.chain(question), amounts, patience)
+            return await self._take(core.committer, await core.config.chain(question), amounts, patience, advance)
         except RateLimiterUnavailable as error:
             if policy == "block":
                 raise
             _log.warning("limiting %s/%s without the table (%s): %s", entity_id, resource, policy, error)
         chain = core.config.remembered(question)
         if policy == "local":
-            return await self._take(core.fallback, chain, amounts, patience, degraded=True)
+            return await self._take(core.fallback, chain, amounts, patience, None, degraded=True)
         return Lease(None, chain, Verdict(), demands(chain, amounts), degraded=True)
 
     def _question(
@@ -224,13 +242,14 @@ class RateLimiter(Administration):
         chain: Sequence[Bucket],
         amounts: Mapping[str, int] | None,
         patience: int,
+        prefetch: Prefetch | None,
         *,
         degraded: bool = False,
     ) -> Lease:
         asked = demands(chain, amounts)
         _check_satisfiable(asked)
         clock = self.repository.clock
-        verdict = await charge(committer, asked, deadline=clock() + patience)
+        verdict = await charge(committer, asked, clock() + patience, prefetch)
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
         delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
@@ -252,10 +271,10 @@ class _Core:
     """What belongs to one event loop, or to all threads of a process: open writes, fetches under way."""
 
     def __init__(
-        self, repository: RepositoryProtocol, records: Callable[[], RecordCache], *, share: bool, denial_ttl: int
+        self, repository: RepositoryProtocol, records: Callable[[], RecordCache], options: CommitterOptions, *, share: bool
     ) -> None:
-        self.committer = Committer(repository, denial_ttl)
-        self.fallback = Committer(MemoryRepository(namespace=repository.namespace, clock=repository.clock), denial_ttl)
+        self.committer = Committer(repository, options)
+        self.fallback = Committer(MemoryRepository(namespace=repository.namespace, clock=repository.clock), options)
         self.config = ConfigCache(repository, records(), self.committer.observe, share=share)
 
 
@@ -291,6 +310,12 @@ def _check_policy(policy: str) -> OnUnavailable:
     if policy not in get_args(OnUnavailable):
         raise ValidationError(f"on_unavailable must be one of {', '.join(get_args(OnUnavailable))}, not {policy!r}")
     return policy  # type: ignore[return-value] # one of the literals, as just checked
+
+
+def _check_prefetch(prefetch: object) -> Prefetch | None:
+    if prefetch is not None and not isinstance(prefetch, Prefetch):
+        raise ValidationError(f"prefetch must be a Prefetch, such as Prefetch(horizon=0.1, fraction=0.1), not {prefetch!r}")
+    return prefetch
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .sync_committer import SyncCommitter
     from .demand import Demand
     from .models import LimitStatus
+    from .purse import Prefetch
 
 
 class SyncVerdict(NamedTuple):
@@ -53,15 +54,16 @@ class SyncVerdict(NamedTuple):
         return tuple(statuses)
 
 
-def sync_charge(committer: SyncCommitter, demands: Sequence[Demand], deadline: int) -> SyncVerdict:
+def sync_charge(committer: SyncCommitter, demands: Sequence[Demand], deadline: int, prefetch: Prefetch | None = None) -> SyncVerdict:
     """Take what is demanded, to start by `deadline`; when a bucket refuses, nothing stays taken.
 
     Raises what a bucket's write raised, after giving back what the others took.
     """
     if len(demands) == 1:
         key, charges = demands[0]
-        return SyncVerdict(demands, (committer.submit(key, Request(charges, deadline=deadline)),))
-    calls = [partial(committer.submit, key, Request(charges, deadline=deadline)) for key, charges in demands]
+        return SyncVerdict(demands, (committer.submit(key, Request(charges, deadline=deadline, prefetch=prefetch)),))
+    requests = [(key, Request(charges, deadline=deadline, prefetch=prefetch)) for key, charges in demands]
+    calls = [partial(committer.submit, key, request) for key, request in requests]
     outcomes = sync_gather(calls)
     granted = [(demand.key, each) for demand, each in zip(demands, outcomes, strict=True) if isinstance(each, Grant)]
     if len(granted) < len(outcomes):

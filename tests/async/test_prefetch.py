@@ -1,0 +1,109 @@
+# twin: ../sync/test_prefetch.py
+"""Prefetch: units taken in advance by one write and spent without any."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limiter import Prefetch, ValidationError
+
+if TYPE_CHECKING:
+    from engines import FakeClock
+
+
+async def run(limiter: Any, clock: FakeClock, calls: int, interval: float) -> int:
+    """Acquire one after another at an even pace; return how many were admitted."""
+    admitted = 0
+    for _ in range(calls):
+        admitted += bool(await limiter.try_acquire("user"))
+        clock.advance(interval)
+    return admitted
+
+
+async def test_a_caller_that_comes_again_and_again_needs_few_writes(new_limiter: Any, repository: Any, clock: FakeClock) -> None:
+    """At 500 calls a second and a horizon of 100 ms, most calls are paid from blocks."""
+    limiter = new_limiter("requests=100000/minute", prefetch=Prefetch(horizon=0.1))
+    repository.take()
+    assert await run(limiter, clock, 1000, 0.002) == 1000
+    assert repository.take()["write_bucket"] < 200
+
+
+async def test_without_prefetch_each_call_writes(new_limiter: Any, repository: Any, clock: FakeClock) -> None:
+    """It is opt-in, for a limiter or for a call."""
+    limiter = new_limiter("requests=100000/minute")
+    await run(limiter, clock, 50, 0.002)
+    assert repository.take()["write_bucket"] == 50
+    for _ in range(50):
+        await limiter.try_acquire("user", prefetch=Prefetch(horizon=1, fraction=1))
+        clock.advance(0.002)
+    assert repository.take()["write_bucket"] < 25
+
+
+async def test_prefetch_admits_no_more_than_the_limit(new_limiter: Any, clock: FakeClock) -> None:
+    """Over a long time two processes that prefetch admit capacity and refill, and no more."""
+    limiters = [new_limiter("requests=100/second", prefetch=Prefetch(), denial_ttl=0) for _ in range(2)]
+    started, admitted = clock(), 0
+    for _ in range(1000):
+        for limiter in limiters:
+            admitted += bool(await limiter.try_acquire("user"))
+        clock.advance(0.005)
+    seconds = (clock() - started) / 10**9
+    assert 0.9 * 100 * seconds <= admitted <= 100 + 100 * seconds + 1
+
+
+async def test_a_block_is_a_bounded_part_of_the_capacity(new_limiter: Any, clock: FakeClock) -> None:
+    """However fast the caller, at most the fraction is taken in advance."""
+    limiter = new_limiter("requests=1000/hour", prefetch=Prefetch(horizon=10, fraction=0.05), denial_ttl=0)
+    other = new_limiter("requests=1000/hour")
+    admitted = await run(limiter, clock, 500, 0.0001)
+    left = (await other.check("user")).statuses[0].available
+    assert 1000 - admitted - 50 <= left <= 1000 - admitted
+
+
+async def test_what_is_not_spent_is_given_back_when_stale(new_limiter: Any, clock: FakeClock) -> None:
+    """After the horizon the rest of a block goes back with the next write."""
+    limiter, other = (
+        new_limiter("requests=1000/hour", prefetch=Prefetch(horizon=1, fraction=1)),
+        new_limiter("requests=1000/hour"),
+    )
+    await run(limiter, clock, 100, 0.001)
+    clock.advance(2)
+    assert await limiter.try_acquire("user")
+    await limiter.close()
+    assert 899 <= (await other.check("user")).statuses[0].available <= 900
+
+
+async def test_closing_gives_everything_back(new_limiter: Any, clock: FakeClock) -> None:
+    """Nothing stays taken in advance after close, and nothing is given back twice."""
+    limiter, other = (
+        new_limiter("requests=1000/hour", prefetch=Prefetch(horizon=1, fraction=1)),
+        new_limiter("requests=1000/hour"),
+    )
+    await run(limiter, clock, 100, 0.001)
+    for _ in range(2):
+        await limiter.close()
+        assert (await other.check("user")).statuses[0].available == 900
+
+
+async def test_a_lease_paid_from_a_block_is_refunded_like_any_other(new_limiter: Any, clock: FakeClock) -> None:
+    """What a failing body took goes back to the bucket."""
+    limiter, other = (
+        new_limiter("requests=1000/hour", prefetch=Prefetch(horizon=1, fraction=1)),
+        new_limiter("requests=1000/hour"),
+    )
+    await run(limiter, clock, 100, 0.001)
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            async with limiter.acquire("user", consume={"requests": 3}):
+                raise ZeroDivisionError
+    await limiter.close()
+    assert (await other.check("user")).statuses[0].available == 900
+
+
+@pytest.mark.parametrize("options", [{"horizon": 0}, {"horizon": "1"}, {"fraction": 0}, {"fraction": 1.5}, {"horizon": True}])
+async def test_bad_options_are_refused(options: dict[str, Any]) -> None:
+    """Horizon and fraction are positive and bounded."""
+    with pytest.raises(ValidationError, match="prefetch"):
+        Prefetch(**options)
