@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import runtime
@@ -25,21 +26,22 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 async def shielded(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end even if the caller is cancelled meanwhile; the caller is then cancelled at once, the work goes on.
-
-    The work is scheduled before anything is awaited, so it also runs when the caller can no longer await, as in the
-    `GeneratorExit` of a collected task.
-    """
+    """Run `work` to its end even if the caller is cancelled meanwhile; the caller is then cancelled at once, the work goes on."""
     import asyncio
 
     try:
-        task = asyncio.get_running_loop().create_task(work)
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         work.close()  # The loop has gone, and with it every way to do the work.
         raise
+    return await asyncio.shield(_start(loop, work))
+
+
+def _start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    task = loop.create_task(work)
     _running.add(task)
     task.add_done_callback(_forget)
-    return await asyncio.shield(task)
+    return task
 
 
 def _forget(task: asyncio.Task[Any]) -> None:
@@ -83,8 +85,8 @@ def sync_gather(calls: Sequence[Callable[[], T]]) -> list[T | BaseException]:
 class Scope(Generic[T]):
     """Holds one `T` for each event loop of each process; a forked child makes its own.
 
-    What a child inherits stays untouched: were it collected there, it would take the parent's sockets out of the parent's selector,
-    which a fork shares, or wait for a lock that nobody is left to release.
+    What a child inherits stays untouched: were it collected there, it would take the parent's sockets out of the selector that
+    both share, or wait for a lock that nobody is left to release.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -134,6 +136,69 @@ class SyncScope(ProcessScope[T]):
         if threading.Lock is not self._lock_type:
             runtime.check_made_after_patching(self._patcher)
         return super().get()
+
+
+class Home:
+    """Where a thing was made: the process, the running loop, the task. What it needs may not exist anywhere else."""
+
+    __slots__ = ("_loop", "_pid", "_task")
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        self._task = weakref.ref(task) if task is not None else None
+
+    def is_here(self) -> bool:
+        """Whether this is the same process and loop."""
+        import asyncio
+
+        return self._pid == os.getpid() and self._loop is asyncio._get_running_loop()
+
+    def is_inherited(self) -> bool:
+        """Whether this process is a fork of that one."""
+        return self._pid != os.getpid()
+
+    async def finish(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Do, where this is home, what has to be done in any case; return when it is done, if the caller can wait at all.
+
+        A task that is collected cannot: it is made to raise `GeneratorExit` inside of whatever runs at that moment, in whichever
+        thread, and must not await. A fork of the process and a closed loop do nothing.
+        """
+        import asyncio
+
+        if self._pid != os.getpid() or self._loop.is_closed():
+            return
+        if self._loop is not asyncio._get_running_loop():
+            self._loop.call_soon_threadsafe(lambda: _start(self._loop, work()))
+        elif isinstance(sys.exception(), GeneratorExit) and (self._task and self._task()) is not asyncio.current_task():
+            _start(self._loop, work())
+        else:
+            await shielded(work())
+
+
+class SyncHome:
+    """Where a thing was made: the process. What it needs may not exist anywhere else."""
+
+    __slots__ = ("_pid",)
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    def is_here(self) -> bool:
+        """Whether this is the same process."""
+        return self._pid == os.getpid()
+
+    def is_inherited(self) -> bool:
+        """Whether this process is a fork of that one."""
+        return self._pid != os.getpid()
+
+    def finish(self, work: Callable[[], object]) -> None:
+        """Do, where this is home, what has to be done in any case; a fork of the process does nothing."""
+        if self.is_here():
+            work()
 
 
 def check_function(function: Callable[..., Any]) -> None:

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import gcra
-from .state import TTL, BucketState, Change, Condition, Update
+from .exceptions import UnreadableItem
+from .state import TTL, Change, Condition, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .models import Limit
     from .purse import Prefetch
+    from .state import BucketState, Level
 
 TTL_GRACE = 3_600
 """Seconds by which `ttl` is set beyond what is needed, so that a busy bucket seldom has to move it."""
@@ -37,12 +39,18 @@ class Charge(NamedTuple):
 
 
 class Credit(NamedTuple):
-    """`cost` nanoseconds to give back to `limit`, taken in the busy period `since` for a start at `start`."""
+    """`cost` nanoseconds to give back to `limit`, taken in the busy period `since`.
+
+    For a booking that has not started, `start` is its start, `level` the `tat` that it left the bucket at, and `earlier` the
+    latest start promised before it.
+    """
 
     limit: Limit
     cost: int
     since: int
-    start: int
+    start: int = -1
+    level: int = -1
+    earlier: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,8 @@ class Request:
 class Receipt(NamedTuple):
     """What was taken of one limit: `cost` in nanoseconds, in the busy period `since`, leaving the bucket at `tat`.
 
-    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait.
+    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait. `earlier` is
+    the latest start that was promised before it.
     """
 
     limit: Limit
@@ -73,6 +82,11 @@ class Receipt(NamedTuple):
     since: int
     start: int
     tat: int
+    earlier: int = -1
+
+    def credit(self) -> Credit:
+        """What gives it all back."""
+        return Credit(self.limit, self.cost, self.since, self.start, self.tat, self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +121,18 @@ class _Taking(NamedTuple):
 
 @dataclass(slots=True)
 class _Ledger:
-    """What the batch does to one limit, starting from `tat`, which is not before `now`."""
+    """What the batch does to one limit, starting from `tat`, which is not before `now`.
+
+    Where somebody has to wait, the last of them leaves the bucket at `tat` moved on by `booked`.
+    """
 
     tat: int
     idle: bool
     total: int = 0
     takings: list[_Taking] = field(default_factory=list)
     forced: bool = False
-    booking: bool = False
+    booked: int | None = None
+    earlier: int = -1
     credited: int = 0
 
 
@@ -134,21 +152,27 @@ class Plan:
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
-        return {
-            index: Grant(tuple(self._receipt(charge, total, after) for charge, total in shares), self.now)
-            for index, shares in self.shares.items()
-        }
+        earlier = {name: ledger.earlier for name, ledger in self.ledgers.items()}
+        grants = {}
+        for index, shares in self.shares.items():
+            receipts = tuple(self._receipt(charge, total, after, earlier[charge.limit.name]) for charge, total in shares)
+            grants[index] = Grant(receipts, self.now)
+            earlier |= {each.limit.name: max(each.start, each.earlier) for each in receipts if each.cost}
+        return grants
 
-    def _receipt(self, charge: Charge, total: int, after: BucketState) -> Receipt:
+    def _receipt(self, charge: Charge, total: int, after: BucketState, earlier: int) -> Receipt:
         limit, units = charge
         ledger, level = self.ledgers[limit.name], after.level(limit.name)
         before = self.now if ledger.idle and ledger.total else max(self.now, level.tat - ledger.total + ledger.credited)
         tat = before + total
-        return Receipt(limit, units, gcra.cost(limit, units), level.since, gcra.start(limit, tat), tat)
+        return Receipt(limit, units, gcra.cost(limit, units), level.since, gcra.start(limit, tat), tat, earlier)
 
 
 def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
-    """Play `requests` in order against `state` at `now`; `stamp` names the update."""
+    """Play `requests` in order against `state` at `now`; `stamp` names the update.
+
+    Raises `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
+    """
     draft = _Draft(state, now)
     shares: dict[int, tuple[tuple[Charge, int], ...]] = {}
     refused: dict[int, Refusal] = {}
@@ -180,8 +204,10 @@ class _Draft:
         """The account of one limit, opened on first use."""
         ledger = self.ledgers.get(name)
         if ledger is None:
-            tat = self.state.level(name).tat
-            ledger = self.ledgers[name] = _Ledger(max(tat, self.now), idle=tat <= self.now)
+            self._check_readable(name)
+            level = self.state.level(name)
+            ledger = _Ledger(max(level.tat, self.now), idle=level.tat <= self.now, earlier=level.booked)
+            self.ledgers[name] = ledger
         return ledger
 
     def levels(self, request: Request) -> tuple[int, ...]:
@@ -205,7 +231,8 @@ class _Draft:
                 ledger.forced = True
             else:
                 ledger.takings.append(_Taking(charge.limit, cost, ledger.total, max(0, request.deadline - self.now)))
-                ledger.booking |= gcra.start(charge.limit, ledger.tat + ledger.total) > self.now
+                if cost and gcra.start(charge.limit, ledger.tat + ledger.total) > self.now:
+                    ledger.booked = ledger.total
         return tuple(shares)
 
     def update(self, credits: Sequence[Credit], stamp: str) -> Update | None:
@@ -240,53 +267,69 @@ class _Draft:
             self.conditions.append(Condition(name, "tat", None, ceiling, absent=True))
             self._write_credits(name, ledger, credits)
             return self.now
-        offset = max((taking.after - taking.limit.window for taking in ledger.takings if taking.cost), default=0)
         if ledger.idle:
             self.conditions.append(Condition(name, "tat", None, self.now, absent=True))
             self.changes.append(Change(name, "tat", None, self.now + ledger.total))
             self.changes.append(Change(name, "since", None, self.now))
-            if ledger.booking:
-                self.changes.append(Change(name, "booked", None, self.now + offset))
+            self._write_booking(name, ledger)
             return self.now + ledger.total
-        if ledger.booking and ledger.tat + offset < self.state.level(name).booked:
-            # A caller under another window was promised a later start, which has to stay on record.
+        if self._keeps_booked(name, ledger):
             ceiling = min(ceiling, ledger.tat)
-            self.conditions.append(Condition(name, "booked", ledger.tat + offset, None))
-        elif ledger.booking:
-            self.changes.append(Change(name, "booked", "tat", offset))
         self.conditions.append(Condition(name, "tat", self.now + 1, ceiling))
-        if not ledger.booking:
+        self._write_booking(name, ledger)
+        if ledger.booked is None:
             self._write_credits(name, ledger, credits)
         if not ledger.credited:
             self.changes.append(Change(name, "tat", "tat", ledger.total))
         return ceiling + ledger.total
 
+    def _keeps_booked(self, name: str, ledger: _Ledger) -> bool:
+        """Whether a caller under another window was promised a later start, which has to stay on record."""
+        return ledger.booked is not None and ledger.tat + _last_start(ledger) < self.state.level(name).booked
+
+    def _write_booking(self, name: str, ledger: _Ledger) -> None:
+        if ledger.booked is None:
+            return
+        base, origin = (None, self.now) if ledger.idle else ("tat", 0)
+        self.changes.append(Change(name, "floor", base, origin + ledger.booked))
+        if self._keeps_booked(name, ledger):
+            self.conditions.append(Condition(name, "booked", ledger.tat + _last_start(ledger), None))
+        else:
+            self.changes.append(Change(name, "booked", base, origin + _last_start(ledger)))
+
     def _write_credits(self, name: str, ledger: _Ledger, credits: Sequence[Credit]) -> None:
         """Add what one limit gets back: nothing of an older busy period, nothing that a pending booking was built on."""
         level = self.state.level(name)
-        since = level.since if level.since >= 0 else max((credit.since for credit in credits), default=-1)
-        alive = [credit for credit in credits if credit.since == since]
-        undone, booked = _undo_last_bookings(level.booked, alive, self.now)
+        alive = [credit for credit in credits if credit.since == level.since]
+        undone, booked = _undo_last_bookings(level, alive, self.now)
         plain = sum(credit.cost for credit in alive) - undone
         if plain and booked > self.now:
-            # Pending bookings of others reach up to `booked` plus the window; only what was taken beyond them is free.
-            floor = booked + max(credit.limit.window for credit in alive)
+            # Others were promised starts up to the floor; only what was taken above it is free.
+            floor = level.floor - undone
             plain = min(plain, max(0, ledger.tat + ledger.total - undone - floor))
             if plain:
                 self.conditions.append(Condition(name, "tat", floor + undone + plain - ledger.total, None))
         ledger.credited = undone + plain
         if not ledger.credited:
             return
-        self.conditions.append(Condition(name, "since", since, since))
+        self.conditions.append(Condition(name, "since", level.since, level.since))
         if level.booked > self.now:
             self.conditions.append(Condition(name, "booked", level.booked, level.booked))
+            self.conditions.append(Condition(name, "floor", level.floor, level.floor))
         else:
             self.conditions.append(Condition(name, "booked", None, self.now, absent=True))
         self.changes.append(Change(name, "tat", "tat", ledger.total - ledger.credited))
         if undone:
-            self.changes.append(Change(name, "booked", "booked", -undone))
+            self.changes.append(Change(name, "floor", "floor", -undone))
+        if booked < level.booked:
+            self.changes.append(Change(name, "booked", None, booked))
+
+    def _check_readable(self, name: str) -> None:
+        if name in self.state.unreadable:
+            raise UnreadableItem(self.state.unreadable[name])
 
     def _extend_ttl(self, reach: int) -> None:
+        self._check_readable(TTL)
         needed = -(-reach // gcra.NANOSECONDS)
         if self.state.ttl >= needed:
             self.conditions.append(Condition(TTL, "ttl", needed, None))
@@ -296,26 +339,33 @@ class _Draft:
             self.changes.append(Change(TTL, "ttl", None, needed + TTL_GRACE))
 
 
+def _last_start(ledger: _Ledger) -> int:
+    """The latest start that the batch promises, less the `tat` that it starts from."""
+    return max(taking.after - taking.limit.window for taking in ledger.takings if taking.cost)
+
+
 def _ceiling(ledger: _Ledger, now: int) -> int:
     """The latest `tat` from which every taking of the batch is still right, in its order.
 
-    Where nobody waits by plan nobody may have to wait in fact, since only an update that stores a booked start may book one.
+    Where nobody is booked by plan nobody who takes may have to wait in fact, since that start would not be on record.
     """
     if not ledger.takings:
         return ledger.tat + DEBT_MARGIN
-    waits = ledger.booking or not ledger.total
-    return min(now + (taking.patience if waits else 0) + taking.limit.window - taking.after for taking in ledger.takings)
+    return min(
+        now + (taking.patience if ledger.booked is not None or not taking.cost else 0) + taking.limit.window - taking.after
+        for taking in ledger.takings
+    )
 
 
-def _undo_last_bookings(booked: int, credits: Iterable[Credit], now: int) -> tuple[int, int]:
+def _undo_last_bookings(level: Level, credits: Iterable[Credit], now: int) -> tuple[int, int]:
     """Take back bookings that nothing was built on, the latest first; return their cost and the latest start left.
 
-    Starts grow strictly with the order of the bookings, so a start equal to `booked` is the latest booking's. With it gone, no
-    pending start can lie after its own less its cost.
+    The booking that reaches up to the floor is the last. With it gone, no pending start under its window can lie after its own
+    less its cost; under other windows, none that was known can lie after the latest at that time.
     """
-    undone = 0
-    for credit in sorted(credits, key=lambda each: each.start, reverse=True):
-        if credit.start == booked > now:
+    undone, booked = 0, level.booked
+    for credit in sorted(credits, key=lambda each: each.level, reverse=True):
+        if credit.start > now and credit.level == level.floor - undone:
             undone += credit.cost
-            booked -= credit.cost
+            booked = max(credit.start - credit.cost, credit.earlier) if credit.start == booked else booked
     return undone, booked

@@ -157,7 +157,7 @@ class Committer:
 
     async def give_back(self, key: BucketKey, receipts: Iterable[Receipt]) -> None:
         """Return what the receipts say was taken, as far as it is still worth something; see `credit`."""
-        await self.credit(key, tuple(Credit(each.limit, each.cost, each.since, each.start) for each in receipts if each.cost))
+        await self.credit(key, tuple(each.credit() for each in receipts if each.cost))
 
     async def credit(self, key: BucketKey, credits: tuple[Credit, ...]) -> None:
         """Write credits alone.
@@ -288,6 +288,10 @@ class Committer:
         """Make one call, or deliver what the last one has decided."""
         if lane.sent is not None:
             await self._recover(lane)
+            return
+        if lane.seen is None and any(ticket.request.credits for ticket in lane.batch):
+            # What a refund is worth depends on the state, which an update of other limits alone would not assert.
+            self._see(lane, await self._repository.read_bucket(lane.key))
             return
         lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
         tickets, now = lane.batch, self._repository.clock()

@@ -147,4 +147,4 @@ class ReplacementRefused(LimiterError):
 
 
 class BlockingCallWarning(RuntimeWarning):
-    """A synchronous call was made in a thread that runs an event loop, all of whose tasks it holds up; given once for each place."""
+    """A synchronous call holds up the event loop that runs in its thread, and all its tasks; given once for each place."""

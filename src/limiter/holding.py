@@ -38,5 +38,5 @@ class Holding:
         """
         left = self.units - units
         given = max(0, self.cost - gcra.cost(self.limit, left))
-        credit = Credit(self.limit, min(given, self.refundable), self.since, -1)
+        credit = Credit(self.limit, min(given, self.refundable), self.since)
         return replace(self, units=left, cost=self.cost - given, refundable=self.refundable - credit.cost), credit

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from . import decision
-from ._compat import gather, shielded
+from ._compat import Home, gather, shielded
 from .bucket import Charge, Credit, Grant, Request
 from .charging import charge
 from .demand import check_known, demands
@@ -52,6 +52,7 @@ class Lease:
         self._committer = committer
         self._chain = chain
         self._lock = threading.Lock()
+        self._home = Home()
         self._open = True
         self._refunded = False
         self._consumed: dict[str, int] = {}
@@ -140,20 +141,29 @@ class Lease:
             await gather([partial(self._committer.give_back, key, grant.receipts) for key, grant in grants])
 
     async def close(self, *, refund: bool) -> None:
-        """End the lease; with `refund` everything it took is given back. Called by the `with` block."""
+        """End the lease; with `refund` everything it took is given back. Called by the `with` block.
+
+        In a forked child that leaves the block too, nothing happens: the lease is the parent's, who will give it back once.
+        """
+        if self._home.is_inherited():
+            return
         with self._lock:
             self._open = False
             self._refunded = refund
             requests = self._requests({name: -units for name, units in self._consumed.items()}) if refund else []
         if self._committer is not None and requests:
             calls = [partial(self._committer.credit, key, request.credits) for key, request in requests]
-            await shielded(gather(calls))
+            await self._home.finish(partial(gather, calls))
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
     ) -> dict[str, int]:
         if not self._open:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
+        if not self._home.is_here():
+            raise LeaseClosed(
+                f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
+            )
         changes = check_amounts({**(amounts or {}), **named}, minimum=minimum)
         check_known(self._chain, changes)
         return changes

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from ._compat import ProcessScope
 from .exceptions import EntityChanged
 from .records import EntityKey, EntityRecord, LimitsKey
 from .state import EMPTY, Outcome
@@ -32,7 +33,7 @@ class MemoryRepository:
         self.clock = clock
         self._buckets: dict[BucketKey, BucketState] = {}
         self._records: dict[RecordKey, Record] = {}
-        self._lock = threading.Lock()
+        self._locks = ProcessScope(threading.Lock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} namespace={self.namespace!r}>"
@@ -57,7 +58,7 @@ class MemoryRepository:
 
     async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
         """Apply `update` if all its conditions hold."""
-        with self._lock:
+        with self._locks.get():
             state = self._buckets.get(key, EMPTY)
             if not update.holds(state):
                 return Outcome(state.stamp == update.stamp, state)
@@ -68,12 +69,12 @@ class MemoryRepository:
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
     ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
         """Records, and buckets along with them."""
-        with self._lock:
+        with self._locks.get():
             return {key: self._records.get(key) for key in keys}, {key: self._buckets.get(key, EMPTY) for key in buckets}
 
     async def write_limits(self, key: LimitsKey, limits: Record | None) -> None:
         """Store a level of limits, or remove it."""
-        with self._lock:
+        with self._locks.get():
             if limits is None:
                 self._records.pop(key, None)
             else:
@@ -87,7 +88,7 @@ class MemoryRepository:
         Raises `EntityChanged` when that is not so.
         """
         key = EntityKey(record.entity.entity_id)
-        with self._lock:
+        with self._locks.get():
             stands = key not in self._records if new else self._has_parent(key.entity_id, before)
             if not stands or not all(self._has_parent(ancestor, parent) for ancestor, parent in seen.items()):
                 raise EntityChanged(f"entity {key.entity_id!r} or an ancestor of it was changed meanwhile")
@@ -95,7 +96,7 @@ class MemoryRepository:
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
         """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""
-        with self._lock:
+        with self._locks.get():
             keys = tuple(key for key in self._records if key.entity_id == entity_id)
             for key in keys:
                 del self._records[key]
@@ -103,30 +104,30 @@ class MemoryRepository:
 
     async def children(self, entity_id: str) -> tuple[str, ...]:
         """The entities whose parent this is, by name."""
-        with self._lock:
+        with self._locks.get():
             return tuple(sorted(each.entity.entity_id for each in self._entities() if each.entity.parent_id == entity_id))
 
     async def limited_entities(self, resource: str) -> tuple[str, ...]:
         """The entities that have limits of their own for a resource, by name."""
-        with self._lock:
+        with self._locks.get():
             keys = [key for key in self._records if isinstance(key, LimitsKey) and key.resource == resource]
         return tuple(sorted(key.entity_id for key in keys if key.entity_id is not None))
 
     async def resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
-        with self._lock:
+        with self._locks.get():
             return tuple(sorted(key.resource for key in self._buckets if key.entity_id == entity_id))
 
     async def namespaces(self) -> tuple[str, ...]:
         """All namespaces in the store, by name."""
-        with self._lock:
+        with self._locks.get():
             return (self.namespace,) if self._buckets or self._records else ()
 
     async def delete_namespace(self, namespace: str) -> int:
         """Remove everything of a namespace, and return how many items there were; safe to repeat."""
         if namespace != self.namespace:
             return 0
-        with self._lock:
+        with self._locks.get():
             count = len(self._buckets) + len(self._records)
             self._buckets.clear()
             self._records.clear()

@@ -5,7 +5,7 @@ One table, partition key `pk` and sort key `sk`, both strings. Every `pk` starts
 
 | item | pk | sk | attributes |
 |---|---|---|---|
-| bucket | `namespace#entity` | `b#resource` | `t:limit`, `s:limit`, `b:limit` (tat, since, booked), `w` (stamp), `ttl` |
+| bucket | `namespace#entity` | `b#resource` | `t:` `s:` `b:` `f:` + limit (tat, since, booked, floor), `w` (stamp), `ttl` |
 | entity | `namespace#entity` | `e` | `v`, `parent`, `cascade`, `name`, `metadata`, `ancestors` |
 | entity's limits for a resource | `namespace#entity` | `l#resource` | `v`, `limits` |
 | entity's limits for any resource | `namespace#entity` | `l` | `v`, `limits` |
@@ -19,7 +19,6 @@ to a bucket touches the index. `v` is the version of an item's layout; a higher 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import UnreadableItem
@@ -43,7 +42,7 @@ TTL_ATTRIBUTE, STAMP_ATTRIBUTE = "ttl", "w"
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
-_PREFIX = {"tat": "t:", "since": "s:", "booked": "b:"}
+_PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
 _FIELD = {prefix: name for name, prefix in _PREFIX.items()}
 
 
@@ -73,30 +72,23 @@ def bucket_key(key: BucketKey) -> Item:
 def bucket_state(item: Mapping[str, Any] | None) -> BucketState:
     """The state that a bucket's item holds; a missing item is an empty bucket.
 
-    Raises `UnreadableItem`, naming the key, when an attribute has a wrong type or a number is not an integer.
+    An attribute of a wrong type, or a number that is no integer, makes the limit that it belongs to unreadable, and no other.
     """
-    if not item:
-        return BucketState()
     levels: dict[str, Level] = {}
-    try:
-        for attribute, value in item.items():
-            name = _FIELD.get(attribute[:2])
+    unreadable: dict[str, str] = {}
+    ttl = -1
+    for attribute, value in (item or {}).items():
+        name = _FIELD.get(attribute[:2])
+        try:
             if name:
                 levels[attribute[2:]] = levels.get(attribute[2:], ABSENT)._replace(**{name: int(value["N"])})
-        ttl = item.get(TTL_ATTRIBUTE)
-        stamp = item.get(STAMP_ATTRIBUTE)
-        return BucketState(levels, int(ttl["N"]) if ttl else -1, stamp["S"] if stamp else "")
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnreadableItem(f"the bucket {_shown_key(item)} holds an attribute of a wrong type; delete the item") from error
-
-
-def readable_states(items: Mapping[BucketKey, Mapping[str, Any] | None]) -> dict[BucketKey, BucketState]:
-    """The states of those buckets whose items can be read."""
-    states = {}
-    for key, item in items.items():
-        with suppress(UnreadableItem):
-            states[key] = bucket_state(item)
-    return states
+            elif attribute == TTL_ATTRIBUTE:
+                ttl = int(value["N"])
+        except (KeyError, TypeError, ValueError):
+            text = f"attribute {attribute!r} of the bucket {_shown_key(item or {})} is no integer: delete the item"
+            unreadable[attribute[2:] if name else TTL] = text
+    stamp = (item or {}).get(STAMP_ATTRIBUTE, {}).get("S", "")
+    return BucketState(levels, ttl, stamp, unreadable)
 
 
 def update_parameters(update: Update) -> dict[str, Any]:

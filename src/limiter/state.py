@@ -13,12 +13,13 @@ class Level(NamedTuple):
     """The state of one limit; all numbers are nanoseconds since the epoch, and -1 stands for absent.
 
     `tat` is the theoretical arrival time, `since` the start of the current busy period (its identity, for refunds), `booked` the
-    latest start that a waiting caller was promised.
+    latest start that a waiting caller was promised, and `floor` the `tat` that the last such promise was built up to.
     """
 
     tat: int = -1
     since: int = -1
     booked: int = -1
+    floor: int = -1
 
 
 ABSENT = Level()
@@ -26,11 +27,15 @@ ABSENT = Level()
 
 @dataclass(frozen=True, slots=True)
 class BucketState:
-    """All limits of one (entity, resource). `ttl` is in seconds since the epoch; `stamp` names the last write."""
+    """All limits of one (entity, resource). `ttl` is in seconds since the epoch; `stamp` names the last write.
+
+    `unreadable` maps the limits whose stored state makes no sense, or TTL, to what is wrong; the other limits are not concerned.
+    """
 
     levels: Mapping[str, Level] = field(default_factory=dict)
     ttl: int = -1
     stamp: str = ""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def level(self, name: str) -> Level:
         """The state of the limit `name`."""

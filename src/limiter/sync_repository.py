@@ -111,7 +111,9 @@ class SyncRepository:
         records: dict[RecordKey, Lookup] = {
             key: schema.record_value(items.get(place)) for key, place in zip(keys, places, strict=False)
         }
-        return records, schema.readable_states(dict(zip(buckets, (items.get(each) for each in places[len(keys) :]), strict=True)))
+        return records, {
+            key: schema.bucket_state(items.get(place)) for key, place in zip(buckets, places[len(keys) :], strict=True)
+        }
 
     def write_limits(self, key: LimitsKey, limits: Record | None) -> None:
         """Store a level of limits, or remove it."""

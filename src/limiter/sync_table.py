@@ -7,9 +7,9 @@ import threading, time
 import random
 from typing import TYPE_CHECKING, Any
 
-from ._compat import SyncScope
+from ._compat import SyncHome, SyncScope
 from .aws_errors import is_decided_by_condition, translate
-from .exceptions import LimiterError, RateLimiterUnavailable
+from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
 from .infra._client import sync_close_client, sync_open_client, sync_use_client
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class SyncTable:
         self.name = name
         self._client = client
         self._options = options
+        self._client_home: SyncHome | None = None
         self._connections = SyncScope(_Connection)
 
     def call(self, action: str, parameters: dict[str, Any], *, attempts: int = 1) -> Any:
@@ -78,12 +79,26 @@ class SyncTable:
 
     def _opened(self) -> Any:
         connection = self._connections.get()
-        if connection.client is None:
+        client = connection.client
+        if client is None:
             with connection.lock:
-                if connection.client is None:
-                    given = self._client and sync_use_client(self._client)
-                    connection.client = given or sync_open_client("dynamodb", self._options)
-        return connection.client
+                client = connection.client
+                if client is None:
+                    client = connection.client = self._given() or sync_open_client("dynamodb", self._options)
+        return client
+
+    def _given(self) -> Any:
+        """The client that the caller has passed, which cannot follow into another event loop or a forked child."""
+        if self._client is None:
+            return None
+        if self._client_home is None:
+            self._client_home = SyncHome()
+        elif not self._client_home.is_here():
+            raise ConfigurationError(
+                "the client= of this repository was used by another process or event loop, where its connections belong; "
+                "pass session=, or neither, and the repository opens a client for each"
+            )
+        return sync_use_client(self._client)
 
 
 class _Connection:

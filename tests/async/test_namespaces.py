@@ -79,6 +79,22 @@ async def test_bad_names_are_refused(new_limiter: Any, name: Any) -> None:
             await call(name)
 
 
+@pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
+@pytest.mark.parametrize("attribute", [{"t:tokens": {"S": "soon"}}, {"t:tokens": {"N": "1.5"}}, {"s:tokens": {"BOOL": True}}])
+async def test_an_unreadable_bucket_is_named_and_takes_nothing(
+    new_limiter: Any, repository: Any, engine: Engine, attribute: dict[str, Any]
+) -> None:
+    """A limit whose stored state makes no sense is a typed error with its key; the bucket's other limits go on."""
+    item = {"pk": {"S": "default#user"}, "sk": {"S": "b#model"}, **attribute}
+    await repository.inner._table.call("PutItem", {"TableName": repository.inner.stack, "Item": item})
+    limiter = new_limiter("requests=5/minute", "tokens=5/minute")
+    for amounts in ({"tokens": 1}, {"requests": 1, "tokens": 1}):
+        with pytest.raises(UnreadableItem, match="default#user/b#model"):
+            await limiter.try_acquire("user", "model", amounts)
+    assert (await limiter.try_acquire("user", "model", {"requests": 1})).statuses[0].available == 4
+    assert await limiter.try_acquire("other", "model")
+
+
 BROKEN = (
     {"v": {"N": "2"}, "limits": {"L": []}},
     {"v": {"N": "1"}},

@@ -1,38 +1,89 @@
-"""The `limiter` command: one module here for each of its commands.
+"""The `limiter` command: one module here for each group of its commands, imported when one of them is called.
 
-A module of this package defines `command`, a click command, and is named in `COMMANDS`. All of them are imported for
-any call, so each imports at its top what is light, and the rest when it runs.
+`COMMANDS` names them all, so that `limiter --help` imports none of them.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import click
 
-__all__ = ["build_group", "main"]
+__all__ = ["COMMANDS", "build_group", "main", "run"]
 
-COMMANDS = ("local",)
+
+class Command(NamedTuple):
+    """Where a command is: a module here and a name in it; and what `limiter --help` says of it."""
+
+    module: str
+    name: str
+    summary: str
+
+
+COMMANDS = {
+    "acquire": Command("acquire", "acquire", "Run a command under a limit."),
+    "check": Command("check", "check", "Say whether an acquire would be admitted; take nothing."),
+    "delete": Command("stack", "delete", "Delete a stack."),
+    "demo": Command("demo", "demo", "Show the limiter at work on this machine."),
+    "deploy": Command("deploy", "deploy", "Create a stack, or change it."),
+    "doctor": Command("doctor", "doctor", "Find out what stands in the way."),
+    "drift": Command("stack", "drift", "Show what was changed other than by deploying."),
+    "entity": Command("entity", "entity", "Create, show, list, move and delete entities."),
+    "events": Command("stack", "events", "Show what happened to a stack."),
+    "limits": Command("limits", "limits", "Show and change stored limits."),
+    "list": Command("stack", "list_stacks", "List the stacks of a region."),
+    "local": Command("local", "command", "Run the embedded engine on this machine."),
+    "namespace": Command("namespace", "namespace", "List and delete namespaces."),
+    "plan": Command("deploy", "plan", "Show what a deploy would do."),
+    "status": Command("stack", "status", "Show a stack and its table."),
+    "template": Command("stack", "template", "Print the CloudFormation template."),
+    "top": Command("top", "top", "Watch buckets fill and drain."),
+}
 HELP = "Exact distributed rate limits on one DynamoDB table."
-EXIT_CODES = "Exit codes: 0 done, 1 failed (the message says why), 2 wrong usage."
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit, 4 AWS unavailable, 130 interrupted."
 
 
 def main() -> None:
-    """Run the command; errors that the limiter raises on purpose end it with a message and status 1."""
+    """Run the command that the process was called with, and end the process."""
+    sys.exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; errors go to standard error, with what to do next."""
     try:
         import click
     except ImportError:
-        sys.exit('the `limiter` command needs click: pip install "dynamodb-limiter[cli]"')
+        print('the `limiter` command needs click: pip install "dynamodb-limiter[cli]"', file=sys.stderr)  # noqa: T201 - no click
+        return 1
     from ..exceptions import LimiterError
+    from . import exit_codes
 
     try:
-        build_group().main(prog_name="limiter")
+        code = build_group().main(arguments, prog_name="limiter", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return exit_codes.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except LimiterError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        return exit_codes.exit_code(error)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        # Python would report the same at its end, when it flushes what nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.FAILED
+    return code if isinstance(code, int) else exit_codes.OK
 
 
 def build_group() -> click.Group:
@@ -41,7 +92,22 @@ def build_group() -> click.Group:
 
     from .._version import __version__
 
-    group = click.Group(help=HELP, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
-    for name in COMMANDS:
-        group.add_command(importlib.import_module(f".{name}", __name__).command, name)
+    class Limiter(click.Group):
+        """Imports a command's module when the command is called."""
+
+        def list_commands(self, _: click.Context) -> list[str]:
+            return list(COMMANDS)
+
+        def get_command(self, _: click.Context, name: str) -> click.Command | None:
+            found = COMMANDS.get(name)
+            if found is None:
+                return None
+            command: click.Command = getattr(importlib.import_module(f".{found.module}", __name__), found.name)
+            return command
+
+        def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, each.summary) for name, each in COMMANDS.items()])
+
+    group = Limiter(help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
     return click.version_option(__version__, prog_name="limiter")(group)

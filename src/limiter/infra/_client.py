@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .._version import __version__
 from .. import runtime
+from .._version import __version__
 from ..exceptions import ConfigurationError
 
 
