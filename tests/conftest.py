@@ -79,13 +79,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             selected = [name for name in names if name in metafunc.config.stash[SELECTED]]
             if (marker := metafunc.definition.get_closest_marker("engines")) is not None:
                 selected = [name for name in selected if name in marker.args]
-            metafunc.parametrize(fixture, selected, indirect=True)
+            nothing = pytest.param("none", marks=pytest.mark.skip(reason="no engine that was selected can serve this test"))
+            metafunc.parametrize(fixture, selected or [nothing], indirect=True)
 
 
 def engine_name(item: pytest.Item) -> str | None:
     """The name of the engine that a test runs on."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return next((parameters[fixture] for fixture in FIXTURES if fixture in parameters), None)
+    return next((parameters[fixture] for fixture in FIXTURES if parameters.get(fixture) in RECIPES), None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

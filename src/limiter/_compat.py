@@ -201,6 +201,18 @@ class SyncHome:
             work()
 
 
+def check_store(repository: Any) -> None:
+    """Raise `ValidationError` unless this is a repository for asyncio."""
+    if not inspect.iscoroutinefunction(getattr(repository, "open", None)):
+        raise ValidationError(f"{repository!r} is no Repository or MemoryRepository; with SyncRepository use SyncRateLimiter")
+
+
+def sync_check_store(repository: Any) -> None:
+    """Raise `ValidationError` unless this is a synchronous repository."""
+    if not callable(method := getattr(repository, "open", None)) or inspect.iscoroutinefunction(method):
+        raise ValidationError(f"{repository!r} is no SyncRepository or SyncMemoryRepository; with Repository use RateLimiter")
+
+
 def check_function(function: Callable[..., Any]) -> None:
     """Raise `ValidationError` unless the function is a coroutine function."""
     if not inspect.iscoroutinefunction(function):

@@ -47,7 +47,8 @@ def error_code(error: ClientError) -> str:
 
 def is_decided_by_condition(error: Any) -> bool:
     """Whether a write was not made because of its own conditions, or of another write to the same items at the same time."""
-    return hasattr(error, "response") and error_code(error) in (CONDITION_FAILED, TRANSACTION_CANCELED)
+    # Errors of the connection have a response too, which is None.
+    return bool(getattr(error, "response", None)) and error_code(error) in (CONDITION_FAILED, TRANSACTION_CANCELED)
 
 
 def translate(error: Exception, table: str, action: str) -> LimiterError:
@@ -76,7 +77,10 @@ def _answered(error: ClientError, table: str, action: str) -> LimiterError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     message = error.response.get("Error", {}).get("Message", "")
     if code == "ResourceNotFoundException":
-        return StackNotFound(f"there is no table {table!r} in this account and region: deploy it with `limiter deploy {table}`")
+        return StackNotFound(
+            f"there is no table {table!r} in this account and region: deploy it with `limiter deploy {table}`, "
+            f"or on an engine of your own with limiter.testing.create_table({table!r}, endpoint_url=...)"
+        )
     if code in _THROTTLED:
         return RateLimiterUnavailable(f"{action} on table {table!r} was throttled: {code}: {message}", unsent=True)
     if code in _EXPIRED:

@@ -96,8 +96,7 @@ class RateLimitExceeded(LimiterError):
 
     def _describe(self) -> str:
         return "; ".join(
-            f"{status.limit} on {status.entity_id}/{status.resource}: "
-            f"requested {status.requested}, available {status.available}, {_when(status.retry_after)}"
+            f"{status.limit} on {status.entity_id}/{status.resource}: requested {status.requested}, {_remedy(status)}"
             for status in self.violations
         )
 
@@ -106,10 +105,10 @@ class NeverSatisfiable(RateLimitExceeded):
     """The amount is larger than a limit's capacity, so no wait would help; `retry_after` is None and no call was made."""
 
 
-def _when(retry_after: float | None) -> str:
-    if retry_after is None:
-        return "which is more than its capacity: ask for less or raise the limit's burst"
-    return f"retry after {retry_after:.3f} s"
+def _remedy(status: LimitStatus) -> str:
+    if status.retry_after is None:
+        return f"capacity {status.limit.capacity}, so never: ask for less, or raise the limit's burst"
+    return f"available {status.available}, retry after {status.retry_after:.3f} s"
 
 
 class StackNotOwned(LimiterError):

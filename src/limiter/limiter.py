@@ -9,7 +9,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args
 
 from . import decision, gcra
-from ._compat import ProcessScope, Scope, check_function, gather, note_blocking, shielded
+from ._compat import ProcessScope, Scope, check_function, check_store, gather, note_blocking, shielded
 from .administration import Administration
 from .charging import Verdict, charge
 from .committer import Committer, CommitterOptions
@@ -66,6 +66,7 @@ class RateLimiter(Administration):
         prefetch: Prefetch | None = None,
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
+        check_store(repository)
         ttl = check_timeout(config_ttl, "config_ttl")
         self._records_of_process = ProcessScope(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
         super().__init__(repository, self._records_of_process.get)

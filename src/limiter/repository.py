@@ -12,7 +12,7 @@ from .infra._client import ClientOptions
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .state import Outcome
 from .table import ATTEMPTS, Table, pause
-from .validation import check_name
+from .validation import check_endpoint, check_name, check_table_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,12 +49,12 @@ class Repository:
         connect_timeout: float = 1.0,
         read_timeout: float = 2.0,
     ) -> None:
-        self.stack = check_name("stack", stack)
+        self.stack = check_table_name(stack)
         self.namespace = check_name("namespace", namespace)
         self.clock = clock
         options = ClientOptions(
             region=region,
-            endpoint_url=endpoint_url,
+            endpoint_url=check_endpoint(endpoint_url),
             session=session,
             max_connections=max_connections,
             connect_timeout=connect_timeout,

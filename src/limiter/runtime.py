@@ -14,7 +14,8 @@ from .exceptions import BlockingCallWarning, RuntimeNotReady
 if TYPE_CHECKING:
     from types import FrameType
 
-_PACKAGE = __name__.partition(".")[0]
+_BETWEEN = {__name__.partition(".")[0], "langchain_core"}
+"""Packages that stand between the limiter and the line that called for it."""
 _REMEDIES = {
     "gevent": "call gevent.monkey.patch_all(), with no arguments",
     "eventlet": "call eventlet.monkey_patch(), with no arguments",
@@ -85,9 +86,9 @@ def warn_of_blocking(call: str) -> None:
 
 
 def _calling_frame() -> FrameType | None:
-    """The innermost frame outside this package."""
+    """The innermost frame that is the caller's own."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         frame = frame.f_back
     return frame
 

@@ -9,7 +9,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args
 
 from . import decision, gcra
-from ._compat import ProcessScope, SyncScope, sync_check_function, sync_gather, sync_note_blocking, sync_shielded
+from ._compat import ProcessScope, SyncScope, sync_check_function, sync_check_store, sync_gather, sync_note_blocking, sync_shielded
 from .sync_administration import SyncAdministration
 from .sync_charging import SyncVerdict, sync_charge
 from .sync_committer import SyncCommitter, SyncCommitterOptions
@@ -66,6 +66,7 @@ class SyncRateLimiter(SyncAdministration):
         prefetch: Prefetch | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
+        sync_check_store(repository)
         ttl = check_timeout(config_ttl, "config_ttl")
         self._records_of_process = ProcessScope(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
         super().__init__(repository, self._records_of_process.get)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 255
 MAX_AMOUNT = 10**12
+_TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
 _BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -28,6 +29,20 @@ def check_name(what: str, value: object) -> str:
         if bad[0] == "#":
             raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {_shown(value)}")
         raise ValidationError(f"{what} must not hold control characters or lone surrogates: {_shown(value)}")
+    return value
+
+
+def check_table_name(value: object) -> str:
+    """Return `value` when DynamoDB takes it as a table's name: 3 to 255 letters, digits and `_`, `.`, `-`."""
+    if not isinstance(value, str) or not _TABLE_NAME.fullmatch(value):
+        raise ValidationError(f"a table name has 3 to 255 letters, digits, '_', '.' or '-', unlike {_shown(value)}")
+    return value
+
+
+def check_endpoint(value: object) -> str | None:
+    """Return `value` when it is None or an address that begins with http:// or https://."""
+    if value is not None and not (isinstance(value, str) and value.startswith(("http://", "https://"))):
+        raise ValidationError(f"endpoint_url must begin with http:// or https://, unlike {_shown(value)}")
     return value
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, NeverSatisfiable, RateLimitExceeded, ValidationError
+from limiter import Limit, NeverSatisfiable, RateLimitExceeded, Repository, ValidationError
 
 if TYPE_CHECKING:
     from engines import FakeClock
@@ -288,3 +288,10 @@ async def test_a_decorated_function_is_limited(new_limiter: Any) -> None:
     assert await call("b", size=4) == "b:4"
     with pytest.raises(RateLimitExceeded):
         await call("a", 1)
+
+
+@pytest.mark.parametrize("options", [{"stack": "a b"}, {"stack": "ab"}, {"stack": None}, {"endpoint_url": "127.0.0.1:8000"}])
+async def test_a_repository_takes_names_and_addresses_that_can_exist(options: dict[str, Any]) -> None:
+    """A table name that DynamoDB refuses and an address without a scheme are named before any call."""
+    with pytest.raises(ValidationError):
+        Repository(**{"stack": "my-app", **options})
