@@ -5,11 +5,13 @@ PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 pytho
 VENV := .venv
 # A second environment, because aioboto3 pins an old aiobotocore and a plain new one has to work as well.
 PLAIN := .venv-aiobotocore
+# A third, for what others need that the benchmarks measure beside this library.
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test check engines clean
+.PHONY: help demo test check bench engines clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -28,15 +30,19 @@ check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, an
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python scripts/generate_sync.py --check
+	$(BIN)/python scripts/generate_docs.py --check
 	$(BIN)/mypy
+
+bench: $(BENCH)/.bench-installed ## Measure beside others; ARGS=--long for publication, ARGS=--help for the rest.
+	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 engines: ## Install the test engines that pip cannot, into .engines.
 	@$(call need-python)
 	$(PYTHON) scripts/install_engines.py
 
 clean: ## Remove everything that these commands made.
-	rm -rf $(VENV) $(PLAIN) .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(PLAIN) $(BENCH) .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests scripts examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define need-python
 test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH; install one or call make PYTHON=/path/to/python" >&2; exit 1; }
@@ -58,4 +64,9 @@ $(VENV)/.test-installed: $(SOURCES) | $(VENV)/.pip-upgraded
 
 $(PLAIN)/.test-installed: $(SOURCES) | $(PLAIN)/.pip-upgraded
 	$(PLAIN)/bin/python $(PIP_INSTALL) --group test --editable '.[cli,local]' 'aiobotocore>=3'
+	touch $@
+
+# Peers are upgraded whenever this runs: they are measured at their newest.
+$(BENCH)/.bench-installed: $(SOURCES) | $(BENCH)/.pip-upgraded
+	$(BENCH)/bin/python $(PIP_INSTALL) --upgrade --group bench --editable '.[async]'
 	touch $@

@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .limiter import RateLimiter
     from .memory_repository import MemoryRepository
-    from .models import Decision, Entity, Limit, LimitStatus
-    from .purse import Prefetch
+    from .models import Decision, Entity, Limit, LimitStatus, Prefetch
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
     from .sync_lease import SyncLease
@@ -75,7 +74,7 @@ _MODULES = {
     "NeverSatisfiable": "exceptions",
     "PermissionDenied": "exceptions",
     "Plan": "infra.change_set",
-    "Prefetch": "purse",
+    "Prefetch": "models",
     "RateLimitExceeded": "exceptions",
     "RateLimiter": "limiter",
     "RateLimiterUnavailable": "exceptions",

@@ -21,8 +21,7 @@ from .state import TTL, Change, Condition, Update
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from .models import Limit
-    from .purse import Prefetch
+    from .models import Limit, Prefetch
     from .state import BucketState, Level
 
 TTL_GRACE = 3_600

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from .bucket import Refusal
     from .committer import Committer
     from .demand import Demand
-    from .models import LimitStatus
-    from .purse import Prefetch
+    from .models import LimitStatus, Prefetch
 
 
 class Verdict(NamedTuple):

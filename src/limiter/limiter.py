@@ -19,7 +19,7 @@ from .demand import demands
 from .exceptions import LimiterError, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .lease import Lease
 from .memory_repository import MemoryRepository
-from .purse import Prefetch
+from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
 from .validation import check_amounts, check_limits, check_name, check_timeout
 

@@ -113,6 +113,11 @@ class MemoryRepository:
             keys = [key for key in self._records if isinstance(key, LimitsKey) and key.resource == resource]
         return tuple(sorted(key.entity_id for key in keys if key.entity_id is not None))
 
+    async def levels(self) -> tuple[LimitsKey, ...]:
+        """All levels of limits that are stored in the namespace."""
+        with self._locks.get():
+            return tuple(key for key in self._records if isinstance(key, LimitsKey))
+
     async def resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
         with self._locks.get():

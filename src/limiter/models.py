@@ -17,7 +17,7 @@ SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3_600.0, 86_400.0
 _UNITS = {"s": SECOND, "sec": SECOND, "second": SECOND, "m": MINUTE, "min": MINUTE, "minute": MINUTE}
 _UNITS |= {"h": HOUR, "hour": HOUR, "d": DAY, "day": DAY}
 _TEXT = re.compile(
-    r"(?:(?P<name>[^=]*)=)?\s*(?P<amount>\d[\d_]*)\s*/\s*(?P<count>\d+(?:\.\d+)?)?\s*(?P<unit>[a-z]+?)s?"
+    r"(?:(?P<name>.*)=)?\s*(?P<amount>\d[\d_]*)\s*/\s*(?P<count>\d+(?:\.\d+)?)?\s*(?P<unit>[a-z]+?)s?"
     r"(?:\s+burst\s+(?P<burst>\d[\d_]*))?"
 )
 _MAX_WINDOW = int(100 * 366 * DAY) * gcra.NANOSECONDS
@@ -144,6 +144,23 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetch:
+    """How much to take in advance: what the observed rate spends in `horizon` seconds, at most `fraction` of a capacity.
+
+    What is not spent within the horizon is stale. Not for limits whose burst must be exact, and of no use to callers that run
+    concurrently in one process, whose requests share writes anyway.
+    """
+
+    horizon: float = 0.1
+    fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("horizon", self.horizon, 60), ("fraction", self.fraction, 1)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+                raise ValidationError(f"prefetch {name} must be a number above 0 and at most {most}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Entity:
     """Who is limited. With a `parent_id` and `cascade`, everything it takes is taken from the parent too."""
 
@@ -154,4 +171,4 @@ class Entity:
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-__all__ = ["DAY", "HOUR", "MAX_AMOUNT", "MINUTE", "SECOND", "Decision", "Entity", "Limit", "LimitStatus"]
+__all__ = ["DAY", "HOUR", "MAX_AMOUNT", "MINUTE", "SECOND", "Decision", "Entity", "Limit", "LimitStatus", "Prefetch"]

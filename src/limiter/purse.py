@@ -9,38 +9,19 @@ with the next write, or at close; those of a process that dies come back by refi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import gcra
 from .bucket import Charge, Credit, Grant, Receipt
-from .exceptions import ValidationError
 from .holding import Holding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .models import Limit
+    from .models import Limit, Prefetch
 
 MEMORY = gcra.NANOSECONDS
 """Nanoseconds after which an observation counts for 1/e in the rate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prefetch:
-    """How much to take in advance: what the observed rate spends in `horizon` seconds, at most `fraction` of a capacity.
-
-    What is not spent within the horizon is stale. Not for limits whose burst must be exact, and of no use to callers that run
-    concurrently in one process, whose requests share writes anyway.
-    """
-
-    horizon: float = 0.1
-    fraction: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, value, most in (("horizon", self.horizon, 60), ("fraction", self.fraction, 1)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-                raise ValidationError(f"prefetch {name} must be a number above 0 and at most {most}, not {value!r}")
 
 
 class _Stock:

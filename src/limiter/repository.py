@@ -140,8 +140,8 @@ class Repository:
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
         """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""
-        keys = [self._record_key(item) async for item in self._items(entity_id, "l")]
-        keys.append(EntityKey(entity_id))
+        levels = [schema.limits_key(item) async for item in self._items(entity_id, "l")]
+        keys: list[RecordKey] = [EntityKey(entity_id), *filter(None, levels)]
         await self._delete_items([schema.record_key(self.namespace, key) for key in keys])
         return tuple(keys)
 
@@ -154,6 +154,12 @@ class Repository:
         """The entities that have limits of their own for a resource, by name, from the index."""
         query = schema.limited_entities_query(self.namespace, resource)
         return tuple([schema.entity_of(item) async for item in self._table.pages("Query", query)])
+
+    async def levels(self) -> tuple[LimitsKey, ...]:
+        """All levels of limits that are stored in the namespace. Reads the whole table."""
+        scan = self._table.pages("Scan", schema.keys_scan(self.namespace))
+        found = [schema.limits_key(item) async for item in scan]
+        return tuple(filter(None, found))
 
     async def resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
@@ -181,10 +187,6 @@ class Repository:
 
     def _items(self, entity_id: str, prefix: str) -> Any:
         return self._table.pages("Query", schema.partition_query(self.namespace, entity_id, prefix))
-
-    def _record_key(self, item: schema.Item) -> RecordKey:
-        _, resource_mark, resource = schema.item_key(item)[1].partition("#")
-        return LimitsKey(schema.entity_of(item), resource if resource_mark else None)
 
     async def _read_items(self, wanted: list[schema.Item]) -> dict[tuple[str, str], schema.Item]:
         found: dict[tuple[str, str], schema.Item] = {}

@@ -71,6 +71,9 @@ class RepositoryProtocol(Protocol):
     async def limited_entities(self, resource: str) -> tuple[str, ...]:
         """The entities that have limits of their own for a resource, by name."""
 
+    async def levels(self) -> tuple[LimitsKey, ...]:
+        """All levels of limits that are stored in the namespace."""
+
     async def resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
 

@@ -166,6 +166,12 @@ def item_key(item: Mapping[str, Any]) -> tuple[str, str]:
     return item[PARTITION_KEY]["S"], item[SORT_KEY]["S"]
 
 
+def limits_key(item: Mapping[str, Any]) -> LimitsKey | None:
+    """The level of limits that an item stores; None for an item of another kind."""
+    kind, mark, resource = item_key(item)[1].partition("#")
+    return LimitsKey(entity_of(item) or None, resource if mark else None) if kind == "l" else None
+
+
 def entity_of(item: Mapping[str, Any]) -> str:
     """The entity that an item belongs to; empty for the items of a whole namespace."""
     return str(item[PARTITION_KEY]["S"]).partition("#")[2]

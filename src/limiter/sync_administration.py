@@ -55,6 +55,19 @@ class SyncAdministration:
         self.repository.write_limits(key, None)
         self._records().put(key, None)
 
+    def list_limits(self) -> dict[LimitsKey, tuple[Limit, ...]]:
+        """Every stored level by its entity and resource. Reads the whole table: not for a hot path."""
+        keys = self.repository.levels()
+        records, _ = self.repository.read_records(keys)
+        found: dict[LimitsKey, tuple[Limit, ...]] = {}
+        for key in keys:
+            value = records[key]
+            if isinstance(value, UnreadableItem):
+                raise value
+            if isinstance(value, tuple):
+                found[key] = value
+        return found
+
     def create_entity(
         self,
         entity_id: str,

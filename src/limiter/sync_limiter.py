@@ -19,7 +19,7 @@ from .demand import demands
 from .exceptions import LimiterError, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .sync_lease import SyncLease
 from .sync_memory_repository import SyncMemoryRepository
-from .purse import Prefetch
+from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
 from .validation import check_amounts, check_limits, check_name, check_timeout
 

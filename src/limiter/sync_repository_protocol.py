@@ -71,6 +71,9 @@ class SyncRepositoryProtocol(Protocol):
     def limited_entities(self, resource: str) -> tuple[str, ...]:
         """The entities that have limits of their own for a resource, by name."""
 
+    def levels(self) -> tuple[LimitsKey, ...]:
+        """All levels of limits that are stored in the namespace."""
+
     def resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
 

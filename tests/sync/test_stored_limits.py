@@ -182,6 +182,19 @@ def test_bad_ids_are_refused(new_limiter: Any, level: dict[str, Any]) -> None:
         limiter.get_limits(**level)
 
 
+def test_all_levels_are_listed(new_limiter: Any) -> None:
+    """Every stored level of the namespace is listed by its entity and resource, and nothing else."""
+    limiter = new_limiter("requests=10/minute")
+    assert limiter.list_limits() == {}
+    expected = {}
+    for number, level in enumerate(LEVELS, start=1):
+        expected[level.get("entity_id"), level.get("resource")] = limits(f"requests={number}/minute")
+        limiter.set_limits(limits(f"requests={number}/minute"), **level)
+    limiter.create_entity("user")
+    assert limiter.try_acquire("user", "model")
+    assert limiter.list_limits() == expected
+
+
 def test_periods_survive_the_store(new_limiter: Any) -> None:
     """Limits read back are equal to those written, whatever their period."""
     stored = (Limit("a", 5, 3, 0.1), Limit("b", 7, 7, 1 / 3), Limit("c", 1, 1, 86_400 * 366), Limit("d", 10**12, 10**12, 86_400))

@@ -1,0 +1,216 @@
+"""Write what the documentation says about the command and about costs from the command and from the table's layout.
+
+`docs/cli.md` is written whole; in `docs/production.md`, what stands between the marks is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from limiter import schema  # noqa: E402 - found by the line above
+from limiter.cli import COMMANDS, build_group  # noqa: E402
+from limiter.cli.exit_codes import MEANINGS  # noqa: E402
+from limiter.records import BucketKey  # noqa: E402
+from limiter.state import Change, Level, Update  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+COMMAND = "python scripts/generate_docs.py"
+BEGIN, END = "<!-- costs: written by scripts/generate_docs.py -->", "<!-- end of costs -->"
+SHARED = ("region", "profile", "endpoint_url", "namespace", "output")
+DOLLARS_PER_WRITE, DOLLARS_PER_READ = 0.625e-6, 0.125e-6
+SECONDS_PER_MONTH = 730 * 3600
+LIMIT_NAMES = ("requests", "tokens", "input-tokens", "output-tokens", "images", "tool-calls", "searches", "minutes")
+NUMBER_BYTES = 11  # of 19 digits: two to a byte, and one
+STAMP_BYTES = 20
+WRITE_UNIT = 1024
+
+
+def cli_page() -> str:
+    """The reference of the command."""
+    group = build_group()
+    context = click.Context(group, info_name="limiter")
+    parts = [INTRODUCTION.replace("EXIT_CODES", exit_codes())]
+    parts.append("## Commands\n\n| command | what it does |\n|---|---|")
+    parts[-1] += "".join(f"\n| [`{name}`](#limiter-{name}) | {each.summary} |" for name, each in COMMANDS.items())
+    for name in COMMANDS:
+        found = group.get_command(context, name)
+        assert found is not None  # noqa: S101 - it is in the list
+        parts += command_sections(found, f"limiter {name}", context)
+    return "\n\n".join(parts) + "\n"
+
+
+def command_sections(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
+    """The sections of a command and, when it is a group, of its commands."""
+    context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent)
+    depth = "##" if name.count(" ") == 1 else "###"
+    usage = " ".join(command.collect_usage_pieces(context))
+    yield f"{depth} {name}\n\n```\n{name} {usage}\n```\n\n{paragraphs(command.help or '')}"
+    options = [each for each in command.params if isinstance(each, click.Option) and each.name not in SHARED]
+    rows = [option_row(each, context) for each in options]
+    if rows:
+        yield "\n".join(["| option | meaning |", "|---|---|", *rows])
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from command_sections(inner, f"{name} {inner.name}", context)
+
+
+def option_row(option: click.Option, context: click.Context) -> str:
+    """One option as a row of a table."""
+    record = option.get_help_record(context)
+    assert record is not None  # noqa: S101 - no option is hidden
+    flags, text = (part.replace("|", "\\|") for part in record)
+    return f"| `{flags}` | {' '.join(text.split())} |"
+
+
+def paragraphs(text: str) -> str:
+    """A help text without its line breaks."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+def exit_codes() -> str:
+    """The exit codes as a table."""
+    return "\n".join(["| code | meaning |", "|---|---|", *(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items())])
+
+
+def item_bytes(limits: Sequence[str]) -> int:
+    """The size of a bucket that uses every attribute it can have, as DynamoDB meters it."""
+    key = schema.bucket_key(BucketKey("default", "user-42", "gpt-4"))
+    changes = [Change(limit, field, None, 0) for limit in limits for field in Level._fields]
+    names = schema.update_parameters(Update("", (), tuple(changes)))["ExpressionAttributeNames"].values()
+    numbers = sum(len(name.encode()) + NUMBER_BYTES for name in names if name != schema.STAMP_ATTRIBUTE)
+    keys = sum(len(name) + len(value["S"]) for name, value in key.items())
+    return keys + numbers + len(schema.TTL_ATTRIBUTE) + NUMBER_BYTES + len(schema.STAMP_ATTRIBUTE) + STAMP_BYTES
+
+
+def units(size: int) -> int:
+    """The write units of an item of that size."""
+    return -(-size // WRITE_UNIT)
+
+
+def costs() -> str:
+    """What the table costs, from the size of its items."""
+    rows = [(count, item_bytes(LIMIT_NAMES[:count])) for count in (1, 2, 4, len(LIMIT_NAMES))]
+    sizes = [f"| {count} | {size} | {units(size)} | ${units(size) * DOLLARS_PER_WRITE * 1e6:.3f} |" for count, size in rows]
+    loads = [f"| {rate:,} | {monthly(rate, 1)} | {monthly(rate, 2)} | {monthly(rate, 3)} |" for rate in (1, 10, 100, 1000)]
+    return "\n".join(
+        [
+            f"A write unit carries {WRITE_UNIT:,} bytes. Prices: us-east-1, on demand, ${DOLLARS_PER_WRITE * 1e6} per",
+            f"million write units, ${DOLLARS_PER_READ * 1e6} per million read units.",
+            "",
+            "| limits in a bucket | bytes at most | write units an acquire | a million acquires |",
+            "|---|---|---|---|",
+            *sizes,
+            "",
+            "| acquires per second, day and night | alone | with a parent | with a parent and a grandparent |",
+            "|---|---|---|---|",
+            *loads,
+        ]
+    )
+
+
+def monthly(rate: int, buckets: int) -> str:
+    """Dollars a month for acquires of one write unit for each of some buckets."""
+    return f"${rate * buckets * SECONDS_PER_MONTH * DOLLARS_PER_WRITE:,.2f}"
+
+
+def production_page(page: str) -> str:
+    """The production guide with present costs."""
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"docs/production.md has lost the marks {BEGIN} and {END}")
+    return f"{head}{begin}\n\n{costs()}\n\n{end}{tail}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check the pages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not what it should be")
+    options = parser.parse_args(arguments)
+    guide = ROOT / "docs/production.md"
+    pages = {ROOT / "docs/cli.md": cli_page(), guide: production_page(guide.read_text(encoding="utf-8"))}
+    changed = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in changed:
+        print(path.relative_to(ROOT).as_posix())
+        if not options.check:
+            path.write_text(pages[path], encoding="utf-8")
+    if options.check and changed:
+        print("These pages are not what the source makes them; run:", COMMAND, sep="\n")
+    return int(options.check and bool(changed))
+
+
+INTRODUCTION = """\
+# The `limiter` command
+
+```
+pip install "dynamodb-limiter[cli]"
+```
+
+This page is written by `scripts/generate_docs.py` from the command itself.
+
+## What all commands share
+
+| option | meaning |
+|---|---|
+| `--region TEXT` | The AWS region; by default `AWS_DEFAULT_REGION`, or the profile's. |
+| `--profile TEXT` | A profile in the AWS files; by default `AWS_PROFILE`. |
+| `--endpoint-url URL` | Another endpoint than AWS's, such as `limiter local`. |
+| `--namespace TEXT` | The tenant; by default `LIMITER_NAMESPACE`, or "default". |
+| `-o`, `--output` | `table`, `json`, or `text` (tab-separated); by default `LIMITER_OUTPUT`, or `table`. |
+
+- The stack is the argument STACK, or the option `--stack`, or `LIMITER_STACK`. Whatever else AWS's own tools read from the
+  environment (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `AWS_CA_BUNDLE`, ...) works here as well.
+- Results go to standard output; progress, remarks and errors go to standard error. An error says what to do next.
+- JSON is stable: names and meanings stay, new names may come. Times are ISO 8601, durations are seconds, what is absent is
+  `null`. Lists are lists, also when they are empty.
+- Whatever deletes, and a file that would change or remove limits, asks first, or is told `--yes`. Where nobody can
+  answer, it does nothing and says so (status 2).
+- `NO_COLOR` is honoured. In a pipe there are neither colours nor shortened lines.
+
+### Exit codes
+
+EXIT_CODES
+
+`limiter acquire ... -- COMMAND` ends with the exit status of the command, once that runs. Where its 3 could be mistaken for a
+refusal, choose another one with `--refused-code`.
+
+### Completion
+
+```sh
+eval "$(_LIMITER_COMPLETE=bash_source limiter)"          # bash: in ~/.bashrc
+eval "$(_LIMITER_COMPLETE=zsh_source limiter)"           # zsh: in ~/.zshrc
+_LIMITER_COMPLETE=fish_source limiter | source           # fish: in ~/.config/fish/completions/limiter.fish
+```
+
+### Files of limits
+
+`limiter limits apply` takes such a file, and `limiter limits export` writes it:
+
+```yaml
+version: 1
+limits: [requests=100/minute]                        # of the namespace
+resources:
+  gpt-4: [tokens=10000/minute burst 50000]           # of a resource
+entities:
+  user-42:
+    limits: [requests=20/minute]                     # of an entity, for any resource
+    resources:
+      gpt-4: [tokens=2000/minute]                    # of an entity, for one resource
+```
+
+Every level is replaced whole. What is stored and not in the file stays, unless `--prune` is said. Unknown keys, names
+that are there twice, anchors and tags are refused with their line, before anything is changed."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

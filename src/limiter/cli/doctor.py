@@ -1,0 +1,221 @@
+"""`limiter doctor`: asks AWS everything that can stand in the way."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .exit_codes import FAILED, OK
+from .findings import (
+    Finding,
+    has_failed,
+    judge_clock,
+    judge_permissions,
+    judge_throttling,
+    judge_ttl,
+    judge_versions,
+)
+from .options import aws_options, stack_argument
+from .output import Table, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .options import Target
+
+MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "unknown": "?"}
+METRICS = ("WriteThrottleEvents", "ReadThrottleEvents", "WriteKeyRangeThroughputThrottleEvents")
+LEVELS = {
+    "acquire": ("GetItem", "BatchGetItem", "UpdateItem"),
+    "read": ("GetItem", "BatchGetItem", "Query", "DescribeTable", "DescribeTimeToLive"),
+    "admin": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "ConditionCheckItem"),
+    "admin of all namespaces": ("Scan",),
+}
+
+
+@click.command()
+@stack_argument
+@aws_options
+def doctor(stack: str, target: Target) -> int:
+    """Look at everything that can stand in the way of the stack STACK; status 1 when something does.
+
+    Credentials, region, table, permissions of each policy level, clock, deletion of idle buckets, throttling, versions. Writes
+    nothing: permissions to write are tried with a condition that no item meets, which costs a few write units.
+    """
+    findings = Examination(stack, target).findings()
+    rows = [(MARKS[each.result], each.subject, each.detail, each.remedy) for each in findings]
+    document = [
+        {"result": each.result, "subject": each.subject, "detail": each.detail, "remedy": each.remedy} for each in findings
+    ]
+    show(target.output, document, Table(("", "what", "found", "remedy"), rows))
+    return FAILED if has_failed(findings) else OK
+
+
+class Examination:
+    """The calls, in an order in which each makes sense only if those before went well."""
+
+    def __init__(self, stack: str, target: Target) -> None:
+        from ..infra.ownership import check_stack_name
+
+        self._stack = check_stack_name(stack)
+        self._target = target
+        self._session = target.session()
+
+    def findings(self) -> list[Finding]:
+        """Everything that was found out."""
+        first = self._region()
+        if first.result == "failed":
+            return [first]
+        identity = self._identity()
+        if identity.result == "failed":
+            return [first, identity]
+        found = [first, identity, *self._table()]
+        if found[-1].result == "failed":
+            return found
+        return [*found, *self._permissions(), self._time_to_live(), *self._throttling(), self._versions(), _runtime()]
+
+    def _client(self, service: str) -> Any:
+        from ..infra._client import ClientOptions, sync_open_client
+
+        options = ClientOptions(
+            region=self._target.region,
+            endpoint_url=self._target.endpoint_url,
+            session=self._session,
+            connect_timeout=5.0,
+            read_timeout=10.0,
+            attempts=2,
+        )
+        return sync_open_client(service, options)
+
+    def _region(self) -> Finding:
+        region = self._target.region or self._session.region_name
+        if region:
+            endpoint = f", endpoint {self._target.endpoint_url}" if self._target.endpoint_url else ""
+            return Finding("ok", "region", f"{region}{endpoint}")
+        if self._target.endpoint_url:
+            return Finding("ok", "region", f"us-east-1, for the endpoint {self._target.endpoint_url}")
+        return Finding("failed", "region", "none is configured", "pass --region, or set AWS_DEFAULT_REGION")
+
+    def _identity(self) -> Finding:
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            remedy = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach a role"
+            return Finding("failed", "credentials", "none were found", remedy)
+        try:
+            answer = self._client("sts").get_caller_identity()
+        except Exception as error:  # whatever it is, it is the finding
+            return self._error(error, "credentials", "sts:GetCallerIdentity", fatal=_is_refusal(error))
+        return Finding("ok", "credentials", f"{answer['Arn']} in account {answer['Account']}, from {credentials.method}")
+
+    def _table(self) -> list[Finding]:
+        try:
+            answer = self._client("dynamodb").describe_table(TableName=self._stack)
+        except Exception as error:  # whatever it is, it is the finding
+            # Whoever may only acquire may not describe; that is no failure.
+            denied = "AccessDenied" in _code(error)
+            return [self._error(error, "table", "DescribeTable", fatal=not denied)]
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        table = answer["Table"]
+        detail = f"{table['TableStatus']}, {table.get('ItemCount', 0)} items, {table.get('TableSizeBytes', 0)} bytes"
+        protection = "on" if table.get("DeletionProtectionEnabled") else "off"
+        found = [judge_clock(headers.get("date"), time.time()), Finding("ok", "deletion protection", protection)]
+        if table["TableStatus"] in {"ACTIVE", "UPDATING"}:
+            return [*found, Finding("ok", "table", detail)]
+        return [*found, Finding("failed", "table", detail, "wait until it is active")]
+
+    def _permissions(self) -> list[Finding]:
+        from .probes import probes
+
+        calls = probes(self._client("dynamodb"), self._stack, self._target.namespace)
+        outcome = {action: self._allowed(action, call) for action, call in calls.items()}
+        return [
+            judge_permissions(
+                level,
+                [action for action in actions if outcome[action] is False],
+                [action for action in actions if outcome[action] is None],
+            )
+            for level, actions in LEVELS.items()
+        ]
+
+    def _allowed(self, action: str, call: Callable[[], Any]) -> bool | None:
+        """Whether a call is allowed; None when it failed for another reason."""
+        from ..exceptions import PermissionDenied
+
+        try:
+            call()
+        except Exception as error:  # what it means is the question
+            if _code(error) == "ConditionalCheckFailedException":
+                return True
+            return False if isinstance(self._explained(error, action), PermissionDenied) else None
+        return True
+
+    def _time_to_live(self) -> Finding:
+        from ..schema import TTL_ATTRIBUTE
+
+        try:
+            answer = self._client("dynamodb").describe_time_to_live(TableName=self._stack)
+        except Exception as error:  # whatever it is, it is the finding
+            return self._error(error, "deletion of idle buckets", "DescribeTimeToLive")
+        return judge_ttl(answer, TTL_ATTRIBUTE, self._stack)
+
+    def _throttling(self) -> list[Finding]:
+        now = datetime.now(UTC)
+        try:
+            client = self._client("cloudwatch")
+            return [judge_throttling(metric, _hour(client, self._stack, metric, now)) for metric in METRICS]
+        except Exception as error:  # whatever it is, it is the finding
+            return [self._error(error, "throttling", "cloudwatch:GetMetricStatistics")]
+
+    def _versions(self) -> Finding:
+        from .._version import __version__
+        from ..exceptions import LimiterError, StackNotFound
+        from ..infra.sync_stack_manager import SyncStackManager
+        from ..schema import VERSION
+
+        try:
+            found = SyncStackManager(self._stack, **self._target.aws()).status()
+        except StackNotFound:
+            remedy = "fine on an engine on this machine, or when the table was made by other means"
+            return Finding("warning", "versions", f"installed {__version__}; there is a table, but no stack", remedy)
+        except LimiterError as error:
+            return Finding("unknown", "versions", str(error))
+        return judge_versions(__version__, found.version, VERSION, found.schema_version, self._stack)
+
+    def _error(self, error: Exception, subject: str, action: str, *, fatal: bool = False) -> Finding:
+        return Finding("failed" if fatal else "unknown", subject, str(self._explained(error, action)))
+
+    def _explained(self, error: Exception, action: str) -> Exception:
+        from ..aws_errors import translate
+
+        return translate(error, self._stack, action)
+
+
+def _hour(client: Any, table: str, metric: str, now: datetime) -> list[float]:
+    answer = client.get_metric_statistics(
+        Namespace="AWS/DynamoDB",
+        MetricName=metric,
+        Dimensions=[{"Name": "TableName", "Value": table}],
+        StartTime=now - timedelta(hours=1),
+        EndTime=now,
+        Period=3600,
+        Statistics=["Sum"],
+    )
+    return [point["Sum"] for point in answer["Datapoints"]]
+
+
+def _runtime() -> Finding:
+    import boto3
+
+    return Finding("ok", "runtime", f"Python {sys.version.split()[0]}, boto3 {boto3.__version__}")
+
+
+def _code(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def _is_refusal(error: Exception) -> bool:
+    return bool(_code(error)) or "Credentials" in type(error).__name__ or "Token" in type(error).__name__

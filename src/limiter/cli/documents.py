@@ -1,0 +1,138 @@
+"""The JSON documents of the command, whose names and meanings are kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..infra.change_set import Change, Plan
+    from ..infra.drift import Drift
+    from ..infra.stack_events import StackEvent
+    from ..infra.stack_summary import StackSummary
+    from ..models import Decision, Entity, Limit, LimitStatus
+
+
+def stack_document(stack: StackSummary) -> dict[str, Any]:
+    """A stack and its table."""
+    table = stack.table
+    return {
+        "name": stack.name,
+        "stack_id": stack.stack_id,
+        "status": stack.status,
+        "reason": stack.reason,
+        "version": stack.version,
+        "schema_version": stack.schema_version,
+        "created": stack.created,
+        "updated": stack.updated,
+        "retains_table": stack.retains_table,
+        "termination_protection": stack.termination_protection,
+        "parameters": dict(stack.parameters),
+        "outputs": dict(stack.outputs),
+        "tags": dict(stack.tags),
+        "table": None
+        if table is None
+        else {
+            "status": table.status,
+            "size_bytes": table.size_bytes,
+            "items": table.items,
+            "deletion_protection": table.deletion_protection,
+        },
+    }
+
+
+def change_document(change: Change) -> dict[str, Any]:
+    """What would happen to one resource."""
+    return {
+        "resource": change.resource,
+        "type": change.resource_type,
+        "action": change.action,
+        "replacement": change.replacement,
+        "properties": list(change.properties),
+    }
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """What a deploy would do."""
+    return {
+        "stack": plan.stack,
+        "creates": plan.creates,
+        "recreates": plan.recreates,
+        "changed": plan.changed,
+        "changes": [change_document(change) for change in plan.changes],
+    }
+
+
+def event_document(event: StackEvent) -> dict[str, Any]:
+    """One event of a stack."""
+    return {
+        "timestamp": event.timestamp,
+        "resource": event.resource,
+        "type": event.resource_type,
+        "status": event.status,
+        "reason": event.reason,
+    }
+
+
+def drift_document(drift: Drift) -> dict[str, Any]:
+    """What is not as deployed."""
+    return {
+        "stack": drift.stack,
+        "in_sync": drift.in_sync,
+        "resources": [
+            {
+                "resource": each.resource,
+                "type": each.resource_type,
+                "status": each.status,
+                "differences": [
+                    {"path": one.path, "expected": one.expected, "actual": one.actual, "kind": one.kind}
+                    for one in each.differences
+                ],
+            }
+            for each in drift.resources
+        ],
+    }
+
+
+def limit_document(limit: Limit) -> dict[str, Any]:
+    """A limit, as text and in numbers."""
+    return {
+        "text": str(limit),
+        "name": limit.name,
+        "capacity": limit.capacity,
+        "refill_amount": limit.refill_amount,
+        "refill_period": limit.refill_period,
+    }
+
+
+def status_document(status: LimitStatus) -> dict[str, Any]:
+    """What one limit said."""
+    return {
+        "entity_id": status.entity_id,
+        "resource": status.resource,
+        "limit": limit_document(status.limit),
+        "requested": status.requested,
+        "available": status.available,
+        "exceeded": status.exceeded,
+        "retry_after": status.retry_after,
+        "reset_after": status.reset_after,
+    }
+
+
+def decision_document(decision: Decision) -> dict[str, Any]:
+    """What all limits together said."""
+    return {
+        "allowed": decision.allowed,
+        "retry_after": decision.retry_after,
+        "statuses": [status_document(status) for status in decision.statuses],
+    }
+
+
+def entity_document(entity: Entity) -> dict[str, Any]:
+    """An entity."""
+    return {
+        "entity_id": entity.entity_id,
+        "parent_id": entity.parent_id,
+        "cascade": entity.cascade,
+        "name": entity.name,
+        "metadata": dict(entity.metadata),
+    }
