@@ -103,10 +103,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The request does not fit; `levels` are the limits' `tat` at `now`, in the order of the charges."""
+    """The request does not fit; `levels` are the limits' `tat` at `now`, in the order of the charges.
+
+    Either the state alone is enough to refuse it, or only together with what others of its batch take.
+    """
 
     levels: tuple[int, ...]
     now: int
+    by_state: bool = True
 
 
 class _Taking(NamedTuple):
@@ -181,7 +185,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
         if request.forced or start <= now:
             shares[index] = draft.take(request)
         elif start > request.deadline:
-            refused[index] = Refusal(draft.levels(request), now)
+            refused[index] = Refusal(draft.levels(request), now, draft.refuses(request))
         elif not any(charge.limit.name in returning for charge in request.charges):
             shares[index] = draft.take(request)
         # else: a booking would void the refunds of its batch, so it is left for the next update.
@@ -218,6 +222,11 @@ class _Draft:
         """The time from which every limit would allow the request."""
         levels = zip(self.levels(request), request.charges, strict=True)
         return max((gcra.start(limit, tat + gcra.cost(limit, units)) for tat, (limit, units) in levels), default=self.now)
+
+    def refuses(self, request: Request) -> bool:
+        """Whether the state alone keeps the request from starting in time."""
+        starts = (gcra.start(limit, self.ledger(limit.name).tat + gcra.cost(limit, units)) for limit, units in request.charges)
+        return max(starts, default=self.now) > max(self.now, request.deadline)
 
     def take(self, request: Request) -> tuple[tuple[Charge, int], ...]:
         """Enter the request's charges; return each with the running total of its limit."""

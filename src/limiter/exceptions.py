@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -103,6 +104,14 @@ class RateLimitExceeded(LimiterError):
 
 class NeverSatisfiable(RateLimitExceeded):
     """The amount is larger than a limit's capacity, so no wait would help; `retry_after` is None and no call was made."""
+
+
+def anew(error: Exception) -> Exception:
+    """A copy of an error that several callers share, so that their tracebacks do not mix; itself when it cannot be copied."""
+    try:
+        return copy.copy(error)
+    except Exception:
+        return error
 
 
 def _remedy(status: LimitStatus) -> str:

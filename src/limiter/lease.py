@@ -124,7 +124,7 @@ class Lease:
         outcomes = await gather([partial(committer.submit, key, request) for key, request in requests])
         keys = [key for key, _ in requests]
         grants = [(key, each) for key, each in zip(keys, outcomes, strict=True) if isinstance(each, Grant)]
-        await self._keep(grants, {name: units for name, units in changes.items() if units > 0})
+        await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome

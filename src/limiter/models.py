@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from . import gcra
 from .exceptions import ValidationError
-from .validation import MAX_AMOUNT, check_integer, check_name
+from .validation import MAX_AMOUNT, check_integer, check_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +17,8 @@ SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3_600.0, 86_400.0
 _UNITS = {"s": SECOND, "sec": SECOND, "second": SECOND, "m": MINUTE, "min": MINUTE, "minute": MINUTE}
 _UNITS |= {"h": HOUR, "hour": HOUR, "d": DAY, "day": DAY}
 _TEXT = re.compile(
-    r"(?:(?P<name>.*)=)?\s*(?P<amount>\d[\d_]*)\s*/\s*(?P<count>\d+(?:\.\d+)?)?\s*(?P<unit>[a-z]+?)s?"
-    r"(?:\s+burst\s+(?P<burst>\d[\d_]*))?"
+    r"(?:(?P<name>.*)=)?\s*(?P<amount>[0-9]{1,20}(?:_[0-9]{1,3}){0,6})\s*/\s*(?P<count>[0-9]{1,20}(?:\.[0-9]{1,40})?)?\s*"
+    r"(?P<unit>[a-z]+?)s?(?:\s+burst\s+(?P<burst>[0-9]{1,20}(?:_[0-9]{1,3}){0,6}))?"
 )
 _MAX_WINDOW = int(100 * 366 * DAY) * gcra.NANOSECONDS
 
@@ -53,7 +53,9 @@ class Limit:
     def _checked_period(self) -> int:
         period = self.refill_period
         if isinstance(period, bool) or not isinstance(period, int | float) or not 0 < period <= 100 * 366 * DAY:
-            raise ValidationError(f"refill_period of limit {self.name!r} must be a number of seconds above 0, not {period!r}")
+            raise ValidationError(
+                f"refill_period of limit {self.name!r} must be a number of seconds above 0, not {shown(period)}"
+            )
         nanoseconds = round(period * gcra.NANOSECONDS)
         if self.refill_amount > nanoseconds:
             raise ValidationError(
@@ -90,7 +92,9 @@ class Limit:
         found = _TEXT.fullmatch(text.strip()) if isinstance(text, str) else None
         unit = _UNITS.get(found["unit"]) if found else None
         if found is None or unit is None:
-            raise ValidationError(f"{text!r} is not a limit; write it like 'tokens=10000/minute burst 50000' or '100/minute'")
+            raise ValidationError(
+                f"{shown(text)} is not a limit; write it like 'tokens=10000/minute burst 50000' or '100/minute'"
+            )
         amount = int(found["amount"])
         burst = amount if found["burst"] is None else int(found["burst"])
         name = cls.DEFAULT_NAME if found["name"] is None else found["name"].strip()
@@ -106,7 +110,9 @@ def _period_text(period: float) -> str:
     names = {SECOND: "second", MINUTE: "minute", HOUR: "hour", DAY: "day"}
     if period in names:
         return names[period]
-    return f"{period:.9f}".rstrip("0").rstrip(".") + " seconds"
+    from decimal import Decimal
+
+    return f"{Decimal(repr(float(period))):f}".removesuffix(".0") + " seconds"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ instead, callers barge past those who wait, and batches shrink to one.)
 from __future__ import annotations
 
 import threading, time
-import copy
 import itertools
 import logging
 import os
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 from . import bucket
 from ._compat import sync_shielded
 from .bucket import Credit, Grant, Receipt, Refusal, Request
-from .exceptions import LimiterError, RateLimiterUnavailable
+from .exceptions import LimiterError, RateLimiterUnavailable, anew
 from .gcra import NANOSECONDS
 from .purse import Purse
 from .state import EMPTY, Outcome, Update
@@ -61,7 +60,7 @@ class _Ticket:
         """The outcome; an error is raised, anew for everybody who shares it."""
         if isinstance(self.outcome, Grant | Refusal):
             return self.outcome
-        raise copy.copy(self.outcome) from self.outcome.__cause__
+        raise anew(self.outcome) from self.outcome.__cause__
 
     def finish(self, outcome: Grant | Refusal | Exception) -> None:
         """Settle the ticket and wake whoever waits for it."""
@@ -133,12 +132,17 @@ class SyncCommitter:
             if ticket.event is not None:
                 ticket.event.wait()
             if ticket.leads:
-                ticket.leads = False  # From here on the lead is the work's, which goes on when the caller is cancelled.
+                self._begin_to_lead(ticket)
                 sync_shielded(self._lead(lane))
         except BaseException:
             sync_shielded(self._withdraw(lane, ticket))
             raise
         return ticket.result()
+
+    def _begin_to_lead(self, ticket: _Ticket) -> None:
+        """Leave the lead to the work, which goes on when the caller is cancelled; the event now stands for the outcome."""
+        with self._lock:
+            ticket.leads, ticket.event = False, None
 
     def close(self) -> None:
         """Give back what was taken in advance."""
@@ -222,12 +226,12 @@ class SyncCommitter:
 
     def _lead(self, lane: _Lane) -> None:
         """Carry out one batch, then hand over; after an interruption begin again, which the stamps make safe."""
+        block = None
         try:
-            self._linger(lane)
-            with self._lock:
-                lane.batch = [lane.queue.popleft() for _ in range(min(len(lane.queue), MAX_BATCH))]
-                lane.fresh = False
-                block = self._order_block(lane)
+            try:
+                self._linger(lane)
+            finally:
+                block = self._take_batch(lane)
             self._commit(lane)
             if block is not None and lane.purse is not None and isinstance(block.outcome, Grant):
                 with self._lock:
@@ -246,6 +250,12 @@ class SyncCommitter:
             delay = lane.seen + self._options.linger - self._repository.clock()
             if 0 < delay <= self._options.linger:
                 (self._options.sleep or time.sleep)(delay / NANOSECONDS)
+
+    def _take_batch(self, lane: _Lane) -> _Ticket | None:
+        with self._lock:
+            lane.batch = [lane.queue.popleft() for _ in range(min(len(lane.queue), MAX_BATCH))]
+            lane.fresh = False
+            return self._order_block(lane)
 
     def _order_block(self, lane: _Lane) -> _Ticket | None:
         """Have the batch take a block in advance, and give back what has gone stale."""
@@ -297,7 +307,7 @@ class SyncCommitter:
         tickets, now = lane.batch, self._repository.clock()
         plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
         if lane.fresh or (lane.seen is not None and 0 <= now - lane.seen < self._options.denial_ttl):
-            self._deliver(lane, tickets, plan.refused)
+            self._deliver(lane, tickets, {place: each for place, each in plan.refused.items() if each.by_state})
         if plan.update is not None:
             lane.sent = plan, plan.update, tickets
             self._answer(lane, self._write(lane, plan.update))

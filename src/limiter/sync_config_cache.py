@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-import copy
 import sys
 import threading
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import config
 from ._compat import sync_shielded
 from .config import MISSING, Needs
+from .exceptions import anew
 from .record_cache import CacheStatistics
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class SyncConfigCache:
         for flight in {id(each): each for each in others.values()}.values():
             flight.landed.wait()
             if flight.error is not None:
-                raise copy.copy(flight.error) from flight.error.__cause__
+                raise anew(flight.error) from flight.error.__cause__
         return own.records | {key: flight.records[key] for key, flight in others.items() if key in flight.records}
 
     def _load(self, flight: _Flight, keys: list[RecordKey], buckets: tuple[BucketKey, ...]) -> None:

@@ -22,27 +22,27 @@ _BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 def check_name(what: str, value: object) -> str:
     """Return `value` when it is a usable id: 1 to 255 characters, no control character, no `#`, encodable as UTF-8."""
     if not isinstance(value, str):
-        raise ValidationError(f"{what} must be a string, not {_shown(value)}")
+        raise ValidationError(f"{what} must be a string, not {shown(value)}")
     if not 1 <= len(value) <= MAX_NAME_LENGTH:
-        raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {_shown(value)}")
+        raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {shown(value)}")
     if (bad := _BAD_CHARACTERS.search(value)) is not None:
         if bad[0] == "#":
-            raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {_shown(value)}")
-        raise ValidationError(f"{what} must not hold control characters or lone surrogates: {_shown(value)}")
+            raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {shown(value)}")
+        raise ValidationError(f"{what} must not hold control characters or lone surrogates: {shown(value)}")
     return value
 
 
 def check_table_name(value: object) -> str:
     """Return `value` when DynamoDB takes it as a table's name: 3 to 255 letters, digits and `_`, `.`, `-`."""
     if not isinstance(value, str) or not _TABLE_NAME.fullmatch(value):
-        raise ValidationError(f"a table name has 3 to 255 letters, digits, '_', '.' or '-', unlike {_shown(value)}")
+        raise ValidationError(f"a table name has 3 to 255 letters, digits, '_', '.' or '-', unlike {shown(value)}")
     return value
 
 
 def check_endpoint(value: object) -> str | None:
     """Return `value` when it is None or an address that begins with http:// or https://."""
     if value is not None and not (isinstance(value, str) and value.startswith(("http://", "https://"))):
-        raise ValidationError(f"endpoint_url must begin with http:// or https://, unlike {_shown(value)}")
+        raise ValidationError(f"endpoint_url must begin with http:// or https://, unlike {shown(value)}")
     return value
 
 
@@ -56,16 +56,16 @@ def check_metadata(value: object) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
-        raise ValidationError(f"metadata must map strings to strings, not {_shown(value)}")
+        raise ValidationError(f"metadata must map strings to strings, not {shown(value)}")
     return dict(value)
 
 
 def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_AMOUNT) -> int:
     """Return `value` when it is an integer, not a bool, between the bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValidationError(f"{what} must be an integer, not {_shown(value)}")
+        raise ValidationError(f"{what} must be an integer, not {shown(value)}")
     if not minimum <= value <= maximum:
-        raise ValidationError(f"{what} must be between {minimum} and {maximum}, not {_shown(value)}")
+        raise ValidationError(f"{what} must be between {minimum} and {maximum}, not {shown(value)}")
     return value
 
 
@@ -74,7 +74,7 @@ def check_timeout(value: object, what: str = "timeout") -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 366 * 86_400:
-        raise ValidationError(f"{what} must be None or a number of seconds from 0 to one year, not {_shown(value)}")
+        raise ValidationError(f"{what} must be None or a number of seconds from 0 to one year, not {shown(value)}")
     return round(value * 1_000_000_000)
 
 
@@ -83,12 +83,12 @@ def check_limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
     from .models import Limit
 
     if isinstance(limits, str | Limit) or not hasattr(limits, "__iter__"):
-        raise ValidationError(f"limits must be a list of Limit, not {_shown(limits)}; wrap a single one in a list")
+        raise ValidationError(f"limits must be a list of Limit, not {shown(limits)}; wrap a single one in a list")
     checked = tuple(limits)
     names = set()
     for limit in checked:
         if not isinstance(limit, Limit):
-            raise ValidationError(f"{_shown(limit)} is not a Limit; build one with Limit.per_minute(...) or Limit.parse(...)")
+            raise ValidationError(f"{shown(limit)} is not a Limit; build one with Limit.per_minute(...) or Limit.parse(...)")
         if limit.name in names:
             raise ValidationError(f"limit {limit.name!r} is given twice; names must be unique within a list of limits")
         names.add(limit.name)
@@ -106,7 +106,7 @@ def check_level(limits: Iterable[Limit]) -> tuple[Limit, ...]:
 def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
     """Return a mapping of limit name to units as a dict."""
     if not isinstance(amounts, Mapping):
-        raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {_shown(amounts)}")
+        raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {shown(amounts)}")
     return {
         check_name("limit name", name): check_integer(f"amount of {name!r}", amount, minimum=minimum)
         for name, amount in amounts.items()
@@ -118,7 +118,8 @@ def unknown_limit(name: str, known: Iterable[str]) -> ValidationError:
     return ValidationError(f"unknown limit {name!r}; this call is limited by: {', '.join(sorted(known)) or 'nothing'}")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as a message can show it: its repr, cut where it is long."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to print integers of more than 4,300 digits.

@@ -103,7 +103,9 @@ def _text(limit: Limit, key: LimitsKey) -> str:
     with suppress(ValidationError):
         if Limit.parse(text) == limit:
             return text
-    raise LimiterError(f"the limit {text!r} of {level_name(key)} cannot be written as text; give it a name without blanks around it")
+    raise LimiterError(
+        f"the limit {text!r} of {level_name(key)} cannot be written as text; give it a name without blanks around it"
+    )
 
 
 def load(text: str, file: str) -> Levels:
