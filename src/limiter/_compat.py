@@ -50,6 +50,17 @@ def _forget(task: asyncio.Task[Any]) -> None:
         task.exception()  # Seen: where the caller has gone, nobody is left to be told.
 
 
+def begin(work: Coroutine[Any, Any, None]) -> None:
+    """Have `work` run to its end beside the caller."""
+    import asyncio
+
+    _start(asyncio.get_running_loop(), work)
+
+
+def sync_begin(work: None) -> None:
+    """Do nothing: the work has been done by the time of the call."""
+
+
 def sync_shielded(work: T) -> T:
     """Return `work`, which has been done by the time of the call: a thread runs to its end by itself."""
     return work

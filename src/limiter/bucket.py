@@ -19,7 +19,7 @@ from .exceptions import UnreadableItem
 from .state import TTL, Change, Condition, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .models import Limit, Prefetch
     from .state import BucketState, Level
@@ -191,6 +191,12 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
         # else: a booking would void the refunds of its batch, so it is left for the next update.
     credits = [credit for index in shares for credit in requests[index].credits]
     return Plan(now, draft.update(credits, stamp), refused, shares, draft.ledgers)
+
+
+def refused_by(state: BucketState, requests: Mapping[int, Request], now: int) -> dict[int, Refusal]:
+    """Those of `requests`, by their place in a batch, that the state alone keeps from starting in time."""
+    draft = _Draft(state, now)
+    return {place: Refusal(draft.levels(each), now) for place, each in requests.items() if draft.refuses(each)}
 
 
 class _Draft:

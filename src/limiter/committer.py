@@ -13,12 +13,12 @@ import itertools
 import logging
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import bucket
-from ._compat import shielded
+from ._compat import begin, shielded
 from .bucket import Credit, Grant, Receipt, Refusal, Request
 from .exceptions import LimiterError, RateLimiterUnavailable, anew
 from .gcra import NANOSECONDS
@@ -45,15 +45,16 @@ MAX_ROUNDS = 50
 
 
 class _Ticket:
-    """One request on its way through a lane."""
+    """One request on its way through a lane. Its event is set when it is decided, or when it is to lead."""
 
-    __slots__ = ("done", "event", "leads", "outcome", "request")
+    __slots__ = ("done", "event", "leads", "outcome", "request", "returns")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, returns: bool = False) -> None:
         self.request = request
+        self.returns = returns
         self.leads = False
         self.done = False
-        self.event: asyncio.Event | None = None
+        self.event = asyncio.Event()
         self.outcome: Grant | Refusal | Exception = LimiterError("the request was never decided")
 
     def result(self) -> Grant | Refusal:
@@ -65,18 +66,18 @@ class _Ticket:
     def finish(self, outcome: Grant | Refusal | Exception) -> None:
         """Settle the ticket and wake whoever waits for it."""
         self.outcome, self.done = outcome, True
-        if self.event is not None:
-            self.event.set()
+        self.event.set()
 
 
 class _Lane:
     """What this process knows of one bucket, and the requests that wait for it.
 
+    `denies` says that the last batch met refusals, `returning` how many requests on their way give something back.
     `state` is the last one seen, at the time `seen`, and `fresh` when the present batch has seen it. `sent` is an update without
     an answer yet, with the tickets that it carries; `stamp` names it, and stays until the update is known to have been applied.
     """
 
-    __slots__ = ("batch", "busy", "fresh", "key", "purse", "queue", "seen", "sent", "stamp", "state")
+    __slots__ = ("batch", "busy", "denies", "fresh", "key", "purse", "queue", "returning", "seen", "sent", "stamp", "state")
 
     def __init__(self, key: BucketKey) -> None:
         self.key = key
@@ -85,7 +86,9 @@ class _Lane:
         self.purse: Purse | None = None
         self.fresh = False
         self.busy = False
-        self.queue: deque[_Ticket] = deque()
+        self.queue: list[_Ticket] = []
+        self.returning = 0
+        self.denies = False
         self.batch: list[_Ticket] = []
         self.sent: tuple[Plan, Update, list[_Ticket]] | None = None
         self.stamp = ""
@@ -124,25 +127,25 @@ class Committer:
         When the caller is interrupted (cancelled, killed, timed out), whatever had been taken for it is given back before the
         interruption goes on.
         """
-        ticket = _Ticket(request)
+        ticket = _Ticket(request, returns=bool(request.credits))
         lane = self._enter(key, ticket)
         if lane is None:
             return ticket.result()
         try:
-            if ticket.event is not None:
-                await ticket.event.wait()
+            await ticket.event.wait()
             if ticket.leads:
-                self._begin_to_lead(ticket)
-                await shielded(self._lead(lane))
+                self._renew(ticket)
+                begin(self._lead(lane))
+                await ticket.event.wait()
         except BaseException:
             await shielded(self._withdraw(lane, ticket))
             raise
         return ticket.result()
 
-    def _begin_to_lead(self, ticket: _Ticket) -> None:
+    def _renew(self, ticket: _Ticket) -> None:
         """Leave the lead to the work, which goes on when the caller is cancelled; the event now stands for the outcome."""
         with self._lock:
-            ticket.leads, ticket.event = False, None
+            ticket.leads, ticket.event = False, asyncio.Event()
 
     async def close(self) -> None:
         """Give back what was taken in advance."""
@@ -176,7 +179,7 @@ class Committer:
             _log.warning("a refund to %s was not written: %s", key, error)
 
     def _enter(self, key: BucketKey, ticket: _Ticket) -> _Lane | None:
-        """Queue the ticket, and make it lead where nobody does; None when it was settled by what was taken in advance."""
+        """Queue the ticket, and make it lead where nobody does; None when it was decided by what is known here already."""
         with self._lock:
             lane = self._lanes.get(key)
             if lane is None:
@@ -186,12 +189,27 @@ class Committer:
                 self._lanes.move_to_end(key)
             if ticket.request.prefetch is not None and self._pay_from_purse(lane, ticket):
                 return None
-            if lane.busy:
-                ticket.event = asyncio.Event()
-            else:
+            if lane.denies and not lane.returning and self._deny(lane, ticket):
+                return None
+            if not lane.busy:
                 lane.busy = ticket.leads = True
+                ticket.event.set()
+            lane.returning += ticket.returns
             lane.queue.append(ticket)
         return lane
+
+    def _deny(self, lane: _Lane, ticket: _Ticket) -> bool:
+        """Refuse at once what the last state seen proves a refusal for, also while a write is in flight."""
+        now = self._repository.clock()
+        if ticket.request.forced or ticket.returns or not self._proves_refusals(lane, now):
+            return False
+        refused = bucket.refused_by(lane.state, {0: ticket.request}, now)
+        if refused:
+            ticket.finish(refused[0])
+        return bool(refused)
+
+    def _proves_refusals(self, lane: _Lane, now: int) -> bool:
+        return lane.seen is not None and 0 <= now - lane.seen < self._options.denial_ttl
 
     def _pay_from_purse(self, lane: _Lane, ticket: _Ticket) -> bool:
         if lane.purse is None:
@@ -213,14 +231,12 @@ class Committer:
             queued = ticket in lane.queue
             if queued:
                 lane.queue.remove(ticket)
-            elif not ticket.done and ticket.event is None:
-                ticket.event = asyncio.Event()
+                lane.returning -= ticket.returns
         if queued and ticket.leads:
             self._hand_over(lane)
         if queued:
             return
-        if not ticket.done and ticket.event is not None:
-            await ticket.event.wait()
+        await ticket.event.wait()
         if isinstance(ticket.outcome, Grant):
             await self.give_back(lane.key, ticket.outcome.receipts)
 
@@ -253,8 +269,8 @@ class Committer:
 
     def _take_batch(self, lane: _Lane) -> _Ticket | None:
         with self._lock:
-            lane.batch = [lane.queue.popleft() for _ in range(min(len(lane.queue), MAX_BATCH))]
-            lane.fresh = False
+            lane.batch, lane.queue = lane.queue[:MAX_BATCH], lane.queue[MAX_BATCH:]
+            lane.fresh = lane.denies = False
             return self._order_block(lane)
 
     def _order_block(self, lane: _Lane) -> _Ticket | None:
@@ -306,7 +322,7 @@ class Committer:
         lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
         tickets, now = lane.batch, self._repository.clock()
         plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
-        if lane.fresh or (lane.seen is not None and 0 <= now - lane.seen < self._options.denial_ttl):
+        if lane.fresh or self._proves_refusals(lane, now):
             self._deliver(lane, tickets, {place: each for place, each in plan.refused.items() if each.by_state})
         if plan.update is not None:
             lane.sent = plan, plan.update, tickets
@@ -343,6 +359,9 @@ class Committer:
             plan, _, tickets = lane.sent
             lane.stamp = ""
             self._deliver(lane, tickets, plan.grants(outcome.state))
+            # Whoever did not fit beside the others is refused as of their write, not by a state that has refilled since.
+            left = {place: tickets[place].request for place in plan.refused if not tickets[place].done}
+            self._deliver(lane, tickets, bucket.refused_by(outcome.state, left, plan.now))
         lane.sent = None
 
     def _see(self, lane: _Lane, state: BucketState) -> None:
@@ -351,12 +370,15 @@ class Committer:
     def _deliver(self, lane: _Lane, tickets: Sequence[_Ticket], outcomes: Mapping[int, Grant | Refusal]) -> None:
         with self._lock:
             for index, outcome in outcomes.items():
+                lane.denies |= isinstance(outcome, Refusal)
+                lane.returning -= tickets[index].returns
                 tickets[index].finish(outcome)
             lane.batch = [ticket for ticket in lane.batch if not ticket.done]
 
     def _fail(self, lane: _Lane, error: Exception) -> None:
         with self._lock:
             for ticket in lane.batch:
+                lane.returning -= ticket.returns
                 ticket.finish(error)
             lane.batch, lane.sent, lane.stamp = [], None, ""
 
@@ -365,7 +387,5 @@ class Committer:
             if not lane.queue:
                 lane.busy = False
                 return
-            head = lane.queue[0]
-            head.leads = True
-            if head.event is not None:
-                head.event.set()
+            lane.queue[0].leads = True
+            lane.queue[0].event.set()
