@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test check bench engines clean
+.PHONY: help demo test check bench pythons engines clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -36,12 +36,15 @@ check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, an
 bench: $(BENCH)/.bench-installed ## Measure beside others; ARGS=--long for publication, ARGS=--help for the rest.
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
+pythons: $(VENV)/.test-installed ## Run the suites on every other supported Python that is on PATH.
+	$(BIN)/python tests/runtimes/run_pythons.py
+
 engines: ## Install the test engines that pip cannot, into .engines.
 	@$(call need-python)
 	$(PYTHON) scripts/install_engines.py
 
 clean: ## Remove everything that these commands made.
-	rm -rf $(VENV) $(PLAIN) $(BENCH) .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PLAIN) $(BENCH) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define need-python
@@ -59,7 +62,7 @@ $(VENV)/.demo-installed: $(SOURCES) | $(VENV)/.pip-upgraded
 	touch $@
 
 $(VENV)/.test-installed: $(SOURCES) | $(VENV)/.pip-upgraded
-	$(BIN)/python $(PIP_INSTALL) --group demo --group test --group check --editable '.[all]'
+	$(BIN)/python $(PIP_INSTALL) --group demo --group test --group runtimes --group check --editable '.[all]'
 	touch $@
 
 $(PLAIN)/.test-installed: $(SOURCES) | $(PLAIN)/.pip-upgraded

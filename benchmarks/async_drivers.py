@@ -1,0 +1,78 @@
+"""Callers as asyncio tasks. `thread_drivers` has the same for threads and greenlets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from .recording import Record, Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .peers import AsyncPeer
+
+
+async def closed(peer: AsyncPeer, key: str, callers: int, seconds: float) -> Record:
+    """Every caller asks again as soon as it is answered."""
+    record = Record()
+
+    async def caller() -> None:
+        while time.perf_counter() < record.began + seconds:
+            began = time.perf_counter_ns()
+            record.add(began, await peer.acquire(key))
+
+    with Stopwatch(record):
+        await asyncio.gather(*(caller() for _ in range(callers)))
+    return record
+
+
+async def paced(peer: AsyncPeer, key: str, callers: int, seconds: float, demand: int) -> Record:
+    """Callers ask at fixed times, `demand` per second in all; one that has fallen behind asks at once."""
+    record = Record()
+    interval = callers / demand
+
+    async def caller(number: int) -> None:
+        due, end = record.began + number / demand, record.began + seconds
+        while due < end:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if time.perf_counter() >= end:
+                return
+            began = time.perf_counter_ns()
+            record.add(began, await peer.acquire(key))
+            due += interval
+
+    with Stopwatch(record):
+        await asyncio.gather(*(caller(number) for number in range(callers)))
+    return record
+
+
+async def cold(peer: AsyncPeer, keys: Iterator[str], callers: int) -> Record:
+    """Each key is asked for once, by whichever caller comes first."""
+    record = Record()
+
+    async def caller() -> None:
+        for key in keys:
+            began = time.perf_counter_ns()
+            record.add(began, await peer.acquire(key))
+
+    with Stopwatch(record):
+        await asyncio.gather(*(caller() for _ in range(callers)))
+    return record
+
+
+async def waiters(peer: AsyncPeer, key: str, callers: int, patience: float) -> Record:
+    """All callers arrive at once, in order, and wait for their turn."""
+    record = Record()
+
+    async def caller(number: int) -> None:
+        began = time.perf_counter_ns()
+        admitted = await peer.acquire(key, patience)
+        record.add(began, admitted)
+        record.order.append(number)
+        record.starts.append(time.perf_counter())
+
+    with Stopwatch(record):
+        await asyncio.gather(*(caller(number) for number in range(callers)))
+    return record

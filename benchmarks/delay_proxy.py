@@ -1,0 +1,45 @@
+"""A loopback TCP proxy that hands on everything, answers a fixed time later: an engine that is further away.
+
+    python delay_proxy.py PORT TARGET_PORT MILLISECONDS
+
+Bytes keep their order; no bandwidth is simulated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+
+CHUNK = 65_536
+
+
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+    """Copy one direction until it ends."""
+    loop = asyncio.get_running_loop()
+    while chunk := await reader.read(CHUNK):
+        if delay:
+            loop.call_later(delay, writer.write, chunk)
+        else:
+            writer.write(chunk)
+    loop.call_later(delay, writer.close)
+
+
+async def main(port: int, target: int, delay: float) -> None:
+    """Serve until the process is ended."""
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
+        except OSError:
+            writer.close()
+            return
+        with suppress(OSError):
+            await asyncio.gather(carry(reader, far_writer, 0.0), carry(far_reader, writer, delay))
+
+    server = await asyncio.start_server(connect, "127.0.0.1", port, backlog=1_024)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) / 1_000))

@@ -1,0 +1,79 @@
+"""What was to be reached, and what was: measured in this run, on its first engine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .session import Results
+    from .start_up import StartUp
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One line of the table; `measured` is None where nothing was."""
+
+    about: str
+    bound: float
+    at_most: bool
+    measured: float | None
+    unit: str = ""
+    note: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether it was reached, None where it was not measured."""
+        if self.measured is None:
+            return None
+        return self.measured <= self.bound if self.at_most else self.measured >= self.bound
+
+    def as_dict(self) -> dict[str, Any]:
+        """The goal in JSON's types."""
+        return {**asdict(self), "reached": self.reached}
+
+
+def judge(results: Results, engine: str, start_ups: Sequence[StartUp]) -> list[Goal]:
+    """Every goal."""
+    return [*_throughput(results, engine), *_economy(results, engine), *_start_up(start_ups)]
+
+
+def _throughput(results: Results, engine: str) -> Iterator[Goal]:
+    for callers, factor in ((50, 25.0), (500, 100.0)):
+        hot = f"hot-{callers}"
+        ratio = results.ratio(engine, hot, "limiter", "zae-limiter", "per_second")
+        yield Goal(f"hot key, {callers} concurrent, over zae-limiter", factor, False, ratio, "×", "asyncio, both")
+    calls = results.median(engine, "hot-50", "limiter", "calls_per_decision")
+    yield Goal("hot key, 50 concurrent, calls per acquire", 0.06, True, calls)
+    rate = results.median(engine, "hot-500", "limiter", "per_second")
+    yield Goal("hot key, 500 concurrent, acquires per second", 20_000.0, False, rate, "/s", "the engine shares the machine")
+
+
+def _economy(results: Results, engine: str) -> Iterator[Goal]:
+    for ours, theirs in (("limiter", "aiobotocore"), ("limiter-threads", "boto3")):
+        ratio = results.ratio(engine, "single", ours, theirs, "cpu_us")
+        yield Goal(f"single warm caller, CPU over bare {theirs}", 1.05, True, ratio, "×", "with its own settings")
+        ratio = results.ratio(engine, "single", ours, f"{theirs}-tuned", "cpu_us")
+        yield Goal(f"single warm caller, CPU over tuned {theirs}", 1.05, True, ratio, "×", "with this library's settings: harder")
+    for rate, demand in ((1_000, 20_000), (25, 500)):
+        calls = results.median(engine, f"over-demand-{rate}", "limiter", "calls_per_decision")
+        yield Goal(f"20 × over-demand ({rate:,}/s of {demand:,}/s), calls per decision", 0.02, True, calls)
+    for peer in ("limiter", "limiter-gevent", "limiter-threads"):
+        calls = results.median(engine, "waiters", peer, "writes_per_run")
+        yield Goal(f"1,000 waiters on one key, writes ({peer})", 20.0, True, calls)
+        order = results.median(engine, "waiters", peer, "out_of_order")
+        yield Goal(f"1,000 waiters on one key, out of order ({peer})", 0.0, True, order)
+    for runtime in ("", "-threads", "-gevent"):
+        both = results.median(engine, "two-keys", f"limiter{runtime}-two-keys", "per_second")
+        alone = results.median(engine, "cascade", f"limiter{runtime}", "per_second")
+        share = 2 * alone / both if both and alone else None
+        yield Goal(f"cascade over two independent keys (limiter{runtime})", 0.8, False, share, "×", "bucket decisions per second")
+
+
+def _start_up(start_ups: Sequence[StartUp]) -> Iterator[Goal]:
+    for statement in ("import limiter", "from limiter import SyncRateLimiter"):
+        found = next((each for each in start_ups if each.statement == statement), None)
+        over = found.as_dict()["over_empty_ms"]["median"] if found else None
+        yield Goal(f"`{statement}` over an empty interpreter", 60.0, True, over, " ms")

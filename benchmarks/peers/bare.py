@@ -1,0 +1,121 @@
+"""Bare `update_item`, byte for byte the request of this library's warm acquire, but for its stamp: the floor under any limiter.
+
+It decides nothing, waits for nobody and cannot be refused; it shows what one call costs. The plain peers have the libraries' own
+settings and a connection for each caller; the tuned ones have the settings with which this library opens its client.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..metering import METER
+from . import REGION
+from .ours import ThreadedLimiter
+
+if TYPE_CHECKING:
+    from ..plan import Job
+
+WARM = 3
+"""Acquires until the request is that of a bucket in steady use."""
+
+
+class Template:
+    """The request to repeat."""
+
+    def __init__(self, job: Job) -> None:
+        self._sample = f"{job.prefix}hot"
+        self._parameters = self._capture(job, WARM if job.driver == "closed" else 1)
+        self._values = self._parameters["ExpressionAttributeValues"]
+        self._writer = os.urandom(6).hex()
+        self._stamps = itertools.count(1)
+
+    def request(self, key: str) -> dict[str, Any]:
+        """The request for one key, with a stamp of its own."""
+        values = {**self._values, ":w": {"S": f"{self._writer}{next(self._stamps):x}"}}
+        parameters = {**self._parameters, "ExpressionAttributeValues": values}
+        if key != self._sample:
+            parameters["Key"] = {
+                name: {"S": value["S"].replace(self._sample, key)} for name, value in self._parameters["Key"].items()
+            }
+        return parameters
+
+    def _capture(self, job: Job, acquires: int) -> dict[str, Any]:
+        limiter = ThreadedLimiter(job, {})
+        limiter.open()
+        for _ in range(acquires):
+            limiter.acquire(self._sample)
+        limiter.close()
+        return dict(METER.last_update)
+
+
+class Aiobotocore:
+    """aiobotocore with its own settings."""
+
+    def __init__(self, job: Job, options: dict[str, Any]) -> None:
+        self.job = job
+        self.template = Template(job)
+
+    async def open(self) -> None:
+        """Open a client with a connection for each caller."""
+        from aiobotocore.config import AioConfig
+        from aiobotocore.session import get_session
+
+        config = AioConfig(max_pool_connections=max(10, self.job.callers))
+        context = get_session().create_client("dynamodb", region_name=REGION, endpoint_url=self.job.endpoint_url, config=config)
+        self.client: Any = await context.__aenter__()
+
+    async def acquire(self, key: str, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - no such thing here
+        """One call."""
+        await self.client.update_item(**self.template.request(key))
+        return True
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self.client.__aexit__(None, None, None)
+
+
+class TunedAiobotocore(Aiobotocore):
+    """aiobotocore as this library opens it."""
+
+    async def open(self) -> None:
+        """Open a client by the library's own function."""
+        from limiter.infra._client import ClientOptions, open_client
+
+        self.client = await open_client("dynamodb", ClientOptions(region=REGION, endpoint_url=self.job.endpoint_url))
+
+
+class Boto3:
+    """boto3 with its own settings."""
+
+    def __init__(self, job: Job, options: dict[str, Any]) -> None:
+        self.job = job
+        self.template = Template(job)
+
+    def open(self) -> None:
+        """Open a client with a connection for each caller."""
+        import boto3
+        from botocore.config import Config
+
+        config = Config(max_pool_connections=max(10, self.job.callers))
+        self.client = boto3.client("dynamodb", region_name=REGION, endpoint_url=self.job.endpoint_url, config=config)
+
+    def acquire(self, key: str, timeout: float | None = None) -> bool:
+        """One call."""
+        self.client.update_item(**self.template.request(key))
+        return True
+
+    def close(self) -> None:
+        """Close the client."""
+        self.client.close()
+
+
+class TunedBoto3(Boto3):
+    """boto3 as this library opens it."""
+
+    def open(self) -> None:
+        """Open a client by the library's own function."""
+        from limiter.infra._client import ClientOptions, sync_open_client
+
+        self.client = sync_open_client("dynamodb", ClientOptions(region=REGION, endpoint_url=self.job.endpoint_url))

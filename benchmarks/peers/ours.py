@@ -1,0 +1,153 @@
+"""This library: tasks, threads and greenlets."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from limiter import Limit, RateLimiter, RateLimitExceeded, Repository, SyncRateLimiter, SyncRepository
+
+from ..plan import AMPLE
+from . import LIMIT, ONE, REGION, RESOURCE
+
+if TYPE_CHECKING:
+    from ..plan import Job
+
+PARENT = "parent"
+
+
+def limit_of(job: Job) -> Limit:
+    """The limit that a job asks for."""
+    return Limit.per_second(LIMIT, job.rate, burst=job.burst or job.rate) if job.rate else Limit.per_second(LIMIT, 1, burst=AMPLE)
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a limiter from a peer's, which are numbers."""
+    if "prefetch" not in options:
+        return options
+    from limiter import Prefetch
+
+    return {**options, "prefetch": Prefetch(horizon=options["prefetch"])}
+
+
+class Limiter:
+    """The asynchronous limiter."""
+
+    def __init__(self, job: Job, options: dict[str, Any]) -> None:
+        self.job = job
+        self.repository = Repository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url)
+        self.limiter = RateLimiter(self.repository, [limit_of(job)], **checked(options))
+
+    async def open(self) -> None:
+        """Open the client, and store an entity with a parent where the job needs one."""
+        await self.limiter.__aenter__()
+        if self.job.chain == "cascade":
+            await self.limiter.create_entity(PARENT)
+            await self.limiter.create_entity(f"{self.job.prefix}hot", parent_id=PARENT)
+
+    async def acquire(self, key: str, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - handed on
+        """One acquire."""
+        try:
+            async with self.limiter.acquire(key, RESOURCE, ONE, timeout=timeout):
+                return True
+        except RateLimitExceeded:
+            return False
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self.limiter.__aexit__(None, None, None)
+
+
+class ThreadedLimiter:
+    """The synchronous limiter."""
+
+    def __init__(self, job: Job, options: dict[str, Any]) -> None:
+        self.job = job
+        self.repository = SyncRepository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url)
+        self.limiter = SyncRateLimiter(self.repository, [limit_of(job)], **checked(options))
+
+    def open(self) -> None:
+        """Open the client, and store an entity with a parent where the job needs one."""
+        self.limiter.__enter__()
+        if self.job.chain == "cascade":
+            self.limiter.create_entity(PARENT)
+            self.limiter.create_entity(f"{self.job.prefix}hot", parent_id=PARENT)
+
+    def acquire(self, key: str, timeout: float | None = None) -> bool:
+        """One acquire."""
+        try:
+            with self.limiter.acquire(key, RESOURCE, ONE, timeout=timeout):
+                return True
+        except RateLimitExceeded:
+            return False
+
+    def close(self) -> None:
+        """Close the client."""
+        self.limiter.__exit__(None, None, None)
+
+
+class TwoKeys(Limiter):
+    """Two independent keys, whose callers are half and half: what a cascade is compared with."""
+
+    async def open(self) -> None:
+        """Open the client; there is no chain."""
+        await self.limiter.__aenter__()
+        self._turn = 0
+
+    async def acquire(self, key: str, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - handed on
+        """One acquire of one of the two."""
+        self._turn ^= 1
+        return await super().acquire(f"{key}{self._turn}", timeout)
+
+
+class ThreadedTwoKeys(ThreadedLimiter):
+    """Two independent keys, whose callers are half and half."""
+
+    def open(self) -> None:
+        """Open the client; there is no chain."""
+        self.limiter.__enter__()
+        self._turn = 0
+
+    def acquire(self, key: str, timeout: float | None = None) -> bool:
+        """One acquire of one of the two."""
+        self._turn ^= 1
+        return super().acquire(f"{key}{self._turn}", timeout)
+
+
+class Replay:
+    """A client whose first update is real and whose later answers repeat that one's, so that no engine is needed."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.answer: dict[str, Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    async def update_item(self, **parameters: Any) -> Any:
+        """The first answer again."""
+        if self.answer is None:
+            self.answer = await self.client.update_item(**parameters)
+        return copy.deepcopy(self.answer)
+
+    async def batch_get_item(self, **parameters: Any) -> Any:
+        """Nothing is stored."""
+        return {"Responses": dict.fromkeys(parameters["RequestItems"], ()), "UnprocessedKeys": {}}
+
+
+class ReplayedLimiter(Limiter):
+    """The asynchronous limiter without an engine's time, to see many keys: for memory, not for speed."""
+
+    async def open(self) -> None:
+        """Open a real client behind the replay."""
+        from aiobotocore.session import get_session
+
+        self._context = get_session().create_client("dynamodb", region_name=REGION, endpoint_url=self.job.endpoint_url)
+        client = Replay(await self._context.__aenter__())
+        self.repository = Repository(self.job.table, namespace=self.job.prefix, client=client)
+        self.limiter = RateLimiter(self.repository, [limit_of(self.job)])
+        await self.limiter.__aenter__()
+
+    async def close(self) -> None:
+        """Close the real client."""
+        await self._context.__aexit__(None, None, None)

@@ -1,0 +1,229 @@
+"""What is measured: the peers, the scenarios, and how long each takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Driver = Literal["closed", "paced", "cold", "waiters"]
+
+AMPLE = 10_000_000
+"""Capacity of a limit that is never in the way: it refills by one per second, so its bucket is always partly used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One measurement, as its process receives it.
+
+    `rate` is the limit in units per second, 0 for one that is never in the way, and `burst` its capacity, 0 for as much; `demand`
+    is the decisions per second that a paced driver asks for. `prefix` starts every key, so that no two measurements share one.
+    """
+
+    peer: str
+    scenario: str
+    driver: Driver
+    engine: str
+    endpoint_url: str
+    redis_url: str
+    table: str
+    prefix: str
+    callers: int
+    seconds: float
+    keys: int = 0
+    rate: int = 0
+    burst: int = 0
+    demand: int = 0
+    chain: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The job in JSON's types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Something that is measured. `adapter` is its module and class in `benchmarks.peers`; `needs` must be importable."""
+
+    name: str
+    adapter: str
+    runtime: Literal["asyncio", "threads", "gevent"]
+    store: Literal["dynamodb", "redis"] = "dynamodb"
+    needs: tuple[str, ...] = ()
+    package: str = ""
+    options: tuple[tuple[str, float], ...] = ()
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("limiter", "ours:Limiter", "asyncio"),
+        Peer("limiter-threads", "ours:ThreadedLimiter", "threads"),
+        Peer("limiter-gevent", "ours:ThreadedLimiter", "gevent", needs=("gevent",), package="gevent"),
+        Peer("limiter-prefetch", "ours:Limiter", "asyncio", options=(("prefetch", 0.1),)),
+        Peer("limiter-threads-prefetch", "ours:ThreadedLimiter", "threads", options=(("prefetch", 0.1),)),
+        Peer("limiter-linger", "ours:Limiter", "asyncio", options=(("linger", 0.02),)),
+        Peer("limiter-replayed", "ours:ReplayedLimiter", "asyncio"),
+        Peer("limiter-two-keys", "ours:TwoKeys", "asyncio"),
+        Peer("limiter-threads-two-keys", "ours:ThreadedTwoKeys", "threads"),
+        Peer("limiter-gevent-two-keys", "ours:ThreadedTwoKeys", "gevent", needs=("gevent",), package="gevent"),
+        Peer("aiobotocore", "bare:Aiobotocore", "asyncio", needs=("aiobotocore",), package="aiobotocore"),
+        Peer("boto3", "bare:Boto3", "threads", package="boto3"),
+        Peer("aiobotocore-tuned", "bare:TunedAiobotocore", "asyncio", needs=("aiobotocore",), package="aiobotocore"),
+        Peer("boto3-tuned", "bare:TunedBoto3", "threads", package="boto3"),
+        Peer("zae-limiter", "zae:Zae", "asyncio", needs=("zae_limiter",), package="zae-limiter"),
+        Peer("zae-limiter-threads", "zae:ThreadedZae", "threads", needs=("zae_limiter",), package="zae-limiter"),
+        Peer("limits", "on_redis:Limits", "asyncio", "redis", ("limits", "coredis"), "limits"),
+        Peer("throttled-py", "on_redis:Throttled", "asyncio", "redis", ("throttled", "redis"), "throttled-py"),
+    )
+}
+OURS = ("limiter", "limiter-threads", "limiter-gevent")
+BARE = ("aiobotocore", "boto3")
+TUNED = ("aiobotocore-tuned", "boto3-tuned")
+ZAE = ("zae-limiter", "zae-limiter-threads")
+REDIS = ("limits", "throttled-py")
+TWO_KEYS = ("limiter-two-keys", "limiter-threads-two-keys", "limiter-gevent-two-keys")
+PREFETCHING = ("limiter-prefetch", "limiter-threads-prefetch")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One situation, and the peers that can be put into it.
+
+    `delay` is the milliseconds that are added to every exchange with the engine. `core` scenarios run on every engine, the
+    others on the first only.
+    """
+
+    name: str
+    title: str
+    driver: Driver
+    peers: tuple[str, ...]
+    callers: int = 1
+    rate: int = 0
+    burst: int = 0
+    demand: int = 0
+    keys: bool = False
+    delay: float = 0.0
+    chain: str = ""
+    core: bool = False
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("single", "one warm caller, one key", "closed", (*OURS, *PREFETCHING, *BARE, *TUNED, *ZAE, *REDIS), core=True),
+        Scenario("hot-50", "one hot key, 50 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=50, core=True),
+        Scenario("hot-500", "one hot key, 500 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=500, core=True),
+        Scenario("cold", "every key once, 50 callers", "cold", (*OURS, "aiobotocore", *ZAE, *REDIS), callers=50, keys=True),
+        Scenario(
+            "over-demand-25",
+            "25/s allowed, 500/s asked, 50 callers",
+            "paced",
+            ("limiter", "limiter-threads", "limiter-gevent", *ZAE, *REDIS),
+            callers=50,
+            rate=25,
+            demand=500,
+        ),
+        Scenario(
+            "over-demand-1000",
+            "1,000/s allowed, 20,000/s asked, 50 callers",
+            "paced",
+            ("limiter", "limiter-threads", "limiter-gevent", "limiter-linger", "zae-limiter", *REDIS),
+            callers=50,
+            rate=1_000,
+            demand=20_000,
+            core=True,
+        ),
+        Scenario(
+            "cascade",
+            "an entity and its parent, 50 callers",
+            "closed",
+            (*OURS, *ZAE),
+            callers=50,
+            chain="cascade",
+        ),
+        Scenario("two-keys", "two independent keys, 50 callers each", "closed", TWO_KEYS, callers=100),
+        Scenario(
+            "delayed-single",
+            "one warm caller, engine 5 ms away",
+            "closed",
+            ("limiter", *PREFETCHING[:1], "aiobotocore", "zae-limiter"),
+            delay=5.0,
+        ),
+        Scenario(
+            "delayed-50",
+            "one hot key, 50 callers, engine 5 ms away",
+            "closed",
+            (*OURS, "aiobotocore", *ZAE),
+            callers=50,
+            delay=5.0,
+        ),
+        Scenario("waiters", "1,000 callers wait for one key, 500/s", "waiters", OURS, callers=1_000, rate=500, burst=1),
+        Scenario(
+            "waiters-cold",
+            "the same, and the key's limits have not been read yet",
+            "waiters",
+            OURS,
+            callers=1_000,
+            rate=500,
+            burst=1,
+            chain="cold",
+        ),
+        Scenario("memory", "100,000 keys seen, answers replayed", "cold", ("limiter-replayed",), callers=50, keys=True),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How much is measured; `keys` by scenario, `lesser_repetitions` on every engine but the first."""
+
+    name: str
+    seconds: float
+    warm_up: float
+    repetitions: int
+    lesser_repetitions: int
+    start_ups: int
+    keys: dict[str, int] = field(default_factory=dict)
+    scenarios: tuple[str, ...] = tuple(SCENARIOS)
+    waiters: int = 1_000
+    simulated_seconds: float = 1.5
+    fleet: tuple[int, ...] = (1, 10, 30, 100, 300, 1_000, 10_000)
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="tiny",
+            seconds=0.1,
+            warm_up=0.05,
+            repetitions=1,
+            lesser_repetitions=1,
+            start_ups=1,
+            keys={"cold": 20, "memory": 200},
+            waiters=20,
+            simulated_seconds=0.2,
+            fleet=(1, 10),
+        ),
+        Profile(
+            name="short",
+            seconds=0.6,
+            warm_up=0.2,
+            repetitions=2,
+            lesser_repetitions=1,
+            start_ups=5,
+            keys={"cold": 2_000, "memory": 100_000},
+        ),
+        Profile(
+            name="long",
+            seconds=3.0,
+            warm_up=1.0,
+            repetitions=7,
+            lesser_repetitions=3,
+            start_ups=25,
+            keys={"cold": 10_000, "memory": 100_000},
+            simulated_seconds=6.0,
+            fleet=(1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000),
+        ),
+    )
+}

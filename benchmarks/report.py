@@ -1,0 +1,156 @@
+"""The tables: on the terminal, and as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from .plan import SCENARIOS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .goals import Goal
+    from .session import Series
+    from .start_up import StartUp
+
+COLUMNS = {
+    "per_second": "per second",
+    "cpu_us": "CPU µs",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "calls_per_decision": "calls",
+    "write_units_per_decision": "WU",
+    "read_units_per_decision": "RU",
+    "dollars_per_million": "$/10⁶",
+}
+"""The figures that are shown, each for one decision where nothing else is said; WU and RU are DynamoDB's write and read units."""
+EXTRA = {
+    "mib_per_100k_keys": "MiB/100k",
+    "writes_per_run": "writes",
+    "out_of_order": "late",
+}
+"""Figures that only some scenarios have: memory by keys seen, writes in all, callers who started after a later one."""
+
+
+def rows(series: Sequence[Series]) -> tuple[list[str], list[list[str]]]:
+    """The header and the cells for one scenario's peers."""
+    extra = [name for name in EXTRA if any(each.median(name) is not None for each in series)]
+    names = [*COLUMNS, *extra]
+    header = ["peer", *COLUMNS.values(), *(EXTRA[name] for name in extra), "spread"]
+    return header, [[each.peer, *(cell(each, name) for name in names), spread_cell(each)] for each in series]
+
+
+def cell(series: Series, name: str) -> str:
+    """One figure, or the first failure."""
+    if not series.runs:
+        return "failed" if name == "per_second" else ""
+    if name in ("dollars_per_million", "write_units_per_decision", "read_units_per_decision") and series.median("redis_commands"):
+        return "–"
+    value = series.median(name)
+    return "" if value is None else number(value)
+
+
+def spread_cell(series: Series) -> str:
+    """How far the repetitions' rates lie apart, as shares of their median."""
+    values, middle = series.values("per_second"), series.median("per_second")
+    if not values or not middle:
+        return ""
+    return f"−{100 * (1 - min(values) / middle):.0f} +{100 * (max(values) / middle - 1):.0f} % ({len(values)})"
+
+
+def number(value: float) -> str:
+    """A figure with about three digits."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def scenario_title(engine: str, name: str) -> str:
+    """The heading of one scenario's table."""
+    return f"{name}: {SCENARIOS[name].title} ({engine})"
+
+
+def scenario_table(engine: str, name: str, series: Sequence[Series]) -> Table:
+    """One scenario on the terminal."""
+    header, cells = rows(series)
+    table = Table(title=scenario_title(engine, name), title_justify="left", title_style="bold")
+    for column in header:
+        table.add_column(column, justify="left" if column == "peer" else "right", no_wrap=True)
+    for row in cells:
+        table.add_row(*row, style="bold" if row[0].startswith("limiter") else "")
+    return table
+
+
+def goal_rows(goals: Iterable[Goal]) -> list[list[str]]:
+    """What, how much was to be reached, how much was, and whether."""
+    found = []
+    for goal in goals:
+        measured = "not measured" if goal.measured is None else f"{number(goal.measured)}{goal.unit}"
+        verdict = {None: "–", True: "reached", False: "NOT reached"}[goal.reached]
+        found.append(
+            [goal.about, f"{'≤' if goal.at_most else '≥'} {number(goal.bound)}{goal.unit}", measured, verdict, goal.note]
+        )
+    return found
+
+
+def goal_table(goals: Iterable[Goal]) -> Table:
+    """The goals on the terminal."""
+    table = Table("goal", "to reach", "measured", "", "note", title="goals", title_justify="left", title_style="bold")
+    colours = {"reached": "green", "NOT reached": "red"}
+    for row in goal_rows(goals):
+        table.add_row(*row, style=colours.get(row[3], "dim"))
+    return table
+
+
+def start_up_rows(start_ups: Iterable[StartUp]) -> list[list[str]]:
+    """What was imported, over an empty interpreter, in all, and the ratio."""
+    found = []
+    for each in (start_up.as_dict() for start_up in start_ups):
+        over, total = each["over_empty_ms"], each["total_ms"]
+        extremes = f"{number(over['low'])} to {number(over['high'])}"
+        found.append([each["statement"], number(over["median"]), extremes, number(total["median"]), f"{each['ratio']:.2f}"])
+    return found
+
+
+START_UP_HEADER = ["statement", "ms over empty", "lowest to highest", "ms in all", "ratio"]
+
+
+def start_up_table(start_ups: Iterable[StartUp]) -> Table:
+    """Import times on the terminal."""
+    table = Table(*START_UP_HEADER, title="start-up", title_justify="left", title_style="bold")
+    for row in start_up_rows(start_ups):
+        table.add_row(*row)
+    return table
+
+
+def markdown(document: dict[str, Any], groups: dict[tuple[str, str], list[Series]], goals: list[Goal], ups: list[StartUp]) -> str:
+    """The page of figures."""
+    machine = document["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    parts = [
+        "# Figures of one run\n",
+        f"Written by `make bench`, {document['profile']} run, {document['started']}, on {', '.join(document['engines'])}.\n",
+        f"{machine['processors']} × {machine['processor']}, load average {machine['load']}, CPython {machine['python']}.\n",
+        f"{versions}.\n",
+        *(f"**Absent:** {name} ({why}).\n" for name, why in document["absent"].items()),
+        "## Goals\n",
+        markdown_table(["goal", "to reach", "measured", "", "note"], goal_rows(goals)),
+    ]
+    for (engine, name), series in groups.items():
+        parts += [f"## {scenario_title(engine, name)}\n", markdown_table(*rows(series))]
+        parts += [f"{each.peer}: {len(each.failures)} failed: `{each.failures[-1]}`\n" for each in series if each.failures]
+    if ups:
+        parts += ["## Start-up\n", markdown_table(START_UP_HEADER, start_up_rows(ups))]
+    return "\n".join(parts)
+
+
+def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

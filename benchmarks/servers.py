@@ -1,0 +1,88 @@
+"""The engines, Redis and the delay proxy: each in a process of its own on a free loopback port, ended with this one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tests"))
+
+from engines import RECIPES, Engines, ServerProcess, port_of  # noqa: E402 - found by the line above
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TABLE = "limiter-bench"
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "benchmark",
+    "AWS_SECRET_ACCESS_KEY": "benchmark",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+
+
+class Servers:
+    """Everything that was started for one run."""
+
+    def __init__(self) -> None:
+        self._engines = Engines()
+        self._stack = ExitStack()
+        self._delayed: dict[tuple[str, float], str] = {}
+        self._redis: str | None = None
+
+    def __enter__(self) -> Self:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            del os.environ[name]
+        os.environ.update(ENVIRONMENT)
+        self._stack.callback(self._engines.stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def engine(self, name: str, delay: float = 0.0) -> str:
+        """The endpoint of an engine with the table on it, `delay` milliseconds away."""
+        if (name, 0.0) not in self._delayed:
+            from limiter.testing import create_table
+
+            endpoint = str(self._engines.get(name).endpoint_url)
+            create_table(TABLE, endpoint_url=endpoint, region="us-east-1")
+            self._delayed[name, 0.0] = endpoint
+        if (name, delay) not in self._delayed:
+            target = str(port_of(self._delayed[name, 0.0]))
+            script = str(Path(__file__).with_name("delay_proxy.py"))
+            self._delayed[name, delay] = self._start(
+                "delay", lambda port: [sys.executable, script, str(port), target, str(delay)]
+            )
+        return self._delayed[name, delay]
+
+    def redis(self) -> str:
+        """The URL of a Redis that keeps nothing."""
+        if self._redis is None:
+            options = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
+            endpoint = self._start("redis", lambda port: [str(redis_binary()), "--port", str(port), *options])
+            self._redis = f"redis://127.0.0.1:{port_of(endpoint)}"
+        return self._redis
+
+    def _start(self, name: str, command: Callable[[int], list[str]]) -> str:
+        server = ServerProcess(name, command)
+        self._stack.callback(server.stop)
+        return server.endpoint_url
+
+
+def redis_binary() -> str | None:
+    """The Redis server of this machine, if there is one."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def engine_absence(name: str) -> str | None:
+    """Why an engine cannot run, or None."""
+    return RECIPES[name].absence()

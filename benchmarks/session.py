@@ -1,0 +1,195 @@
+"""Runs the plan: every measurement in a fresh process, peers taking turns, each several times."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .plan import PEERS, SCENARIOS, Job
+from .servers import ROOT, TABLE, redis_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .plan import Peer, Profile, Scenario
+    from .servers import Servers
+
+LIMIT_SECONDS = 300.0
+"""After which a measurement counts as failed."""
+COMPARED = ("per_second", "cpu_us", "p50_ms", "p99_ms", "calls_per_decision")
+"""Figures of which ratios between peers are kept for each repetition."""
+
+
+@dataclass(slots=True)
+class Series:
+    """All repetitions of one peer in one scenario on one engine."""
+
+    engine: str
+    scenario: str
+    peer: str
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def values(self, name: str) -> list[float]:
+        """One figure of every repetition."""
+        return [float(run[name]) for run in self.runs if isinstance(run.get(name), int | float)]
+
+    def median(self, name: str) -> float | None:
+        """The middle of one figure."""
+        return statistics.median(values) if (values := self.values(name)) else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Median, lowest and highest of every figure, in JSON's types."""
+        names = sorted({name for run in self.runs for name, value in run.items() if isinstance(value, int | float)})
+        return {
+            "engine": self.engine,
+            "scenario": self.scenario,
+            "peer": self.peer,
+            "repetitions": len(self.runs),
+            "failures": self.failures,
+            "calls": self.runs[-1]["calls"] if self.runs else {},
+            "figures": {name: spread(self.values(name)) for name in names},
+        }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """The median and the extremes."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
+class Results:
+    """Every series, by engine, scenario and peer."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str, str], Series] = {}
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self._series.values())
+
+    def of(self, engine: str, scenario: str, peer: str) -> Series:
+        """One series, empty at first."""
+        key = engine, scenario, peer
+        return self._series.setdefault(key, Series(*key))
+
+    def median(self, engine: str, scenario: str, peer: str, name: str) -> float | None:
+        """The middle of one figure, None where it was not measured."""
+        series = self._series.get((engine, scenario, peer))
+        return series.median(name) if series else None
+
+    def ratio(self, engine: str, scenario: str, ours: str, theirs: str, name: str) -> float | None:
+        """The median of one figure's ratio, formed within each repetition, in which both ran one after the other."""
+        pairs = [self._series.get((engine, scenario, peer)) for peer in (ours, theirs)]
+        if None in pairs:
+            return None
+        mine, others = (each.values(name) for each in pairs if each is not None)
+        ratios = [a / b for a, b in zip(mine, others, strict=False) if b]
+        return statistics.median(ratios) if ratios else None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the user wants measured."""
+
+    profile: Profile
+    engines: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    peers: tuple[str, ...]
+
+    def turns(self) -> Iterator[tuple[str, Scenario, str]]:
+        """Each measurement, in its order."""
+        for number, engine in enumerate(self.engines):
+            repetitions = self.profile.lesser_repetitions if number else self.profile.repetitions
+            for name in self.scenarios:
+                scenario = SCENARIOS[name]
+                if number and not scenario.core:
+                    continue
+                # Redis is the same whatever the engine is.
+                peers = [each for each in scenario.peers if each in self.peers and not (number and PEERS[each].store == "redis")]
+                for _, peer in itertools.product(range(repetitions), peers):
+                    yield engine, scenario, peer
+
+
+def absence(peer: Peer) -> str | None:
+    """Why a peer cannot be measured, or None."""
+    missing = [name for name in peer.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed"
+    if peer.store == "redis" and redis_binary() is None:
+        return "no redis-server on PATH"
+    if peer.options:
+        from limiter import RateLimiter
+
+        known = inspect.signature(RateLimiter.__init__).parameters
+        unknown = [name for name, _ in peer.options if name not in known]
+        return f"this version has no option {', '.join(unknown)}" if unknown else None
+    return None
+
+
+def run(selection: Selection, servers: Servers, report: Callable[[Series], None]) -> Results:
+    """Measure everything that was selected."""
+    results = Results()
+    counts: dict[str, int] = defaultdict(int)
+    for engine, scenario, peer in selection.turns():
+        counts[peer] += 1
+        job = job_for(selection.profile, servers, engine, scenario, PEERS[peer], f"{peer}-{counts[peer]}-")
+        series = results.of(engine, scenario.name, peer)
+        try:
+            series.runs.append(measure(job, selection.profile.warm_up))
+        except MeasurementFailed as error:
+            series.failures.append(str(error))
+        report(series)
+    return results
+
+
+def job_for(profile: Profile, servers: Servers, engine: str, scenario: Scenario, peer: Peer, prefix: str) -> Job:
+    """The job of one turn."""
+    return Job(
+        peer=peer.name,
+        scenario=scenario.name,
+        driver=scenario.driver,
+        engine=engine,
+        endpoint_url=servers.engine(engine, scenario.delay),
+        redis_url=servers.redis() if peer.store == "redis" else "",
+        table=TABLE,
+        prefix=prefix,
+        callers=min(scenario.callers, profile.waiters) if scenario.driver == "waiters" else scenario.callers,
+        # A bucket under over-demand is drained first, and then admits too rarely for a glance.
+        seconds=profile.seconds * (2 if scenario.driver == "paced" else 1),
+        keys=profile.keys.get(scenario.name, 0) if scenario.keys else 0,
+        rate=scenario.rate,
+        burst=scenario.burst,
+        demand=scenario.demand,
+        chain=scenario.chain,
+    )
+
+
+class MeasurementFailed(Exception):
+    """A measurement did not end with figures."""
+
+
+def measure(job: Job, warm_up: float) -> dict[str, Any]:
+    """Run one job in a process of its own."""
+    flags = ["--gevent"] if PEERS[job.peer].runtime == "gevent" else []
+    warm_up = max(warm_up, 0.3) if job.driver == "paced" else warm_up
+    command = [sys.executable, "-m", "benchmarks.worker", *flags, json.dumps(job.as_dict()), str(warm_up)]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    try:
+        ended = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise MeasurementFailed(f"no end after {LIMIT_SECONDS:.0f} s") from None
+    lines = ended.stdout.strip().splitlines()
+    if ended.returncode or not lines:
+        raise MeasurementFailed((ended.stderr.strip().splitlines() or ["no output"])[-1][:300])
+    figures: dict[str, Any] = json.loads(lines[-1])
+    return figures

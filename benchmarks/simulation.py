@@ -1,0 +1,318 @@
+"""A discrete-event model of many processes on one key: what one machine cannot measure.
+
+The model, and what it assumes:
+
+- The key lies in one partition, which serves 1,000 write units per second. It is a token bucket of a tenth of a second; DynamoDB
+  may save up to five minutes of unused capacity, which a key under steady load does not have. A write that finds no unit is
+  answered as throttled. A write whose condition fails costs a unit. Reads are free (their bound of 3,000 units is not modelled).
+- A call takes 5 ms in the median, log-normal, half before the partition and half after. Clocks agree. Processes cost no CPU time.
+- Each process follows the library's rules: one write in flight; everything queued rides on the next, at most 1,000; the bucket's
+  mode (idle or busy) is guessed from the state last seen, and a wrong guess costs a second write; a state seen at most a second
+  ago proves refusals; a throttled write is tried three times in all, 50 ms times 2 to the attempt and a random factor apart,
+  and then its batch fails.
+- `linger` is the least time between two writes of a process; whoever asks meanwhile waits, to be refused also. `prefetch` takes
+  with a write what the observed rate spends in its horizon; stale units go back with the next write.
+- `adaptive linger` is not in the library: it doubles with every throttled write, from 50 ms to 16 s, eases by a tenth with every
+  write that succeeds, and whoever has queued meanwhile rides along with a write that is tried again.
+- Callers arrive at random (Poisson), each asks for one unit once, and does not come back when it is refused or failed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+WRITE_UNITS_PER_SECOND = 1_000.0
+SAVED_SECONDS = 0.1
+ROUND_TRIP, ROUND_TRIP_SIGMA = 0.005, 0.25
+ATTEMPTS, BACKOFF = 3, 0.05
+MAX_BATCH = 1_000
+DENIAL_TTL = 1.0
+MAX_LINGER, EASING = 16.0, 0.9
+RATE_MEMORY = 1.0
+"""Seconds after which an observed request counts for 1/e in the rate that sizes a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Who asks how much: `per_process` and `in_all` are requests per second, one of which is given."""
+
+    name: str
+    limit: float
+    per_process: float = 0.0
+    in_all: float = 0.0
+
+    def rate(self, processes: int) -> float:
+        """Requests per second of one process."""
+        return self.per_process or self.in_all / processes
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a process spends its writes."""
+
+    name: str
+    linger: float = 0.0
+    prefetch: float = 0.0
+    adaptive: bool = False
+
+
+FLEETS = (
+    Fleet("each process asks 20/s, limit 10,000/s", 10_000.0, per_process=20.0),
+    Fleet("all processes together ask 20,000/s, limit 10,000/s", 10_000.0, in_all=20_000.0),
+)
+POLICIES = (
+    Policy("plain"),
+    Policy("linger 0.1 s", linger=0.1),
+    Policy("linger 1 s", linger=1.0),
+    Policy("prefetch 0.1 s", prefetch=0.1),
+    Policy("adaptive linger", adaptive=True),
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted after the warm-up."""
+
+    admitted: int = 0
+    refused: int = 0
+    failed: int = 0
+    writes: int = 0
+    overtaken: int = 0
+    throttled: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Process:
+    """One process's view of the key."""
+
+    queue: deque[float] = field(default_factory=deque)
+    batch: list[float] = field(default_factory=list)
+    busy: bool = False
+    fresh: bool = False
+    seen: float = -math.inf
+    level: float = 0.0
+    failures: int = 0
+    linger: float = 0.0
+    observed: float = 0.0
+    rate: float = 0.0
+    held: int = 0
+    held_until: float = -math.inf
+
+
+class Partition:
+    """The bucket's `tat` in seconds, and the write units that are left."""
+
+    def __init__(self) -> None:
+        self.tat = 0.0
+        self._units = WRITE_UNITS_PER_SECOND * SAVED_SECONDS
+        self._counted = 0.0
+
+    def spend(self, now: float) -> bool:
+        """Take one write unit, if there is one."""
+        saved = self._units + (now - self._counted) * WRITE_UNITS_PER_SECOND
+        self._units, self._counted = min(WRITE_UNITS_PER_SECOND * SAVED_SECONDS, saved), now
+        if self._units < 1.0:
+            return False
+        self._units -= 1.0
+        return True
+
+
+class Model:
+    """One run: processes, the partition, and the events to come."""
+
+    def __init__(self, fleet: Fleet, policy: Policy, processes: int, warm_up: float, seconds: float) -> None:
+        self.policy = policy
+        self.tally = Tally()
+        self._cost = 1.0 / fleet.limit
+        self._window = 1.0
+        self._rate = fleet.rate(processes)
+        self._warm_up, self._end = warm_up, warm_up + seconds
+        self._now = 0.0
+        self._random = random.Random(1)  # noqa: S311 - a model that is the same every time
+        self._partition = Partition()
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self._processes = [Process(linger=policy.linger) for _ in range(processes)]
+
+    def run(self) -> Tally:
+        """Play all events until the end."""
+        for process in self._processes:
+            self._after(self._random.expovariate(self._rate), self._arrive, process)
+        while self._events and self._events[0][0] < self._end:
+            self._now, _, happen, arguments = heapq.heappop(self._events)
+            happen(*arguments)
+        return self.tally
+
+    def _after(self, delay: float, happen: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._events, (self._now + delay, next(self._order), happen, arguments))
+
+    def _half_trip(self) -> float:
+        return ROUND_TRIP / 2 * math.exp(self._random.gauss(0.0, ROUND_TRIP_SIGMA))
+
+    def _count(self, name: str, number: int = 1) -> None:
+        if self._now >= self._warm_up:
+            setattr(self.tally, name, getattr(self.tally, name) + number)
+
+    def _decide(self, name: str, arrivals: Sequence[float]) -> None:
+        self._count(name, len(arrivals))
+        if self._now >= self._warm_up:
+            self.tally.latencies.extend(self._now - arrival for arrival in arrivals)
+
+    def _arrive(self, process: Process) -> None:
+        self._after(self._random.expovariate(self._rate), self._arrive, process)
+        if self.policy.prefetch:
+            elapsed = self._now - process.observed
+            process.rate, process.observed = process.rate * math.exp(-elapsed / RATE_MEMORY) + 1.0, self._now
+            if process.held and self._now < process.held_until:
+                process.held -= 1
+                self._decide("admitted", [self._now])
+                return
+        process.queue.append(self._now)
+        if not process.busy:
+            process.busy = True
+            self._linger(process)
+
+    def _linger(self, process: Process) -> None:
+        delay = process.seen + process.linger - self._now
+        if delay > 0:
+            self._after(delay, self._lead, process)
+        else:
+            self._lead(process)
+
+    def _lead(self, process: Process) -> None:
+        process.batch = [process.queue.popleft() for _ in range(min(len(process.queue), MAX_BATCH))]
+        process.fresh, process.failures = False, 0
+        self._step(process)
+
+    def _step(self, process: Process) -> None:
+        """Plan against the state last seen, and write what fits."""
+        believed = max(process.level, self._now)
+        room = int((self._now + self._window - believed) / self._cost + 1e-9)
+        fitting = min(room, len(process.batch))
+        if process.fresh or self._now - process.seen <= DENIAL_TTL:
+            self._decide("refused", process.batch[fitting:])
+            process.batch = process.batch[:fitting]
+        if not process.batch:
+            self._hand_over(process)
+            return
+        if not fitting:
+            self._after(2 * self._half_trip(), self._look, process)
+            return
+        block, returned = self._block(process, room - fitting)
+        idle = process.level <= self._now
+        self._count("writes")
+        self._after(self._half_trip(), self._reach, process, fitting, block, returned, idle, self._now + self._window)
+
+    def _block(self, process: Process, room: int) -> tuple[int, int]:
+        """Units to take in advance, and stale ones to give back."""
+        if not self.policy.prefetch:
+            return 0, 0
+        returned = 0
+        if self._now >= process.held_until:
+            returned, process.held = process.held, 0
+        wanted = int(process.rate * self.policy.prefetch / RATE_MEMORY) - process.held
+        return max(0, min(wanted, room)), returned
+
+    def _reach(self, process: Process, number: int, block: int, returned: int, idle: bool, ceiling: float) -> None:
+        """The write arrives at the partition."""
+        partition = self._partition
+        if not partition.spend(self._now):
+            self._count("throttled")
+            process.held += returned
+            self._after(self._half_trip(), self._throttled, process)
+            return
+        after = max(partition.tat, self._now) + (number + block) * self._cost
+        applied = idle == (partition.tat <= self._now) and after <= ceiling + 1e-9
+        if applied:
+            partition.tat = after - returned * self._cost
+        else:
+            self._count("overtaken")
+            process.held += returned
+        self._after(self._half_trip(), self._answer, process, number if applied else 0, block if applied else 0, partition.tat)
+
+    def _answer(self, process: Process, number: int, block: int, level: float) -> None:
+        process.seen, process.level, process.fresh = self._now, level, True
+        if self.policy.adaptive:
+            process.linger = process.linger * EASING if process.linger > ROUND_TRIP else 0.0
+        self._decide("admitted", process.batch[:number])
+        process.batch = process.batch[number:]
+        if block:
+            process.held, process.held_until = process.held + block, self._now + self.policy.prefetch
+        if process.batch:
+            self._step(process)
+        else:
+            self._hand_over(process)
+
+    def _look(self, process: Process) -> None:
+        process.seen, process.level, process.fresh = self._now, self._partition.tat, True
+        self._step(process)
+
+    def _throttled(self, process: Process) -> None:
+        process.failures += 1
+        if self.policy.adaptive:
+            process.linger = min(MAX_LINGER, max(BACKOFF, 2 * process.linger))
+        if process.failures == ATTEMPTS:
+            self._decide("failed", process.batch)
+            process.batch = []
+            self._hand_over(process)
+            return
+        pause = max(BACKOFF * 2**process.failures / 2, process.linger if self.policy.adaptive else 0.0)
+        self._after(pause * self._random.uniform(0.5, 1.5), self._retry, process)
+
+    def _retry(self, process: Process) -> None:
+        if self.policy.adaptive:
+            process.batch += [process.queue.popleft() for _ in range(min(len(process.queue), MAX_BATCH - len(process.batch)))]
+        self._step(process)
+
+    def _hand_over(self, process: Process) -> None:
+        process.busy = bool(process.queue)
+        if process.busy:
+            # By an event of its own, so that a long run of refusals does not nest.
+            self._after(max(0.0, process.seen + process.linger - self._now), self._lead, process)
+
+
+def cases(fleet: Sequence[int]) -> Iterator[tuple[Fleet, Policy, int]]:
+    """Every run of the model."""
+    return itertools.product(FLEETS, POLICIES, fleet)
+
+
+def turns(fleet: Sequence[int]) -> int:
+    """How often `run` reports."""
+    return len(list(cases(fleet)))
+
+
+def run(sizes: Sequence[int], seconds: float, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Every fleet under every policy, at every size; rates are per second of simulated time."""
+    found = []
+    for fleet, policy, processes in cases(sizes):
+        tally = Model(fleet, policy, processes, min(1.5, seconds), seconds).run()
+        found.append(figures(fleet, policy, processes, seconds, tally))
+        report(f"{fleet.name}: {policy.name}, {processes:,} processes")
+    return found
+
+
+def figures(fleet: Fleet, policy: Policy, processes: int, seconds: float, tally: Tally) -> dict[str, Any]:
+    """One run in JSON's types."""
+    ordered = sorted(tally.latencies)
+    decided = tally.admitted + tally.refused
+    names = ("admitted", "refused", "failed", "writes", "overtaken", "throttled")
+    return {
+        "fleet": asdict(fleet),
+        "policy": asdict(policy),
+        "processes": processes,
+        "asked_per_second": fleet.rate(processes) * processes,
+        "decisions_per_second": decided / seconds,
+        **{f"{name}_per_second": getattr(tally, name) / seconds for name in names},
+        "p50_ms": 1e3 * ordered[len(ordered) // 2] if ordered else 0.0,
+        "p99_ms": 1e3 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))] if ordered else 0.0,
+    }

@@ -1,0 +1,103 @@
+"""Callers as threads, which are greenlets in a process that gevent has patched. `async_drivers` has the same for asyncio."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from .recording import Record, Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .peers import ThreadPeer
+
+
+def run_all(callers: int, caller: Callable[[int], None], record: Record) -> Record:
+    """Run every caller in a thread of its own, and wait for all; they are let go together, which is when the watch starts."""
+    failures: list[BaseException] = []
+    gate = threading.Event()
+
+    def guarded(number: int) -> None:
+        gate.wait()
+        try:
+            caller(number)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(number,), daemon=True) for number in range(callers)]
+    for thread in threads:
+        thread.start()
+    with Stopwatch(record):
+        gate.set()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    return record
+
+
+def closed(peer: ThreadPeer, key: str, callers: int, seconds: float) -> Record:
+    """Every caller asks again as soon as it is answered."""
+    record = Record()
+
+    def caller(_: int) -> None:
+        while time.perf_counter() < record.began + seconds:
+            began = time.perf_counter_ns()
+            record.add(began, peer.acquire(key))
+
+    if callers > 1:
+        return run_all(callers, caller, record)
+    with Stopwatch(record):
+        caller(0)
+    return record
+
+
+def paced(peer: ThreadPeer, key: str, callers: int, seconds: float, demand: int) -> Record:
+    """Callers ask at fixed times, `demand` per second in all; one that has fallen behind asks at once."""
+    record = Record()
+    interval = callers / demand
+
+    def caller(number: int) -> None:
+        due, end = record.began + number / demand, record.began + seconds
+        while due < end:
+            time.sleep(max(0.0, due - time.perf_counter()))
+            if time.perf_counter() >= end:
+                return
+            began = time.perf_counter_ns()
+            record.add(began, peer.acquire(key))
+            due += interval
+
+    return run_all(callers, caller, record)
+
+
+def cold(peer: ThreadPeer, keys: Iterator[str], callers: int) -> Record:
+    """Each key is asked for once, by whichever caller comes first."""
+    record = Record()
+    remaining = list(keys)
+    places = itertools.count()
+
+    def caller(_: int) -> None:
+        while (place := next(places)) < len(remaining):
+            began = time.perf_counter_ns()
+            record.add(began, peer.acquire(remaining[place]))
+
+    return run_all(callers, caller, record)
+
+
+def waiters(peer: ThreadPeer, key: str, callers: int, patience: float) -> Record:
+    """All callers arrive at once and wait for their turn; a caller's number is drawn as the last thing before it asks."""
+    record = Record()
+    numbers = itertools.count()
+
+    def caller(_: int) -> None:
+        number = next(numbers)
+        began = time.perf_counter_ns()
+        admitted = peer.acquire(key, patience)
+        record.order.append(number)
+        record.starts.append(time.perf_counter())
+        record.add(began, admitted)
+
+    return run_all(callers, caller, record)

@@ -1,0 +1,237 @@
+"""Measure what synchronous programs could use instead of a native synchronous limiter.
+
+    python benchmarks/why_native_sync.py [--calls N] [--engine NAME]
+
+Each way is tried in each runtime, in a process of its own, on an engine that is 50 ms away. Each caller has a
+bucket of its own. Prints the tables of docs/why-native-sync.md; ratios compare with the native limiter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DELAY = 50.0
+PATIENCE = 120.0
+FORK_PATIENCE = 20.0
+SETTLING = 3.0
+"""Seconds until everything that goes on after an interruption has surely ended."""
+CALLERS = {"threads": 16, "gevent": 50, "gevent, one caller": 1, "running loop": 1}
+CAPACITY = 10_000
+WAYS = ("native", "asyncio.run for each call", "nest_asyncio", "loop in a thread")
+
+
+def main() -> None:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(description="what could be used instead of a native synchronous limiter")
+    parser.add_argument("--calls", type=int, default=400, help="calls for each way and runtime (default: %(default)s)")
+    parser.add_argument("--engine", default="dynoxide", help="one of tests/engines.py (default: %(default)s)")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        return child(*options.child)
+    from servers import Servers
+
+    with Servers() as servers:
+        endpoint = servers.engine(options.engine, DELAY)
+        print("| runtime | way | calls that worked | seconds | ratio | CPU ms per call | median ms | slowest ms |")
+        print("|---|---|---|---|---|---|---|---|")
+        for runtime, callers in CALLERS.items():
+            calls = options.calls // callers * callers if callers > 1 else options.calls // 10
+            native = 0.0
+            for way in WAYS:
+                result = measure(way, runtime, endpoint, calls)
+                native = native or result.get("seconds", 0.0)
+                print(timing(runtime, way, calls, native, result), flush=True)
+        print("\n| way | a forked child's call | units lost in interrupted calls |\n|---|---|---|")
+        for way in WAYS:
+            fork, interruption = (measure(way, runtime, endpoint, options.calls) for runtime in ("fork", "interruption"))
+            print(f"| {way} | {outcome(fork)} | {outcome(interruption)} |", flush=True)
+    return None
+
+
+def measure(way: str, runtime: str, endpoint: str, calls: int) -> dict[str, Any]:
+    """The child's report, or why there is none."""
+    command = [sys.executable, "-W", "ignore", __file__, "--child", way, runtime, endpoint, str(calls)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        return {"outcome": f"hangs: not done after {PATIENCE:.0f} s"}
+    if done.returncode:
+        return {"outcome": f"fails: {done.stderr.strip().splitlines()[-1][:100]}"}
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def timing(runtime: str, way: str, calls: int, native: float, result: dict[str, Any]) -> str:
+    """One row of the first table."""
+    if "outcome" in result:
+        return f"| {runtime} | {way} | {result['outcome']} | | | | | |"
+    worked = f"{result['worked']} of {calls}" + "".join(f"; {count} × `{error}`" for error, count in result["errors"].items())
+    if not result["worked"]:
+        return f"| {runtime} | {way} | {worked} | | | | | |"
+    numbers = [f"{result['seconds']:.2f}", f"{result['seconds'] / native:.1f}", f"{1000 * result['cpu'] / calls:.1f}"]
+    numbers += [f"{1000 * result[name]:.0f}" for name in ("median", "slowest")]
+    return f"| {runtime} | {way} | {worked} | {' | '.join(numbers)} |"
+
+
+def outcome(result: dict[str, Any]) -> str:
+    """One cell of the second table."""
+    return str(result["outcome"])
+
+
+def child(way: str, runtime: str, endpoint: str, calls: str) -> None:
+    """Measure one way in one runtime, and print the report."""
+    if runtime.startswith(("gevent", "interruption")):
+        import gevent.monkey
+
+        gevent.monkey.patch_all()
+    call = make_call(way, endpoint)
+    call("warm-up")
+    if runtime == "running loop":
+        import asyncio
+
+        async def inside() -> dict[str, Any]:
+            return run(call, CALLERS[runtime], int(calls))
+
+        report = asyncio.run(inside())
+    elif runtime == "fork":
+        report = fork(call)
+    elif runtime == "interruption":
+        report = interrupt(call, way, endpoint, int(calls))
+    else:
+        report = run(call, CALLERS[runtime], int(calls))
+    print(json.dumps(report), flush=True)
+    os._exit(0)  # whatever loops and threads a way has left behind
+
+
+def run(call: Callable[[str], object], callers: int, calls: int) -> dict[str, Any]:
+    """Let all callers call at the same time: under gevent these threads are greenlets."""
+    import threading
+
+    times: list[float] = []
+    errors: Counter[str] = Counter()
+
+    def take(name: str) -> None:
+        for _ in range(calls // callers):
+            begun = time.perf_counter()
+            try:
+                call(name)
+            except Exception as error:
+                errors[f"{type(error).__name__}: {error}"[:90]] += 1
+            else:
+                times.append(time.perf_counter() - begun)
+
+    begun, cpu = time.perf_counter(), time.process_time()
+    if callers == 1:
+        take("caller")
+    else:
+        threads = [threading.Thread(target=take, args=[f"caller-{number}"]) for number in range(callers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return {
+        "worked": len(times),
+        "errors": errors,
+        "seconds": time.perf_counter() - begun,
+        "cpu": time.process_time() - cpu,
+        "median": statistics.median(times or [0.0]),
+        "slowest": max(times, default=0.0),
+    }
+
+
+def fork(call: Callable[[str], object]) -> dict[str, Any]:
+    """Fork after a call, as a server does that loads its application first, and make one in the child."""
+    import multiprocessing
+
+    def work() -> None:
+        call("child")
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(FORK_PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        return {"outcome": f"hangs: not done after {FORK_PATIENCE:.0f} s"}
+    return {"outcome": "works" if process.exitcode == 0 else "fails"}
+
+
+def interrupt(call: Callable[[str], object], way: str, endpoint: str, calls: int) -> dict[str, Any]:
+    """Interrupt calls in their middle, as a request's time limit does, and see what they took although nobody got it."""
+    import gevent
+
+    names = [f"{way}, interrupted {number}" for number in range(8)]
+    for name in names:
+        call(name)  # so that what is interrupted below is the write
+    got = 0
+
+    def take(number: int) -> None:
+        nonlocal got
+        with gevent.Timeout(DELAY / 1000 * (0.2 + number % 8 / 10), exception=False):
+            call(names[number % 8])
+            got += 1
+
+    gevent.joinall([gevent.spawn(take, number) for number in range(calls)])
+    gevent.sleep(SETTLING)
+    from limiter import SyncRateLimiter, SyncRepository
+
+    looking = SyncRateLimiter(SyncRepository(TABLE, endpoint_url=endpoint), limits())
+    gone = sum(CAPACITY - looking.check(name).statuses[0].available for name in names)
+    return {"outcome": f"{gone - len(names) - got} of {calls - got}"}
+
+
+TABLE = "limiter-bench"
+
+
+def limits() -> list[Any]:
+    """A limit that nobody meets, and that does not refill meanwhile."""
+    from limiter import Limit
+
+    return [Limit("requests", CAPACITY, 1, 86400.0)]
+
+
+def make_call(way: str, endpoint: str) -> Callable[[str], object]:
+    """A function that takes one unit for a caller."""
+    from limiter import RateLimiter, Repository, SyncRateLimiter, SyncRepository
+
+    where: dict[str, Any] = {"endpoint_url": endpoint, "connect_timeout": 30, "read_timeout": 30}
+    if way == "native":
+        return SyncRateLimiter(SyncRepository(TABLE, **where), limits()).try_acquire
+
+    import asyncio
+
+    limiter = RateLimiter(Repository(TABLE, **where), limits())
+
+    async def once(name: str) -> None:
+        await limiter.try_acquire(name)
+        await limiter.repository.close()
+
+    if way == "asyncio.run for each call":
+        return lambda name: asyncio.run(once(name))
+    if way == "nest_asyncio":
+        import nest_asyncio
+
+        nest_asyncio.apply()
+        return lambda name: asyncio.run(limiter.try_acquire(name))
+    import threading
+
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return lambda name: asyncio.run_coroutine_threadsafe(limiter.try_acquire(name), loop).result()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""One measurement: reads a job, measures, prints the figures as the last line of its output, and ends.
+
+    python -m benchmarks.worker [--gevent] JOB WARM_UP_SECONDS
+
+The patching must stand first, before anything else is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if "--gevent" in sys.argv:
+    import gevent.monkey
+
+    gevent.monkey.patch_all()
+
+import importlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .metering import METER, dollars_per_million
+from .plan import PEERS, Job
+from .recording import Record, inversions, resident_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ACCOUNTED_SECONDS = 0.3
+ACCOUNTED_KEYS = 200
+PATIENCE = 60.0
+KEYS_FOR_MEMORY = 100_000
+
+
+@dataclass(slots=True)
+class Phase:
+    """One run of the job's driver: to warm up, to be timed, or to account for the calls."""
+
+    name: str
+    seconds: float
+    keys: int
+    record: Record = field(default_factory=Record)
+
+
+class Measurement:
+    """The phases of one job and the figures that they leave."""
+
+    def __init__(self, job: Job, warm_up: float) -> None:
+        self.job = job
+        self.warm_up = warm_up
+        self.figures: dict[str, Any] = {}
+
+    def phases(self) -> Iterator[Phase]:
+        """Each phase in turn; whoever iterates runs it before asking for the next."""
+        yield Phase("warm", self.warm_up, min(self.job.keys, 2 * self.job.callers))
+        METER.reset()
+        if self.job.driver == "waiters":
+            METER.accounting = True
+        resident, asked_of_redis = resident_bytes(), self._redis_commands()
+        timed = Phase("hot", self.job.seconds, self.job.keys)
+        yield timed
+        self.figures = timed.record.figures() | METER.summary()
+        self.figures["redis_commands"] = self._redis_commands() - asked_of_redis
+        self._note_memory(resident_bytes() - resident)
+        self._note_order(timed.record)
+        if not METER.accounting:
+            METER.reset()
+            METER.accounting = True
+            timed = Phase("accounted", min(ACCOUNTED_SECONDS, self.job.seconds), min(ACCOUNTED_KEYS, self.job.keys))
+            yield timed
+        self._note_price(timed.record)
+
+    def _note_memory(self, grown: int) -> None:
+        if self.job.driver == "cold":
+            self.figures["mib_per_100k_keys"] = grown * KEYS_FOR_MEMORY / self.job.keys / 2**20
+
+    def _note_order(self, record: Record) -> None:
+        if record.order:
+            self.figures["writes_per_run"] = self.figures["calls"].get("UpdateItem", 0)
+            self.figures["out_of_order"] = inversions(record.order)
+            self.figures["start_rate"] = len(record.starts) / max(1e-9, max(record.starts) - min(record.starts))
+
+    def _note_price(self, record: Record) -> None:
+        """What a decision takes of DynamoDB; timed calls, and units from the accounting phase."""
+        units, decisions = METER.summary(), max(1, len(record.latencies))
+        timed = max(1, self.figures["decisions"])
+        self.figures["calls_per_decision"] = (sum(self.figures["calls"].values()) + self.figures["redis_commands"]) / timed
+        self.figures["write_units_per_decision"] = units["write_units"] / decisions
+        self.figures["read_units_per_decision"] = units["read_units"] / decisions
+        self.figures["dollars_per_million"] = dollars_per_million(
+            self.figures["write_units_per_decision"], self.figures["read_units_per_decision"]
+        )
+
+    def _redis_commands(self) -> int:
+        if PEERS[self.job.peer].store != "redis":
+            return 0
+        from redis import Redis
+
+        with Redis.from_url(self.job.redis_url) as client:
+            statistics: Any = client.info("commandstats")
+        # What a decision sends: a script, or an increment. What a script calls on the server is no round trip.
+        return sum(statistics.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha", "fcall", "incrby"))
+
+
+def drive(drivers: Any, peer: Any, job: Job, phase: Phase) -> Any:
+    """Start the driver of the job: an awaitable of asyncio's drivers, a record of the others."""
+    key = f"{job.prefix}hot"
+    if job.driver == "waiters":
+        warmed = key if job.chain != "cold" else f"{job.prefix}{phase.name}"
+        return drivers.waiters(peer, warmed, job.callers if phase.name == "hot" else 1, PATIENCE)
+    if job.driver == "cold":
+        keys = (f"{job.prefix}{phase.name}-{number}" for number in range(phase.keys))
+        return drivers.cold(peer, keys, job.callers)
+    if job.driver == "paced":
+        return drivers.paced(peer, key, job.callers, phase.seconds, job.demand)
+    return drivers.closed(peer, key, job.callers, phase.seconds)
+
+
+async def measure(measurement: Measurement, peer: Any) -> None:
+    """Run every phase with tasks."""
+    from . import async_drivers
+
+    await peer.open()
+    for phase in measurement.phases():
+        phase.record = await drive(async_drivers, peer, measurement.job, phase)
+    await peer.close()
+
+
+def measure_threads(measurement: Measurement, peer: Any) -> None:
+    """Run every phase with threads or greenlets."""
+    from . import thread_drivers
+
+    peer.open()
+    for phase in measurement.phases():
+        phase.record = drive(thread_drivers, peer, measurement.job, phase)
+    peer.close()
+
+
+def main(arguments: list[str]) -> int:
+    """Measure one job; its exit status."""
+    text, warm_up = [argument for argument in arguments if argument != "--gevent"]
+    measurement = Measurement(Job(**json.loads(text)), float(warm_up))
+    METER.install()
+    about = PEERS[measurement.job.peer]
+    module, _, name = about.adapter.partition(":")
+    adapter = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
+    peer = adapter(measurement.job, dict(about.options))
+    if about.runtime == "asyncio":
+        import asyncio
+
+        asyncio.run(measure(measurement, peer))
+    else:
+        measure_threads(measurement, peer)
+    print(json.dumps(measurement.figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

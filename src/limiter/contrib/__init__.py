@@ -1,0 +1,1 @@
+"""Adapters to other libraries, each of which is imported by its own module only."""

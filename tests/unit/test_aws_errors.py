@@ -1,0 +1,52 @@
+"""What errors of the AWS libraries mean."""
+
+from __future__ import annotations
+
+import pytest
+from botocore import exceptions as boto
+
+from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound
+from limiter.aws_errors import is_decided_by_condition, translate
+
+
+def answered(code: str, status: int = 400) -> boto.ClientError:
+    """An error that AWS answered with."""
+    return boto.ClientError(
+        {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "UpdateItem"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "meaning", "unsent"),
+    [
+        (boto.ReadTimeoutError(endpoint_url="http://x"), RateLimiterUnavailable, False),
+        (boto.ConnectionClosedError(endpoint_url="http://x"), RateLimiterUnavailable, False),
+        (boto.ConnectTimeoutError(endpoint_url="http://x"), RateLimiterUnavailable, True),
+        (boto.EndpointConnectionError(endpoint_url="http://x"), RateLimiterUnavailable, True),
+        (answered("ThrottlingException"), RateLimiterUnavailable, True),
+        (answered("ProvisionedThroughputExceededException"), RateLimiterUnavailable, True),
+        (answered("ExpiredTokenException"), RateLimiterUnavailable, True),
+        (answered("InternalServerError", 500), RateLimiterUnavailable, False),
+        (answered("ResourceNotFoundException"), StackNotFound, None),
+        (answered("AccessDeniedException"), PermissionDenied, None),
+        (answered("ValidationException"), LimiterError, None),
+        (boto.NoCredentialsError(), ConfigurationError, None),
+        (boto.NoRegionError(), ConfigurationError, None),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or type(value).__name__,
+)
+def test_an_error_says_what_it_means_and_whether_it_had_an_effect(
+    error: Exception, meaning: type[LimiterError], unsent: bool | None
+) -> None:
+    """Outages, programming errors and missing settings are told apart, and a lost answer from a request never sent."""
+    translated = translate(error, "my-app", "UpdateItem")
+    assert type(translated) is meaning
+    assert getattr(translated, "unsent", None) == unsent
+
+
+def test_only_answers_are_decided_by_a_condition() -> None:
+    """Errors of the connection carry a response as well, which is None."""
+    assert is_decided_by_condition(answered("ConditionalCheckFailedException"))
+    assert is_decided_by_condition(answered("TransactionCanceledException"))
+    assert not is_decided_by_condition(answered("ValidationException"))
+    assert not is_decided_by_condition(boto.ReadTimeoutError(endpoint_url="http://x"))
