@@ -8,6 +8,7 @@ Run as a script, this file keeps one engine's server until its standard input en
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -20,7 +21,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,14 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 10.0
 INSTALL_ENGINES = "run `make engines`"
 INSTALL_MOTO = 'run `pip install "dynamodb-limiter[local]"`'
+
+
+@functools.cache
+def plain_client(endpoint_url: str) -> Any:
+    """A boto3 client for setting up, made once for each engine, since making one takes longer than most tests."""
+    import boto3
+
+    return boto3.client("dynamodb", endpoint_url=endpoint_url)
 
 
 @dataclass(frozen=True, slots=True)

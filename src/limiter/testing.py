@@ -21,7 +21,7 @@ def create_table(table_name: str, *, endpoint_url: str | None = None, region: st
         client = boto3.client("dynamodb", endpoint_url=check_endpoint(endpoint_url), region_name=region)
     with suppress(client.exceptions.ResourceInUseException):
         client.create_table(**schema.table_definition(table_name))
-    client.get_waiter("table_exists").wait(TableName=table_name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    client.get_waiter("table_exists").wait(TableName=table_name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
     status = client.describe_time_to_live(TableName=table_name)["TimeToLiveDescription"]["TimeToLiveStatus"]
     if status == "DISABLED":
         ttl = {"AttributeName": schema.TTL_ATTRIBUTE, "Enabled": True}

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from engines import plain_client
 
 from limiter import Limit, MemoryRepository, RateLimiter, Repository
 from limiter.testing import create_table
@@ -47,7 +48,7 @@ async def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> 
     """Opens repositories of one table, each with a client of its own; in memory they are one and the same."""
     opened: list[Any] = []
     if engine.endpoint_url:
-        create_table(table_name, endpoint_url=engine.endpoint_url)
+        create_table(table_name, client=plain_client(engine.endpoint_url))
 
     def new(namespace: str = "default") -> Any:
         if engine.endpoint_url:

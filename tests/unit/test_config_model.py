@@ -77,7 +77,7 @@ def seen(limiter: SyncRateLimiter, entity: str, resource: str) -> tuple[tuple[Li
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_stored_is_what_applies(seed: int) -> None:
-    """At once where it was written; elsewhere within the time to live, until when each level is as it was at some moment of it."""
+    """At once where it was written; elsewhere within the time to live, until when each level is as it was at a moment of it."""
     rng, clock, model = Random(seed), FakeClock(), Model()  # noqa: S311 - no secret
     repository = SyncMemoryRepository(clock=clock)
     writer, reader = SyncRateLimiter(repository, DEFAULTS), SyncRateLimiter(repository, DEFAULTS)
