@@ -47,12 +47,13 @@ MAX_ROUNDS = 50
 class _Ticket:
     """One request on its way through a lane. Its event is set when it is decided, or when it is to lead."""
 
-    __slots__ = ("done", "event", "leads", "outcome", "request", "returns")
+    __slots__ = ("done", "entered", "event", "leads", "outcome", "request", "returns")
 
     def __init__(self, request: Request, *, returns: bool = False) -> None:
         self.request = request
         self.returns = returns
         self.leads = False
+        self.entered = False
         self.done = False
         self.event = asyncio.Event()
         self.outcome: Grant | Refusal | Exception = LimiterError("the request was never decided")
@@ -65,7 +66,7 @@ class _Ticket:
 
     def finish(self, outcome: Grant | Refusal | Exception) -> None:
         """Settle the ticket and wake whoever waits for it."""
-        self.outcome, self.done = outcome, True
+        self.outcome, self.done, self.entered = outcome, True, True
         self.event.set()
 
 
@@ -128,24 +129,18 @@ class Committer:
         interruption goes on.
         """
         ticket = _Ticket(request, returns=bool(request.credits))
-        lane = self._enter(key, ticket)
-        if lane is None:
-            return ticket.result()
         try:
-            await ticket.event.wait()
-            if ticket.leads:
-                self._renew(ticket)
-                begin(self._lead(lane))
+            lane = self._enter(key, ticket)
+            if lane is not None:
                 await ticket.event.wait()
+                if ticket.leads:
+                    ticket.event = asyncio.Event()  # which from now on stands for the outcome
+                    begin(self._lead(lane, ticket))
+                    await ticket.event.wait()
+            return ticket.result()
         except BaseException:
-            await shielded(self._withdraw(lane, ticket))
+            await shielded(self._withdraw(key, ticket))
             raise
-        return ticket.result()
-
-    def _renew(self, ticket: _Ticket) -> None:
-        """Leave the lead to the work, which goes on when the caller is cancelled; the event now stands for the outcome."""
-        with self._lock:
-            ticket.leads, ticket.event = False, asyncio.Event()
 
     async def close(self) -> None:
         """Give back what was taken in advance."""
@@ -192,9 +187,10 @@ class Committer:
             if lane.denies and not lane.returning and self._deny(lane, ticket):
                 return None
             if not lane.busy:
-                lane.busy = ticket.leads = True
                 ticket.event.set()
+                lane.busy = ticket.leads = True
             lane.returning += ticket.returns
+            ticket.entered = True
             lane.queue.append(ticket)
         return lane
 
@@ -226,24 +222,28 @@ class Committer:
             if not oldest.busy:
                 del self._lanes[oldest.key]
 
-    async def _withdraw(self, lane: _Lane, ticket: _Ticket) -> None:
-        with self._lock:
-            queued = ticket in lane.queue
-            if queued:
-                lane.queue.remove(ticket)
-                lane.returning -= ticket.returns
-        if queued and ticket.leads:
-            self._hand_over(lane)
-        if queued:
+    async def _withdraw(self, key: BucketKey, ticket: _Ticket) -> None:
+        lane = self._lanes.get(key)
+        queued = False
+        if lane is not None:
+            with self._lock:
+                queued = ticket in lane.queue
+                if queued:
+                    lane.queue.remove(ticket)
+                    lane.returning -= ticket.returns
+            if queued and ticket.leads:
+                self._hand_over(lane)
+        if queued or not ticket.entered:
             return
         await ticket.event.wait()
         if isinstance(ticket.outcome, Grant):
-            await self.give_back(lane.key, ticket.outcome.receipts)
+            await self.give_back(key, ticket.outcome.receipts)
 
-    async def _lead(self, lane: _Lane) -> None:
+    async def _lead(self, lane: _Lane, ticket: _Ticket) -> None:
         """Carry out one batch, then hand over; after an interruption begin again, which the stamps make safe."""
         block = None
         try:
+            ticket.leads = False  # From here on the lead is the work's, which goes on when the caller is cancelled.
             try:
                 await self._linger(lane)
             finally:
@@ -258,7 +258,11 @@ class Committer:
             await self._finish_interrupted(lane)
             raise
         finally:
-            self._hand_over(lane)
+            try:
+                self._hand_over(lane)
+            except BaseException:
+                self._hand_over(lane)
+                raise
 
     async def _linger(self, lane: _Lane) -> None:
         """Keep the least time between two writes to a bucket, in which more requests gather."""
@@ -357,11 +361,11 @@ class Committer:
         self._see(lane, outcome.state)
         if lane.sent is not None and outcome.applied:
             plan, _, tickets = lane.sent
-            lane.stamp = ""
             self._deliver(lane, tickets, plan.grants(outcome.state))
             # Whoever did not fit beside the others is refused as of their write, not by a state that has refilled since.
             left = {place: tickets[place].request for place in plan.refused if not tickets[place].done}
             self._deliver(lane, tickets, bucket.refused_by(outcome.state, left, plan.now))
+            lane.stamp = ""
         lane.sent = None
 
     def _see(self, lane: _Lane, state: BucketState) -> None:
@@ -370,9 +374,10 @@ class Committer:
     def _deliver(self, lane: _Lane, tickets: Sequence[_Ticket], outcomes: Mapping[int, Grant | Refusal]) -> None:
         with self._lock:
             for index, outcome in outcomes.items():
-                lane.denies |= isinstance(outcome, Refusal)
-                lane.returning -= tickets[index].returns
-                tickets[index].finish(outcome)
+                if not tickets[index].done:
+                    lane.denies |= isinstance(outcome, Refusal)
+                    lane.returning -= tickets[index].returns
+                    tickets[index].finish(outcome)
             lane.batch = [ticket for ticket in lane.batch if not ticket.done]
 
     def _fail(self, lane: _Lane, error: Exception) -> None:

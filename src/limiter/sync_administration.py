@@ -34,7 +34,7 @@ class SyncAdministration:
         self.repository = repository
         self._records = records
 
-    def set_limits(self, limits: Iterable[Limit], *, entity_id: str | None = None, resource: str | None = None) -> None:
+    def set_limits(self, limits: Iterable[Limit], entity_id: str | None = None, resource: str | None = None) -> None:
         """Store the limits of one level, whole: of an entity, a resource, an entity for a resource, or of the namespace.
 
         A bucket in use keeps the time at which it will be full, and the new limits say what that time is worth.

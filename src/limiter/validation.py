@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 255
 MAX_AMOUNT = 10**12
+MAX_LIMITS = 30
+"""Limits of one bucket: one write takes up to nine operators for each, of the 300 that DynamoDB takes in an expression."""
 _TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
 _BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -92,6 +94,8 @@ def check_limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
         if limit.name in names:
             raise ValidationError(f"limit {limit.name!r} is given twice; names must be unique within a list of limits")
         names.add(limit.name)
+    if len(checked) > MAX_LIMITS:
+        raise ValidationError(f"{len(checked)} limits are too many for one bucket; at most {MAX_LIMITS} fit one write")
     return checked
 
 

@@ -252,6 +252,15 @@ async def test_the_longest_ids_are_usable(new_limiter: Any) -> None:
     assert await limiter.try_acquire("\U0001f600" * 255, "\U0001f680" * 255)
 
 
+async def test_as_many_limits_as_one_write_takes(new_limiter: Any) -> None:
+    """Thirty limits are charged, waited for, and given back in one bucket."""
+    limiter = new_limiter(*(f"limit-{number}=1/second" for number in range(30)))
+    for _ in range(2):
+        async with limiter.acquire("user", timeout=5) as lease:
+            await lease.release({f"limit-{number}": 1 for number in range(30)})
+    assert (await limiter.check("user")).allowed
+
+
 async def test_an_unknown_limit_is_named_with_those_that_exist(new_limiter: Any) -> None:
     """A typo in a limit's name is refused, takes nothing, and shows the right names."""
     limiter = new_limiter("requests=10/minute", "tokens=100/minute")

@@ -162,7 +162,12 @@ async def test_the_cache_is_bounded(new_limiter: Any, monkeypatch: pytest.Monkey
     assert limiter.config_statistics.entries <= 50
 
 
-@pytest.mark.parametrize("bad", [[], [Limit.parse("a=1/minute")] * 2, "a=1/minute", ["a=1/minute"], Limit.parse("a=1/minute")])
+TOO_MANY = [Limit.per_minute(f"limit-{number}", 1) for number in range(31)]
+
+
+@pytest.mark.parametrize(
+    "bad", [[], TOO_MANY, [Limit.parse("a=1/minute")] * 2, "a=1/minute", ["a=1/minute"], Limit.parse("a=1/minute")]
+)
 async def test_bad_levels_are_refused_and_change_nothing(new_limiter: Any, bad: Any) -> None:
     """A level without limits, with one name twice, or with anything but limits is an error."""
     limiter: RateLimiter = new_limiter()

@@ -1,0 +1,86 @@
+"""An exception that a signal handler raises, such as KeyboardInterrupt, strikes between any two steps of the program.
+
+CPython runs signal handlers when a function is entered and when one written in C has returned, so those are the places that are
+tried, one after another: every one that an acquire passes in the committer.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from threads.scenes import Caller, Stage
+
+from limiter import Limit, SyncRateLimiter, sync_committer
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from engines import FakeClock
+
+LIMIT = Limit.per_second("requests", 100)
+PATIENCE = 3.0
+
+
+class Struck(BaseException):
+    """What a signal handler raises."""
+
+
+class Strike:
+    """Interrupts a call at the place with a number; `place` says where that was, if the call got there."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+        self.place: str | None = None
+
+    def call(self, limiter: SyncRateLimiter) -> bool:
+        """Take ten units, and be interrupted; whether they were taken all the same."""
+        sys.setprofile(self._profile)
+        try:
+            return limiter.try_acquire("user", "api", {"requests": 10}).allowed
+        except Struck:
+            return False
+        finally:
+            sys.setprofile(None)
+
+    def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
+        if frame.f_code.co_filename != sync_committer.__file__ or event not in ("call", "c_return"):
+            return
+        self.left -= 1
+        if self.left == 0:
+            self.place = f"{event} in {frame.f_code.co_name}, line {frame.f_lineno}"
+            raise Struck
+
+
+def strike(number: int, clock: FakeClock) -> tuple[str | None, str]:
+    """Interrupt one acquire, and say where, and what became of the bucket."""
+    stage = Stage(clock)
+    limiter = SyncRateLimiter(stage, [LIMIT], denial_ttl=0)
+    limiter.try_acquire("user", "api", {"requests": 0})
+    strike = Strike(number)
+    struck = Caller(lambda: strike.call(limiter))
+    struck.join(PATIENCE)
+    if struck.is_alive():
+        return strike.place, "the interrupted caller hangs"
+    following = Caller(lambda: limiter.try_acquire("user", "api", {"requests": 1}))
+    following.join(PATIENCE)
+    if following.is_alive():
+        return strike.place, "the line is stuck"
+    left = SyncRateLimiter(stage.inner, [LIMIT]).check("user", "api", {"requests": 0}).statuses[0].available
+    taken = LIMIT.capacity - 1 - left
+    return strike.place, "" if taken == 10 * struck.finish() else f"{taken} units are gone"
+
+
+def test_an_interruption_anywhere_leaves_the_line_and_the_bucket_in_order(clock: FakeClock) -> None:
+    """Wherever a caller is struck, the next one is served, and what the struck one took is given back."""
+    harm = []
+    for number in range(1, 1_000):
+        place, what = strike(number, clock)
+        if place is None:
+            break
+        if what:
+            harm.append(f"{what}: {place}")
+    assert number > 20
+    if harm:
+        pytest.fail("\n".join(harm))
