@@ -115,7 +115,9 @@ class SyncLease:
         """Write what is added and what is given back, in one update for each bucket."""
         with self._lock:
             requests = self._requests(changes)
-        if self._committer is not None and requests:
+        if self._committer is None:
+            self._count({name: units for name, units in changes.items() if units > 0})
+        elif requests:
             sync_shielded(self._write(self._committer, requests, changes))
 
     def _write(

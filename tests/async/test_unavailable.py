@@ -1,0 +1,75 @@
+# twin: ../sync/test_unavailable.py
+"""Tables that are missing, cannot be reached, or may not be used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from engines import free_port
+
+from limiter import ConfigurationError, Limit, RateLimiter, RateLimiterUnavailable, Repository, StackNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from engines import Engine, FakeClock
+
+LIMITS = [Limit.parse("requests=2/minute")]
+
+
+@pytest.fixture
+async def unreachable(clock: FakeClock) -> AsyncIterator[Repository]:
+    """A repository whose endpoint refuses connections."""
+    repository = Repository("my-app", endpoint_url=f"http://127.0.0.1:{free_port()}", clock=clock)
+    yield repository
+    await repository.close()
+
+
+@pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
+async def test_a_missing_table_is_named_with_the_remedy(engine: Engine, table_name: str) -> None:
+    """Neither opening nor an acquire makes a table; both say how to."""
+    repository = Repository(table_name, endpoint_url=engine.endpoint_url, read_timeout=30.0)
+    with pytest.raises(StackNotFound, match=f"limiter deploy {table_name}"):
+        await repository.open()
+    with pytest.raises(StackNotFound, match=f"limiter deploy {table_name}"):
+        await RateLimiter(repository, LIMITS, on_unavailable="allow").try_acquire("user")
+    await repository.close()
+
+
+async def test_an_endpoint_that_refuses_is_unavailable(unreachable: Repository) -> None:
+    """By default the caller is told, with the cause."""
+    with pytest.raises(RateLimiterUnavailable, match="could not connect") as error:
+        await RateLimiter(unreachable, LIMITS).try_acquire("user")
+    assert error.value.unsent
+    assert error.value.__cause__ is not None
+
+
+async def test_without_the_table_everything_can_be_allowed(unreachable: Repository) -> None:
+    """With "allow" the lease is marked, and its corrections do nothing."""
+    limiter = RateLimiter(unreachable, LIMITS, on_unavailable="allow")
+    for _ in range(3):
+        async with limiter.acquire("user", consume={"requests": 2}) as lease:
+            assert lease.degraded
+            await lease.adjust(requests=5)
+            await lease.release(requests=1)
+            assert lease.consumed["requests"] == 6
+
+
+async def test_without_the_table_this_process_can_limit_alone(unreachable: Repository) -> None:
+    """With "local" the same limits hold within the process, for a limiter or for a call."""
+    limiter = RateLimiter(unreachable, LIMITS)
+    decisions = [await limiter.try_acquire("user", on_unavailable="local") for _ in range(3)]
+    assert [decision.allowed for decision in decisions] == [True, True, False]
+    async with limiter.acquire("other", on_unavailable="local") as lease:
+        assert lease.degraded
+
+
+@pytest.mark.parametrize(("variable", "remedy"), [("AWS_ACCESS_KEY_ID", "AWS_PROFILE"), ("AWS_DEFAULT_REGION", "region")])
+async def test_missing_settings_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch, variable: str, remedy: str) -> None:
+    """Without credentials or a region the error says where to put them; it is no outage."""
+    monkeypatch.delenv(variable)
+    repository: Any = Repository("my-app")
+    with pytest.raises(ConfigurationError, match=remedy):
+        await RateLimiter(repository, LIMITS, on_unavailable="allow").try_acquire("user")
+    await repository.close()
