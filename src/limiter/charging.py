@@ -7,16 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import decision
-from ._compat import gather
+from ._compat import gather, shielded
 from .bucket import Grant, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .bucket import Refusal
     from .committer import Committer
     from .demand import Demand
     from .models import LimitStatus, Prefetch
+    from .records import BucketKey
 
 
 class Verdict(NamedTuple):
@@ -61,15 +62,36 @@ async def charge(committer: Committer, demands: Sequence[Demand], deadline: int,
     if len(demands) == 1:
         key, charges = demands[0]
         return Verdict(demands, (await committer.submit(key, Request(charges, deadline=deadline, prefetch=prefetch)),))
+    outcomes: dict[BucketKey, Grant | Refusal | Exception] = {}
     requests = [(key, Request(charges, deadline=deadline, prefetch=prefetch)) for key, charges in demands]
-    calls = [partial(committer.submit, key, request) for key, request in requests]
-    outcomes = await gather(calls)
-    granted = [(demand.key, each) for demand, each in zip(demands, outcomes, strict=True) if isinstance(each, Grant)]
-    if len(granted) < len(outcomes):
-        await gather([partial(committer.give_back, key, grant.receipts) for key, grant in granted])
+    try:
+        for interruption in await gather([partial(_submit, committer, key, request, outcomes) for key, request in requests]):
+            if interruption is not None:
+                raise interruption
+    except BaseException:
+        await shielded(_give_back(committer, outcomes))
+        raise
+    if not all(isinstance(outcome, Grant) for outcome in outcomes.values()):
+        await shielded(_give_back(committer, outcomes))
     decided = []
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
+    for key, _ in demands:
+        outcome = outcomes[key]
+        if isinstance(outcome, Exception):
             raise outcome
         decided.append(outcome)
     return Verdict(demands, decided)
+
+
+async def _submit(
+    committer: Committer, key: BucketKey, request: Request, outcomes: dict[BucketKey, Grant | Refusal | Exception]
+) -> None:
+    """Note the outcome where an interruption of the others does not lose it."""
+    try:
+        outcomes[key] = await committer.submit(key, request)
+    except Exception as error:
+        outcomes[key] = error
+
+
+async def _give_back(committer: Committer, outcomes: Mapping[BucketKey, Grant | Refusal | Exception]) -> None:
+    granted = [(key, outcome) for key, outcome in outcomes.items() if isinstance(outcome, Grant)]
+    await gather([partial(committer.give_back, key, grant.receipts) for key, grant in granted])
