@@ -65,8 +65,10 @@ class Purse:
         """The block to take along with the next write; empty when the rate does not ask for one."""
         if self._prefetch is None:
             return ()
-        wanted = ((limit, stock.wanted(self._prefetch)) for limit, stock in self._stocks.items())
-        return tuple(Charge(limit, units) for limit, units in wanted if units > 0)
+        # Of a limit that was given in several versions the latest counts: a request names each limit once.
+        stocks = sorted(self._stocks.items(), key=lambda item: item[1].observed)
+        latest = {limit.name: (limit, stock.wanted(self._prefetch)) for limit, stock in stocks}
+        return tuple(Charge(limit, units) for limit, units in latest.values() if units > 0)
 
     def deposit(self, grant: Grant, now: int) -> None:
         """Keep a block that was granted."""

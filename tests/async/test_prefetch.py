@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Prefetch, ValidationError
+from limiter import Limit, Prefetch, ValidationError
 
 if TYPE_CHECKING:
     from engines import FakeClock
@@ -107,3 +107,14 @@ async def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     """Horizon and fraction are positive and bounded."""
     with pytest.raises(ValidationError, match="prefetch"):
         Prefetch(**options)
+
+
+async def test_callers_with_versions_of_one_limit_take_one_block(new_limiter: Any, clock: FakeClock) -> None:
+    """Two versions of a limit in turn neither defeat each other's writes nor take more than there is."""
+    limiter, other = new_limiter(prefetch=Prefetch(horizon=1, fraction=1), denial_ttl=0), new_limiter("requests=100/hour")
+    versions = [[Limit.per_hour("requests", 100)], [Limit.per_hour("requests", 90)]]
+    assert await other.try_acquire("user", consume={"requests": 55})
+    for turn in range(60):
+        await limiter.try_acquire("user", limits=versions[turn % 2])
+        assert (await other.check("user", consume={"requests": 0})).statuses[0].available >= 0
+        clock.advance(0.01)
