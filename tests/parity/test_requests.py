@@ -138,7 +138,7 @@ def fresh(server_engine: Engine, table_name: str, proxy: RecordingProxy, monkeyp
         proxy.disguise = lambda body: body.replace(b'"ClientRequestToken": "00000000', b'"ClientRequestToken": "' + own)
         chance = SimpleNamespace(uuid4=lambda: uuid.UUID(int=next(numbers)))
         monkeypatch.setattr("botocore.handlers.uuid", chance)
-        if table_name in client.list_tables()["TableNames"]:
+        with contextlib.suppress(client.exceptions.ResourceNotFoundException):
             client.delete_table(TableName=table_name)
             client.get_waiter("table_not_exists").wait(TableName=table_name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
         create_table(table_name, client=client)
