@@ -13,6 +13,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .exceptions import (
         BlockingCallWarning,
+        CircuitOpen,
         ConfigurationError,
         DeletionProtected,
         EntityChanged,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         StackFailed,
         StackNotFound,
         StackNotOwned,
+        Throttled,
         UnreadableItem,
         ValidationError,
     )
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from .models import Decision, Entity, Limit, LimitStatus, Prefetch
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
+    from .statistics import DecisionEvent, Statistics
     from .sync_lease import SyncLease
     from .sync_limiter import SyncRateLimiter
     from .sync_memory_repository import SyncMemoryRepository
@@ -56,8 +59,10 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "BlockingCallWarning": "exceptions",
+    "CircuitOpen": "exceptions",
     "ConfigurationError": "exceptions",
     "Decision": "models",
+    "DecisionEvent": "statistics",
     "DeletionProtected": "exceptions",
     "Deployment": "infra.change_set",
     "Drift": "infra.drift",
@@ -90,12 +95,14 @@ _MODULES = {
     "StackNotOwned": "exceptions",
     "StackSettings": "infra.settings",
     "StackSummary": "infra.stack_summary",
+    "Statistics": "statistics",
     "SyncLease": "sync_lease",
     "SyncMemoryRepository": "sync_memory_repository",
     "SyncRateLimiter": "sync_limiter",
     "SyncRepository": "sync_repository",
     "SyncRepositoryProtocol": "sync_repository_protocol",
     "SyncStackManager": "infra.sync_stack_manager",
+    "Throttled": "exceptions",
     "UnreadableItem": "exceptions",
     "ValidationError": "exceptions",
     "discover": "infra.discovery",
@@ -104,8 +111,10 @@ _MODULES = {
 
 __all__ = [
     "BlockingCallWarning",
+    "CircuitOpen",
     "ConfigurationError",
     "Decision",
+    "DecisionEvent",
     "DeletionProtected",
     "Deployment",
     "Drift",
@@ -138,12 +147,14 @@ __all__ = [
     "StackNotOwned",
     "StackSettings",
     "StackSummary",
+    "Statistics",
     "SyncLease",
     "SyncMemoryRepository",
     "SyncRateLimiter",
     "SyncRepository",
     "SyncRepositoryProtocol",
     "SyncStackManager",
+    "Throttled",
     "UnreadableItem",
     "ValidationError",
     "__version__",

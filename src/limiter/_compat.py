@@ -10,8 +10,10 @@ import inspect
 import os
 import sys
 import threading
+import time
 import weakref
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from . import runtime
 from .exceptions import ValidationError
@@ -50,20 +52,95 @@ def _forget(task: asyncio.Task[Any]) -> None:
         task.exception()  # Seen: where the caller has gone, nobody is left to be told.
 
 
-def begin(work: Coroutine[Any, Any, None]) -> None:
-    """Have `work` run to its end beside the caller."""
+async def begin(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """Have all calls made beside the caller; return when they have begun."""
     import asyncio
 
-    _start(asyncio.get_running_loop(), work)
+    loop = asyncio.get_running_loop()
+    for call in calls:
+        _start(loop, call())
+    await asyncio.sleep(0)
 
 
-def sync_begin(work: None) -> None:
-    """Do nothing: the work has been done by the time of the call."""
+def sync_begin(calls: Sequence[Callable[[], None]]) -> None:
+    """Make all calls, the first one here and now, the others in threads of their own."""
+    for call in calls[1:]:
+        threading.Thread(target=call, daemon=True).start()
+    calls[0]()
+
+
+class Waiting(Protocol):
+    """Somebody who waits for an event until `expires`, in seconds of the monotonic clock, unless it is `decided` before."""
+
+    event: Any
+    expires: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the wait is over."""
+
+
+class Alarm:
+    """Wakes those whose time is up: one timer for all, since one for each would cost more than the waiting."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Waiting] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wait(self, waiting: Waiting) -> Awaitable[object]:
+        """Wait until the event is set, or the time is up."""
+        while self._waiting and self._waiting[0].decided:
+            self._waiting.popleft()
+        self._waiting.append(waiting)
+        if self._timer is None or waiting.expires < self._timer.when():
+            self._set(waiting.expires)
+        wait: Awaitable[object] = waiting.event.wait()
+        return wait
+
+    def _set(self, expires: float) -> None:
+        import asyncio
+
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(loop.time() + expires - time.monotonic(), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        self._waiting = deque(each for each in self._waiting if not each.decided)
+        for waiting in self._waiting:
+            if waiting.expires <= now:
+                waiting.event.set()
+        left = [waiting.expires for waiting in self._waiting if waiting.expires > now]
+        if left:
+            self._set(min(left))
+
+
+class SyncAlarm:
+    """Wakes those whose time is up."""
+
+    def wait(self, waiting: Waiting) -> None:
+        """Wait until the event is set, or the time is up."""
+        waiting.event.wait(waiting.expires - time.monotonic())
 
 
 def sync_shielded(work: T) -> T:
     """Return `work`, which has been done by the time of the call: a thread runs to its end by itself."""
     return work
+
+
+async def within(seconds: float, call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call, and raise `TimeoutError` when it takes longer than that."""
+    import asyncio
+
+    async with asyncio.timeout(seconds):
+        return await call()
+
+
+def sync_within(seconds: float, call: Callable[[], T]) -> T:
+    """Make a call; how long it may take is up to whatever it waits for."""
+    return call()
 
 
 async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound
+from .exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -82,7 +82,7 @@ def _answered(error: ClientError, table: str, action: str) -> LimiterError:
             f"or on an engine of your own with limiter.testing.create_table({table!r}, endpoint_url=...)"
         )
     if code in _THROTTLED:
-        return RateLimiterUnavailable(f"{action} on table {table!r} was throttled: {code}: {message}", unsent=True)
+        return Throttled(f"{action} on table {table!r} was throttled: {code}: {message}", hot_key=_is_hot_key(error))
     if code in _EXPIRED:
         return RateLimiterUnavailable(f"the AWS credentials have expired; renew them: {message}", unsent=True)
     if code in _DENIED:
@@ -90,3 +90,15 @@ def _answered(error: ClientError, table: str, action: str) -> LimiterError:
     if status >= 500:
         return RateLimiterUnavailable(f"{action} on table {table!r} failed at AWS: {code} {status}: {message}", unsent=False)
     return LimiterError(f"{action} on table {table!r} was refused: {code}: {message}")
+
+
+def _is_hot_key(error: ClientError) -> bool:
+    """Whether one key alone is throttled; DynamoDB says so in `ThrottlingReasons`, of which older botocore tells nothing.
+
+    Without reasons it is taken for a hot key where it comes from the table itself: an on-demand table has no other bound of its
+    own until an account's quota is reached.
+    """
+    reasons = [each.get("reason", "") for each in error.response.get("ThrottlingReasons", ())]
+    if reasons:
+        return all("KeyRangeThroughputExceeded" in reason for reason in reasons)
+    return error_code(error) in ("ProvisionedThroughputExceededException", "ThrottlingException")

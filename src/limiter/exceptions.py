@@ -64,9 +64,32 @@ class RateLimiterUnavailable(LimiterError):
         super().__init__(message)
         self.unsent = unsent
 
-    def __reduce__(self) -> tuple[type[RateLimiterUnavailable], tuple[str, bool]]:
+    def __reduce__(self) -> tuple[type[RateLimiterUnavailable], tuple[object, ...]]:
         """Rebuild from the message and the flag, so that the error crosses process boundaries."""
         return type(self), (str(self), self.unsent)
+
+
+class CircuitOpen(RateLimiterUnavailable):
+    """The store has failed again and again, so it was not asked; `__cause__` is its last failure. Nothing was consumed."""
+
+    def __init__(self, message: str, unsent: bool = True) -> None:
+        super().__init__(message, unsent)
+
+
+class Throttled(RateLimiterUnavailable):
+    """DynamoDB takes no more calls for now. Nothing was consumed.
+
+    `hot_key` is true when it is not the table or the account that is used up but the partition of this key, which takes 1,000
+    write units a second.
+    """
+
+    def __init__(self, message: str, unsent: bool = True, hot_key: bool = False) -> None:
+        super().__init__(message, unsent)
+        self.hot_key = hot_key
+
+    def __reduce__(self) -> tuple[type[Throttled], tuple[object, ...]]:
+        """Rebuild from all parts, so that the error crosses process boundaries."""
+        return type(self), (str(self), self.unsent, self.hot_key)
 
 
 class RateLimitExceeded(LimiterError):

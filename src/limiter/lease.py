@@ -9,22 +9,24 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from . import decision
-from ._compat import Home, gather, shielded
+from ._compat import Home, shielded
 from .bucket import Charge, Credit, Grant, Request
 from .charging import charge
 from .demand import check_known, demands
-from .exceptions import LeaseClosed, NeverSatisfiable, RateLimitExceeded, ValidationError
+from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .holding import Holding
 from .validation import MAX_AMOUNT, check_amounts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from .charging import Verdict
     from .committer import Committer
     from .demand import Bucket, Demand
     from .models import LimitStatus
     from .records import BucketKey
+
+    SettleAlone = Callable[[Sequence[Demand], RateLimiterUnavailable], Awaitable[None]]
 
 
 class Lease:
@@ -43,6 +45,7 @@ class Lease:
         *,
         waited: float = 0.0,
         degraded: bool = False,
+        settle_alone: SettleAlone | None = None,
     ) -> None:
         self.entity_id = chain[0].key.entity_id
         self.resource = chain[0].key.resource
@@ -50,6 +53,7 @@ class Lease:
         self.waited = waited
         self.degraded = degraded
         self._committer = committer
+        self._settle_alone = settle_alone
         self._chain = chain
         self._lock = threading.Lock()
         self._home = Home()
@@ -106,7 +110,12 @@ class Lease:
             await shielded(self._consume(self._committer, asked, changes))
 
     async def _consume(self, committer: Committer, asked: Sequence[Demand], changes: Mapping[str, int]) -> None:
-        verdict = await charge(committer, asked, deadline=0)
+        try:
+            verdict = await charge(committer, asked, deadline=0)
+        except RateLimiterUnavailable as error:
+            await self._go_on(asked, error)
+            self._count(changes)
+            return
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
         await self._keep([(demand.key, grant) for demand, grant in verdict.grants], changes)
@@ -123,13 +132,22 @@ class Lease:
     async def _write(
         self, committer: Committer, requests: Sequence[tuple[BucketKey, Request]], changes: Mapping[str, int]
     ) -> None:
-        outcomes = await gather([partial(committer.submit, key, request) for key, request in requests])
+        outcomes = await committer.decide(requests)
         keys = [key for key, _ in requests]
         grants = [(key, each) for key, each in zip(keys, outcomes, strict=True) if isinstance(each, Grant)]
         await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        for error in errors:
+            await self._go_on((), error)
+        if errors and not grants:
+            self._count({name: units for name, units in changes.items() if units > 0})
+
+    async def _go_on(self, asked: Sequence[Demand], error: Exception) -> None:
+        """Do without the table, where the caller has said so; raises the error otherwise."""
+        if self._settle_alone is None or not isinstance(error, RateLimiterUnavailable):
+            raise error
+        await self._settle_alone(asked, error)
+        self.degraded = True
 
     async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
         """Enter what was taken; a lease that was refunded while the write was under way gives it straight back."""
@@ -140,7 +158,7 @@ class Lease:
                     self._hold(key, grant)
         self._count(changes)
         if late and self._committer is not None:
-            await gather([partial(self._committer.give_back, key, grant.receipts) for key, grant in grants])
+            await self._committer.give_back([(key, grant.receipts) for key, grant in grants])
 
     async def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
@@ -154,8 +172,7 @@ class Lease:
             self._refunded = refund
             requests = self._requests({name: -units for name, units in self._consumed.items()}) if refund else []
         if self._committer is not None and requests:
-            calls = [partial(self._committer.credit, key, request.credits) for key, request in requests]
-            await self._home.finish(partial(gather, calls))
+            await self._home.finish(partial(self._committer.credit, [(key, request.credits) for key, request in requests]))
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT

@@ -3,37 +3,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, get_args
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 
-from . import decision, gcra
-from ._compat import ProcessScope, Scope, check_function, check_store, gather, note_blocking, shielded
+from . import decision
+from ._compat import ProcessScope, Scope, check_function, check_store, note_blocking
 from .administration import Administration
-from .charging import Verdict, charge
-from .committer import Committer, CommitterOptions
+from .breaker import Breaker
+from .committer import CommitterOptions
 from .config import Question, own_demand
-from .config_cache import ConfigCache
-from .demand import demands
-from .exceptions import LimiterError, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
-from .lease import Lease
+from .decider import Call, Decider, OnUnavailable, check_satisfiable
+from .exceptions import LimiterError, RateLimitExceeded, ValidationError
 from .memory_repository import MemoryRepository
 from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
-from .validation import check_amounts, check_limits, check_name, check_timeout
+from .statistics import Counters, DecisionEvent, Statistics
+from .validation import check_amounts, check_limits, check_name, check_share, check_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
-    from .demand import Bucket, Demand
+    from .lease import Lease
     from .models import Decision, Limit, LimitStatus
     from .repository_protocol import RepositoryProtocol
 
 P = ParamSpec("P")
 T = TypeVar("T")
-OnUnavailable = Literal["block", "allow", "local"]
 
 _log = logging.getLogger("limiter")
 
@@ -45,12 +43,16 @@ class RateLimiter(Administration):
     """Decides how much of which resource an entity may use, on limits shared by everybody who uses the same table.
 
     `limits` apply where nothing more specific does. `on_unavailable` says what happens when the table cannot be reached: "block"
-    raises `RateLimiterUnavailable`, "allow" admits without counting, "local" limits within this process alone until it is back.
+    raises `RateLimiterUnavailable`, "allow" admits without counting, "local" limits within this process alone until it is back,
+    at `local_share` of every limit (1 by default; with N processes, 1/N keeps them within the limit together), and then charges
+    the table with what has not refilled. It counts as out of reach when a decision has not been made within `decision_timeout`
+    seconds, or at once after repeated failures, until one call in some tenths of a second finds it again.
     Stored limits and entities are remembered for `config_ttl` seconds, and changes made elsewhere are in force after that; 0
     reads them at every call. A bucket that was seen empty refuses for up to `denial_ttl` seconds without another look; 0 always
     looks. `linger` is the least time in seconds between two writes of this process to one bucket, for fleets so large that they
-    would exceed a partition's write units. `prefetch` takes units in advance, for callers that come one after another; see
-    `Prefetch`. `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
+    would exceed a partition's write units; it is added to the `decision_timeout`. `prefetch` takes units in advance, for callers
+    that come one after another; see `Prefetch`. `on_decision` is called with a `DecisionEvent` after every decision, and must
+    not block. `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
     One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
     """
 
@@ -64,6 +66,9 @@ class RateLimiter(Administration):
         denial_ttl: float = 1.0,
         linger: float = 0.0,
         prefetch: Prefetch | None = None,
+        decision_timeout: float = 1.0,
+        local_share: float = 1.0,
+        on_decision: Callable[[DecisionEvent], object] | None = None,
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         check_store(repository)
@@ -72,10 +77,14 @@ class RateLimiter(Administration):
         super().__init__(repository, self._records_of_process.get)
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
-        self._sleep = sleep
         self.prefetch = _check_prefetch(prefetch)
-        options = CommitterOptions(check_timeout(denial_ttl, "denial_ttl"), check_timeout(linger, "linger"), sleep)
-        self._cores = Scope(partial(_Core, repository, self._records, options, share=ttl > 0))
+        self._on_decision = on_decision
+        options = CommitterOptions(
+            check_timeout(denial_ttl, "denial_ttl"), check_timeout(linger, "linger"), _check_patience(decision_timeout), sleep
+        )
+        self._process = ProcessScope(partial(_Process, repository))
+        make = partial(_decider, repository, options, check_share("local_share", local_share), share_fetches=ttl > 0)
+        self._deciders = Scope(lambda: make(self._records(), self._process.get()))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
@@ -91,7 +100,7 @@ class RateLimiter(Administration):
 
     async def close(self) -> None:
         """Give back what was taken in advance, and close the repository; a later call opens it again."""
-        await self._cores.get().committer.close()
+        await self._deciders.get().committer.close()
         await self.repository.close()
 
     def acquire(
@@ -139,15 +148,20 @@ class RateLimiter(Administration):
             return decision.decide(error.statuses)
         return decision.decide(lease.statuses)
 
+    def stats(self) -> Statistics:
+        """What this limiter has done in this process so far, and how its store is: one frozen value."""
+        process = self._process.get()
+        return process.counters.statistics(process.breaker.state, getattr(self.repository, "skew", None))
+
     @property
     def config_statistics(self) -> CacheStatistics:
         """How the cache of stored limits and entities has served this event loop, or this process, so far."""
-        return self._cores.get().config.statistics
+        return self._deciders.get().config.statistics
 
     async def resolve_limits(self, entity_id: str, resource: str) -> tuple[Limit, ...]:
         """The limits that an acquire of this entity and resource would be decided by; empty when none apply."""
         question, _ = self._question(entity_id, resource, None, None)
-        return (await self._cores.get().config.chain(question))[0].limits
+        return (await self._deciders.get().chain(question))[0].limits
 
     async def check(
         self,
@@ -160,15 +174,9 @@ class RateLimiter(Administration):
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
         note_blocking("check")
         question, amounts = self._question(entity_id, resource, consume, limits)
-        asked = demands(await self._cores.get().config.chain(question), amounts)
-        calls = [partial(self.repository.read_bucket, demand.key) for demand in asked]
-        states = await gather(calls)
+        seen = await self._deciders.get().look(question, amounts)
         now = self.repository.clock()
-        statuses: list[LimitStatus] = []
-        for demand, state in zip(asked, states, strict=True):
-            if isinstance(state, BaseException):
-                raise state
-            statuses += decision.preview(demand.key, demand.charges, state, now)
+        statuses = [each for demand, state in seen for each in decision.preview(demand.key, demand.charges, state, now)]
         return decision.decide(statuses)
 
     def limited(
@@ -215,18 +223,37 @@ class RateLimiter(Administration):
         policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
         question, amounts = self._question(entity_id, resource, consume, limits)
         if question.given:
-            _check_satisfiable(own_demand(question, amounts))
-        core = self._cores.get()
+            check_satisfiable(own_demand(question, amounts))
+        decider, began = self._deciders.get(), monotonic()
+        decider.counters.add("decisions")
         try:
-            return await self._take(core.committer, await core.config.chain(question), amounts, patience, advance)
-        except RateLimiterUnavailable as error:
-            if policy == "block":
-                raise
-            _log.warning("limiting %s/%s without the table (%s): %s", entity_id, resource, policy, error)
-        chain = core.config.remembered(question)
-        if policy == "local":
-            return await self._take(core.fallback, chain, amounts, patience, None, degraded=True)
-        return Lease(None, chain, Verdict(), demands(chain, amounts), degraded=True)
+            lease = await decider.decide(Call(question, amounts, patience, policy, advance))
+        except RateLimitExceeded as error:
+            decider.counters.add("refusals")
+            self._tell(question, began, error.statuses, allowed=False)
+            raise
+        if self._on_decision is not None:  # Statuses are worked out for those who look at them only.
+            self._tell(question, began, lease.statuses, allowed=True, degraded=lease.degraded, waited=lease.waited)
+        return lease
+
+    def _tell(
+        self,
+        question: Question,
+        began: float,
+        statuses: tuple[LimitStatus, ...],
+        *,
+        allowed: bool,
+        degraded: bool = False,
+        waited: float = 0.0,
+    ) -> None:
+        if self._on_decision is None:
+            return
+        seconds = max(0.0, monotonic() - began - waited)
+        event = DecisionEvent(question.entity_id, question.resource, allowed, degraded, waited, seconds, statuses)
+        try:
+            self._on_decision(event)
+        except Exception:
+            _log.exception("on_decision raised, which changes no decision")
 
     def _question(
         self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
@@ -237,46 +264,27 @@ class RateLimiter(Administration):
         given = None if limits is None else check_limits(limits)
         return Question(self.repository.namespace, entity_id, resource, given, self.limits), amounts
 
-    async def _take(
-        self,
-        committer: Committer,
-        chain: Sequence[Bucket],
-        amounts: Mapping[str, int] | None,
-        patience: int,
-        prefetch: Prefetch | None,
-        *,
-        degraded: bool = False,
-    ) -> Lease:
-        asked = demands(chain, amounts)
-        _check_satisfiable(asked)
-        clock = self.repository.clock
-        verdict = await charge(committer, asked, clock() + patience, prefetch)
-        if not verdict.allowed:
-            raise RateLimitExceeded(verdict.statuses)
-        delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
-        lease = Lease(committer, chain, verdict, asked, waited=delay, degraded=degraded)
-        if delay:
-            await self._wait(committer, verdict, delay)
-        return lease
 
-    async def _wait(self, committer: Committer, verdict: Verdict, delay: float) -> None:
-        try:
-            await (self._sleep or asyncio.sleep)(delay)
-        except BaseException:
-            calls = [partial(committer.give_back, demand.key, grant.receipts) for demand, grant in verdict.grants]
-            await shielded(gather(calls))
-            raise
+class _Process:
+    """What all event loops and threads of one process share: counts, the store's health as it is known, and a store to go on."""
+
+    def __init__(self, repository: RepositoryProtocol) -> None:
+        self.counters = Counters()
+        self.breaker = Breaker()
+        self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
 
 
-class _Core:
-    """What belongs to one event loop, or to all threads of a process: open writes, fetches under way."""
-
-    def __init__(
-        self, repository: RepositoryProtocol, records: Callable[[], RecordCache], options: CommitterOptions, *, share: bool
-    ) -> None:
-        self.committer = Committer(repository, options)
-        self.fallback = Committer(MemoryRepository(namespace=repository.namespace, clock=repository.clock), options)
-        self.config = ConfigCache(repository, records(), self.committer.observe, share=share)
+def _decider(
+    repository: RepositoryProtocol,
+    options: CommitterOptions,
+    share: float,
+    records: RecordCache,
+    process: _Process,
+    *,
+    share_fetches: bool,
+) -> Decider:
+    breaker, counters, local = process.breaker, process.counters, process.local
+    return Decider(repository, records, options, breaker, counters, local, share=share, share_fetches=share_fetches)
 
 
 class Acquisition:
@@ -301,10 +309,10 @@ class Acquisition:
             await self._lease.close(refund=exc_type is not None and self._refund_on_error)
 
 
-def _check_satisfiable(asked: Sequence[Demand]) -> None:
-    never = [status for each in asked for status in decision.never_satisfiable(each.key, each.charges)]
-    if never:
-        raise NeverSatisfiable(tuple(never))
+def _check_patience(decision_timeout: float) -> float:
+    if not check_timeout(decision_timeout, "decision_timeout"):
+        raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
+    return float(decision_timeout)
 
 
 def _check_policy(policy: str) -> OnUnavailable:

@@ -41,6 +41,9 @@ class MemoryRepository:
     async def open(self) -> None:
         """Do nothing: memory is always open."""
 
+    async def prepare(self) -> None:
+        """Do nothing: memory is always open."""
+
     async def close(self) -> None:
         """Do nothing: what is stored stays until the instance is collected."""
 

@@ -69,6 +69,10 @@ class Repository:
         """Open the client now rather than at the first call; raises `StackNotFound` when there is no such table."""
         await self._table.call("GetItem", self._addressed(schema.record_key(self.namespace, LimitsKey())), attempts=ATTEMPTS)
 
+    async def prepare(self) -> None:
+        """Open the client, without calling AWS."""
+        await self._table.prepare()
+
     async def close(self) -> None:
         """Close the client of this process and event loop; a later call opens a new one."""
         await self._table.close()

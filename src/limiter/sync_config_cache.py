@@ -18,6 +18,7 @@ from .record_cache import CacheStatistics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .breaker import Breaker
     from .config import Lookup, Question
     from .demand import Bucket
     from .models import Limit
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .records import BucketKey, RecordKey
     from .sync_repository_protocol import SyncRepositoryProtocol
     from .state import BucketState
+    from .statistics import Counters
 
 
 MAX_CHAINS = 100_000
@@ -79,12 +81,16 @@ class SyncConfigCache:
         repository: SyncRepositoryProtocol,
         records: RecordCache,
         observe: Callable[[BucketKey, BucketState], None],
+        breaker: Breaker,
+        counters: Counters,
         *,
         share: bool,
     ) -> None:
         self._repository = repository
         self._records = records
         self._observe = observe
+        self._breaker = breaker
+        self._counters = counters
         self._share = share
         self._lock = threading.Lock()
         self._flights: dict[RecordKey, _Flight] = {}
@@ -96,26 +102,30 @@ class SyncConfigCache:
         """How the cache has served so far."""
         return CacheStatistics(len(self._records), *(self._counts[name] for name in ("hits", "misses", "fetches")))
 
+    def known(self, question: Question) -> tuple[Bucket, ...] | None:
+        """The chain of a call as it was resolved before, if that still holds."""
+        known = self._resolved.get((question.entity_id, question.resource, question.given))
+        if known is None or known.expires <= self._records.now() or known.generation != self._records.generation:
+            return None
+        self._count("hits")
+        return known.chain
+
     def chain(self, question: Question) -> tuple[Bucket, ...]:
         """The buckets that a call charges, the entity's own first.
 
         Raises `RateLimiterUnavailable` when what is needed cannot be read, and `UnreadableItem` when it makes no sense.
         """
-        place = (question.entity_id, question.resource, question.given)
         now, generation = self._records.now(), self._records.generation
-        known = self._resolved.get(place)
-        if known is not None and known.expires > now and known.generation == generation:
-            self._count(hits=1)
-            return known.chain
         reading = _Reading(self._records, now)
         answer = config.resolve(question, reading.lookup)
-        self._count(**{"misses" if isinstance(answer, Needs) else "hits": 1})
+        self._count("misses" if isinstance(answer, Needs) else "hits")
         while isinstance(answer, Needs):
             reading.fetched |= self._fetch(answer)
             answer = config.resolve(question, reading.lookup)
         if len(self._resolved) >= MAX_CHAINS:
             self._resolved.clear()
         if reading.expires > now:
+            place = (question.entity_id, question.resource, question.given)
             self._resolved[place] = _Resolved(answer, reading.expires, generation)
         return answer
 
@@ -124,9 +134,9 @@ class SyncConfigCache:
         answer = config.resolve(question, lambda key: _known(self._records.lookup(key)[0]))
         return () if isinstance(answer, Needs) else answer
 
-    def _count(self, **counts: int) -> None:
+    def _count(self, name: str) -> None:
         with self._lock:
-            self._counts.update(counts)
+            self._counts[name] += 1
 
     def _fetch(self, needs: Needs) -> dict[RecordKey, Lookup]:
         """Read what is needed, together with whoever reads some of it already."""
@@ -145,9 +155,11 @@ class SyncConfigCache:
 
     def _load(self, flight: _Flight, keys: list[RecordKey], buckets: tuple[BucketKey, ...]) -> None:
         generation = self._records.generation
-        self._count(fetches=1)
+        self._count("fetches")
         try:
-            flight.records, states = self._repository.read_records(keys, buckets)
+            with self._breaker.guard():
+                self._counters.add("calls")
+                flight.records, states = self._repository.read_records(keys, buckets)
             self._records.store(flight.records, generation)
             for bucket, state in states.items():
                 self._observe(bucket, state)

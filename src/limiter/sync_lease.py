@@ -9,22 +9,24 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from . import decision
-from ._compat import SyncHome, sync_gather, sync_shielded
+from ._compat import SyncHome, sync_shielded
 from .bucket import Charge, Credit, Grant, Request
 from .sync_charging import sync_charge
 from .demand import check_known, demands
-from .exceptions import LeaseClosed, NeverSatisfiable, RateLimitExceeded, ValidationError
+from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .holding import Holding
 from .validation import MAX_AMOUNT, check_amounts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .sync_charging import SyncVerdict
     from .sync_committer import SyncCommitter
     from .demand import Bucket, Demand
     from .models import LimitStatus
     from .records import BucketKey
+
+    SettleAlone = Callable[[Sequence[Demand], RateLimiterUnavailable], None]
 
 
 class SyncLease:
@@ -43,6 +45,7 @@ class SyncLease:
         *,
         waited: float = 0.0,
         degraded: bool = False,
+        settle_alone: SettleAlone | None = None,
     ) -> None:
         self.entity_id = chain[0].key.entity_id
         self.resource = chain[0].key.resource
@@ -50,6 +53,7 @@ class SyncLease:
         self.waited = waited
         self.degraded = degraded
         self._committer = committer
+        self._settle_alone = settle_alone
         self._chain = chain
         self._lock = threading.Lock()
         self._home = SyncHome()
@@ -106,7 +110,12 @@ class SyncLease:
             sync_shielded(self._consume(self._committer, asked, changes))
 
     def _consume(self, committer: SyncCommitter, asked: Sequence[Demand], changes: Mapping[str, int]) -> None:
-        verdict = sync_charge(committer, asked, deadline=0)
+        try:
+            verdict = sync_charge(committer, asked, deadline=0)
+        except RateLimiterUnavailable as error:
+            self._go_on(asked, error)
+            self._count(changes)
+            return
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
         self._keep([(demand.key, grant) for demand, grant in verdict.grants], changes)
@@ -123,13 +132,22 @@ class SyncLease:
     def _write(
         self, committer: SyncCommitter, requests: Sequence[tuple[BucketKey, Request]], changes: Mapping[str, int]
     ) -> None:
-        outcomes = sync_gather([partial(committer.submit, key, request) for key, request in requests])
+        outcomes = committer.decide(requests)
         keys = [key for key, _ in requests]
         grants = [(key, each) for key, each in zip(keys, outcomes, strict=True) if isinstance(each, Grant)]
         self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        for error in errors:
+            self._go_on((), error)
+        if errors and not grants:
+            self._count({name: units for name, units in changes.items() if units > 0})
+
+    def _go_on(self, asked: Sequence[Demand], error: Exception) -> None:
+        """Do without the table, where the caller has said so; raises the error otherwise."""
+        if self._settle_alone is None or not isinstance(error, RateLimiterUnavailable):
+            raise error
+        self._settle_alone(asked, error)
+        self.degraded = True
 
     def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
         """Enter what was taken; a lease that was refunded while the write was under way gives it straight back."""
@@ -140,7 +158,7 @@ class SyncLease:
                     self._hold(key, grant)
         self._count(changes)
         if late and self._committer is not None:
-            sync_gather([partial(self._committer.give_back, key, grant.receipts) for key, grant in grants])
+            self._committer.give_back([(key, grant.receipts) for key, grant in grants])
 
     def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
@@ -154,8 +172,7 @@ class SyncLease:
             self._refunded = refund
             requests = self._requests({name: -units for name, units in self._consumed.items()}) if refund else []
         if self._committer is not None and requests:
-            calls = [partial(self._committer.credit, key, request.credits) for key, request in requests]
-            self._home.finish(partial(sync_gather, calls))
+            self._home.finish(partial(self._committer.credit, [(key, request.credits) for key, request in requests]))
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT

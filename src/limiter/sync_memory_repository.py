@@ -41,6 +41,9 @@ class SyncMemoryRepository:
     def open(self) -> None:
         """Do nothing: memory is always open."""
 
+    def prepare(self) -> None:
+        """Do nothing: memory is always open."""
+
     def close(self) -> None:
         """Do nothing: what is stored stays until the instance is collected."""
 

@@ -69,6 +69,10 @@ class SyncRepository:
         """Open the client now rather than at the first call; raises `StackNotFound` when there is no such table."""
         self._table.call("GetItem", self._addressed(schema.record_key(self.namespace, LimitsKey())), attempts=ATTEMPTS)
 
+    def prepare(self) -> None:
+        """Open the client, without calling AWS."""
+        self._table.prepare()
+
     def close(self) -> None:
         """Close the client of this process and event loop; a later call opens a new one."""
         self._table.close()

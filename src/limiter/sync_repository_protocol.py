@@ -28,6 +28,9 @@ class SyncRepositoryProtocol(Protocol):
     def open(self) -> None:
         """Make the store ready; does nothing when it is."""
 
+    def prepare(self) -> None:
+        """Do what the first call would have to do before it is sent; asks the store nothing."""
+
     def close(self) -> None:
         """Release what `open` acquired; does nothing when it is closed."""
 

@@ -58,6 +58,15 @@ class Table:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
+    async def prepare(self) -> None:
+        """Open the client of this process and event loop now."""
+        try:
+            await self._opened()
+        except LimiterError:
+            raise
+        except Exception as error:
+            raise translate(error, self.name, "opening a client") from error
+
     async def close(self) -> None:
         """Close the client of this process and event loop; a later call opens a new one."""
         connection = self._connections.get()

@@ -80,6 +80,13 @@ def check_timeout(value: object, what: str = "timeout") -> int:
     return round(value * 1_000_000_000)
 
 
+def check_share(what: str, value: object) -> float:
+    """Return `value` when it is a number above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ValidationError(f"{what} must be a number above 0 and at most 1, not {shown(value)}")
+    return float(value)
+
+
 def check_limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
     """Return the limits as a tuple when each is a `Limit` and no two share a name."""
     from .models import Limit

@@ -113,7 +113,7 @@ SCRIPTS = (decisions, settlements, bookings, administration)
 def _equal_chances(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let both twins draw the same where they draw at random: the writer's name, and botocore its tokens."""
     chance = SimpleNamespace(urandom=lambda size: b"\xab" * size)
-    for module in ("committer", "sync_committer"):
+    for module in ("batch", "sync_batch"):
         monkeypatch.setattr(f"limiter.{module}.os", chance)
 
 
@@ -199,7 +199,7 @@ def test_a_difference_would_be_seen(
     """Another name of a writer, which is a few bytes of a request, makes the requests differ."""
     table = fresh()
     by_one = send_sync(decisions, table, proxy, clock)
-    monkeypatch.setattr("limiter.sync_committer.os", SimpleNamespace(urandom=lambda size: b"\xac" * size))
+    monkeypatch.setattr("limiter.sync_batch.os", SimpleNamespace(urandom=lambda size: b"\xac" * size))
     clock.now_ns = type(clock).START_NS
     by_other = send_sync(decisions, fresh(), proxy, clock)
     assert len(by_one) == len(by_other)

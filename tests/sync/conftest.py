@@ -52,7 +52,6 @@ def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> Iterat
 
     def new(namespace: str = "default") -> Any:
         if engine.endpoint_url:
-            # Test machines stall; an engine that is there must not count as unavailable.
             url = engine.endpoint_url
             opened.append(SyncRepository(table_name, namespace=namespace, endpoint_url=url, clock=clock, read_timeout=30.0))
         elif not opened:
@@ -82,6 +81,8 @@ def new_limiter(repository: Counting, open_repository: Callable[..., Any], clock
 
     def new(*limits: str, **options: Any) -> SyncRateLimiter:
         shared = repository if first and first.pop() else open_repository()
-        return SyncRateLimiter(shared, [Limit.parse(limit) for limit in limits], sleep=sleep, **options)
+        # Test machines stall; an engine that is there must not count as unavailable.
+        options = {"sleep": sleep, "decision_timeout": 60.0} | options
+        return SyncRateLimiter(shared, [Limit.parse(limit) for limit in limits], **options)
 
     return new

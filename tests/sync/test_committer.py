@@ -22,7 +22,7 @@ class Gate:
 
     def __init__(self, repository: Any, limiter: Any, requests: int) -> None:
         self.repository = repository
-        self.committer = limiter._cores.get().committer
+        self.committer = limiter._deciders.get().committer
         self.missing = requests
         self.passed = threading.Event()
         self.write = repository.inner.write_bucket
@@ -37,13 +37,12 @@ class Gate:
             self.passed.wait()
         return self.write(key, update)
 
-    def count(self, key: Any, ticket: Any) -> Any:
+    def count(self, caller: Any, requests: Any) -> None:
         """Let the first write go once everybody has entered."""
-        lane = self.enter(key, ticket)
+        self.enter(caller, requests)
         self.missing -= 1
         if not self.missing:
             self.passed.set()
-        return lane
 
     def close(self) -> None:
         """Let writes and requests pass as before."""
@@ -98,12 +97,11 @@ def test_each_request_of_a_batch_has_its_own_limits(new_limiter: Any, crowd: Any
 
 def test_waiters_of_one_batch_start_one_after_another(new_limiter: Any, crowd: Any, clock: FakeClock) -> None:
     """A hundred callers that are willing to wait are booked by two writes, at distinct times in their order."""
-    limiter = new_limiter("requests=1/second")
 
     def sleep(seconds: float) -> None:
         pass
 
-    limiter._sleep = sleep
+    limiter = new_limiter("requests=1/second", sleep=sleep)
 
     def wait() -> float:
         with limiter.acquire("user", timeout=200) as lease:

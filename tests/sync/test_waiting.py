@@ -20,24 +20,22 @@ class Interruption(BaseException):
 @pytest.fixture
 def interrupted_limiter(new_limiter: Any) -> SyncRateLimiter:
     """A limiter whose callers are interrupted as soon as they wait."""
-    limiter: SyncRateLimiter = new_limiter("requests=1/second")
 
     def sleep(seconds: float) -> None:
         raise Interruption
 
-    limiter._sleep = sleep
+    limiter: SyncRateLimiter = new_limiter("requests=1/second", sleep=sleep)
     return limiter
 
 
 @pytest.fixture
 def booking_limiter(new_limiter: Any) -> SyncRateLimiter:
     """A limiter whose callers go on at once, so that one test can book several starts; `waited` tells when each may start."""
-    limiter: SyncRateLimiter = new_limiter("requests=1/second")
 
     def sleep(seconds: float) -> None:
         pass
 
-    limiter._sleep = sleep
+    limiter: SyncRateLimiter = new_limiter("requests=1/second", sleep=sleep)
     return limiter
 
 

@@ -110,7 +110,7 @@ class Caller(threading.Thread):
         while frame is not None:
             names.append((frame.f_globals.get("__name__"), frame.f_code.co_name))
             frame = frame.f_back
-        return names[:1] == [("threading", "wait")] and ("limiter.sync_committer", "submit") in names
+        return names[:1] == [("threading", "wait")] and ("limiter.sync_committer", "_attend") in names
 
 
 def fail_with(error: BaseException) -> Callable[[], None]:

@@ -192,8 +192,8 @@ def test_an_interrupted_leader_leaves_no_leak(
 ) -> None:
     """A leader interrupted in its write, applied or not, keeps nothing; who rode along is admitted, and the line goes on."""
     gate, first = hold_the_lead(limiter, stage)
-    # The first in line leads the next batch.
-    leader, *others = [take(limiter, units).wait_until_blocked() for units in (7, 2, 2)]
+    # The last in line leads the next batch, having the most patience left.
+    *others, leader = [take(limiter, units).wait_until_blocked() for units in (2, 2, 7)]
     second = Gate()
     getattr(stage, place).append(lambda: (second(), fail_with(interruption())()))
     gate.open()
@@ -212,7 +212,7 @@ def test_a_store_that_goes_down_for_good_fails_the_batch_and_no_more(
     limiter: SyncRateLimiter, stage: Stage, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When no attempt gets through, all are told so, and the next call works when the store is back."""
-    monkeypatch.setattr("limiter.sync_committer.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("limiter.sync_batch.sync_pause", lambda attempt: None)
     down = fail_with(RateLimiterUnavailable("down", unsent=place == "before"))
     getattr(stage, place)[:] = stage.looking[:] = [down] * 3
     with pytest.raises(RateLimiterUnavailable, match="down"):
@@ -223,7 +223,7 @@ def test_a_store_that_goes_down_for_good_fails_the_batch_and_no_more(
 
 def test_a_lost_answer_is_not_counted_twice(limiter: SyncRateLimiter, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a write was applied but its answer was lost, the caller is admitted once and charged once."""
-    monkeypatch.setattr("limiter.sync_committer.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("limiter.sync_batch.sync_pause", lambda attempt: None)
     stage.after.append(fail_with(RateLimiterUnavailable("no answer")))
     assert limiter.try_acquire("user", "api", {"requests": 10})
     assert available(limiter) == LIMIT.capacity - 10
@@ -258,7 +258,7 @@ def test_threads_do_not_share_one_lease_twice(limiter: SyncRateLimiter) -> None:
 
 def test_a_failed_settlement_is_not_held(limiter: SyncRateLimiter, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease whose `adjust` could not be written holds no more than before, and has no more to give back."""
-    monkeypatch.setattr("limiter.sync_committer.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("limiter.sync_batch.sync_pause", lambda attempt: None)
     with limiter.acquire("user", "api", {"requests": 10}) as lease:
         stage.before[:] = [fail_with(RateLimiterUnavailable("down", unsent=True))] * 3
         with pytest.raises(RateLimiterUnavailable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore import exceptions as boto
 
-from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound
+from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
 from limiter.aws_errors import is_decided_by_condition, translate
 
 
@@ -23,8 +23,8 @@ def answered(code: str, status: int = 400) -> boto.ClientError:
         (boto.ConnectionClosedError(endpoint_url="http://x"), RateLimiterUnavailable, False),
         (boto.ConnectTimeoutError(endpoint_url="http://x"), RateLimiterUnavailable, True),
         (boto.EndpointConnectionError(endpoint_url="http://x"), RateLimiterUnavailable, True),
-        (answered("ThrottlingException"), RateLimiterUnavailable, True),
-        (answered("ProvisionedThroughputExceededException"), RateLimiterUnavailable, True),
+        (answered("ThrottlingException"), Throttled, True),
+        (answered("ProvisionedThroughputExceededException"), Throttled, True),
         (answered("ExpiredTokenException"), RateLimiterUnavailable, True),
         (answered("InternalServerError", 500), RateLimiterUnavailable, False),
         (answered("ResourceNotFoundException"), StackNotFound, None),

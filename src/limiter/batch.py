@@ -1,0 +1,209 @@
+# twin: sync_batch.py
+"""Carries out the batch of a lane: decides it, writes what it takes, and finds out what became of a write without an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import random
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from . import bucket
+from .bucket import Refusal
+from .exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled
+from .gcra import NANOSECONDS
+from .state import Outcome
+from .table import ATTEMPTS, pause
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+
+    from .breaker import Breaker
+    from .bucket import Grant
+    from .lane import Lane, Ticket
+    from .records import BucketKey
+    from .repository_protocol import RepositoryProtocol
+    from .state import BucketState, Update
+    from .statistics import Counters
+
+_log = logging.getLogger("limiter.committer")
+
+MAX_BATCH = 1_000
+"""Requests that one write carries at most."""
+MAX_ROUNDS = 50
+"""Writes that other processes may defeat before a batch gives up."""
+FIRST_PACE = 50_000_000
+"""Nanoseconds between two writes to a key that DynamoDB has throttled once; doubled each time, and eased by success."""
+
+
+class BatchWriter:
+    """Decides batches, with as many calls as it takes: one when the last state seen is still right.
+
+    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_pace` nanoseconds is the longest that throttling
+    makes a lane wait between two writes. `lock` guards the lanes.
+    """
+
+    def __init__(
+        self,
+        repository: RepositoryProtocol,
+        lock: threading.Lock,
+        breaker: Breaker,
+        counters: Counters,
+        *,
+        denial_ttl: int,
+        max_pace: int,
+    ) -> None:
+        self._repository = repository
+        self._lock = lock
+        self._breaker = breaker
+        self._counters = counters
+        self._denial_ttl = denial_ttl
+        self._max_pace = max_pace
+        self._writer = os.urandom(6).hex()
+        self._stamps = itertools.count(1)
+
+    async def carry_out(self, lane: Lane, until: float) -> None:
+        """Decide every ticket of the batch; attempts that fail are repeated while they can be expected to end by `until`.
+
+        Raises what the last attempt failed with; the tickets that are left have to be told.
+        """
+        self._counters.add("batches")
+        with self._breaker.guard():
+            await self._try(lane, until)
+        if lane.batch:
+            raise RateLimiterUnavailable(f"{MAX_ROUNDS} writes to {lane.key} were overtaken by other processes", unsent=True)
+
+    def fail(self, lane: Lane, error: Exception) -> None:
+        """Tell everybody who is left in the batch what went wrong."""
+        if isinstance(error, CircuitOpen) and lane.sent is not None:
+            error = RateLimiterUnavailable(str(error), unsent=False)
+        with self._lock:
+            for ticket in lane.batch:
+                lane.finish(ticket, error)
+                if ticket.caller is None:
+                    self.note_lost(lane.key, error)
+            lane.batch, lane.sent, lane.stamp = [], None, ""
+
+    def note_lost(self, key: BucketKey, error: Exception) -> None:
+        """Tell the log of a refund that could not be written: what was taken stays taken until it has refilled."""
+        self._counters.add("corrections_lost")
+        _log.warning("a refund to %s was not written: %s", key, error)
+
+    def proves_refusals(self, lane: Lane, now: int) -> bool:
+        """Whether the last state was seen so lately that it proves refusals, though never admissions."""
+        return lane.seen is not None and 0 <= now - lane.seen < self._denial_ttl
+
+    async def _try(self, lane: Lane, until: float) -> None:
+        failures = 0
+        for _ in range(MAX_ROUNDS):
+            if not lane.batch:
+                return
+            began = monotonic()
+            try:
+                await self._step(lane)
+            except RateLimiterUnavailable as error:
+                lane.trouble = error
+                self._counters.add("failures")
+                hot = isinstance(error, Throttled) and error.hot_key
+                failures += not hot
+                delay = self._slow_down(lane) if hot else 0
+                # The next attempt may well take as long as this one did.
+                if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
+                    raise
+                await (asyncio.sleep(delay) if hot else pause(failures))
+                self._gather_more(lane)
+
+    def _slow_down(self, lane: Lane) -> float:
+        """Write to the lane less often from now on, so that its batches grow; return the seconds until the next attempt."""
+        self._counters.add("throttled")
+        lane.pace = min(max(2 * lane.pace, FIRST_PACE), self._max_pace)
+        return lane.pace / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
+
+    def _gather_more(self, lane: Lane) -> None:
+        """Take along what has queued up meanwhile, unless an update without it, of the same stamp, may still arrive."""
+        if not lane.unsure:
+            with self._lock:
+                room = MAX_BATCH - len(lane.batch)
+                lane.batch, lane.queue = lane.batch + lane.queue[:room], lane.queue[room:]
+
+    async def _step(self, lane: Lane) -> None:
+        """Make one call, or deliver what the last one has decided."""
+        if lane.sent is not None:
+            await self._recover(lane)
+            return
+        if lane.seen is None and any(ticket.request.credits for ticket in lane.batch):
+            # What a refund is worth depends on the state, which an update of other limits alone would not assert.
+            await self._look(lane)
+            return
+        with self._lock:
+            lane.drop_abandoned()
+        lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
+        tickets, now = lane.batch, self._repository.clock()
+        plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
+        if lane.fresh or self.proves_refusals(lane, now):
+            self._deliver(lane, tickets, {place: each for place, each in plan.refused.items() if each.by_state})
+        if plan.update is not None:
+            lane.sent = plan, plan.update, tickets
+            self._answer(lane, await self._write(lane, plan.update))
+        elif lane.fresh:
+            self._deliver(lane, tickets, plan.grants(lane.state))
+        elif lane.batch:
+            await self._look(lane)
+
+    async def _look(self, lane: Lane) -> None:
+        self._counters.add("calls")
+        self._see(lane, await self._repository.read_bucket(lane.key))
+
+    async def _write(self, lane: Lane, update: Update) -> Outcome:
+        self._counters.add("calls")
+        lane.wrote = self._repository.clock()
+        try:
+            return await self._repository.write_bucket(lane.key, update)
+        except LimiterError as error:
+            if not isinstance(error, RateLimiterUnavailable) or error.unsent:
+                lane.sent = None
+            else:
+                lane.unsure = True
+            raise
+
+    async def _recover(self, lane: Lane) -> None:
+        """Find out what became of a write whose answer was lost.
+
+        If it is the last one on record, it was applied. If not, what it took is taken again, under the same stamp: at worst it
+        counts twice. What it gave back is not given back again: at worst it is lost.
+        """
+        self._counters.add("calls")
+        state = await self._repository.read_bucket(lane.key)
+        applied = state.stamp == lane.stamp
+        if not applied and lane.sent is not None:
+            for ticket in lane.sent[2]:
+                ticket.request = replace(ticket.request, credits=())
+        self._answer(lane, Outcome(applied, state))
+
+    def _answer(self, lane: Lane, outcome: Outcome) -> None:
+        self._see(lane, outcome.state)
+        if lane.sent is not None and outcome.applied:
+            plan, _, tickets = lane.sent
+            self._deliver(lane, tickets, plan.grants(outcome.state))
+            # Whoever did not fit beside the others is refused as of their write, not by a state that has refilled since.
+            left = {place: tickets[place].request for place in plan.refused if not tickets[place].done}
+            self._deliver(lane, tickets, bucket.refused_by(outcome.state, left, plan.now))
+            lane.stamp, lane.unsure = "", False
+            lane.pace = lane.pace * 9 // 10 if lane.pace > FIRST_PACE else 0
+        lane.sent = None
+
+    def _see(self, lane: Lane, state: BucketState) -> None:
+        lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
+
+    def _deliver(self, lane: Lane, tickets: Sequence[Ticket], outcomes: Mapping[int, Grant | Refusal]) -> None:
+        with self._lock:
+            for index, outcome in outcomes.items():
+                if not tickets[index].done:
+                    lane.denies |= isinstance(outcome, Refusal)
+                    lane.finish(tickets[index], outcome)
+            lane.batch = [ticket for ticket in lane.batch if not ticket.done]

@@ -1,0 +1,102 @@
+"""A circuit breaker: while the store is down, calls are refused at once, but for one at a time that looks whether it is back.
+
+The pattern is Michael Nygard's ("Release It!", 2007). What the store answers, be it a refusal, closes the breaker; only its
+silence opens it, and failures of its own. A hot key that is throttled is no outage: the other keys are served.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from .exceptions import CircuitOpen, RateLimiterUnavailable, Throttled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BreakerState = Literal["closed", "open", "half-open"]
+
+THRESHOLD = 3
+"""Failures in a row, each after its own repetitions, that open the breaker."""
+REST = 0.3
+"""Seconds between two looks at a store that is down, at most; at least half of it, so that processes do not look in step."""
+
+
+def _rest() -> float:
+    return REST * random.uniform(0.5, 1)  # noqa: S311 - spreads callers, hides nothing
+
+
+class Breaker:
+    """Counts failures in a row and decides whether a call may be tried. Safe for threads.
+
+    `monotonic` is the time in seconds, `rest` the seconds until the next look.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, rest: Callable[[], float] = _rest) -> None:
+        self._monotonic = monotonic
+        self._rest = rest
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._cause: RateLimiterUnavailable | None = None
+        self._reopens = 0.0
+        self._probe: object | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether calls pass, are refused, or wait for the one that looks."""
+        if self._failures < THRESHOLD:
+            return "closed"
+        return "open" if self._probe is None else "half-open"
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Surrounds an attempt to reach the store, and learns from how it ends; raises `CircuitOpen` when none may be made."""
+        attempt = object()
+        self._enter(attempt)
+        try:
+            yield
+        except Throttled as error:
+            self._end(attempt, None if error.hot_key else error)
+            raise
+        except RateLimiterUnavailable as error:
+            self._end(attempt, error)
+            raise
+        except Exception:
+            self._end(attempt, None)
+            raise
+        except BaseException:
+            self._withdraw(attempt)  # An interruption says nothing about the store.
+            raise
+        self._end(attempt, None)
+
+    def _enter(self, attempt: object) -> None:
+        if self._failures < THRESHOLD:
+            return
+        with self._lock:
+            if self._failures < THRESHOLD:
+                return
+            wait = self._reopens - self._monotonic()
+            if self._probe is not None or wait > 0:
+                raise CircuitOpen(f"the table has not answered, and is not asked again for {max(wait, 0):.1f} s") from self._cause
+            self._probe = attempt
+
+    def _end(self, attempt: object, failure: RateLimiterUnavailable | None) -> None:
+        if failure is None and not self._failures:
+            return
+        with self._lock:
+            self._release(attempt)
+            self._cause = failure
+            self._failures = 0 if failure is None else self._failures + 1
+            if failure is not None:
+                self._reopens = self._monotonic() + self._rest()
+
+    def _withdraw(self, attempt: object) -> None:
+        with self._lock:
+            self._release(attempt)
+
+    def _release(self, attempt: object) -> None:
+        if self._probe is attempt:
+            self._probe = None

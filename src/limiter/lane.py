@@ -1,0 +1,142 @@
+# twin: sync_lane.py
+"""What one process knows of a bucket, the requests that wait for it, and the callers who wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .bucket import Grant, Request
+from .state import EMPTY
+
+if TYPE_CHECKING:
+    from .bucket import Plan, Refusal
+    from .purse import Purse
+    from .records import BucketKey
+    from .state import Update
+
+
+class Ticket:
+    """One request on its way through a lane.
+
+    Nobody waits for its outcome where `caller` is None, and nobody any more where it was `abandoned`. It has `entered` when it
+    was queued. The outcome stays None where it never was, because another one of the same caller was refused at once.
+    """
+
+    __slots__ = ("abandoned", "caller", "done", "entered", "outcome", "request", "returns")
+
+    def __init__(self, request: Request, caller: Caller | None = None) -> None:
+        self.request = request
+        self.caller = caller
+        self.returns = bool(request.credits)
+        self.abandoned = False
+        self.entered = False
+        self.done = False
+        self.outcome: Grant | Refusal | Exception | None = None
+
+    def finish(self, outcome: Grant | Refusal | Exception | None) -> None:
+        """Settle the ticket and wake whoever waits for it."""
+        self.outcome, self.done = outcome, True
+        if self.caller is not None:
+            self.caller.event.set()
+
+
+class Caller:
+    """Somebody who waits for some tickets until `expires`, in seconds of the monotonic clock.
+
+    The event is set when one of them is decided, and when there is a lane to lead: one of `leads`. `leading` counts those that
+    the caller is leading already.
+    """
+
+    __slots__ = ("event", "expires", "leading", "leads", "tickets")
+
+    def __init__(self, expires: float) -> None:
+        self.event = asyncio.Event()
+        self.expires = expires
+        self.leads: list[Lane] = []
+        self.leading = 0
+        self.tickets: list[tuple[Lane, Ticket]] = []
+
+    @property
+    def decided(self) -> bool:
+        """Whether nothing is left to wait for."""
+        for _, ticket in self.tickets:  # noqa: SIM110 - a generator that an interruption ends cannot tell of it
+            if not (ticket.done or ticket.abandoned):
+                return False
+        return True
+
+
+class Lane:
+    """What this process knows of one bucket, and the requests that wait for it.
+
+    `leader` is who is to lead, and then the lead itself, while it carries out batches; None when the lane is at rest. `denies`
+    says that the last batch met refusals, `returning` how many requests on their way give something back. `state` is the last
+    one seen, at the time `seen`, and `fresh` when the present batch has seen it; the last write was at the time `wrote`. `sent`
+    is an update without an answer yet, with the tickets that it carries; `stamp` names it, and stays until it is known to have
+    been applied. One that was lost makes the lane `unsure`: it may still arrive. `trouble` is what the last call failed with.
+    `pace` is the least time between two writes, in nanoseconds, that throttling has taught.
+    """
+
+    __slots__ = (
+        *("batch", "denies", "fresh", "key", "leader", "pace", "purse", "queue", "returning"),
+        *("seen", "sent", "stamp", "state", "trouble", "unsure", "wrote"),
+    )
+
+    def __init__(self, key: BucketKey) -> None:
+        self.key = key
+        self.state = EMPTY
+        self.seen: int | None = None
+        self.wrote: int | None = None
+        self.pace = 0
+        self.purse: Purse | None = None
+        self.fresh = False
+        self.leader: object = None
+        self.trouble: Exception | None = None
+        self.unsure = False
+        self.queue: list[Ticket] = []
+        self.returning = 0
+        self.denies = False
+        self.batch: list[Ticket] = []
+        self.sent: tuple[Plan, Update, list[Ticket]] | None = None
+        self.stamp = ""
+
+    def add(self, ticket: Ticket) -> None:
+        """Put a ticket at the end of the queue."""
+        self.queue.append(ticket)
+        ticket.entered = True
+        self.returning += ticket.returns
+
+    def remove(self, ticket: Ticket) -> bool:
+        """Take a ticket out of the queue; false when it is not there any more."""
+        if ticket not in self.queue:
+            return False
+        self.queue.remove(ticket)
+        self.returning -= ticket.returns
+        return True
+
+    def finish(self, ticket: Ticket, outcome: Grant | Refusal | Exception) -> None:
+        """Settle a ticket of the batch; what was granted to somebody who has gone is queued to be given back."""
+        self.returning -= ticket.returns
+        if not ticket.abandoned:
+            ticket.finish(outcome)
+            return
+        ticket.done = True
+        if isinstance(outcome, Grant):
+            credits = tuple(receipt.credit() for receipt in outcome.receipts if receipt.cost)
+            if credits:
+                self.add(Ticket(Request(credits=credits)))
+
+    def drop_abandoned(self) -> None:
+        """Leave out of the batch what nobody waits for any more, unless it gives something back."""
+        for ticket in self.batch:
+            ticket.done |= ticket.abandoned and not ticket.returns
+        self.batch = [ticket for ticket in self.batch if not ticket.done]
+
+    def heir(self) -> Caller | None:
+        """Who leads next: the last who came, having the most patience left, if it leads nothing else; None when nobody waits."""
+        last = None
+        for ticket in reversed(self.queue):
+            if ticket.caller is not None and not ticket.caller.leading:
+                return ticket.caller
+            last = last or ticket.caller
+        return last
