@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 from .exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from botocore.exceptions import ClientError
 
 CONDITION_FAILED = "ConditionalCheckFailedException"
 TRANSACTION_CANCELED = "TransactionCanceledException"
+CHECKSUM_OF_NOTHING = "2745614147"
+"""The CRC-32 of `{}`, the shortest body there is."""
 _THROTTLED = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -51,6 +55,19 @@ def is_decided_by_condition(error: Any) -> bool:
     return bool(getattr(error, "response", None)) and error_code(error) in (CONDITION_FAILED, TRANSACTION_CANCELED)
 
 
+def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
+    """Raise `RateLimiterUnavailable` when the connection broke while the headers came.
+
+    http.client takes such a head for a whole one, of an answer without a body, which would then read as "there is no item".
+    """
+    metadata = answer.get("ResponseMetadata", {})
+    headers = metadata.get("HTTPHeaders")
+    if headers is None or len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING:
+        return
+    if not headers.get("content-length", "").isdecimal() and "transfer-encoding" not in headers:
+        raise RateLimiterUnavailable(f"{action} on table {table!r} got half an answer", unsent=False)
+
+
 def translate(error: Exception, table: str, action: str) -> LimiterError:
     """The limiter's error for `error`, which `action` on `table` raised; the caller raises it from `error`."""
     from botocore import exceptions as boto
@@ -87,7 +104,8 @@ def _answered(error: ClientError, table: str, action: str) -> LimiterError:
         return RateLimiterUnavailable(f"the AWS credentials have expired; renew them: {message}", unsent=True)
     if code in _DENIED:
         return PermissionDenied(f"AWS denied dynamodb:{action} on table {table!r} ({code}): {message}")
-    if status >= 500:
+    # An answer without a body has no code but its status: the connection broke before it.
+    if status >= 500 or code.isdecimal():
         return RateLimiterUnavailable(f"{action} on table {table!r} failed at AWS: {code} {status}: {message}", unsent=False)
     return LimiterError(f"{action} on table {table!r} was refused: {code}: {message}")
 

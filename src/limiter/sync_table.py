@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from ._compat import SyncHome, SyncScope
-from .aws_errors import is_decided_by_condition, translate
+from .aws_errors import check_whole, is_decided_by_condition, translate
 from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
 from .infra._client import sync_close_client, sync_open_client, sync_use_client
 
@@ -78,7 +78,9 @@ class SyncTable:
     def _send(self, action: str, parameters: dict[str, Any]) -> Any:
         try:
             client = self._opened()
-            return getattr(client, _METHODS[action])(**parameters)
+            answer = getattr(client, _METHODS[action])(**parameters)
+            check_whole(answer, self.name, action)
+            return answer
         except LimiterError:
             raise
         except Exception as error:

@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from ._compat import Home, Scope
-from .aws_errors import is_decided_by_condition, translate
+from .aws_errors import check_whole, is_decided_by_condition, translate
 from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
 from .infra._client import close_client, open_client, use_client
 
@@ -78,7 +78,9 @@ class Table:
     async def _send(self, action: str, parameters: dict[str, Any]) -> Any:
         try:
             client = await self._opened()
-            return await getattr(client, _METHODS[action])(**parameters)
+            answer = await getattr(client, _METHODS[action])(**parameters)
+            check_whole(answer, self.name, action)
+            return answer
         except LimiterError:
             raise
         except Exception as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from botocore import exceptions as boto
 
 from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
-from limiter.aws_errors import is_decided_by_condition, translate
+from limiter.aws_errors import check_whole, is_decided_by_condition, translate
 
 
 def answered(code: str, status: int = 400) -> boto.ClientError:
@@ -27,6 +29,7 @@ def answered(code: str, status: int = 400) -> boto.ClientError:
         (answered("ProvisionedThroughputExceededException"), Throttled, True),
         (answered("ExpiredTokenException"), RateLimiterUnavailable, True),
         (answered("InternalServerError", 500), RateLimiterUnavailable, False),
+        (answered("400"), RateLimiterUnavailable, False),
         (answered("ResourceNotFoundException"), StackNotFound, None),
         (answered("AccessDeniedException"), PermissionDenied, None),
         (answered("ValidationException"), LimiterError, None),
@@ -50,3 +53,26 @@ def test_only_answers_are_decided_by_a_condition() -> None:
     assert is_decided_by_condition(answered("TransactionCanceledException"))
     assert not is_decided_by_condition(answered("ValidationException"))
     assert not is_decided_by_condition(boto.ReadTimeoutError(endpoint_url="http://x"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "whole"),
+    [
+        ({"Item": {}, "ResponseMetadata": {"HTTPHeaders": {}}}, True),
+        ({"ResponseMetadata": {"HTTPHeaders": {"content-length": "2"}}}, True),
+        ({"ResponseMetadata": {"HTTPHeaders": {"transfer-encoding": "chunked"}}}, True),
+        ({"ResponseMetadata": {"HTTPHeaders": {"x-amz-crc32": "2745614147"}}}, True),
+        ({}, True),
+        ({"ResponseMetadata": {"HTTPHeaders": {}}}, False),
+        ({"ResponseMetadata": {"HTTPHeaders": {"x-amz-crc32": "1"}}}, False),
+        ({"ResponseMetadata": {"HTTPHeaders": {"content-length": ""}}}, False),
+    ],
+)
+def test_an_answer_without_a_body_is_none(answer: dict[str, Any], whole: bool) -> None:
+    """Only headers that came whole prove that there is no item; without headers somebody else vouches for the answer."""
+    if whole:
+        check_whole(answer, "my-app", "GetItem")
+    else:
+        with pytest.raises(RateLimiterUnavailable, match="half an answer") as error:
+            check_whole(answer, "my-app", "GetItem")
+        assert not error.value.unsent
