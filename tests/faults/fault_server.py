@@ -179,7 +179,8 @@ class Proxy:
     def take(self, request: Message) -> dict[str, Any]:
         """The first fault that concerns the request and is not used up."""
         for fault in self.faults:
-            if fault.get("action") in (None, request.action) and fault.get("times") != 0:
+            concerns = fault.get("action") in (None, request.action) and fault.get("text", "").encode() in request.raw
+            if concerns and fault.get("times") != 0:
                 if fault.get("times") is not None:
                     fault["times"] -= 1
                 return fault

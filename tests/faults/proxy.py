@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 SERVER = str(Path(__file__).with_name("fault_server.py"))
 PATIENCE = 60.0
 Fault = dict[str, Any]
-"""What happens to a request. `times` bounds how many, and `action`, such as "UpdateItem", says which; else it happens to all."""
+"""What happens to a request. `times` bounds to how many, `action`, such as "UpdateItem", and a `text` in them say to which."""
 
 
 def fault(kind: str, /, **options: Any) -> Fault:
@@ -143,6 +144,7 @@ class FaultProxy:
 
     def __init__(self, upstream_url: str) -> None:
         upstream = str(port_of(upstream_url))
+        self._lock = threading.Lock()
         command = [sys.executable, "-I", "-S", SERVER]
         self._process = ServerProcess("fault proxy", lambda port: [*command, str(port), upstream])
         try:
@@ -182,5 +184,6 @@ class FaultProxy:
         self._process.stop()
 
     def _order(self, what: str, **details: Any) -> Counts:
-        self._control.sendall(json.dumps({"do": what, **details}).encode() + b"\n")
-        return Counts(**json.loads(self._answers.readline()))
+        with self._lock:
+            self._control.sendall(json.dumps({"do": what, **details}).encode() + b"\n")
+            return Counts(**json.loads(self._answers.readline()))

@@ -202,3 +202,5 @@ def test_a_fault_can_be_for_some(proxy: FaultProxy, asked: list[bytes]) -> None:
     statuses = [ask(proxy, action=action)[0] for action in ("UpdateItem", "GetItem", "UpdateItem", "UpdateItem", "UpdateItem")]
     assert statuses == [200, 200, 500, 400, 400]
     assert proxy.counts().faults == 3
+    proxy.inject(faults.denied(text="mine"))
+    assert [ask(proxy, body)[0] for body in (b"yours", b"mine")] == [200, 400]

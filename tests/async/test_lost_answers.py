@@ -1,0 +1,386 @@
+# twin: ../sync/test_lost_answers.py
+"""Writes whose answers are lost, wholly or from any byte on, and requests that are lost on the way, or arrive late.
+
+The rule. A debit that was sent again counts once when nobody else wrote to the bucket in between, and at most twice otherwise. A
+refund or settlement never gives back more than was taken, whatever happened in between; at worst it gives back nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from engines import plain_client
+from faults.proxy import FaultProxy, cut, cut_request, hold, keep, passing
+
+from limiter import Limit, RateLimiter, RateLimiterUnavailable, Repository
+from limiter._compat import gather
+from limiter.records import BucketKey
+from limiter.testing import create_table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from engines import Engine, FakeClock
+
+# One unit takes one nanosecond to refill, so that the table's numbers are units.
+LIMITS = [Limit(name, 100_000, 1_000_000_000, 1.0) for name in ("requests", "tokens")]
+PATIENCE = 10.0
+MEDDLED = 7
+
+
+class Failed(Exception):
+    """The block fails, and what it took is given back."""
+
+
+class Units(NamedTuple):
+    """Units of both limits."""
+
+    requests: int = 0
+    tokens: int = 0
+
+    def plus(self, other: Units, times: int = 1) -> Units:
+        """The sum, limit by limit."""
+        return Units(self.requests + times * other.requests, self.tokens + times * other.tokens)
+
+
+class World:
+    """A limiter behind a proxy, another one beside it, and the table that both of them use."""
+
+    def __init__(self, proxy: FaultProxy, limiter: RateLimiter, other: RateLimiter) -> None:
+        self.proxy = proxy
+        self.limiter = limiter
+        self.other = other
+        self.entities = map("user-{}".format, itertools.count())
+        self.entity = next(self.entities)
+        self.before = Units()
+
+    async def missing(self) -> Units:
+        """What is missing from the bucket, exactly."""
+        state = await self.other.repository.read_bucket(BucketKey("default", self.entity, "api"))
+        now = self.other.repository.clock()
+        return Units(*(max(0, state.level(limit.name).tat - now) for limit in LIMITS))
+
+    async def taken(self) -> Units:
+        """What was taken from the bucket since the last look."""
+        before, self.before = self.before, await self.missing()
+        return self.before.plus(before, times=-1)
+
+    def acquire(self, **units: int) -> Any:
+        """An acquire through the proxy."""
+        return self.limiter.acquire(self.entity, "api", units)
+
+    async def until_held(self, before: int, ended: Any = None) -> bool:
+        """Whether one more request than `before` was held, in time and before the end of what makes them."""
+        for _ in range(int(PATIENCE * 1_000)):
+            if self.proxy.counts().held > before:
+                return True
+            if ended is not None and ended.is_set():
+                return False
+            await asyncio.sleep(0.001)
+        return False
+
+    async def interfere(self, act: Callable[[], Awaitable[Units]]) -> tuple[Units, Units]:
+        """What `act` holds, and what another client took when the first request that is held had arrived, before it goes on."""
+        held, ended = self.proxy.counts().held, asyncio.Event()
+
+        async def acting() -> Units:
+            try:
+                return await act()
+            finally:
+                ended.set()
+
+        async def meddle() -> Units:
+            if not await self.until_held(held, ended):
+                return Units()
+            await self.other.try_acquire(self.entity, "api", {"requests": MEDDLED, "tokens": MEDDLED})
+            self.proxy.heal()
+            return Units(MEDDLED, MEDDLED)
+
+        outcomes = await gather([acting, meddle])
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return outcomes[0], outcomes[1]  # type: ignore[return-value] # no errors any more
+
+
+@pytest.fixture(scope="module")
+def proxies() -> Iterator[Callable[[str], FaultProxy]]:
+    """One proxy before each engine, for all tests."""
+    started: dict[str, FaultProxy] = {}
+
+    def before(endpoint_url: str) -> FaultProxy:
+        if endpoint_url not in started:
+            started[endpoint_url] = FaultProxy(endpoint_url)
+        return started[endpoint_url]
+
+    yield before
+    for proxy in started.values():
+        proxy.stop()
+
+
+@pytest.fixture
+async def world(
+    atomic_engine: Engine, table_name: str, clock: FakeClock, proxies: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    """A world of its own, without pauses before calls are repeated."""
+    monkeypatch.setattr("limiter.table.BACKOFF", 0.0)
+    url: str = atomic_engine.endpoint_url or ""
+    create_table(table_name, client=plain_client(url))
+    proxy = proxies(url)
+    proxy.heal()
+    behind = Repository(table_name, endpoint_url=proxy.endpoint_url, clock=clock, read_timeout=PATIENCE)
+    beside = Repository(table_name, endpoint_url=url, clock=clock, read_timeout=PATIENCE)
+    made = World(proxy, RateLimiter(behind, LIMITS, denial_ttl=0), RateLimiter(beside, LIMITS, denial_ttl=0))
+    for limiter in (made.limiter, made.other):
+        await limiter.try_acquire(made.entity, "api", {"requests": 1, "tokens": 1})
+    yield made
+    proxy.heal()
+    await behind.close()
+    await beside.close()
+
+
+async def debit(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5, and keeps them."""
+    strike()
+    async with world.acquire(requests=5):
+        return Units(requests=5)
+
+
+async def refund(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5 and 3, and gives them back because the block fails."""
+    with suppress(Failed):
+        async with world.acquire(requests=5, tokens=3):
+            strike()
+            raise Failed
+    return Units()
+
+
+async def more(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5, and corrects that to 8."""
+    async with world.acquire(requests=5) as lease:
+        strike()
+        await lease.adjust(requests=3)
+        return Units(**lease.consumed)
+
+
+async def less(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5, and corrects that to 3."""
+    async with world.acquire(requests=5) as lease:
+        strike()
+        await lease.adjust(requests=-2)
+        return Units(**lease.consumed)
+
+
+async def settlement(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5 and 5, and settles on 9 and 2 in one write."""
+    async with world.acquire(requests=5, tokens=5) as lease:
+        strike()
+        await lease.adjust(requests=4, tokens=-3)
+        return Units(**lease.consumed)
+
+
+async def release(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5, and gives back 4."""
+    async with world.acquire(requests=5) as lease:
+        strike()
+        await lease.release(requests=4)
+        return Units(**lease.consumed)
+
+
+async def consume(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5, and 6 more if they fit."""
+    async with world.acquire(requests=5) as lease:
+        strike()
+        await lease.consume(requests=6)
+        return Units(**lease.consumed)
+
+
+async def stale_debit(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5 from a bucket that it believes full and that is not, so that the first write is refused by the table."""
+    world.entity, world.before = next(world.entities), Units()
+    await world.limiter.check(world.entity, "api", {"requests": 5})
+    await world.other.try_acquire(world.entity, "api", {"requests": 2})
+    strike()
+    async with world.acquire(requests=5):
+        return Units(requests=7)
+
+
+class Scene(NamedTuple):
+    """Something that a client does, of which one write is struck, and what that write takes and gives back."""
+
+    play: Any
+    debited: Units = Units()
+    credited: Units = Units()
+
+
+SCENES = {
+    "debit": Scene(debit, Units(5)),
+    "refund": Scene(refund, credited=Units(5, 3)),
+    "more": Scene(more, Units(3)),
+    "less": Scene(less, credited=Units(2)),
+    "settlement": Scene(settlement, Units(4), Units(0, 3)),
+    "release": Scene(release, credited=Units(4)),
+    "consume": Scene(consume, Units(6)),
+    "stale debit": Scene(stale_debit),  # what is struck is a write that the table refuses
+}
+# At how many bytes the answers are cut: at each for the conversations that matter most.
+EVERY = {"debit": 1, "refund": 1, "stale debit": 7}
+WRITE = {"action": "UpdateItem", "times": 1}
+
+
+async def play(world: World, scene: Scene, *faults: Any) -> tuple[Units, Units]:
+    """What a scene has taken from the table when faults strike its write, and what its client believes to hold."""
+    await world.taken()
+    held = await scene.play(world, lambda: world.proxy.inject(*faults))
+    return await world.taken(), held
+
+
+def boundaries(size: int, engine: Engine, *, step: int = 0) -> list[int]:
+    """Where to cut a message: at every `step` bytes on the fastest engine, else here and there, the ends included."""
+    stride = step if step and engine.name == "dynoxide" else size // 5
+    return sorted({0, 1, 12, 13, *range(0, size, stride), size - 1})
+
+
+async def test_a_lost_answer_changes_nothing(world: World, atomic_engine: Engine) -> None:
+    """Wherever the answer to a write is cut off, the write counts exactly once: nobody else wrote in between."""
+    for name, scene in SCENES.items():
+        await play(world, scene, passing())
+        size = world.proxy.counts().answer_bytes
+        for kept in boundaries(size, atomic_engine, step=EVERY.get(name, 0)):
+            taken, held = await play(world, scene, cut(kept, **WRITE))
+            assert taken == held, f"{name} cut behind {kept} of {size} bytes"
+
+
+async def test_a_lost_request_is_sent_again_if_it_takes(world: World, atomic_engine: Engine) -> None:
+    """Wherever a request is cut off on its way, a debit is sent again, and a refund is at worst lost."""
+    for name, scene in SCENES.items():
+        await play(world, scene, passing())
+        size = world.proxy.counts().request_bytes
+        for sent in boundaries(size, atomic_engine):
+            taken, held = await play(world, scene, cut_request(sent, **WRITE))
+            assert taken == held.plus(scene.credited), f"{name} cut behind {sent} of {size} bytes"
+
+
+async def test_the_answer_about_a_lost_answer_may_be_lost_too(world: World, atomic_engine: Engine) -> None:
+    """The read that finds out about a write may itself be cut off anywhere; half of it is no proof of anything."""
+    await play(world, SCENES["debit"], cut(0, **WRITE))
+    size = world.proxy.counts().answer_bytes
+    for name in ("debit", "refund"):
+        for kept in boundaries(size, atomic_engine, step=11):
+            taken, held = await play(world, SCENES[name], cut(0, **WRITE), cut(kept, action="GetItem", times=1))
+            assert taken == held, f"{name} cut behind {kept} of {size} bytes"
+
+
+async def test_a_covered_write_counts_twice_at_most(world: World) -> None:
+    """When another client has written before the loss is noticed, a debit counts once more, and a refund not again."""
+    for (name, scene), kept in itertools.product(SCENES.items(), (0, 100)):
+        struck = partial(play, world, scene, cut(kept, **WRITE), hold())
+        (taken, held), meddled = await world.interfere(struck)
+        assert meddled == Units(MEDDLED, MEDDLED), name
+        assert taken == held.plus(meddled).plus(scene.debited), name
+
+
+async def test_a_write_that_arrives_late_counts_twice_at_most(world: World) -> None:
+    """A request that hangs in the network until it was sent again and others have written counts once more if it takes.
+
+    If it gives back it is not sent again, so that it counts once, however late.
+    """
+    for name, scene in SCENES.items():
+        early, held = await play(world, scene, keep(**WRITE))
+        assert early == held.plus(scene.credited), name
+        await world.other.try_acquire(world.entity, "api", {"requests": MEDDLED, "tokens": MEDDLED})
+        world.proxy.deliver()
+        late = Units(MEDDLED, MEDDLED).plus(scene.debited).plus(scene.credited, times=-1)
+        assert await world.taken() == late, name
+
+
+async def test_a_write_that_arrives_late_but_next_counts_once(world: World) -> None:
+    """A request that hangs in the network until it was sent again finds its own stamp in the bucket, and does nothing."""
+    for name in ("debit", "more", "consume", "settlement"):
+        early, held = await play(world, SCENES[name], keep(**WRITE))
+        assert early == held.plus(SCENES[name].credited), name
+        world.proxy.deliver()
+        assert await world.taken() == Units(), name
+
+
+async def test_a_refund_that_arrives_late_does_not_pass_for_the_next_debit(world: World) -> None:
+    """A refund that was given up hangs in the network, and what is taken after its arrival is taken indeed."""
+    await play(world, SCENES["refund"], keep(**WRITE))
+    world.proxy.deliver()
+    assert await play(world, SCENES["debit"]) == (Units(5), Units(5))
+
+
+async def test_losses_that_go_on_leave_a_debit_counted_once(world: World) -> None:
+    """Whoever is told that the table cannot be reached may have been counted, once, and holds nothing."""
+    await world.taken()
+    world.proxy.inject(cut(0))
+    with pytest.raises(RateLimiterUnavailable):
+        await debit(world, lambda: None)
+    assert await world.taken() == Units(5)
+    world.proxy.heal()
+    assert await play(world, SCENES["debit"]) == (Units(5), Units(5))
+
+
+async def test_losses_that_go_on_leave_a_refund_counted_once_or_lost(world: World) -> None:
+    """Whether the last refund of a lease was written or never arrived, it is not given back by a later one."""
+    for lost, left in ((cut(0), Units()), (cut_request(0), Units(5, 3))):
+        assert await play(world, SCENES["refund"], lost) == (left, Units())
+        world.proxy.heal()
+        assert await play(world, SCENES["refund"]) == (Units(), Units())
+
+
+async def test_a_correction_that_failed_is_not_made_by_the_end_of_the_lease(world: World) -> None:
+    """A lease whose release went wrong does not give the same units back a second time when its block fails."""
+    for lost, left in ((cut(0), Units()), (cut_request(0), Units(4))):
+        await world.taken()
+        with suppress(Failed):
+            async with world.acquire(requests=5) as lease:
+                world.proxy.inject(lost)
+                with pytest.raises(RateLimiterUnavailable):
+                    await lease.release(requests=4)
+                world.proxy.heal()
+                raise Failed
+        assert await world.taken() == left
+
+
+async def test_a_lost_batch_counts_once(world: World) -> None:
+    """The answer to a write that carries many callers' debits and refunds is lost: each of them counts once."""
+    await world.taken()
+
+    async def call() -> Units:
+        return await SCENES["debit"].play(world, lambda: None)
+
+    async def back() -> Units:
+        return await SCENES["refund"].play(world, lambda: None)
+
+    async def queue_up() -> Units:
+        await world.until_held(held)
+        await asyncio.sleep(0.02)  # in which the others queue up; the fewer there are the less is shown
+        world.proxy.inject(passing(times=1), *(cut(size, **WRITE) for size in (0, 200, 450)))
+        return Units()
+
+    for _ in range(10):
+        held = world.proxy.counts().held
+        world.proxy.inject(hold())
+        outcomes = await gather([*[call] * 10, *[back] * 5, queue_up])
+        assert outcomes == [Units(5)] * 10 + [Units()] * 6
+        assert await world.taken() == Units(50)
+
+
+async def test_a_lost_answer_in_a_chain_counts_once(world: World) -> None:
+    """Of a charge that goes up to a parent any of the answers is lost: both buckets are charged once."""
+    await world.limiter.create_entity("org")
+    await world.limiter.create_entity("key", parent_id="org")
+    world.entity = "key"
+    await debit(world, lambda: None)
+    for text, kept in itertools.product(("org", "key"), (0, 150)):
+        world.proxy.inject(cut(kept, text=text, **WRITE))
+        await debit(world, lambda: None)
+    for entity in ("org", "key"):
+        world.entity = entity
+        assert await world.missing() == Units(25)
