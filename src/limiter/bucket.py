@@ -71,8 +71,8 @@ class Request:
 class Receipt(NamedTuple):
     """What was taken of one limit: `cost` in nanoseconds, in the busy period `since`, leaving the bucket at `tat`.
 
-    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait. `earlier` is
-    the latest start that was promised before it.
+    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which nobody
+    has who is forced in. `earlier` is the latest start that was promised before it.
     """
 
     limit: Limit
@@ -113,8 +113,16 @@ class Refusal:
     by_state: bool = True
 
 
+class _Share(NamedTuple):
+    """What one request takes of one limit: `after` is the running total of the batch, this share included."""
+
+    charge: Charge
+    after: int
+    forced: bool
+
+
 class _Taking(NamedTuple):
-    """One request's share in one limit: `after` is the running total of the batch, this share included."""
+    """A share that has to fit, and the nanoseconds by which it may start later."""
 
     limit: Limit
     cost: int
@@ -150,7 +158,7 @@ class Plan:
     now: int
     update: Update | None
     refused: dict[int, Refusal]
-    shares: dict[int, tuple[tuple[Charge, int], ...]]
+    shares: dict[int, tuple[_Share, ...]]
     ledgers: dict[str, _Ledger]
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
@@ -158,17 +166,20 @@ class Plan:
         earlier = {name: ledger.earlier for name, ledger in self.ledgers.items()}
         grants = {}
         for index, shares in self.shares.items():
-            receipts = tuple(self._receipt(charge, total, after, earlier[charge.limit.name]) for charge, total in shares)
+            receipts = tuple(self._receipt(share, after, earlier[share.charge.limit.name]) for share in shares)
             grants[index] = Grant(receipts, self.now)
             earlier |= {each.limit.name: max(each.start, each.earlier) for each in receipts if each.cost}
         return grants
 
-    def _receipt(self, charge: Charge, total: int, after: BucketState, earlier: int) -> Receipt:
-        limit, units = charge
+    def _receipt(self, share: _Share, after: BucketState, earlier: int) -> Receipt:
+        limit, units = share.charge
         ledger, level = self.ledgers[limit.name], after.level(limit.name)
         before = self.now if ledger.idle and ledger.total else max(self.now, level.tat - ledger.total + ledger.credited)
-        tat = before + total
-        return Receipt(limit, units, gcra.cost(limit, units), level.since, gcra.start(limit, tat), tat, earlier)
+        tat = before + share.after
+        start = gcra.start(limit, tat)
+        if share.forced:
+            start = min(start, self.now)  # Debt is no booking, and its credit undoes none.
+        return Receipt(limit, units, gcra.cost(limit, units), level.since, start, tat, earlier)
 
 
 def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
@@ -177,7 +188,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
     Raises `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
     """
     draft = _Draft(state, now)
-    shares: dict[int, tuple[tuple[Charge, int], ...]] = {}
+    shares: dict[int, tuple[_Share, ...]] = {}
     refused: dict[int, Refusal] = {}
     returning = {credit.limit.name for request in requests for credit in request.credits}
     for index, request in enumerate(requests):
@@ -207,6 +218,7 @@ class _Draft:
         self.now = now
         self.ledgers: dict[str, _Ledger] = {}
         self.conditions: list[Condition] = []
+        self.reasons: list[Condition] = []
         self.changes: list[Change] = []
 
     def ledger(self, name: str) -> _Ledger:
@@ -234,13 +246,13 @@ class _Draft:
         starts = (gcra.start(limit, self.ledger(limit.name).tat + gcra.cost(limit, units)) for limit, units in request.charges)
         return max(starts, default=self.now) > max(self.now, request.deadline)
 
-    def take(self, request: Request) -> tuple[tuple[Charge, int], ...]:
-        """Enter the request's charges; return each with the running total of its limit."""
+    def take(self, request: Request) -> tuple[_Share, ...]:
+        """Enter the request's charges, and return its shares."""
         shares = []
         for charge in request.charges:
             ledger, cost = self.ledger(charge.limit.name), gcra.cost(charge.limit, charge.units)
             ledger.total += cost
-            shares.append((charge, ledger.total))
+            shares.append(_Share(charge, ledger.total, request.forced))
             if request.forced:
                 ledger.forced = True
             else:
@@ -262,6 +274,7 @@ class _Draft:
             self._write_credits(name, self.ledger(name), alone)
         if not self.conditions:
             return None
+        self.conditions += self.reasons
         if reach > self.now or not self.changes:
             self._extend_ttl(reach)
         return Update(stamp, tuple(self.conditions), tuple(self.changes))
@@ -324,14 +337,17 @@ class _Draft:
             if plain:
                 self.conditions.append(Condition(name, "tat", floor + undone + plain - ledger.total, None))
         ledger.credited = undone + plain
-        if not ledger.credited:
-            return
-        self.conditions.append(Condition(name, "since", level.since, level.since))
+        reasons = [Condition(name, "since", level.since, level.since)]
         if level.booked > self.now:
-            self.conditions.append(Condition(name, "booked", level.booked, level.booked))
-            self.conditions.append(Condition(name, "floor", level.floor, level.floor))
+            reasons.append(Condition(name, "booked", level.booked, level.booked))
+            reasons.append(Condition(name, "floor", level.floor, level.floor))
         else:
-            self.conditions.append(Condition(name, "booked", None, self.now, absent=True))
+            reasons.append(Condition(name, "booked", None, self.now, absent=True))
+        if not ledger.credited:
+            # What bookings hold back may be free by now: whatever else is written asserts that it is not.
+            self.reasons += reasons if alive else []
+            return
+        self.conditions += reasons
         self.changes.append(Change(name, "tat", "tat", ledger.total - ledger.credited))
         if undone:
             self.changes.append(Change(name, "floor", "floor", -undone))
@@ -361,13 +377,13 @@ def _last_start(ledger: _Ledger) -> int:
 def _ceiling(ledger: _Ledger, now: int) -> int:
     """The latest `tat` from which every taking of the batch is still right, in its order.
 
-    Where nobody is booked by plan nobody who takes may have to wait in fact, since that start would not be on record.
+    Behind the last who is booked by plan nobody who takes may have to wait in fact, since that start would not be on record.
     """
     if not ledger.takings:
         return ledger.tat + DEBT_MARGIN
     return min(
-        now + (taking.patience if ledger.booked is not None or not taking.cost else 0) + taking.limit.window - taking.after
-        for taking in ledger.takings
+        now + (each.patience if each.after <= (ledger.booked or 0) or not each.cost else 0) + each.limit.window - each.after
+        for each in ledger.takings
     )
 
 

@@ -145,14 +145,14 @@ def ceiling_of_each_alone(ledger: Any, now: int) -> int:
     return min(tops, default=ledger.tat + bucket.DEBT_MARGIN)
 
 
-def receipt_without_wait(self: Any, charge: Charge, *others: Any) -> Receipt:
+def receipt_without_wait(self: Any, *others: Any) -> Receipt:
     """A fault: whoever has to wait is told to go at once."""
-    return SOUND_RECEIPT(self, charge, *others)._replace(start=self.now)
+    return SOUND_RECEIPT(self, *others)._replace(start=self.now)
 
 
-def receipt_of_the_first(self: Any, charge: Charge, total: int, *others: Any) -> Receipt:
+def receipt_of_the_first(self: Any, share: Any, *others: Any) -> Receipt:
     """A fault: every member of a batch is told that it was the first."""
-    return SOUND_RECEIPT(self, charge, gcra.cost(*charge), *others)
+    return SOUND_RECEIPT(self, share._replace(after=gcra.cost(*share.charge)), *others)
 
 
 def undo_any_booking(level: Level, credits: Any, now: int) -> tuple[int, int]:
@@ -236,6 +236,7 @@ def test_the_judge_sees_two_starts_at_once() -> None:
 
 ONE = Limit.per_second("a", 1)
 TEN = Limit.per_second("a", 10)
+OTHER = Limit.per_second("b", 10)
 
 
 class Store:
@@ -335,6 +336,55 @@ def test_a_debt_beyond_the_last_booking_can_be_given_back() -> None:
     assert store.take(ONE, patience=5).start == booked.start + SECOND
 
 
+def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
+    """Debt can reach up to where somebody was promised a start later; when it goes, the promise stands."""
+    store = Store()
+    store.take(TEN, 10)
+    debt = store.ask(settlement(TEN, 5))[0]
+    assert isinstance(debt, Grant)
+    store.ask(Request(credits=(Credit(TEN, gcra.cost(TEN, 1), EPOCH),)))
+    waiting = store.take(TEN, 1, patience=5)
+    store.ask(credits_of(debt))
+    assert store.take(TEN, 1, patience=5).start > waiting.start
+
+
+def test_a_refund_is_whole_whatever_its_client_knew_last() -> None:
+    """A booking that this client has seen was cancelled elsewhere: its refund is whole, though it rides with another limit's."""
+    store = Store()
+    taken = store.ask(Request((Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
+    waiting = store.take(TEN, 1, patience=5)
+    known = store.known
+    store.ask(credits_of(waiting))
+    store.known = known
+    assert isinstance(taken, Grant)
+    whole = Request(credits=tuple(each.credit()._replace(start=-1) for each in taken.receipts))
+    while store.ask(whole) == [None]:
+        pass
+    assert [store.available(limit) for limit in (TEN, OTHER)] == [10, 10]
+
+
+def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
+    """A reason to give nothing back is asserted beside other changes, and is none to write."""
+    store = Store()
+    taken = store.take(ONE)
+    store.take(ONE, patience=5)
+    assert bucket.plan(store.state, [credits_of(taken)], store.now, "x").update is None
+
+
+def test_a_batch_makes_nobody_wait_who_is_not_on_record() -> None:
+    """Behind a caller who has to wait another need not, under a larger limit; when the bucket is fuller than known, both do."""
+    wide, narrow, store = Limit.per_second("a", 4, burst=5), Limit.per_second("a", 4, burst=3), Store()
+    store.take(wide, 3)
+    known = store.known
+    store.take(wide, 1)
+    store.known = known
+    batch = [store.taking(limit, patience=5) for limit in (narrow, wide)]
+    assert store.ask(*batch) == [None, None]
+    assert all(isinstance(each, Grant) for each in store.ask(*batch))
+    level = store.state.level("a")
+    assert level.floor == level.tat
+
+
 def test_nothing_is_given_back_after_the_bucket_was_full() -> None:
     """A refund comes too late once the bucket has refilled, even when others have taken from it since."""
     store = Store()
@@ -397,7 +447,7 @@ def test_waiting_for_nothing_books_nothing() -> None:
     store = Store()
     taken = store.take(TEN, 10)
     outcomes = store.ask(settlement(TEN, 10), store.taking(TEN, 0, patience=5))
-    assert [getattr(outcome, "start", 0) - EPOCH for outcome in outcomes] == [SECOND, SECOND]
+    assert [getattr(outcome, "start", 0) - EPOCH for outcome in outcomes] == [0, SECOND]
     store.ask(credits_of(taken))
     assert store.available(TEN) == 0
 
