@@ -297,7 +297,7 @@ class Committer:
         if stale:
             lane.batch.append(Ticket(Request(credits=stale)))
             lane.returning += 1
-        charges = lane.purse.order(now)
+        charges = lane.purse.order(charge for each in lane.batch if each.request.prefetch for charge in each.request.charges)
         block = Ticket(Request(charges)) if charges else None
         if block is not None:
             lane.batch.append(block)

@@ -297,7 +297,7 @@ class SyncCommitter:
         if stale:
             lane.batch.append(SyncTicket(Request(credits=stale)))
             lane.returning += 1
-        charges = lane.purse.order(now)
+        charges = lane.purse.order(charge for each in lane.batch if each.request.prefetch for charge in each.request.charges)
         block = SyncTicket(Request(charges)) if charges else None
         if block is not None:
             lane.batch.append(block)
