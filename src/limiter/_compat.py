@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from . import runtime
 from .exceptions import ValidationError
+from .validation import shown
 
 if TYPE_CHECKING:
     import asyncio
@@ -292,13 +293,13 @@ class SyncHome:
 def check_store(repository: Any) -> None:
     """Raise `ValidationError` unless this is a repository for asyncio."""
     if not inspect.iscoroutinefunction(getattr(repository, "open", None)):
-        raise ValidationError(f"{repository!r} is no Repository or MemoryRepository; with SyncRepository use SyncRateLimiter")
+        raise ValidationError(f"{shown(repository)} is no Repository or MemoryRepository; for SyncRepository use SyncRateLimiter")
 
 
 def sync_check_store(repository: Any) -> None:
     """Raise `ValidationError` unless this is a synchronous repository."""
     if not callable(method := getattr(repository, "open", None)) or inspect.iscoroutinefunction(method):
-        raise ValidationError(f"{repository!r} is no SyncRepository or SyncMemoryRepository; with Repository use RateLimiter")
+        raise ValidationError(f"{shown(repository)} is no SyncRepository or SyncMemoryRepository; for Repository use RateLimiter")
 
 
 def check_function(function: Callable[..., Any]) -> None:

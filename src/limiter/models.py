@@ -20,6 +20,8 @@ _TEXT = re.compile(
     r"(?:(?P<name>.*)=)?\s*(?P<amount>[0-9]{1,20}(?:_[0-9]{1,3}){0,6})\s*/\s*(?P<count>[0-9]{1,20}(?:\.[0-9]{1,40})?)?\s*"
     r"(?P<unit>[a-z]+?)s?(?:\s+burst\s+(?P<burst>[0-9]{1,20}(?:_[0-9]{1,3}){0,6}))?"
 )
+_MAX_TEXT = 1_000
+"""Characters of a limit's text, more than any can need; the time to match it can grow with its square."""
 _MAX_WINDOW = int(100 * 366 * DAY) * gcra.NANOSECONDS
 
 
@@ -89,7 +91,7 @@ class Limit:
 
         Units are second, minute, hour and day, also as s, sec, m, min, h, d and in the plural.
         """
-        found = _TEXT.fullmatch(text.strip()) if isinstance(text, str) else None
+        found = _TEXT.fullmatch(text.strip()) if isinstance(text, str) and len(text) <= _MAX_TEXT else None
         unit = _UNITS.get(found["unit"]) if found else None
         if found is None or unit is None:
             raise ValidationError(
@@ -163,7 +165,7 @@ class Prefetch:
     def __post_init__(self) -> None:
         for name, value, most in (("horizon", self.horizon, 60), ("fraction", self.fraction, 1)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-                raise ValidationError(f"prefetch {name} must be a number above 0 and at most {most}, not {value!r}")
+                raise ValidationError(f"prefetch {name} must be a number above 0 and at most {most}, not {shown(value)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def table_definition(table_name: str) -> dict[str, Any]:
 
 def bucket_key(key: BucketKey) -> Item:
     """The primary key of a bucket's item."""
-    return _key(key.namespace, key.entity_id, f"b#{key.resource}")
+    return _key(key.namespace, key.entity_id, _joined("b", key.resource))
 
 
 def bucket_state(item: Mapping[str, Any] | None) -> BucketState:
@@ -135,7 +135,7 @@ def record_key(namespace: str, key: RecordKey) -> Item:
     """The primary key of a record's item."""
     if isinstance(key, EntityKey):
         return _key(namespace, key.entity_id, "e")
-    return _key(namespace, key.entity_id or "", "l" if key.resource is None else f"l#{key.resource}")
+    return _key(namespace, key.entity_id or "", "l" if key.resource is None else _joined("l", key.resource))
 
 
 def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
@@ -144,7 +144,7 @@ def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
     if isinstance(record, EntityRecord):
         return item | _entity_attributes(namespace, record)
     if isinstance(key, LimitsKey) and key.entity_id is not None and key.resource is not None:
-        item |= _listed(f"{namespace}#r#{key.resource}", key.entity_id)
+        item |= _listed(_joined(namespace, "r", key.resource), key.entity_id)
     return item | {"limits": {"L": [_limit_attribute(limit) for limit in record]}}
 
 
@@ -184,12 +184,12 @@ def namespace_of(item: Mapping[str, Any]) -> str:
 
 def children_query(namespace: str, parent_id: str) -> dict[str, Any]:
     """The parameters of the Query that lists an entity's children."""
-    return _index_query(f"{namespace}#p#{parent_id}")
+    return _index_query(namespace, "p", parent_id)
 
 
 def limited_entities_query(namespace: str, resource: str) -> dict[str, Any]:
     """The parameters of the Query that lists the entities with limits of their own for a resource."""
-    return _index_query(f"{namespace}#r#{resource}")
+    return _index_query(namespace, "r", resource)
 
 
 def partition_query(namespace: str, entity_id: str, prefix: str) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def partition_query(namespace: str, entity_id: str, prefix: str) -> dict[str, An
         "KeyConditionExpression": "#0 = :0 AND begins_with(#1, :1)",
         "ProjectionExpression": "#0, #1",
         "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
-        "ExpressionAttributeValues": {":0": {"S": f"{namespace}#{entity_id}"}, ":1": {"S": prefix}},
+        "ExpressionAttributeValues": {":0": {"S": _joined(namespace, entity_id)}, ":1": {"S": prefix}},
         "ConsistentRead": True,
     }
 
@@ -208,7 +208,7 @@ def keys_scan(namespace: str | None = None) -> dict[str, Any]:
     names = {"#0": PARTITION_KEY, "#1": SORT_KEY}
     scan: dict[str, Any] = {"ProjectionExpression": "#0, #1", "ExpressionAttributeNames": names, "ConsistentRead": True}
     if namespace is not None:
-        values = {":0": {"S": f"{namespace}#"}}
+        values = {":0": {"S": _joined(namespace, "")}}
         scan |= {"FilterExpression": "begins_with(#0, :0)", "ExpressionAttributeValues": values}
     return scan
 
@@ -251,24 +251,32 @@ def _has_parent(parent: str | None) -> dict[str, Any]:
 
 
 def _key(namespace: str, entity_id: str, sort: str) -> Item:
-    return {PARTITION_KEY: {"S": f"{namespace}#{entity_id}"}, SORT_KEY: {"S": sort}}
+    return {PARTITION_KEY: {"S": _joined(namespace, entity_id)}, SORT_KEY: {"S": sort}}
+
+
+def _joined(*parts: str) -> str:
+    # Not formatted: a subclass of str may show another text than the one that was checked, as members of an Enum do.
+    return "#".join(parts)
 
 
 def _listed(partition: str, sort: str) -> Item:
     return {INDEX_PARTITION_KEY: {"S": partition}, INDEX_SORT_KEY: {"S": sort}}
 
 
-def _index_query(partition: str) -> dict[str, Any]:
+def _index_query(namespace: str, kind: str, name: str) -> dict[str, Any]:
+    # A policy confines where an item stands in the table, and not where it says to stand in the index.
     return {
         "IndexName": INDEX,
         "KeyConditionExpression": "#0 = :0",
-        "ExpressionAttributeNames": {"#0": INDEX_PARTITION_KEY},
-        "ExpressionAttributeValues": {":0": {"S": partition}},
+        "FilterExpression": "begins_with(#1, :1)",
+        "ExpressionAttributeNames": {"#0": INDEX_PARTITION_KEY, "#1": PARTITION_KEY},
+        "ExpressionAttributeValues": {":0": {"S": _joined(namespace, kind, name)}, ":1": {"S": _joined(namespace, "")}},
     }
 
 
 def _limit_attribute(limit: Limit) -> dict[str, Any]:
-    numbers = {"capacity": limit.capacity, "amount": limit.refill_amount, "period": float(limit.refill_period)}
+    # Converted, since a subclass such as IntEnum shows another text than its number.
+    numbers = {"capacity": int(limit.capacity), "amount": int(limit.refill_amount), "period": float(limit.refill_period)}
     return {"M": {"name": {"S": limit.name}} | {name: {"N": repr(number)} for name, number in numbers.items()}}
 
 
@@ -289,7 +297,7 @@ def _entity_attributes(namespace: str, record: EntityRecord) -> Item:
     if entity.metadata:
         attributes["metadata"] = {"M": {key: {"S": value} for key, value in entity.metadata.items()}}
     if entity.parent_id is not None:
-        attributes |= _listed(f"{namespace}#p#{entity.parent_id}", entity.entity_id)
+        attributes |= _listed(_joined(namespace, "p", entity.parent_id), entity.entity_id)
         attributes["parent"] = {"S": entity.parent_id}
         attributes["ancestors"] = {"L": [{"S": ancestor} for ancestor in record.ancestors]}
     return attributes

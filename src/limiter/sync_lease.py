@@ -183,7 +183,8 @@ class SyncLease:
             raise LeaseClosed(
                 f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
             )
-        changes = check_amounts({**(amounts or {}), **named}, minimum=minimum)
+        given = {} if amounts is None else check_amounts(amounts, minimum=minimum)
+        changes = given | check_amounts(named, minimum=minimum)
         check_known(self._chain, changes)
         return changes
 

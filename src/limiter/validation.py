@@ -18,6 +18,7 @@ MAX_AMOUNT = 10**12
 MAX_LIMITS = 30
 """Limits of one bucket: one write takes up to nine operators for each, of the 300 that DynamoDB takes in an expression."""
 _TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -54,11 +55,13 @@ def check_optional_name(what: str, value: object) -> str | None:
 
 
 def check_metadata(value: object) -> dict[str, str]:
-    """Return `value`, a mapping of strings to strings or None, as a dict."""
+    """Return `value`, a mapping of strings that can be encoded as UTF-8 to such strings, or None, as a dict."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
         raise ValidationError(f"metadata must map strings to strings, not {shown(value)}")
+    if any(_SURROGATES.search(each) for pair in value.items() for each in pair):
+        raise ValidationError(f"metadata must not hold lone surrogates: {shown(value)}")
     return dict(value)
 
 
@@ -91,19 +94,19 @@ def check_limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
     """Return the limits as a tuple when each is a `Limit` and no two share a name."""
     from .models import Limit
 
-    if isinstance(limits, str | Limit) or not hasattr(limits, "__iter__"):
+    # The class of a list has __iter__ too, and cannot be iterated.
+    if isinstance(limits, str | Limit | type) or not hasattr(limits, "__iter__"):
         raise ValidationError(f"limits must be a list of Limit, not {shown(limits)}; wrap a single one in a list")
-    checked = tuple(limits)
-    names = set()
-    for limit in checked:
+    checked: dict[str, Limit] = {}
+    for limit in limits:
         if not isinstance(limit, Limit):
             raise ValidationError(f"{shown(limit)} is not a Limit; build one with Limit.per_minute(...) or Limit.parse(...)")
-        if limit.name in names:
+        if limit.name in checked:
             raise ValidationError(f"limit {limit.name!r} is given twice; names must be unique within a list of limits")
-        names.add(limit.name)
-    if len(checked) > MAX_LIMITS:
-        raise ValidationError(f"{len(checked)} limits are too many for one bucket; at most {MAX_LIMITS} fit one write")
-    return checked
+        checked[limit.name] = limit
+        if len(checked) > MAX_LIMITS:
+            raise ValidationError(f"more than {MAX_LIMITS} limits are too many for one bucket; so many fit one write")
+    return tuple(checked.values())
 
 
 def check_level(limits: Iterable[Limit]) -> tuple[Limit, ...]:
@@ -130,9 +133,10 @@ def unknown_limit(name: str, known: Iterable[str]) -> ValidationError:
 
 
 def shown(value: object) -> str:
-    """A value as a message can show it: its repr, cut where it is long."""
+    """A value as a message can show it: its repr, cut where it is long; its type where that fails, as the caller's code may."""
     try:
         text = repr(value)
-    except ValueError:  # Python refuses to print integers of more than 4,300 digits.
-        return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
+    except Exception:  # Python itself refuses to print integers of more than 4,300 digits, and lists nested very deep.
+        kind = type(value).__name__
+        return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {kind} that cannot be shown"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
