@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import gcra
 from .bucket import Charge, Grant, Refusal
+from .exceptions import UnreadableItem
 from .models import Decision, LimitStatus
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal) -> tupl
 
 
 def preview(key: BucketKey, charges: Sequence[Charge], state: BucketState, now: int) -> tuple[LimitStatus, ...]:
-    """The statuses that `charges` would meet in `state`."""
+    """The statuses that `charges` would meet in `state`; raises `UnreadableItem` when one of its limits makes no sense."""
+    for limit, _ in charges:
+        if limit.name in state.unreadable:
+            raise UnreadableItem(state.unreadable[limit.name])
     levels = tuple(max(state.level(limit.name).tat, now) for limit, _ in charges)
     statuses = refused(key, charges, Refusal(levels, now))
     return tuple(

@@ -19,13 +19,14 @@ to a bucket touches the index. `v` is the version of an item's layout; a higher 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import UnreadableItem
 from .models import Entity, Limit
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .state import ABSENT, TTL, BucketState, Update
-from .validation import check_level, check_name
+from .validation import check_level, check_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,7 @@ VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
 _PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
+_INTEGER = re.compile("-?[0-9]{1,38}")  # DynamoDB keeps 38 digits
 _FIELD = {prefix: name for name, prefix in _PREFIX.items()}
 
 
@@ -78,17 +80,17 @@ def bucket_state(item: Mapping[str, Any] | None) -> BucketState:
     unreadable: dict[str, str] = {}
     ttl = -1
     for attribute, value in (item or {}).items():
-        name = _FIELD.get(attribute[:2])
+        # No limit is without a name, which would stand for the `ttl` besides.
+        name = _FIELD.get(attribute[:2]) if len(attribute) > 2 else None
         try:
             if name:
-                levels[attribute[2:]] = levels.get(attribute[2:], ABSENT)._replace(**{name: int(value["N"])})
+                levels[attribute[2:]] = levels.get(attribute[2:], ABSENT)._replace(**{name: _integer(value)})
             elif attribute == TTL_ATTRIBUTE:
-                ttl = int(value["N"])
+                ttl = _integer(value)
         except (KeyError, TypeError, ValueError):
-            text = f"attribute {attribute!r} of the bucket {_shown_key(item or {})} is no integer: delete the item"
+            text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is no integer: delete the item"
             unreadable[attribute[2:] if name else TTL] = text
-    stamp = (item or {}).get(STAMP_ATTRIBUTE, {}).get("S", "")
-    return BucketState(levels, ttl, stamp, unreadable)
+    return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable)
 
 
 def update_parameters(update: Update) -> dict[str, Any]:
@@ -153,17 +155,23 @@ def record_value(item: Mapping[str, Any] | None) -> Record | UnreadableItem | No
     if not item:
         return None
     try:
-        version = int(item[_VERSION]["N"])
+        version = _integer(item[_VERSION])
         if version > VERSION:
             return UnreadableItem(f"item {_shown_key(item)} was written by a newer version of the limiter: upgrade this one")
-        return _limits_value(item) if SORT_KEY in item and item[SORT_KEY]["S"].startswith("l") else _entity_value(item)
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        return UnreadableItem(f"item {_shown_key(item)} makes no sense ({error!r}): write it anew or delete it")
+        if version < 1:
+            raise ValueError("no version of the limiter has written it")
+        return _limits_value(item) if item_key(item)[1].startswith("l") else _entity_value(item)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, UnreadableItem) as error:
+        # Cut, since what is wrong may be long.
+        return UnreadableItem(f"item {_shown_key(item)} makes no sense ({error!r:.300}): write it anew or delete it")
 
 
 def item_key(item: Mapping[str, Any]) -> tuple[str, str]:
-    """An item's primary key as plain strings."""
-    return item[PARTITION_KEY]["S"], item[SORT_KEY]["S"]
+    """An item's primary key as plain strings; raises `UnreadableItem` for what is no item of a table."""
+    partition, sort = _text(item, PARTITION_KEY), _text(item, SORT_KEY)
+    if partition is None or sort is None:
+        raise UnreadableItem(f"the table's answer holds an item without a key: {shown(item)}")
+    return partition, sort
 
 
 def limits_key(item: Mapping[str, Any]) -> LimitsKey | None:
@@ -174,12 +182,12 @@ def limits_key(item: Mapping[str, Any]) -> LimitsKey | None:
 
 def entity_of(item: Mapping[str, Any]) -> str:
     """The entity that an item belongs to; empty for the items of a whole namespace."""
-    return str(item[PARTITION_KEY]["S"]).partition("#")[2]
+    return item_key(item)[0].partition("#")[2]
 
 
 def namespace_of(item: Mapping[str, Any]) -> str:
     """The namespace that an item belongs to."""
-    return str(item[PARTITION_KEY]["S"]).partition("#")[0]
+    return item_key(item)[0].partition("#")[0]
 
 
 def children_query(namespace: str, parent_id: str) -> dict[str, Any]:
@@ -232,8 +240,30 @@ def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
-def _shown_key(item: Mapping[str, Any]) -> str:
-    return "/".join(str(item.get(key, {}).get("S", "?")) for key in (PARTITION_KEY, SORT_KEY))
+def _shown_key(item: object) -> str:
+    text = "/".join(_text(item, key) or "?" for key in (PARTITION_KEY, SORT_KEY))
+    return text if text.isprintable() else ascii(text)
+
+
+def _text(item: object, name: str) -> str | None:
+    value = item.get(name) if isinstance(item, dict) else None
+    text = value.get("S") if isinstance(value, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _string(value: Mapping[str, Any]) -> str:
+    text = value["S"]
+    if not isinstance(text, str):
+        raise TypeError(f"{shown(text)} is no string")
+    return text
+
+
+def _integer(value: Mapping[str, Any]) -> int:
+    # Stricter than int(), which also takes blanks, underlines and what is no string.
+    text = value["N"]
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"{shown(text)} is no integer")
+    return int(text)
 
 
 def _has_parent(parent: str | None) -> dict[str, Any]:
@@ -284,8 +314,8 @@ def _limits_value(item: Mapping[str, Any]) -> tuple[Limit, ...]:
     limits = []
     for attribute in item["limits"]["L"]:
         fields = attribute["M"]
-        capacity, amount = (int(fields[name]["N"]) for name in ("capacity", "amount"))
-        limits.append(Limit(fields["name"]["S"], capacity, amount, float(fields["period"]["N"])))
+        capacity, amount = (_integer(fields[name]) for name in ("capacity", "amount"))
+        limits.append(Limit(_string(fields["name"]), capacity, amount, float(fields["period"]["N"])))
     return check_level(limits)
 
 
@@ -304,12 +334,15 @@ def _entity_attributes(namespace: str, record: EntityRecord) -> Item:
 
 
 def _entity_value(item: Mapping[str, Any]) -> EntityRecord:
+    cascade = item["cascade"]["BOOL"]
+    if not isinstance(cascade, bool):
+        raise TypeError(f"{shown(cascade)} is no boolean")
     entity = Entity(
         entity_of(item),
         parent_id=check_name("parent", item["parent"]["S"]) if "parent" in item else None,
-        cascade=bool(item["cascade"]["BOOL"]),
-        name=item["name"]["S"] if "name" in item else None,
-        metadata={key: value["S"] for key, value in item["metadata"]["M"].items()} if "metadata" in item else {},
+        cascade=cascade,
+        name=_string(item["name"]) if "name" in item else None,
+        metadata={key: _string(value) for key, value in item["metadata"]["M"].items()} if "metadata" in item else {},
     )
     ancestors = tuple(check_name("ancestor", each["S"]) for each in item["ancestors"]["L"]) if "ancestors" in item else ()
     return EntityRecord(entity, ancestors)
