@@ -63,6 +63,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
     from ..exceptions import LimiterError
     from . import exit_codes
+    from .output import printable
 
     try:
         code = build_group().main(arguments, prog_name="limiter", standalone_mode=False)
@@ -71,10 +72,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return exit_codes.INTERRUPTED
     except click.ClickException as error:
+        error.message = printable(error.message)
         error.show()
         return error.exit_code
     except LimiterError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         return exit_codes.exit_code(error)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)

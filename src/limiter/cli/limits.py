@@ -11,7 +11,7 @@ import click
 from .amounts import LIMIT_COLUMNS, limit_rows
 from .exit_codes import FAILED, OK
 from .options import aws_options, confirm, stack_option, yes_option
-from .output import Table, pairs, say, show
+from .output import Table, pairs, printable, say, show
 
 if TYPE_CHECKING:
     from ..models import Limit
@@ -165,7 +165,7 @@ def _show_changes(target: Target, found: list[LevelChange]) -> None:
         return
     for change in found:
         for line in diff_lines(change):
-            click.echo(line)
+            click.echo(printable(line))
 
 
 def _change_document(change: LevelChange) -> dict[str, Any]:

@@ -113,9 +113,13 @@ def load(text: str, file: str) -> Levels:
     if len(text.encode(errors="replace")) > MAX_BYTES:
         raise ValidationError(f"{file} is larger than {MAX_BYTES} bytes; divide it by namespaces")
     yaml = _yaml()
+    # The scanner in C, where there is one: that in Python takes a minute for the largest file.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _check_events(yaml.parse(text, yaml.SafeLoader), file)
-        root = yaml.compose(text, yaml.SafeLoader)
+        _check_events(yaml.parse(text, loader), file)
+        root = yaml.compose(text, loader)
+    except UnicodeEncodeError as error:
+        raise ValidationError(f"{file} holds lone surrogates") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else file

@@ -33,7 +33,7 @@ def show(output: str, document: Any, table: Table) -> None:
         click.echo(json.dumps(document, indent=2, default=_plain))
     elif output == "text":
         for row in table.rows:
-            click.echo("\t".join(" ".join(cell(value).split()) for value in row))
+            click.echo("\t".join(cell(value) for value in row))
     elif table.rows:
         console().print(rich_table(table))
 
@@ -69,8 +69,13 @@ def _style(value: Any) -> str:
     return "green" if text == "ok" or text.endswith("_COMPLETE") else ""
 
 
+def printable(text: str) -> str:
+    """A text in which what could steer a terminal is made visible; lines stay."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
 def cell(value: Any) -> str:
-    """A value as people read it."""
+    """A value as people read it, on one line."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
@@ -79,19 +84,19 @@ def cell(value: Any) -> str:
         return f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    return ", ".join(map(cell, value)) if isinstance(value, tuple | list) else str(value)
+    return ", ".join(map(cell, value)) if isinstance(value, tuple | list) else printable(" ".join(str(value).split()))
 
 
 def progress(event: StackEvent) -> None:
     """Print an event of a stack on standard error, where it does not mix with the result."""
     when = event.timestamp.strftime("%H:%M:%S") if event.timestamp else "        "
     reason = f"  {event.reason}" if event.reason else ""
-    click.echo(f"{when}  {event.status:<36}  {event.resource}{reason}", err=True)
+    click.echo(f"{when}  {event.status:<36}  {event.resource}{printable(reason)}", err=True)
 
 
 def say(text: str) -> None:
     """Print a remark on standard error."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def pairs(values: Iterable[tuple[str, Any]]) -> Table:
