@@ -188,7 +188,7 @@ def interrupt(call: Callable[[str], object], way: str, endpoint: str, calls: int
     gevent.sleep(SETTLING)
     from limiter import SyncRateLimiter, SyncRepository
 
-    looking = SyncRateLimiter(SyncRepository(TABLE, endpoint_url=endpoint), limits())
+    looking = SyncRateLimiter(SyncRepository(TABLE, endpoint_url=endpoint, connect_timeout=30, read_timeout=30), limits())
     gone = sum(CAPACITY - looking.check(name).statuses[0].available for name in names)
     return {"outcome": f"{gone - len(names) - got} of {calls - got}"}
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 PARENT = "parent"
 
+PATIENT = {"connect_timeout": 30.0, "read_timeout": 30.0}
+"""An engine that is slow under load is measured, not given up."""
+
 
 def limit_of(job: Job) -> Limit:
     """The limit that a job asks for."""
@@ -35,7 +38,7 @@ class Limiter:
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
-        self.repository = Repository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url)
+        self.repository = Repository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
         self.limiter = RateLimiter(self.repository, [limit_of(job)], **checked(options))
 
     async def open(self) -> None:
@@ -63,7 +66,7 @@ class ThreadedLimiter:
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
-        self.repository = SyncRepository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url)
+        self.repository = SyncRepository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
         self.limiter = SyncRateLimiter(self.repository, [limit_of(job)], **checked(options))
 
     def open(self) -> None:

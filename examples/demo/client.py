@@ -41,7 +41,7 @@ async def ask_again_and_again(limiter: RateLimiter, ended: asyncio.Event) -> Non
 
 async def main() -> None:
     """Connect, wait for the start, ask until the end."""
-    async with Repository("limiter-demo") as repository:
+    async with Repository("limiter-demo", read_timeout=2.0) as repository:
         limiter = RateLimiter(repository)
         await limiter.check("demo", "api")
         report({"outcome": "ready"})

@@ -105,7 +105,7 @@ def run(console: Console, seconds: float) -> Verdict:
         progress.say(f"engine     {engine.endpoint_url}, embedded, in memory")
         SyncStackManager(STACK).deploy()
         progress.say(f"stack      {STACK!r} deployed by CloudFormation, with its table")
-        repository = stack.enter_context(SyncRepository(STACK))
+        repository = stack.enter_context(SyncRepository(STACK, read_timeout=2.0))
         limiter = SyncRateLimiter(repository)
         limiter.set_limits([LIMIT])
         progress.say(f"limit      {LIMIT}, stored in the table, for all programs together")

@@ -29,7 +29,7 @@ async def unreachable(clock: FakeClock) -> AsyncIterator[Repository]:
 @pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
 async def test_a_missing_table_is_named_with_the_remedy(engine: Engine, table_name: str) -> None:
     """Neither opening nor an acquire makes a table; both say how to."""
-    repository = Repository(table_name, endpoint_url=engine.endpoint_url, read_timeout=30.0)
+    repository = Repository(table_name, endpoint_url=engine.endpoint_url, connect_timeout=30.0, read_timeout=30.0)
     with pytest.raises(StackNotFound, match=f"limiter deploy {table_name}"):
         await repository.open()
     with pytest.raises(StackNotFound, match=f"limiter deploy {table_name}"):

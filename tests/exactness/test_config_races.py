@@ -31,7 +31,9 @@ class Race:
 
     def connect(self) -> SyncRateLimiter:
         """A limiter of its own, that sees every change at once."""
-        repository = SyncRepository(self.table_name, endpoint_url=self.endpoint_url, clock=self.clock, read_timeout=30.0)
+        repository = SyncRepository(
+            self.table_name, endpoint_url=self.endpoint_url, clock=self.clock, connect_timeout=30.0, read_timeout=30.0
+        )
         return SyncRateLimiter(repository, WIDE, config_ttl=0)
 
     def acquire(self, rng: Random, limiter: SyncRateLimiter) -> None:

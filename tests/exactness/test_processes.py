@@ -138,6 +138,7 @@ def test_refunds_and_settlements_add_up(crew: Callable[[str], list[Worker]], buc
     """When all have taken, corrected, released and failed at random, what is left is the capacity less what they hold."""
     limit = Limit.per_second("requests", 1_000_000)
     answers = run(crew("all at once"), bucket | {"now": clock(), "step": 0, "acquires": 40, "settles": True}, limit)
-    with SyncRepository(bucket["table"], endpoint_url=bucket["endpoint_url"], clock=clock) as repository:
+    patient = {"connect_timeout": 30.0, "read_timeout": 30.0}
+    with SyncRepository(bucket["table"], endpoint_url=bucket["endpoint_url"], clock=clock, **patient) as repository:
         status = SyncRateLimiter(repository, [limit]).check("user", "api").statuses[0]
     assert limit.capacity - status.available == sum(answer["held"] for answer in answers) > 0

@@ -24,7 +24,7 @@ def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> SyncRe
     if engine.endpoint_url is None:
         return SyncMemoryRepository(clock=clock)
     create_table(table_name, endpoint_url=engine.endpoint_url)
-    return SyncRepository(table_name, endpoint_url=engine.endpoint_url, clock=clock, read_timeout=30.0)
+    return SyncRepository(table_name, endpoint_url=engine.endpoint_url, clock=clock, connect_timeout=30.0, read_timeout=30.0)
 
 
 @pytest.mark.engines("memory", "dynoxide")

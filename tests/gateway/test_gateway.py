@@ -32,7 +32,9 @@ class Gateway:
 
     def __init__(self, engine: Engine, table: str, **environment: str) -> None:
         create_table(table, endpoint_url=engine.endpoint_url)
-        self.limiter = SyncRateLimiter(SyncRepository(table, endpoint_url=engine.endpoint_url, read_timeout=30))
+        self.limiter = SyncRateLimiter(
+            SyncRepository(table, endpoint_url=engine.endpoint_url, connect_timeout=30, read_timeout=30)
+        )
         self.limiter.set_limits(LIMITS)
         environment |= {"AWS_ENDPOINT_URL": str(engine.endpoint_url), "GATEWAY_STACK": table, "GATEWAY_TIMEOUT": "60"}
         options = ["--app-dir", str(FOLDER), "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"]

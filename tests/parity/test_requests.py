@@ -153,7 +153,9 @@ async def send_async(script: Callable[..., Steps], table: str, proxy: RecordingP
     async def sleep(seconds: float) -> None:
         clock.advance(seconds)
 
-    async with Repository(table, endpoint_url=proxy.endpoint_url, clock=clock, read_timeout=30.0) as repository:
+    async with Repository(
+        table, endpoint_url=proxy.endpoint_url, clock=clock, connect_timeout=30.0, read_timeout=30.0
+    ) as repository:
         steps = script(RateLimiter(repository, [TOKENS, REQUESTS], sleep=sleep), clock)
         step = next(steps)
         with contextlib.suppress(StopIteration):
@@ -169,7 +171,9 @@ async def send_async(script: Callable[..., Steps], table: str, proxy: RecordingP
 
 def send_sync(script: Callable[..., Steps], table: str, proxy: RecordingProxy, clock: FakeClock) -> list[Sent]:
     """Act a script out with the synchronous limiter, and return what it sent."""
-    with SyncRepository(table, endpoint_url=proxy.endpoint_url, clock=clock, read_timeout=30.0) as repository:
+    with SyncRepository(
+        table, endpoint_url=proxy.endpoint_url, clock=clock, connect_timeout=30.0, read_timeout=30.0
+    ) as repository:
         steps = script(SyncRateLimiter(repository, [TOKENS, REQUESTS], sleep=clock.advance), clock)
         result = next(steps)
         with contextlib.suppress(StopIteration):

@@ -156,7 +156,7 @@ async def test_both_kinds_share_the_table(server_engine: Engine, table: str) -> 
     from limiter.contrib.langchain import DynamoDBRateLimiter
 
     limits = [Limit("requests", 8, 1, 86400.0)]
-    options: dict[str, Any] = {"endpoint_url": server_engine.endpoint_url, "read_timeout": 30}
+    options: dict[str, Any] = {"endpoint_url": server_engine.endpoint_url, "connect_timeout": 30, "read_timeout": 30}
     async with RateLimiter(Repository(table, **options), limits) as limiter:
         with SyncRepository(table, **options) as repository:
             both = DynamoDBRateLimiter(sync_limiter=SyncRateLimiter(repository, limits), limiter=limiter, max_wait=1)

@@ -29,7 +29,7 @@ def unreachable(clock: FakeClock) -> Iterator[SyncRepository]:
 @pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
 def test_a_missing_table_is_named_with_the_remedy(engine: Engine, table_name: str) -> None:
     """Neither opening nor an acquire makes a table; both say how to."""
-    repository = SyncRepository(table_name, endpoint_url=engine.endpoint_url, read_timeout=30.0)
+    repository = SyncRepository(table_name, endpoint_url=engine.endpoint_url, connect_timeout=30.0, read_timeout=30.0)
     with pytest.raises(StackNotFound, match=f"limiter deploy {table_name}"):
         repository.open()
     with pytest.raises(StackNotFound, match=f"limiter deploy {table_name}"):

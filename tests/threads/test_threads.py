@@ -81,7 +81,9 @@ def test_threads_together_take_exactly_the_capacity(engine: Engine, table_name: 
         repository = SyncMemoryRepository(clock=clock)
     else:
         create_table(table_name, endpoint_url=engine.endpoint_url)
-        repository = SyncRepository(table_name, endpoint_url=engine.endpoint_url, clock=clock, read_timeout=30.0)
+        repository = SyncRepository(
+            table_name, endpoint_url=engine.endpoint_url, clock=clock, connect_timeout=30.0, read_timeout=30.0
+        )
     with repository, ThreadPoolExecutor(16) as pool:
         limiter = SyncRateLimiter(repository, [LIMIT])
         calls = [pool.submit(limiter.try_acquire, "user", "api", {"requests": 1}) for _ in range(400)]

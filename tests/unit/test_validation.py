@@ -189,7 +189,7 @@ def test_bad_names_of_stacks_and_namespaces_are_refused(name: object) -> None:
 
 def test_a_missing_table_is_told_with_its_remedy(server_engine: Engine, table_name: str) -> None:
     """Where there is no such table, the error names it and the command that deploys it."""
-    repository = SyncRepository(table_name, endpoint_url=server_engine.endpoint_url, read_timeout=30.0)
+    repository = SyncRepository(table_name, endpoint_url=server_engine.endpoint_url, connect_timeout=30.0, read_timeout=30.0)
     for call in (repository.open, lambda: SyncRateLimiter(repository, LIMITS).try_acquire("user", "api")):
         with pytest.raises(StackNotFound) as caught:
             call()

@@ -7,6 +7,7 @@ in TLS.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,15 @@ from .. import runtime
 from .._version import __version__
 from ..exceptions import ConfigurationError
 
+_log = logging.getLogger("limiter.client")
+
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
     """How to reach AWS. Whatever is None follows the standard AWS variables and files.
 
-    Timeouts are in seconds. Calls are never repeated by botocore, which cannot know whether a lost one was applied.
+    Timeouts are in seconds: `connect_timeout` to reach the server, `read_timeout` for the whole of its answer, and both together
+    for an asynchronous call. Calls are never repeated by botocore, which cannot know whether a lost one was applied.
     """
 
     region: str | None = None
@@ -27,8 +31,8 @@ class ClientOptions:
     session: Any = None
     profile: str | None = None
     max_connections: int = 64
-    connect_timeout: float = 1.0
-    read_timeout: float = 2.0
+    connect_timeout: float = 0.4
+    read_timeout: float = 0.5
     attempts: int = 1
 
 
@@ -44,7 +48,9 @@ async def open_client(service: str, options: ClientOptions) -> Any:
     create = getattr(session, "create_client", None) or session.client
     region = _region(options, getattr(session, "region_name", None) or _session_region(session))
     context = create(service, region_name=region, endpoint_url=options.endpoint_url, config=AioConfig(**_settings(options)))
-    return await context.__aenter__()
+    client = await context.__aenter__()
+    _bound_whole_calls(client, options.connect_timeout + options.read_timeout)
+    return client
 
 
 def sync_open_client(service: str, options: ClientOptions) -> Any:
@@ -53,9 +59,13 @@ def sync_open_client(service: str, options: ClientOptions) -> Any:
     import boto3
     from botocore.config import Config
 
+    from .whole_answers import bound_whole_answers
+
     session = options.session or boto3.Session(profile_name=options.profile)
     region = _region(options, session.region_name)
-    return session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
+    client = session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
+    bound_whole_answers(client)
+    return client
 
 
 def use_client(client: Any) -> Any:
@@ -77,6 +87,33 @@ async def close_client(client: Any) -> None:
 def sync_close_client(client: Any) -> None:
     """Close the client and its connections."""
     client.close()
+
+
+def _bound_whole_calls(client: Any, seconds: float) -> None:
+    """Have each request of an aiobotocore client end in time, where aiohttp would wait for each piece of an answer anew.
+
+    The time begins when the request is signed, so renewing credentials has its own, and includes waiting for a connection. Where
+    aiobotocore has changed inside, the client stays as it is.
+    """
+    import asyncio
+
+    from botocore.exceptions import ReadTimeoutError
+
+    try:
+        session = client._endpoint.http_session
+        send = session.send
+    except AttributeError as error:
+        _log.warning("this aiobotocore lets read_timeout bound only each piece of an answer: %r", error)
+        return
+
+    async def send_in_time(request: Any) -> Any:
+        try:
+            async with asyncio.timeout(seconds):
+                return await send(request)
+        except TimeoutError as error:
+            raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
+
+    session.send = send_in_time
 
 
 def _new_session(options: ClientOptions) -> Any:
