@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 from . import schema
 from .exceptions import EntityChanged
 from .infra._client import ClientOptions
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from .server_clock import ServerClock
 from .state import Outcome
 from .table import ATTEMPTS, Table, pause
 from .validation import check_endpoint, check_name, check_table_name
@@ -31,8 +31,11 @@ class Repository:
 
     Opening neither creates nor changes anything in AWS. It is lazy: the first call opens the client, one for each process and
     event loop, and `close` closes it. Region, credentials and endpoint that are not given follow the standard AWS variables and
-    files. A `client` that is given is used as it is and never closed. `clock` is the integer nanoseconds since the epoch on
-    which every decision is based.
+    files. A `client` that is given is used as it is and never closed.
+
+    `clock` returns the integer nanoseconds since the epoch on which every decision is based; without one it is the server's time,
+    told from the answers to all calls. A call may take `connect_timeout` seconds to reach the server and `read_timeout` more for
+    the whole answer; DynamoDB answers within milliseconds.
     """
 
     def __init__(
@@ -44,14 +47,14 @@ class Repository:
         endpoint_url: str | None = None,
         session: Any = None,
         client: Any = None,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] | None = None,
         max_connections: int = 64,
-        connect_timeout: float = 1.0,
-        read_timeout: float = 2.0,
+        connect_timeout: float = 0.4,
+        read_timeout: float = 0.5,
     ) -> None:
         self.stack = check_table_name(stack)
         self.namespace = check_name("namespace", namespace)
-        self.clock = clock
+        self.clock: Callable[[], int] = ServerClock() if clock is None else clock
         options = ClientOptions(
             region=region,
             endpoint_url=check_endpoint(endpoint_url),
@@ -60,10 +63,19 @@ class Repository:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
         )
-        self._table = Table(stack, client, options)
+        self._server_clock = self.clock if isinstance(self.clock, ServerClock) else None
+        self._table = Table(stack, client, options, self._server_clock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} stack={self.stack!r} namespace={self.namespace!r}>"
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds that this machine's clock is ahead of the server's, 0.0 within what can be told.
+
+        None before the first answer that tells a time, and when a `clock` is given.
+        """
+        return None if self._server_clock is None else self._server_clock.skew
 
     async def open(self) -> None:
         """Open the client now rather than at the first call; raises `StackNotFound` when there is no such table."""

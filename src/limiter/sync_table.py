@@ -4,30 +4,44 @@
 from __future__ import annotations
 
 import threading, time
+import logging
+import os
 import random
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ._compat import SyncHome, SyncScope
 from .aws_errors import check_whole, is_decided_by_condition, translate
 from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
 from .infra._client import sync_close_client, sync_open_client, sync_use_client
+from .server_clock import MAX_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .infra._client import ClientOptions
+    from .server_clock import ServerClock
+
+_log = logging.getLogger("limiter.clock")
 
 ATTEMPTS = 3
 """How often a call that may be repeated is made before the table counts as unavailable."""
+RETRY_FOR = 1.0
+"""Seconds that all attempts together may be expected to take."""
 BACKOFF = 0.05
 """Seconds before the second attempt, on average; doubled before the next."""
 
 
 class SyncTable:
-    """A table by its name, and a client for each process and event loop, opened by the first call."""
+    """A table by its name, and a client for each process and event loop, opened by the first call.
 
-    def __init__(self, name: str, client: Any, options: ClientOptions) -> None:
+    `clock` learns the server's time from every answer, of errors too.
+    """
+
+    def __init__(self, name: str, client: Any, options: ClientOptions, clock: ServerClock | None = None) -> None:
         self.name = name
+        self._clock = clock
+        self._warned: int | None = None
         self._client = client
         self._options = options
         self._client_home: SyncHome | None = None
@@ -38,11 +52,14 @@ class SyncTable:
 
         A condition that did not hold is raised as botocore raises it, everything else as one of the limiter's errors.
         """
+        first = monotonic()
         for attempt in range(1, attempts + 1):
+            began = monotonic()
             try:
                 return self._send(action, parameters)
             except RateLimiterUnavailable:
-                if attempt == attempts:
+                # The next attempt may well take as long as this one did.
+                if attempt == attempts or 2 * monotonic() - began - first > RETRY_FOR:
                     raise
             sync_pause(attempt)
         raise AssertionError("unreachable")
@@ -78,7 +95,7 @@ class SyncTable:
     def _send(self, action: str, parameters: dict[str, Any]) -> Any:
         try:
             client = self._opened()
-            answer = getattr(client, _METHODS[action])(**parameters)
+            answer = self._timed(getattr(client, _METHODS[action]), parameters)
             check_whole(answer, self.name, action)
             return answer
         except LimiterError:
@@ -87,6 +104,38 @@ class SyncTable:
             if is_decided_by_condition(error):
                 raise
             raise translate(error, self.name, action) from error
+
+    def _timed(self, method: Any, parameters: dict[str, Any]) -> Any:
+        """Make the call, and learn the server's time from whatever it answers."""
+        clock = self._clock
+        if clock is None:
+            return method(**parameters)
+        sent, answer = clock.monotonic(), None
+        try:
+            answer = method(**parameters)
+        except Exception as error:
+            answer = getattr(error, "response", None)
+            raise
+        finally:
+            date = _date(answer)
+            if date is not None:
+                clock.observe(date, sent, clock.monotonic())
+                self._warn_of_skew(clock)
+        return answer
+
+    def _warn_of_skew(self, clock: ServerClock) -> None:
+        """Warn once in each process."""
+        skew = clock.skew
+        if skew is None or abs(skew) <= MAX_SKEW or self._warned == os.getpid():
+            return
+        self._warned = os.getpid()
+        _log.warning(
+            "this machine's clock is %.1f s %s that of table %r; limits go by the table's time, so they hold, but AWS refuses "
+            "requests that are five minutes off: synchronise the clock (NTP, chrony, Amazon Time Sync)",
+            abs(skew),
+            "ahead of" if skew > 0 else "behind",
+            self.name,
+        )
 
     def _opened(self) -> Any:
         connection = self._connections.get()
@@ -123,6 +172,15 @@ class _Connection:
 def sync_pause(attempt: int) -> None:
     """Wait before the attempt after number `attempt`, longer each time, and not in step with others."""
     time.sleep(BACKOFF * 2**attempt * random.uniform(0.25, 0.75))  # noqa: S311 - spreads callers, hides nothing
+
+
+def _date(answer: Any) -> str | None:
+    """The `Date` header of an answer; None when there is none."""
+    try:
+        date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
+    except (KeyError, TypeError):
+        return None
+    return date if isinstance(date, str) else None
 
 
 _METHODS = {
