@@ -71,14 +71,11 @@ def sync_begin(calls: Sequence[Callable[[], None]]) -> None:
 
 
 class Waiting(Protocol):
-    """Somebody who waits for an event until `expires`, in seconds of the monotonic clock, unless it is `decided` before."""
+    """Somebody who waits for an event until `expires`, in seconds of the monotonic clock, unless nothing is `pending` before."""
 
     event: Any
     expires: float
-
-    @property
-    def decided(self) -> bool:
-        """Whether the wait is over."""
+    pending: int
 
 
 class Alarm:
@@ -90,7 +87,7 @@ class Alarm:
 
     def wait(self, waiting: Waiting) -> Awaitable[object]:
         """Wait until the event is set, or the time is up."""
-        while self._waiting and self._waiting[0].decided:
+        while self._waiting and not self._waiting[0].pending:
             self._waiting.popleft()
         self._waiting.append(waiting)
         if self._timer is None or waiting.expires < self._timer.when():
@@ -109,7 +106,7 @@ class Alarm:
     def _ring(self) -> None:
         self._timer = None
         now = time.monotonic()
-        self._waiting = deque(each for each in self._waiting if not each.decided)
+        self._waiting = deque(each for each in self._waiting if each.pending)
         for waiting in self._waiting:
             if waiting.expires <= now:
                 waiting.event.set()

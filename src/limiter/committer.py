@@ -103,8 +103,8 @@ class Committer:
         try:
             self._enter(caller, requests)
             await self._attend(caller)
-            outcomes = [_own(ticket.outcome) for _, ticket in caller.tickets]
-            caller.tickets = []  # Which refer to the caller: a circle would be left to the garbage collector.
+            outcomes = [_own(ticket.outcome) for ticket in caller.tickets]
+            caller.tickets = ()  # Which refer to the caller: a circle would be left to the garbage collector.
             return outcomes
         except BaseException:
             await shielded(self._withdraw(caller))
@@ -144,26 +144,28 @@ class Committer:
     def _enter(self, caller: Caller, requests: Sequence[tuple[BucketKey, Request]]) -> None:
         """Queue the caller's tickets, and have it lead where nobody does, unless all is decided by what is known here already."""
         with self._lock:
-            caller.tickets = [(self._lane(key), Ticket(request, caller)) for key, request in requests]
-            if any(self._deny(lane, ticket) for lane, ticket in caller.tickets):
-                for _, ticket in caller.tickets:
-                    ticket.done = True
-                return
-            for lane, ticket in caller.tickets:
-                if ticket.request.prefetch is not None and self._pay_from_purse(lane, ticket):
+            caller.tickets = tuple([Ticket(request, self._lane(key), caller) for key, request in requests])
+            caller.pending = len(caller.tickets)
+            for ticket in caller.tickets:
+                if self._deny(ticket):
+                    caller.pending = 0
+                    return
+            for ticket in caller.tickets:
+                if ticket.request.prefetch is not None and self._pay_from_purse(ticket):
                     continue
+                lane = ticket.lane
                 lane.add(ticket)
                 if lane.leader is None:
-                    caller.leads.append(lane)
+                    caller.leads = (*caller.leads, lane)
                     lane.leader = caller
 
     async def _attend(self, caller: Caller) -> None:
         """Wait until all is decided, leading whatever the caller is given to lead."""
-        while not caller.decided:
+        while caller.pending:
             caller.event.clear()
             if caller.leads:
                 await begin([partial(self._lead, lane, caller) for lane in caller.leads])
-            elif not caller.decided:
+            elif caller.pending:
                 await self._alarm.wait(caller)
                 if monotonic() >= caller.expires:
                     self._abandon(caller)
@@ -179,8 +181,9 @@ class Committer:
             self._lanes.move_to_end(key)
         return lane
 
-    def _deny(self, lane: Lane, ticket: Ticket) -> bool:
+    def _deny(self, ticket: Ticket) -> bool:
         """Refuse at once what the last state seen proves a refusal for, also while a write is in flight."""
+        lane = ticket.lane
         if not lane.denies or lane.returning or ticket.request.forced or ticket.returns:
             return False
         now = self._repository.clock()
@@ -192,7 +195,8 @@ class Committer:
             self._counters.add("cache_hits")
         return bool(refused)
 
-    def _pay_from_purse(self, lane: Lane, ticket: Ticket) -> bool:
+    def _pay_from_purse(self, ticket: Ticket) -> bool:
+        lane = ticket.lane
         if lane.purse is None:
             lane.purse = Purse()
         prefetch, now = ticket.request.prefetch, self._repository.clock()
@@ -205,34 +209,37 @@ class Committer:
     def _abandon(self, caller: Caller) -> None:
         """Wait no longer for what is undecided: it is taken out of the queue, or given back by whoever finds it granted."""
         with self._lock:
-            for lane, ticket in caller.tickets:
+            for ticket in caller.tickets:
+                lane = ticket.lane
                 if ticket.done:
                     continue
                 queued = lane.remove(ticket)
                 error = RateLimiterUnavailable(f"no answer from the table within {self._patience} s", unsent=queued)
                 error.__cause__ = lane.trouble
                 ticket.outcome, ticket.done, ticket.abandoned = error, queued, not queued
+            caller.pending = 0
         self._renounce(caller)
 
     def _renounce(self, caller: Caller) -> None:
         """Hand over every lane that the caller was to lead, and has not begun to."""
-        for lane in tuple(caller.leads):
+        for lane in caller.leads:
             self._hand_over(lane, caller, stop=True)
-        caller.leads = []
+        caller.leads = ()
 
     async def _withdraw(self, caller: Caller) -> None:
         """Undo what the caller has asked for, as far as its patience lets it see what became of it."""
         with self._lock:
-            for lane, ticket in caller.tickets:
-                if lane.remove(ticket) or not ticket.entered:
+            for ticket in caller.tickets:
+                if ticket.lane.remove(ticket) or not ticket.entered:
                     ticket.done = True
+            caller.pending = sum([not ticket.done for ticket in caller.tickets])
         self._renounce(caller)
-        while not caller.decided and monotonic() < caller.expires:
+        while caller.pending and monotonic() < caller.expires:
             caller.event.clear()
-            if not caller.decided:
+            if caller.pending:
                 await self._alarm.wait(caller)
         self._abandon(caller)
-        granted = [(lane.key, each.outcome.receipts) for lane, each in caller.tickets if isinstance(each.outcome, Grant)]
+        granted = [(each.lane.key, each.outcome.receipts) for each in caller.tickets if isinstance(each.outcome, Grant)]
         await self.give_back(granted)
 
     async def _lead(self, lane: Lane, caller: Caller) -> None:
@@ -253,7 +260,7 @@ class Committer:
         with self._lock:
             if lane.leader is caller:
                 lane.leader = lead
-            caller.leads = [each for each in caller.leads if each is not lane]
+            caller.leads = tuple([each for each in caller.leads if each is not lane])
 
     async def _lead_batch(self, lane: Lane, until: float) -> None:
         """Carry out one batch; after an interruption begin again, which the stamps make safe."""
@@ -295,10 +302,10 @@ class Committer:
         now = self._repository.clock()
         stale = lane.purse.empty(now)
         if stale:
-            lane.batch.append(Ticket(Request(credits=stale)))
+            lane.batch.append(Ticket(Request(credits=stale), lane))
             lane.returning += 1
         charges = lane.purse.order(charge for each in lane.batch if each.request.prefetch for charge in each.request.charges)
-        block = Ticket(Request(charges)) if charges else None
+        block = Ticket(Request(charges), lane) if charges else None
         if block is not None:
             lane.batch.append(block)
         return block
@@ -323,7 +330,7 @@ class Committer:
                 lane.leader = leader if lane.queue and not stop else None
                 return
             if lane not in heir.leads:
-                heir.leads.append(lane)
+                heir.leads = (*heir.leads, lane)
             lane.leader = heir
         heir.event.set()
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from . import decision
 from ._compat import sync_shielded
@@ -17,22 +17,21 @@ if TYPE_CHECKING:
     from .models import LimitStatus, Prefetch
 
 
-class SyncVerdict(NamedTuple):
-    """What became of each demand, None where its bucket was not asked; the call is `allowed` when all of them granted it."""
+class SyncVerdict:
+    """What became of each demand, None where its bucket was not asked; `grants` pairs those that were granted with their grants."""
 
-    demands: Sequence[Demand] = ()
-    outcomes: Sequence[Outcome] = ()
+    __slots__ = ("demands", "grants", "outcomes")
+
+    def __init__(self, demands: Sequence[Demand] = (), outcomes: Sequence[Outcome] = ()) -> None:
+        self.demands = demands
+        self.outcomes = outcomes
+        pairs = zip(demands, outcomes, strict=True)
+        self.grants = [(demand, outcome) for demand, outcome in pairs if isinstance(outcome, Grant)]
 
     @property
     def allowed(self) -> bool:
         """Whether the whole chain admits the call."""
-        return all(isinstance(outcome, Grant) for outcome in self.outcomes)
-
-    @property
-    def grants(self) -> list[tuple[Demand, Grant]]:
-        """Each demand that was granted, with its grant."""
-        pairs = zip(self.demands, self.outcomes, strict=True)
-        return [(demand, outcome) for demand, outcome in pairs if isinstance(outcome, Grant)]
+        return len(self.grants) == len(self.outcomes)
 
     @property
     def start(self) -> int:

@@ -103,8 +103,8 @@ class SyncCommitter:
         try:
             self._enter(caller, requests)
             self._attend(caller)
-            outcomes = [_own(ticket.outcome) for _, ticket in caller.tickets]
-            caller.tickets = []  # Which refer to the caller: a circle would be left to the garbage collector.
+            outcomes = [_own(ticket.outcome) for ticket in caller.tickets]
+            caller.tickets = ()  # Which refer to the caller: a circle would be left to the garbage collector.
             return outcomes
         except BaseException:
             sync_shielded(self._withdraw(caller))
@@ -144,26 +144,28 @@ class SyncCommitter:
     def _enter(self, caller: SyncCaller, requests: Sequence[tuple[BucketKey, Request]]) -> None:
         """Queue the caller's tickets, and have it lead where nobody does, unless all is decided by what is known here already."""
         with self._lock:
-            caller.tickets = [(self._lane(key), SyncTicket(request, caller)) for key, request in requests]
-            if any(self._deny(lane, ticket) for lane, ticket in caller.tickets):
-                for _, ticket in caller.tickets:
-                    ticket.done = True
-                return
-            for lane, ticket in caller.tickets:
-                if ticket.request.prefetch is not None and self._pay_from_purse(lane, ticket):
+            caller.tickets = tuple([SyncTicket(request, self._lane(key), caller) for key, request in requests])
+            caller.pending = len(caller.tickets)
+            for ticket in caller.tickets:
+                if self._deny(ticket):
+                    caller.pending = 0
+                    return
+            for ticket in caller.tickets:
+                if ticket.request.prefetch is not None and self._pay_from_purse(ticket):
                     continue
+                lane = ticket.lane
                 lane.add(ticket)
                 if lane.leader is None:
-                    caller.leads.append(lane)
+                    caller.leads = (*caller.leads, lane)
                     lane.leader = caller
 
     def _attend(self, caller: SyncCaller) -> None:
         """Wait until all is decided, leading whatever the caller is given to lead."""
-        while not caller.decided:
+        while caller.pending:
             caller.event.clear()
             if caller.leads:
                 sync_begin([partial(self._lead, lane, caller) for lane in caller.leads])
-            elif not caller.decided:
+            elif caller.pending:
                 self._alarm.wait(caller)
                 if monotonic() >= caller.expires:
                     self._abandon(caller)
@@ -179,8 +181,9 @@ class SyncCommitter:
             self._lanes.move_to_end(key)
         return lane
 
-    def _deny(self, lane: SyncLane, ticket: SyncTicket) -> bool:
+    def _deny(self, ticket: SyncTicket) -> bool:
         """Refuse at once what the last state seen proves a refusal for, also while a write is in flight."""
+        lane = ticket.lane
         if not lane.denies or lane.returning or ticket.request.forced or ticket.returns:
             return False
         now = self._repository.clock()
@@ -192,7 +195,8 @@ class SyncCommitter:
             self._counters.add("cache_hits")
         return bool(refused)
 
-    def _pay_from_purse(self, lane: SyncLane, ticket: SyncTicket) -> bool:
+    def _pay_from_purse(self, ticket: SyncTicket) -> bool:
+        lane = ticket.lane
         if lane.purse is None:
             lane.purse = Purse()
         prefetch, now = ticket.request.prefetch, self._repository.clock()
@@ -205,34 +209,37 @@ class SyncCommitter:
     def _abandon(self, caller: SyncCaller) -> None:
         """Wait no longer for what is undecided: it is taken out of the queue, or given back by whoever finds it granted."""
         with self._lock:
-            for lane, ticket in caller.tickets:
+            for ticket in caller.tickets:
+                lane = ticket.lane
                 if ticket.done:
                     continue
                 queued = lane.remove(ticket)
                 error = RateLimiterUnavailable(f"no answer from the table within {self._patience} s", unsent=queued)
                 error.__cause__ = lane.trouble
                 ticket.outcome, ticket.done, ticket.abandoned = error, queued, not queued
+            caller.pending = 0
         self._renounce(caller)
 
     def _renounce(self, caller: SyncCaller) -> None:
         """Hand over every lane that the caller was to lead, and has not begun to."""
-        for lane in tuple(caller.leads):
+        for lane in caller.leads:
             self._hand_over(lane, caller, stop=True)
-        caller.leads = []
+        caller.leads = ()
 
     def _withdraw(self, caller: SyncCaller) -> None:
         """Undo what the caller has asked for, as far as its patience lets it see what became of it."""
         with self._lock:
-            for lane, ticket in caller.tickets:
-                if lane.remove(ticket) or not ticket.entered:
+            for ticket in caller.tickets:
+                if ticket.lane.remove(ticket) or not ticket.entered:
                     ticket.done = True
+            caller.pending = sum([not ticket.done for ticket in caller.tickets])
         self._renounce(caller)
-        while not caller.decided and monotonic() < caller.expires:
+        while caller.pending and monotonic() < caller.expires:
             caller.event.clear()
-            if not caller.decided:
+            if caller.pending:
                 self._alarm.wait(caller)
         self._abandon(caller)
-        granted = [(lane.key, each.outcome.receipts) for lane, each in caller.tickets if isinstance(each.outcome, Grant)]
+        granted = [(each.lane.key, each.outcome.receipts) for each in caller.tickets if isinstance(each.outcome, Grant)]
         self.give_back(granted)
 
     def _lead(self, lane: SyncLane, caller: SyncCaller) -> None:
@@ -253,7 +260,7 @@ class SyncCommitter:
         with self._lock:
             if lane.leader is caller:
                 lane.leader = lead
-            caller.leads = [each for each in caller.leads if each is not lane]
+            caller.leads = tuple([each for each in caller.leads if each is not lane])
 
     def _lead_batch(self, lane: SyncLane, until: float) -> None:
         """Carry out one batch; after an interruption begin again, which the stamps make safe."""
@@ -295,10 +302,10 @@ class SyncCommitter:
         now = self._repository.clock()
         stale = lane.purse.empty(now)
         if stale:
-            lane.batch.append(SyncTicket(Request(credits=stale)))
+            lane.batch.append(SyncTicket(Request(credits=stale), lane))
             lane.returning += 1
         charges = lane.purse.order(charge for each in lane.batch if each.request.prefetch for charge in each.request.charges)
-        block = SyncTicket(Request(charges)) if charges else None
+        block = SyncTicket(Request(charges), lane) if charges else None
         if block is not None:
             lane.batch.append(block)
         return block
@@ -323,7 +330,7 @@ class SyncCommitter:
                 lane.leader = leader if lane.queue and not stop else None
                 return
             if lane not in heir.leads:
-                heir.leads.append(lane)
+                heir.leads = (*heir.leads, lane)
             lane.leader = heir
         heir.event.set()
 

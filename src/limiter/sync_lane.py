@@ -23,10 +23,11 @@ class SyncTicket:
     was queued. The outcome stays None where it never was, because another one of the same caller was refused at once.
     """
 
-    __slots__ = ("abandoned", "caller", "done", "entered", "outcome", "request", "returns")
+    __slots__ = ("abandoned", "caller", "done", "entered", "lane", "outcome", "request", "returns")
 
-    def __init__(self, request: Request, caller: SyncCaller | None = None) -> None:
+    def __init__(self, request: Request, lane: SyncLane, caller: SyncCaller | None = None) -> None:
         self.request = request
+        self.lane = lane
         self.caller = caller
         self.returns = bool(request.credits)
         self.abandoned = False
@@ -38,32 +39,26 @@ class SyncTicket:
         """Settle the ticket and wake whoever waits for it."""
         self.outcome, self.done = outcome, True
         if self.caller is not None:
+            self.caller.pending -= 1
             self.caller.event.set()
 
 
 class SyncCaller:
     """Somebody who waits for some tickets until `expires`, in seconds of the monotonic clock.
 
-    The event is set when one of them is decided, and when there is a lane to lead: one of `leads`. `leading` counts those that
-    the caller is leading already.
+    `pending` of them are undecided. The event is set when one is decided, and when there is a lane to lead: one of `leads`.
+    `leading` counts those that the caller is leading already.
     """
 
-    __slots__ = ("event", "expires", "leading", "leads", "tickets")
+    __slots__ = ("event", "expires", "leading", "leads", "pending", "tickets")
 
     def __init__(self, expires: float) -> None:
         self.event = threading.Event()
         self.expires = expires
-        self.leads: list[SyncLane] = []
+        self.leads: tuple[SyncLane, ...] = ()
         self.leading = 0
-        self.tickets: list[tuple[SyncLane, SyncTicket]] = []
-
-    @property
-    def decided(self) -> bool:
-        """Whether nothing is left to wait for."""
-        for _, ticket in self.tickets:  # noqa: SIM110 - a generator that an interruption ends cannot tell of it
-            if not (ticket.done or ticket.abandoned):
-                return False
-        return True
+        self.tickets: tuple[SyncTicket, ...] = ()
+        self.pending = 0
 
 
 class SyncLane:
@@ -124,7 +119,7 @@ class SyncLane:
         if isinstance(outcome, Grant):
             credits = tuple(receipt.credit() for receipt in outcome.receipts if receipt.cost)
             if credits:
-                self.add(SyncTicket(Request(credits=credits)))
+                self.add(SyncTicket(Request(credits=credits), self))
 
     def drop_abandoned(self) -> None:
         """Leave out of the batch what nobody waits for any more, unless it gives something back."""
