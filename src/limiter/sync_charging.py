@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SyncVerdict:
-    """What became of each demand, None where its bucket was not asked; `grants` pairs those that were granted with their grants."""
+    """What became of each demand, None where its bucket was not asked; `grants` holds the granted ones, with their grants."""
 
     __slots__ = ("demands", "grants", "outcomes")
 
