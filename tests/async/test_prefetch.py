@@ -118,3 +118,37 @@ async def test_callers_with_versions_of_one_limit_take_one_block(new_limiter: An
         await limiter.try_acquire("user", limits=versions[turn % 2])
         assert (await other.check("user", consume={"requests": 0})).statuses[0].available >= 0
         clock.advance(0.01)
+
+
+async def test_blocks_are_taken_of_what_is_asked_for_now(new_limiter: Any, clock: FakeClock) -> None:
+    """A limit that nobody has asked for since is not taken in advance any more."""
+    limits = "requests=100000/second", "tokens=100000/second"
+    limiter, other = new_limiter(*limits, prefetch=Prefetch(horizon=0.1, fraction=0.5)), new_limiter(*limits)
+    for _ in range(50):
+        await limiter.try_acquire("user", consume={"requests": 1, "tokens": 1_000})
+        clock.advance(0.005)
+    clock.advance(5)
+    await limiter.try_acquire("user", consume={"requests": 1})
+    assert (await other.check("user", consume={"tokens": 0})).statuses[0].available == 100_000
+
+
+async def test_a_burst_is_at_most_the_capacity_and_the_unspent_blocks(new_limiter: Any, clock: FakeClock) -> None:
+    """Blocks of 20 that two processes hold while the bucket refills come on top of its 100, and nothing else does."""
+    limiters = [new_limiter("requests=100/second", prefetch=Prefetch(horizon=10, fraction=0.2), denial_ttl=0) for _ in range(2)]
+    for limiter in limiters:
+        await run(limiter, clock, 30, 0.001)
+    clock.advance(2)
+    burst = [await run(limiter, clock, calls, 0) for limiter, calls in zip(limiters, (130, 30), strict=True)]
+    assert 100 < sum(burst) <= 100 + 2 * 20
+
+
+async def test_a_process_that_falls_silent_leaves_at_most_its_block_unused(new_limiter: Any, clock: FakeClock) -> None:
+    """What it has not spent refills like what others have; when it gives it back after that, nothing is added."""
+    limiter = new_limiter("requests=100/hour", prefetch=Prefetch(horizon=1, fraction=0.2))
+    other = new_limiter("requests=100/hour", denial_ttl=0)
+    assert await run(limiter, clock, 30, 0.001) == 30
+    clock.advance(2)
+    assert 50 <= await run(other, clock, 80, 0) < 70
+    clock.advance(3_600)
+    await limiter.close()
+    assert (await other.check("user")).statuses[0].available == 100
