@@ -101,6 +101,15 @@ class ServerClock:
         own = self._wall_offset()
         self._anchor = _Anchor(own if low <= own <= high else (low + high) // 2, low, high, answered)
 
+    def observe_answer(self, answer: object, sent: int) -> None:
+        """Learn from what botocore returned just now, or from the `response` of its error; without a date nothing is learnt."""
+        answered = self.monotonic()
+        try:
+            date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]  # type: ignore[index] # whatever else it is has no date
+        except (KeyError, TypeError):
+            return
+        self.observe(date, sent, answered)
+
     def _second(self, date: str) -> int | None:
         """The header's time in nanoseconds; most answers come in the same second as the one before."""
         text, second = self._parsed

@@ -117,10 +117,8 @@ class Table:
             answer = getattr(error, "response", None)
             raise
         finally:
-            date = _date(answer)
-            if date is not None:
-                clock.observe(date, sent, clock.monotonic())
-                self._warn_of_skew(clock)
+            clock.observe_answer(answer, sent)
+            self._warn_of_skew(clock)
         return answer
 
     def _warn_of_skew(self, clock: ServerClock) -> None:
@@ -172,15 +170,6 @@ class _Connection:
 async def pause(attempt: int) -> None:
     """Wait before the attempt after number `attempt`, longer each time, and not in step with others."""
     await asyncio.sleep(BACKOFF * 2**attempt * random.uniform(0.25, 0.75))  # noqa: S311 - spreads callers, hides nothing
-
-
-def _date(answer: Any) -> str | None:
-    """The `Date` header of an answer; None when there is none."""
-    try:
-        date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
-    except (KeyError, TypeError):
-        return None
-    return date if isinstance(date, str) else None
 
 
 _METHODS = {

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import json
-from email.utils import formatdate
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted_cloudformation import denied, refused
 
 from limiter.cli import doctor
-from limiter.cli.findings import has_failed, judge_clock, judge_permissions, judge_throttling, judge_ttl, judge_versions
+from limiter.cli.findings import Finding, has_failed, judge_clock, judge_permissions, judge_throttling, judge_ttl, judge_versions
+from limiter.server_clock import ServerClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NOW = 1_800_000_000.0
-
 
 @pytest.mark.parametrize(
     ("skew", "result"),
-    [(0, "ok"), (1, "ok"), (-1, "ok"), (5, "warning"), (-5, "warning"), (400, "failed"), (-400, "failed")],
+    [
+        (0, "ok"),
+        (1, "ok"),
+        (-1, "ok"),
+        (1.1, "warning"),
+        (-1.1, "warning"),
+        (5, "warning"),
+        (-5, "warning"),
+        (400, "failed"),
+        (-400, "failed"),
+    ],
 )
 def test_clock(skew: float, result: str) -> None:
-    """Less than AWS can tell is fine, more is a warning, and from five minutes on AWS refuses every request."""
-    found = judge_clock(formatdate(NOW - skew, usegmt=True), NOW + 0.5)
+    """Up to a second is fine, more is a warning, and from five minutes on AWS refuses every request."""
+    found = judge_clock(skew, 0.5)
     assert found.result == result
     assert (found.result == "ok") == (not found.remedy)
 
 
 def test_no_time_in_the_answer() -> None:
     """Without a date there is nothing to say about the clock."""
-    assert judge_clock(None, NOW).result == "unknown"
+    assert judge_clock(None, None).result == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -130,6 +139,21 @@ class TestOnAnEngine:
         done = run("doctor", stack, "-o", "json")
         assert done.code == 1
         assert list(subjects(json.loads(done.out))) == ["region", "credentials"]
+
+
+@pytest.mark.engines("dynoxide", "dynamodb-local")
+@pytest.mark.parametrize(("skew", "result"), [(0.0, "ok"), (30.0, "warning"), (-400.0, "failed")])
+def test_a_clock_that_is_wrong(
+    skew: float, result: str, stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how much this machine's clock is ahead of the table's is told once, to within a second, and with the remedy."""
+    monkeypatch.setattr(doctor, "ServerClock", lambda: ServerClock(lambda: time.time_ns() + round(skew * 1e9)))
+    monkeypatch.setattr(doctor.Examination, "_identity", lambda _: Finding("ok", "credentials", "not asked for on this engine"))
+    document = json.loads(run("doctor", stack, "-o", "json").out)
+    (clock,) = [each for each in document if each["subject"] == "clock"]
+    assert clock["result"] == result
+    assert float(clock["detail"].split()[0]) == pytest.approx(skew, abs=2)
+    assert ("NTP" in clock["remedy"]) == (result != "ok")
 
 
 def deny(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..server_clock import ServerClock
 from .exit_codes import FAILED, OK
 from .findings import (
     Finding,
@@ -64,6 +65,7 @@ class Examination:
         self._stack = check_stack_name(stack)
         self._target = target
         self._session = target.session()
+        self._clock = ServerClock()
 
     def findings(self) -> list[Finding]:
         """Everything that was found out."""
@@ -75,8 +77,9 @@ class Examination:
             return [first, identity]
         found = [first, identity, *self._table()]
         if found[-1].result == "failed":
-            return found
-        return [*found, *self._permissions(), self._time_to_live(), *self._throttling(), self._versions(), _runtime()]
+            return [*found[:-1], self._skew(), found[-1]]
+        found += self._permissions()
+        return [*found, self._skew(), self._time_to_live(), *self._throttling(), self._versions(), _runtime()]
 
     def _client(self, service: str) -> Any:
         from ..infra._client import ClientOptions, sync_open_client
@@ -113,16 +116,15 @@ class Examination:
 
     def _table(self) -> list[Finding]:
         try:
-            answer = self._client("dynamodb").describe_table(TableName=self._stack)
+            answer = self._timed(partial(self._client("dynamodb").describe_table, TableName=self._stack))
         except Exception as error:  # whatever it is, it is the finding
             # Whoever may only acquire may not describe; that is no failure.
             denied = "AccessDenied" in _code(error)
             return [self._error(error, "table", "DescribeTable", fatal=not denied)]
-        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         table = answer["Table"]
         detail = f"{table['TableStatus']}, {table.get('ItemCount', 0)} items, {table.get('TableSizeBytes', 0)} bytes"
         protection = "on" if table.get("DeletionProtectionEnabled") else "off"
-        found = [judge_clock(headers.get("date"), time.time()), Finding("ok", "deletion protection", protection)]
+        found = [Finding("ok", "deletion protection", protection)]
         if table["TableStatus"] in {"ACTIVE", "UPDATING"}:
             return [*found, Finding("ok", "table", detail)]
         return [*found, Finding("failed", "table", detail, "wait until it is active")]
@@ -146,12 +148,27 @@ class Examination:
         from ..exceptions import PermissionDenied
 
         try:
-            call()
+            self._timed(call)
         except Exception as error:  # what it means is the question
             if _code(error) == "ConditionalCheckFailedException":
                 return True
             return False if isinstance(self._explained(error, action), PermissionDenied) else None
         return True
+
+    def _timed(self, call: Callable[[], Any]) -> Any:
+        """Make a call to the table, and learn its time from whatever it answers."""
+        sent, answer = self._clock.monotonic(), None
+        try:
+            answer = call()
+        except Exception as error:
+            answer = getattr(error, "response", None)
+            raise
+        finally:
+            self._clock.observe_answer(answer, sent)
+        return answer
+
+    def _skew(self) -> Finding:
+        return judge_clock(self._clock.skew, self._clock.error)
 
     def _time_to_live(self) -> Finding:
         from ..schema import TTL_ATTRIBUTE

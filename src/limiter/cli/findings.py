@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
+
+from ..server_clock import MAX_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Result = Literal["ok", "warning", "failed", "unknown"]
 
-MAX_SKEW = 2.0
-"""Seconds. AWS tells its time in whole seconds, so less than this is not seen."""
 REFUSES_REQUESTS = 300.0
 """Seconds of clock skew from which AWS does not accept signatures."""
 
@@ -27,16 +26,14 @@ class Finding:
     remedy: str = ""
 
 
-def judge_clock(date: str | None, now: float) -> Finding:
-    """The difference between this machine's clock, in seconds since the epoch, and the `Date` of an answer of AWS."""
-    if date is None:
-        return Finding("unknown", "clock", "the answer carried no time")
-    # The header is cut to the second, so the middle of that second is the best guess.
-    skew = now - parsedate_to_datetime(date).timestamp() - 0.5
-    detail = f"{skew:+.1f} s from AWS's"
+def judge_clock(skew: float | None, error: float | None) -> Finding:
+    """The seconds that this machine's clock is ahead of that of the table's servers, as far as their answers tell."""
+    if skew is None or error is None:
+        return Finding("unknown", "clock", "no answer carried a time")
+    detail = f"{skew:+.1f} s from the table's, give or take {error:.1f} s"
     if abs(skew) <= MAX_SKEW:
         return Finding("ok", "clock", detail)
-    remedy = "synchronise the clock (NTP, chrony): limits are computed from it, and a fast clock is given more than its due"
+    remedy = "synchronise the clock (NTP, chrony, Amazon Time Sync): limits go by the table's time, but signatures by this one"
     return Finding("failed" if abs(skew) >= REFUSES_REQUESTS else "warning", "clock", detail, remedy)
 
 
