@@ -7,11 +7,13 @@ import contextlib
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from limiter import RateLimiterUnavailable, Repository
+from limiter._compat import gather
 from limiter.records import BucketKey
 from limiter.state import EMPTY
 
@@ -97,4 +99,12 @@ async def test_an_answer_that_comes_in_pieces_is_read_whole(serve: Callable[...,
     for _ in range(3):
         assert await repository.read_bucket(KEY) == EMPTY
     assert len(server.threads) == 2
+    await repository.close()
+
+
+async def test_queueing_behind_ones_own_calls_does_not_count(serve: Callable[..., Server]) -> None:
+    """Calls at once that are more than the connections are all answered, however long the last one has to wait for its turn."""
+    server = serve([b"", HEAD + b"\r\n{}"], pause=0.4)
+    repository = Repository("my-app", endpoint_url=server.url, max_connections=1, connect_timeout=0.5, read_timeout=2.0)
+    assert await gather([partial(repository.read_bucket, KEY)] * 6) == [EMPTY] * 6
     await repository.close()

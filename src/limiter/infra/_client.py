@@ -49,7 +49,7 @@ async def open_client(service: str, options: ClientOptions) -> Any:
     region = _region(options, getattr(session, "region_name", None) or _session_region(session))
     context = create(service, region_name=region, endpoint_url=options.endpoint_url, config=AioConfig(**_settings(options)))
     client = await context.__aenter__()
-    _bound_whole_calls(client, options.connect_timeout + options.read_timeout)
+    _bound_whole_calls(client, options)
     return client
 
 
@@ -89,11 +89,11 @@ def sync_close_client(client: Any) -> None:
     client.close()
 
 
-def _bound_whole_calls(client: Any, seconds: float) -> None:
+def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
     """Have each request of an aiobotocore client end in time, where aiohttp would wait for each piece of an answer anew.
 
-    The time begins when the request is signed, so renewing credentials has its own, and includes waiting for a connection. Where
-    aiobotocore has changed inside, the client stays as it is.
+    The time begins when the request is signed and has a connection, or the right to make one: renewing credentials does not
+    count, nor does queueing behind this program's own calls. Where aiobotocore has changed inside, the client stays as it is.
     """
     import asyncio
 
@@ -106,9 +106,12 @@ def _bound_whole_calls(client: Any, seconds: float) -> None:
         _log.warning("this aiobotocore lets read_timeout bound only each piece of an answer: %r", error)
         return
 
+    seconds = options.connect_timeout + options.read_timeout
+    free = asyncio.Semaphore(options.max_connections)
+
     async def send_in_time(request: Any) -> Any:
         try:
-            async with asyncio.timeout(seconds):
+            async with free, asyncio.timeout(seconds):
                 return await send(request)
         except TimeoutError as error:
             raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
