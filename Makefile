@@ -8,10 +8,12 @@ PLAIN := .venv-aiobotocore
 # A third, for what others need that the benchmarks measure beside this library.
 BENCH := .venv-bench
 BIN := $(VENV)/bin
+# Empty for root, and where there is no sudo.
+SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test check bench pythons engines clean
+.PHONY: help demo test check bench pythons engines checker clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -42,6 +44,9 @@ pythons: $(VENV)/.test-installed ## Run the suites on every other supported Pyth
 engines: ## Install the test engines that pip cannot, into .engines.
 	@$(call need-python)
 	$(PYTHON) scripts/install_engines.py
+
+checker: ## Install the model checker that tests/model needs, from Debian or Ubuntu; as root, or with sudo.
+	@{ command -v spin && command -v gcc; } >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q spin gcc libc6-dev; }
 
 clean: ## Remove everything that these commands made.
 	rm -rf $(VENV) $(PLAIN) $(BENCH) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,84 @@
+"""Runs the model checker spin on the models beside this file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MODELS = Path(__file__).parent
+NEEDED = ("spin", "gcc")
+DEPTH = 10_000
+MEMORY_MB = 1_800
+STEP_TIMEOUT = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a search says: every state was `visited` and none is wrong, or which assertion one violates."""
+
+    visited: bool
+    states: int
+    violated: str | None
+    report: str
+
+
+def require() -> None:
+    """Skip the test when there is no model checker here; in CI, fail, unless its absence is excused."""
+    absent = [program for program in NEEDED if shutil.which(program) is None]
+    if not absent:
+        return
+    message = f"model checker is ABSENT: {', '.join(absent)} not on PATH; on Debian, `apt-get install spin gcc`"
+    excused = os.environ.get("LIMITER_ENGINES_ABSENT", "").split(",")
+    if os.environ.get("CI") == "true" and "spin" not in excused:
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def build(model: str, directory: Path, defines: Sequence[str] = (), compiler: Sequence[str] = ()) -> Path:
+    """Compile a model's verifier in `directory`."""
+    for source in MODELS.glob("*.pml"):
+        shutil.copy(source, directory)
+    _run(["spin", "-a", *(f"-D{define}" for define in defines), model], directory)
+    # Assertions and deadlocks only, which needs no search for cycles.
+    flags = ["-w", "-DSAFETY", f"-DMEMLIM={MEMORY_MB}", *compiler]
+    _run(["gcc", *flags, "-o", "pan", "pan.c"], directory)
+    return directory / "pan"
+
+
+def verify(directory: Path, defines: Sequence[str] = (), compiler: Sequence[str] = ()) -> Verdict:
+    """Search all states of protocol.pml."""
+    build("protocol.pml", directory, defines, compiler)
+    # Nothing is approximated: -b makes it an error when a path is longer than -m allows.
+    report = _run(["./pan", f"-m{DEPTH}", "-b", "-n", "-w22"], directory, status=(0, 1))
+    violated = re.search(r"^pan:\d+: (.*?)(?: \(at depth \d+\))?$", report, re.MULTILINE)
+    states = re.search(r"^\s*(\d+) states, stored", report, re.MULTILINE)
+    incomplete = re.search(
+        r"Search not completed|too small|out of memory|memory exceeded|truncated", report
+    )
+    full = "Full statespace search" in report and "errors: 0" in report and incomplete is None
+    return Verdict(full, int(states[1]) if states else 0, violated[1] if violated else None, report)
+
+
+def _run(command: Sequence[str], directory: Path, status: Sequence[int] = (0,)) -> str:
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=STEP_TIMEOUT,
+        check=False,
+    )
+    assert done.returncode in status, f"{command} ended with {done.returncode}: {done.stdout[-2000:]}"
+    return done.stdout
