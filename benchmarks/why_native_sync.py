@@ -188,7 +188,9 @@ def interrupt(call: Callable[[str], object], way: str, endpoint: str, calls: int
     gevent.sleep(SETTLING)
     from limiter import SyncRateLimiter, SyncRepository
 
-    looking = SyncRateLimiter(SyncRepository(TABLE, endpoint_url=endpoint, connect_timeout=30, read_timeout=30), limits())
+    looking = SyncRateLimiter(
+        SyncRepository(TABLE, endpoint_url=endpoint, connect_timeout=30, read_timeout=30), limits(), decision_timeout=60
+    )
     gone = sum(CAPACITY - looking.check(name).statuses[0].available for name in names)
     return {"outcome": f"{gone - len(names) - got} of {calls - got}"}
 
@@ -209,11 +211,11 @@ def make_call(way: str, endpoint: str) -> Callable[[str], object]:
 
     where: dict[str, Any] = {"endpoint_url": endpoint, "connect_timeout": 30, "read_timeout": 30}
     if way == "native":
-        return SyncRateLimiter(SyncRepository(TABLE, **where), limits()).try_acquire
+        return SyncRateLimiter(SyncRepository(TABLE, **where), limits(), decision_timeout=60).try_acquire
 
     import asyncio
 
-    limiter = RateLimiter(Repository(TABLE, **where), limits())
+    limiter = RateLimiter(Repository(TABLE, **where), limits(), decision_timeout=60)
 
     async def once(name: str) -> None:
         await limiter.try_acquire(name)

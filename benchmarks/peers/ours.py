@@ -39,7 +39,7 @@ class Limiter:
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
         self.repository = Repository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
-        self.limiter = RateLimiter(self.repository, [limit_of(job)], **checked(options))
+        self.limiter = RateLimiter(self.repository, [limit_of(job)], decision_timeout=60, **checked(options))
 
     async def open(self) -> None:
         """Open the client, and store an entity with a parent where the job needs one."""
@@ -67,7 +67,7 @@ class ThreadedLimiter:
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
         self.repository = SyncRepository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
-        self.limiter = SyncRateLimiter(self.repository, [limit_of(job)], **checked(options))
+        self.limiter = SyncRateLimiter(self.repository, [limit_of(job)], decision_timeout=60, **checked(options))
 
     def open(self) -> None:
         """Open the client, and store an entity with a parent where the job needs one."""
@@ -148,7 +148,7 @@ class ReplayedLimiter(Limiter):
         self._context = get_session().create_client("dynamodb", region_name=REGION, endpoint_url=self.job.endpoint_url)
         client = Replay(await self._context.__aenter__())
         self.repository = Repository(self.job.table, namespace=self.job.prefix, client=client)
-        self.limiter = RateLimiter(self.repository, [limit_of(self.job)])
+        self.limiter = RateLimiter(self.repository, [limit_of(self.job)], decision_timeout=60)
         await self.limiter.__aenter__()
 
     async def close(self) -> None:

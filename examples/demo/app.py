@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-limiter = SyncRateLimiter(SyncRepository("limiter-demo", read_timeout=2.0))
+limiter = SyncRateLimiter(SyncRepository("limiter-demo", read_timeout=2.0), decision_timeout=5.0)
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -42,7 +42,7 @@ async def ask_again_and_again(limiter: RateLimiter, ended: asyncio.Event) -> Non
 async def main() -> None:
     """Connect, wait for the start, ask until the end."""
     async with Repository("limiter-demo", read_timeout=2.0) as repository:
-        limiter = RateLimiter(repository)
+        limiter = RateLimiter(repository, decision_timeout=5.0)
         await limiter.check("demo", "api")
         report({"outcome": "ready"})
         loop, ended = asyncio.get_running_loop(), asyncio.Event()

@@ -106,7 +106,7 @@ def run(console: Console, seconds: float) -> Verdict:
         SyncStackManager(STACK).deploy()
         progress.say(f"stack      {STACK!r} deployed by CloudFormation, with its table")
         repository = stack.enter_context(SyncRepository(STACK, read_timeout=2.0))
-        limiter = SyncRateLimiter(repository)
+        limiter = SyncRateLimiter(repository, decision_timeout=5.0)
         limiter.set_limits([LIMIT])
         progress.say(f"limit      {LIMIT}, stored in the table, for all programs together")
 

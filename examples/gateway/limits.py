@@ -27,8 +27,10 @@ TIMEOUT = float(os.environ.get("GATEWAY_TIMEOUT", "2"))
 DEFAULTS = [Limit.per_minute("requests", REQUESTS), Limit.per_minute("tokens", TOKENS)]
 
 # Two views of one table: what is taken through one of them is gone for the other.
-sync_limiter = SyncRateLimiter(SyncRepository(STACK, read_timeout=TIMEOUT, connect_timeout=TIMEOUT), DEFAULTS)
-limiter = RateLimiter(Repository(STACK, read_timeout=TIMEOUT, connect_timeout=TIMEOUT), DEFAULTS)
+sync_repository = SyncRepository(STACK, read_timeout=TIMEOUT, connect_timeout=TIMEOUT)
+sync_limiter = SyncRateLimiter(sync_repository, DEFAULTS, decision_timeout=TIMEOUT)
+repository = Repository(STACK, read_timeout=TIMEOUT, connect_timeout=TIMEOUT)
+limiter = RateLimiter(repository, DEFAULTS, decision_timeout=TIMEOUT)
 
 
 def caller(x_api_key: Annotated[str, Header(min_length=1, max_length=256)]) -> str:

@@ -291,7 +291,7 @@ class Committer:
     def _take_batch(self, lane: Lane) -> Ticket | None:
         with self._lock:
             lane.batch, lane.queue = lane.queue[:MAX_BATCH], lane.queue[MAX_BATCH:]
-            lane.fresh = lane.denies = lane.unsure = False
+            lane.fresh = lane.denies = False
             lane.stamp = ""  # An update of the last batch that arrives late must not pass for one of this.
             return self._order_block(lane)
 

@@ -16,7 +16,7 @@ from .charging import Verdict, charge
 from .committer import Committer
 from .config_cache import ConfigCache
 from .demand import demands
-from .exceptions import NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
+from .exceptions import RateLimiterUnavailable, RateLimitExceeded
 from .lease import Lease
 from .local_share import fitting, local_chain, local_demands, outstanding
 
@@ -131,7 +131,7 @@ class Decider:
             chain = await self.chain(call.question)
             expires = expires if ready else monotonic() + self._patience
         asked = demands(chain, call.amounts)
-        check_satisfiable(asked)
+        decision.check_satisfiable(asked)
         if self._owed:
             await self._hand_back([bucket.key for bucket in chain])
         return await self._take(self.committer, chain, asked, call, expires)
@@ -139,7 +139,7 @@ class Decider:
     async def _decide_alone(self, call: Call) -> Lease:
         chain = self.config.remembered(call.question)
         asked = demands(chain, call.amounts)
-        check_satisfiable(asked)
+        decision.check_satisfiable(asked)
         if call.on_unavailable == "allow":
             self.counters.add("degraded")
             return Lease(None, chain, Verdict(), asked, degraded=True)
@@ -213,10 +213,3 @@ class Decider:
         if self._alone is not None:
             self._alone = None
             _log.warning("limiting on the table again")
-
-
-def check_satisfiable(asked: Sequence[Demand]) -> None:
-    """Raise `NeverSatisfiable` when an amount is above its capacity."""
-    never = [status for each in asked for status in decision.never_satisfiable(each.key, each.charges)]
-    if never:
-        raise NeverSatisfiable(tuple(never))

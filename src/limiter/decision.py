@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from . import gcra
 from .bucket import Charge, Grant, Refusal
-from .exceptions import UnreadableItem
+from .exceptions import NeverSatisfiable, UnreadableItem
 from .models import Decision, LimitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .demand import Demand
     from .models import Limit
     from .records import BucketKey
     from .state import BucketState
@@ -44,9 +45,13 @@ def preview(key: BucketKey, charges: Sequence[Charge], state: BucketState, now: 
     )
 
 
-def never_satisfiable(key: BucketKey, charges: Sequence[Charge]) -> tuple[LimitStatus, ...]:
-    """The statuses of a request that no wait would help, decided without knowing the state; empty when there is none such."""
-    return tuple(_never(key, charge) for charge in charges if charge.units > charge.limit.capacity)
+def check_satisfiable(asked: Sequence[Demand]) -> None:
+    """Raise `NeverSatisfiable` when no wait would help, because an amount is above its capacity; needs no state."""
+    for _key, charges in asked:
+        for limit, units in charges:
+            if units > limit.capacity:
+                statuses = [_never(each.key, charge) for each in asked for charge in each.charges]
+                raise NeverSatisfiable(tuple(status for status in statuses if status.requested > status.limit.capacity))
 
 
 def decide(statuses: Sequence[LimitStatus]) -> Decision:

@@ -14,7 +14,7 @@ from .administration import Administration
 from .breaker import Breaker
 from .committer import CommitterOptions
 from .config import Question, own_demand
-from .decider import Call, Decider, OnUnavailable, check_satisfiable
+from .decider import Call, Decider, OnUnavailable
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
 from .memory_repository import MemoryRepository
 from .models import Prefetch
@@ -223,7 +223,7 @@ class RateLimiter(Administration):
         policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
         question, amounts = self._question(entity_id, resource, consume, limits)
         if question.given:
-            check_satisfiable(own_demand(question, amounts))
+            decision.check_satisfiable(own_demand(question, amounts))
         decider, began = self._deciders.get(), monotonic()
         decider.counters.add("decisions")
         try:

@@ -87,7 +87,7 @@ class SyncBatchWriter:
                 lane.finish(ticket, error)
                 if ticket.caller is None:
                     self.note_lost(lane.key, error)
-            lane.batch, lane.sent, lane.stamp = [], None, ""
+            lane.batch, lane.lost, lane.sent, lane.stamp = [], [], None, ""
 
     def note_lost(self, key: BucketKey, error: Exception) -> None:
         """Tell the log of a refund that could not be written: what was taken stays taken until it has refilled."""
@@ -125,11 +125,10 @@ class SyncBatchWriter:
         return lane.pace / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
 
     def _gather_more(self, lane: SyncLane) -> None:
-        """Take along what has queued up meanwhile, unless an update without it, of the same stamp, may still arrive."""
-        if not lane.unsure:
-            with self._lock:
-                room = MAX_BATCH - len(lane.batch)
-                lane.batch, lane.queue = lane.batch + lane.queue[:room], lane.queue[room:]
+        """Take along what has queued up meanwhile."""
+        with self._lock:
+            room = MAX_BATCH - len(lane.batch)
+            lane.batch, lane.queue = lane.batch + lane.queue[:room], lane.queue[room:]
 
     def _step(self, lane: SyncLane) -> None:
         """Make one call, or deliver what the last one has decided."""
@@ -142,8 +141,7 @@ class SyncBatchWriter:
             return
         with self._lock:
             lane.drop_abandoned()
-        lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
-        tickets, now = lane.batch, self._repository.clock()
+        tickets, now = self._stamped(lane), self._repository.clock()
         plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
         if lane.fresh or self.proves_refusals(lane, now):
             self._deliver(lane, tickets, {place: each for place, each in plan.refused.items() if each.by_state})
@@ -154,6 +152,20 @@ class SyncBatchWriter:
             self._deliver(lane, tickets, plan.grants(lane.state))
         elif lane.batch:
             self._look(lane)
+
+    def _stamped(self, lane: SyncLane) -> list[SyncTicket]:
+        """The tickets that the next update may carry, under the lane's stamp.
+
+        After a loss these are only such as the lost update carried. It may still arrive, and the next one, which is then not
+        applied for the sake of the stamp, must not pass for more than that has written.
+        """
+        tickets = lane.batch
+        if lane.lost:
+            tickets = [ticket for ticket in lane.batch if ticket in lane.lost]
+            if not tickets:
+                tickets, lane.lost, lane.stamp = lane.batch, [], ""
+        lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
+        return tickets
 
     def _look(self, lane: SyncLane) -> None:
         self._counters.add("calls")
@@ -167,8 +179,6 @@ class SyncBatchWriter:
         except LimiterError as error:
             if not isinstance(error, RateLimiterUnavailable) or error.unsent:
                 lane.sent = None
-            else:
-                lane.unsure = True
             raise
 
     def _recover(self, lane: SyncLane) -> None:
@@ -181,7 +191,9 @@ class SyncBatchWriter:
         state = self._repository.read_bucket(lane.key)
         applied = state.stamp == lane.stamp
         if not applied and lane.sent is not None:
-            for ticket in lane.sent[2]:
+            plan, _, tickets = lane.sent
+            lane.lost = [tickets[place] for place in plan.shares]
+            for ticket in lane.lost:
                 ticket.request = replace(ticket.request, credits=())
         self._answer(lane, Outcome(applied, state))
 
@@ -193,7 +205,7 @@ class SyncBatchWriter:
             # Whoever did not fit beside the others is refused as of their write, not by a state that has refilled since.
             left = {place: tickets[place].request for place in plan.refused if not tickets[place].done}
             self._deliver(lane, tickets, bucket.refused_by(outcome.state, left, plan.now))
-            lane.stamp, lane.unsure = "", False
+            lane.stamp, lane.lost = "", []
             lane.pace = lane.pace * 9 // 10 if lane.pace > FIRST_PACE else 0
         lane.sent = None
 

@@ -16,7 +16,7 @@ from .sync_charging import SyncVerdict, sync_charge
 from .sync_committer import SyncCommitter
 from .sync_config_cache import SyncConfigCache
 from .demand import demands
-from .exceptions import NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
+from .exceptions import RateLimiterUnavailable, RateLimitExceeded
 from .sync_lease import SyncLease
 from .local_share import fitting, local_chain, local_demands, outstanding
 
@@ -131,7 +131,7 @@ class SyncDecider:
             chain = self.chain(call.question)
             expires = expires if ready else monotonic() + self._patience
         asked = demands(chain, call.amounts)
-        check_satisfiable(asked)
+        decision.check_satisfiable(asked)
         if self._owed:
             self._hand_back([bucket.key for bucket in chain])
         return self._take(self.committer, chain, asked, call, expires)
@@ -139,7 +139,7 @@ class SyncDecider:
     def _decide_alone(self, call: SyncCall) -> SyncLease:
         chain = self.config.remembered(call.question)
         asked = demands(chain, call.amounts)
-        check_satisfiable(asked)
+        decision.check_satisfiable(asked)
         if call.on_unavailable == "allow":
             self.counters.add("degraded")
             return SyncLease(None, chain, SyncVerdict(), asked, degraded=True)
@@ -213,10 +213,3 @@ class SyncDecider:
         if self._alone is not None:
             self._alone = None
             _log.warning("limiting on the table again")
-
-
-def check_satisfiable(asked: Sequence[Demand]) -> None:
-    """Raise `NeverSatisfiable` when an amount is above its capacity."""
-    never = [status for each in asked for status in decision.never_satisfiable(each.key, each.charges)]
-    if never:
-        raise NeverSatisfiable(tuple(never))

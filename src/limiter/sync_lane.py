@@ -68,13 +68,13 @@ class SyncLane:
     says that the last batch met refusals, `returning` how many requests on their way give something back. `state` is the last
     one seen, at the time `seen`, and `fresh` when the present batch has seen it; the last write was at the time `wrote`. `sent`
     is an update without an answer yet, with the tickets that it carries; `stamp` names it, and stays until it is known to have
-    been applied. One that was lost makes the lane `unsure`: it may still arrive. `trouble` is what the last call failed with.
+    been applied. `lost` are the tickets of one that may still arrive. `trouble` is what the last call failed with.
     `pace` is the least time between two writes, in nanoseconds, that throttling has taught.
     """
 
     __slots__ = (
-        *("batch", "denies", "fresh", "key", "leader", "pace", "purse", "queue", "returning"),
-        *("seen", "sent", "stamp", "state", "trouble", "unsure", "wrote"),
+        *("batch", "denies", "fresh", "key", "leader", "lost", "pace", "purse", "queue", "returning"),
+        *("seen", "sent", "stamp", "state", "trouble", "wrote"),
     )
 
     def __init__(self, key: BucketKey) -> None:
@@ -87,7 +87,7 @@ class SyncLane:
         self.fresh = False
         self.leader: object = None
         self.trouble: Exception | None = None
-        self.unsure = False
+        self.lost: list[SyncTicket] = []
         self.queue: list[SyncTicket] = []
         self.returning = 0
         self.denies = False

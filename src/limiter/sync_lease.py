@@ -13,7 +13,7 @@ from ._compat import SyncHome, sync_shielded
 from .bucket import Charge, Credit, Grant, Request
 from .sync_charging import sync_charge
 from .demand import check_known, demands
-from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .holding import Holding
 from .validation import MAX_AMOUNT, check_amounts
 
@@ -101,9 +101,7 @@ class SyncLease:
         """
         changes = self._changes(amounts, named, minimum=0)
         asked = demands(self._chain, changes)
-        never = [status for each in asked for status in decision.never_satisfiable(each.key, each.charges)]
-        if never:
-            raise NeverSatisfiable(tuple(never))
+        decision.check_satisfiable(asked)
         if self._committer is None:
             self._count(changes)
         elif asked:

@@ -14,7 +14,7 @@ from .sync_administration import SyncAdministration
 from .breaker import Breaker
 from .sync_committer import SyncCommitterOptions
 from .config import Question, own_demand
-from .sync_decider import SyncCall, SyncDecider, OnUnavailable, check_satisfiable
+from .sync_decider import SyncCall, SyncDecider, OnUnavailable
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
 from .sync_memory_repository import SyncMemoryRepository
 from .models import Prefetch
@@ -223,7 +223,7 @@ class SyncRateLimiter(SyncAdministration):
         policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
         question, amounts = self._question(entity_id, resource, consume, limits)
         if question.given:
-            check_satisfiable(own_demand(question, amounts))
+            decision.check_satisfiable(own_demand(question, amounts))
         decider, began = self._deciders.get(), monotonic()
         decider.counters.add("decisions")
         try:

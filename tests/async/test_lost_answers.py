@@ -135,7 +135,7 @@ async def world(
     proxy.heal()
     behind = Repository(table_name, endpoint_url=proxy.endpoint_url, clock=clock, read_timeout=PATIENCE)
     beside = Repository(table_name, endpoint_url=url, clock=clock, read_timeout=PATIENCE)
-    made = World(proxy, RateLimiter(behind, LIMITS, denial_ttl=0), RateLimiter(beside, LIMITS, denial_ttl=0))
+    made = World(proxy, *(RateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in (behind, beside)))
     for limiter in (made.limiter, made.other):
         await limiter.try_acquire(made.entity, "api", {"requests": 1, "tokens": 1})
     yield made

@@ -20,7 +20,10 @@ ONE = [Limit.parse("requests=1/minute")]
 @pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
 async def test_namespaces_share_nothing(open_repository: Callable[..., Any], engine: Engine) -> None:
     """Limits, entities and buckets of one namespace are unknown in another of the same table."""
-    first, second = RateLimiter(open_repository("first"), ONE), RateLimiter(open_repository("second"), ONE)
+    first, second = (
+        RateLimiter(open_repository("first"), ONE, decision_timeout=60),
+        RateLimiter(open_repository("second"), ONE, decision_timeout=60),
+    )
     assert await first.try_acquire("user")
     await first.create_entity("org")
     await first.set_limits([Limit.parse("requests=5/minute")], resource="model")
@@ -33,7 +36,10 @@ async def test_namespaces_share_nothing(open_repository: Callable[..., Any], eng
 @pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
 async def test_a_namespace_is_deleted_whole_and_alone(open_repository: Callable[..., Any], engine: Engine) -> None:
     """Everything of it goes, in as many pages as it takes; nothing of another goes, not even with a name that begins alike."""
-    doomed, spared = RateLimiter(open_repository("doomed"), ONE), RateLimiter(open_repository("doomed-not"), ONE)
+    doomed, spared = (
+        RateLimiter(open_repository("doomed"), ONE, decision_timeout=60),
+        RateLimiter(open_repository("doomed-not"), ONE, decision_timeout=60),
+    )
     for number in range(60):
         assert await doomed.try_acquire(f"user-{number}")
     await doomed.create_entity("org")

@@ -82,7 +82,7 @@ async def test_a_machine_that_is_right_is_left_alone(
 ) -> None:
     """By default a repository is anchored, and where the clocks agree, or the engine tells no time, nothing is said."""
     repository = on_machine(0.0, clock=None)
-    assert await RateLimiter(repository, [Limit.per_hour("requests", 5)]).try_acquire("user")
+    assert await RateLimiter(repository, [Limit.per_hour("requests", 5)], decision_timeout=60).try_acquire("user")
     assert repository.skew == (None if server_engine.name == "moto" else 0.0)
     assert abs(error(repository)) < 5
     assert not warnings(caplog)
@@ -110,7 +110,7 @@ async def test_machines_with_wrong_clocks_share_a_limit(given: bool, on_machine:
     limits = [Limit.per_minute("requests", 600)]
     more: dict[str, Any] = {"limits": limits} if given else {}
     start = time.monotonic()
-    slow, fast = (RateLimiter(on_machine(skew), [] if given else limits) for skew in (-30.0, 30.0))
+    slow, fast = (RateLimiter(on_machine(skew), [] if given else limits, decision_timeout=60) for skew in (-30.0, 30.0))
     assert (await slow.try_acquire("user", consume={"requests": 300}, **more)).allowed
     assert (await fast.try_acquire("user", consume={"requests": 290}, **more)).allowed
     decision = await fast.try_acquire("user", consume={"requests": 200}, **more)
@@ -123,5 +123,5 @@ async def test_machines_with_wrong_clocks_share_a_limit(given: bool, on_machine:
 
 async def test_the_first_call_is_a_read(repository: Any) -> None:
     """No decision is written by a clock that no answer has corrected, also where limits come with the call."""
-    await RateLimiter(repository).try_acquire("user", limits=[Limit.per_hour("requests", 5)])
+    await RateLimiter(repository, decision_timeout=60).try_acquire("user", limits=[Limit.per_hour("requests", 5)])
     assert list(repository.take()) == ["read_records", "write_bucket"]

@@ -67,7 +67,7 @@ async def opened(
 
         def new(*limits: str) -> RateLimiter:
             repository = Repository(table_name, client=client, clock=clock)
-            return RateLimiter(repository, [Limit.parse(limit) for limit in limits or LIMITS], sleep=sleep)
+            return RateLimiter(repository, [Limit.parse(limit) for limit in limits or LIMITS], sleep=sleep, decision_timeout=60)
 
         yield Meter(client), new
 

@@ -28,7 +28,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     """Do one job."""
     units = {"requests": job["units"]}
     with SyncRepository(job["table"], endpoint_url=job["endpoint_url"], connect_timeout=60.0, read_timeout=60.0) as repository:
-        limiter = SyncRateLimiter(repository, [Limit(*job["limit"])])
+        limiter = SyncRateLimiter(repository, [Limit(*job["limit"])], decision_timeout=60)
         admitted, end = 0, time.monotonic() + job["seconds"]
         while time.monotonic() < end:
             admitted += job["units"] * limiter.try_acquire("user", "api", units).allowed

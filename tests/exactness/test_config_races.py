@@ -34,7 +34,7 @@ class Race:
         repository = SyncRepository(
             self.table_name, endpoint_url=self.endpoint_url, clock=self.clock, connect_timeout=30.0, read_timeout=30.0
         )
-        return SyncRateLimiter(repository, WIDE, config_ttl=0)
+        return SyncRateLimiter(repository, WIDE, config_ttl=0, decision_timeout=60)
 
     def acquire(self, rng: Random, limiter: SyncRateLimiter) -> None:
         """Take some units of the whole chain and keep all or all but one."""

@@ -140,5 +140,5 @@ def test_refunds_and_settlements_add_up(crew: Callable[[str], list[Worker]], buc
     answers = run(crew("all at once"), bucket | {"now": clock(), "step": 0, "acquires": 40, "settles": True}, limit)
     patient = {"connect_timeout": 30.0, "read_timeout": 30.0}
     with SyncRepository(bucket["table"], endpoint_url=bucket["endpoint_url"], clock=clock, **patient) as repository:
-        status = SyncRateLimiter(repository, [limit]).check("user", "api").statuses[0]
+        status = SyncRateLimiter(repository, [limit], decision_timeout=60).check("user", "api").statuses[0]
     assert limit.capacity - status.available == sum(answer["held"] for answer in answers) > 0

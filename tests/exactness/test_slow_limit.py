@@ -31,7 +31,7 @@ def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> SyncRe
 def test_a_slow_limit_beside_a_busy_one_loses_no_refill(engine: Engine, table_name: str, clock: FakeClock) -> None:
     """While 10 a second are busy for 12 hours, 50 a day let through their 50 and then exactly one every 28.8 minutes."""
     with open_repository(engine, table_name, clock) as repository:
-        limiter = SyncRateLimiter(repository, [SLOW, BUSY])
+        limiter = SyncRateLimiter(repository, [SLOW, BUSY], decision_timeout=60)
         assert sum(limiter.try_acquire("user", "api", {"slow": 1}).allowed for _ in range(60)) == 50
         admitted = []
         for _ in range(HOURS * 3_600 // STEP):

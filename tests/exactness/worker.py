@@ -77,7 +77,7 @@ class Sync:
         self.repository = SyncRepository(
             job["table"], endpoint_url=job["endpoint_url"], clock=clock, connect_timeout=TIMEOUT, read_timeout=TIMEOUT
         )
-        self.limiter = SyncRateLimiter(self.repository, script.limits)
+        self.limiter = SyncRateLimiter(self.repository, script.limits, decision_timeout=60)
 
     def run(self) -> list[int]:
         callers = [threading.Thread(target=self.call) for _ in range(self.job["callers"])]
@@ -121,7 +121,7 @@ class Async:
         self.repository = Repository(
             job["table"], endpoint_url=job["endpoint_url"], clock=clock, connect_timeout=TIMEOUT, read_timeout=TIMEOUT
         )
-        self.limiter = RateLimiter(self.repository, script.limits)
+        self.limiter = RateLimiter(self.repository, script.limits, decision_timeout=60)
 
     def run(self) -> list[int]:
         return asyncio.run(self.run_tasks())

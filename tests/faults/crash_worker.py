@@ -151,7 +151,7 @@ def sync_turn(limiter: SyncRateLimiter, turn: Turn) -> None:
 def run_threads(job: dict[str, Any]) -> None:
     """Take in threads, or in greenlets where they are patched, for ever."""
     options = {"endpoint_url": job["endpoint_url"], "connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}
-    limiter, play = SyncRateLimiter(SyncRepository(job["table"], **options), config_ttl=600), Play()
+    limiter, play = SyncRateLimiter(SyncRepository(job["table"], **options), config_ttl=600, decision_timeout=60), Play()
 
     def call() -> None:
         while True:
@@ -176,7 +176,7 @@ def run_threads(job: dict[str, Any]) -> None:
 async def run_tasks(job: dict[str, Any]) -> None:
     """Take in tasks, for ever."""
     options = {"endpoint_url": job["endpoint_url"], "connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}
-    limiter, play = RateLimiter(Repository(job["table"], **options), config_ttl=600), Play()
+    limiter, play = RateLimiter(Repository(job["table"], **options), config_ttl=600, decision_timeout=60), Play()
 
     async def call() -> None:
         while True:

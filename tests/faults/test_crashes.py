@@ -39,7 +39,8 @@ import os, signal, sys
 from limiter import Limit, Prefetch, SyncRateLimiter, SyncRepository
 now = int(sys.argv[3])
 repository = SyncRepository(sys.argv[1], endpoint_url=sys.argv[2], read_timeout=60, clock=lambda: now)
-limiter = SyncRateLimiter(repository, [Limit.parse("requests=100/minute")], prefetch=Prefetch(horizon=10, fraction=0.4))
+limits = [Limit.parse("requests=100/minute")]
+limiter = SyncRateLimiter(repository, limits, prefetch=Prefetch(horizon=10, fraction=0.4), decision_timeout=60)
 for _ in range(5):
     limiter.acquire("user").__enter__()
 os.kill(os.getpid(), signal.SIGKILL)

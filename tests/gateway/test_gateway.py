@@ -33,7 +33,7 @@ class Gateway:
     def __init__(self, engine: Engine, table: str, **environment: str) -> None:
         create_table(table, endpoint_url=engine.endpoint_url)
         self.limiter = SyncRateLimiter(
-            SyncRepository(table, endpoint_url=engine.endpoint_url, connect_timeout=30, read_timeout=30)
+            SyncRepository(table, endpoint_url=engine.endpoint_url, connect_timeout=30, read_timeout=30), decision_timeout=60
         )
         self.limiter.set_limits(LIMITS)
         environment |= {"AWS_ENDPOINT_URL": str(engine.endpoint_url), "GATEWAY_STACK": table, "GATEWAY_TIMEOUT": "60"}

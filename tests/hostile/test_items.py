@@ -62,7 +62,7 @@ class World:
 
     def limiter(self, **options: Any) -> SyncRateLimiter:
         """A limiter that knows nothing yet."""
-        return SyncRateLimiter(self.repository, LIMITS, **options)
+        return SyncRateLimiter(self.repository, LIMITS, decision_timeout=60, **options)
 
     def record_key(self, key: Any) -> dict[str, Any]:
         """The primary key of a record."""
@@ -159,7 +159,7 @@ def test_an_unreadable_limit_fails_only_those_of_a_batch_who_ask_for_it(world: W
 
     async def call() -> list[Any]:
         async with Repository(world.table, namespace=world.namespace, endpoint_url=server_engine.endpoint_url) as repository:
-            limiter = RateLimiter(repository, LIMITS)
+            limiter = RateLimiter(repository, LIMITS, decision_timeout=60)
             calls = [limiter.try_acquire("bad", "api", {name: 1}) for name in "bababa"]
             return await asyncio.gather(*calls, return_exceptions=True)
 

@@ -156,7 +156,7 @@ async def send_async(script: Callable[..., Steps], table: str, proxy: RecordingP
     async with Repository(
         table, endpoint_url=proxy.endpoint_url, clock=clock, connect_timeout=30.0, read_timeout=30.0
     ) as repository:
-        steps = script(RateLimiter(repository, [TOKENS, REQUESTS], sleep=sleep), clock)
+        steps = script(RateLimiter(repository, [TOKENS, REQUESTS], sleep=sleep, decision_timeout=60), clock)
         step = next(steps)
         with contextlib.suppress(StopIteration):
             while True:
@@ -174,7 +174,7 @@ def send_sync(script: Callable[..., Steps], table: str, proxy: RecordingProxy, c
     with SyncRepository(
         table, endpoint_url=proxy.endpoint_url, clock=clock, connect_timeout=30.0, read_timeout=30.0
     ) as repository:
-        steps = script(SyncRateLimiter(repository, [TOKENS, REQUESTS], sleep=clock.advance), clock)
+        steps = script(SyncRateLimiter(repository, [TOKENS, REQUESTS], sleep=clock.advance, decision_timeout=60), clock)
         result = next(steps)
         with contextlib.suppress(StopIteration):
             while True:

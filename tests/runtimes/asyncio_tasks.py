@@ -49,7 +49,7 @@ async def main() -> None:
     loop.set_exception_handler(lambda _, context: complaints.append(str(context["message"])))
     sys.unraisablehook = lambda unraisable: complaints.append(f"{unraisable.err_msg}: {unraisable.exc_value!r}")
     repository = Repository(os.environ["STACK"], endpoint_url=os.environ["ENDPOINT"], connect_timeout=60, read_timeout=60)
-    limiter = RateLimiter(repository, [Limit("requests", CAPACITY, 1, 86400.0)])
+    limiter = RateLimiter(repository, [Limit("requests", CAPACITY, 1, 86400.0)], decision_timeout=60)
     came_in: Counter[str] = Counter()
     ended: Counter[str] = Counter()
     async with limiter:

@@ -22,7 +22,8 @@ options: dict[str, Any] = {"endpoint_url": os.environ["ENDPOINT"], "connect_time
 
 def make(**more: Any) -> RateLimiter:
     """The one limiter."""
-    return RateLimiter(Repository(os.environ["STACK"], **options, **more), [Limit("requests", CAPACITY, 1, 86400.0)])
+    limits = [Limit("requests", CAPACITY, 1, 86400.0)]
+    return RateLimiter(Repository(os.environ["STACK"], **options, **more), limits, decision_timeout=60)
 
 
 async def take_many(limiter: RateLimiter, *, close: bool = True) -> int:

@@ -14,8 +14,8 @@ from limiter import Limit, RateLimiter, Repository, SyncRateLimiter, SyncReposit
 CAPACITY = 60
 options: dict[str, Any] = {"endpoint_url": os.environ["ENDPOINT"], "connect_timeout": 60, "read_timeout": 60}
 limits = [Limit("requests", CAPACITY, 1, 86400.0)]
-sync_limiter = SyncRateLimiter(SyncRepository(os.environ["STACK"], **options), limits)
-limiter = RateLimiter(Repository(os.environ["STACK"], **options), limits)
+sync_limiter = SyncRateLimiter(SyncRepository(os.environ["STACK"], **options), limits, decision_timeout=60)
+limiter = RateLimiter(Repository(os.environ["STACK"], **options), limits, decision_timeout=60)
 app = FastAPI()
 lock = threading.Lock()
 inside = {"now": 0, "most": 0, "ticks": 0}

@@ -56,7 +56,7 @@ def in_children(work: Callable[[], Any], count: int = CHILDREN) -> list[Any]:
 
 def threads() -> dict[str, Any]:
     """Fork while four threads are in the middle of calls, which then go on."""
-    limiter = SyncRateLimiter(SyncRepository(**address()), [LIMIT])
+    limiter = SyncRateLimiter(SyncRepository(**address()), [LIMIT], decision_timeout=60)
     limiter.repository.open()
     mine: list[int] = []
     workers = [threading.Thread(target=lambda: mine.append(take_many(limiter))) for _ in range(4)]
@@ -76,7 +76,7 @@ def loop() -> dict[str, Any]:
         return sum(decision.allowed for decision in decisions)
 
     async def parent() -> dict[str, Any]:
-        limiter = RateLimiter(Repository(**address()), [LIMIT])
+        limiter = RateLimiter(Repository(**address()), [LIMIT], decision_timeout=60)
         async with limiter:
             mine = await run(limiter)
             theirs = in_children(lambda: asyncio.run(run(limiter)))
@@ -89,7 +89,7 @@ def loop() -> dict[str, Any]:
 
 def lease() -> dict[str, Any]:
     """Fork inside a `with` block, which both processes leave by an error."""
-    limiter = SyncRateLimiter(SyncRepository(**address()), [LIMIT])
+    limiter = SyncRateLimiter(SyncRepository(**address()), [LIMIT], decision_timeout=60)
     limiter.try_acquire(consume={"requests": 5})
     complaint = ""
     results = forking.SimpleQueue()

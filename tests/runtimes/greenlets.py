@@ -41,7 +41,7 @@ def make(client: object = None) -> object:
 
     options = {"endpoint_url": os.environ["ENDPOINT"], "connect_timeout": 60, "read_timeout": 60}
     repository = SyncRepository(os.environ["STACK"], client=client, **options)
-    return SyncRateLimiter(repository, [Limit("requests", CAPACITY, 1, 86400.0)])
+    return SyncRateLimiter(repository, [Limit("requests", CAPACITY, 1, 86400.0)], decision_timeout=60)
 
 
 if ORDER == "imported":

@@ -33,13 +33,16 @@ def with_asyncio_run() -> bool:
     """The wrapper that a native synchronous limiter replaces."""
 
     async def take() -> bool:
-        async with RateLimiter(Repository(**where, **patient), [LIMIT]) as limiter, limiter.acquire() as lease:
+        async with (
+            RateLimiter(Repository(**where, **patient), [LIMIT], decision_timeout=60) as limiter,
+            limiter.acquire() as lease,
+        ):
             return lease.consumed == {"requests": 1}
 
     return asyncio.run(take())
 
 
-shared = SyncRateLimiter(SyncRepository(**where, **patient), [LIMIT])
+shared = SyncRateLimiter(SyncRepository(**where, **patient), [LIMIT], decision_timeout=60)
 
 
 def with_sync_rate_limiter() -> bool:

@@ -157,9 +157,11 @@ async def test_both_kinds_share_the_table(server_engine: Engine, table: str) -> 
 
     limits = [Limit("requests", 8, 1, 86400.0)]
     options: dict[str, Any] = {"endpoint_url": server_engine.endpoint_url, "connect_timeout": 30, "read_timeout": 30}
-    async with RateLimiter(Repository(table, **options), limits) as limiter:
+    async with RateLimiter(Repository(table, **options), limits, decision_timeout=60) as limiter:
         with SyncRepository(table, **options) as repository:
-            both = DynamoDBRateLimiter(sync_limiter=SyncRateLimiter(repository, limits), limiter=limiter, max_wait=1)
+            both = DynamoDBRateLimiter(
+                sync_limiter=SyncRateLimiter(repository, limits, decision_timeout=60), limiter=limiter, max_wait=1
+            )
             model = chat_model(both)
             replies = await asyncio.gather(
                 *(model.ainvoke("?") for _ in range(6)),

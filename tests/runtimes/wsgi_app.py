@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 TICK = 0.005
 repository = SyncRepository(os.environ["STACK"], endpoint_url=os.environ["ENDPOINT"], connect_timeout=60, read_timeout=60)
-limiter = SyncRateLimiter(repository, [Limit("requests", int(os.environ.get("CAPACITY", "1000")), 1, 86400.0)])
+limits = [Limit("requests", int(os.environ.get("CAPACITY", "1000")), 1, 86400.0)]
+limiter = SyncRateLimiter(repository, limits, decision_timeout=60)
 if os.environ.get("OPEN_FIRST"):
     repository.open()
     assert limiter.try_acquire("opened-early")

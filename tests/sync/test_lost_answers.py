@@ -135,7 +135,7 @@ def world(
     proxy.heal()
     behind = SyncRepository(table_name, endpoint_url=proxy.endpoint_url, clock=clock, read_timeout=PATIENCE)
     beside = SyncRepository(table_name, endpoint_url=url, clock=clock, read_timeout=PATIENCE)
-    made = World(proxy, SyncRateLimiter(behind, LIMITS, denial_ttl=0), SyncRateLimiter(beside, LIMITS, denial_ttl=0))
+    made = World(proxy, *(SyncRateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in (behind, beside)))
     for limiter in (made.limiter, made.other):
         limiter.try_acquire(made.entity, "api", {"requests": 1, "tokens": 1})
     yield made

@@ -82,7 +82,7 @@ def test_a_machine_that_is_right_is_left_alone(
 ) -> None:
     """By default a repository is anchored, and where the clocks agree, or the engine tells no time, nothing is said."""
     repository = on_machine(0.0, clock=None)
-    assert SyncRateLimiter(repository, [Limit.per_hour("requests", 5)]).try_acquire("user")
+    assert SyncRateLimiter(repository, [Limit.per_hour("requests", 5)], decision_timeout=60).try_acquire("user")
     assert repository.skew == (None if server_engine.name == "moto" else 0.0)
     assert abs(error(repository)) < 5
     assert not warnings(caplog)
@@ -110,7 +110,7 @@ def test_machines_with_wrong_clocks_share_a_limit(given: bool, on_machine: Calla
     limits = [Limit.per_minute("requests", 600)]
     more: dict[str, Any] = {"limits": limits} if given else {}
     start = time.monotonic()
-    slow, fast = (SyncRateLimiter(on_machine(skew), [] if given else limits) for skew in (-30.0, 30.0))
+    slow, fast = (SyncRateLimiter(on_machine(skew), [] if given else limits, decision_timeout=60) for skew in (-30.0, 30.0))
     assert (slow.try_acquire("user", consume={"requests": 300}, **more)).allowed
     assert (fast.try_acquire("user", consume={"requests": 290}, **more)).allowed
     decision = fast.try_acquire("user", consume={"requests": 200}, **more)
@@ -123,5 +123,5 @@ def test_machines_with_wrong_clocks_share_a_limit(given: bool, on_machine: Calla
 
 def test_the_first_call_is_a_read(repository: Any) -> None:
     """No decision is written by a clock that no answer has corrected, also where limits come with the call."""
-    SyncRateLimiter(repository).try_acquire("user", limits=[Limit.per_hour("requests", 5)])
+    SyncRateLimiter(repository, decision_timeout=60).try_acquire("user", limits=[Limit.per_hour("requests", 5)])
     assert list(repository.take()) == ["read_records", "write_bucket"]

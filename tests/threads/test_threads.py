@@ -85,7 +85,7 @@ def test_threads_together_take_exactly_the_capacity(engine: Engine, table_name: 
             table_name, endpoint_url=engine.endpoint_url, clock=clock, connect_timeout=30.0, read_timeout=30.0
         )
     with repository, ThreadPoolExecutor(16) as pool:
-        limiter = SyncRateLimiter(repository, [LIMIT])
+        limiter = SyncRateLimiter(repository, [LIMIT], decision_timeout=60)
         calls = [pool.submit(limiter.try_acquire, "user", "api", {"requests": 1}) for _ in range(400)]
         assert sum(call.result().allowed for call in calls) == LIMIT.capacity
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from limiter import Limit, decision, gcra
+from limiter import Limit, NeverSatisfiable, decision, gcra
 from limiter.bucket import Charge, Grant, Receipt, Refusal
+from limiter.demand import Demand
 from limiter.records import BucketKey
 from limiter.state import EMPTY, BucketState, Level
 
@@ -42,11 +44,13 @@ def test_a_refused_request_is_told_what_stood_in_the_way() -> None:
 
 def test_what_can_never_be_has_no_time() -> None:
     """A request above a capacity is told so without a look, and no other wait covers that up."""
-    statuses = decision.never_satisfiable(KEY, (Charge(TEN, 11), Charge(ONE, 1)))
+    with pytest.raises(NeverSatisfiable) as never:
+        decision.check_satisfiable([Demand(KEY, (Charge(TEN, 11), Charge(ONE, 1)))])
+    statuses = never.value.statuses
     assert [(status.limit, status.exceeded, status.retry_after) for status in statuses] == [(TEN, True, None)]
     waiting = decision.refused(KEY, (Charge(ONE, 1),), Refusal((NOW + 5 * gcra.NANOSECONDS,), NOW))
     assert decision.decide([*waiting, *statuses]).retry_after is None
-    assert decision.never_satisfiable(KEY, (Charge(TEN, 10), Charge(ONE, 0))) == ()
+    decision.check_satisfiable([Demand(KEY, (Charge(TEN, 10), Charge(ONE, 0)))])
 
 
 def test_a_debt_is_negative() -> None:
