@@ -262,7 +262,7 @@ class World:
             promise(void, "what is to be given back is")
 
     def _pay(self, submission: Submission, grant: Grant) -> None:
-        """Someone was admitted without a write: it was paid from what had been taken in advance."""
+        """Someone was admitted without a write: it was paid, when it was asked for, from what had been taken in advance."""
         client = submission.client
         promise(submission.request.prefetch is not None, "nobody is admitted without a write")
         for receipt in grant.receipts:
@@ -271,13 +271,13 @@ class World:
             advance.paid += receipt.units
             advance.spent += receipt.cost
             horizon = round(client.prefetch.horizon * NANOSECONDS)
-            late = client.clock() - advance.latest - horizon - self.error
+            late = submission.clock - advance.latest - horizon - self.error
             promise(late < 0, "nothing is spent that is stale")
             self._judge_advance(advance)
             submission.life.taken[place].append((receipt.cost, receipt.since))
             submission.life.limits[place] = receipt.limit
             submission.life.paid = True
-            self.accounts[place].payments.append(Payment(receipt.limit, receipt.units, self.now))
+            self.accounts[place].payments.append(Payment(receipt.limit, receipt.units, submission.clock - client.offset))
 
     def _was_overtaken(self, submission: Submission) -> bool:
         """Whether an answer was lost, and somebody else wrote before the client could look."""
