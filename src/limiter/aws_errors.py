@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
@@ -15,6 +16,11 @@ CONDITION_FAILED = "ConditionalCheckFailedException"
 TRANSACTION_CANCELED = "TransactionCanceledException"
 CHECKSUM_OF_NOTHING = "2745614147"
 """The CRC-32 of `{}`, the shortest body there is."""
+_CONDITIONAL = {"UpdateItem": CONDITION_FAILED, "TransactWriteItems": TRANSACTION_CANCELED}
+_ADDRESS = re.compile(r"//[^/\s@]*@")
+_SIGNED = re.compile(
+    r"(?i)the canonical string|canonical request|string-to-sign|x-amz-security-token|authorization[=:]|credential="
+)
 _THROTTLED = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -44,15 +50,26 @@ _DENIED = frozenset(
 
 
 def error_code(error: ClientError) -> str:
-    """The code of an error that AWS answered with."""
-    code: str = error.response.get("Error", {}).get("Code", "Unknown")
-    return code
+    """The code of an error that AWS answered with, or whatever else answered."""
+    return cleaned(error.response.get("Error", {}).get("Code", "Unknown"), 100)
+
+
+def cleaned(text: object, most: int = 500) -> str:
+    """What somebody else has written, as a message can hold it: cut, and without what a signature or an address may give away.
+
+    AWS shows the whole request when a signature does not match, and with it the session's token.
+    """
+    found = _ADDRESS.sub("//…@", str(text))
+    if (secret := _SIGNED.search(found)) is not None:
+        found = f"{found[: secret.start()].rstrip()} …"
+    return found if len(found) <= most else f"{found[:most]}… ({len(found)} characters)"
 
 
 def is_decided_by_condition(error: Any) -> bool:
     """Whether a write was not made because of its own conditions, or of another write to the same items at the same time."""
     # Errors of the connection have a response too, which is None.
-    return bool(getattr(error, "response", None)) and error_code(error) in (CONDITION_FAILED, TRANSACTION_CANCELED)
+    expected = _CONDITIONAL.get(getattr(error, "operation_name", ""))
+    return expected is not None and bool(getattr(error, "response", None)) and error_code(error) == expected
 
 
 def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
@@ -71,6 +88,7 @@ def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
 def translate(error: Exception, table: str, action: str) -> LimiterError:
     """The limiter's error for `error`, which `action` on `table` raised; the caller raises it from `error`."""
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
 
     if isinstance(error, LimiterError):
         return error
@@ -79,20 +97,25 @@ def translate(error: Exception, table: str, action: str) -> LimiterError:
     if isinstance(error, boto.NoRegionError):
         return ConfigurationError("no AWS region is configured: pass region=, or set AWS_DEFAULT_REGION")
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-        return ConfigurationError(f"{error}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach a role")
+        return ConfigurationError(
+            f"{cleaned(error)}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach a role"
+        )
     if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):
-        return RateLimiterUnavailable(f"{action} on table {table!r} could not connect: {error}", unsent=True)
+        return RateLimiterUnavailable(f"{action} on table {table!r} could not connect: {cleaned(error)}", unsent=True)
     if isinstance(error, boto.HTTPClientError | OSError):
-        return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {error}", unsent=False)
+        return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {cleaned(error)}", unsent=False)
     if isinstance(error, boto.BotoCoreError):
-        return ConfigurationError(f"{action} on table {table!r} could not be sent: {error}")
-    return LimiterError(f"{action} on table {table!r} failed: {error!r}")
+        return ConfigurationError(f"{action} on table {table!r} could not be sent: {cleaned(error)}")
+    if isinstance(error, ResponseParserError | ValueError | RecursionError):
+        # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
+        return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
+    return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
 
 
 def _answered(error: ClientError, table: str, action: str) -> LimiterError:
     code = error_code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    message = error.response.get("Error", {}).get("Message", "")
+    message = cleaned(error.response.get("Error", {}).get("Message", ""))
     if code == "ResourceNotFoundException":
         return StackNotFound(
             f"there is no table {table!r} in this account and region: deploy it with `limiter deploy {table}`, "

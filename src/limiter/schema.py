@@ -22,14 +22,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import UnreadableItem
+from .exceptions import RateLimiterUnavailable, UnreadableItem
 from .models import Entity, Limit
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .state import ABSENT, TTL, BucketState, Update
 from .validation import check_level, check_name, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .records import Record, RecordKey
     from .state import Level
@@ -71,11 +71,13 @@ def bucket_key(key: BucketKey) -> Item:
     return _key(key.namespace, key.entity_id, _joined("b", key.resource))
 
 
-def bucket_state(item: Mapping[str, Any] | None) -> BucketState:
+def bucket_state(item: dict[str, Any] | None) -> BucketState:
     """The state that a bucket's item holds; a missing item is an empty bucket.
 
     An attribute of a wrong type, or a number that is no integer, makes the limit that it belongs to unreadable, and no other.
     """
+    if not isinstance(item, dict | None):
+        raise UnreadableItem(f"the table's answer holds {shown(item)} in place of a bucket")
     levels: dict[str, Level] = {}
     unreadable: dict[str, str] = {}
     ttl = -1
@@ -131,6 +133,43 @@ def update_parameters(update: Update) -> dict[str, Any]:
         "ExpressionAttributeNames": {placeholder: name for name, placeholder in names.items()},
         "ExpressionAttributeValues": values,
     }
+
+
+def check_answer(action: str, parameters: Mapping[str, Any], answer: Any) -> None:
+    """Raise `RateLimiterUnavailable` unless this is an answer of a table to `action`, and to an update one with its stamp.
+
+    Where something else answers in the table's place, nobody knows what became of the request.
+    """
+    if not isinstance(answer, dict) or not all(check(answer.get(name), parameters) for name, check in _PARTS.get(action, ())):
+        raise RateLimiterUnavailable(f"{action} was answered by something that is no table: {shown(answer)}")
+
+
+def _are_written(attributes: object, parameters: Mapping[str, Any]) -> bool:
+    written = _text(attributes, STAMP_ATTRIBUTE)
+    return written is not None and written == parameters["ExpressionAttributeValues"][":w"]["S"]
+
+
+def _are_items(items: object, _: object) -> bool:
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
+
+
+def _are_responses(responses: object, parameters: Mapping[str, Any]) -> bool:
+    return isinstance(responses, dict) and all(_are_items(responses.get(table, []), None) for table in parameters["RequestItems"])
+
+
+def _is_left(left: object, _: object) -> bool:
+    return left is None or isinstance(left, dict)
+
+
+_PARTS: dict[str, tuple[tuple[str, Callable[[object, Mapping[str, Any]], bool]], ...]] = {
+    "BatchGetItem": (("Responses", _are_responses), ("UnprocessedKeys", _is_left)),
+    "BatchWriteItem": (("UnprocessedItems", _is_left),),
+    "GetItem": (("Item", _is_left),),
+    "Query": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),
+    "Scan": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),
+    "UpdateItem": (("Attributes", _are_written),),
+}
+"""What must be in an answer, and what may."""
 
 
 def record_key(namespace: str, key: RecordKey) -> Item:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from limiter.records import LimitsKey
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
+    import random
     from pathlib import Path
 
     from engines import Engine

@@ -11,11 +11,9 @@ from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimi
 from limiter.aws_errors import check_whole, is_decided_by_condition, translate
 
 
-def answered(code: str, status: int = 400) -> boto.ClientError:
+def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.ClientError:
     """An error that AWS answered with."""
-    return boto.ClientError(
-        {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "UpdateItem"
-    )
+    return boto.ClientError({"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}, action)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +48,8 @@ def test_an_error_says_what_it_means_and_whether_it_had_an_effect(
 def test_only_answers_are_decided_by_a_condition() -> None:
     """Errors of the connection carry a response as well, which is None."""
     assert is_decided_by_condition(answered("ConditionalCheckFailedException"))
-    assert is_decided_by_condition(answered("TransactionCanceledException"))
+    assert is_decided_by_condition(answered("TransactionCanceledException", action="TransactWriteItems"))
+    assert not is_decided_by_condition(answered("ConditionalCheckFailedException", action="PutItem"))
     assert not is_decided_by_condition(answered("ValidationException"))
     assert not is_decided_by_condition(boto.ReadTimeoutError(endpoint_url="http://x"))
 

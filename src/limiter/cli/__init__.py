@@ -72,7 +72,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return exit_codes.INTERRUPTED
     except click.ClickException as error:
-        error.message = printable(error.message)  # type: ignore[misc] # declared final by click
+        error.message = printable(error.message)  # type: ignore[misc] # final for subclasses, not for its text
         error.show()
         return error.exit_code
     except LimiterError as error:

@@ -1,0 +1,148 @@
+"""No id addresses another namespace's items, and no two things share a key."""
+
+from __future__ import annotations
+
+import itertools
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from engines import plain_client
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from limiter import Entity, Limit, SyncRateLimiter, SyncRepository, ValidationError, schema
+from limiter.records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from limiter.state import Change, Update
+from limiter.testing import create_table
+from limiter.validation import check_name
+
+if TYPE_CHECKING:
+    from engines import Engine
+
+
+def is_name(text: str) -> bool:
+    """Whether the limiter takes a text as an id."""
+    try:
+        check_name("id", text)
+    except ValidationError:
+        return False
+    return True
+
+
+# Made of what keys are made of, so that they collide if they can.
+ids = st.text("ablepr#:*?$/ \u0301é", min_size=1, max_size=4).filter(is_name) | st.text(max_size=6).filter(is_name)
+places = st.tuples(ids, ids | st.none(), ids | st.none())
+
+
+def keys_of(namespace: str, entity: str | None, resource: str | None) -> dict[Any, tuple[str, str]]:
+    """Every primary key that these names have, by what it is of."""
+    found: dict[Any, Any] = {("limits", namespace, entity, resource): schema.record_key(namespace, LimitsKey(entity, resource))}
+    if entity is not None:
+        found["entity", namespace, entity] = schema.record_key(namespace, EntityKey(entity))
+        if resource is not None:
+            found["bucket", namespace, entity, resource] = schema.bucket_key(BucketKey(namespace, entity, resource))
+    return {what: schema.item_key(key) for what, key in found.items()}
+
+
+@settings(max_examples=1_000, derandomize=True, deadline=None)
+@given(places, places)
+@example(("a", "b", "c"), ("a", "b", None))
+@example(("ab", "c", None), ("a", "bc", None))
+def test_different_things_have_different_keys(one: Any, other: Any) -> None:
+    """Two keys are equal only for the same kind of item of the same namespace, entity and resource."""
+    for (what, key), (whose, another) in itertools.product(keys_of(*one).items(), keys_of(*other).items()):
+        assert (key == another) == (what == whose)
+
+
+@settings(max_examples=1_000, derandomize=True, deadline=None)
+@given(places, ids)
+def test_a_policy_for_a_namespace_fits_its_own_keys_only(place: Any, namespace: str) -> None:
+    """The pattern of a policy, `NAMESPACE#*`, and the prefix of a scan match a key exactly if it is of that namespace."""
+    pattern = "".join(f"[{sign}]" if sign in "*?[" else sign for sign in namespace) + "#*"
+    scan = schema.keys_scan(namespace)["ExpressionAttributeValues"][":0"]["S"]
+    for _, namespaced, *_ in keys_of(*place):
+        for partition, _ in keys_of(*place).values():
+            assert fnmatchcase(partition, pattern) == partition.startswith(scan) == (namespaced == namespace)
+
+
+@settings(max_examples=1_000, derandomize=True, deadline=None)
+@given(places)
+def test_a_key_reads_back_as_what_it_was_made_of(place: Any) -> None:
+    """Namespace, entity and level come out of a key as they went in."""
+    namespace, entity, resource = place
+    key = schema.record_key(namespace, LimitsKey(entity, resource))
+    assert (schema.namespace_of(key), schema.entity_of(key)) == (namespace, entity or "")
+    assert schema.limits_key(key) == LimitsKey(entity, resource)
+    for what, other in keys_of(*place).items():
+        item = {"pk": {"S": other[0]}, "sk": {"S": other[1]}}
+        assert (schema.limits_key(item) is not None) == (what[0] == "limits")
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(ids, ids, ids, ids)
+def test_lists_of_the_index_are_of_one_namespace_and_kind(namespace: str, name: str, other: str, another: str) -> None:
+    """The index's partitions of parents and of resources, and of two namespaces, are never the same."""
+    queries = {
+        ("p", namespace, name): schema.children_query(namespace, name),
+        ("p", other, another): schema.children_query(other, another),
+        ("r", namespace, name): schema.limited_entities_query(namespace, name),
+        ("r", other, another): schema.limited_entities_query(other, another),
+    }
+    partitions = {query["ExpressionAttributeValues"][":0"]["S"] for query in queries.values()}
+    assert len(partitions) == len(queries)
+    child = schema.record_item(namespace, EntityKey(other), EntityRecord(Entity(other, parent_id=name), (name,)))
+    level = schema.record_item(namespace, LimitsKey(other, name), (Limit.per_second("a", 1),))
+    assert child["lpk"]["S"] == schema.children_query(namespace, name)["ExpressionAttributeValues"][":0"]["S"]
+    assert level["lpk"]["S"] == schema.limited_entities_query(namespace, name)["ExpressionAttributeValues"][":0"]["S"]
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(st.lists(ids, min_size=2, max_size=4, unique=True))
+def test_limits_of_a_bucket_share_no_attribute(names: list[str]) -> None:
+    """Each field of each limit has an attribute of its own, and none is a key, the time to live or the stamp."""
+    changes = tuple(Change(name, field, None, 1) for name in names for field in ("tat", "since", "booked", "floor"))
+    written = schema.update_parameters(Update("stamp", (), changes))["ExpressionAttributeNames"]
+    own = [attribute for placeholder, attribute in written.items() if placeholder != "#w"]
+    assert len(set(own)) == 4 * len(names)
+    assert not set(own) & {"pk", "sk", "lpk", "lsk", "v", "w", "ttl", "limits", "parent"}
+    state = schema.bucket_state({attribute: {"N": "7"} for attribute in own})
+    assert set(state.levels) == set(names)
+    assert {number for level in state.levels.values() for number in level} == {7}
+
+
+@pytest.fixture
+def table(server_engine: Engine, table_name: str) -> str:
+    """A table without items."""
+    create_table(table_name, client=plain_client(str(server_engine.endpoint_url)))
+    return table_name
+
+
+@pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
+def test_an_item_cannot_enter_another_namespaces_lists(table: str, server_engine: Engine) -> None:
+    """Whoever may write to one namespace can claim another's place in the index, which no policy confines; nobody believes it."""
+    client = plain_client(str(server_engine.endpoint_url))
+    with SyncRepository(table, namespace="victim", client=client) as repository:
+        limiter = SyncRateLimiter(repository, [Limit.per_second("a", 1)])
+        limiter.create_entity("parent")
+        limiter.create_entity("mine", parent_id="parent")
+        limiter.set_limits([Limit.per_second("a", 1)], entity_id="mine", resource="api")
+        for partition in ("victim#p#parent", "victim#r#api"):
+            listed = {"lpk": {"S": partition}, "lsk": {"S": f"forged {partition}"}}
+            client.put_item(TableName=table, Item={"pk": {"S": f"evil#x{partition[7]}"}, "sk": {"S": "e"}} | listed)
+        assert repository.children("parent") == ("mine",)
+        assert repository.limited_entities("api") == ("mine",)
+
+
+@pytest.mark.engines("dynoxide", "dynamodb-local")
+def test_the_longest_names_fit_a_key(table: str, server_engine: Engine) -> None:
+    """Ids of 255 characters of four bytes each are within DynamoDB's bounds for keys of the table and of the index."""
+    longest = "\U0001f9ca" * 255
+    with SyncRepository(table, namespace=longest, client=plain_client(str(server_engine.endpoint_url))) as repository:
+        limiter = SyncRateLimiter(repository, [Limit.per_second(longest, 1)])
+        limiter.create_entity(longest)
+        limiter.create_entity("child", parent_id=longest)
+        limiter.set_limits([Limit.per_second(longest, 1)], entity_id=longest, resource=longest)
+        assert limiter.try_acquire("child", longest).allowed
+        assert [each.entity_id for each in limiter.list_children(longest)] == ["child"]
+        assert limiter.list_entities(longest) == (longest,)
