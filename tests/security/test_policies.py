@@ -1,0 +1,198 @@
+"""The policies of the template are enough for what they are for, and no action of them is for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from engines import FakeClock, plain_client
+from infra.test_template import load
+from parity.recording_proxy import RecordingProxy
+from parity.test_requests import administration, bookings, decisions, send_async, send_sync, settlements
+from security.policies import Request, Statement, allows, requests, statements
+
+from limiter import Limit, StackManager, SyncRateLimiter, SyncRepository, cli
+from limiter.cli import doctor
+from limiter.cli.findings import Finding
+from limiter.testing import create_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engines import Engine
+
+ROLES = ("acquire", "read", "admin")
+LIMITS = [Limit.parse("tokens=1000/second burst 5000"), Limit.parse("requests=10/minute")]
+DESCRIBED = {"DescribeTable", "DescribeTimeToLive"}
+
+
+def acquires(limiter: Any, clock: FakeClock) -> Any:
+    """A chain whose stored limits are read, through all that an acquire can do, and a look."""
+    yield limiter.try_acquire("child", "api", {"tokens": 5})
+    yield limiter.check("child", "api", {"tokens": 5})
+    yield limiter.resolve_limits("child", "api")
+
+
+def reads(limiter: Any, clock: FakeClock) -> Any:
+    """Everything that shows what is stored in a namespace."""
+    yield limiter.check("child", "api")
+    yield limiter.get_limits("child", "api")
+    yield limiter.resolve_limits("child", "api")
+    yield limiter.get_entity("child")
+    yield limiter.list_children("group")
+    yield limiter.list_entities("api")
+    yield limiter.list_resources("child")
+
+
+def changes(limiter: Any, clock: FakeClock) -> Any:
+    """Everything that changes what is stored in a namespace."""
+    yield limiter.set_limits(LIMITS, entity_id="child", resource="api")
+    yield limiter.delete_limits("child", "api")
+    yield limiter.delete_limits("nobody")
+    yield limiter.create_entity("grandchild", parent_id="child")
+    yield limiter.set_parent("child", None)
+    yield limiter.set_limits(LIMITS, entity_id="child")
+    yield limiter.delete_entity("grandchild")
+
+
+def namespaces(limiter: Any, clock: FakeClock) -> Any:
+    """What concerns more than one namespace, or has to look through all."""
+    yield limiter.list_limits()
+    yield limiter.list_namespaces()
+    yield limiter.delete_namespace("other")
+
+
+SCRIPTS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "acquire": (decisions, settlements, bookings, acquires),
+    "read": (reads,),
+    "admin": (decisions, administration, reads, changes),
+}
+
+
+@pytest.fixture(scope="module")
+def policies() -> dict[str, list[Statement]]:
+    """Every policy by its level, for a table and for the namespace that the limiter uses by default."""
+    template = load(StackManager.template())
+    levels = [f"{prefix}{role.title()}" for role in ROLES for prefix in ("", "Namespace")]
+    return {level: statements(template, f"{level}Policy", "default") for level in levels}
+
+
+RECORDED: dict[str, dict[str, set[Request]]] = {}
+
+
+def prepare(endpoint_url: str, table: str) -> None:
+    """Store what the scripts read."""
+    with SyncRepository(table, client=plain_client(endpoint_url)) as repository:
+        limiter = SyncRateLimiter(repository, LIMITS)
+        limiter.create_entity("top")
+        limiter.create_entity("group", parent_id="top")
+        limiter.create_entity("child", parent_id="group")
+        limiter.set_limits(LIMITS, resource="api")
+    with SyncRepository(table, namespace="other", client=plain_client(endpoint_url)) as repository:
+        SyncRateLimiter(repository, LIMITS).set_limits(LIMITS)
+
+
+def record(endpoint_url: str, table_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[Request]]:
+    """What each role sends, through both limiters, and with `limiter doctor` what the command asks for."""
+    found: dict[str, set[Request]] = {}
+    tables = (f"{table_name}-{number}" for number in range(100))
+    with RecordingProxy(endpoint_url) as proxy:
+
+        def play(script: Callable[..., Any]) -> set[Request]:
+            sent = []
+            for twin in ("async", "sync"):
+                table = next(tables)
+                create_table(table, client=plain_client(endpoint_url))
+                prepare(endpoint_url, table)
+                if twin == "async":
+                    sent += asyncio.run(send_async(script, table, proxy, FakeClock()))
+                else:
+                    sent += send_sync(script, table, proxy, FakeClock())
+            return set(requests(sent))
+
+        played = {script: play(script) for script in {each for scripts in SCRIPTS.values() for each in scripts}}
+        for role, scripts in SCRIPTS.items():
+            found[role] = set().union(*(played[script] for script in scripts))
+        found["namespaces"] = play(namespaces)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
+        table = next(tables)
+        create_table(table, client=plain_client(endpoint_url))
+        proxy.take()
+        # The engine has no STS, without which the examination would end at once.
+        monkeypatch.setattr(doctor.Examination, "_identity", lambda _: Finding("ok", "credentials", "of a test"))
+        cli.run(["doctor", table])
+        found["doctor"] = {request for request in requests(proxy.take()) if request.action in DESCRIBED}
+    return found
+
+
+@pytest.fixture
+def recorded(server_engine: Engine, table_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[Request]]:
+    """What each role sends, recorded once."""
+    if not RECORDED:
+        RECORDED.update(record(str(server_engine.endpoint_url), table_name, monkeypatch))
+    return RECORDED
+
+
+def needed(recorded: dict[str, set[Request]], level: str) -> set[Request]:
+    """What a level has to allow."""
+    role = level.removeprefix("Namespace").lower()
+    wanted = recorded[role] | (recorded["doctor"] if role != "acquire" else set())
+    return wanted | (recorded["namespaces"] if level == "Admin" else set())
+
+
+LEVELS = ("Acquire", "NamespaceAcquire", "Read", "NamespaceRead", "Admin", "NamespaceAdmin")
+
+
+@pytest.mark.engines("dynoxide")
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_policy_is_enough(level: str, recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]) -> None:
+    """Every request that the main flows of a level send is allowed by its policy, confined to the namespace or not."""
+    wanted = needed(recorded, level)
+    assert len({request.action for request in wanted}) >= 3
+    assert {request for request in wanted if not allows(policies[level], request)} == set()
+
+
+@pytest.mark.engines("dynoxide")
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_action_of_a_policy_is_for_nothing(
+    level: str, recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]
+) -> None:
+    """Without any one of its actions, or without the index where it has it, a policy is not enough."""
+    wanted = needed(recorded, level)
+    policy = policies[level]
+    for number, statement in enumerate(policy):
+        for action in statement.actions:
+            less = [*policy[:number], statement._replace(actions=statement.actions - {action}), *policy[number + 1 :]]
+            assert any(not allows(less, request) for request in wanted), action
+        for index in statement.indexes:
+            less = [*policy[:number], statement._replace(indexes=statement.indexes - {index}), *policy[number + 1 :]]
+            assert any(not allows(less, request) for request in wanted), index
+
+
+@pytest.mark.engines("dynoxide")
+def test_levels_are_told_apart(recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]) -> None:
+    """Who may acquire may not list, delete or put; who may read may write nothing; one namespace may not scan."""
+    changing = {request for request in recorded["admin"] if request.action not in {"GetItem", "BatchGetItem", "UpdateItem"}}
+    assert changing
+    assert not any(allows(policies["Acquire"], request) for request in changing)
+    writing = {request for request in recorded["admin"] if request.action not in {"GetItem", "BatchGetItem", "Query"}}
+    assert not any(allows(policies["Read"], request) for request in writing)
+    scans = {request for request in recorded["namespaces"] if request.action == "Scan"}
+    assert scans
+    assert not any(allows(policies["NamespaceAdmin"], request) for request in scans)
+
+
+@pytest.mark.engines("dynoxide")
+@pytest.mark.parametrize("role", ROLES)
+def test_a_confined_policy_allows_nothing_of_another_namespace(
+    role: str, recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]
+) -> None:
+    """The same requests with another namespace's keys, or with none, are all refused, also one key among its own."""
+    confined = policies[f"Namespace{role.title()}"]
+    for request in recorded[role]:
+        for namespace in ("default2", "defaul", "other", "DEFAULT", "", "default ", "x#default"):
+            foreign = frozenset(f"{namespace}#{key.partition('#')[2]}" for key in request.keys)
+            assert not allows(confined, request._replace(keys=foreign))
+            assert not allows(confined, request._replace(keys=request.keys | foreign))
+        assert not allows(confined, request._replace(keys=frozenset()))
