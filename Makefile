@@ -13,7 +13,11 @@ SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
+<<<<<<< HEAD
 .PHONY: help demo test check bench pythons engines checker clean
+=======
+.PHONY: help demo test check audit bench pythons engines clean
+>>>>>>> dbc12ca (Keep secrets out of errors and logs, and say what is protected from whom)
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -37,6 +41,12 @@ check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, an
 
 bench: $(BENCH)/.bench-installed ## Measure beside others; ARGS=--long for publication, ARGS=--help for the rest.
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+# Strict, since otherwise an audit that reaches no advisories passes.
+audit: $(VENV)/.test-installed ## Look everything that is installed up in the advisories of PyPI; needs the network.
+	$(BIN)/python $(PIP_INSTALL) pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)/audited.txt
+	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps --requirement $(VENV)/audited.txt
 
 pythons: $(VENV)/.test-installed ## Run the suites on every other supported Python that is on PATH.
 	$(BIN)/python tests/runtimes/run_pythons.py

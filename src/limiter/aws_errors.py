@@ -93,7 +93,10 @@ def translate(error: Exception, table: str, action: str) -> LimiterError:
     if isinstance(error, LimiterError):
         return error
     if isinstance(error, boto.ClientError):
+        _clean(error)
         return _answered(error, table, action)
+    if isinstance(error, boto.BotoCoreError):
+        error.args = tuple(cleaned(each) for each in error.args)
     if isinstance(error, boto.NoRegionError):
         return ConfigurationError("no AWS region is configured: pass region=, or set AWS_DEFAULT_REGION")
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
@@ -110,6 +113,13 @@ def translate(error: Exception, table: str, action: str) -> LimiterError:
         # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
         return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
     return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
+
+
+def _clean(error: ClientError) -> None:
+    """Take out of an error what it may give away, since it goes on as the cause of the limiter's."""
+    error.args = tuple(cleaned(each) for each in error.args)
+    answered = error.response.get("Error", {})
+    answered["Message"] = cleaned(answered.get("Message", ""))
 
 
 def _answered(error: ClientError, table: str, action: str) -> LimiterError:

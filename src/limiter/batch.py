@@ -87,7 +87,7 @@ class BatchWriter:
                 lane.finish(ticket, error)
                 if ticket.caller is None:
                     self.note_lost(lane.key, error)
-            lane.batch, lane.lost, lane.sent, lane.stamp = [], [], None, ""
+            lane.batch, lane.carried, lane.sent = [], [], None
 
     def note_lost(self, key: BucketKey, error: Exception) -> None:
         """Tell the log of a refund that could not be written: what was taken stays taken until it has refilled."""
@@ -141,7 +141,10 @@ class BatchWriter:
             return
         with self._lock:
             lane.drop_abandoned()
-        tickets, now = self._stamped(lane), self._repository.clock()
+        lane.carried = [ticket for ticket in lane.carried if not ticket.done]
+        if not lane.carried:
+            lane.stamp, lane.covered = f"{self._writer}{next(self._stamps):x}", False
+        tickets, now = lane.carried or lane.batch, self._repository.clock()
         plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
         if lane.fresh or self.proves_refusals(lane, now):
             self._deliver(lane, tickets, {place: each for place, each in plan.refused.items() if each.by_state})
@@ -152,20 +155,6 @@ class BatchWriter:
             self._deliver(lane, tickets, plan.grants(lane.state))
         elif lane.batch:
             await self._look(lane)
-
-    def _stamped(self, lane: Lane) -> list[Ticket]:
-        """The tickets that the next update may carry, under the lane's stamp.
-
-        After a loss these are only such as the lost update carried. It may still arrive, and the next one, which is then not
-        applied for the sake of the stamp, must not pass for more than that has written.
-        """
-        tickets = lane.batch
-        if lane.lost:
-            tickets = [ticket for ticket in lane.batch if ticket in lane.lost]
-            if not tickets:
-                tickets, lane.lost, lane.stamp = lane.batch, [], ""
-        lane.stamp = lane.stamp or f"{self._writer}{next(self._stamps):x}"
-        return tickets
 
     async def _look(self, lane: Lane) -> None:
         self._counters.add("calls")
@@ -184,16 +173,20 @@ class BatchWriter:
     async def _recover(self, lane: Lane) -> None:
         """Find out what became of a write whose answer was lost.
 
-        If it is the last one on record, it was applied. If not, what it took is taken again, under the same stamp: at worst it
-        counts twice. What it gave back is not given back again: at worst it is lost.
+        If it is the last one on record, it was applied. If not, what it took is taken again, under the same stamp, and counts
+        twice if others have covered it; so that is done once. What it gave back is not given back again: at worst it is lost.
         """
         self._counters.add("calls")
         state = await self._repository.read_bucket(lane.key)
         applied = state.stamp == lane.stamp
         if not applied and lane.sent is not None:
+            covered = state.stamp != lane.state.stamp
+            if covered and lane.covered:
+                self.fail(lane, RateLimiterUnavailable(f"two writes to {lane.key} were lost, and covered by those of others"))
+                return
             plan, _, tickets = lane.sent
-            lane.lost = [tickets[place] for place in plan.shares]
-            for ticket in lane.lost:
+            lane.carried, lane.covered = [tickets[place] for place in plan.shares], lane.covered or covered
+            for ticket in lane.carried:
                 ticket.request = replace(ticket.request, credits=())
         self._answer(lane, Outcome(applied, state))
 
@@ -205,7 +198,7 @@ class BatchWriter:
             # Whoever did not fit beside the others is refused as of their write, not by a state that has refilled since.
             left = {place: tickets[place].request for place in plan.refused if not tickets[place].done}
             self._deliver(lane, tickets, bucket.refused_by(outcome.state, left, plan.now))
-            lane.stamp, lane.lost = "", []
+            lane.carried = []
             lane.pace = lane.pace * 9 // 10 if lane.pace > FIRST_PACE else 0
         lane.sent = None
 

@@ -292,7 +292,7 @@ class SyncCommitter:
         with self._lock:
             lane.batch, lane.queue = lane.queue[:MAX_BATCH], lane.queue[MAX_BATCH:]
             lane.fresh = lane.denies = False
-            lane.stamp = ""  # An update of the last batch that arrives late must not pass for one of this.
+            lane.carried = []  # A lost update of the last batch must not, arriving late, pass for one of this.
             return self._order_block(lane)
 
     def _order_block(self, lane: SyncLane) -> SyncTicket | None:

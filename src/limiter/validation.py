@@ -46,6 +46,9 @@ def check_endpoint(value: object) -> str | None:
     """Return `value` when it is None or an address that begins with http:// or https://."""
     if value is not None and not (isinstance(value, str) and value.startswith(("http://", "https://"))):
         raise ValidationError(f"endpoint_url must begin with http:// or https://, unlike {shown(value)}")
+    if value is not None and "@" in value.partition("//")[2].partition("/")[0]:
+        # Not shown: it would be in logs, as it would be in every error of botocore.
+        raise ValidationError("endpoint_url must not hold a user name or password; DynamoDB takes neither")
     return value
 
 
