@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from engines import plain_client
-from faults.proxy import FaultProxy, cut, cut_request, hold, keep, passing
+from faults.proxy import FaultProxy, cut, cut_request, hold, keep, passing, reset, server_error, throttle
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from limiter import Limit, SyncRateLimiter, RateLimiterUnavailable, SyncRepository
 from limiter._compat import sync_gather
@@ -384,3 +386,166 @@ def test_a_lost_answer_in_a_chain_counts_once(world: World) -> None:
     for entity in ("org", "key"):
         world.entity = entity
         assert world.missing() == Units(25)
+
+
+FAULTS = {
+    "none": [],
+    "throttled": [throttle(**WRITE)],
+    "failing": [server_error(**WRITE)],
+    "reset": [reset(**WRITE)],
+    "request cut": [cut_request(700, **WRITE)],
+    "late": [keep(**WRITE)],
+    "lost": [cut(0, **WRITE)],
+    "lost in the head": [cut(150, **WRITE)],
+    "lost in the body": [cut(400, **WRITE)],
+    "lost twice": [cut(0, **WRITE), cut(200, action="GetItem", times=1)],
+    "lost for good": [cut(0)],
+    "covered": [cut(0, **WRITE), hold()],
+}
+CERTAIN = ("none", "throttled", "lost", "lost in the head", "lost in the body", "lost twice", "covered")
+"""A refund that meets one of these is made; one that meets another may be lost, which the rule permits."""
+
+
+class Bounds:
+    """What is missing from a bucket at least and at most, in units, by the rule at the head of this file."""
+
+    def __init__(self) -> None:
+        self.least = self.most = 0
+        self.late: list[tuple[int, int]] = []
+        """What each request that hangs in the network takes, and what it gives back, when it arrives."""
+
+    def debit(self, units: int, fault: str, *, told: bool, covered: bool) -> None:
+        """A caller has taken, and was told so or not."""
+        self.least += units if told else 0
+        self.most += 2 * units if covered else units
+        if fault == "late":
+            self.late.append((units, 0))
+
+    def credit(self, units: int, fault: str, *, whole: bool) -> None:
+        """A caller has given back, which is certain only when `whole` says that the bucket has not been full since."""
+        if fault == "late":
+            self.late.append((0, units))
+        else:
+            self.least = max(0, self.least - units)
+        if fault in CERTAIN and whole:
+            self.most = max(0, self.most - units)
+
+    def deliver(self) -> None:
+        """All that hangs in the network arrives, and is applied or not."""
+        for debited, credited in self.late:
+            self.least = max(0, self.least - credited)
+            self.most += debited
+        self.late.clear()
+
+    def refill(self, units: int) -> None:
+        """Time passes in which so much refills."""
+        self.least, self.most = max(0, self.least - units), max(0, self.most - units)
+
+
+class Held:
+    """A lease that a game holds; `whole` as long as the bucket cannot have been full since it was taken."""
+
+    def __init__(self, acquisition: Any, lease: Any) -> None:
+        self.acquisition = acquisition
+        self.lease = lease
+        self.whole = True
+
+    def adjust(self, change: int) -> bool:
+        """Correct the lease."""
+        self.lease.adjust(requests=change)
+        return True
+
+    def fail(self) -> bool:
+        """Have its block fail."""
+        self.acquisition.__exit__(Failed, Failed(), None)
+        return True
+
+
+class Game:
+    """A sequence of moves by two clients on a bucket of its own, and the bounds that follow from it."""
+
+    def __init__(self, world: World, clock: FakeClock) -> None:
+        world.entity = next(world.entities)
+        self.world = world
+        self.clock = clock
+        self.bounds = Bounds()
+        self.held: list[Held] = []
+        self.meddled = 0
+
+    def move(self, what: str, units: int, which: int, fault: str) -> None:
+        """One move; whatever needs a lease takes one when there is none."""
+        if what == "pass":
+            self.clock.now_ns += units
+            self.bounds.refill(units)
+        elif what == "deliver":
+            self.world.proxy.deliver()
+            self.bounds.deliver()
+        elif what == "other":
+            self.world.other.try_acquire(self.world.entity, "api", {"requests": units})
+            self.bounds.debit(units, "none", told=True, covered=False)
+        elif what == "take" or not self.held:
+            self.take(units, fault)
+        else:
+            self.settle(what, units, self.held[which % len(self.held)], fault)
+        self.bounds.debit(self.meddled, "none", told=True, covered=False)
+        self.meddled = 0
+        missing = (self.world.missing()).requests
+        assert self.bounds.least <= missing <= self.bounds.most
+        if not self.bounds.least:
+            for each in self.held:
+                each.whole = False
+
+    def take(self, units: int, fault: str) -> None:
+        """Take another lease."""
+        acquisition = self.world.acquire(requests=units)
+        lease, covered = self.strike(fault, acquisition.__enter__)
+        self.bounds.debit(units, fault, told=lease is not None, covered=covered)
+        if lease is not None:
+            self.held.append(Held(acquisition, lease))
+
+    def settle(self, what: str, units: int, held: Held, fault: str) -> None:
+        """Take more, give back some, or fail."""
+        consumed = held.lease.consumed["requests"]
+        if what == "more":
+            told, covered = self.strike(fault, partial(held.adjust, units))
+            self.bounds.debit(units, fault, told=bool(told), covered=covered)
+            return
+        if what == "less":
+            back = min(units, consumed)
+            told, _ = self.strike(fault, partial(held.adjust, -back))
+        else:
+            back = consumed
+            self.held.remove(held)
+            told, _ = self.strike(fault, held.fail)
+        self.bounds.credit(back, fault, whole=held.whole and bool(told))
+
+    def strike(self, fault: str, act: Callable[[], Any]) -> tuple[Any, bool]:
+        """What a move returns that meets a fault, None if the table was out of reach; and whether another client came between."""
+        self.world.proxy.inject(*FAULTS[fault])
+        result, meddled = None, Units()
+        with suppress(RateLimiterUnavailable):
+            if fault == "covered":
+                result, meddled = self.world.interfere(act)
+            else:
+                result = act()
+        self.world.proxy.heal()
+        self.meddled = meddled.requests
+        return result, bool(self.meddled)
+
+
+MOVES = st.tuples(
+    st.sampled_from(["take", "take", "take", "more", "less", "fail", "other", "pass", "deliver"]),
+    st.integers(1, 9),
+    st.integers(0, 9),
+    st.sampled_from(list(FAULTS)),
+)
+
+
+@given(moves=st.lists(MOVES, min_size=3, max_size=12))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_rule_holds_whatever_happens(world: World, clock: FakeClock, moves: list[tuple[str, int, int, str]]) -> None:
+    """After any moves and faults no more and no less is missing from the bucket than the rule allows."""
+    game = Game(world, clock)
+    for each in moves:
+        game.move(*each)
+    game.move("deliver", 0, 0, "none")
