@@ -140,6 +140,7 @@ async def world(
     made = World(proxy, *(RateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in (behind, beside)))
     for limiter in (made.limiter, made.other):
         await limiter.try_acquire(made.entity, "api", {"requests": 1, "tokens": 1})
+    await made.taken()
     yield made
     proxy.heal()
     await behind.close()
@@ -231,13 +232,12 @@ SCENES = {
     "stale debit": Scene(stale_debit),  # what is struck is a write that the table refuses
 }
 # At how many bytes the answers are cut: at each for the conversations that matter most.
-EVERY = {"debit": 1, "refund": 1, "stale debit": 7}
+EVERY = {"debit": 1, "refund": 1, "stale debit": 17}
 WRITE = {"action": "UpdateItem", "times": 1}
 
 
 async def play(world: World, scene: Scene, *faults: Any) -> tuple[Units, Units]:
     """What a scene has taken from the table when faults strike its write, and what its client believes to hold."""
-    await world.taken()
     held = await scene.play(world, lambda: world.proxy.inject(*faults))
     return await world.taken(), held
 
@@ -273,7 +273,7 @@ async def test_the_answer_about_a_lost_answer_may_be_lost_too(world: World, atom
     await play(world, SCENES["debit"], cut(0, **WRITE))
     size = world.proxy.counts().answer_bytes
     for name in ("debit", "refund"):
-        for kept in boundaries(size, atomic_engine, step=11):
+        for kept in boundaries(size, atomic_engine, step=17):
             taken, held = await play(world, SCENES[name], cut(0, **WRITE), cut(kept, action="GetItem", times=1))
             assert taken == held, f"{name} cut behind {kept} of {size} bytes"
 
@@ -314,6 +314,7 @@ async def test_a_refund_that_arrives_late_does_not_pass_for_the_next_debit(world
     """A refund that was given up hangs in the network, and what is taken after its arrival is taken indeed."""
     await play(world, SCENES["refund"], keep(**WRITE))
     world.proxy.deliver()
+    await world.taken()
     assert await play(world, SCENES["debit"]) == (Units(5), Units(5))
 
 
@@ -348,6 +349,53 @@ async def test_a_correction_that_failed_is_not_made_by_the_end_of_the_lease(worl
                 world.proxy.heal()
                 raise Failed
         assert await world.taken() == left
+
+
+async def test_a_write_that_is_covered_twice_is_not_made_a_third_time(world: World) -> None:
+    """When the answer to what was sent again is lost and covered too, the caller is told, and the debit has counted twice."""
+    await world.taken()
+
+    async def meddle() -> None:
+        before = world.proxy.counts().held
+        for faults in ([passing(action="GetItem", times=1), cut(0, **WRITE), hold()], []):
+            assert await world.until_held(before)
+            before = world.proxy.counts().held
+            await world.other.try_acquire(world.entity, "api", {"requests": MEDDLED})
+            world.proxy.inject(*faults)
+
+    struck = partial(debit, world, lambda: world.proxy.inject(cut(0, **WRITE), hold()))
+    outcome, _ = await gather([struck, meddle])
+    assert isinstance(outcome, RateLimiterUnavailable)
+    assert await world.taken() == Units(2 * MEDDLED + 2 * 5)
+
+
+async def test_nobody_is_admitted_by_a_late_write_without_him(world: World) -> None:
+    """A write that arrives late bears witness to those whom it carried, and to nobody who came to fit since."""
+    world.entity, held = next(world.entities), world.proxy.counts().held
+    occupied = world.other.acquire(world.entity, "api", {"requests": LIMITS[0].capacity - 10})
+    await occupied.__aenter__()
+    await world.limiter.check(world.entity, "api", {"requests": 1})
+    world.proxy.inject(hold())
+
+    async def take(units: int) -> int:
+        if units > 1:
+            await world.until_held(held)  # behind the first
+        return units * (await world.limiter.try_acquire(world.entity, "api", {"requests": units})).allowed
+
+    async def direct() -> int:
+        assert await world.until_held(held)
+        await asyncio.sleep(0.05)  # in which the others queue up, of whom only one fits
+        world.proxy.inject(passing(times=1), keep(**WRITE), hold())
+        assert await world.until_held(held + 1)
+        await occupied.__aexit__(Failed, Failed(), None)  # now both of them fit
+        world.proxy.inject(passing(action="GetItem", times=1), hold())
+        assert await world.until_held(held + 2)
+        world.proxy.deliver()
+        world.proxy.heal()
+        return 0
+
+    admitted = await gather([partial(take, 1), partial(take, 6), partial(take, 5), direct])
+    assert (await world.missing()).requests == sum(admitted) == 12
 
 
 async def test_a_lost_batch_counts_once(world: World) -> None:
