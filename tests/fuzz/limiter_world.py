@@ -158,6 +158,8 @@ class World:
         if submission is None or submission.life is submission.client.closing:
             return
         life = submission.life
+        if any(each.request.prefetch and not isinstance(each.outcome, Grant) for each in life.submissions):
+            return  # A caller who was cancelled may have been paid from a block, and was not told.
         life.credited[place, credit.since] += credit.cost
         taken = sum(cost for cost, since in life.taken[place] if since == credit.since)
         promise(life.credited[place, credit.since] <= taken, "nobody gives back more than was taken in the same busy period")
