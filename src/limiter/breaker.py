@@ -23,6 +23,8 @@ THRESHOLD = 3
 """Failures in a row, each after its own repetitions, that open the breaker."""
 REST = 0.3
 """Seconds between two looks at a store that is down, at most; at least half of it, so that processes do not look in step."""
+PROBE = 10.0
+"""Seconds after which a look counts as lost that never ended, as when its event loop was stopped for good."""
 
 
 def _rest() -> float:
@@ -43,6 +45,7 @@ class Breaker:
         self._cause: RateLimiterUnavailable | None = None
         self._reopens = 0.0
         self._probe: object | None = None
+        self._overdue = 0.0
 
     @property
     def state(self) -> BreakerState:
@@ -72,19 +75,34 @@ class Breaker:
             raise
         self._end(attempt, None)
 
+    def refusal(self) -> CircuitOpen | None:
+        """Why the store must not be asked now; None when it may be, though another caller may be first."""
+        if self._failures < THRESHOLD:
+            return None
+        with self._lock:
+            return self._refusal()
+
+    def _refusal(self) -> CircuitOpen | None:
+        now = self._monotonic()
+        if self._failures < THRESHOLD or now >= (self._reopens if self._probe is None else self._overdue):
+            return None
+        what = f"it is not asked again for {self._reopens - now:.1f} s" if self._probe is None else "one caller asks it now"
+        error = CircuitOpen(f"the table has not answered; {what}")
+        error.__cause__ = self._cause
+        return error
+
     def _enter(self, attempt: object) -> None:
         if self._failures < THRESHOLD:
             return
         with self._lock:
-            if self._failures < THRESHOLD:
-                return
-            wait = self._reopens - self._monotonic()
-            if self._probe is not None or wait > 0:
-                raise CircuitOpen(f"the table has not answered, and is not asked again for {max(wait, 0):.1f} s") from self._cause
-            self._probe = attempt
+            refusal = self._refusal()
+            if refusal is not None:
+                raise refusal
+            if self._failures >= THRESHOLD:
+                self._probe, self._overdue = attempt, self._monotonic() + PROBE
 
     def _end(self, attempt: object, failure: RateLimiterUnavailable | None) -> None:
-        if failure is None and not self._failures:
+        if failure is None and not self._failures and self._probe is not attempt:
             return
         with self._lock:
             self._release(attempt)
