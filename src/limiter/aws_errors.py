@@ -107,6 +107,10 @@ def translate(error: Exception, table: str, action: str) -> LimiterError:
         return RateLimiterUnavailable(f"{action} on table {table!r} could not connect: {cleaned(error)}", unsent=True)
     if isinstance(error, boto.HTTPClientError | OSError):
         return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {cleaned(error)}", unsent=False)
+    retrieval = boto.CredentialRetrievalError | boto.TokenRetrievalError | boto.MetadataRetrievalError
+    # Where what was renewed is old itself, as on a machine that lost its metadata service, botocore raises no class of its own.
+    if isinstance(error, retrieval | boto.UnauthorizedSSOTokenError) or (type(error) is RuntimeError and "expired" in str(error)):
+        return RateLimiterUnavailable(f"the AWS credentials could not be renewed: {cleaned(error)}", unsent=True)
     if isinstance(error, boto.BotoCoreError):
         return ConfigurationError(f"{action} on table {table!r} could not be sent: {cleaned(error)}")
     if isinstance(error, ResponseParserError | ValueError | RecursionError):
@@ -149,7 +153,10 @@ def _is_hot_key(error: ClientError) -> bool:
     Without reasons it is taken for a hot key where it comes from the table itself: an on-demand table has no other bound of its
     own until an account's quota is reached.
     """
-    reasons = [each.get("reason", "") for each in error.response.get("ThrottlingReasons", ())]
+    response: Mapping[str, Any] = error.response
+    # A ThrottlingException spells it with a small letter, the other errors with a large one.
+    given = response.get("ThrottlingReasons") or response.get("throttlingReasons") or ()
+    reasons = [each.get("reason", "") for each in given]
     if reasons:
         return all("KeyRangeThroughputExceeded" in reason for reason in reasons)
     return error_code(error) in ("ProvisionedThroughputExceededException", "ThrottlingException")

@@ -106,8 +106,10 @@ def service_unavailable(**options: Any) -> Fault:
 
 def throttle(code: str = "ProvisionedThroughputExceededException", *, hot_key: bool = False, **options: Any) -> Fault:
     """DynamoDB throttles, for all of the table or for a hot key; `code` may also be ThrottlingException."""
-    reason = "KeyRangeThroughputExceeded" if hot_key else "TableWriteProvisionedThroughputExceeded"
-    return error(400, code, extra={"ThrottlingReasons": [{"reason": reason}]}, **options)
+    reason = f"TableWrite{'KeyRange' if hot_key else 'Provisioned'}ThroughputExceeded"
+    # As botocore's model of DynamoDB spells it.
+    name = "throttlingReasons" if code == "ThrottlingException" else "ThrottlingReasons"
+    return error(400, code, extra={name: [{"reason": reason}]}, **options)
 
 
 def expired_credentials(**options: Any) -> Fault:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from botocore import exceptions as boto
+from botocore.session import Session
 
 from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
 from limiter.aws_errors import check_whole, is_decided_by_condition, translate
@@ -26,6 +27,12 @@ def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.C
         (answered("ThrottlingException"), Throttled, True),
         (answered("ProvisionedThroughputExceededException"), Throttled, True),
         (answered("ExpiredTokenException"), RateLimiterUnavailable, True),
+        (boto.CredentialRetrievalError(provider="sso", error_msg="timed out"), RateLimiterUnavailable, True),
+        (boto.TokenRetrievalError(provider="sso", error_msg="timed out"), RateLimiterUnavailable, True),
+        (boto.MetadataRetrievalError(error_msg="timed out"), RateLimiterUnavailable, True),
+        (boto.UnauthorizedSSOTokenError(), RateLimiterUnavailable, True),
+        (RuntimeError("the refreshed credentials are still expired."), RateLimiterUnavailable, True),
+        (RuntimeError("a bug"), LimiterError, None),
         (answered("InternalServerError", 500), RateLimiterUnavailable, False),
         (answered("400"), RateLimiterUnavailable, False),
         (answered("ResourceNotFoundException"), StackNotFound, None),
@@ -43,6 +50,30 @@ def test_an_error_says_what_it_means_and_whether_it_had_an_effect(
     translated = translate(error, "my-app", "UpdateItem")
     assert type(translated) is meaning
     assert getattr(translated, "unsent", None) == unsent
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "reasons", "hot"),
+    [
+        ("ProvisionedThroughputExceededException", "ThrottlingReasons", ["TableWriteKeyRangeThroughputExceeded"], True),
+        ("ProvisionedThroughputExceededException", "ThrottlingReasons", ["TableWriteProvisionedThroughputExceeded"], False),
+        ("ThrottlingException", "throttlingReasons", ["TableWriteKeyRangeThroughputExceeded"], True),
+        ("ThrottlingException", "throttlingReasons", ["TableWriteAccountLimitExceeded"], False),
+        ("ThrottlingException", "throttlingReasons", ["TableWriteKeyRangeThroughputExceeded", "IndexWrite..."], False),
+        ("ProvisionedThroughputExceededException", "ThrottlingReasons", [], True),
+        ("RequestLimitExceeded", "ThrottlingReasons", [], False),
+    ],
+)
+def test_a_hot_key_is_told_apart(code: str, name: str, reasons: list[str], hot: bool) -> None:
+    """By the reasons that DynamoDB gives, which two of its errors spell differently, as botocore's model does."""
+    error = answered(code)
+    response: dict[str, Any] = error.response  # type: ignore[assignment] # what botocore parses, more than it types
+    response[name] = [{"reason": reason} for reason in reasons]
+    translated = translate(error, "my-app", "UpdateItem")
+    assert isinstance(translated, Throttled)
+    assert translated.hot_key is hot
+    members = Session().get_service_model("dynamodb").shape_for(code).members
+    assert name in members
 
 
 def test_only_answers_are_decided_by_a_condition() -> None:
