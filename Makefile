@@ -13,11 +13,7 @@ SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-<<<<<<< HEAD
-.PHONY: help demo test check bench pythons engines checker clean
-=======
-.PHONY: help demo test check audit bench pythons engines clean
->>>>>>> dbc12ca (Keep secrets out of errors and logs, and say what is protected from whom)
+.PHONY: help demo test check audit bench pythons engines checker clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.

@@ -81,7 +81,8 @@ class SyncBatchWriter:
     def fail(self, lane: SyncLane, error: Exception) -> None:
         """Tell everybody who is left in the batch what went wrong."""
         if isinstance(error, CircuitOpen) and lane.sent is not None:
-            error = RateLimiterUnavailable(str(error), unsent=False)
+            cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
+            error.__cause__ = cause
         with self._lock:
             for ticket in lane.batch:
                 lane.finish(ticket, error)

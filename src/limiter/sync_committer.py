@@ -74,12 +74,13 @@ class SyncCommitter:
         self._counters = counters or Counters()
         self._lock = threading.Lock()
         self._alarm = SyncAlarm()
+        self._breaker = breaker or Breaker()
         self._lanes: OrderedDict[BucketKey, SyncLane] = OrderedDict()
         self._patience = options.patience + options.linger / NANOSECONDS
         self._writer = SyncBatchWriter(
             repository,
             self._lock,
-            breaker or Breaker(),
+            self._breaker,
             self._counters,
             denial_ttl=options.denial_ttl,
             max_pace=int(options.patience / 2 * NANOSECONDS),
@@ -153,6 +154,10 @@ class SyncCommitter:
             for ticket in caller.tickets:
                 if ticket.request.prefetch is not None and self._pay_from_purse(ticket):
                     continue
+                refusal = self._breaker.refusal()
+                if refusal is not None:
+                    ticket.finish(refusal)  # Nor does anybody wait for the one who looks.
+                    continue
                 lane = ticket.lane
                 lane.add(ticket)
                 if lane.leader is None:
@@ -215,7 +220,7 @@ class SyncCommitter:
                     continue
                 queued = lane.remove(ticket)
                 error = RateLimiterUnavailable(f"no answer from the table within {self._patience} s", unsent=queued)
-                error.__cause__ = lane.trouble
+                error.__cause__ = lane.trouble or TimeoutError(str(error))
                 ticket.outcome, ticket.done, ticket.abandoned = error, queued, not queued
             caller.pending = 0
         self._renounce(caller)
