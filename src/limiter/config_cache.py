@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import config
 from ._compat import shielded
 from .config import MISSING, Needs
-from .exceptions import anew
+from .exceptions import CircuitOpen, RateLimiterUnavailable, anew
 from .record_cache import CacheStatistics
 
 if TYPE_CHECKING:
@@ -129,10 +129,14 @@ class ConfigCache:
             self._resolved[place] = _Resolved(answer, reading.expires, generation)
         return answer
 
-    def remembered(self, question: Question) -> tuple[Bucket, ...]:
-        """The chain by what is known, however old, taking what is unknown for absent; for when nothing can be read."""
+    def remembered(self, question: Question) -> tuple[tuple[Bucket, ...], bool]:
+        """The chain by what is known, however old, taking what is unknown for absent, and whether nothing was unknown.
+
+        For when nothing can be read.
+        """
+        whole = not isinstance(config.resolve(question, lambda key: self._records.lookup(key)[0]), Needs)
         answer = config.resolve(question, lambda key: _known(self._records.lookup(key)[0]))
-        return () if isinstance(answer, Needs) else answer
+        return () if isinstance(answer, Needs) else answer, whole
 
     def _count(self, name: str) -> None:
         with self._lock:
@@ -164,6 +168,7 @@ class ConfigCache:
             for bucket, state in states.items():
                 self._observe(bucket, state)
         except Exception as error:
+            self._counters.add("failures", isinstance(error, RateLimiterUnavailable) and not isinstance(error, CircuitOpen))
             flight.error = error
             raise
         finally:

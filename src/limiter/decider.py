@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -18,7 +19,7 @@ from .config_cache import ConfigCache
 from .demand import demands
 from .exceptions import RateLimiterUnavailable, RateLimitExceeded
 from .lease import Lease
-from .local_share import fitting, local_chain, local_demands, outstanding
+from .local_share import check_remembered, fitting, local_demands, unbounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from .config import Question
     from .demand import Bucket, Demand
     from .lease import SettleAlone
+    from .local_share import Owed
     from .memory_repository import MemoryRepository
-    from .models import Limit, Prefetch
+    from .models import Prefetch
     from .record_cache import RecordCache
     from .records import BucketKey
     from .repository_protocol import RepositoryProtocol
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 OnUnavailable = Literal["block", "allow", "local"]
 
 _log = logging.getLogger("limiter")
+
+MAX_ROUNDS = 10
+"""Charges for what was allowed here that other processes may defeat before the rest is forgotten."""
 
 
 class Call(NamedTuple):
@@ -55,7 +60,7 @@ class Decider:
     """What belongs to one event loop, or to all threads of a process: open writes, fetches under way.
 
     A decision that takes longer than `options.patience` seconds has failed. `local` is the store that `on_unavailable="local"`
-    limits on, at `share` of every limit.
+    limits on, at `share` of every limit, and `owed` is what the table has not been told of that.
     """
 
     def __init__(
@@ -66,13 +71,14 @@ class Decider:
         breaker: Breaker,
         counters: Counters,
         local: MemoryRepository,
+        owed: Owed,
         *,
         share: float,
         share_fetches: bool,
     ) -> None:
         self.committer = Committer(repository, options, breaker, counters)
         self.config = ConfigCache(repository, records, self.committer.observe, breaker, counters, share=share_fetches)
-        self.fallback = Committer(local, options)
+        self.fallback = Committer(local, replace(options, linger=0))
         self._repository = repository
         self._local = local
         self._share = share
@@ -82,7 +88,7 @@ class Decider:
         self.counters = counters
         self._ready = False
         self._alone: RateLimiterUnavailable | None = None
-        self._owed: dict[BucketKey, tuple[Limit, ...]] = {}
+        self._owed = owed
 
     async def chain(self, question: Question) -> tuple[Bucket, ...]:
         """The buckets that a call charges; raises `RateLimiterUnavailable` when they cannot be known in time."""
@@ -106,10 +112,11 @@ class Decider:
             if call.on_unavailable == "block":
                 raise
             self._note_alone(error, call.on_unavailable)
+            cause = error
         else:
             self._note_together()
             return lease
-        return await self._decide_alone(call)
+        return await self._decide_alone(call, cause)
 
     async def look(self, question: Question, amounts: Mapping[str, int] | None) -> list[tuple[Demand, BucketState]]:
         """What is asked of each bucket, and its state, by a consistent read."""
@@ -118,6 +125,7 @@ class Decider:
         self.counters.add("calls", len(calls))
         with self._breaker.guard():
             states = await gather(calls)
+            self.counters.add("failures", sum(isinstance(state, RateLimiterUnavailable) for state in states))
             for error in states:
                 if isinstance(error, BaseException):
                     raise error
@@ -132,33 +140,45 @@ class Decider:
             expires = expires if ready else monotonic() + self._patience
         asked = demands(chain, call.amounts)
         decision.check_satisfiable(asked)
-        if self._owed:
-            await self._hand_back([bucket.key for bucket in chain])
+        for bucket in chain:
+            if bucket.key in self._owed:
+                await self._hand_back(bucket.key, expires)
         return await self._take(self.committer, chain, asked, call, expires)
 
-    async def _decide_alone(self, call: Call) -> Lease:
-        chain = self.config.remembered(call.question)
+    async def _decide_alone(self, call: Call, cause: RateLimiterUnavailable) -> Lease:
+        chain, whole = self.config.remembered(call.question)
+        if not whole:
+            if call.on_unavailable == "local":
+                check_remembered(chain, call.amounts, cause)
+            chain = unbounded(chain, call.amounts)
         asked = demands(chain, call.amounts)
         decision.check_satisfiable(asked)
         if call.on_unavailable == "allow":
             self.counters.add("degraded")
             return Lease(None, chain, Verdict(), asked, degraded=True)
-        self._owed |= {bucket.key: bucket.limits for bucket in chain}
-        local = local_chain(chain, self._share)
-        lease = await self._take(self.fallback, local, local_demands(asked, self._share), call, None)
+        for bucket in chain:
+            self._owed.note(bucket.key, bucket.limits)
+        lease = await self._take(self.fallback, chain, local_demands(asked, self._share), call, None, share=self._share)
         self.counters.add("degraded")
         lease.degraded = True
         return lease
 
     async def _take(
-        self, committer: Committer, chain: Sequence[Bucket], asked: Sequence[Demand], call: Call, expires: float | None
+        self,
+        committer: Committer,
+        chain: Sequence[Bucket],
+        asked: Sequence[Demand],
+        call: Call,
+        expires: float | None,
+        *,
+        share: float = 1.0,
     ) -> Lease:
         clock = self._repository.clock
         verdict = await charge(committer, asked, clock() + call.patience, call.prefetch, expires)
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
         delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
-        lease = Lease(committer, chain, verdict, asked, waited=delay, settle_alone=self._settle_alone(call))
+        lease = Lease(committer, chain, verdict, asked, waited=delay, share=share, settle_alone=self._settle_alone(call))
         if delay:
             await self._wait(committer, verdict, delay)
         return lease
@@ -181,28 +201,25 @@ class Decider:
         self._note_alone(error, call.on_unavailable)
         self.counters.add("corrections_lost")
         if call.on_unavailable == "local" and asked:
+            for demand in asked:
+                self._owed.note(demand.key, [limit for limit, _ in demand.charges])
             verdict = await charge(self.fallback, local_demands(asked, self._share), deadline=0)
             if not verdict.allowed:
                 raise RateLimitExceeded(verdict.statuses)
 
-    async def _hand_back(self, keys: Sequence[BucketKey]) -> None:
+    async def _hand_back(self, key: BucketKey, expires: float) -> None:
         """Charge the table with what was allowed here meanwhile and has not refilled since, but into no debt."""
-        for key in keys:
-            limits = self._owed.pop(key, None)
-            if limits is None:
-                continue
-            try:
-                await self._charge_outstanding(key, limits)
-            except BaseException:
-                self._owed[key] = limits
-                raise
-
-    async def _charge_outstanding(self, key: BucketKey, limits: tuple[Limit, ...]) -> None:
-        now = self._repository.clock()
-        charges = outstanding(limits, self._share, await self._local.read_bucket(key), now)
-        outcome = await self.committer.submit(key, Request(charges)) if charges else None
-        if isinstance(outcome, Refusal):
-            await self.committer.submit(key, Request(fitting(charges, outcome.levels, outcome.now)))
+        claim = self._owed.claim(key, self._share, await self._local.read_bucket(key), self._repository.clock())
+        charges = claim.charges
+        try:
+            for _ in range(MAX_ROUNDS):
+                outcome = await self.committer.submit(key, Request(charges), expires) if charges else None
+                if not isinstance(outcome, Refusal):
+                    return
+                charges = fitting(charges, outcome.levels, outcome.now)
+        except BaseException:
+            self._owed.disclaim(claim)
+            raise
 
     def _note_alone(self, error: RateLimiterUnavailable, policy: OnUnavailable) -> None:
         if self._alone is None:

@@ -16,6 +16,7 @@ from .committer import CommitterOptions
 from .config import Question, own_demand
 from .decider import Call, Decider, OnUnavailable
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
+from .local_share import Owed
 from .memory_repository import MemoryRepository
 from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
@@ -271,6 +272,7 @@ class _Process:
     def __init__(self, repository: RepositoryProtocol) -> None:
         self.counters = Counters()
         self.breaker = Breaker()
+        self.owed = Owed()
         self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
 
 
@@ -284,7 +286,7 @@ def _decider(
     share_fetches: bool,
 ) -> Decider:
     breaker, counters, local = process.breaker, process.counters, process.local
-    return Decider(repository, records, options, breaker, counters, local, share=share, share_fetches=share_fetches)
+    return Decider(repository, records, options, breaker, counters, local, process.owed, share=share, share_fetches=share_fetches)
 
 
 class Acquisition:

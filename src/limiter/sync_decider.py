@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 import logging
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -18,7 +19,7 @@ from .sync_config_cache import SyncConfigCache
 from .demand import demands
 from .exceptions import RateLimiterUnavailable, RateLimitExceeded
 from .sync_lease import SyncLease
-from .local_share import fitting, local_chain, local_demands, outstanding
+from .local_share import check_remembered, fitting, local_demands, unbounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from .config import Question
     from .demand import Bucket, Demand
     from .sync_lease import SettleAlone
+    from .local_share import Owed
     from .sync_memory_repository import SyncMemoryRepository
-    from .models import Limit, Prefetch
+    from .models import Prefetch
     from .record_cache import RecordCache
     from .records import BucketKey
     from .sync_repository_protocol import SyncRepositoryProtocol
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 OnUnavailable = Literal["block", "allow", "local"]
 
 _log = logging.getLogger("limiter")
+
+MAX_ROUNDS = 10
+"""Charges for what was allowed here that other processes may defeat before the rest is forgotten."""
 
 
 class SyncCall(NamedTuple):
@@ -55,7 +60,7 @@ class SyncDecider:
     """What belongs to one event loop, or to all threads of a process: open writes, fetches under way.
 
     A decision that takes longer than `options.patience` seconds has failed. `local` is the store that `on_unavailable="local"`
-    limits on, at `share` of every limit.
+    limits on, at `share` of every limit, and `owed` is what the table has not been told of that.
     """
 
     def __init__(
@@ -66,13 +71,14 @@ class SyncDecider:
         breaker: Breaker,
         counters: Counters,
         local: SyncMemoryRepository,
+        owed: Owed,
         *,
         share: float,
         share_fetches: bool,
     ) -> None:
         self.committer = SyncCommitter(repository, options, breaker, counters)
         self.config = SyncConfigCache(repository, records, self.committer.observe, breaker, counters, share=share_fetches)
-        self.fallback = SyncCommitter(local, options)
+        self.fallback = SyncCommitter(local, replace(options, linger=0))
         self._repository = repository
         self._local = local
         self._share = share
@@ -82,7 +88,7 @@ class SyncDecider:
         self.counters = counters
         self._ready = False
         self._alone: RateLimiterUnavailable | None = None
-        self._owed: dict[BucketKey, tuple[Limit, ...]] = {}
+        self._owed = owed
 
     def chain(self, question: Question) -> tuple[Bucket, ...]:
         """The buckets that a call charges; raises `RateLimiterUnavailable` when they cannot be known in time."""
@@ -106,10 +112,11 @@ class SyncDecider:
             if call.on_unavailable == "block":
                 raise
             self._note_alone(error, call.on_unavailable)
+            cause = error
         else:
             self._note_together()
             return lease
-        return self._decide_alone(call)
+        return self._decide_alone(call, cause)
 
     def look(self, question: Question, amounts: Mapping[str, int] | None) -> list[tuple[Demand, BucketState]]:
         """What is asked of each bucket, and its state, by a consistent read."""
@@ -118,6 +125,7 @@ class SyncDecider:
         self.counters.add("calls", len(calls))
         with self._breaker.guard():
             states = sync_gather(calls)
+            self.counters.add("failures", sum(isinstance(state, RateLimiterUnavailable) for state in states))
             for error in states:
                 if isinstance(error, BaseException):
                     raise error
@@ -132,33 +140,45 @@ class SyncDecider:
             expires = expires if ready else monotonic() + self._patience
         asked = demands(chain, call.amounts)
         decision.check_satisfiable(asked)
-        if self._owed:
-            self._hand_back([bucket.key for bucket in chain])
+        for bucket in chain:
+            if bucket.key in self._owed:
+                self._hand_back(bucket.key, expires)
         return self._take(self.committer, chain, asked, call, expires)
 
-    def _decide_alone(self, call: SyncCall) -> SyncLease:
-        chain = self.config.remembered(call.question)
+    def _decide_alone(self, call: SyncCall, cause: RateLimiterUnavailable) -> SyncLease:
+        chain, whole = self.config.remembered(call.question)
+        if not whole:
+            if call.on_unavailable == "local":
+                check_remembered(chain, call.amounts, cause)
+            chain = unbounded(chain, call.amounts)
         asked = demands(chain, call.amounts)
         decision.check_satisfiable(asked)
         if call.on_unavailable == "allow":
             self.counters.add("degraded")
             return SyncLease(None, chain, SyncVerdict(), asked, degraded=True)
-        self._owed |= {bucket.key: bucket.limits for bucket in chain}
-        local = local_chain(chain, self._share)
-        lease = self._take(self.fallback, local, local_demands(asked, self._share), call, None)
+        for bucket in chain:
+            self._owed.note(bucket.key, bucket.limits)
+        lease = self._take(self.fallback, chain, local_demands(asked, self._share), call, None, share=self._share)
         self.counters.add("degraded")
         lease.degraded = True
         return lease
 
     def _take(
-        self, committer: SyncCommitter, chain: Sequence[Bucket], asked: Sequence[Demand], call: SyncCall, expires: float | None
+        self,
+        committer: SyncCommitter,
+        chain: Sequence[Bucket],
+        asked: Sequence[Demand],
+        call: SyncCall,
+        expires: float | None,
+        *,
+        share: float = 1.0,
     ) -> SyncLease:
         clock = self._repository.clock
         verdict = sync_charge(committer, asked, clock() + call.patience, call.prefetch, expires)
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
         delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
-        lease = SyncLease(committer, chain, verdict, asked, waited=delay, settle_alone=self._settle_alone(call))
+        lease = SyncLease(committer, chain, verdict, asked, waited=delay, share=share, settle_alone=self._settle_alone(call))
         if delay:
             self._wait(committer, verdict, delay)
         return lease
@@ -181,28 +201,25 @@ class SyncDecider:
         self._note_alone(error, call.on_unavailable)
         self.counters.add("corrections_lost")
         if call.on_unavailable == "local" and asked:
+            for demand in asked:
+                self._owed.note(demand.key, [limit for limit, _ in demand.charges])
             verdict = sync_charge(self.fallback, local_demands(asked, self._share), deadline=0)
             if not verdict.allowed:
                 raise RateLimitExceeded(verdict.statuses)
 
-    def _hand_back(self, keys: Sequence[BucketKey]) -> None:
+    def _hand_back(self, key: BucketKey, expires: float) -> None:
         """Charge the table with what was allowed here meanwhile and has not refilled since, but into no debt."""
-        for key in keys:
-            limits = self._owed.pop(key, None)
-            if limits is None:
-                continue
-            try:
-                self._charge_outstanding(key, limits)
-            except BaseException:
-                self._owed[key] = limits
-                raise
-
-    def _charge_outstanding(self, key: BucketKey, limits: tuple[Limit, ...]) -> None:
-        now = self._repository.clock()
-        charges = outstanding(limits, self._share, self._local.read_bucket(key), now)
-        outcome = self.committer.submit(key, Request(charges)) if charges else None
-        if isinstance(outcome, Refusal):
-            self.committer.submit(key, Request(fitting(charges, outcome.levels, outcome.now)))
+        claim = self._owed.claim(key, self._share, self._local.read_bucket(key), self._repository.clock())
+        charges = claim.charges
+        try:
+            for _ in range(MAX_ROUNDS):
+                outcome = self.committer.submit(key, Request(charges), expires) if charges else None
+                if not isinstance(outcome, Refusal):
+                    return
+                charges = fitting(charges, outcome.levels, outcome.now)
+        except BaseException:
+            self._owed.disclaim(claim)
+            raise
 
     def _note_alone(self, error: RateLimiterUnavailable, policy: OnUnavailable) -> None:
         if self._alone is None:

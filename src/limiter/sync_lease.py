@@ -15,6 +15,7 @@ from .sync_charging import sync_charge
 from .demand import check_known, demands
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .holding import Holding
+from .local_share import local_demands, local_limit
 from .validation import MAX_AMOUNT, check_amounts
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class SyncLease:
     """Units taken from every bucket of an entity's chain, for as long as the `with` block lasts.
 
     `waited` is the seconds that the caller waited for its turn. `degraded` is true when the table could not be reached and the
-    limiter went on without it.
+    limiter went on without it; then it may have been taken within this process, at a `share` of every limit.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SyncLease:
         *,
         waited: float = 0.0,
         degraded: bool = False,
+        share: float = 1.0,
         settle_alone: SettleAlone | None = None,
     ) -> None:
         self.entity_id = chain[0].key.entity_id
@@ -53,6 +55,7 @@ class SyncLease:
         self.waited = waited
         self.degraded = degraded
         self._committer = committer
+        self._share = share
         self._settle_alone = settle_alone
         self._chain = chain
         self._lock = threading.Lock()
@@ -109,7 +112,7 @@ class SyncLease:
 
     def _consume(self, committer: SyncCommitter, asked: Sequence[Demand], changes: Mapping[str, int]) -> None:
         try:
-            verdict = sync_charge(committer, asked, deadline=0)
+            verdict = sync_charge(committer, local_demands(asked, self._share), deadline=0)
         except RateLimiterUnavailable as error:
             self._go_on(asked, error)
             self._count(changes)
@@ -194,7 +197,8 @@ class SyncLease:
                 raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {held}")
         requests = []
         for key, limits in self._chain:
-            charges = tuple(Charge(limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
+            added = ((limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
+            charges = tuple(Charge(local_limit(limit, self._share), units) for limit, units in added)
             returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in self._held]
             credits = tuple(self._give(key, name, -changes[name]) for name in returned)
             worth = tuple(credit for credit in credits if credit.cost)

@@ -16,6 +16,7 @@ from .sync_committer import SyncCommitterOptions
 from .config import Question, own_demand
 from .sync_decider import SyncCall, SyncDecider, OnUnavailable
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
+from .local_share import Owed
 from .sync_memory_repository import SyncMemoryRepository
 from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
@@ -271,6 +272,7 @@ class _Process:
     def __init__(self, repository: SyncRepositoryProtocol) -> None:
         self.counters = Counters()
         self.breaker = Breaker()
+        self.owed = Owed()
         self.local = SyncMemoryRepository(namespace=repository.namespace, clock=repository.clock)
 
 
@@ -284,7 +286,7 @@ def _decider(
     share_fetches: bool,
 ) -> SyncDecider:
     breaker, counters, local = process.breaker, process.counters, process.local
-    return SyncDecider(repository, records, options, breaker, counters, local, share=share, share_fetches=share_fetches)
+    return SyncDecider(repository, records, options, breaker, counters, local, process.owed, share=share, share_fetches=share_fetches)
 
 
 class SyncAcquisition:
