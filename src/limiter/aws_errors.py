@@ -97,6 +97,23 @@ def translate(error: Exception, table: str, action: str) -> LimiterError:
         return _answered(error, table, action)
     if isinstance(error, boto.BotoCoreError):
         error.args = tuple(cleaned(each) for each in error.args)
+    unsent = _unsent(error, table, action)
+    if unsent is not None:
+        return unsent
+    if isinstance(error, boto.HTTPClientError | OSError):
+        return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {cleaned(error)}", unsent=False)
+    if isinstance(error, boto.BotoCoreError):
+        return ConfigurationError(f"{action} on table {table!r} could not be sent: {cleaned(error)}")
+    if isinstance(error, ResponseParserError | ValueError | RecursionError):
+        # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
+        return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
+    return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
+
+
+def _unsent(error: Exception, table: str, action: str) -> LimiterError | None:
+    """The error where the request was certainly not sent."""
+    from botocore import exceptions as boto
+
     if isinstance(error, boto.NoRegionError):
         return ConfigurationError("no AWS region is configured: pass region=, or set AWS_DEFAULT_REGION")
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
@@ -105,18 +122,19 @@ def translate(error: Exception, table: str, action: str) -> LimiterError:
         )
     if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):
         return RateLimiterUnavailable(f"{action} on table {table!r} could not connect: {cleaned(error)}", unsent=True)
-    if isinstance(error, boto.HTTPClientError | OSError):
-        return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {cleaned(error)}", unsent=False)
+    if _says_that_credentials_cannot_be_renewed(error):
+        return RateLimiterUnavailable(f"the AWS credentials could not be renewed: {cleaned(error)}", unsent=True)
+    return None
+
+
+def _says_that_credentials_cannot_be_renewed(error: Exception) -> bool:
+    from botocore import exceptions as boto
+
     retrieval = boto.CredentialRetrievalError | boto.TokenRetrievalError | boto.MetadataRetrievalError
     # Where what was renewed is old itself, as on a machine that lost its metadata service, botocore raises no class of its own.
-    if isinstance(error, retrieval | boto.UnauthorizedSSOTokenError) or (type(error) is RuntimeError and "expired" in str(error)):
-        return RateLimiterUnavailable(f"the AWS credentials could not be renewed: {cleaned(error)}", unsent=True)
-    if isinstance(error, boto.BotoCoreError):
-        return ConfigurationError(f"{action} on table {table!r} could not be sent: {cleaned(error)}")
-    if isinstance(error, ResponseParserError | ValueError | RecursionError):
-        # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
-        return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
-    return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
+    return isinstance(error, retrieval | boto.UnauthorizedSSOTokenError) or (
+        type(error) is RuntimeError and "expired" in str(error)
+    )
 
 
 def _clean(error: ClientError) -> None:

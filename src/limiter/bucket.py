@@ -204,6 +204,16 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
     return Plan(now, draft.update(credits, stamp), refused, shares, draft.ledgers)
 
 
+def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, UnreadableItem]:
+    """The errors of those requests, by their place, that ask for a limit whose stored state makes no sense."""
+    errors = {}
+    for place, request in enumerate(requests if state.unreadable else ()):
+        for limit in (*(charge.limit for charge in request.charges), *(credit.limit for credit in request.credits)):
+            if limit.name in state.unreadable:
+                errors[place] = UnreadableItem(state.unreadable[limit.name])
+    return errors
+
+
 def refused_by(state: BucketState, requests: Mapping[int, Request], now: int) -> dict[int, Refusal]:
     """Those of `requests`, by their place in a batch, that the state alone keeps from starting in time."""
     draft = _Draft(state, now)

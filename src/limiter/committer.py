@@ -189,7 +189,7 @@ class Committer:
     def _deny(self, ticket: Ticket) -> bool:
         """Refuse at once what the last state seen proves a refusal for, also while a write is in flight."""
         lane = ticket.lane
-        if not lane.denies or lane.returning or ticket.request.forced or ticket.returns:
+        if not lane.denies or lane.returning or lane.state.unreadable or ticket.request.forced or ticket.returns:
             return False
         now = self._repository.clock()
         if not self._writer.proves_refusals(lane, now):

@@ -54,13 +54,6 @@ def check_satisfiable(asked: Sequence[Demand]) -> None:
                 raise NeverSatisfiable(tuple(status for status in statuses if status.requested > status.limit.capacity))
 
 
-def check_satisfiable(asked: Sequence[Demand]) -> None:
-    """Raise `NeverSatisfiable` when an amount is above its capacity."""
-    never = [status for key, charges in asked for status in never_satisfiable(key, charges)]
-    if never:
-        raise NeverSatisfiable(tuple(never))
-
-
 def decide(statuses: Sequence[LimitStatus]) -> Decision:
     """The decision that the statuses add up to."""
     violations = [status.retry_after for status in statuses if status.exceeded]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import bucket
 from .bucket import Refusal
-from .exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled
+from .exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from .gcra import NANOSECONDS
 from .state import Outcome
 from .sync_table import ATTEMPTS, sync_pause
@@ -140,8 +140,12 @@ class SyncBatchWriter:
             # What a refund is worth depends on the state, which an update of other limits alone would not assert.
             self._look(lane)
             return
+        if lane.state.unreadable and not lane.fresh:
+            self._look(lane)  # Somebody may have deleted the item since.
+            return
         with self._lock:
             lane.drop_abandoned()
+        self._deliver(lane, lane.batch, bucket.unreadable(lane.state, [ticket.request for ticket in lane.batch]))
         lane.carried = [ticket for ticket in lane.carried if not ticket.done]
         if not lane.carried:
             lane.stamp, lane.covered = f"{self._writer}{next(self._stamps):x}", False
@@ -206,7 +210,7 @@ class SyncBatchWriter:
     def _see(self, lane: SyncLane, state: BucketState) -> None:
         lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
 
-    def _deliver(self, lane: SyncLane, tickets: Sequence[SyncTicket], outcomes: Mapping[int, Grant | Refusal]) -> None:
+    def _deliver(self, lane: SyncLane, tickets: Sequence[SyncTicket], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]) -> None:
         with self._lock:
             for index, outcome in outcomes.items():
                 if not tickets[index].done:

@@ -42,6 +42,9 @@ OnUnavailable = Literal["block", "allow", "local"]
 
 _log = logging.getLogger("limiter")
 
+SLACK = 2 * gcra.NANOSECONDS
+"""Nanoseconds by which an answer may set the clock back while a request is decided."""
+
 MAX_ROUNDS = 10
 """Charges for what was allowed here that other processes may defeat before the rest is forgotten."""
 
@@ -174,9 +177,13 @@ class SyncDecider:
         share: float = 1.0,
     ) -> SyncLease:
         clock = self._repository.clock
-        verdict = sync_charge(committer, asked, clock() + call.patience, call.prefetch, expires)
+        deadline = clock() + call.patience
+        verdict = sync_charge(committer, asked, deadline, call.prefetch, expires)
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
+        if verdict.start > max(deadline, clock()) + SLACK:
+            sync_shielded(committer.give_back([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
+            raise RateLimiterUnavailable("the table has answered with a start that its own condition excludes")
         delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
         lease = SyncLease(committer, chain, verdict, asked, waited=delay, share=share, settle_alone=self._settle_alone(call))
         if delay:

@@ -21,7 +21,7 @@ from .sync_memory_repository import SyncMemoryRepository
 from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
 from .statistics import Counters, DecisionEvent, Statistics
-from .validation import check_amounts, check_limits, check_name, check_share, check_timeout
+from .validation import check_amounts, check_limits, check_name, check_share, check_timeout, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -319,13 +319,13 @@ def _check_patience(decision_timeout: float) -> float:
 
 def _check_policy(policy: str) -> OnUnavailable:
     if policy not in get_args(OnUnavailable):
-        raise ValidationError(f"on_unavailable must be one of {', '.join(get_args(OnUnavailable))}, not {policy!r}")
+        raise ValidationError(f"on_unavailable must be one of {', '.join(get_args(OnUnavailable))}, not {shown(policy)}")
     return policy  # type: ignore[return-value] # one of the literals, as just checked
 
 
 def _check_prefetch(prefetch: object) -> Prefetch | None:
     if prefetch is not None and not isinstance(prefetch, Prefetch):
-        raise ValidationError(f"prefetch must be a Prefetch, such as Prefetch(horizon=0.1, fraction=0.1), not {prefetch!r}")
+        raise ValidationError(f"prefetch must be a Prefetch, such as Prefetch(horizon=0.1, fraction=0.1), not {shown(prefetch)}")
     return prefetch
 
 

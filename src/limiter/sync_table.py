@@ -10,6 +10,7 @@ import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from . import schema
 from ._compat import SyncHome, SyncScope
 from .aws_errors import check_whole, is_decided_by_condition, translate
 from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
@@ -97,6 +98,7 @@ class SyncTable:
             client = self._opened()
             answer = self._timed(getattr(client, _METHODS[action]), parameters)
             check_whole(answer, self.name, action)
+            schema.check_answer(action, parameters, answer)
             return answer
         except LimiterError:
             raise

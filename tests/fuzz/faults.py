@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from limiter import bucket, committer, gcra, purse
+from limiter import batch, bucket, committer, gcra, purse
 from limiter.config import MISSING
 from limiter.gcra import NANOSECONDS
 from limiter.purse import Purse
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pytest
 
     from limiter import Limit
-    from limiter.records import BucketKey
     from limiter.state import BucketState
 
     Fault = Callable[[pytest.MonkeyPatch], None]
@@ -68,25 +67,26 @@ def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: what was refused once is refused until somebody in this process writes."""
     sound = committer.Committer.__init__
 
-    def init(self: Any, repository: Any, options: Any) -> None:
-        sound(self, repository, replace(options, denial_ttl=10**18) if options.denial_ttl else options)
+    def init(self: Any, repository: Any, options: Any, *others: Any) -> None:
+        sound(self, repository, replace(options, denial_ttl=10**18) if options.denial_ttl else options, *others)
 
     monkeypatch.setattr(committer.Committer, "__init__", init)
 
 
 def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: what the last state seen has room for is admitted without a write."""
-    sound = committer.Committer.submit
+    sound = committer.Committer.decide
 
-    async def submit(self: Any, key: BucketKey, request: Any) -> Any:
+    async def decide(self: Any, requests: Any, *others: Any) -> Any:
+        (key, request), *more = requests
         lane = self._lanes.get(key)
-        if lane is not None and lane.seen is not None and request.charges and not request.forced:
+        if lane is not None and lane.seen is not None and request.charges and not request.forced and not more:
             made = bucket.plan(lane.state, [request], self._repository.clock(), "none")
             if made.update is not None and not made.refused:
-                return made.grants(made.update.apply(lane.state))[0]
-        return await sound(self, key, request)
+                return [made.grants(made.update.apply(lane.state))[0]]
+        return await sound(self, requests, *others)
 
-    monkeypatch.setattr(committer.Committer, "submit", submit)
+    monkeypatch.setattr(committer.Committer, "decide", decide)
 
 
 def stale_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,13 +133,14 @@ def waiters_keep(monkeypatch: pytest.MonkeyPatch) -> None:
 def leaders_take_their_batch_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: with a cancelled leader ends the work of its batch."""
 
-    async def plain(work: Any) -> Any:
-        return await work
+    async def begin(calls: Any) -> None:
+        for call in calls:
+            await call()
 
     async def finish(*_: Any) -> None:
         pass
 
-    monkeypatch.setattr(committer, "shielded", plain)
+    monkeypatch.setattr(committer, "begin", begin)
     monkeypatch.setattr(committer.Committer, "_finish_interrupted", finish)
 
 
@@ -151,12 +152,12 @@ def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
         lane.stamp = ""
         self._answer(lane, Outcome(False, state))
 
-    monkeypatch.setattr(committer.Committer, "_recover", recover)
+    monkeypatch.setattr(batch.BatchWriter, "_recover", recover)
 
 
 def lost_refunds_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: when it is not known whether something was given back, it is given back again."""
-    monkeypatch.setattr(committer, "replace", lambda request, **_: request)
+    monkeypatch.setattr(batch, "replace", lambda request, **_: request)
 
 
 def refused_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:

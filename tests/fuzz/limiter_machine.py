@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fuzz.limiter_tasks import BodyFailed
+from fuzz.limiter_tasks import REAL_SECONDS, BodyFailed
 from fuzz.limiter_world import World
 from fuzz.log import Client, Life, cost_of
 from fuzz.watching import watching
@@ -125,21 +125,31 @@ class LimiterMachine(RuleBasedStateMachine):
         client = Client(self.world, f"client{len(self.fronts)}", denial_ttl=denial_ttl, prefetch=prefetch)
         front = SyncFront(self.inner, client)
         limiter = SyncRateLimiter(
-            front, LIMITS, config_ttl=0, denial_ttl=denial_ttl, linger=linger, prefetch=prefetch, sleep=self._sleep
+            front,
+            LIMITS,
+            config_ttl=0,
+            denial_ttl=denial_ttl,
+            linger=linger,
+            prefetch=prefetch,
+            sleep=self._sleep,
+            decision_timeout=REAL_SECONDS,
         )
-        sound = limiter._cores.get().committer.submit
+        committer = limiter._deciders.get().committer
+        sound = committer.decide
 
-        def submit(key: BucketKey, request: Any) -> Any:
-            submission = self.world.submit(client, key, request, self.acting or client.closing)
+        def decide(requests: Any, expires: float | None = None) -> Any:
+            submissions = [self.world.submit(client, key, request, self.acting or client.closing) for key, request in requests]
             try:
-                outcome = sound(key, request)
+                outcomes = sound(requests, expires)
             except BaseException as error:
-                self.world.finish(submission, error)
+                for submission in submissions:
+                    self.world.finish(submission, error)
                 raise
-            self.world.finish(submission, outcome)
-            return outcome
+            for submission, outcome in zip(submissions, outcomes, strict=True):
+                self.world.finish(submission, outcome)
+            return outcomes
 
-        limiter._cores.get().committer.submit = submit  # type: ignore[method-assign]
+        committer.decide = decide  # type: ignore[method-assign]
         self.world.clients.append(client)
         self.fronts.append(front)
         self.limiters.append(limiter)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from limiter.state import BucketState, Outcome, Update
 
 LIFE: contextvars.ContextVar[Life] = contextvars.ContextVar("LIFE")
+REAL_SECONDS = 5.0
+"""Seconds of real time, which no run takes that keeps its promises."""
 PATIENCE = 20_000
 """Turns of the event loop within which everybody gets an answer."""
 ENTITIES = ("solo", "kid")
@@ -173,6 +175,7 @@ class Play:
                 denial_ttl=denial_ttl,
                 linger=linger,
                 prefetch=prefetch,
+                decision_timeout=REAL_SECONDS,
                 sleep=self.sleep,
             )
             self._watch(client, limiter)
@@ -181,20 +184,22 @@ class Play:
 
     def _watch(self, client: Client, limiter: RateLimiter) -> None:
         """Note everything that this limiter asks of a bucket, and what comes of it."""
-        committer = limiter._cores.get().committer
-        sound = committer.submit
+        committer = limiter._deciders.get().committer
+        sound = committer.decide
 
-        async def submit(key: BucketKey, request: Any) -> Any:
-            submission = self.world.submit(client, key, request, LIFE.get(client.closing))
+        async def decide(requests: Any, expires: float | None = None) -> Any:
+            submissions = [self.world.submit(client, key, request, LIFE.get(client.closing)) for key, request in requests]
             try:
-                outcome = await sound(key, request)
+                outcomes = await sound(requests, expires)
             except BaseException as error:
-                self.judging(self.world.finish, submission, error)
+                for submission in submissions:
+                    self.judging(self.world.finish, submission, error)
                 raise
-            self.judging(self.world.finish, submission, outcome)
-            return outcome
+            for submission, outcome in zip(submissions, outcomes, strict=True):
+                self.judging(self.world.finish, submission, outcome)
+            return outcomes
 
-        committer.submit = submit  # type: ignore[method-assign]
+        committer.decide = decide  # type: ignore[method-assign]
 
     def judging(self, judge: Callable[..., None], *arguments: Any) -> None:
         """Keep what the judge finds where nobody swallows it."""

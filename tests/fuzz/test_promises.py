@@ -136,7 +136,6 @@ SHARED = (
     "debt: half forgiven",
     "waiting: nobody waits",
     "clocks: the future overwritten",
-    "arithmetic: a ceiling too high",
     "arithmetic: zero costs",
 )
 UNSHRUNK = settings(QUICK, max_examples=400, phases=(Phase.generate,), report_multiple_bugs=False)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from limiter import bucket, committer, sync_charging, sync_committer, sync_lease, sync_limiter
+from limiter import batch, breaker, bucket, sync_batch, sync_committer, sync_decider
 from limiter.purse import Purse
 
 if TYPE_CHECKING:
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def watching(world: World) -> Iterator[None]:
-    """Tell the world; and let nobody pause or start threads, so that a run can be repeated."""
+    """Tell the world; and let nobody pause, start threads or go by real time, so that a run can be repeated."""
     with contextlib.ExitStack() as stack:
         for owner, name, value in (
             (bucket, "plan", plan_told_to(world)),
             (bucket.Plan, "grants", grants_told_to(world)),
             (Purse, "deposit", deposit_told_to(world)),
-            (committer, "pause", pause),
-            (sync_committer, "sync_pause", lambda _: None),
-            (sync_charging, "sync_gather", one_after_another),
-            (sync_lease, "sync_gather", one_after_another),
-            (sync_limiter, "sync_gather", one_after_another),
+            (batch, "pause", pause),
+            (sync_batch, "sync_pause", lambda _: None),
+            (sync_decider, "sync_gather", one_after_another),
+            (sync_committer, "sync_begin", one_after_another),
+            (breaker, "THRESHOLD", sys.maxsize),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
         yield
