@@ -59,7 +59,7 @@ def test_who_follows_a_leader_that_hangs_leaves_in_time(stage: Stage) -> None:
     began = time.monotonic()
     followers = [take(limiter) for _ in range(20)]
     for follower in followers:
-        with pytest.raises(RateLimiterUnavailable, match="no answer from the table within 0.5 s") as error:
+        with pytest.raises(RateLimiterUnavailable, match=r"no answer from the table within 0\.5 s") as error:
             follower.finish()
         assert error.value.unsent
         assert error.value.__cause__ is not None
