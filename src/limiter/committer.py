@@ -296,7 +296,7 @@ class Committer:
     def _take_batch(self, lane: Lane) -> Ticket | None:
         with self._lock:
             lane.batch, lane.queue = lane.queue[:MAX_BATCH], lane.queue[MAX_BATCH:]
-            lane.fresh = lane.denies = False
+            lane.fresh = lane.called = lane.denies = False
             lane.carried = []  # A lost update of the last batch must not, arriving late, pass for one of this.
             return self._order_block(lane)
 

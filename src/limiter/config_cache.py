@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import config
 from ._compat import shielded
 from .config import MISSING, Needs
-from .exceptions import CircuitOpen, RateLimiterUnavailable, anew
+from .exceptions import anew
 from .record_cache import CacheStatistics
 
 if TYPE_CHECKING:
@@ -157,18 +157,26 @@ class ConfigCache:
                 raise anew(flight.error) from flight.error.__cause__
         return own.records | {key: flight.records[key] for key, flight in others.items() if key in flight.records}
 
+    async def _read(
+        self, keys: list[RecordKey], buckets: tuple[BucketKey, ...]
+    ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
+        self._counters.add("calls")
+        try:
+            return await self._repository.read_records(keys, buckets)
+        except Exception as error:
+            self._counters.add_failure(error)
+            raise
+
     async def _load(self, flight: _Flight, keys: list[RecordKey], buckets: tuple[BucketKey, ...]) -> None:
         generation = self._records.generation
         self._count("fetches")
         try:
             with self._breaker.guard():
-                self._counters.add("calls")
-                flight.records, states = await self._repository.read_records(keys, buckets)
+                flight.records, states = await self._read(keys, buckets)
             self._records.store(flight.records, generation)
             for bucket, state in states.items():
                 self._observe(bucket, state)
         except Exception as error:
-            self._counters.add("failures", isinstance(error, RateLimiterUnavailable) and not isinstance(error, CircuitOpen))
             flight.error = error
             raise
         finally:

@@ -96,11 +96,13 @@ class RateLimitExceeded(LimiterError):
     """At least one limit has too little left.
 
     `statuses` holds every limit that was consulted, `violations` those that stood in the way, and `retry_after` the seconds
-    until all of them would admit the same amounts, if nobody else came first; None when that can never be.
+    until all of them would admit the same amounts, if nobody else came first; None when that can never be. `degraded` is true
+    when an acquire was refused without the table, by what this process allows by itself.
     """
 
-    def __init__(self, statuses: tuple[LimitStatus, ...]) -> None:
+    def __init__(self, statuses: tuple[LimitStatus, ...], degraded: bool = False) -> None:
         self.statuses = statuses
+        self.degraded = degraded
         super().__init__(self._describe())
 
     @property
@@ -114,9 +116,9 @@ class RateLimitExceeded(LimiterError):
         waits = [status.retry_after for status in self.violations]
         return None if None in waits else max((wait for wait in waits if wait is not None), default=0.0)
 
-    def __reduce__(self) -> tuple[type[RateLimitExceeded], tuple[tuple[LimitStatus, ...]]]:
-        """Rebuild from the statuses, so that the error crosses process boundaries."""
-        return type(self), (self.statuses,)
+    def __reduce__(self) -> tuple[type[RateLimitExceeded], tuple[tuple[LimitStatus, ...], bool]]:
+        """Rebuild from all parts, so that the error crosses process boundaries."""
+        return type(self), (self.statuses, self.degraded)
 
     def _describe(self) -> str:
         return "; ".join(

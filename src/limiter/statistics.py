@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .exceptions import RateLimiterUnavailable, Throttled
+
 if TYPE_CHECKING:
     from .breaker import BreakerState
     from .models import LimitStatus
@@ -14,13 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What one limiter has done in this process; counts since it was made.
+    """What one limiter has done in this process; counts since it was made. A forked child counts from 0.
 
-    `decisions` are calls of acquire and try_acquire that were decided, of which `refusals` were refused and `degraded` went on
-    without the table. `calls` to the store carried them, in `batches` of requests to one bucket; `failures` of them got no
-    usable answer, and `throttled` were turned away. `cache_hits` are requests to a bucket that were refused or granted by what
-    was known here, without a call. `corrections_lost` are settlements and refunds that could not be written. `breaker` is
-    "closed", "open" or "half-open". `skew` is the seconds that this machine's clock is ahead of the store's; None when unknown.
+    `decisions` are calls of acquire and try_acquire that were decided, of which `refusals` were refused; one that raised anything
+    else, or was cancelled, is none. `degraded` of them were decided without the table, either way. `calls` were made to the store
+    for decisions, corrections and checks: reads and writes of buckets, and reads of stored limits. `batches` are groups of
+    requests to one bucket that calls carried together. `failures` are calls without an answer in time, or with an error on the
+    store's side, of which `throttled` were turned away because a table or a key takes no more. `cache_hits` are requests to a
+    bucket that were refused or granted by what was known here, without a call. `corrections_lost` are corrections and refunds,
+    one for each bucket, that could not be written. `breaker` is "closed", "open" or "half-open". `skew` is the seconds that this
+    machine's clock is ahead of the store's; None when unknown.
     """
 
     decisions: int
@@ -40,7 +45,8 @@ class Statistics:
 class DecisionEvent:
     """One decision, as `on_decision` is told of it.
 
-    `seconds` is what deciding took, without the `waited` seconds of a caller that was willing to wait for its turn.
+    It was made without the table where it is `degraded`. `seconds` is what deciding took, without the `waited` seconds of a
+    caller that was willing to wait for its turn.
     """
 
     entity_id: str
@@ -53,16 +59,31 @@ class DecisionEvent:
 
 
 class Counters:
-    """Counts that several threads add to."""
+    """Counts that several threads add to; nobody sees some names of one addition without the others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
-    def add(self, name: str, count: int = 1) -> None:
-        """Add to one of the counts."""
+    def add(self, *names: str, count: int = 1) -> None:
+        """Add to each of the counts named."""
         with self._lock:
-            self._counts[name] += count
+            for name in names:
+                self._counts[name] += count
+
+    def add_decision(self, *, refused: bool, degraded: bool) -> None:
+        """Count a decision."""
+        with self._lock:
+            self._counts["decisions"] += 1
+            self._counts["refusals"] += refused
+            self._counts["degraded"] += degraded
+
+    def add_failure(self, error: BaseException) -> None:
+        """Count what a call to the store raised, if it is a failure of the store."""
+        if isinstance(error, Throttled):
+            self.add("failures", "throttled")
+        elif isinstance(error, RateLimiterUnavailable):
+            self.add("failures")
 
     def statistics(self, breaker: BreakerState, skew: float | None) -> Statistics:
         """All counts so far."""

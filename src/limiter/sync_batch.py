@@ -72,7 +72,6 @@ class SyncBatchWriter:
 
         Raises what the last attempt failed with; the tickets that are left have to be told.
         """
-        self._counters.add("batches")
         with self._breaker.guard():
             self._try(lane, until)
         if lane.batch:
@@ -86,7 +85,7 @@ class SyncBatchWriter:
         with self._lock:
             for ticket in lane.batch:
                 lane.finish(ticket, error)
-                if ticket.caller is None:
+                if ticket.caller is None and ticket.returns:
                     self.note_lost(lane.key, error)
             lane.batch, lane.carried, lane.sent = [], [], None
 
@@ -109,7 +108,7 @@ class SyncBatchWriter:
                 self._step(lane)
             except RateLimiterUnavailable as error:
                 lane.trouble = error
-                self._counters.add("failures")
+                self._counters.add_failure(error)
                 hot = isinstance(error, Throttled) and error.hot_key
                 failures += not hot
                 delay = self._slow_down(lane) if hot else 0
@@ -121,7 +120,6 @@ class SyncBatchWriter:
 
     def _slow_down(self, lane: SyncLane) -> float:
         """Write to the lane less often from now on, so that its batches grow; return the seconds until the next attempt."""
-        self._counters.add("throttled")
         lane.pace = min(max(2 * lane.pace, FIRST_PACE), self._max_pace)
         return lane.pace / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
 
@@ -152,7 +150,10 @@ class SyncBatchWriter:
         tickets, now = lane.carried or lane.batch, self._repository.clock()
         plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
         if lane.fresh or self.proves_refusals(lane, now):
-            self._deliver(lane, tickets, {place: each for place, each in plan.refused.items() if each.by_state})
+            proven = {place: each for place, each in plan.refused.items() if each.by_state}
+            if not lane.fresh:
+                self._counters.add("cache_hits", count=sum(not tickets[place].done for place in proven))
+            self._deliver(lane, tickets, proven)
         if plan.update is not None:
             lane.sent = plan, plan.update, tickets
             self._answer(lane, self._write(lane, plan.update))
@@ -161,12 +162,17 @@ class SyncBatchWriter:
         elif lane.batch:
             self._look(lane)
 
+    def _count_call(self, lane: SyncLane) -> None:
+        """Count a call, and its batch with the first one."""
+        self._counters.add("calls", *(() if lane.called else ("batches",)))
+        lane.called = True
+
     def _look(self, lane: SyncLane) -> None:
-        self._counters.add("calls")
+        self._count_call(lane)
         self._see(lane, self._repository.read_bucket(lane.key))
 
     def _write(self, lane: SyncLane, update: Update) -> Outcome:
-        self._counters.add("calls")
+        self._count_call(lane)
         lane.wrote = self._repository.clock()
         try:
             return self._repository.write_bucket(lane.key, update)
@@ -181,7 +187,7 @@ class SyncBatchWriter:
         If it is the last one on record, it was applied. If not, what it took is taken again, under the same stamp, and counts
         twice if others have covered it; so that is done once. What it gave back is not given back again: at worst it is lost.
         """
-        self._counters.add("calls")
+        self._count_call(lane)
         state = self._repository.read_bucket(lane.key)
         applied = state.stamp == lane.stamp
         if not applied and lane.sent is not None:

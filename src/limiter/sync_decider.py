@@ -119,19 +119,24 @@ class SyncDecider:
         else:
             self._note_together()
             return lease
-        return self._decide_alone(call, cause)
+        try:
+            return self._decide_alone(call, cause)
+        except RateLimitExceeded as refusal:
+            refusal.degraded = True
+            raise
 
     def look(self, question: Question, amounts: Mapping[str, int] | None) -> list[tuple[Demand, BucketState]]:
         """What is asked of each bucket, and its state, by a consistent read."""
         asked = demands(self.chain(question), amounts)
         calls = [partial(self._repository.read_bucket, demand.key) for demand in asked]
-        self.counters.add("calls", len(calls))
         with self._breaker.guard():
+            self.counters.add("calls", count=len(calls))
             states = sync_gather(calls)
-            self.counters.add("failures", sum(isinstance(state, RateLimiterUnavailable) for state in states))
-            for error in states:
-                if isinstance(error, BaseException):
-                    raise error
+            errors = [state for state in states if isinstance(state, BaseException)]
+            for error in errors:
+                self.counters.add_failure(error)
+            if errors:
+                raise errors[0]
         return [(demand, state) for demand, state in zip(asked, states, strict=True) if not isinstance(state, BaseException)]
 
     def _decide_together(self, call: SyncCall) -> SyncLease:
@@ -157,12 +162,10 @@ class SyncDecider:
         asked = demands(chain, call.amounts)
         decision.check_satisfiable(asked)
         if call.on_unavailable == "allow":
-            self.counters.add("degraded")
             return SyncLease(None, chain, SyncVerdict(), asked, degraded=True)
         for bucket in chain:
             self._owed.note(bucket.key, bucket.limits)
         lease = self._take(self.fallback, chain, local_demands(asked, self._share), call, None, share=self._share)
-        self.counters.add("degraded")
         lease.degraded = True
         return lease
 
@@ -206,13 +209,13 @@ class SyncDecider:
     def _correct_alone(self, call: SyncCall, asked: Sequence[Demand], error: RateLimiterUnavailable) -> None:
         """Take more without the table: as it comes, or as far as this process allows by itself."""
         self._note_alone(error, call.on_unavailable)
-        self.counters.add("corrections_lost")
         if call.on_unavailable == "local" and asked:
             for demand in asked:
                 self._owed.note(demand.key, [limit for limit, _ in demand.charges])
             verdict = sync_charge(self.fallback, local_demands(asked, self._share), deadline=0)
             if not verdict.allowed:
                 raise RateLimitExceeded(verdict.statuses)
+        self.counters.add("corrections_lost")
 
     def _hand_back(self, key: BucketKey, expires: float) -> None:
         """Charge the table with what was allowed here meanwhile and has not refilled since, but into no debt."""

@@ -66,15 +66,15 @@ class SyncLane:
 
     `leader` is who is to lead, and then the lead itself, while it carries out batches; None when the lane is at rest. `denies`
     says that the last batch met refusals, `returning` how many requests on their way give something back. `state` is the last
-    one seen, at the time `seen`, and `fresh` when the present batch has seen it; the last write was at the time `wrote`. `sent`
-    is an update without an answer yet, with the tickets that it was planned for; `stamp` names it. While a lost update may still
-    arrive, `carried` are the tickets in it, to which alone its stamp bears witness, and `covered` says that others have written
-    since. `trouble` is what the last call failed with. `pace` is the least time between two writes, in nanoseconds, that
-    throttling has taught.
+    one seen, at the time `seen`, and `fresh` when the present batch has seen it, and `called` when it has made a call; the last
+    write was at the time `wrote`. `sent` is an update without an answer yet, with the tickets that it was planned for; `stamp`
+    names it. While a lost update may still arrive, `carried` are the tickets in it, to which alone its stamp bears witness, and
+    `covered` says that others have written since. `trouble` is what the last call failed with. `pace` is the least time between
+    two writes, in nanoseconds, that throttling has taught.
     """
 
     __slots__ = (
-        *("batch", "carried", "covered", "denies", "fresh", "key", "leader", "pace", "purse", "queue", "returning"),
+        *("batch", "called", "carried", "covered", "denies", "fresh", "key", "leader", "pace", "purse", "queue", "returning"),
         *("seen", "sent", "stamp", "state", "trouble", "wrote"),
     )
 
@@ -86,6 +86,7 @@ class SyncLane:
         self.pace = 0
         self.purse: Purse | None = None
         self.fresh = False
+        self.called = False
         self.leader: object = None
         self.trouble: Exception | None = None
         self.carried: list[SyncTicket] = []

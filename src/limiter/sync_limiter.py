@@ -223,16 +223,16 @@ class SyncRateLimiter(SyncAdministration):
         advance = self.prefetch if prefetch is None else _check_prefetch(prefetch)
         policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
         question, amounts = self._question(entity_id, resource, consume, limits)
-        if question.given:
-            decision.check_satisfiable(own_demand(question, amounts))
         decider, began = self._deciders.get(), monotonic()
-        decider.counters.add("decisions")
         try:
+            if question.given:
+                decision.check_satisfiable(own_demand(question, amounts))
             lease = decider.decide(SyncCall(question, amounts, patience, policy, advance))
         except RateLimitExceeded as error:
-            decider.counters.add("refusals")
-            self._tell(question, began, error.statuses, allowed=False)
+            decider.counters.add_decision(refused=True, degraded=error.degraded)
+            self._tell(question, began, error.statuses, allowed=False, degraded=error.degraded)
             raise
+        decider.counters.add_decision(refused=False, degraded=lease.degraded)
         if self._on_decision is not None:  # Statuses are worked out for those who look at them only.
             self._tell(question, began, lease.statuses, allowed=True, degraded=lease.degraded, waited=lease.waited)
         return lease

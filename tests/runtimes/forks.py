@@ -1,6 +1,6 @@
 """Forks this process after the limiter was opened and used.
 
-    python tests/runtimes/forks.py threads|loop|lease|locks|client
+    python tests/runtimes/forks.py threads|loop|lease|locks|client|counts
 
 Prints, as JSON, what parent and children came to.
 """
@@ -164,7 +164,19 @@ def client() -> dict[str, Any]:
     return {"child": in_children(use, 1)[0], "parent": use()}
 
 
-WAYS = {"threads": threads, "loop": loop, "lease": lease, "locks": locks, "client": client}
+def counts() -> dict[str, Any]:
+    """Fork after some decisions, and decide some more in the child and then in the parent."""
+    limiter = SyncRateLimiter(SyncMemoryRepository(), [LIMIT])
+
+    def decide(times: int) -> int:
+        for _ in range(times):
+            limiter.try_acquire()
+        return limiter.stats().decisions
+
+    return {"before": decide(3), "child": in_children(lambda: decide(2), 1)[0], "parent": decide(1)}
+
+
+WAYS = {"threads": threads, "loop": loop, "lease": lease, "locks": locks, "client": client, "counts": counts}
 
 if __name__ == "__main__":
     print(json.dumps(WAYS[sys.argv[1]]()))  # noqa: T201 - the answer to the test

@@ -47,3 +47,8 @@ def test_a_client_of_ones_own_stays_in_its_process(server_engine: Engine, table:
 
     assert result["child"].startswith("ConfigurationError: ")
     assert result["parent"] == "True"
+
+
+def test_counts_are_each_processes_own(run_script: Callable[..., Script]) -> None:
+    """A forked child counts from 0, and the parent goes on from where it was."""
+    assert run_script("forks.py", "counts").result == {"before": 3, "child": 2, "parent": 4}
