@@ -83,16 +83,20 @@ class BatchWriter:
             cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
             error.__cause__ = cause
         with self._lock:
+            lost = sum(ticket.caller is None and ticket.returns for ticket in lane.batch)
             for ticket in lane.batch:
                 lane.finish(ticket, error)
-                if ticket.caller is None and ticket.returns:
-                    self.note_lost(lane.key, error)
             lane.batch, lane.carried, lane.sent = [], [], None
+        for _ in range(lost):
+            self.note_lost(lane.key, error)
 
     def note_lost(self, key: BucketKey, error: Exception) -> None:
-        """Tell the log of a refund that could not be written: what was taken stays taken until it has refilled."""
+        """Count a correction or refund that could not be written, and tell the log; what was taken stays taken meanwhile."""
         self._counters.add("corrections_lost")
-        _log.warning("a refund to %s was not written: %s", key, error)
+        # An open breaker has been told of, and holds back any number of them.
+        level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
+        fields = key._asdict() | {"error": str(error)}
+        _log.log(level, "a correction of %s/%s was not written: %s", key.entity_id, key.resource, error, extra=fields)
 
     def proves_refusals(self, lane: Lane, now: int) -> bool:
         """Whether the last state was seen so lately that it proves refusals, though never admissions."""

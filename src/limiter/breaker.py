@@ -6,6 +6,7 @@ silence opens it, and failures of its own. A hot key that is throttled is no out
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -16,6 +17,8 @@ from .exceptions import CircuitOpen, RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_log = logging.getLogger("limiter.breaker")
 
 BreakerState = Literal["closed", "open", "half-open"]
 
@@ -105,11 +108,17 @@ class Breaker:
         if failure is None and not self._failures and self._probe is not attempt:
             return
         with self._lock:
+            before = self._failures
             self._release(attempt)
             self._cause = failure
             self._failures = 0 if failure is None else self._failures + 1
             if failure is not None:
                 self._reopens = self._monotonic() + self._rest()
+        if failure is None and before >= THRESHOLD:
+            _log.info("the table answers again: the breaker is closed", extra={"failures": before})
+        elif failure is not None and before == THRESHOLD - 1:
+            fields = {"failures": THRESHOLD, "error": str(failure)}
+            _log.warning("the table has failed %d times in a row: the breaker is open: %s", THRESHOLD, failure, extra=fields)
 
     def _withdraw(self, attempt: object) -> None:
         with self._lock:

@@ -138,9 +138,13 @@ class Committer:
             return
         for (key, _), outcome in zip(requests, await self.decide(requests), strict=True):
             if isinstance(outcome, LimiterError):
-                self._writer.note_lost(key, outcome)
+                self.note_lost(key, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome
+
+    def note_lost(self, key: BucketKey, error: Exception) -> None:
+        """Count a correction or refund that could not be written, and tell the log."""
+        self._writer.note_lost(key, error)
 
     def _enter(self, caller: Caller, requests: Sequence[tuple[BucketKey, Request]]) -> None:
         """Queue the caller's tickets, and have it lead where nobody does, unless all is decided by what is known here already."""

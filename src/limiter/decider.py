@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -20,6 +19,7 @@ from .demand import demands
 from .exceptions import RateLimiterUnavailable, RateLimitExceeded
 from .lease import Lease
 from .local_share import check_remembered, fitting, local_demands, unbounded
+from .records import BucketKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,24 +27,21 @@ if TYPE_CHECKING:
     from .breaker import Breaker
     from .committer import CommitterOptions
     from .config import Question
+    from .degradation import Degradation
     from .demand import Bucket, Demand
     from .lease import SettleAlone
     from .local_share import Owed
     from .memory_repository import MemoryRepository
     from .models import Prefetch
     from .record_cache import RecordCache
-    from .records import BucketKey
     from .repository_protocol import RepositoryProtocol
     from .state import BucketState
     from .statistics import Counters
 
 OnUnavailable = Literal["block", "allow", "local"]
 
-_log = logging.getLogger("limiter")
-
 SLACK = 2 * gcra.NANOSECONDS
 """Nanoseconds by which an answer may set the clock back while a request is decided."""
-
 MAX_ROUNDS = 10
 """Charges for what was allowed here that other processes may defeat before the rest is forgotten."""
 
@@ -73,6 +70,7 @@ class Decider:
         options: CommitterOptions,
         breaker: Breaker,
         counters: Counters,
+        degradation: Degradation,
         local: MemoryRepository,
         owed: Owed,
         *,
@@ -90,7 +88,7 @@ class Decider:
         self._breaker = breaker
         self.counters = counters
         self._ready = False
-        self._alone: RateLimiterUnavailable | None = None
+        self._degradation = degradation
         self._owed = owed
 
     async def chain(self, question: Question) -> tuple[Bucket, ...]:
@@ -114,10 +112,12 @@ class Decider:
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
                 raise
-            self._note_alone(error, call.on_unavailable)
+            self._degradation.note(error, call.on_unavailable)
             cause = error
         else:
-            self._note_together()
+            # With the breaker open it was decided by what had been taken in advance.
+            if self._degradation.active and self._breaker.state == "closed":
+                self._degradation.end()
             return lease
         try:
             return await self._decide_alone(call, cause)
@@ -208,14 +208,14 @@ class Decider:
 
     async def _correct_alone(self, call: Call, asked: Sequence[Demand], error: RateLimiterUnavailable) -> None:
         """Take more without the table: as it comes, or as far as this process allows by itself."""
-        self._note_alone(error, call.on_unavailable)
+        self._degradation.note(error, call.on_unavailable)
         if call.on_unavailable == "local" and asked:
             for demand in asked:
                 self._owed.note(demand.key, [limit for limit, _ in demand.charges])
             verdict = await charge(self.fallback, local_demands(asked, self._share), deadline=0)
             if not verdict.allowed:
                 raise RateLimitExceeded(verdict.statuses)
-        self.counters.add("corrections_lost")
+        self.committer.note_lost(BucketKey(*call.question[:3]), error)
 
     async def _hand_back(self, key: BucketKey, expires: float) -> None:
         """Charge the table with what was allowed here meanwhile and has not refilled since, but into no debt."""
@@ -230,13 +230,3 @@ class Decider:
         except BaseException:
             self._owed.disclaim(claim)
             raise
-
-    def _note_alone(self, error: RateLimiterUnavailable, policy: OnUnavailable) -> None:
-        if self._alone is None:
-            _log.warning("limiting without the table from now on (%s): %s", policy, error)
-        self._alone = error
-
-    def _note_together(self) -> None:
-        if self._alone is not None:
-            self._alone = None
-            _log.warning("limiting on the table again")

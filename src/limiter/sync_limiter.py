@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from functools import partial, wraps
 from time import monotonic
@@ -15,6 +16,7 @@ from .breaker import Breaker
 from .sync_committer import SyncCommitterOptions
 from .config import Question, own_demand
 from .sync_decider import SyncCall, SyncDecider, OnUnavailable
+from .degradation import Degradation
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
 from .local_share import Owed
 from .sync_memory_repository import SyncMemoryRepository
@@ -35,6 +37,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger("limiter")
+_decisions = logging.getLogger("limiter.decisions")
 
 MAX_RECORDS = 100_000
 """Stored limits and entities that are remembered, absent ones included."""
@@ -233,7 +236,7 @@ class SyncRateLimiter(SyncAdministration):
             self._tell(question, began, error.statuses, allowed=False, degraded=error.degraded)
             raise
         decider.counters.add_decision(refused=False, degraded=lease.degraded)
-        if self._on_decision is not None:  # Statuses are worked out for those who look at them only.
+        if self._is_told:  # Statuses are worked out for those who look at them only.
             self._tell(question, began, lease.statuses, allowed=True, degraded=lease.degraded, waited=lease.waited)
         return lease
 
@@ -247,14 +250,22 @@ class SyncRateLimiter(SyncAdministration):
         degraded: bool = False,
         waited: float = 0.0,
     ) -> None:
-        if self._on_decision is None:
+        if not self._is_told:
             return
         seconds = max(0.0, monotonic() - began - waited)
         event = DecisionEvent(question.entity_id, question.resource, allowed, degraded, waited, seconds, statuses)
+        if _decisions.isEnabledFor(logging.DEBUG):
+            _debug(event, question.namespace)
         try:
-            self._on_decision(event)
-        except Exception:
-            _log.exception("on_decision raised, which changes no decision")
+            if self._on_decision is not None:
+                self._on_decision(event)
+        except Exception as error:
+            fields = {"entity_id": event.entity_id, "resource": event.resource, "error": str(error)}
+            _log.exception("on_decision raised, which changes no decision", extra=fields)
+
+    @property
+    def _is_told(self) -> bool:
+        return self._on_decision is not None or _decisions.isEnabledFor(logging.DEBUG)
 
     def _question(
         self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
@@ -272,6 +283,7 @@ class _Process:
     def __init__(self, repository: SyncRepositoryProtocol) -> None:
         self.counters = Counters()
         self.breaker = Breaker()
+        self.degradation = Degradation(repository.clock)
         self.owed = Owed()
         self.local = SyncMemoryRepository(namespace=repository.namespace, clock=repository.clock)
 
@@ -285,8 +297,9 @@ def _decider(
     *,
     share_fetches: bool,
 ) -> SyncDecider:
-    breaker, counters, local = process.breaker, process.counters, process.local
-    return SyncDecider(repository, records, options, breaker, counters, local, process.owed, share=share, share_fetches=share_fetches)
+    health = process.breaker, process.counters, process.degradation
+    alone = process.local, process.owed
+    return SyncDecider(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
 
 
 class SyncAcquisition:
@@ -327,6 +340,14 @@ def _check_prefetch(prefetch: object) -> Prefetch | None:
     if prefetch is not None and not isinstance(prefetch, Prefetch):
         raise ValidationError(f"prefetch must be a Prefetch, such as Prefetch(horizon=0.1, fraction=0.1), not {shown(prefetch)}")
     return prefetch
+
+
+def _debug(event: DecisionEvent, namespace: str) -> None:
+    violated = [status.limit.name for status in event.statuses if status.exceeded]
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name != "statuses"}
+    verdict = f"refused by {', '.join(violated)}" if violated else "admitted"
+    extra = fields | {"namespace": namespace, "violated": violated}
+    _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

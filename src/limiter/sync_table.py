@@ -135,6 +135,7 @@ class SyncTable:
             abs(skew),
             "ahead of" if skew > 0 else "behind",
             self.name,
+            extra={"table": self.name, "skew": skew},
         )
 
     def _opened(self) -> Any:

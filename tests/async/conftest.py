@@ -88,3 +88,51 @@ async def new_limiter(repository: Counting, open_repository: Callable[..., Any],
         return RateLimiter(shared, [Limit.parse(limit) for limit in limits], **options)
 
     return new
+
+
+class Store:
+    """A repository in memory that counts the calls of decisions, corrections and checks, and fails them while it has an error."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.inner = MemoryRepository(clock=clock)
+        self.error: Exception | None = None
+        self.calls = self.failures = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def read_bucket(self, *arguments: Any) -> Any:
+        self.count()
+        return await self.inner.read_bucket(*arguments)
+
+    async def read_records(self, *arguments: Any) -> Any:
+        self.count()
+        return await self.inner.read_records(*arguments)
+
+    async def write_bucket(self, *arguments: Any) -> Any:
+        self.count()
+        return await self.inner.write_bucket(*arguments)
+
+    def count(self) -> None:
+        self.calls += 1
+        if self.error is not None:
+            self.failures += 1
+            raise self.error
+
+
+@pytest.fixture
+def store(clock: FakeClock) -> Store:
+    """A store that works."""
+    return Store(clock)
+
+
+@pytest.fixture
+def closed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breaker that opened stays open."""
+    monkeypatch.setattr("limiter.breaker.REST", 3600.0)
+
+
+@pytest.fixture
+def tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breaker that opened lets one call at a time through."""
+    monkeypatch.setattr("limiter.breaker.REST", 0.0)

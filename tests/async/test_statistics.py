@@ -11,7 +11,6 @@ import pytest
 
 from limiter import (
     Limit,
-    MemoryRepository,
     NeverSatisfiable,
     PermissionDenied,
     Prefetch,
@@ -38,42 +37,6 @@ BUSY = Throttled("too much")
 HOT = Throttled("too much for a key", hot_key=True)
 
 
-class Store:
-    """A repository in memory that counts the calls for decisions, and fails them while it has an error."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self.inner = MemoryRepository(clock=clock)
-        self.error: Exception | None = None
-        self.calls = self.failures = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    async def read_bucket(self, *arguments: Any) -> Any:
-        self.count()
-        return await self.inner.read_bucket(*arguments)
-
-    async def read_records(self, *arguments: Any) -> Any:
-        self.count()
-        return await self.inner.read_records(*arguments)
-
-    async def write_bucket(self, *arguments: Any) -> Any:
-        self.count()
-        return await self.inner.write_bucket(*arguments)
-
-    def count(self) -> None:
-        self.calls += 1
-        if self.error is not None:
-            self.failures += 1
-            raise self.error
-
-
-@pytest.fixture
-def store(clock: FakeClock) -> Store:
-    """A store that works."""
-    return Store(clock)
-
-
 @pytest.fixture
 def told() -> list[DecisionEvent]:
     """What `on_decision` was told."""
@@ -88,18 +51,6 @@ def new(store: Any, clock: FakeClock, told: list[DecisionEvent]) -> Callable[...
         clock.advance(seconds)
 
     return partial(RateLimiter, store, sleep=sleep, on_decision=told.append, decision_timeout=30.0)
-
-
-@pytest.fixture
-def closed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A breaker that opened stays open."""
-    monkeypatch.setattr("limiter.breaker.REST", 3600.0)
-
-
-@pytest.fixture
-def tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A breaker that opened lets one call at a time through."""
-    monkeypatch.setattr("limiter.breaker.REST", 0.0)
 
 
 async def test_nothing_was_counted_at_first(new: Any) -> None:
@@ -129,7 +80,7 @@ async def test_a_decision_is_admitted_or_refused(new: Any, told: list[DecisionEv
     assert [event.allowed for event in told] == [True, True, False, True, False, False]
 
 
-async def test_what_is_not_decided_is_no_decision(new: Any, store: Store, told: list[DecisionEvent]) -> None:
+async def test_what_is_not_decided_is_no_decision(new: Any, store: Any, told: list[DecisionEvent]) -> None:
     """Wrong arguments, a table that is out of reach or forbidden, and a check leave the decisions as they are."""
     limiter = new(LIMITS, config_ttl=0)
     await limiter.check("user")
@@ -168,7 +119,7 @@ async def test_every_call_is_counted(repository: Any, new_limiter: Any, clock: F
     assert (statistics.decisions, statistics.failures, statistics.throttled, statistics.corrections_lost) == (25, 0, 0, 0)
 
 
-async def test_callers_that_come_together_share_batches(new: Any, store: Store) -> None:
+async def test_callers_that_come_together_share_batches(new: Any, store: Any) -> None:
     """One after another each is a batch; together they are fewer, none of which is without a call."""
     limiter = new([Limit.parse("requests=1000/second")])
     for _ in range(5):
@@ -182,7 +133,7 @@ async def test_callers_that_come_together_share_batches(new: Any, store: Store) 
     assert statistics.calls == store.calls == statistics.batches + 1
 
 
-async def test_a_batch_that_takes_several_calls_is_one(new: Any, store: Store) -> None:
+async def test_a_batch_that_takes_several_calls_is_one(new: Any, store: Any) -> None:
     """Where another process has changed the bucket, a second write is made for the same batch."""
     limiter, other = new(LIMITS), new(LIMITS)
     await limiter.check("user")
@@ -193,7 +144,7 @@ async def test_a_batch_that_takes_several_calls_is_one(new: Any, store: Store) -
     assert (store.calls - calls, limiter.stats().calls - before.calls, limiter.stats().batches - before.batches) == (2, 2, 1)
 
 
-async def test_a_refusal_without_a_call_is_a_cache_hit(new: Any, store: Store, clock: FakeClock) -> None:
+async def test_a_refusal_without_a_call_is_a_cache_hit(new: Any, store: Any, clock: FakeClock) -> None:
     """Every request that is refused by what was seen lately counts, the first one too, and no batch with it."""
     limiter = new(LIMITS)
     assert await limiter.try_acquire("user", consume={"requests": 5})
@@ -207,7 +158,7 @@ async def test_a_refusal_without_a_call_is_a_cache_hit(new: Any, store: Store, c
     assert (limiter.stats().cache_hits, limiter.stats().batches, store.calls) == (3, 2, calls + 1)
 
 
-async def test_a_request_that_is_paid_from_a_block_is_a_cache_hit(new: Any, store: Store, clock: FakeClock) -> None:
+async def test_a_request_that_is_paid_from_a_block_is_a_cache_hit(new: Any, store: Any, clock: FakeClock) -> None:
     """With prefetch, cache hits are exactly the requests that made no call."""
     limiter = new([Limit.parse("requests=100000/minute")], prefetch=Prefetch(horizon=0.1))
     free = 0
@@ -220,14 +171,14 @@ async def test_a_request_that_is_paid_from_a_block_is_a_cache_hit(new: Any, stor
 
 
 @pytest.mark.parametrize(("error", "throttled"), [(DOWN, False), (BUSY, True), (HOT, True)])
-async def test_failures_are_counted_in_every_kind_of_call(new: Any, store: Store, error: Exception, throttled: bool) -> None:
+async def test_failures_are_counted_in_every_kind_of_call(new: Any, store: Any, error: Exception, throttled: bool) -> None:
     """Reading limits, checking, and writing: a call that the store fails is a failure, and throttled where it says so."""
-    limiter = new(LIMITS, config_ttl=0, decision_timeout=0.05)
+    limiter = new(LIMITS, config_ttl=0)
     store.error = error
     with pytest.raises(RateLimiterUnavailable):
         await limiter.try_acquire("user")
     assert (limiter.stats().calls, limiter.stats().failures) == (store.calls, 1)
-    limiter = new(LIMITS, decision_timeout=0.05)
+    limiter = new(LIMITS)
     store.error = None
     await limiter.check("user")
     store.calls = store.failures = 0
@@ -243,7 +194,7 @@ async def test_failures_are_counted_in_every_kind_of_call(new: Any, store: Store
 
 
 @pytest.mark.usefixtures("closed_for_long")
-async def test_what_an_open_breaker_holds_back_is_no_call(new: Any, store: Store) -> None:
+async def test_what_an_open_breaker_holds_back_is_no_call(new: Any, store: Any) -> None:
     """Calls, failures and batches stand still while the breaker is open, and decisions go on."""
     limiter = new(LIMITS, on_unavailable="allow")
     await limiter.try_acquire("user")
@@ -262,7 +213,7 @@ async def test_what_an_open_breaker_holds_back_is_no_call(new: Any, store: Store
 
 
 @pytest.mark.usefixtures("tried_at_once")
-async def test_the_breaker_is_shown_closed_when_the_store_is_back(new: Any, store: Store) -> None:
+async def test_the_breaker_is_shown_closed_when_the_store_is_back(new: Any, store: Any) -> None:
     """One call that is answered closes it."""
     limiter = new(LIMITS, on_unavailable="allow")
     await limiter.try_acquire("user")
@@ -277,7 +228,7 @@ async def test_the_breaker_is_shown_closed_when_the_store_is_back(new: Any, stor
 
 
 @pytest.mark.usefixtures("closed_for_long")
-async def test_a_refusal_within_this_process_is_degraded_too(new: Any, store: Store, told: list[DecisionEvent]) -> None:
+async def test_a_refusal_within_this_process_is_degraded_too(new: Any, store: Any, told: list[DecisionEvent]) -> None:
     """With "local", decisions without the table count as degraded either way, and event and error say so."""
     limiter = new([Limit.parse("requests=2/hour")], on_unavailable="local")
     store.error = DOWN
@@ -293,7 +244,7 @@ async def test_a_refusal_within_this_process_is_degraded_too(new: Any, store: St
 
 
 @pytest.mark.usefixtures("closed_for_long")
-async def test_every_lost_correction_is_counted(new: Any, store: Store) -> None:
+async def test_every_lost_correction_is_counted(new: Any, store: Any) -> None:
     """A correction and a refund that cannot be written count one each; what did not happen does not."""
     limiter = new([Limit.parse("requests=10/hour")], on_unavailable="local")
     with pytest.raises(ZeroDivisionError):
@@ -310,9 +261,9 @@ async def test_every_lost_correction_is_counted(new: Any, store: Store) -> None:
     assert limiter.stats().corrections_lost == 3
 
 
-async def test_a_block_that_could_not_be_taken_is_no_lost_correction(new: Any, store: Store, clock: FakeClock) -> None:
+async def test_a_block_that_could_not_be_taken_is_no_lost_correction(new: Any, store: Any, clock: FakeClock) -> None:
     """Where a write fails that was to take units in advance, nothing is lost that had been taken."""
-    limiter = new([Limit.parse("requests=1000/second")], prefetch=Prefetch(horizon=1.0), decision_timeout=0.05)
+    limiter = new([Limit.parse("requests=1000/second")], prefetch=Prefetch(horizon=1.0))
     for _ in range(10):
         await limiter.try_acquire("user")
         clock.advance(0.002)

@@ -103,7 +103,8 @@ def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
         session = client._endpoint.http_session
         send = session.send
     except AttributeError as error:
-        _log.warning("this aiobotocore lets read_timeout bound only each piece of an answer: %r", error)
+        fields = {"error": repr(error)}
+        _log.warning("this aiobotocore lets read_timeout bound only each piece of an answer: %r", error, extra=fields)
         return
 
     seconds = options.connect_timeout + options.read_timeout

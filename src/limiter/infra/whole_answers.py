@@ -53,7 +53,8 @@ def bound_whole_answers(client: Any) -> None:
         pools = client._endpoint.http_session._pool_classes_by_scheme
         pools.update({scheme: _bounded_pool(pool) for scheme, pool in pools.items()})
     except (AttributeError, TypeError, ValueError) as error:
-        _log.warning("this botocore lets read_timeout bound only each piece of an answer: %r", error)
+        fields = {"error": repr(error)}
+        _log.warning("this botocore lets read_timeout bound only each piece of an answer: %r", error, extra=fields)
 
 
 @functools.cache
