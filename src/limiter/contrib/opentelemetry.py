@@ -1,0 +1,171 @@
+"""A limiter's statistics as OpenTelemetry metrics, read when they are collected: between two collections it costs nothing.
+
+    instrument(limiter)
+    limiter = RateLimiter(repository, on_decision=time_decisions())  # as well, or instead: how long decisions take
+
+Needs opentelemetry-api: `pip install "dynamodb-limiter[otel]"`. What is exported, and where to, is up to the application's
+meter provider. Both functions are called in the process that they are to measure: after a fork, in the child.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from .._version import __version__
+from ..exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
+
+    from ..limiter import RateLimiter
+    from ..statistics import DecisionEvent, Statistics
+    from ..sync_limiter import SyncRateLimiter
+
+    AnyLimiter = RateLimiter | SyncRateLimiter
+    Reading = tuple[str | None, float | None]
+    """The outcome that a value is of, if it is of one, and the value, if it is known."""
+    Read = Callable[[Statistics], Iterable[Reading]]
+    Combine = Callable[[float, float], float]
+
+__all__ = ["instrument", "time_decisions"]
+
+DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds, the upper bounds of the histogram's buckets: from a decision without a call to one beyond the usual timeout."""
+
+_COUNTERS = {
+    "degraded": ("{decision}", "Decisions that were made without the table"),
+    "calls": ("{call}", "Calls to the table for decisions, corrections and checks"),
+    "failures": ("{call}", "Calls without an answer in time, or with an error on the table's side"),
+    "throttled": ("{call}", "Failed calls that were turned away because the table or a key takes no more"),
+    "batches": ("{batch}", "Groups of requests to one bucket that calls carried together"),
+    "cache_hits": ("{request}", "Requests to a bucket that were decided without a call"),
+    "corrections_lost": ("{correction}", "Corrections and refunds that could not be written"),
+}
+
+
+class _Watched(NamedTuple):
+    """A limiter, and the attributes of everything that is said of it."""
+
+    limiter: AnyLimiter
+    attributes: dict[str, Any]
+
+
+_providers: WeakKeyDictionary[Any, list[_Watched]] = WeakKeyDictionary()
+"""What the instruments of each provider report: a provider asks only the first instrument of a name."""
+
+
+def instrument(
+    limiter: AnyLimiter, meter_provider: MeterProvider | None = None, attributes: Mapping[str, Any] | None = None
+) -> None:
+    """Report the limiter's statistics whenever the provider, by default the global one, collects.
+
+    `attributes` are added to `limiter.namespace` and `limiter.table`; limiters that have all of them in common are reported as
+    one. A limiter is reported for as long as its provider lives, since what it has counted stays true. Reporting it again does
+    nothing. Raises `ConfigurationError` when opentelemetry-api is not installed.
+    """
+    meter, key = _meter(meter_provider)
+    new: list[_Watched] = []
+    watched = _providers.setdefault(key, new)
+    if any(each.limiter is limiter for each in watched):
+        return
+    watched.append(_Watched(limiter, _attributes(limiter) | dict(attributes or {})))
+    if watched is new:
+        _make_instruments(meter, watched)
+
+
+def time_decisions(
+    meter_provider: MeterProvider | None = None, attributes: Mapping[str, Any] | None = None
+) -> Callable[[DecisionEvent], None]:
+    """A hook for `on_decision` that records how long decisions take, in the histogram `limiter.decision.duration`, in seconds.
+
+    The time that a caller waited for its turn is not part of it. Raises `ConfigurationError` when opentelemetry-api is not
+    installed.
+    """
+    meter, _ = _meter(meter_provider)
+    histogram = meter.create_histogram(
+        "limiter.decision.duration",
+        unit="s",
+        description="Time that a decision takes, without the wait for one's turn",
+        explicit_bucket_boundaries_advisory=DURATIONS,
+    )
+    given = dict(attributes or {})
+
+    def record(event: DecisionEvent) -> None:
+        outcome = _outcome(refused=not event.allowed)
+        histogram.record(event.seconds, given | {"outcome": outcome, "degraded": event.degraded})
+
+    return record
+
+
+def _meter(provider: MeterProvider | None) -> tuple[Meter, object]:
+    """The limiter's meter, and what stands for the provider."""
+    try:
+        from opentelemetry import metrics
+    except ImportError as error:
+        message = f'OpenTelemetry is not installed ({error}); run: pip install "dynamodb-limiter[otel]"'
+        raise ConfigurationError(message) from error
+    default = metrics.get_meter_provider()
+    # The global provider may be set later, so what stands for it must not be what is global now.
+    key = metrics if provider is None or provider is default else provider
+    return (provider or default).get_meter("limiter", __version__), key
+
+
+def _make_instruments(meter: Meter, watched: list[_Watched]) -> None:
+    def callback(read: Read, combine: Combine = operator.add) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+        return [lambda _: _observe(watched, read, combine)]
+
+    meter.create_observable_counter(
+        "limiter.decisions", callback(_decisions), unit="{decision}", description="Calls of acquire and try_acquire, decided"
+    )
+    for name, (unit, description) in _COUNTERS.items():
+        meter.create_observable_counter(f"limiter.{name}", callback(_field(name)), unit=unit, description=description)
+    meter.create_observable_up_down_counter(
+        "limiter.breaker.open",
+        callback(lambda statistics: [(None, int(statistics.breaker != "closed"))]),
+        unit="{breaker}",
+        description="Circuit breakers that hold calls back: 1 while the table has failed again and again, 0 otherwise",
+    )
+    meter.create_observable_gauge(
+        "limiter.clock.skew",
+        callback(lambda statistics: [(None, statistics.skew)], lambda *skews: max(skews, key=abs)),
+        unit="s",
+        description="Seconds that this machine's clock is ahead of the table's",
+    )
+
+
+def _observe(watched: list[_Watched], read: Read, combine: Combine) -> list[Observation]:
+    """What there is to report: one value for all limiters of the same attributes."""
+    from opentelemetry.metrics import Observation
+
+    values: dict[str, tuple[float, dict[str, Any]]] = {}
+    for limiter, attributes in tuple(watched):
+        for outcome, value in read(limiter.stats()):
+            if value is None:
+                continue
+            own = attributes | ({"outcome": outcome} if outcome else {})
+            place = repr(sorted(own.items()))
+            values[place] = (combine(values[place][0], value) if place in values else value), own
+    return [Observation(value, own) for value, own in values.values()]
+
+
+def _decisions(statistics: Statistics) -> list[Reading]:
+    refused = statistics.refusals
+    return [(_outcome(refused=False), statistics.decisions - refused), (_outcome(refused=True), refused)]
+
+
+def _field(name: str) -> Callable[[Statistics], list[Reading]]:
+    return lambda statistics: [(None, getattr(statistics, name))]
+
+
+def _outcome(*, refused: bool) -> str:
+    return "refused" if refused else "admitted"
+
+
+def _attributes(limiter: AnyLimiter) -> dict[str, Any]:
+    repository: Any = limiter.repository
+    table = getattr(repository, "stack", None)
+    return {"limiter.namespace": repository.namespace} | ({} if table is None else {"limiter.table": table})
