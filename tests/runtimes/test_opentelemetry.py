@@ -105,7 +105,7 @@ def test_nothing_is_read_but_at_collection(clock: FakeClock, meters: Meters, mon
 
 def test_limiters_are_told_apart_or_added_up(clock: FakeClock, meters: Meters) -> None:
     """Limiters of different attributes are reported each, those of the same together, and one that is reported twice once."""
-    for namespace, attributes, times in (("a", {}, 1), ("b", {}, 1), ("b", {}, 1), ("b", {"pool": ["x", "y"]}, 2)):
+    for namespace, attributes, times in (("a", {}, 1), ("b", {}, 1), ("b", {}, 1), ("b", {"pool": ("x", "y")}, 2)):
         limiter = new(clock, namespace)
         for _ in range(times):
             instrument(limiter, meters.provider, attributes)
