@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "limiter"
 HEAVY = ("aioboto3", "aiobotocore", "aiohttp", "asyncio", "boto3", "botocore", "click", "eventlet", "gevent", "http", "rich")
-HEAVY += ("socket", "ssl", "urllib3", "yaml")
+HEAVY += ("opentelemetry", "socket", "ssl", "urllib3", "yaml")
 NEEDED = ("build", "hatchling")
 
 

@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from threads.scenes import Stage
+from threads.scenes import Caller, Gate, Stage, fail_with
 
-from limiter import Limit, SyncRateLimiter
+from limiter import Limit, RateLimiterUnavailable, SyncRateLimiter
+from limiter.breaker import THRESHOLD
+from limiter.table import ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,3 +71,23 @@ def test_threads_lose_no_count(clock: FakeClock) -> None:
     assert statistics.calls - before == stage.writes + stage.reads
     assert len(told) == statistics.decisions
     assert sum(event.allowed for event in told) == CAPACITY
+
+
+def test_the_call_that_looks_whether_the_table_is_back_shows(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The breaker is "open" after the failures, "half-open" while one call looks, and "closed" when that was answered."""
+    monkeypatch.setattr("limiter.breaker.REST", 0.0)
+    stage, gate = Stage(clock), Gate()
+    limiter = SyncRateLimiter(stage, [Limit.per_second("requests", 9)], "allow", decision_timeout=60.0)
+    limiter.check("user")
+    stage.before = [fail_with(RateLimiterUnavailable("down", unsent=True))] * THRESHOLD * ATTEMPTS + [gate]
+    for _ in range(THRESHOLD):
+        assert limiter.stats().breaker == "closed"
+        assert limiter.try_acquire("user")
+    assert limiter.stats().breaker == "open"
+    caller = Caller(lambda: limiter.try_acquire("user"))
+    gate.wait_until_reached()
+    assert limiter.stats().breaker == "half-open"
+    gate.open()
+    assert caller.finish()
+    assert limiter.stats().breaker == "closed"
+    assert limiter.stats().degraded == THRESHOLD
