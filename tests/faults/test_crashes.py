@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter, defaultdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import pytest
 from engines import wait_until
-from faults.crash_worker import ADVANCE, BLOCK, CALLERS, MOST_UNITS, QUOTA, RATE, RUNTIMES
+from faults.crash_play import ADVANCE, BLOCK, MOST_UNITS, QUOTA, RATE
+from faults.crowd import RUNTIMES, START, Crowd
+from faults.turns import CALLERS
 from runtimes.processes import need
 
 from limiter import Limit, SyncRepository, gcra
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
 
     from engines import Engine, FakeClock
 
-WORKER = str(Path(__file__).with_name("crash_worker.py"))
 SECONDS = float(os.environ.get("LIMITER_SOAK_SECONDS", "10"))
-START = 60.0
 HOLDER = """
 import os, signal, sys
 from limiter import Limit, Prefetch, SyncRateLimiter, SyncRepository
@@ -47,63 +44,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-class Crowd:
-    """Processes of one runtime, and what they have said."""
-
-    def __init__(self, runtime: str, job: dict[str, Any]) -> None:
-        self.runtime = runtime
-        self.alive: list[int] = []
-        self.reported: Counter[str] = Counter()
-        self.began = time.monotonic()
-        self.started = 0
-        self.lines = 0
-        self.complaints: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, WORKER, runtime, json.dumps(job)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self) -> None:
-        """Listen until the last of them is gone."""
-        assert self.process.stdout is not None
-        with self.process.stdout as said:
-            for line in said:
-                self.hear(*line.split())
-
-    def hear(self, sign: str, first: str, units: str = "", *rest: str) -> None:
-        """Take down one line."""
-        if sign == "=":
-            self.alive.append(int(first))
-        elif sign == "!":
-            self.complaints.append(" ".join([first, units, *rest]))
-        else:
-            self.reported[first] += int(sign + units)
-            self.lines += 1
-
-    def start(self) -> None:
-        """Have one more."""
-        assert self.process.stdin is not None
-        self.started += 1
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def kill(self, chance: random.Random) -> None:
-        """Kill one of them, if there is any, and have another."""
-        if self.alive:
-            os.kill(self.alive.pop(chance.randrange(len(self.alive))), signal.SIGKILL)
-            self.start()
-
-    def stop(self) -> None:
-        """Kill all, and return when all they said has been read; whoever was not known yet ends with its parent."""
-        if self.process.stdin is None or self.process.stdin.closed:
-            return
-        while self.alive:
-            os.kill(self.alive.pop(), signal.SIGKILL)
-        self.process.stdin.close()
-        self.process.wait(START)
-        self.reader.join(START)
-        assert not self.reader.is_alive()
+def start_one(crowd: Crowd) -> None:
+    """Have one more, who plays like no other."""
+    crowd.start(str(time.time_ns()))
 
 
 @pytest.fixture
@@ -112,11 +55,11 @@ def crowds(atomic_engine: Engine, table_name: str) -> Iterator[list[Crowd]]:
     need("gevent", "eventlet")
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
     job = {"endpoint_url": atomic_engine.endpoint_url, "table": table_name}
-    started = [Crowd(runtime, job) for runtime in RUNTIMES]
+    started = [Crowd(runtime, "faults.crash_play", job) for runtime in RUNTIMES]
     try:
         for crowd in started:
-            crowd.start()
-            crowd.start()
+            start_one(crowd)
+            start_one(crowd)
         assert wait_until(lambda: all(crowd.lines > 10 for crowd in started), START), [crowd.complaints for crowd in started]
         yield started
     finally:
@@ -137,7 +80,9 @@ def test_what_the_dead_held_is_lost_and_no_more(crowds: list[Crowd], table_name:
     chance, deadline = random.Random(), time.monotonic() + SECONDS  # noqa: S311 - no secret
     while time.monotonic() < deadline:
         time.sleep(chance.uniform(0.0, 0.5))
-        chance.choice(crowds).kill(chance)
+        crowd = chance.choice(crowds)
+        crowd.kill(chance)
+        start_one(crowd)
     for crowd in crowds:
         crowd.stop()
     span = time.monotonic() - crowds[0].began
