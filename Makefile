@@ -10,10 +10,11 @@ BENCH := .venv-bench
 BIN := $(VENV)/bin
 # Empty for root, and where there is no sudo.
 SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
+SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test check audit bench pythons engines checker clean
+.PHONY: help demo test check audit soak bench pythons engines checker clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -27,6 +28,9 @@ test: $(VENV)/.test-installed $(PLAIN)/.test-installed ## Run every test, in eac
 	$(BIN)/python tests/run_patched.py gevent tests/sync
 	$(BIN)/python tests/run_patched.py eventlet tests/sync
 	$(PLAIN)/bin/python -m pytest --engines=memory,moto tests/async
+
+soak: $(VENV)/.test-installed ## Load it from 8 processes while the table fails now and then, for 10 minutes or SECONDS=...
+	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/soak/test_soak.py
 
 check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, and check types.
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ class Play(turns.Play):
     """The turns of one process."""
 
     repository_options: ClassVar = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT}
-    limiter_options: ClassVar = {"config_ttl": 600}
+    limiter_options: ClassVar = {"config_ttl": 600, "decision_timeout": TIMEOUT}
 
     def __init__(self, line: str) -> None:
         super().__init__(line)

@@ -1,9 +1,9 @@
 """What one caller of a worker does at a time, and what it says of it, a line for each thing that happened.
 
-    + ENTITY UNITS BEGAN ENDED WAITED   units were admitted, by a call that began and ended then and waited so long for its turn
-    - ENTITY UNITS BEGAN NUMBER         units are about to be given back
-    . NUMBER ENDED                      what was to be given back by that number has been written
-    ! ERROR                             something happened that must not
+    + ENTITY UNITS CALL PID BEGAN ENDED WAITED   a call admitted units, and waited so long for its turn
+    - ENTITY UNITS NUMBER BEGAN                  units are about to be given back
+    . NUMBER ENDED                               what was to be given back by that number has been written
+    ! ERROR                                      something happened that must not
 
 Times are in seconds of the monotonic clock, which all processes of a machine share. Whoever is killed in between has taken more
 than it said, never less.
@@ -91,17 +91,17 @@ class Play:
         return 0.0
 
 
-def taken(turn: Turn, units: int, began: float, waited: float = 0.0) -> None:
+def taken(turn: Turn, units: int, call: str, began: float, waited: float = 0.0) -> None:
     """Say that units were admitted."""
     if units:
-        say(f"+ {turn.entity} {units} {began:.6f} {monotonic():.6f} {waited:.6f}")
+        say(f"+ {turn.entity} {units} {call} {os.getpid()} {began:.6f} {monotonic():.6f} {waited:.6f}")
 
 
 def giving(turn: Turn, units: int) -> str:
     """Say that units are about to be given back, and by which number."""
     number = f"{os.getpid()}-{next(_numbers)}"
     if units:
-        say(f"- {turn.entity} {units} {monotonic():.6f} {number}")
+        say(f"- {turn.entity} {units} {number} {monotonic():.6f}")
     return number
 
 
@@ -114,15 +114,12 @@ async def async_turn(limiter: RateLimiter, turn: Turn) -> None:
     """One turn of a task."""
     began, number, lost = monotonic(), "", limiter.stats().corrections_lost
     if turn.lasting:
-        taken(
-            turn,
-            turn.first * bool(await limiter.try_acquire(turn.entity, RESOURCE, {"units": turn.first}, **turn.options)),
-            began,
-        )
+        allowed = bool(await limiter.try_acquire(turn.entity, RESOURCE, {"units": turn.first}, **turn.options))
+        taken(turn, turn.first * allowed, "acquire", began)
         return
     try:
         async with limiter.acquire(turn.entity, RESOURCE, {"units": turn.first}, **turn.options) as lease:
-            taken(turn, turn.first, began, lease.waited)
+            taken(turn, turn.first, "acquire", began, lease.waited)
             try:
                 await async_use(lease, turn)
             except BaseException:
@@ -140,7 +137,7 @@ async def async_use(lease: Lease, turn: Turn) -> None:
     began = monotonic()
     try:
         await lease.consume(units=turn.more)
-        taken(turn, turn.more, began)
+        taken(turn, turn.more, "consume", began)
     except RateLimitExceeded:
         pass
     await asyncio.sleep(turn.pause)
@@ -158,11 +155,12 @@ def sync_turn(limiter: SyncRateLimiter, turn: Turn) -> None:
     """One turn of a thread or greenlet."""
     began, number, lost = monotonic(), "", limiter.stats().corrections_lost
     if turn.lasting:
-        taken(turn, turn.first * bool(limiter.try_acquire(turn.entity, RESOURCE, {"units": turn.first}, **turn.options)), began)
+        allowed = bool(limiter.try_acquire(turn.entity, RESOURCE, {"units": turn.first}, **turn.options))
+        taken(turn, turn.first * allowed, "acquire", began)
         return
     try:
         with limiter.acquire(turn.entity, RESOURCE, {"units": turn.first}, **turn.options) as lease:
-            taken(turn, turn.first, began, lease.waited)
+            taken(turn, turn.first, "acquire", began, lease.waited)
             try:
                 sync_use(lease, turn)
             except BaseException:
@@ -179,7 +177,7 @@ def sync_use(lease: SyncLease, turn: Turn) -> None:
     began = monotonic()
     try:
         lease.consume(units=turn.more)
-        taken(turn, turn.more, began)
+        taken(turn, turn.more, "consume", began)
     except RateLimitExceeded:
         pass
     time.sleep(turn.pause)
