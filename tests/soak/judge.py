@@ -79,50 +79,51 @@ class _Suffixes:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one process uses at a moment: bytes, blocks of memory that Python has given out, descriptors, sockets, threads."""
+    """What one process uses at a moment: bytes, blocks of memory that Python has given out, descriptors, sockets, keys so far."""
 
     at: float
     rss: int
     blocks: int
     descriptors: int
     sockets: int
+    keys: int
     statistics: Mapping[str, int | float | str | None]
 
 
 class Growth(NamedTuple):
-    """By how much a figure went up from the middle third of the samples to the last, and the decisions made between them."""
+    """By how much each figure went up from the middle third of the samples to the last, in their medians."""
 
     rss: float
     blocks: float
     descriptors: float
+    keys: float
     decisions: float
 
 
 def growth(samples: Sequence[Sample]) -> Growth:
     """How a process has grown since it was warm."""
     third = len(samples) // 3
-    early, late = samples[third : 2 * third], samples[2 * third :]
-
-    def change(name: str) -> float:
-        return median(getattr(each, name) for each in late) - median(getattr(each, name) for each in early)
-
-    decisions = median(float(each.statistics["decisions"] or 0) for each in late) - median(
-        float(each.statistics["decisions"] or 0) for each in early
+    early, late = ([_figures(each) for each in part] for part in (samples[third : 2 * third], samples[2 * third :]))
+    return Growth(
+        *(median(after) - median(before) for before, after in zip(zip(*early, strict=True), zip(*late, strict=True), strict=True))
     )
-    return Growth(change("rss"), change("blocks"), change("descriptors"), decisions)
 
 
-def faults_of_use(samples: Sequence[Sample], max_connections: int, own: int, most_blocks: int) -> list[str]:
+def _figures(sample: Sample) -> Growth:
+    return Growth(sample.rss, sample.blocks, sample.descriptors, sample.keys, float(sample.statistics["decisions"] or 0))
+
+
+def faults_of_use(samples: Sequence[Sample], max_connections: int, own: int) -> list[str]:
     """What is wrong with how a process used memory, descriptors and connections.
 
-    `own` descriptors are not for connections. `most_blocks` are for buckets that are used for the first time, and the like.
+    `own` descriptors are not for connections.
     """
     grown = growth(samples)
     wrong = []
     if grown.rss > MOST_BYTES:
         wrong.append(f"grew by {grown.rss / 1e6:.1f} MB")
-    if grown.blocks > most_blocks + MOST_BLOCKS_A_DECISION * grown.decisions:
-        wrong.append(f"grew by {grown.blocks:.0f} blocks in {grown.decisions:.0f} decisions")
+    if grown.blocks > MOST_BLOCKS + MOST_BLOCKS_A_KEY * grown.keys + MOST_BLOCKS_A_DECISION * grown.decisions:
+        wrong.append(f"grew by {grown.blocks:.0f} blocks for {grown.decisions:.0f} decisions and {grown.keys:.0f} new keys")
     if grown.descriptors > MOST_DESCRIPTORS:
         wrong.append(f"grew by {grown.descriptors:.0f} descriptors")
     most = max(each.sockets for each in samples)
@@ -149,7 +150,11 @@ def faults_of_statistics(statistics: Mapping[str, int | float | str | None], adm
 
 MOST_BYTES = 8_000_000
 """Bytes of memory by which a process that is warm may grow: what the allocator keeps for itself, and goes up and down."""
-MOST_BLOCKS_A_DECISION = 0.5
+MOST_BLOCKS = 2_000
+"""Blocks of memory by which a process that is warm may grow for no reason."""
+MOST_BLOCKS_A_KEY = 200
+"""What the limiter remembers of a bucket, its limits and its entity, and botocore of their lookups."""
+MOST_BLOCKS_A_DECISION = 0.25
 """A leak of a single object in each decision is more."""
 MOST_DESCRIPTORS = 4
 """Connections come and go."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import logging
@@ -68,23 +69,26 @@ class Play(turns.Play):
         super().__init__(line)
         _, keys, rest = line.split()
         self.rest = float(rest)
+        self.used: set[str] = set()
         self.keys = [entity_of(rank) for rank in range(int(keys))]
         self.weights = list(itertools.accumulate(1 / rank for rank in range(1, int(keys) + 1)))
 
     def begin(self, limiter: RateLimiter | SyncRateLimiter) -> None:
         """Have a thread, or greenlet, tell every second what the process uses."""
         logging.getLogger("limiter").setLevel(logging.ERROR)  # It warns of each refund that a fault has swallowed.
+        gc.freeze()  # What was there before need not be looked at again, every second.
         threading.Thread(target=self.tell, args=[limiter], daemon=True).start()
 
     def tell(self, limiter: RateLimiter | SyncRateLimiter) -> None:
         """Tell every second what the process uses."""
         while True:
-            say(f"% {os.getpid()} {json.dumps(use(limiter), separators=(',', ':'))}")
+            say(f"% {os.getpid()} {json.dumps(use(limiter, len(self.used)), separators=(',', ':'))}")
             time.sleep(1.0)
 
     def choose(self) -> Turn:
         """The next one."""
         entity = self.random.choices(self.keys, cum_weights=self.weights)[0]
+        self.used.add(entity)
         first, more = self.random.randint(1, 3), self.random.randint(0, 2)
         back, pause = self.random.randint(0, first), self.random.choice([0.0, 0.01, 0.05])
         fails = self.random.random() < 0.3
@@ -114,8 +118,9 @@ class Play(turns.Play):
         return self.random.expovariate(1 / self.rest)
 
 
-def use(limiter: RateLimiter | SyncRateLimiter) -> dict[str, object]:
-    """What this process uses now."""
+def use(limiter: RateLimiter | SyncRateLimiter, keys: int) -> dict[str, object]:
+    """What this process uses now, without its garbage, after so many keys."""
+    gc.collect()
     descriptors = []
     for each in Path("/proc/self/fd").iterdir():
         try:
@@ -128,5 +133,6 @@ def use(limiter: RateLimiter | SyncRateLimiter) -> dict[str, object]:
         "blocks": sys.getallocatedblocks(),
         "descriptors": len(descriptors),
         "sockets": sum(each.startswith("socket:") for each in descriptors),
+        "keys": keys,
         "statistics": asdict(limiter.stats()),
     }

@@ -52,12 +52,13 @@ def samples(*, rss: int = 0, blocks: float = 0, descriptors: int = 0, sockets: i
     """Those of a process that decides ten times a second, and grows by so much each second."""
     return [
         Sample(
-            at,
-            50_000_000 + rss * at,
-            200_000 + int(blocks * at),
-            10 + descriptors * at // 10,
-            3 + sockets,
-            {"decisions": 10 * at},
+            at=at,
+            rss=50_000_000 + rss * at,
+            blocks=200_000 + int(blocks * at),
+            descriptors=10 + descriptors * at // 10,
+            sockets=3 + sockets,
+            keys=50,
+            statistics={"decisions": 10 * at},
         )
         for at in range(300)
     ]
@@ -69,14 +70,14 @@ def samples(*, rss: int = 0, blocks: float = 0, descriptors: int = 0, sockets: i
         ({}, ""),
         ({"rss": 100_000}, "grew by 10.0 MB"),
         ({"blocks": 10}, ""),
-        ({"blocks": 60}, "grew by 6000 blocks in 1000 decisions"),
+        ({"blocks": 60}, "grew by 6000 blocks for 1000 decisions and 0 new keys"),
         ({"descriptors": 1}, "grew by 10 descriptors"),
         ({"sockets": 20}, "had 23 sockets, with max_connections=16"),
     ],
 )
 def test_what_leaks_is_found(leak: dict[str, int], found: str) -> None:
     """Growth that goes on is found, whatever it is that grows."""
-    faults = faults_of_use(samples(**leak), max_connections=16, own=24, most_blocks=4_000)
+    faults = faults_of_use(samples(**leak), max_connections=16, own=24)
     assert faults[:1] == [found][: len(found)]
 
 

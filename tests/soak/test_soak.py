@@ -54,8 +54,6 @@ class Form:
     seed: str
     progress: float
     """Seconds from one line of progress to the next."""
-    most_blocks: int
-    """By which a process may grow, see `faults_of_use`: it takes minutes until every bucket was used and every fault was met."""
 
     @property
     def calm(self) -> float:
@@ -65,7 +63,7 @@ class Form:
 
 SECONDS = os.environ.get("LIMITER_SOAK_SECONDS")
 SEED = os.environ.get("LIMITER_SOAK_SEED", "1")
-FORM = Form(float(SECONDS), 2, 1000, 0.25, SEED, 10.0, 4_000) if SECONDS else Form(20.0, 1, 100, 0.15, SEED, inf, 40_000)
+FORM = Form(float(SECONDS), 2, 1000, 0.25, SEED, 10.0) if SECONDS else Form(20.0, 1, 100, 0.15, SEED, inf)
 RECOVERY = play.DECISION_TIMEOUT + 1.0
 """Seconds after a fault in which decisions that began during it may still fail, or be slow."""
 CLOCK_ERROR = 0.05
@@ -309,7 +307,7 @@ def overuses(soak: Soak) -> list[str]:
     """What processes used too much of, and statistics that make no sense."""
     wrong = []
     show(
-        "process  runtime   samples  decisions  calls    failures  MB first/warm/last    blocks a decision  descriptors  sockets"
+        "process  runtime   samples  decisions  calls    failures  MB first/warm/last    blocks/decisions/new keys  descriptors  sockets"
     )
     for crowd in soak.crowds:
         for pid, samples in crowd.samples.items():
@@ -321,10 +319,10 @@ def overuses(soak: Soak) -> list[str]:
             show(
                 f"{pid:7}  {crowd.runtime:8}  {len(samples):7}  {statistics['decisions']:9}  {statistics['calls']:7}"
                 f"  {statistics['failures']:8}  {'/'.join(f'{each.rss / 1e6:.1f}' for each in used):20}"
-                f"  {grown.blocks / max(1, grown.decisions):17.2f}"
+                f"  {f'{grown.blocks:+.0f}/{grown.decisions:.0f}/{grown.keys:.0f}':24}"
                 f"  {max(each.descriptors for each in samples):11}  {max(each.sockets for each in samples):7}"
             )
-            found = faults_of_use(samples, play.MAX_CONNECTIONS, WARM_DESCRIPTORS, soak.form.most_blocks)
+            found = faults_of_use(samples, play.MAX_CONNECTIONS, WARM_DESCRIPTORS)
             found += faults_of_statistics(statistics, crowd.admissions[pid])
             wrong += [f"{crowd.runtime} {pid}: {each}" for each in found]
     most = len(soak.samples) * play.MAX_CONNECTIONS
