@@ -64,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SELECTED] = names
     config.stash[ENGINES] = Engines()
     config.stash[RAN] = Counter()
+    config.pluginmanager.register(EngineCounts(config))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -106,12 +107,23 @@ def must_be_present(config: pytest.Config, name: str) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Count the tests that ran on each engine."""
+    """Note on which engine a test ran."""
     report = yield
     name = engine_name(item)
     if name is not None and call.when == "call" and not report.skipped:
-        item.config.stash[RAN][name] += 1
+        report.user_properties.append(("engine", name))
     return report
+
+
+class EngineCounts:
+    """Counts the tests that ran on each engine, also where worker processes ran them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._ran = config.stash[RAN]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count one test."""
+        self._ran.update(value for name, value in report.user_properties if name == "engine" and report.when == "call")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -68,7 +68,8 @@ inline plan_ceiling(units, wait, reached) {
 #ifdef BUG_UNRECORDED_WAIT
 		start = start + wait;
 #else
-		if :: promised > 0 -> start = start + wait :: else fi;
+		/* Behind the last who is booked nobody may have to wait. */
+		if :: reached <= promised -> start = start + wait :: else fi;
 #endif
 		ceiling = MIN(ceiling, start)
 	:: else
@@ -106,7 +107,8 @@ inline plan_credit() {
 	fi;
 	credited = undone + plain;
 	if
-	:: credited > 0 ->
+	/* What holds a refund back is asserted as well by whatever else is written. */
+	:: credited > 0 || (total > 0 && q.back > 0 && q.bsince == q.since) ->
 #ifndef BUG_REFUND_WITHOUT_SINCE
 		want_since = q.since;
 #endif

@@ -339,7 +339,7 @@ def test_a_table_that_fails_now_and_then_costs_neither_limits_nor_memory(atomic_
     need("gevent", "eventlet")
     url = atomic_engine.endpoint_url or ""
     create_table(table_name, endpoint_url=url)
-    with SyncRateLimiter(SyncRepository(table_name, endpoint_url=url, read_timeout=START)) as limiter:
+    with SyncRateLimiter(SyncRepository(table_name, endpoint_url=url, read_timeout=START), decision_timeout=START) as limiter:
         for number in range(play.PARENTS):
             limiter.create_entity(f"parent-{number}")
             limiter.set_limits([play.PARENT], f"parent-{number}")
