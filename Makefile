@@ -9,7 +9,7 @@ PLAIN := .venv-aiobotocore
 BENCH := .venv-bench
 BIN := $(VENV)/bin
 # Empty for root, and where there is no sudo.
-SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
+SUDO := $(shell test "$$(id -u)" = 0 || { command -v sudo >/dev/null && echo sudo -n; })
 SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py

@@ -1,5 +1,5 @@
 /* Processes that share one bucket: take, take as a batch, give back, wait, lose requests and answers, and forget; time passes and
- * the item expires. Everything is nondeterministic but the rules (plan.pml). ADR-161 says what is modelled and what is not.
+ * the item expires. Everything is nondeterministic but the rules (plan.pml). ADR-163 says what is modelled and what is not.
  *
  * A process that crashes is one that makes no more steps, which every state allows for, since only safety is checked.
  *
