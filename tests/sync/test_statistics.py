@@ -178,7 +178,7 @@ def test_failures_are_counted_in_every_kind_of_call(new: Any, store: Any, error:
     with pytest.raises(RateLimiterUnavailable):
         limiter.try_acquire("user")
     assert (limiter.stats().calls, limiter.stats().failures) == (store.calls, 1)
-    limiter = new(LIMITS)
+    limiter = new(LIMITS, decision_timeout=2.0)
     store.error = None
     limiter.check("user")
     store.calls = store.failures = 0
