@@ -150,10 +150,10 @@ def faults_of_statistics(statistics: Mapping[str, int | float | str | None], adm
 
 MOST_BYTES = 8_000_000
 """Bytes of memory by which a process that is warm may grow: what the allocator keeps for itself, and goes up and down."""
-MOST_BLOCKS = 2_000
+MOST_BLOCKS = 3_000
 """Blocks of memory by which a process that is warm may grow for no reason."""
-MOST_BLOCKS_A_KEY = 200
-"""What the limiter remembers of a bucket, its limits and its entity, and botocore of their lookups."""
+MOST_BLOCKS_A_KEY = 50
+"""What is remembered of a bucket, its limits and its entity, with room to spare."""
 MOST_BLOCKS_A_DECISION = 0.25
 """A leak of a single object in each decision is more."""
 MOST_DESCRIPTORS = 4

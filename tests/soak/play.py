@@ -112,7 +112,7 @@ class Play(turns.Play):
     def after(self, turn: Turn, failure: BaseException | None) -> float:
         """Seconds to rest; says when the table could not be reached."""
         if isinstance(failure, RateLimiterUnavailable):
-            say(f"x {time.monotonic():.6f}")
+            say(f"x {time.monotonic():.6f} {turn.entity} {failure}".replace("\n", " "))
         else:
             super().after(turn, failure)
         return self.random.expovariate(1 / self.rest)

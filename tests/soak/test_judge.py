@@ -69,7 +69,7 @@ def samples(*, rss: int = 0, blocks: float = 0, descriptors: int = 0, sockets: i
     [
         ({}, ""),
         ({"rss": 100_000}, "grew by 10.0 MB"),
-        ({"blocks": 10}, ""),
+        ({"blocks": 20}, ""),
         ({"blocks": 60}, "grew by 6000 blocks for 1000 decisions and 0 new keys"),
         ({"descriptors": 1}, "grew by 10 descriptors"),
         ({"sockets": 20}, "had 23 sockets, with max_connections=16"),

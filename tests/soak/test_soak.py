@@ -64,6 +64,12 @@ class Form:
 SECONDS = os.environ.get("LIMITER_SOAK_SECONDS")
 SEED = os.environ.get("LIMITER_SOAK_SEED", "1")
 FORM = Form(float(SECONDS), 2, 1000, 0.25, SEED, 10.0) if SECONDS else Form(20.0, 1, 100, 0.15, SEED, inf)
+COLUMNS = (
+    *("process", "runtime", "samples", "decisions", "calls", "failures", "MB first/warm/last"),
+    *("+blocks", "+decisions", "+keys", "descriptors", "sockets"),
+)
+"""Of the closing table; + is what was added from the middle third of the samples to the last."""
+ROW = "{:>8} {:8} {:>7} {:>9} {:>7} {:>8} {:>18} {:>7} {:>10} {:>5} {:>11} {:>7}"
 RECOVERY = play.DECISION_TIMEOUT + 1.0
 """Seconds after a fault in which decisions that began during it may still fail, or be slow."""
 CLOCK_ERROR = 0.05
@@ -104,7 +110,7 @@ class Soakers(Crowd):
         self.given: dict[str, tuple[str, int, float]] = {}
         self.ended: dict[str, float] = {}
         self.calls: list[Call] = []
-        self.unavailable: list[float] = []
+        self.unavailable: list[tuple[float, str]] = []
         self.samples: dict[int, list[Sample]] = defaultdict(list)
         self.admissions: Counter[int] = Counter()
         super().__init__(runtime, module, job)
@@ -123,7 +129,7 @@ class Soakers(Crowd):
         elif sign == ".":
             self.ended[first] = float(rest[0])
         elif sign == "x":
-            self.unavailable.append(float(first))
+            self.unavailable.append((float(first), f"{self.runtime}, {' '.join(rest)}"))
         elif sign == "%":
             self.samples[int(first)].append(Sample(**json.loads(rest[0])))
 
@@ -217,8 +223,8 @@ class Soak:
         return {pid: samples for crowd in self.crowds for pid, samples in crowd.samples.items()}
 
     @property
-    def unavailable(self) -> list[float]:
-        """When the table could not be reached."""
+    def unavailable(self) -> list[tuple[float, str]]:
+        """When the table could not be reached, and what was said then."""
         return sorted(chain.from_iterable(crowd.unavailable for crowd in self.crowds))
 
     def calls(self, begin: float, end: float) -> list[Call]:
@@ -243,7 +249,7 @@ def over_admissions(soak: Soak) -> list[str]:
     for crowd in soak.crowds:
         for entity, event in crowd.events():
             events[entity].append(event)
-    wrong = []
+    wrong, tightest = [], (inf, "")
     for entity, each in events.items():
         limit = limit_of(entity)
         rate = limit.refill_amount / limit.refill_period
@@ -251,8 +257,10 @@ def over_admissions(soak: Soak) -> list[str]:
         if play.kind_of(entity) == "advance":
             allowed += len(soak.samples) * limit.capacity * play.PREFETCH.fraction
         most = most_beyond(each, rate)
+        tightest = min(tightest, (allowed - most, f"{entity}: {most:.1f} units beyond the refill, of {allowed:.1f}"))
         if most > allowed:
             wrong.append(f"{entity}: {most:.1f} units beyond the refill, of {allowed:.1f}")
+    show(f"{len(events)} keys; nearest to its limit came {tightest[1]}")
     return wrong
 
 
@@ -293,41 +301,41 @@ def failures_to_recover(soak: Soak) -> list[str]:
     before = soak.calls(soak.first_fault - soak.form.calm / 2, soak.first_fault)
     after = soak.calls(soak.last_fault + RECOVERY, soak.ended)
     wrong = [f"process {pid} admits nothing after the faults" for pid in soak.samples.keys() - {call.pid for call in after}]
-    late = sum(moment > soak.last_fault + RECOVERY for moment in soak.unavailable)
-    if late > len(after) / 100:
-        wrong.append(f"{late} decisions found the table out of reach after the faults, beside {len(after)} admissions")
+    late = [(moment - soak.last_fault, what) for moment, what in soak.unavailable if moment > soak.last_fault + RECOVERY]
+    if len(late) > len(after) / 100:
+        wrong.append(f"{len(late)} decisions found the table out of reach after the faults, beside {len(after)} admissions")
+    for seconds, what in late[:10]:
+        show(f"{seconds:.1f} s after the last fault: {what}")
     medians = [median(call.took for call in calls) if calls else inf for calls in (before, after)]
     if medians[1] > SLOWER * medians[0] + SLOWER_BY:
         wrong.append(f"a decision took {medians[0]:.3f} s before the faults and {medians[1]:.3f} s after them")
-    show(f"median decision {medians[0] * 1000:.1f} ms before the faults, {medians[1] * 1000:.1f} ms after; {late} failed after")
+    show(
+        f"median decision {medians[0] * 1000:.1f} ms before the faults, {medians[1] * 1000:.1f} ms after; {len(late)} failed after"
+    )
     return wrong
 
 
 def overuses(soak: Soak) -> list[str]:
     """What processes used too much of, and statistics that make no sense."""
     wrong = []
-    show(
-        "process  runtime   samples  decisions  calls    failures  MB first/warm/last    blocks/decisions/new keys  descriptors  sockets"
-    )
+    show(ROW.format(*COLUMNS))
     for crowd in soak.crowds:
         for pid, samples in crowd.samples.items():
             if len(samples) < soak.form.seconds / 2:
                 wrong.append(f"{crowd.runtime} {pid}: told what it uses {len(samples)} times only")
                 continue
-            statistics = samples[-1].statistics
-            grown, used = growth(samples), [samples[0], samples[len(samples) // 2], samples[-1]]
-            show(
-                f"{pid:7}  {crowd.runtime:8}  {len(samples):7}  {statistics['decisions']:9}  {statistics['calls']:7}"
-                f"  {statistics['failures']:8}  {'/'.join(f'{each.rss / 1e6:.1f}' for each in used):20}"
-                f"  {f'{grown.blocks:+.0f}/{grown.decisions:.0f}/{grown.keys:.0f}':24}"
-                f"  {max(each.descriptors for each in samples):11}  {max(each.sockets for each in samples):7}"
-            )
+            statistics, grown = samples[-1].statistics, growth(samples)
+            counts = [statistics[name] for name in ("decisions", "calls", "failures")]
+            memory = "/".join(f"{samples[at].rss / 1e6:.1f}" for at in (0, len(samples) // 2, -1))
+            more = [f"{each:.0f}" for each in (grown.blocks, grown.decisions, grown.keys)]
+            most = [max(each) for each in zip(*((each.descriptors, each.sockets) for each in samples), strict=True)]
+            show(ROW.format(pid, crowd.runtime, len(samples), *counts, memory, *more, *most))
             found = faults_of_use(samples, play.MAX_CONNECTIONS, WARM_DESCRIPTORS)
             found += faults_of_statistics(statistics, crowd.admissions[pid])
             wrong += [f"{crowd.runtime} {pid}: {each}" for each in found]
-    most = len(soak.samples) * play.MAX_CONNECTIONS
-    if soak.faulty.counts().open > most:
-        wrong.append(f"{soak.faulty.counts().open} connections are open, of {most}")
+    connections, allowed = soak.faulty.counts().open, len(soak.samples) * play.MAX_CONNECTIONS
+    if connections > allowed:
+        wrong.append(f"{connections} connections are open, of {allowed}")
     return wrong
 
 
