@@ -309,9 +309,8 @@ def failures_to_recover(soak: Soak) -> list[str]:
     medians = [median(call.took for call in calls) if calls else inf for calls in (before, after)]
     if medians[1] > SLOWER * medians[0] + SLOWER_BY:
         wrong.append(f"a decision took {medians[0]:.3f} s before the faults and {medians[1]:.3f} s after them")
-    show(
-        f"median decision {medians[0] * 1000:.1f} ms before the faults, {medians[1] * 1000:.1f} ms after; {len(late)} failed after"
-    )
+    took = " and ".join(f"{each * 1000:.1f} ms" for each in medians)
+    show(f"median decision before the faults and after them: {took}; {len(late)} failed after them")
     return wrong
 
 
