@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pytest
 from engines import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limiter import Limit, RateLimiterUnavailable, RateLimitExceeded, SyncMemoryRepository, SyncRateLimiter, gcra
+from limiter import (
+    Limit,
+    MemoryRepository,
+    RateLimiter,
+    RateLimiterUnavailable,
+    RateLimitExceeded,
+    SyncMemoryRepository,
+    SyncRateLimiter,
+    gcra,
+)
 from limiter.bucket import Charge
 from limiter.demand import Bucket, Demand
 from limiter.local_share import Owed, check_remembered, fitting, local_demands, local_limit, unbounded
@@ -147,6 +158,20 @@ def test_nothing_is_forgotten_and_nothing_owed_twice(steps: list[tuple[str, int]
     claimed += alone.claimed()
     assert claimed <= taken
     assert claimed >= taken - waited * share * 10 / 3_600 - 1e-6
+
+
+def test_what_is_owed_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that makes each call in a loop of its own is charged as well."""
+    repository = MemoryRepository(clock=FakeClock())
+    limiter = RateLimiter(repository, [LIMIT], on_unavailable="local", denial_ttl=0)
+    with monkeypatch.context() as outage:
+        outage.setattr("limiter.table.BACKOFF", 0.0)
+        outage.setattr(repository, "write_bucket", AsyncMock(side_effect=RateLimiterUnavailable("down", unsent=True)))
+        assert asyncio.run(limiter.try_acquire("user", consume={"requests": 4}))
+        assert limiter.stats().degraded == 1
+    assert asyncio.run(limiter.try_acquire("user"))
+    state = asyncio.run(repository.read_bucket(KEY))
+    assert state.level("requests").tat - repository.clock() == gcra.cost(LIMIT, 5)
 
 
 def test_no_charge_leads_into_debt() -> None:
