@@ -211,7 +211,7 @@ async def test_policies_take_effect_in_time(world: World, name: str, warm: bool)
     opened, requests = limiter.stats(), world.proxy.counts().requests
     assert opened.breaker == "open"
     assert opened.degraded - before.degraded == 2
-    assert opened.decisions - before.decisions == 3
+    assert opened.decisions - before.decisions == 2
     assert opened.failures - before.failures >= 3
     assert opened.calls - before.calls >= 3
     began = time.monotonic()
@@ -409,8 +409,7 @@ async def test_local_limits_at_a_share(world: World) -> None:
     assert (await limiter.try_acquire("big", consume={"requests": 11})).retry_after is None
     world.clock.advance(1_441)
     assert [(await limiter.try_acquire("user")).allowed for _ in range(2)] == [True, False]
-    stats = limiter.stats()
-    assert stats.degraded == 5
+    assert (limiter.stats().degraded, limiter.stats().refusals) == (9, 4)
 
 
 @pytest.mark.usefixtures("eager")
@@ -570,27 +569,28 @@ async def test_a_late_write_is_given_back(world: World) -> None:
     assert await eventually(partial(warmed, limiter))
     base, before, held = await world.missing(), limiter.stats(), world.proxy.counts().held
     world.proxy.inject(hold())
+    came: list[int] = []
     kept: list[int] = []
 
-    async def take(entered: int) -> None:
+    async def take(place: int) -> None:
         async def ready() -> bool:
-            return world.proxy.counts().held > held and limiter.stats().decisions >= before.decisions + entered
+            return len(came) >= place and (not place or world.proxy.counts().held > held)
 
-        if entered:
-            assert await eventually(ready)
+        assert await eventually(ready)
+        came.append(place)
         with suppress(RateLimiterUnavailable):
             await limiter.try_acquire("user")
-            kept.append(1)
+            kept.append(place)
 
     async def release() -> None:
         async def all_came() -> bool:
-            return limiter.stats().decisions >= before.decisions + 4
+            return len(came) == 4
 
         assert await eventually(all_came)
         await asyncio.sleep(0.05)
         world.proxy.inject(passing(times=1), delay(2 * DEADLINE, times=1))
 
-    await together([*(partial(take, entered) for entered in range(4)), release])
+    await together([*(partial(take, place) for place in range(4)), release])
 
     async def settled() -> bool:
         # A write, one that is late, and one that gives back.
@@ -643,5 +643,5 @@ async def test_a_table_that_is_used_up_is_no_hot_key(world: World, code: str) ->
     """Its throttling is an outage for every key."""
     limiter = world.limiter()
     await go_down(world, limiter, throttle(code))
-    assert limiter.stats().throttled == 0
+    assert limiter.stats().throttled == THRESHOLD
     await meet(limiter, "allow", "another")

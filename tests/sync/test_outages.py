@@ -211,7 +211,7 @@ def test_policies_take_effect_in_time(world: World, name: str, warm: bool) -> No
     opened, requests = limiter.stats(), world.proxy.counts().requests
     assert opened.breaker == "open"
     assert opened.degraded - before.degraded == 2
-    assert opened.decisions - before.decisions == 3
+    assert opened.decisions - before.decisions == 2
     assert opened.failures - before.failures >= 3
     assert opened.calls - before.calls >= 3
     began = time.monotonic()
@@ -409,8 +409,7 @@ def test_local_limits_at_a_share(world: World) -> None:
     assert (limiter.try_acquire("big", consume={"requests": 11})).retry_after is None
     world.clock.advance(1_441)
     assert [(limiter.try_acquire("user")).allowed for _ in range(2)] == [True, False]
-    stats = limiter.stats()
-    assert stats.degraded == 5
+    assert (limiter.stats().degraded, limiter.stats().refusals) == (9, 4)
 
 
 @pytest.mark.usefixtures("eager")
@@ -570,27 +569,28 @@ def test_a_late_write_is_given_back(world: World) -> None:
     assert eventually(partial(warmed, limiter))
     base, before, held = world.missing(), limiter.stats(), world.proxy.counts().held
     world.proxy.inject(hold())
+    came: list[int] = []
     kept: list[int] = []
 
-    def take(entered: int) -> None:
+    def take(place: int) -> None:
         def ready() -> bool:
-            return world.proxy.counts().held > held and limiter.stats().decisions >= before.decisions + entered
+            return len(came) >= place and (not place or world.proxy.counts().held > held)
 
-        if entered:
-            assert eventually(ready)
+        assert eventually(ready)
+        came.append(place)
         with suppress(RateLimiterUnavailable):
             limiter.try_acquire("user")
-            kept.append(1)
+            kept.append(place)
 
     def release() -> None:
         def all_came() -> bool:
-            return limiter.stats().decisions >= before.decisions + 4
+            return len(came) == 4
 
         assert eventually(all_came)
         time.sleep(0.05)
         world.proxy.inject(passing(times=1), delay(2 * DEADLINE, times=1))
 
-    together([*(partial(take, entered) for entered in range(4)), release])
+    together([*(partial(take, place) for place in range(4)), release])
 
     def settled() -> bool:
         # A write, one that is late, and one that gives back.
@@ -643,5 +643,5 @@ def test_a_table_that_is_used_up_is_no_hot_key(world: World, code: str) -> None:
     """Its throttling is an outage for every key."""
     limiter = world.limiter()
     go_down(world, limiter, throttle(code))
-    assert limiter.stats().throttled == 0
+    assert limiter.stats().throttled == THRESHOLD
     meet(limiter, "allow", "another")
