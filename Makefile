@@ -14,7 +14,7 @@ SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test check audit soak bench pythons engines checker clean
+.PHONY: help demo test test-gevent test-eventlet test-aiobotocore check audit soak bench pythons engines checker clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -24,9 +24,13 @@ demo: $(VENV)/.demo-installed ## Run the main job on this machine.
 	$(BIN)/python examples/demo/run.py
 
 test: $(VENV)/.test-installed $(PLAIN)/.test-installed ## Run every test, in each runtime.
-	$(BIN)/python -m pytest tests
-	$(BIN)/python tests/run_patched.py gevent tests/sync
-	$(BIN)/python tests/run_patched.py eventlet tests/sync
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal tests
+	$(MAKE) --no-print-directory --output-sync -j2 test-gevent test-eventlet test-aiobotocore
+
+test-gevent test-eventlet: test-%:
+	$(BIN)/python tests/run_patched.py $* tests/sync
+
+test-aiobotocore:
 	$(PLAIN)/bin/python -m pytest --engines=memory,moto tests/async
 
 soak: $(VENV)/.test-installed ## Load it from 8 processes while the table fails now and then, for 10 minutes or SECONDS=...
