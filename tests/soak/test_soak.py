@@ -12,7 +12,7 @@ import random
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from math import inf
 from pathlib import Path
 from statistics import median
@@ -227,6 +227,12 @@ class Soak:
         """When the table could not be reached, and what was said then."""
         return sorted(chain.from_iterable(crowd.unavailable for crowd in self.crowds))
 
+    def stall(self, moment: float) -> float:
+        """Seconds for which some process did nothing shortly before that, not even tell what it uses: the machine is busy."""
+        near = (moment - play.DECISION_TIMEOUT - 1.0, moment + 1.0)
+        pairs = [pair for samples in self.samples.values() for pair in pairwise(samples)]
+        return max((late.at - early.at - 1.0 for early, late in pairs if near[0] <= late.at <= near[1]), default=0.0)
+
     def calls(self, begin: float, end: float) -> list[Call]:
         """The admissions of that time."""
         return [call for crowd in self.crowds for call in crowd.calls if begin <= call.ended < end]
@@ -305,7 +311,8 @@ def failures_to_recover(soak: Soak) -> list[str]:
     if len(late) > len(after) / 100:
         wrong.append(f"{len(late)} decisions found the table out of reach after the faults, beside {len(after)} admissions")
     for seconds, what in late[:10]:
-        show(f"{seconds:.1f} s after the last fault: {what}")
+        stall = soak.stall(soak.last_fault + seconds)
+        show(f"{seconds:.1f} s after the last fault, when a process paused for {stall:.1f} s: {what}")
     medians = [median(call.took for call in calls) if calls else inf for calls in (before, after)]
     if medians[1] > SLOWER * medians[0] + SLOWER_BY:
         wrong.append(f"a decision took {medians[0]:.3f} s before the faults and {medians[1]:.3f} s after them")
