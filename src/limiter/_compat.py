@@ -141,6 +141,20 @@ def sync_within(seconds: float, call: Callable[[], T]) -> T:
     return call()
 
 
+async def arrive(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, and raise `TimeoutError` when it takes longer than that."""
+    import asyncio
+
+    async with asyncio.timeout(seconds):
+        await event.wait()
+
+
+def sync_arrive(event: threading.Event, seconds: float) -> None:
+    """Wait for an event, and raise `TimeoutError` when it takes longer than that."""
+    if not event.wait(seconds):
+        raise TimeoutError
+
+
 async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:
     """Make all calls at once, wait for every one, and return their results or errors in order."""
     import asyncio

@@ -78,7 +78,8 @@ class Decider:
         share_fetches: bool,
     ) -> None:
         self.committer = Committer(repository, options, breaker, counters)
-        self.config = ConfigCache(repository, records, self.committer.observe, breaker, counters, share=share_fetches)
+        observe = self.committer.observe
+        self.config = ConfigCache(repository, records, observe, breaker, counters, options.patience, share=share_fetches)
         self.fallback = Committer(local, replace(options, linger=0))
         self._repository = repository
         self._local = local

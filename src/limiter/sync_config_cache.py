@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import config
-from ._compat import sync_shielded
+from ._compat import sync_arrive, sync_shielded
 from .config import MISSING, Needs
 from .exceptions import anew
 from .record_cache import CacheStatistics
@@ -74,6 +74,7 @@ class SyncConfigCache:
 
     Of each record at most one fetch is under way; a call that finds everything it needs waits for nobody. `observe` is told the
     state of each bucket that was read along, so that its first write is right. With a time to live of 0 every call reads anew.
+    Nobody waits longer than `patience` seconds for another's fetch.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class SyncConfigCache:
         observe: Callable[[BucketKey, BucketState], None],
         breaker: Breaker,
         counters: Counters,
+        patience: float,
         *,
         share: bool,
     ) -> None:
@@ -91,6 +93,7 @@ class SyncConfigCache:
         self._observe = observe
         self._breaker = breaker
         self._counters = counters
+        self._patience = patience
         self._share = share
         self._lock = threading.Lock()
         self._flights: dict[RecordKey, _Flight] = {}
@@ -113,7 +116,8 @@ class SyncConfigCache:
     def chain(self, question: Question) -> tuple[Bucket, ...]:
         """The buckets that a call charges, the entity's own first.
 
-        Raises `RateLimiterUnavailable` when what is needed cannot be read, and `UnreadableItem` when it makes no sense.
+        Raises `RateLimiterUnavailable` when what is needed cannot be read, `TimeoutError` when somebody else takes too long
+        to read it, and `UnreadableItem` when it makes no sense.
         """
         now, generation = self._records.now(), self._records.generation
         reading = _Reading(self._records, now)
@@ -152,7 +156,7 @@ class SyncConfigCache:
         if mine:
             sync_shielded(self._load(own, mine, needs.buckets))
         for flight in {id(each): each for each in others.values()}.values():
-            flight.landed.wait()
+            sync_arrive(flight.landed, self._patience)
             if flight.error is not None:
                 raise anew(flight.error) from flight.error.__cause__
         return own.records | {key: flight.records[key] for key, flight in others.items() if key in flight.records}

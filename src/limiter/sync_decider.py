@@ -78,7 +78,8 @@ class SyncDecider:
         share_fetches: bool,
     ) -> None:
         self.committer = SyncCommitter(repository, options, breaker, counters)
-        self.config = SyncConfigCache(repository, records, self.committer.observe, breaker, counters, share=share_fetches)
+        observe = self.committer.observe
+        self.config = SyncConfigCache(repository, records, observe, breaker, counters, options.patience, share=share_fetches)
         self.fallback = SyncCommitter(local, replace(options, linger=0))
         self._repository = repository
         self._local = local

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from threads.scenes import Caller, Gate, Stage, fail_with
@@ -104,6 +104,27 @@ def test_who_leaves_a_write_under_way_keeps_nothing(stage: Stage) -> None:
     second.open()
     assert [caller.finish().allowed for caller in others if caller not in gone] == [True]
     assert taken(limiter) == 2
+
+
+def test_who_follows_a_fetch_that_hangs_leaves_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one who follows a write: the limits that another caller reads are waited for no longer than the deadline."""
+    limiter = SyncRateLimiter(stage, [LIMIT], decision_timeout=DEADLINE)
+    gate, read = Gate(), stage.inner.read_records
+
+    def read_slowly(*arguments: Any) -> Any:
+        gate()
+        return read(*arguments)
+
+    monkeypatch.setattr(stage, "read_records", read_slowly, raising=False)
+    leader = take(limiter)
+    gate.wait_until_reached()
+    for follower in [take(limiter) for _ in range(5)]:
+        with pytest.raises(RateLimiterUnavailable, match="limits could not be read") as error:
+            follower.finish()
+        assert isinstance(error.value.__cause__, TimeoutError)
+    gate.open()
+    assert leader.finish()
+    assert taken(limiter) == 1
 
 
 def test_a_crowd_in_an_outage_is_gone_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
