@@ -62,9 +62,7 @@ def verify(directory: Path, defines: Sequence[str] = (), compiler: Sequence[str]
     report = _run(["./pan", f"-m{DEPTH}", "-b", "-n", "-w22"], directory, status=(0, 1))
     violated = re.search(r"^pan:\d+: (.*?)(?: \(at depth \d+\))?$", report, re.MULTILINE)
     states = re.search(r"^\s*(\d+) states, stored", report, re.MULTILINE)
-    incomplete = re.search(
-        r"Search not completed|too small|out of memory|memory exceeded|truncated", report
-    )
+    incomplete = re.search(r"Search not completed|too small|out of memory|memory exceeded|truncated", report)
     full = "Full statespace search" in report and "errors: 0" in report and incomplete is None
     return Verdict(full, int(states[1]) if states else 0, violated[1] if violated else None, report)
 
