@@ -141,7 +141,7 @@ class TestOnAnEngine:
         assert list(subjects(json.loads(done.out))) == ["region", "credentials"]
 
 
-@pytest.mark.engines("dynoxide", "dynamodb-local")
+@pytest.mark.engines("dynoxide")
 @pytest.mark.parametrize(("skew", "result"), [(0.0, "ok"), (30.0, "warning"), (-400.0, "failed")])
 def test_a_clock_that_is_wrong(
     skew: float, result: str, stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

@@ -67,6 +67,7 @@ def close(peer: socket.socket, *, reset: bool = False) -> None:
     with contextlib.suppress(OSError):
         if reset:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.shutdown(socket.SHUT_RD)  # Or whoever reads would keep it open.
         else:
             peer.shutdown(socket.SHUT_RDWR)
     peer.close()

@@ -113,6 +113,7 @@ class Soakers(Crowd):
         self.unavailable: list[tuple[float, str]] = []
         self.samples: dict[int, list[Sample]] = defaultdict(list)
         self.admissions: Counter[int] = Counter()
+        self.sampled: Counter[int] = Counter()
         super().__init__(runtime, module, job)
 
     def hear(self, sign: str, first: str, *rest: str) -> None:
@@ -131,6 +132,8 @@ class Soakers(Crowd):
         elif sign == "x":
             self.unavailable.append((float(first), f"{self.runtime}, {' '.join(rest)}"))
         elif sign == "%":
+            # A caller may be admitted between the look at the statistics and the line that tells of it.
+            self.sampled[int(first)] = self.admissions[int(first)] - CALLERS
             self.samples[int(first)].append(Sample(**json.loads(rest[0])))
 
     def events(self) -> Iterator[tuple[str, Event]]:
@@ -337,7 +340,7 @@ def overuses(soak: Soak) -> list[str]:
             most = [max(each) for each in zip(*((each.descriptors, each.sockets) for each in samples), strict=True)]
             show(ROW.format(pid, crowd.runtime, len(samples), *counts, memory, *more, *most))
             found = faults_of_use(samples, play.MAX_CONNECTIONS, WARM_DESCRIPTORS)
-            found += faults_of_statistics(statistics, crowd.admissions[pid])
+            found += faults_of_statistics(statistics, crowd.sampled[pid])
             wrong += [f"{crowd.runtime} {pid}: {each}" for each in found]
     connections, allowed = soak.faulty.counts().open, len(soak.samples) * play.MAX_CONNECTIONS
     if connections > allowed:
