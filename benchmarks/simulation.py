@@ -12,8 +12,9 @@ The model, and what it assumes:
   and then its batch fails.
 - `linger` is the least time between two writes of a process; whoever asks meanwhile waits, to be refused also. `prefetch` takes
   with a write what the observed rate spends in its horizon; stale units go back with the next write.
-- `adaptive linger` is not in the library: it doubles with every throttled write, from 50 ms to 16 s, eases by a tenth with every
-  write that succeeds, and whoever has queued meanwhile rides along with a write that is tried again.
+- `adaptive linger` doubles with every throttled write, from 50 ms to 16 s, eases by a tenth with every write that succeeds, and
+  whoever has queued meanwhile rides along with a write that is tried again. The library does so up to half of its decision
+  timeout, so the model shows a timeout of 32 s; without it, the policies show what the library would be like.
 - Callers arrive at random (Poisson), each asks for one unit once, and does not come back when it is refused or failed.
 """
 
