@@ -128,14 +128,16 @@ class Replay:
         return getattr(self.client, name)
 
     async def update_item(self, **parameters: Any) -> Any:
-        """The first answer again."""
+        """The first answer again, under the stamp of this update."""
         if self.answer is None:
             self.answer = await self.client.update_item(**parameters)
-        return copy.deepcopy(self.answer)
+        answer = copy.deepcopy(self.answer)
+        answer["Attributes"]["w"] = parameters["ExpressionAttributeValues"][":w"]
+        return answer
 
     async def batch_get_item(self, **parameters: Any) -> Any:
         """Nothing is stored."""
-        return {"Responses": dict.fromkeys(parameters["RequestItems"], ()), "UnprocessedKeys": {}}
+        return {"Responses": {table: [] for table in parameters["RequestItems"]}, "UnprocessedKeys": {}}
 
 
 class ReplayedLimiter(Limiter):
