@@ -35,7 +35,7 @@ class SyncTicket:
         self.done = False
         self.outcome: Grant | Refusal | Exception | None = None
 
-    def finish(self, outcome: Grant | Refusal | Exception | None) -> None:
+    def finish(self, outcome: Grant | Refusal | Exception) -> None:
         """Settle the ticket and wake whoever waits for it."""
         self.outcome, self.done = outcome, True
         if self.caller is not None:

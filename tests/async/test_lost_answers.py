@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from engines import plain_client
 from faults.proxy import FaultProxy, cut, cut_request, hold, keep, passing, reset, server_error, throttle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,10 +21,9 @@ from hypothesis import strategies as st
 from limiter import Limit, RateLimiter, RateLimiterUnavailable, Repository
 from limiter._compat import gather
 from limiter.records import BucketKey
-from limiter.testing import create_table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from engines import Engine, FakeClock
 
@@ -110,31 +108,10 @@ class World:
         return outcomes[0], outcomes[1]  # type: ignore[return-value] # no errors any more
 
 
-@pytest.fixture(scope="module")
-def proxies() -> Iterator[Callable[[str], FaultProxy]]:
-    """One proxy before each engine, for all tests."""
-    started: dict[str, FaultProxy] = {}
-
-    def before(endpoint_url: str) -> FaultProxy:
-        if endpoint_url not in started:
-            started[endpoint_url] = FaultProxy(endpoint_url)
-        return started[endpoint_url]
-
-    yield before
-    for proxy in started.values():
-        proxy.stop()
-
-
 @pytest.fixture
-async def world(
-    atomic_engine: Engine, table_name: str, clock: FakeClock, proxies: Any, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
-    """A world of its own, without pauses before calls are repeated."""
-    monkeypatch.setattr("limiter.table.BACKOFF", 0.0)
+async def world(atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy) -> AsyncIterator[World]:
+    """A world of its own."""
     url: str = atomic_engine.endpoint_url or ""
-    create_table(table_name, client=plain_client(url))
-    proxy = proxies(url)
-    proxy.heal()
     behind = Repository(table_name, endpoint_url=proxy.endpoint_url, clock=clock, read_timeout=PATIENCE)
     beside = Repository(table_name, endpoint_url=url, clock=clock, read_timeout=PATIENCE)
     made = World(proxy, *(RateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in (behind, beside)))
@@ -142,7 +119,6 @@ async def world(
         await limiter.try_acquire(made.entity, "api", {"requests": 1, "tokens": 1})
     await made.taken()
     yield made
-    proxy.heal()
     await behind.close()
     await beside.close()
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
-import sys
-import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from exactness.workers import Worker
 
 from limiter import Limit, SyncRateLimiter, SyncRepository
 from limiter.testing import create_table
@@ -20,10 +16,8 @@ if TYPE_CHECKING:
 
     from engines import Engine, FakeClock
 
-WORKER = str(Path(__file__).with_name("worker.py"))
 PROCESSES = 8
 CALLERS = 8
-PATIENCE = 60.0
 CREWS = {
     "threads": ("threads",) * PROCESSES,
     "greenlets": ("greenlets",) * PROCESSES,
@@ -31,39 +25,6 @@ CREWS = {
     "all at once": ("threads", "greenlets", "tasks", "threads", "greenlets", "tasks", "greenlets", "tasks"),
 }
 MILLISECOND = 1_000_000
-
-
-class Worker:
-    """One process, which does one job after another."""
-
-    def __init__(self, runtime: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, WORKER, runtime], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def send(self, job: dict[str, Any]) -> None:
-        """Give it something to do."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-
-    def receive(self) -> dict[str, Any]:
-        """What it answers; it is killed when it takes too long."""
-        assert self.process.stdout is not None
-        alarm = threading.Timer(PATIENCE, self.process.kill)
-        alarm.start()
-        try:
-            line = self.process.stdout.readline()
-        finally:
-            alarm.cancel()
-        assert line, f"worker ended with status {self.process.wait()}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +38,7 @@ def crew() -> Iterator[Callable[[str], list[Worker]]]:
         for runtime in CREWS[name]:
             place = next(places[runtime])
             if place == len(started[runtime]):
-                started[runtime].append(Worker(runtime))
+                started[runtime].append(Worker("worker.py", runtime))
             chosen.append(started[runtime][place])
         return chosen
 

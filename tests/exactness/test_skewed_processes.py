@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from exactness.workers import Worker
 
 from limiter import Limit
 from limiter.testing import create_table
@@ -20,45 +16,9 @@ if TYPE_CHECKING:
 
     from engines import Engine
 
-WORKER = str(Path(__file__).with_name("skewed_worker.py"))
-PATIENCE = 60.0
 LIMIT = Limit("requests", 3_000, 100, 1.0)
 ERROR = 1.0
 """Seconds by which the clocks of two such processes may differ: half a second each, and less after the first answers."""
-
-
-class Worker:
-    """One process, whose clock is `skew` seconds ahead."""
-
-    def __init__(self, skew: float) -> None:
-        command = [sys.executable, WORKER, str(skew)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-
-    def send(self, job: dict[str, Any]) -> None:
-        """Give it something to do."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-
-    def receive(self) -> dict[str, Any]:
-        """What it answers; it is killed when it takes too long."""
-        assert self.process.stdout is not None
-        alarm = threading.Timer(PATIENCE, self.process.kill)
-        alarm.start()
-        try:
-            line = self.process.stdout.readline()
-        finally:
-            alarm.cancel()
-        assert line, f"worker ended with status {self.process.wait()}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def stop(self) -> None:
-        """End it."""
-        self.process.kill()
-        self.process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +28,7 @@ def worker_of() -> Iterator[Callable[[float], Worker]]:
 
     def get(skew: float) -> Worker:
         if skew not in started:
-            started[skew] = Worker(skew)
+            started[skew] = Worker("skewed_worker.py", str(skew))
         return started[skew]
 
     yield get

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from engines import plain_client
+from faults.proxy import FaultProxy
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter, SyncRepository
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Callable
+    from collections.abc import Iterator, Callable, Iterator
 
     from engines import Engine, FakeClock
 
@@ -63,6 +64,32 @@ def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> Iterat
     yield new
     for repository in opened:
         repository.close()
+
+
+@pytest.fixture(scope="session")
+def proxies() -> Iterator[Callable[[str], FaultProxy]]:
+    """One proxy that makes faults before each engine, for all tests."""
+    started: dict[str, FaultProxy] = {}
+
+    def before(endpoint_url: str) -> FaultProxy:
+        if endpoint_url not in started:
+            started[endpoint_url] = FaultProxy(endpoint_url)
+        return started[endpoint_url]
+
+    yield before
+    for proxy in started.values():
+        proxy.stop()
+
+
+@pytest.fixture
+def proxy(atomic_engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A proxy without faults before an engine with a table, and no pauses before calls are repeated."""
+    monkeypatch.setattr("limiter.sync_table.BACKOFF", 0.0)
+    create_table(table_name, client=plain_client(str(atomic_engine.endpoint_url)))
+    proxy: FaultProxy = proxies(atomic_engine.endpoint_url)
+    proxy.heal()
+    yield proxy
+    proxy.heal()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import plain_client
 from faults.proxy import (
     FaultProxy,
     black_hole,
@@ -42,10 +41,9 @@ from limiter import (
 from limiter._compat import sync_gather
 from limiter.breaker import REST, THRESHOLD
 from limiter.records import BucketKey
-from limiter.testing import create_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Callable, Iterator
+    from collections.abc import Iterator, Callable
 
     from engines import Engine, FakeClock
     from faults.proxy import Fault
@@ -102,34 +100,12 @@ class World:
         return -(-span * 10 // (3_600 * 10**9))
 
 
-@pytest.fixture(scope="module")
-def proxies() -> Iterator[Callable[[str], FaultProxy]]:
-    """One proxy before each engine, for all tests."""
-    started: dict[str, FaultProxy] = {}
-
-    def before(endpoint_url: str) -> FaultProxy:
-        if endpoint_url not in started:
-            started[endpoint_url] = FaultProxy(endpoint_url)
-        return started[endpoint_url]
-
-    yield before
-    for proxy in started.values():
-        proxy.stop()
-
-
 @pytest.fixture
-def world(
-    atomic_engine: Engine, table_name: str, clock: FakeClock, proxies: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
-    """A world of its own, without pauses before calls are repeated."""
-    monkeypatch.setattr("limiter.sync_table.BACKOFF", 0.0)
+def world(atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy) -> Iterator[World]:
+    """A world of its own."""
     url: str = atomic_engine.endpoint_url or ""
-    create_table(table_name, client=plain_client(url))
-    proxy = proxies(url)
-    proxy.heal()
     made = World(proxy, table_name, url, clock)
     yield made
-    proxy.heal()
     for repository in made.repositories:
         repository.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engines import wait_until
@@ -13,6 +14,7 @@ from limiter import SyncMemoryRepository
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from limiter import SyncRateLimiter
     from limiter.records import BucketKey
     from limiter.state import BucketState, Outcome, Update
 
@@ -111,6 +113,20 @@ class Caller(threading.Thread):
             names.append((frame.f_globals.get("__name__"), frame.f_code.co_name))
             frame = frame.f_back
         return names[:1] == [("threading", "wait")] and ("limiter.sync_committer", "_attend") in names
+
+
+def take(limiter: SyncRateLimiter, units: int = 1) -> Caller:
+    """A thread that takes units for good."""
+    return Caller(partial(limiter.try_acquire, "user", "api", {"requests": units}))
+
+
+def hold_the_lead(limiter: SyncRateLimiter, stage: Stage) -> tuple[Gate, Caller]:
+    """A caller whose write does not go on until the gate is opened, so that all who come now wait in line."""
+    gate = Gate()
+    stage.before.append(gate)
+    leader = take(limiter)
+    gate.wait_until_reached()
+    return gate, leader
 
 
 def fail_with(error: BaseException) -> Callable[[], None]:

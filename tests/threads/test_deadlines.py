@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from threads.scenes import Caller, Gate, Stage, fail_with
+from threads.scenes import Gate, Stage, fail_with, hold_the_lead, take
 
 from limiter import Limit, RateLimiterUnavailable, SyncRateLimiter
 
@@ -33,20 +32,6 @@ def make(stage: Stage, decision_timeout: float = DEADLINE) -> SyncRateLimiter:
     return limiter
 
 
-def take(limiter: SyncRateLimiter) -> Caller:
-    """A thread that takes a unit for good."""
-    return Caller(partial(limiter.try_acquire, "user", "api", UNITS))
-
-
-def hang(stage: Stage, limiter: SyncRateLimiter) -> tuple[Gate, Caller]:
-    """A leader whose write hangs until the gate is opened."""
-    gate = Gate()
-    stage.before.append(gate)
-    leader = take(limiter)
-    gate.wait_until_reached()
-    return gate, leader
-
-
 def taken(limiter: SyncRateLimiter) -> int:
     """Units that are missing from the bucket."""
     return LIMIT.capacity - limiter.check("user", "api", {"requests": 0}).statuses[0].available
@@ -55,7 +40,7 @@ def taken(limiter: SyncRateLimiter) -> int:
 def test_who_follows_a_leader_that_hangs_leaves_in_time(stage: Stage) -> None:
     """Each at its own deadline, with a cause, and having taken nothing; the leader gets what it waits for."""
     limiter = make(stage)
-    gate, leader = hang(stage, limiter)
+    gate, leader = hold_the_lead(limiter, stage)
     began = time.monotonic()
     followers = [take(limiter) for _ in range(20)]
     for follower in followers:
@@ -72,7 +57,7 @@ def test_who_follows_a_leader_that_hangs_leaves_in_time(stage: Stage) -> None:
 def test_the_lead_goes_to_who_has_patience_left(stage: Stage) -> None:
     """The callers that came first have left; the last one leads, and is served."""
     limiter = make(stage, 2 * DEADLINE)
-    gate, leader = hang(stage, limiter)
+    gate, leader = hold_the_lead(limiter, stage)
     early = [take(limiter).wait_until_blocked() for _ in range(3)]
     time.sleep(DEADLINE)
     late = [take(limiter).wait_until_blocked() for _ in range(3)]
@@ -88,7 +73,7 @@ def test_the_lead_goes_to_who_has_patience_left(stage: Stage) -> None:
 def test_who_leaves_a_write_under_way_keeps_nothing(stage: Stage) -> None:
     """The leader of the write gives back what it took for those who have gone."""
     limiter = make(stage)
-    gate, first = hang(stage, limiter)
+    gate, first = hold_the_lead(limiter, stage)
     others = [take(limiter).wait_until_blocked() for _ in range(3)]
     second = Gate()
     stage.before.append(second)
@@ -145,7 +130,7 @@ def test_a_crowd_in_an_outage_is_gone_in_time(stage: Stage, monkeypatch: pytest.
 def test_a_key_pressed_while_waiting_leaves_the_line_in_order(stage: Stage) -> None:
     """An interrupted follower is gone at the latest at its deadline, has taken nothing, and the others are served."""
     limiter = make(stage, 30.0)
-    gate, leader = hang(stage, limiter)
+    gate, leader = hold_the_lead(limiter, stage)
     followers = [take(limiter).wait_until_blocked() for _ in range(3)]
     struck = followers[1]
     assert struck.ident is not None

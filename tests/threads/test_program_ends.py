@@ -4,30 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+
+from threads.slow import Slow
 
 from limiter import Limit, MemoryRepository, RateLimiter
 
-if TYPE_CHECKING:
-    from limiter.records import BucketKey
-    from limiter.state import Outcome, Update
-
 LIMIT = Limit.per_hour("requests", 100)
-
-
-class Slow:
-    """A repository whose writes take some turns of the loop, as many as is said for each entity."""
-
-    def __init__(self, inner: MemoryRepository, turns: dict[str, int]) -> None:
-        self.inner, self.turns = inner, turns
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
-        for _ in range(self.turns[key.entity_id]):
-            await asyncio.sleep(0)
-        return await self.inner.write_bucket(key, update)
 
 
 def test_a_program_ends_whatever_it_has_just_cancelled() -> None:

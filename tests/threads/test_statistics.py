@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -15,22 +14,11 @@ from limiter.breaker import THRESHOLD
 from limiter.table import ATTEMPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from engines import FakeClock
 
     from limiter import DecisionEvent
 
 THREADS, EACH, CAPACITY = 8, 50, 150
-
-
-@pytest.fixture
-def restless() -> Iterator[None]:
-    """Threads that take turns as often as the interpreter can make them."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 @pytest.mark.usefixtures("restless")

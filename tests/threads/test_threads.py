@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from greenlet import GreenletExit
-from threads.scenes import Caller, Gate, Stage, fail_with
+from threads.scenes import Caller, Gate, Stage, fail_with, hold_the_lead, take
 
 from limiter import (
     Limit,
@@ -25,8 +24,6 @@ from limiter import (
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from engines import Engine, FakeClock
 
 LIMIT = Limit.per_second("requests", 100)
@@ -47,32 +44,9 @@ def limiter(stage: Stage) -> SyncRateLimiter:
     return limiter
 
 
-@pytest.fixture
-def restless() -> Iterator[None]:
-    """Threads that take turns as often as the interpreter can make them."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
-
-
-def take(limiter: SyncRateLimiter, units: int = 1) -> Caller:
-    """A thread that takes units for good."""
-    return Caller(partial(limiter.try_acquire, "user", "api", {"requests": units}))
-
-
 def available(limiter: SyncRateLimiter) -> int:
     """Units that the bucket has left."""
     return limiter.check("user", "api", {"requests": 0}).statuses[0].available
-
-
-def hold_the_lead(limiter: SyncRateLimiter, stage: Stage) -> tuple[Gate, Caller]:
-    """A caller whose write does not go on until the gate is opened, so that all who come now wait in line."""
-    gate = Gate()
-    stage.before.append(gate)
-    leader = take(limiter)
-    gate.wait_until_reached()
-    return gate, leader
 
 
 def test_threads_together_take_exactly_the_capacity(engine: Engine, table_name: str, clock: FakeClock) -> None:
