@@ -13,9 +13,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import bucket
-from .bucket import Refusal
 from .exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from .gcra import NANOSECONDS
+from .request import Refusal
 from .state import Outcome
 from .table import ATTEMPTS, pause
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .breaker import Breaker
-    from .bucket import Grant
     from .lane import Lane, Ticket
     from .records import BucketKey
     from .repository_protocol import RepositoryProtocol
+    from .request import Grant
     from .state import BucketState, Update
     from .statistics import Counters
 

@@ -20,19 +20,19 @@ from . import bucket
 from ._compat import Alarm, begin, shielded
 from .batch import MAX_BATCH, BatchWriter
 from .breaker import Breaker
-from .bucket import Grant, Receipt, Refusal, Request
 from .exceptions import LimiterError, RateLimiterUnavailable, anew
 from .gcra import NANOSECONDS
 from .lane import Caller, Lane, Ticket
 from .purse import Purse
+from .request import Grant, Receipt, Refusal, Request
 from .statistics import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from .bucket import Credit
     from .records import BucketKey
     from .repository_protocol import RepositoryProtocol
+    from .request import Credit
     from .state import BucketState
 
 Outcome = Grant | Refusal | Exception | None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import decision, gcra
 from ._compat import gather, shielded, within
-from .bucket import Refusal, Request
 from .charging import Verdict, charge
 from .committer import Committer
 from .config_cache import ConfigCache
@@ -20,6 +19,7 @@ from .exceptions import RateLimiterUnavailable, RateLimitExceeded
 from .lease import Lease
 from .local_share import check_remembered, fitting, local_demands, unbounded
 from .records import BucketKey
+from .request import Refusal, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

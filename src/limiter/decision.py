@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import gcra
-from .bucket import Charge, Grant, Refusal
 from .exceptions import NeverSatisfiable, UnreadableItem
 from .models import Decision, LimitStatus
+from .request import Charge, Grant, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

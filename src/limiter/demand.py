@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .bucket import Charge
 from .exceptions import ValidationError
+from .request import Charge
 from .validation import unknown_limit
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from . import gcra
-from .bucket import Credit
+from .request import Credit
 
 if TYPE_CHECKING:
-    from .bucket import Receipt
     from .models import Limit
+    from .request import Receipt
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from . import decision
 from ._compat import Home, shielded
-from .bucket import Charge, Credit, Grant, Request
 from .charging import charge
 from .demand import check_known, demands
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .holding import Holding
 from .local_share import local_demands, local_limit
+from .request import Charge, Credit, Grant, Request
 from .validation import MAX_AMOUNT, check_amounts
 
 if TYPE_CHECKING:

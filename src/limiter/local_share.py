@@ -8,10 +8,10 @@ from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import gcra
-from .bucket import Charge
 from .demand import Demand
 from .exceptions import RateLimiterUnavailable
 from .models import MAX_AMOUNT, Limit
+from .request import Charge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

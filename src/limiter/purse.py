@@ -12,8 +12,8 @@ import math
 from typing import TYPE_CHECKING
 
 from . import gcra
-from .bucket import Charge, Credit, Grant, Receipt
 from .holding import Holding
+from .request import Charge, Credit, Grant, Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import decision
 from ._compat import sync_shielded
-from .bucket import Grant, Refusal, Request
+from .request import Grant, Refusal, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,19 +20,19 @@ from . import bucket
 from ._compat import SyncAlarm, sync_begin, sync_shielded
 from .sync_batch import MAX_BATCH, SyncBatchWriter
 from .breaker import Breaker
-from .bucket import Grant, Receipt, Refusal, Request
 from .exceptions import LimiterError, RateLimiterUnavailable, anew
 from .gcra import NANOSECONDS
 from .sync_lane import SyncCaller, SyncLane, SyncTicket
 from .purse import Purse
+from .request import Grant, Receipt, Refusal, Request
 from .statistics import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .bucket import Credit
     from .records import BucketKey
     from .sync_repository_protocol import SyncRepositoryProtocol
+    from .request import Credit
     from .state import BucketState
 
 Outcome = Grant | Refusal | Exception | None

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import decision, gcra
 from ._compat import sync_gather, sync_shielded, sync_within
-from .bucket import Refusal, Request
 from .sync_charging import SyncVerdict, sync_charge
 from .sync_committer import SyncCommitter
 from .sync_config_cache import SyncConfigCache
@@ -20,6 +19,7 @@ from .exceptions import RateLimiterUnavailable, RateLimitExceeded
 from .sync_lease import SyncLease
 from .local_share import check_remembered, fitting, local_demands, unbounded
 from .records import BucketKey
+from .request import Refusal, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

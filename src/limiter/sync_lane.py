@@ -6,13 +6,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from .bucket import Grant, Request
+from .request import Grant, Request
 from .state import EMPTY
 
 if TYPE_CHECKING:
-    from .bucket import Plan, Refusal
+    from .bucket import Plan
     from .purse import Purse
     from .records import BucketKey
+    from .request import Refusal
     from .state import Update
 
 

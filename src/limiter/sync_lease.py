@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from . import decision
 from ._compat import SyncHome, sync_shielded
-from .bucket import Charge, Credit, Grant, Request
 from .sync_charging import sync_charge
 from .demand import check_known, demands
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .holding import Holding
 from .local_share import local_demands, local_limit
+from .request import Charge, Credit, Grant, Request
 from .validation import MAX_AMOUNT, check_amounts
 
 if TYPE_CHECKING:

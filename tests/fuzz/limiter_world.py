@@ -25,9 +25,9 @@ from fuzz import spans
 from fuzz.log import Account, Advance, Giving, Life, Moment, Payment, Submission, Taking, cost_of
 from unit.bucket_world import EPOCH, promise
 
-from limiter.bucket import Grant, Refusal
 from limiter.exceptions import RateLimiterUnavailable
 from limiter.gcra import NANOSECONDS
+from limiter.request import Grant, Refusal
 from limiter.state import EMPTY
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from fuzz.log import Client, Place
 
-    from limiter.bucket import Charge, Credit, Request
     from limiter.records import BucketKey
+    from limiter.request import Charge, Credit, Request
     from limiter.state import BucketState, Update
 
 

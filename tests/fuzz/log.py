@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from fuzz.limiter_world import World
 
     from limiter import Limit
-    from limiter.bucket import Grant, Refusal, Request
     from limiter.records import BucketKey
+    from limiter.request import Grant, Refusal, Request
     from limiter.state import BucketState
 
     Place = tuple[BucketKey, str]

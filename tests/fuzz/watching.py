@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from fuzz.limiter_world import World
 
-    from limiter.bucket import Grant, Plan, Request
+    from limiter.bucket import Plan
+    from limiter.request import Grant, Request
     from limiter.state import BucketState
 
 

@@ -10,7 +10,7 @@ import pytest
 from model import checker
 
 from limiter import Limit, bucket, gcra
-from limiter.bucket import Charge, Credit, Grant, Request
+from limiter.request import Charge, Credit, Grant, Request
 from limiter.state import BucketState, Level
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from limiter import Limit, MemoryRepository, RateLimiterUnavailable
-from limiter.bucket import Charge, Grant, Request
 from limiter.committer import Committer, CommitterOptions
 from limiter.records import BucketKey
+from limiter.request import Charge, Grant, Request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

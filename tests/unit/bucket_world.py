@@ -12,15 +12,16 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from limiter import bucket, gcra
-from limiter.bucket import Charge, Grant, Refusal, Request
 from limiter.holding import Holding
 from limiter.models import DAY, HOUR, Limit
+from limiter.request import Charge, Grant, Refusal, Request
 from limiter.state import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from limiter.bucket import Plan, Receipt
+    from limiter.bucket import Plan
+    from limiter.request import Receipt
     from limiter.state import BucketState, Update
 
 EPOCH = 1_800_000_000 * gcra.NANOSECONDS

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from unit.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, World, play, play_seed
 
 from limiter import bucket, gcra
-from limiter.bucket import Charge, Credit, Grant, Refusal, Request
 from limiter.models import Limit
+from limiter.request import Charge, Credit, Grant, Receipt, Refusal, Request
 from limiter.state import EMPTY, BucketState, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from limiter.bucket import Receipt
     from limiter.state import Change, Condition, Update
 
     Fault = Callable[[pytest.MonkeyPatch], None]
@@ -222,7 +221,7 @@ def test_the_judge_sees_two_starts_at_once() -> None:
         world = World()
         player = Client(world, "client")
         for place in range(2):
-            receipt = bucket.Receipt(limit, 1, SECOND, EPOCH, EPOCH + place * apart, EPOCH)
+            receipt = Receipt(limit, 1, SECOND, EPOCH, EPOCH + place * apart, EPOCH)
             grant = Grant((receipt,), EPOCH)
             player._enter(Call(Request((Charge(limit, 1),), deadline=EPOCH + apart)), grant, {"a": 0})
         if fits:

@@ -7,9 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from limiter import Limit, NeverSatisfiable, decision, gcra
-from limiter.bucket import Charge, Grant, Receipt, Refusal
 from limiter.demand import Demand
 from limiter.records import BucketKey
+from limiter.request import Charge, Grant, Receipt, Refusal
 from limiter.state import EMPTY, BucketState, Level
 
 KEY = BucketKey("default", "user", "api")

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limiter import gcra
-from limiter.bucket import Receipt
 from limiter.holding import Holding
 from limiter.models import Limit
+from limiter.request import Receipt
 
 THIRDS = Limit("a", 1_000, 3, 1.0)
 LIMITS = st.builds(Limit, st.just("a"), st.integers(1, 1_000), st.integers(1, 50), st.sampled_from([5e-8, 1.0, 60.0]))

@@ -21,11 +21,11 @@ from limiter import (
     SyncRateLimiter,
     gcra,
 )
-from limiter.bucket import Charge
 from limiter.demand import Bucket, Demand
 from limiter.local_share import Owed, check_remembered, fitting, local_demands, local_limit, unbounded
 from limiter.models import DAY
 from limiter.records import BucketKey
+from limiter.request import Charge
 
 if TYPE_CHECKING:
     from limiter.local_share import Claim

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limiter import gcra
-from limiter.bucket import Charge, Grant, Receipt
 from limiter.models import Limit, Prefetch
 from limiter.purse import Purse
+from limiter.request import Charge, Grant, Receipt
 
 SECOND = gcra.NANOSECONDS
 EPOCH = 1_800_000_000 * SECOND

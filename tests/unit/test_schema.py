@@ -11,9 +11,9 @@ from unit import expressions
 from unit.bucket_world import EPOCH, Script, play_seed
 
 from limiter import Limit, bucket, gcra, schema
-from limiter.bucket import Charge, Request
 from limiter.exceptions import UnreadableItem
 from limiter.records import BucketKey
+from limiter.request import Charge, Request
 from limiter.state import ABSENT, EMPTY, BucketState, Level, Update
 
 KEY = BucketKey("default", "user-42", "gpt-4")
