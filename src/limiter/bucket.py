@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import gcra
 from .exceptions import UnreadableItem
-from .request import Grant, Receipt, Refusal
+from .request import Grant, Receipt, Refusal, Unsent
 from .state import TTL, Change, Condition, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from .models import Limit
     from .request import Charge, Credit, Request
@@ -36,6 +36,7 @@ class _Share(NamedTuple):
     """What one request takes of one limit: `after` is the running total of the batch, this share included."""
 
     charge: Charge
+    cost: int
     after: int
     forced: bool
 
@@ -82,23 +83,33 @@ class Plan:
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
+        grounds = {name: self._ground(ledger, after.level(name)) for name, ledger in self.ledgers.items()}
         earlier = {name: ledger.earlier for name, ledger in self.ledgers.items()}
         grants = {}
         for index, shares in self.shares.items():
-            receipts = tuple(self._receipt(share, after, earlier[share.charge.limit.name]) for share in shares)
-            grants[index] = Grant(receipts, self.now)
-            earlier |= {each.limit.name: max(each.start, each.earlier) for each in receipts if each.cost}
+            receipts = []
+            for share in shares:
+                name = share.charge.limit.name
+                receipt = self._receipt(share, *grounds[name], earlier[name])
+                if receipt.cost:
+                    earlier[name] = max(receipt.start, receipt.earlier)
+                receipts.append(receipt)
+            grants[index] = Grant(tuple(receipts), self.now)
         return grants
 
-    def _receipt(self, share: _Share, after: BucketState, earlier: int) -> Receipt:
+    def _ground(self, ledger: _Ledger, level: Level) -> tuple[int, int]:
+        """The `tat` that the batch has met in fact, and the busy period that it belongs to."""
+        if ledger.idle and ledger.total:
+            return self.now, level.since
+        return max(self.now, level.tat - ledger.total + ledger.credited), level.since
+
+    def _receipt(self, share: _Share, before: int, since: int, earlier: int) -> Receipt:
         limit, units = share.charge
-        ledger, level = self.ledgers[limit.name], after.level(limit.name)
-        before = self.now if ledger.idle and ledger.total else max(self.now, level.tat - ledger.total + ledger.credited)
         tat = before + share.after
         start = gcra.start(limit, tat)
         if share.forced:
             start = min(start, self.now)  # Debt is no booking, and its credit undoes none.
-        return Receipt(limit, units, gcra.cost(limit, units), level.since, start, tat, earlier)
+        return Receipt(limit, units, share.cost, since, start, tat, earlier)
 
 
 def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
@@ -115,7 +126,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
         if request.forced or start <= now:
             shares[index] = draft.take(request)
         elif start > request.deadline:
-            refused[index] = Refusal(draft.levels(request), now, draft.refuses(request))
+            refused[index] = Refusal(draft.levels(request), now, isinstance(look(state, request, now), Refusal))
         elif not any(charge.limit.name in returning for charge in request.charges):
             shares[index] = draft.take(request)
         # else: a booking would void the refunds of its batch, so it is left for the next update.
@@ -133,10 +144,24 @@ def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, Unr
     return errors
 
 
-def refused_by(state: BucketState, requests: Mapping[int, Request], now: int) -> dict[int, Refusal]:
-    """Those of `requests`, by their place in a batch, that the state alone keeps from starting in time."""
-    draft = _Draft(state, now)
-    return {place: Refusal(draft.levels(each), now) for place, each in requests.items() if draft.refuses(each)}
+def look(state: BucketState, request: Request, now: int, ahead: int = 0) -> Refusal | Unsent:
+    """The refusal of a request that the state alone keeps from starting in time; what else it would meet.
+
+    With `ahead`, behind so many others who have asked for exactly the same, to start at once, and are not decided yet. Those of
+    them who fit count as admitted. If others have taken so much meanwhile that one of them is refused, so is whoever asks for
+    the same behind it.
+    """
+    latest = max(now, request.deadline)
+    met = []
+    for limit, units in request.charges:
+        _check_readable(state, limit.name)
+        tat, cost = max(state.level(limit.name).tat, now), gcra.cost(limit, units)
+        met.append((limit, tat, cost))
+        if ahead:
+            ahead = _fitting(now - gcra.start(limit, tat), cost, ahead)
+    levels = tuple([tat + ahead * cost for _, tat, cost in met])
+    late = any(gcra.start(limit, tat + (ahead + 1) * cost) > latest for limit, tat, cost in met)
+    return Refusal(levels, now) if late else Unsent(levels, now)
 
 
 class _Draft:
@@ -146,6 +171,8 @@ class _Draft:
         self.state = state
         self.now = now
         self.ledgers: dict[str, _Ledger] = {}
+        self._charges: tuple[Charge, ...] = ()
+        self._entries: list[tuple[_Ledger, Charge, int]] = []
         self.conditions: list[Condition] = []
         self.reasons: list[Condition] = []
         self.changes: list[Change] = []
@@ -154,34 +181,38 @@ class _Draft:
         """The account of one limit, opened on first use."""
         ledger = self.ledgers.get(name)
         if ledger is None:
-            self._check_readable(name)
+            _check_readable(self.state, name)
             level = self.state.level(name)
             ledger = _Ledger(max(level.tat, self.now), idle=level.tat <= self.now, earlier=level.booked)
             self.ledgers[name] = ledger
         return ledger
 
+    def entries(self, charges: tuple[Charge, ...]) -> list[tuple[_Ledger, Charge, int]]:
+        """The account and the cost of each charge; callers who ask the same often pass the same tuple."""
+        if charges is not self._charges:
+            entries = [(self.ledger(charge.limit.name), charge, gcra.cost(*charge)) for charge in charges]
+            self._charges, self._entries = charges, entries
+        return self._entries
+
     def levels(self, request: Request) -> tuple[int, ...]:
         """The `tat` that each charge of the request meets."""
-        ledgers = (self.ledger(limit.name) for limit, _ in request.charges)
-        return tuple(ledger.tat + ledger.total for ledger in ledgers)
+        return tuple([ledger.tat + ledger.total for ledger, _, _ in self.entries(request.charges)])
 
     def earliest_start(self, request: Request) -> int:
-        """The time from which every limit would allow the request."""
-        levels = zip(self.levels(request), request.charges, strict=True)
-        return max((gcra.start(limit, tat + gcra.cost(limit, units)) for tat, (limit, units) in levels), default=self.now)
-
-    def refuses(self, request: Request) -> bool:
-        """Whether the state alone keeps the request from starting in time."""
-        starts = (gcra.start(limit, self.ledger(limit.name).tat + gcra.cost(limit, units)) for limit, units in request.charges)
-        return max(starts, default=self.now) > max(self.now, request.deadline)
+        """The time from which every limit would allow the request, or now."""
+        earliest = self.now
+        for ledger, charge, cost in self.entries(request.charges):
+            start = gcra.start(charge.limit, ledger.tat + ledger.total + cost)
+            if start > earliest:
+                earliest = start
+        return earliest
 
     def take(self, request: Request) -> tuple[_Share, ...]:
         """Enter the request's charges, and return its shares."""
         shares = []
-        for charge in request.charges:
-            ledger, cost = self.ledger(charge.limit.name), gcra.cost(charge.limit, charge.units)
+        for ledger, charge, cost in self.entries(request.charges):
             ledger.total += cost
-            shares.append(_Share(charge, ledger.total, request.forced))
+            shares.append(_Share(charge, cost, ledger.total, request.forced))
             if request.forced:
                 ledger.forced = True
             else:
@@ -283,12 +314,8 @@ class _Draft:
         if booked < level.booked:
             self.changes.append(Change(name, "booked", None, booked))
 
-    def _check_readable(self, name: str) -> None:
-        if name in self.state.unreadable:
-            raise UnreadableItem(self.state.unreadable[name])
-
     def _extend_ttl(self, reach: int) -> None:
-        self._check_readable(TTL)
+        _check_readable(self.state, TTL)
         needed = -(-reach // gcra.NANOSECONDS)
         if self.state.ttl >= needed:
             self.conditions.append(Condition(TTL, "ttl", needed, None))
@@ -296,6 +323,18 @@ class _Draft:
             # Another limit of the bucket, not seen here, may need a later end: so it only ever moves forward.
             self.conditions.append(Condition(TTL, "ttl", None, needed + TTL_GRACE, absent=True))
             self.changes.append(Change(TTL, "ttl", None, needed + TTL_GRACE))
+
+
+def _check_readable(state: BucketState, name: str) -> None:
+    if name in state.unreadable:
+        raise UnreadableItem(state.unreadable[name])
+
+
+def _fitting(room: int, cost: int, most: int) -> int:
+    """How many takings of `cost` fit into so many nanoseconds, `most` at most; in debt not even one of nothing does."""
+    if room < 0:
+        return 0
+    return min(most, room // cost) if cost else most
 
 
 def _last_start(ledger: _Ledger) -> int:

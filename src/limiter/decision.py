@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from . import gcra
 from .exceptions import NeverSatisfiable, UnreadableItem
 from .models import Decision, LimitStatus
-from .request import Charge, Grant, Refusal
+from .request import Charge, Grant, Refusal, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +25,8 @@ def granted(key: BucketKey, grant: Grant) -> tuple[LimitStatus, ...]:
     )
 
 
-def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal) -> tuple[LimitStatus, ...]:
-    """The statuses of a refused request, which changed nothing."""
+def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal | Unsent) -> tuple[LimitStatus, ...]:
+    """The statuses of a request that changed nothing."""
     now = refusal.now
     levels = zip(charges, refusal.levels, strict=True)
     return tuple(_status(key, limit, units, tat, now, _wait(limit, units, tat, now)) for (limit, units), tat in levels)
@@ -38,7 +38,7 @@ def preview(key: BucketKey, charges: Sequence[Charge], state: BucketState, now: 
         if limit.name in state.unreadable:
             raise UnreadableItem(state.unreadable[limit.name])
     levels = tuple(max(state.level(limit.name).tat, now) for limit, _ in charges)
-    statuses = refused(key, charges, Refusal(levels, now))
+    statuses = refused(key, charges, Unsent(levels, now))
     return tuple(
         _never(key, charge) if charge.units > charge.limit.capacity else status
         for charge, status in zip(charges, statuses, strict=True)

@@ -73,9 +73,13 @@ class Purse:
         asked = [(self._stock(limit), units) for limit, units in charges]
         for stock, units in asked:
             stock.observe(units, now)
-        if not all(stock.covers(units, now) for stock, units in asked):
+        if not self.covers(charges, now):
             return None
         return Grant(tuple(stock.pay(units, now) for stock, units in asked), now)
+
+    def covers(self, charges: Sequence[Charge], now: int) -> bool:
+        """Whether all of it is held, and not stale."""
+        return all(self._stock(limit).covers(units, now) for limit, units in charges)
 
     def order(self, asked: Iterable[Charge]) -> tuple[Charge, ...]:
         """The block to take along with a write that carries what is `asked`; empty when no rate asks for one."""

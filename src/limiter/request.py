@@ -90,3 +90,11 @@ class Refusal:
     levels: tuple[int, ...]
     now: int
     by_state: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """The request fits, but was not sent, because another one of the same caller is refused; `levels` as of a refusal."""
+
+    levels: tuple[int, ...]
+    now: int

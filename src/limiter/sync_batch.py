@@ -173,7 +173,7 @@ class SyncBatchWriter:
 
     def _look(self, lane: SyncLane) -> None:
         self._count_call(lane)
-        self._see(lane, self._repository.read_bucket(lane.key))
+        self._deliver(lane, (), {}, self._repository.read_bucket(lane.key))
 
     def _write(self, lane: SyncLane, update: Update) -> Outcome:
         self._count_call(lane)
@@ -206,24 +206,36 @@ class SyncBatchWriter:
         self._answer(lane, Outcome(applied, state))
 
     def _answer(self, lane: SyncLane, outcome: Outcome) -> None:
-        self._see(lane, outcome.state)
+        state = outcome.state
         if lane.sent is not None and outcome.applied:
             plan, _, tickets = lane.sent
-            self._deliver(lane, tickets, plan.grants(outcome.state))
             # Whoever did not fit beside the others is refused as of their write, not by a state that has refilled since.
-            left = {place: tickets[place].request for place in plan.refused if not tickets[place].done}
-            self._deliver(lane, tickets, bucket.refused_by(outcome.state, left, plan.now))
+            outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
+            for place in plan.refused:
+                look = bucket.look(state, tickets[place].request, plan.now)
+                if isinstance(look, Refusal):
+                    outcomes[place] = look
+            self._deliver(lane, tickets, outcomes, state)
             lane.carried = []
             lane.pace = lane.pace * 9 // 10 if lane.pace > FIRST_PACE else 0
+        else:
+            self._deliver(lane, (), {}, state)
         lane.sent = None
 
-    def _see(self, lane: SyncLane, state: BucketState) -> None:
-        lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
-
-    def _deliver(self, lane: SyncLane, tickets: Sequence[SyncTicket], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]) -> None:
+    def _deliver(
+        self,
+        lane: SyncLane,
+        tickets: Sequence[SyncTicket],
+        outcomes: Mapping[int, Grant | Refusal | UnreadableItem],
+        state: BucketState | None = None,
+    ) -> None:
+        """Tell tickets what became of them, and keep the `state` that was seen: at once, or what they took would count twice."""
         with self._lock:
+            if state is not None:
+                lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
             for index, outcome in outcomes.items():
                 if not tickets[index].done:
-                    lane.denies |= isinstance(outcome, Refusal)
+                    if isinstance(outcome, Refusal):
+                        lane.denied = outcome.now
                     lane.finish(tickets[index], outcome)
             lane.batch = [ticket for ticket in lane.batch if not ticket.done]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import decision
 from ._compat import sync_shielded
-from .request import Grant, Refusal, Request
+from .request import Grant, Refusal, Request, Unsent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ class SyncVerdict:
         for demand, outcome in zip(self.demands, self.outcomes, strict=True):
             if isinstance(outcome, Grant):
                 statuses += decision.granted(demand.key, outcome)
-            elif isinstance(outcome, Refusal):
+            elif isinstance(outcome, Refusal | Unsent):
                 statuses += decision.refused(demand.key, demand.charges, outcome)
         return tuple(statuses)
 

@@ -24,7 +24,7 @@ from .exceptions import LimiterError, RateLimiterUnavailable, anew
 from .gcra import NANOSECONDS
 from .sync_lane import SyncCaller, SyncLane, SyncTicket
 from .purse import Purse
-from .request import Grant, Receipt, Refusal, Request
+from .request import Grant, Receipt, Refusal, Request, Unsent
 from .statistics import Counters
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .request import Credit
     from .state import BucketState
 
-Outcome = Grant | Refusal | Exception | None
+Outcome = Grant | Refusal | Unsent | Exception | None
 
 MAX_LANES = 100_000
 """Buckets whose last state is remembered; a forgotten one costs a second write when it is used again."""
@@ -91,14 +91,15 @@ class SyncCommitter:
         outcome = (self.decide([(key, request)], expires))[0]
         if isinstance(outcome, Grant | Refusal):
             return outcome
-        raise outcome or LimiterError("the request was never decided")
+        raise outcome if isinstance(outcome, Exception) else LimiterError("the request was never decided")
 
     def decide(self, requests: Sequence[tuple[BucketKey, Request]], expires: float | None = None) -> list[Outcome]:
         """Have requests to different buckets decided and written, all at once; return their outcomes in the same order.
 
-        Where one can be refused by what is known here, the others are not sent, and have None. What is not decided when
-        `expires`, in seconds of the monotonic clock, has come is a `RateLimiterUnavailable`. When the caller is interrupted
-        (cancelled, killed, timed out), whatever had been taken for it is given back before the interruption goes on.
+        Where one can be refused by what is known here, the others are not sent: `Unsent`, or None where nothing is known. What
+        is not decided when `expires`, in seconds of the monotonic clock, has come is a `RateLimiterUnavailable`. When the
+        caller is interrupted (cancelled, killed, timed out), whatever had been taken for it is given back before the
+        interruption goes on.
         """
         caller = SyncCaller(monotonic() + self._patience if expires is None else expires)
         try:
@@ -149,21 +150,20 @@ class SyncCommitter:
     def _enter(self, caller: SyncCaller, requests: Sequence[tuple[BucketKey, Request]]) -> None:
         """Queue the caller's tickets, and have it lead where nobody does, unless all is decided by what is known here already."""
         with self._lock:
+            now = self._repository.clock()
             caller.tickets = tuple([SyncTicket(request, self._lane(key), caller) for key, request in requests])
             caller.pending = len(caller.tickets)
+            if self._deny(caller, now):
+                return
             for ticket in caller.tickets:
-                if self._deny(ticket):
-                    caller.pending = 0
-                    return
-            for ticket in caller.tickets:
-                if ticket.request.prefetch is not None and self._pay_from_purse(ticket):
+                if ticket.request.prefetch is not None and self._pay_from_purse(ticket, now):
                     continue
                 refusal = self._breaker.refusal()
                 if refusal is not None:
                     ticket.finish(refusal)  # Nor does anybody wait for the one who looks.
                     continue
                 lane = ticket.lane
-                lane.add(ticket)
+                lane.add(ticket, now)
                 if lane.leader is None:
                     caller.leads = (*caller.leads, lane)
                     lane.leader = caller
@@ -190,25 +190,43 @@ class SyncCommitter:
             self._lanes.move_to_end(key)
         return lane
 
-    def _deny(self, ticket: SyncTicket) -> bool:
-        """Refuse at once what the last state seen proves a refusal for, also while a write is in flight."""
-        lane = ticket.lane
-        if not lane.denies or lane.returning or lane.state.unreadable or ticket.request.forced or ticket.returns:
+    def _deny(self, caller: SyncCaller, now: int) -> bool:
+        """Refuse everything at once if a part cannot fit by what is known here; tell of the other parts what is known too."""
+        if not any(self._denies(ticket.lane, now) for ticket in caller.tickets):
             return False
-        now = self._repository.clock()
-        if not self._writer.proves_refusals(lane, now):
-            return False
-        refused = bucket.refused_by(lane.state, {0: ticket.request}, now)
+        looks = [self._look(ticket, now) for ticket in caller.tickets]
+        refused = sum([isinstance(look, Refusal) for look in looks])
         if refused:
-            ticket.finish(refused[0])
-            self._counters.add("cache_hits")
+            for ticket, look in zip(caller.tickets, looks, strict=True):
+                if isinstance(look, Refusal):
+                    ticket.lane.denied = now
+                if look is not None:
+                    ticket.finish(look)
+            caller.pending = 0
+            self._counters.add("cache_hits", count=refused)
         return bool(refused)
 
-    def _pay_from_purse(self, ticket: SyncTicket) -> bool:
+    def _denies(self, lane: SyncLane, now: int) -> bool:
+        """Whether somebody was refused lately: looking costs time, also those who are not."""
+        return lane.denied is not None and now - lane.denied < self._options.denial_ttl
+
+    def _look(self, ticket: SyncTicket, now: int) -> Refusal | Unsent | None:
+        """What the last state seen says, behind those who have asked for the same before; None where it proves nothing."""
+        lane, request = ticket.lane, ticket.request
+        if lane.returning or lane.state.unreadable or request.forced or ticket.returns:
+            return None
+        if not self._writer.proves_refusals(lane, now):
+            return None
+        if lane.purse is not None and request.prefetch is not None and lane.purse.covers(request.charges, now):
+            return None
+        ahead = lane.ahead if request.deadline <= now and request.charges == lane.alike else 0
+        return bucket.look(lane.state, request, now, ahead)
+
+    def _pay_from_purse(self, ticket: SyncTicket, now: int) -> bool:
         lane = ticket.lane
         if lane.purse is None:
             lane.purse = Purse()
-        prefetch, now = ticket.request.prefetch, self._repository.clock()
+        prefetch = ticket.request.prefetch
         grant = lane.purse.spend(ticket.request.charges, prefetch, now) if prefetch is not None else None
         if grant is not None:
             ticket.finish(grant)
@@ -300,7 +318,7 @@ class SyncCommitter:
     def _take_batch(self, lane: SyncLane) -> SyncTicket | None:
         with self._lock:
             lane.batch, lane.queue = lane.queue[:MAX_BATCH], lane.queue[MAX_BATCH:]
-            lane.fresh = lane.called = lane.denies = False
+            lane.fresh = lane.called = False
             lane.carried = []  # A lost update of the last batch must not, arriving late, pass for one of this.
             return self._order_block(lane)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .bucket import Plan
     from .purse import Purse
     from .records import BucketKey
-    from .request import Refusal
+    from .request import Charge, Refusal, Unsent
     from .state import Update
 
 
@@ -21,10 +21,11 @@ class SyncTicket:
     """One request on its way through a lane.
 
     Nobody waits for its outcome where `caller` is None, and nobody any more where it was `abandoned`. It has `entered` when it
-    was queued. The outcome stays None where it never was, because another one of the same caller was refused at once.
+    was queued, and is `counted` while those who ask the same can be refused because of it. The outcome stays None where it
+    never was, because another one of the same caller was refused at once and of this one nothing is known.
     """
 
-    __slots__ = ("abandoned", "caller", "done", "entered", "lane", "outcome", "request", "returns")
+    __slots__ = ("abandoned", "caller", "counted", "done", "entered", "lane", "outcome", "request", "returns")
 
     def __init__(self, request: Request, lane: SyncLane, caller: SyncCaller | None = None) -> None:
         self.request = request
@@ -32,11 +33,12 @@ class SyncTicket:
         self.caller = caller
         self.returns = bool(request.credits)
         self.abandoned = False
+        self.counted = False
         self.entered = False
         self.done = False
-        self.outcome: Grant | Refusal | Exception | None = None
+        self.outcome: Grant | Refusal | Unsent | Exception | None = None
 
-    def finish(self, outcome: Grant | Refusal | Exception) -> None:
+    def finish(self, outcome: Grant | Refusal | Unsent | Exception) -> None:
         """Settle the ticket and wake whoever waits for it."""
         self.outcome, self.done = outcome, True
         if self.caller is not None:
@@ -65,18 +67,18 @@ class SyncCaller:
 class SyncLane:
     """What this process knows of one bucket, and the requests that wait for it.
 
-    `leader` is who is to lead, and then the lead itself, while it carries out batches; None when the lane is at rest. `denies`
-    says that the last batch met refusals, `returning` how many requests on their way give something back. `state` is the last
-    one seen, at the time `seen`, and `fresh` when the present batch has seen it, and `called` when it has made a call; the last
-    write was at the time `wrote`. `sent` is an update without an answer yet, with the tickets that it was planned for; `stamp`
-    names it. While a lost update may still arrive, `carried` are the tickets in it, to which alone its stamp bears witness, and
-    `covered` says that others have written since. `trouble` is what the last call failed with. `pace` is the least time between
-    two writes, in nanoseconds, that throttling has taught.
+    `leader` is who is to lead, and then the lead itself, while it carries out batches; None when the lane is at rest.
+    `returning` is how many requests on their way give something back, and `ahead` how many ask to take exactly `alike` at once.
+    `denied` is the time of the last refusal. `state` is the last one seen, at the time `seen`, and `fresh` when the present
+    batch has seen it, and `called` when it has made a call; the last write was at the time `wrote`. `sent` is an update without
+    an answer yet, with the tickets that it was planned for; `stamp` names it. While a lost update may still arrive, `carried`
+    are the tickets in it, to which alone its stamp bears witness, and `covered` says that others have written since. `trouble`
+    is what the last call failed with. `pace` is the least time between two writes, in nanoseconds, that throttling has taught.
     """
 
     __slots__ = (
-        *("batch", "called", "carried", "covered", "denies", "fresh", "key", "leader", "pace", "purse", "queue", "returning"),
-        *("seen", "sent", "stamp", "state", "trouble", "wrote"),
+        *("ahead", "alike", "batch", "called", "carried", "covered", "denied", "fresh", "key", "leader", "pace"),
+        *("purse", "queue", "returning", "seen", "sent", "stamp", "state", "trouble", "wrote"),
     )
 
     def __init__(self, key: BucketKey) -> None:
@@ -94,28 +96,36 @@ class SyncLane:
         self.covered = False
         self.queue: list[SyncTicket] = []
         self.returning = 0
-        self.denies = False
+        self.ahead = 0
+        self.denied: int | None = None
+        self.alike: tuple[Charge, ...] = ()
         self.batch: list[SyncTicket] = []
         self.sent: tuple[Plan, Update, list[SyncTicket]] | None = None
         self.stamp = ""
 
-    def add(self, ticket: SyncTicket) -> None:
-        """Put a ticket at the end of the queue."""
+    def add(self, ticket: SyncTicket, now: int = 0) -> None:
+        """Put a ticket at the end of the queue, at the time `now`."""
         self.queue.append(ticket)
         ticket.entered = True
         self.returning += ticket.returns
+        request = ticket.request
+        if not self.ahead:
+            self.alike = request.charges
+        if request.charges == self.alike and request.deadline <= now and not request.forced:
+            ticket.counted = True
+            self.ahead += 1
 
     def remove(self, ticket: SyncTicket) -> bool:
         """Take a ticket out of the queue; false when it is not there any more."""
         if ticket not in self.queue:
             return False
         self.queue.remove(ticket)
-        self.returning -= ticket.returns
+        self._discount(ticket)
         return True
 
     def finish(self, ticket: SyncTicket, outcome: Grant | Refusal | Exception) -> None:
         """Settle a ticket of the batch; what was granted to somebody who has gone is queued to be given back."""
-        self.returning -= ticket.returns
+        self._discount(ticket)
         if not ticket.abandoned:
             ticket.finish(outcome)
             return
@@ -128,8 +138,15 @@ class SyncLane:
     def drop_abandoned(self) -> None:
         """Leave out of the batch what nobody waits for any more, unless it gives something back."""
         for ticket in self.batch:
-            ticket.done |= ticket.abandoned and not ticket.returns
+            if ticket.abandoned and not ticket.returns and not ticket.done:
+                ticket.done = True
+                self._discount(ticket)
         self.batch = [ticket for ticket in self.batch if not ticket.done]
+
+    def _discount(self, ticket: SyncTicket) -> None:
+        self.returning -= ticket.returns
+        self.ahead -= ticket.counted
+        ticket.counted = False
 
     def heir(self) -> SyncCaller | None:
         """Who leads next: the last who came, having the most patience left, if it leads nothing else; None when nobody waits."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from limiter import batch, bucket, committer, gcra, purse
 from limiter.config import MISSING
 from limiter.gcra import NANOSECONDS
+from limiter.lane import Lane
 from limiter.purse import Purse
 from limiter.record_cache import RecordCache
 from limiter.state import Condition, Level, Outcome, Update
@@ -71,6 +72,11 @@ def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
         sound(self, repository, replace(options, denial_ttl=10**18) if options.denial_ttl else options, *others)
 
     monkeypatch.setattr(committer.Committer, "__init__", init)
+
+
+def denial_behind_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: whoever has gone still stands before those who come."""
+    monkeypatch.setattr(Lane, "_discount", lambda self, ticket: setattr(self, "returning", self.returning - ticket.returns))
 
 
 def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,8 @@ class World:
     def submit(self, client: Client, key: BucketKey, request: Request, life: Life) -> Submission:
         """Note that something is asked of a bucket."""
         submission = Submission(client, key, request, life, self.order, client.clock(), len(client.answers[key]), client.losses)
+        if submission.is_impatient:
+            submission.ahead = sum(self._is_ahead(each, submission) for each in self.requests.values())
         self.requests[id(request)] = submission
         if request.charges:
             self.charges[id(request.charges)] = submission
@@ -115,6 +117,11 @@ class World:
                 self.doubted.append(submission)
 
     # What the judge makes of it.
+
+    def _is_ahead(self, other: Submission, submission: Submission) -> bool:
+        """Whether another request of the same client asks for the same, to start at once, and is not decided yet."""
+        same = other.client is submission.client and other.key == submission.key
+        return same and other.request.charges == submission.request.charges and other.is_impatient and other.outcome is None
 
     def _submission(self, request: Request) -> Submission | None:
         # After a lost answer a request goes on without its credits, as another one with the same charges.
@@ -311,9 +318,22 @@ class World:
         seen = client.answers[submission.key][max(0, submission.answers - 1) :] if client.denial_ns else []
         for clock, state in seen:
             now = max(clock, submission.clock)
-            if submission.clock - clock < client.denial_ns and refuses(lambda name, at=state: at.level(name).tat, now):  # type: ignore[misc]
-                return True
+            if submission.clock - clock < client.denial_ns:
+                taken = self._taken_ahead(submission, state, now)
+                if refuses(
+                    lambda name, at=state, at_now=now, more=taken: max(at.level(name).tat, at_now) + more.get(name, 0), now
+                ):  # type: ignore[misc]
+                    return True
         return self.mates and self._is_refused_for_mates(submission, refuses)
+
+    def _taken_ahead(self, submission: Submission, state: BucketState, now: int) -> dict[str, int]:
+        """How far those ahead move each limit's `tat`, as many of them as fit."""
+        costs = {limit: cost_of(limit, units) for limit, units in submission.request.charges}
+        fitting = submission.ahead
+        for limit, cost in costs.items():
+            room = now + limit.window - max(state.level(limit.name).tat, now)
+            fitting = 0 if room < 0 else min(fitting, room // cost) if cost else fitting
+        return {limit.name: fitting * cost for limit, cost in costs.items()}
 
     def _is_refused_for_mates(self, submission: Submission, refuses: Callable[[Callable[[str], int], int], bool]) -> bool:
         """Whether it would be refused after others of a batch that was planned and not written."""

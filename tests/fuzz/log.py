@@ -48,7 +48,7 @@ class Life:
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """One request to one bucket, from when it was made to when its outcome was known."""
+    """One request to one bucket, from when it was made, behind `ahead` undecided ones of the client that ask for the same."""
 
     client: Client
     key: BucketKey
@@ -58,11 +58,17 @@ class Submission:
     clock: int
     answers: int
     losses: int
+    ahead: int = 0
     ended: int = -1
     outcome: Grant | Refusal | BaseException | None = None
     carried: list[int] = field(default_factory=list)
     credited: list[int] = field(default_factory=list)
     takings: list[Taking] = field(default_factory=list)
+
+    @property
+    def is_impatient(self) -> bool:
+        """Whether it is to start at once or not at all."""
+        return not self.request.forced and self.request.deadline <= self.clock
 
     @property
     def cost(self) -> int:

@@ -84,6 +84,22 @@ def test_a_batch_is_decided_one_after_another(new_limiter: Any, crowd: Any) -> N
     assert all(sum(admitted) + amount > 100 for amount in amounts if amount not in admitted)
 
 
+def test_whoever_comes_behind_the_last_who_fit_does_not_wait_for_them(
+    new_limiter: Any, crowd: Any, clock: FakeClock
+) -> None:
+    """Under overload, those who cannot fit behind others that ask for the same are refused at once, with the wait that is due."""
+    limiter = new_limiter("requests=4/second")
+    for _ in range(5):
+        limiter.try_acquire("user")
+    clock.advance(0.75)
+    before = limiter.stats().cache_hits
+    outcomes, writes = crowd(limiter, [lambda: limiter.try_acquire("user")] * 10)
+    assert sum(bool(outcome) for outcome in outcomes) == 3
+    assert limiter.stats().cache_hits - before == 7
+    assert {outcome.retry_after for outcome in outcomes if not outcome} == {0.25}
+    assert writes <= 2
+
+
 def test_each_request_of_a_batch_has_its_own_limits(new_limiter: Any, crowd: Any) -> None:
     """Overrides of one caller do not decide another."""
     limiter = new_limiter("requests=2/minute")

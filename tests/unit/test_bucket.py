@@ -499,6 +499,28 @@ def test_a_batch_is_decided_in_order() -> None:
     assert store.available(TEN) == 0
 
 
+LEVELS = st.integers(-2 * SECOND, 12 * SECOND)
+CHARGES = st.tuples(st.integers(0, 4), st.integers(0, 4))
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(LEVELS, LEVELS, CHARGES, st.integers(0, 12), st.tuples(st.integers(0, 5 * SECOND), st.integers(0, 5 * SECOND)))
+def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
+    first: int, second: int, units: tuple[int, int], ahead: int, more: tuple[int, int]
+) -> None:
+    """A look behind others finds the verdict and the levels of the last of them, however much others have taken unseen."""
+    limits = Limit.per_second("a", 1, burst=5), Limit.per_second("b", 3, burst=7)
+    request = Request(tuple(map(Charge, limits, units)), deadline=EPOCH)
+    known = BucketState({"a": Level(EPOCH + first, 0), "b": Level(EPOCH + second, 0)})
+    look = bucket.look(known, request, EPOCH, ahead)
+    plan = bucket.plan(known, [request] * (ahead + 1), EPOCH, "stamp")
+    assert isinstance(look, Refusal) == (ahead in plan.refused)
+    if isinstance(look, Refusal):
+        assert look.levels == plan.refused[ahead].levels
+        truth = BucketState({"a": Level(EPOCH + first + more[0], 0), "b": Level(EPOCH + second + more[1], 0)})
+        assert ahead in bucket.plan(truth, [request] * (ahead + 1), EPOCH, "stamp").refused
+
+
 def test_a_refusal_tells_exactly_how_long_to_wait() -> None:
     """At the time that follows from a refusal the request fits, and a nanosecond before it does not."""
     store = Store()
