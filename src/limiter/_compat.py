@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from . import runtime
@@ -53,27 +54,78 @@ def _forget(task: asyncio.Task[Any]) -> None:
         task.exception()  # Seen: where the caller has gone, nobody is left to be told.
 
 
-async def begin(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
-    """Have all calls made beside the caller; return when they have begun."""
+async def begin(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]], wait: Callable[[], Awaitable[object]]) -> None:
+    """Have all calls made beside the caller, who waits meanwhile; they have begun before anything can wake it."""
     import asyncio
 
     loop = asyncio.get_running_loop()
     for call in calls:
         _start(loop, call())
-    await asyncio.sleep(0)
+    await wait()
 
 
-def sync_begin(calls: Sequence[Callable[[], None]]) -> None:
-    """Make all calls, the first one here and now, the others in threads of their own."""
+def sync_begin(calls: Sequence[Callable[[], None]], wait: Callable[[], object]) -> None:
+    """Make all calls, the first one here and now, so that there is nothing to wait for, the others in threads of their own."""
     for call in calls[1:]:
         threading.Thread(target=call, daemon=True).start()
     calls[0]()
 
 
-class Waiting(Protocol):
-    """Somebody who waits for an event until `expires`, in seconds of the monotonic clock, unless nothing is `pending` before."""
+class Signal:
+    """Wakes the one who waits for it."""
 
-    event: Any
+    __slots__ = ("_future", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._future: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """Wake who waits, or let the next wait end at once."""
+        self._is_set = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def clear(self) -> None:
+        """Forget that it was set."""
+        self._is_set = False
+
+    async def wait(self) -> None:
+        """Wait until it is set."""
+        import asyncio
+
+        if not self._is_set:
+            self._future = asyncio.get_running_loop().create_future()
+            await self._future
+
+
+class SyncSignal:
+    """Wakes the one who waits for it: a lock, since an event would be a condition, a list and two more locks."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wake who waits, or let the next wait end at once."""
+        with suppress(RuntimeError):  # It was set already.
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Forget that it was set."""
+        self._lock.acquire(blocking=False)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it is set, or the time is up; it is not set any more then."""
+        self._lock.acquire(timeout=max(0.0, seconds))
+
+
+class Waiting(Protocol):
+    """Somebody who waits for a signal until `expires`, in seconds of the monotonic clock, unless nothing is `pending` before."""
+
+    signal: Any
     expires: float
     pending: int
 
@@ -86,13 +138,13 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def wait(self, waiting: Waiting) -> Awaitable[object]:
-        """Wait until the event is set, or the time is up."""
+        """Wait for the signal, or until the time is up."""
         while self._waiting and not self._waiting[0].pending:
             self._waiting.popleft()
         self._waiting.append(waiting)
         if self._timer is None or waiting.expires < self._timer.when():
             self._set(waiting.expires)
-        wait: Awaitable[object] = waiting.event.wait()
+        wait: Awaitable[object] = waiting.signal.wait()
         return wait
 
     def _set(self, expires: float) -> None:
@@ -109,7 +161,7 @@ class Alarm:
         self._waiting = deque(each for each in self._waiting if each.pending)
         for waiting in self._waiting:
             if waiting.expires <= now:
-                waiting.event.set()
+                waiting.signal.set()
         left = [waiting.expires for waiting in self._waiting if waiting.expires > now]
         if left:
             self._set(min(left))
@@ -119,8 +171,8 @@ class SyncAlarm:
     """Wakes those whose time is up."""
 
     def wait(self, waiting: Waiting) -> None:
-        """Wait until the event is set, or the time is up."""
-        waiting.event.wait(waiting.expires - time.monotonic())
+        """Wait for the signal, or until the time is up."""
+        waiting.signal.wait(waiting.expires - time.monotonic())
 
 
 def sync_shielded(work: T) -> T:

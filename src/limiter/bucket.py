@@ -137,7 +137,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
 def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, UnreadableItem]:
     """The errors of those requests, by their place, that ask for a limit whose stored state makes no sense."""
     errors = {}
-    for place, request in enumerate(requests if state.unreadable else ()):
+    for place, request in enumerate(requests):
         for limit in (*(charge.limit for charge in request.charges), *(credit.limit for credit in request.credits)):
             if limit.name in state.unreadable:
                 errors[place] = UnreadableItem(state.unreadable[limit.name])
@@ -286,6 +286,8 @@ class _Draft:
 
     def _write_credits(self, name: str, ledger: _Ledger, credits: Sequence[Credit]) -> None:
         """Add what one limit gets back: nothing of an older busy period, nothing that a pending booking was built on."""
+        if not credits:
+            return
         level = self.state.level(name)
         alive = [credit for credit in credits if credit.since == level.since]
         undone, booked = _undo_last_bookings(level, alive, self.now)

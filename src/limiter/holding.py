@@ -26,6 +26,11 @@ class Holding:
     refundable: int = 0
     since: int = -1
 
+    @classmethod
+    def of(cls, receipt: Receipt) -> Holding:
+        """The holding of one taking."""
+        return cls(receipt.limit, receipt.units, receipt.cost, receipt.cost, receipt.since)
+
     def add(self, receipt: Receipt) -> Holding:
         """The holding after one more taking."""
         kept = self.refundable if receipt.since == self.since else 0

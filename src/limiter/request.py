@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -31,8 +30,7 @@ class Credit(NamedTuple):
     earlier: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What one caller asks of one bucket.
 
     `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
@@ -67,8 +65,7 @@ class Receipt(NamedTuple):
         return Credit(self.limit, self.cost, self.since, self.start, self.tat, self.earlier)
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """The request is admitted, from `start` on, as decided at `now`."""
 
     receipts: tuple[Receipt, ...]
@@ -77,11 +74,10 @@ class Grant:
     @property
     def start(self) -> int:
         """The time from which every limit allows the request."""
-        return max((receipt.start for receipt in self.receipts), default=self.now)
+        return max([receipt.start for receipt in self.receipts], default=self.now)
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The request does not fit; `levels` are the limits' `tat` at `now`, in the order of the charges.
 
     Either the state alone is enough to refuse it, or only together with what others of its batch take.
@@ -92,8 +88,7 @@ class Refusal:
     by_state: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Unsent:
+class Unsent(NamedTuple):
     """The request fits, but was not sent, because another one of the same caller is refused; `levels` as of a refusal."""
 
     levels: tuple[int, ...]

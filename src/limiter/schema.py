@@ -25,14 +25,13 @@ from typing import TYPE_CHECKING, Any
 from .exceptions import RateLimiterUnavailable, UnreadableItem
 from .models import Entity, Limit
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from .state import ABSENT, TTL, BucketState, Update
+from .state import TTL, BucketState, Level, Update
 from .validation import check_level, check_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .records import Record, RecordKey
-    from .state import Level
 
 Item = dict[str, dict[str, Any]]
 """An item in DynamoDB's own notation, such as `{"pk": {"S": "default#user-42"}}`."""
@@ -78,7 +77,7 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     """
     if not isinstance(item, dict | None):
         raise UnreadableItem(f"the table's answer holds {shown(item)} in place of a bucket")
-    levels: dict[str, Level] = {}
+    fields: dict[str, dict[str, int]] = {}
     unreadable: dict[str, str] = {}
     ttl = -1
     for attribute, value in (item or {}).items():
@@ -86,12 +85,13 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
         name = _FIELD.get(attribute[:2]) if len(attribute) > 2 else None
         try:
             if name:
-                levels[attribute[2:]] = levels.get(attribute[2:], ABSENT)._replace(**{name: _integer(value)})
+                fields.setdefault(attribute[2:], {})[name] = _integer(value)
             elif attribute == TTL_ATTRIBUTE:
                 ttl = _integer(value)
         except (KeyError, TypeError, ValueError):
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is no integer: delete the item"
             unreadable[attribute[2:] if name else TTL] = text
+    levels = {name: Level(**numbers) for name, numbers in fields.items()}
     return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable)
 
 

@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 import random
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -138,22 +137,19 @@ class SyncBatchWriter:
         if lane.sent is not None:
             self._recover(lane)
             return
-        if lane.seen is None and any(ticket.request.credits for ticket in lane.batch):
-            # What a refund is worth depends on the state, which an update of other limits alone would not assert.
+        if self._must_look(lane):
             self._look(lane)
-            return
-        if lane.state.unreadable and not lane.fresh:
-            self._look(lane)  # Somebody may have deleted the item since.
             return
         with self._lock:
             lane.drop_abandoned()
-        self._deliver(lane, lane.batch, bucket.unreadable(lane.state, [ticket.request for ticket in lane.batch]))
+        if lane.state.unreadable:
+            self._deliver(lane, lane.batch, bucket.unreadable(lane.state, [ticket.request for ticket in lane.batch]))
         lane.carried = [ticket for ticket in lane.carried if not ticket.done]
         if not lane.carried:
             lane.stamp, lane.covered = f"{self._writer}{next(self._stamps):x}", False
         tickets, now = lane.carried or lane.batch, self._repository.clock()
         plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
-        if lane.fresh or self.proves_refusals(lane, now):
+        if plan.refused and (lane.fresh or self.proves_refusals(lane, now)):
             proven = {place: each for place, each in plan.refused.items() if each.by_state}
             if not lane.fresh:
                 self._counters.add("cache_hits", count=sum(not tickets[place].done for place in proven))
@@ -165,6 +161,12 @@ class SyncBatchWriter:
             self._deliver(lane, tickets, plan.grants(lane.state))
         elif lane.batch:
             self._look(lane)
+
+    def _must_look(self, lane: SyncLane) -> bool:
+        """Whether no update can be planned by what is known."""
+        if lane.seen is None and any(ticket.request.credits for ticket in lane.batch):
+            return True  # What a refund is worth depends on the state, which an update of other limits alone would not assert.
+        return bool(lane.state.unreadable) and not lane.fresh  # Somebody may have deleted the item since.
 
     def _count_call(self, lane: SyncLane) -> None:
         """Count a call, and its batch with the first one."""
@@ -202,7 +204,8 @@ class SyncBatchWriter:
             plan, _, tickets = lane.sent
             lane.carried, lane.covered = [tickets[place] for place in plan.shares], lane.covered or covered
             for ticket in lane.carried:
-                ticket.request = replace(ticket.request, credits=())
+                if ticket.request.credits:
+                    ticket.request = ticket.request._replace(credits=())
         self._answer(lane, Outcome(applied, state))
 
     def _answer(self, lane: SyncLane, outcome: Outcome) -> None:

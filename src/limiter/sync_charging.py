@@ -18,25 +18,24 @@ if TYPE_CHECKING:
 
 
 class SyncVerdict:
-    """What became of each demand, None where its bucket was not asked; `grants` holds the granted ones, with their grants."""
+    """What became of each demand, None where its bucket was not asked; `grants` holds the granted ones, with their grants.
 
-    __slots__ = ("demands", "grants", "outcomes")
+    `start` is the time from which every bucket allows the call, in nanoseconds since the epoch.
+    """
+
+    __slots__ = ("demands", "grants", "outcomes", "start")
 
     def __init__(self, demands: Sequence[Demand] = (), outcomes: Sequence[Outcome] = ()) -> None:
         self.demands = demands
         self.outcomes = outcomes
         pairs = zip(demands, outcomes, strict=True)
         self.grants = [(demand, outcome) for demand, outcome in pairs if isinstance(outcome, Grant)]
+        self.start = max([grant.start for _, grant in self.grants], default=0)
 
     @property
     def allowed(self) -> bool:
         """Whether the whole chain admits the call."""
         return len(self.grants) == len(self.outcomes)
-
-    @property
-    def start(self) -> int:
-        """The time from which every bucket allows the call, in nanoseconds since the epoch."""
-        return max((grant.start for _, grant in self.grants), default=0)
 
     @property
     def statuses(self) -> tuple[LimitStatus, ...]:

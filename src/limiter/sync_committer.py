@@ -171,13 +171,14 @@ class SyncCommitter:
     def _attend(self, caller: SyncCaller) -> None:
         """Wait until all is decided, leading whatever the caller is given to lead."""
         while caller.pending:
-            caller.event.clear()
+            caller.signal.clear()
+            wait = partial(self._alarm.wait, caller)
             if caller.leads:
-                sync_begin([partial(self._lead, lane, caller) for lane in caller.leads])
+                sync_begin([partial(self._lead, lane, caller) for lane in caller.leads], wait)
             elif caller.pending:
-                self._alarm.wait(caller)
-                if monotonic() >= caller.expires:
-                    self._abandon(caller)
+                wait()
+            if caller.pending and monotonic() >= caller.expires:
+                self._abandon(caller)
 
     def _lane(self, key: BucketKey) -> SyncLane:
         lane = self._lanes.get(key)
@@ -262,7 +263,7 @@ class SyncCommitter:
             caller.pending = sum([not ticket.done for ticket in caller.tickets])
         self._renounce(caller)
         while caller.pending and monotonic() < caller.expires:
-            caller.event.clear()
+            caller.signal.clear()
             if caller.pending:
                 self._alarm.wait(caller)
         self._abandon(caller)
@@ -359,7 +360,7 @@ class SyncCommitter:
             if lane not in heir.leads:
                 heir.leads = (*heir.leads, lane)
             lane.leader = heir
-        heir.event.set()
+        heir.signal.set()
 
 
 def _own(outcome: Outcome) -> Outcome:

@@ -89,6 +89,7 @@ class SyncDecider:
         self._breaker = breaker
         self.counters = counters
         self._ready = False
+        self._last: tuple[tuple[Bucket, ...], Mapping[str, int] | None, tuple[Demand, ...]] | None = None
         self._degradation = degradation
         self._owed = owed
 
@@ -147,12 +148,21 @@ class SyncDecider:
             ready = self._ready
             chain = self.chain(call.question)
             expires = expires if ready else monotonic() + self._patience
-        asked = demands(chain, call.amounts)
-        decision.check_satisfiable(asked)
+        asked = self._asked(chain, call.amounts)
         for bucket in chain:
             if bucket.key in self._owed:
                 self._hand_back(bucket.key, expires)
         return self._take(self.committer, chain, asked, call, expires)
+
+    def _asked(self, chain: tuple[Bucket, ...], amounts: Mapping[str, int] | None) -> tuple[Demand, ...]:
+        """What a call asks of each bucket; of the same chain the same as the last, for whom it need not be worked out again."""
+        last = self._last
+        if last is not None and last[0] is chain and last[1] == amounts:
+            return last[2]
+        asked = demands(chain, amounts)
+        decision.check_satisfiable(asked)
+        self._last = chain, amounts, asked
+        return asked
 
     def _decide_alone(self, call: SyncCall, cause: RateLimiterUnavailable) -> SyncLease:
         chain, whole = self.config.remembered(call.question)
@@ -185,10 +195,11 @@ class SyncDecider:
         verdict = sync_charge(committer, asked, deadline, call.prefetch, expires)
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
-        if verdict.start > max(deadline, clock()) + SLACK:
+        now = clock()
+        if verdict.start > max(deadline, now) + SLACK:
             sync_shielded(committer.give_back([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
             raise RateLimiterUnavailable("the table has answered with a start that its own condition excludes")
-        delay = max(0, verdict.start - clock()) / gcra.NANOSECONDS
+        delay = max(0, verdict.start - now) / gcra.NANOSECONDS
         lease = SyncLease(committer, chain, verdict, asked, waited=delay, share=share, settle_alone=self._settle_alone(call))
         if delay:
             self._wait(committer, verdict, delay)

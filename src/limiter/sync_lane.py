@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
+from ._compat import SyncSignal
 from .request import Grant, Request
 from .state import EMPTY
 
@@ -43,20 +43,20 @@ class SyncTicket:
         self.outcome, self.done = outcome, True
         if self.caller is not None:
             self.caller.pending -= 1
-            self.caller.event.set()
+            self.caller.signal.set()
 
 
 class SyncCaller:
     """Somebody who waits for some tickets until `expires`, in seconds of the monotonic clock.
 
-    `pending` of them are undecided. The event is set when one is decided, and when there is a lane to lead: one of `leads`.
+    `pending` of them are undecided. The signal is set when one is decided, and when there is a lane to lead: one of `leads`.
     `leading` counts those that the caller is leading already.
     """
 
-    __slots__ = ("event", "expires", "leading", "leads", "pending", "tickets")
+    __slots__ = ("expires", "leading", "leads", "pending", "signal", "tickets")
 
     def __init__(self, expires: float) -> None:
-        self.event = threading.Event()
+        self.signal = SyncSignal()
         self.expires = expires
         self.leads: tuple[SyncLane, ...] = ()
         self.leading = 0

@@ -65,7 +65,8 @@ class SyncLease:
         self._consumed: dict[str, int] = {}
         self._held: dict[tuple[BucketKey, str], Holding] = {}
         for demand in taken:
-            self._consumed |= {limit.name: units for limit, units in demand.charges}
+            for limit, units in demand.charges:
+                self._consumed[limit.name] = units
         for demand, grant in verdict.grants:
             self._hold(demand.key, grant)
 
@@ -215,8 +216,8 @@ class SyncLease:
 
     def _hold(self, key: BucketKey, grant: Grant) -> None:
         for receipt in grant.receipts:
-            held = self._held.get((key, receipt.limit.name)) or Holding(receipt.limit)
-            self._held[key, receipt.limit.name] = held.add(receipt)
+            held = self._held.get((key, receipt.limit.name))
+            self._held[key, receipt.limit.name] = Holding.of(receipt) if held is None else held.add(receipt)
 
     def _count(self, changes: Mapping[str, int]) -> None:
         with self._lock:

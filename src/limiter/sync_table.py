@@ -14,6 +14,7 @@ from . import schema
 from ._compat import SyncHome, SyncScope
 from .aws_errors import check_whole, is_decided_by_condition, translate
 from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
+from .gcra import NANOSECONDS
 from .infra._client import sync_close_client, sync_open_client, sync_use_client
 from .server_clock import MAX_SKEW
 
@@ -43,6 +44,7 @@ class SyncTable:
         self.name = name
         self._clock = clock
         self._warned: int | None = None
+        self._looks_again = 0
         self._client = client
         self._options = options
         self._client_home: SyncHome | None = None
@@ -124,7 +126,11 @@ class SyncTable:
         return answer
 
     def _warn_of_skew(self, clock: ServerClock) -> None:
-        """Warn once in each process."""
+        """Warn once in each process; looks once a second."""
+        now = clock.monotonic()
+        if now < self._looks_again:
+            return
+        self._looks_again = now + NANOSECONDS
         skew = clock.skew
         if skew is None or abs(skew) <= MAX_SKEW or self._warned == os.getpid():
             return

@@ -32,7 +32,7 @@ def watching(world: World) -> Iterator[None]:
             (batch, "pause", pause),
             (sync_batch, "sync_pause", lambda _: None),
             (sync_decider, "sync_gather", one_after_another),
-            (sync_committer, "sync_begin", one_after_another),
+            (sync_committer, "sync_begin", lambda calls, _: one_after_another(calls)),
             (breaker, "THRESHOLD", sys.maxsize),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))

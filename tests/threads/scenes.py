@@ -106,13 +106,16 @@ class Caller(threading.Thread):
         return self.result
 
     def _is_blocked(self) -> bool:
-        """Whether it stands in the limiter's own waiting, and not on the way there."""
+        """Whether it stands in the limiter's own waiting, or leads and stands at a gate."""
         frame = sys._current_frames().get(self.ident or 0)
         names = []
         while frame is not None:
             names.append((frame.f_globals.get("__name__"), frame.f_code.co_name))
             frame = frame.f_back
-        return names[:1] == [("threading", "wait")] and ("limiter.sync_committer", "_attend") in names
+        return (
+            names[:1] in ([("limiter._compat", "wait")], [("threading", "wait")])
+            and ("limiter.sync_committer", "_attend") in names
+        )
 
 
 def take(limiter: SyncRateLimiter, units: int = 1) -> Caller:
