@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import resource
 import time
@@ -85,10 +86,10 @@ def resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def inversions(order: list[int]) -> int:
-    """How many callers started after one who had arrived later."""
-    latest, count = -1, 0
-    for arrival in order:
-        count += arrival < latest
-        latest = max(latest, arrival)
+def late(order: list[int], starts: list[float], slack: float) -> int:
+    """How many callers started more than `slack` seconds after one who had arrived later."""
+    count, earliest = 0, math.inf
+    for _, start in sorted(zip(order, starts, strict=True), reverse=True):
+        count += start > earliest + slack
+        earliest = min(earliest, start)
     return count

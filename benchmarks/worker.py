@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .metering import METER, dollars_per_million
 from .plan import PEERS, Job
-from .recording import Record, inversions, resident_bytes
+from .recording import Record, late, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ACCOUNTED_SECONDS = 0.3
 ACCOUNTED_KEYS = 200
 PATIENCE = 60.0
+SLACK = 0.005
+"""Seconds by which two threads may be woken the other way round: Python's own switch interval."""
 KEYS_FOR_MEMORY = 100_000
 
 
@@ -77,7 +79,7 @@ class Measurement:
     def _note_order(self, record: Record) -> None:
         if record.order:
             self.figures["writes_per_run"] = self.figures["calls"].get("UpdateItem", 0)
-            self.figures["out_of_order"] = inversions(record.order)
+            self.figures["out_of_order"] = late(record.order, record.starts, SLACK)
             self.figures["start_rate"] = len(record.starts) / max(1e-9, max(record.starts) - min(record.starts))
 
     def _note_price(self, record: Record) -> None:
