@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from ._compat import ProcessScope
 from .exceptions import EntityChanged
-from .records import EntityKey, EntityRecord, LimitsKey
+from .records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from .state import EMPTY, Outcome
 from .validation import check_name
 
@@ -88,11 +88,13 @@ class MemoryRepository:
     ) -> None:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
-        Raises `EntityChanged` when that is not so.
+        One that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` when that is not so.
         """
         key = EntityKey(record.entity.entity_id)
         with self._locks.get():
             stands = key not in self._records if new else self._has_parent(key.entity_id, before)
+            missing = missing_ancestor(seen)
+            stands = stands and (missing is None or EntityKey(missing) not in self._records)
             if not stands or not all(self._has_parent(ancestor, parent) for ancestor, parent in seen.items()):
                 raise EntityChanged(f"entity {key.entity_id!r} or an ancestor of it was changed meanwhile")
             self._records[key] = record

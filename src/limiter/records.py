@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .models import Entity, Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class BucketKey(NamedTuple):
@@ -38,6 +41,11 @@ class EntityRecord:
 
     entity: Entity
     ancestors: tuple[str, ...] = ()
+
+
+def missing_ancestor(seen: Mapping[str, str | None]) -> str | None:
+    """Who is named as a parent by the last of a chain, given as each ancestor's parent, and does not exist; None otherwise."""
+    return next((parent for parent in seen.values() if parent is not None and parent not in seen), None)
 
 
 RecordKey = LimitsKey | EntityKey

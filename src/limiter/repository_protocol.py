@@ -62,7 +62,7 @@ class RepositoryProtocol(Protocol):
     ) -> None:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
-        Raises `EntityChanged` when that is not so.
+        One that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` when that is not so.
         """
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from .exceptions import RateLimiterUnavailable, UnreadableItem
 from .models import Entity, Limit
-from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from .records import BucketKey, EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from .state import TTL, BucketState, Level, Update
 from .validation import check_level, check_name, shown
 
@@ -265,13 +265,16 @@ def link_writes(
 ) -> list[dict[str, Any]]:
     """The TransactItems that store an entity, if it is new, or still has the parent `before`, and all ancestors are as `seen`."""
     key = EntityKey(record.entity.entity_id)
-    condition = {"ConditionExpression": "attribute_not_exists(#k)", "ExpressionAttributeNames": {"#k": PARTITION_KEY}}
-    writes = [
-        {"Put": {"TableName": table, "Item": record_item(namespace, key, record)} | (condition if new else _has_parent(before))}
-    ]
-    for ancestor, parent in seen.items():
-        check = {"TableName": table, "Key": record_key(namespace, EntityKey(ancestor))} | _has_parent(parent)
-        writes.append({"ConditionCheck": check})
+    absent = {"ConditionExpression": "attribute_not_exists(#k)", "ExpressionAttributeNames": {"#k": PARTITION_KEY}}
+    item = {"TableName": table, "Item": record_item(namespace, key, record)}
+    writes = [{"Put": item | (absent if new else _has_parent(before))}]
+    expected = {ancestor: _has_parent(parent) for ancestor, parent in seen.items()}
+    missing = missing_ancestor(seen)
+    if missing is not None:
+        expected[missing] = absent  # Were it created below the entity meanwhile, the chain would be a ring.
+    for ancestor, condition in expected.items():
+        place = {"TableName": table, "Key": record_key(namespace, EntityKey(ancestor))}
+        writes.append({"ConditionCheck": place | condition})
     return writes
 
 

@@ -145,7 +145,8 @@ class SyncRepository:
     ) -> None:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
-        Raises `EntityChanged` when that is not so. One transaction: two write units for each item.
+        One that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` when that is not so. One
+        transaction: two write units for each item.
         """
         from botocore.exceptions import ClientError
 

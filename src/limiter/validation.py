@@ -124,10 +124,13 @@ def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
     """Return a mapping of limit name to units as a dict."""
     if not isinstance(amounts, Mapping):
         raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {shown(amounts)}")
-    return {
-        check_name("limit name", name): check_integer(f"amount of {name!r}", amount, minimum=minimum)
-        for name, amount in amounts.items()
-    }
+    checked = {}
+    for name, amount in amounts.items():
+        check_name("limit name", name)
+        if type(amount) is not int or not minimum <= amount <= MAX_AMOUNT:
+            check_integer(f"amount of {name!r}", amount, minimum=minimum)
+        checked[name] = amount
+    return checked
 
 
 def unknown_limit(name: str, known: Iterable[str]) -> ValidationError:

@@ -240,6 +240,25 @@ async def test_concurrent_moves_make_no_cycle(new_limiter: Any) -> None:
     assert parents in ({None, "a"}, {None, "b"})
 
 
+async def test_an_ancestor_that_comes_back_below_makes_no_ring(new_limiter: Any, repository: Any) -> None:
+    """A chain that ends at somebody removed is not built on if it is created anew meanwhile, below whom it is to be above."""
+    limiter = new_limiter("requests=10/minute")
+    await family(limiter, "gone", "middle")
+    await limiter.create_entity("moved")
+    await limiter.delete_entity("gone")
+    link = repository.inner.link_entity
+
+    async def come_back_first(*arguments: Any, **options: Any) -> None:
+        repository.inner.link_entity = link
+        await limiter.create_entity("gone", parent_id="moved")
+        await link(*arguments, **options)
+
+    repository.inner.link_entity = come_back_first
+    with pytest.raises(ValidationError, match="its own ancestor"):
+        await limiter.set_parent("moved", "middle")
+    assert (await limiter.get_entity("moved")).parent_id is None
+
+
 async def test_missing_parents_and_entities_are_refused(new_limiter: Any) -> None:
     """A parent has to exist, and so has what is moved."""
     limiter = new_limiter()

@@ -240,6 +240,25 @@ def test_concurrent_moves_make_no_cycle(new_limiter: Any) -> None:
     assert parents in ({None, "a"}, {None, "b"})
 
 
+def test_an_ancestor_that_comes_back_below_makes_no_ring(new_limiter: Any, repository: Any) -> None:
+    """A chain that ends at somebody removed is not built on if it is created anew meanwhile, below whom it is to be above."""
+    limiter = new_limiter("requests=10/minute")
+    family(limiter, "gone", "middle")
+    limiter.create_entity("moved")
+    limiter.delete_entity("gone")
+    link = repository.inner.link_entity
+
+    def come_back_first(*arguments: Any, **options: Any) -> None:
+        repository.inner.link_entity = link
+        limiter.create_entity("gone", parent_id="moved")
+        link(*arguments, **options)
+
+    repository.inner.link_entity = come_back_first
+    with pytest.raises(ValidationError, match="its own ancestor"):
+        limiter.set_parent("moved", "middle")
+    assert (limiter.get_entity("moved")).parent_id is None
+
+
 def test_missing_parents_and_entities_are_refused(new_limiter: Any) -> None:
     """A parent has to exist, and so has what is moved."""
     limiter = new_limiter()
