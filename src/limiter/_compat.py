@@ -90,13 +90,14 @@ class Signal:
         """Forget that it was set."""
         self._is_set = False
 
-    async def wait(self) -> None:
-        """Wait until it is set."""
+    async def wait(self) -> bool:
+        """Wait until it is set; always true."""
         import asyncio
 
         if not self._is_set:
             self._future = asyncio.get_running_loop().create_future()
             await self._future
+        return True
 
 
 class SyncSignal:
@@ -117,9 +118,9 @@ class SyncSignal:
         """Forget that it was set."""
         self._lock.acquire(blocking=False)
 
-    def wait(self, seconds: float) -> None:
-        """Wait until it is set, or the time is up; it is not set any more then."""
-        self._lock.acquire(timeout=max(0.0, seconds))
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is set, which is then forgotten, or for so long; says which."""
+        return self._lock.acquire(timeout=max(0.0, seconds))
 
 
 class Waiting(Protocol):

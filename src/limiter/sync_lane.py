@@ -147,6 +147,8 @@ class SyncLane:
         self.returning -= ticket.returns
         self.ahead -= ticket.counted
         ticket.counted = False
+        if not self.ahead:
+            self.alike = ()
 
     def heir(self) -> SyncCaller | None:
         """Who leads next: the last who came, having the most patience left, if it leads nothing else; None when nobody waits."""
