@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from . import bucket
 from .exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from .gcra import NANOSECONDS
+from .lane import GROUNDED
 from .request import Refusal
 from .state import Outcome
 from .table import ATTEMPTS, pause
@@ -85,7 +86,7 @@ class BatchWriter:
             lost = sum(ticket.caller is None and ticket.returns for ticket in lane.batch)
             for ticket in lane.batch:
                 lane.finish(ticket, error)
-            lane.batch, lane.carried, lane.sent = [], [], None
+            lane.batch, lane.carried, lane.sent, lane.flight = [], [], None, GROUNDED
         for _ in range(lost):
             self.note_lost(lane.key, error)
 
@@ -155,7 +156,9 @@ class BatchWriter:
                 self._counters.add("cache_hits", count=sum(not tickets[place].done for place in proven))
             self._deliver(lane, tickets, proven)
         if plan.update is not None:
-            lane.sent = plan, plan.update, tickets
+            with self._lock:
+                lane.sent = plan, plan.update, tickets
+                lane.board([tickets[place] for place in plan.shares], now)
             self._answer(lane, await self._write(lane, plan.update))
         elif lane.fresh:
             self._deliver(lane, tickets, plan.grants(lane.state))
@@ -184,7 +187,8 @@ class BatchWriter:
             return await self._repository.write_bucket(lane.key, update)
         except LimiterError as error:
             if not isinstance(error, RateLimiterUnavailable) or error.unsent:
-                lane.sent = None
+                with self._lock:
+                    lane.sent, lane.flight = None, GROUNDED
             raise
 
     async def _recover(self, lane: Lane) -> None:
@@ -214,7 +218,8 @@ class BatchWriter:
             plan, _, tickets = lane.sent
             # Whoever did not fit beside the others is refused as of their write, not by a state that has refilled since.
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
-            for place in plan.refused:
+            # Where something has become unreadable, the next look tells whom it concerns.
+            for place in () if state.unreadable else plan.refused:
                 look = bucket.look(state, tickets[place].request, plan.now)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
@@ -236,9 +241,10 @@ class BatchWriter:
         with self._lock:
             if state is not None:
                 lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
+                lane.flight = GROUNDED
             for index, outcome in outcomes.items():
                 if not tickets[index].done:
                     if isinstance(outcome, Refusal):
-                        lane.denied = outcome.now
+                        lane.denied = max(lane.denied or 0, outcome.now)
                     lane.finish(tickets[index], outcome)
             lane.batch = [ticket for ticket in lane.batch if not ticket.done]

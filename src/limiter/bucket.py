@@ -144,23 +144,39 @@ def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, Unr
     return errors
 
 
-def look(state: BucketState, request: Request, now: int, ahead: int = 0) -> Refusal | Unsent:
+class Queue(NamedTuple):
+    """Requests for exactly the same, to be admitted at once or not at all, that come before another and are not decided yet.
+
+    A write that was planned at the time `planned` carries `carried` of them; `waiting` are in none.
+    """
+
+    waiting: int = 0
+    carried: int = 0
+    planned: int = 0
+
+
+NOBODY = Queue()
+
+
+def look(state: BucketState, request: Request, now: int, ahead: Queue = NOBODY) -> Refusal | Unsent:
     """The refusal of a request that the state alone keeps from starting in time; what else it would meet.
 
-    With `ahead`, behind so many others who have asked for exactly the same, to start at once, and are not decided yet. Those of
-    them who fit count as admitted. If others have taken so much meanwhile that one of them is refused, so is whoever asks for
-    the same behind it.
+    Whoever is `ahead` counts as admitted: those whom a write carries as of its plan, of those who wait as many as fit now. If
+    others have taken so much meanwhile that one of them is refused, so is whoever asks for the same behind it.
     """
     latest = max(now, request.deadline)
-    met = []
+    met, waiting = [], ahead.waiting
     for limit, units in request.charges:
         _check_readable(state, limit.name)
-        tat, cost = max(state.level(limit.name).tat, now), gcra.cost(limit, units)
+        tat, cost = state.level(limit.name).tat, gcra.cost(limit, units)
+        if ahead.carried:
+            tat = max(tat, ahead.planned) + ahead.carried * cost
+        tat = max(tat, now)
         met.append((limit, tat, cost))
-        if ahead:
-            ahead = _fitting(now - gcra.start(limit, tat), cost, ahead)
-    levels = tuple([tat + ahead * cost for _, tat, cost in met])
-    late = any(gcra.start(limit, tat + (ahead + 1) * cost) > latest for limit, tat, cost in met)
+        if waiting:
+            waiting = _fitting(now - gcra.start(limit, tat), cost, waiting)
+    levels = tuple([tat + waiting * cost for _, tat, cost in met])
+    late = any(gcra.start(limit, tat + (waiting + 1) * cost) > latest for limit, tat, cost in met)
     return Refusal(levels, now) if late else Unsent(levels, now)
 
 

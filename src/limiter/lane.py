@@ -6,15 +6,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._compat import Signal
+from .bucket import NOBODY, Queue
 from .request import Grant, Request
 from .state import EMPTY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .bucket import Plan
     from .purse import Purse
     from .records import BucketKey
     from .request import Charge, Refusal, Unsent
     from .state import Update
+
+
+GROUNDED = (0, 0, 0)
+"""No write is under way."""
 
 
 class Ticket:
@@ -69,15 +76,17 @@ class Lane:
 
     `leader` is who is to lead, and then the lead itself, while it carries out batches; None when the lane is at rest.
     `returning` is how many requests on their way give something back, and `ahead` how many ask to take exactly `alike` at once.
-    `denied` is the time of the last refusal. `state` is the last one seen, at the time `seen`, and `fresh` when the present
-    batch has seen it, and `called` when it has made a call; the last write was at the time `wrote`. `sent` is an update without
-    an answer yet, with the tickets that it was planned for; `stamp` names it. While a lost update may still arrive, `carried`
-    are the tickets in it, to which alone its stamp bears witness, and `covered` says that others have written since. `trouble`
-    is what the last call failed with. `pace` is the least time between two writes, in nanoseconds, that throttling has taught.
+    `denied` is the time of the last refusal. `flight` is the time at which the write under way was planned, how many of those
+    ahead it carries, and how many are in its batch. `state` is the last one seen, at the time `seen`, and `fresh` when the
+    present batch has seen it, and `called` when it has made a call; the last write was at the time `wrote`. `sent` is an update
+    without an answer yet, with the tickets that it was planned for; `stamp` names it. While a lost update may still arrive,
+    `carried` are the tickets in it, to which alone its stamp bears witness, and `covered` says that others have written since.
+    `trouble` is what the last call failed with. `pace` is the least time between two writes, in nanoseconds, that throttling
+    has taught.
     """
 
     __slots__ = (
-        *("ahead", "alike", "batch", "called", "carried", "covered", "denied", "fresh", "key", "leader", "pace"),
+        *("ahead", "alike", "batch", "called", "carried", "covered", "denied", "flight", "fresh", "key", "leader", "pace"),
         *("purse", "queue", "returning", "seen", "sent", "stamp", "state", "trouble", "wrote"),
     )
 
@@ -98,6 +107,7 @@ class Lane:
         self.returning = 0
         self.ahead = 0
         self.denied: int | None = None
+        self.flight = GROUNDED
         self.alike: tuple[Charge, ...] = ()
         self.batch: list[Ticket] = []
         self.sent: tuple[Plan, Update, list[Ticket]] | None = None
@@ -109,11 +119,27 @@ class Lane:
         ticket.entered = True
         self.returning += ticket.returns
         request = ticket.request
+        if not request.charges or request.forced or request.deadline > now:
+            return
         if not self.ahead:
             self.alike = request.charges
-        if request.charges == self.alike and request.deadline <= now and not request.forced:
+        if request.charges == self.alike:
             ticket.counted = True
             self.ahead += 1
+
+    def board(self, carried: Sequence[Ticket], planned: int) -> None:
+        """A write sets out, planned at that time, that carries so many of the batch."""
+        self.flight = planned, sum([each.counted for each in carried]), sum([each.counted for each in self.batch])
+
+    def before(self, request: Request, now: int) -> Queue:
+        """Those who have asked for exactly the same and are not decided yet.
+
+        The ones of a batch whom its write does not carry have been refused by its plan, and only wait to be told.
+        """
+        if request.deadline > now or request.charges != self.alike:
+            return NOBODY
+        planned, carried, aboard = self.flight
+        return Queue(self.ahead - aboard, carried, planned)
 
     def remove(self, ticket: Ticket) -> bool:
         """Take a ticket out of the queue; false when it is not there any more."""

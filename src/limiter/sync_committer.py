@@ -108,8 +108,11 @@ class SyncCommitter:
             outcomes = [_own(ticket.outcome) for ticket in caller.tickets]
             caller.tickets = ()  # Which refer to the caller: a circle would be left to the garbage collector.
             return outcomes
-        except BaseException:
-            sync_shielded(self._withdraw(caller))
+        except BaseException as interruption:
+            try:
+                sync_shielded(self._withdraw(caller))
+            except Exception as error:
+                raise interruption from error
             raise
 
     def close(self) -> None:
@@ -220,8 +223,7 @@ class SyncCommitter:
             return None
         if lane.purse is not None and request.prefetch is not None and lane.purse.covers(request.charges, now):
             return None
-        ahead = lane.ahead if request.deadline <= now and request.charges == lane.alike else 0
-        return bucket.look(lane.state, request, now, ahead)
+        return bucket.look(lane.state, request, now, lane.before(request, now))
 
     def _pay_from_purse(self, ticket: SyncTicket, now: int) -> bool:
         lane = ticket.lane

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -159,6 +160,23 @@ async def test_an_error_of_a_write_reaches_exactly_its_batch(new_limiter: Any, r
     assert 1 <= failed <= 4
     assert await limiter.try_acquire("user")
     assert (await limiter.check("user")).statuses[0].available == 10 - 1 - (4 - failed) - 1
+
+
+async def test_whoever_a_write_has_granted_is_told_so_whatever_is_unreadable_after_it(
+    new_limiter: Any, repository: Any, crowd: Any
+) -> None:
+    """A state that makes no sense any more is an error for those who are left, and takes nothing from who was admitted."""
+    limiter = new_limiter("requests=3/minute", denial_ttl=0)
+    assert await limiter.try_acquire("user")
+    write = repository.inner.write_bucket
+
+    async def corrupt(key: Any, update: Any) -> Any:
+        outcome = await write(key, update)
+        return outcome._replace(state=replace(outcome.state, unreadable={"requests": "is no integer"}))
+
+    repository.inner.write_bucket = corrupt
+    outcomes, _ = await crowd(limiter, [lambda: limiter.try_acquire("user")] * 4)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Decision", "Decision", "UnreadableItem", "UnreadableItem"]
 
 
 async def test_a_lost_answer_is_found_again(new_limiter: Any, repository: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from limiter import batch, bucket, committer, gcra, purse
+from limiter.bucket import Queue
 from limiter.config import MISSING
 from limiter.gcra import NANOSECONDS
 from limiter.lane import Lane
@@ -78,6 +79,17 @@ def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def denial_behind_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever has gone still stands before those who come."""
     monkeypatch.setattr(Lane, "_discount", lambda self, ticket: setattr(self, "returning", self.returning - ticket.returns))
+
+
+def denial_behind_the_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: whoever is in a batch under way counts, carried by its write or not, as if it were to take now."""
+    sound = Lane.before
+
+    def before(self: Lane, request: Request, now: int) -> Queue:
+        queue = sound(self, request, now)
+        return Queue(self.ahead) if queue else queue
+
+    monkeypatch.setattr(Lane, "before", before)
 
 
 def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:

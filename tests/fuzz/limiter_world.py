@@ -25,6 +25,7 @@ from fuzz import spans
 from fuzz.log import Account, Advance, Giving, Life, Moment, Payment, Submission, Taking, cost_of
 from unit.bucket_world import EPOCH, promise
 
+from limiter.bucket import Queue
 from limiter.exceptions import RateLimiterUnavailable
 from limiter.gcra import NANOSECONDS
 from limiter.request import Grant, Refusal
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from fuzz.log import Client, Place
 
+    from limiter.bucket import Plan
     from limiter.records import BucketKey
     from limiter.request import Charge, Credit, Request
     from limiter.state import BucketState, Update
@@ -55,6 +57,7 @@ class World:
         self.moments: dict[BucketKey, list[Moment]] = defaultdict(lambda: [Moment(0, EPOCH, EMPTY, {})])
         self.writers: dict[BucketKey, list[tuple[int, Client]]] = defaultdict(list)
         self.plans: dict[int, tuple[Update, Sequence[Request], Any]] = {}
+        self.flights: dict[tuple[Client, BucketKey], tuple[int, Sequence[Request], Sequence[Request]]] = {}
         self.requests: dict[int, Submission] = {}
         self.charges: dict[int, Submission] = {}
         self.doubted: list[Submission] = []
@@ -67,7 +70,7 @@ class World:
         """Note that something is asked of a bucket."""
         submission = Submission(client, key, request, life, self.order, client.clock(), len(client.answers[key]), client.losses)
         if submission.is_impatient:
-            submission.ahead = sum(self._is_ahead(each, submission) for each in self.requests.values())
+            submission.ahead = self._queue_ahead(submission)
         self.requests[id(request)] = submission
         if request.charges:
             self.charges[id(request.charges)] = submission
@@ -96,8 +99,19 @@ class World:
         peaks = {name: self._enter(client, (key, name), carried, before, after, made.now) for name in sorted(names)}
         self.moments[key].append(Moment(self.order, self.now, after, peaks))
 
+    def planned(self, made: Plan, requests: Sequence[Request]) -> None:
+        """Note an update that is about to be written."""
+        if made.update is None:
+            return
+        self.plans[id(made.update)] = made.update, tuple(requests), made
+        submission = next(filter(None, map(self._submission, requests)), None)
+        if submission is not None:
+            carried = [requests[place] for place in made.shares]
+            self.flights[submission.client, submission.key] = made.now, tuple(requests), carried
+
     def answered(self, client: Client, key: BucketKey) -> None:
         """Look again at the refusals that rest on a write which has come to its end meanwhile."""
+        self.flights.pop((client, key), None)
         again = [each for each in self.doubted if each.client is client and each.key == key]
         for submission in again:
             self.doubted.remove(submission)
@@ -118,10 +132,18 @@ class World:
 
     # What the judge makes of it.
 
-    def _is_ahead(self, other: Submission, submission: Submission) -> bool:
-        """Whether another request of the same client asks for the same, to start at once, and is not decided yet."""
-        same = other.client is submission.client and other.key == submission.key
-        return same and other.request.charges == submission.request.charges and other.is_impatient and other.outcome is None
+    def _queue_ahead(self, submission: Submission) -> Queue:
+        """The requests of the same client for the same, to start at once, that are not decided yet, by where they are."""
+        same = [
+            other
+            for other in self.requests.values()
+            if (other.client, other.key, other.request.charges) == (submission.client, submission.key, submission.request.charges)
+            and other.is_impatient
+            and other.outcome is None
+        ]
+        planned, aboard, carried = self.flights.get((submission.client, submission.key), (0, (), ()))
+        waiting = sum(not any(other.request is each for each in aboard) for other in same)
+        return Queue(waiting, sum(any(other.request is each for each in carried) for other in same), planned)
 
     def _submission(self, request: Request) -> Submission | None:
         # After a lost answer a request goes on without its credits, as another one with the same charges.
@@ -319,21 +341,22 @@ class World:
         for clock, state in seen:
             now = max(clock, submission.clock)
             if submission.clock - clock < client.denial_ns:
-                taken = self._taken_ahead(submission, state, now)
-                if refuses(
-                    lambda name, at=state, at_now=now, more=taken: max(at.level(name).tat, at_now) + more.get(name, 0), now
-                ):  # type: ignore[misc]
+                tats = self._level_ahead(submission, state, now)
+                if refuses(lambda name, at=tats: at[name], now):  # type: ignore[misc]
                     return True
         return self.mates and self._is_refused_for_mates(submission, refuses)
 
-    def _taken_ahead(self, submission: Submission, state: BucketState, now: int) -> dict[str, int]:
-        """How far those ahead move each limit's `tat`, as many of them as fit."""
+    def _level_ahead(self, submission: Submission, state: BucketState, now: int) -> dict[str, int]:
+        """Each limit's `tat` behind those ahead: the carried ones as of their plan, as many of the others as fit now."""
+        waiting, carried, planned = submission.ahead
         costs = {limit: cost_of(limit, units) for limit, units in submission.request.charges}
-        fitting = submission.ahead
+        tats = {limit: state.level(limit.name).tat for limit in costs}
+        if carried:
+            tats = {limit: max(tat, planned) + carried * costs[limit] for limit, tat in tats.items()}
         for limit, cost in costs.items():
-            room = now + limit.window - max(state.level(limit.name).tat, now)
-            fitting = 0 if room < 0 else min(fitting, room // cost) if cost else fitting
-        return {limit.name: fitting * cost for limit, cost in costs.items()}
+            room = now + limit.window - max(tats[limit], now)
+            waiting = 0 if room < 0 else min(waiting, room // cost) if cost else waiting
+        return {limit.name: max(tat, now) + waiting * costs[limit] for limit, tat in tats.items()}
 
     def _is_refused_for_mates(self, submission: Submission, refuses: Callable[[Callable[[str], int], int], bool]) -> bool:
         """Whether it would be refused after others of a batch that was planned and not written."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from limiter.bucket import NOBODY, Queue
 from limiter.gcra import NANOSECONDS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Life:
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """One request to one bucket, from when it was made, behind `ahead` undecided ones of the client that ask for the same."""
+    """One request to one bucket, from when it was made, behind those `ahead`."""
 
     client: Client
     key: BucketKey
@@ -58,7 +59,7 @@ class Submission:
     clock: int
     answers: int
     losses: int
-    ahead: int = 0
+    ahead: Queue = NOBODY
     ended: int = -1
     outcome: Grant | Refusal | BaseException | None = None
     carried: list[int] = field(default_factory=list)

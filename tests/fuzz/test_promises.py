@@ -102,6 +102,10 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "batching: a neighbour's limits": (faults.limits_of_the_neighbour, replace(CALM, overrides=True)),
     "denials: remembered for ever": (faults.denial_without_end, replace(CALM, waits=False, denial_ttls=(0.01,))),
     "denials: for those who have gone": (faults.denial_behind_too_many, replace(CALM, waits=False, denial_ttls=(1.0,))),
+    "denials: behind the refused": (
+        faults.denial_behind_the_refused,
+        replace(CALM, waits=False, debts=False, failures=False, denial_ttls=(1.0,)),
+    ),
     "denials: admissions too": (faults.cache_that_admits, CALM),
     "prefetch: stale blocks spent": (faults.stale_blocks, replace(CALM, prefetch=BLOCKS)),
     "prefetch: blocks given back and spent": (faults.blocks_given_back_and_kept, replace(CALM, prefetch=BLOCKS)),

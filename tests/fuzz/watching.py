@@ -45,8 +45,7 @@ def plan_told_to(world: World) -> Callable[..., Plan]:
 
     def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
         made = sound(state, requests, now, stamp)
-        if made.update is not None:
-            world.plans[id(made.update)] = made.update, tuple(requests), made
+        world.planned(made, requests)
         return made
 
     return plan

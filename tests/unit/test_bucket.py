@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from unit.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, World, play, play_seed
 
@@ -501,24 +501,33 @@ def test_a_batch_is_decided_in_order() -> None:
 
 LEVELS = st.integers(-2 * SECOND, 12 * SECOND)
 CHARGES = st.tuples(st.integers(0, 4), st.integers(0, 4))
+MORE = st.tuples(st.integers(0, 5 * SECOND), st.integers(0, 5 * SECOND))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
-@given(LEVELS, LEVELS, CHARGES, st.integers(0, 12), st.tuples(st.integers(0, 5 * SECOND), st.integers(0, 5 * SECOND)))
+@settings(max_examples=600, deadline=None, derandomize=True)
+@given(LEVELS, LEVELS, CHARGES, st.integers(0, 5), st.integers(0, 12), st.integers(0, 3 * SECOND), MORE)
 def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
-    first: int, second: int, units: tuple[int, int], ahead: int, more: tuple[int, int]
+    first: int, second: int, units: tuple[int, int], carried: int, waiting: int, flown: int, more: tuple[int, int]
 ) -> None:
-    """A look behind others finds the verdict and the levels of the last of them, however much others have taken unseen."""
+    """A look finds the verdict and the levels of the last of a queue, some of which a write carries, whatever others take."""
     limits = Limit.per_second("a", 1, burst=5), Limit.per_second("b", 3, burst=7)
-    request = Request(tuple(map(Charge, limits, units)), deadline=EPOCH)
-    known = BucketState({"a": Level(EPOCH + first, 0), "b": Level(EPOCH + second, 0)})
-    look = bucket.look(known, request, EPOCH, ahead)
-    plan = bucket.plan(known, [request] * (ahead + 1), EPOCH, "stamp")
-    assert isinstance(look, Refusal) == (ahead in plan.refused)
+    request, planned = Request(tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
+
+    def state(*levels: int) -> BucketState:
+        return BucketState({limit.name: Level(EPOCH + level, 0) for limit, level in zip(limits, levels, strict=True)})
+
+    def play(start: BucketState) -> tuple[bucket.Plan, bucket.Plan]:
+        flight = bucket.plan(start, [request] * carried, planned, "stamp")
+        after = start if flight.update is None else flight.update.apply(start)
+        return flight, bucket.plan(after, [request] * (waiting + 1), EPOCH, "next")
+
+    flight, plan = play(state(first, second))
+    assume(not flight.refused and len(flight.shares) == carried)
+    look = bucket.look(state(first, second), request, EPOCH, bucket.Queue(waiting, carried, planned))
+    assert isinstance(look, Refusal) == (waiting in plan.refused)
     if isinstance(look, Refusal):
-        assert look.levels == plan.refused[ahead].levels
-        truth = BucketState({"a": Level(EPOCH + first + more[0], 0), "b": Level(EPOCH + second + more[1], 0)})
-        assert ahead in bucket.plan(truth, [request] * (ahead + 1), EPOCH, "stamp").refused
+        assert look.levels == plan.refused[waiting].levels
+        assert waiting in play(state(first + more[0], second + more[1]))[1].refused
 
 
 def test_a_refusal_tells_exactly_how_long_to_wait() -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limiter import Limit
+from limiter.bucket import NOBODY, Queue
 from limiter.lane import Lane, Ticket
 from limiter.records import BucketKey
-from limiter.request import Charge, Grant, Request
+from limiter.request import Charge, Credit, Grant, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,3 +62,24 @@ def test_only_the_same_demand_counts() -> None:
     lane.add(Ticket(Request(ONE, deadline=NOW + 1), lane), NOW)
     lane.add(Ticket(Request(ONE, deadline=NOW, forced=True), lane), NOW)
     assert (lane.ahead, lane.alike) == (1, ONE)
+
+
+def test_a_refund_stands_before_nobody() -> None:
+    """What asks for nothing does not keep those who come after it from being counted."""
+    lane = Lane(BucketKey("default", "user", "api"))
+    lane.add(Ticket(Request(credits=(Credit(ONE[0].limit, 1, 0),)), lane), NOW)
+    lane.add(Ticket(Request(ONE, deadline=NOW), lane), NOW)
+    assert (lane.ahead, lane.alike) == (1, ONE)
+
+
+def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:
+    """While a batch is under way, its carried ones count as of its plan, the rest of it not at all, and the queue as of now."""
+    lane = Lane(BucketKey("default", "user", "api"))
+    tickets = [Ticket(Request(ONE, deadline=NOW), lane) for _ in range(5)]
+    for ticket in tickets:
+        lane.add(ticket, NOW)
+    lane.batch, lane.queue = tickets[:3], tickets[3:]
+    lane.board(tickets[:1], NOW - 7)
+    assert lane.before(Request(ONE, deadline=NOW), NOW) == Queue(waiting=2, carried=1, planned=NOW - 7)
+    assert lane.before(Request(TWO, deadline=NOW), NOW) == NOBODY
+    assert lane.before(Request(ONE, deadline=NOW + 1), NOW) == NOBODY
