@@ -72,7 +72,7 @@ def sync_begin(calls: Sequence[Callable[[], None]], wait: Callable[[], object]) 
 
 
 class Signal:
-    """Wakes the one who waits for it."""
+    """Wakes the one who waits for it, by an `Alarm`."""
 
     __slots__ = ("_future", "_is_set")
 
@@ -90,7 +90,7 @@ class Signal:
         """Forget that it was set."""
         self._is_set = False
 
-    async def wait(self) -> bool:
+    async def _wait(self) -> bool:
         """Wait until it is set; always true."""
         import asyncio
 
@@ -101,7 +101,7 @@ class Signal:
 
 
 class SyncSignal:
-    """Wakes the one who waits for it: a lock, since an event would be a condition, a list and two more locks."""
+    """Wakes the one who waits for it, by a `SyncAlarm`: a lock, as an event would be a condition, a list and two more locks."""
 
     __slots__ = ("_lock",)
 
@@ -118,7 +118,7 @@ class SyncSignal:
         """Forget that it was set."""
         self._lock.acquire(blocking=False)
 
-    def wait(self, seconds: float) -> bool:
+    def _wait(self, seconds: float) -> bool:
         """Wait until it is set, which is then forgotten, or for so long; says which."""
         return self._lock.acquire(timeout=max(0.0, seconds))
 
@@ -145,7 +145,7 @@ class Alarm:
         self._waiting.append(waiting)
         if self._timer is None or waiting.expires < self._timer.when():
             self._set(waiting.expires)
-        wait: Awaitable[object] = waiting.signal.wait()
+        wait: Awaitable[object] = waiting.signal._wait()
         return wait
 
     def _set(self, expires: float) -> None:
@@ -173,7 +173,7 @@ class SyncAlarm:
 
     def wait(self, waiting: Waiting) -> None:
         """Wait for the signal, or until the time is up."""
-        waiting.signal.wait(waiting.expires - time.monotonic())
+        waiting.signal._wait(waiting.expires - time.monotonic())
 
 
 def sync_shielded(work: T) -> T:

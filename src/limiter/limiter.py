@@ -8,6 +8,7 @@ import logging
 from functools import partial, wraps
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
+from warnings import warn
 
 from . import decision
 from ._compat import ProcessScope, Scope, check_function, check_store, note_blocking
@@ -303,7 +304,9 @@ def _decider(
 
 
 class Acquisition:
-    """The context manager that `acquire` returns; it may be entered once."""
+    """The context manager that `acquire` returns; it may be entered once, and takes nothing before."""
+
+    __slots__ = ("_call", "_lease", "_refund_on_error")
 
     def __init__(self, call: Callable[[], Awaitable[Lease]], *, refund_on_error: bool) -> None:
         self._call: Callable[[], Awaitable[Lease]] | None = call
@@ -322,6 +325,11 @@ class Acquisition:
     ) -> None:
         if self._lease is not None:
             await self._lease.close(refund=exc_type is not None and self._refund_on_error)
+
+    def __del__(self) -> None:
+        # As Python does for a coroutine that nobody has awaited: nothing was limited, and nothing else would tell.
+        if getattr(self, "_call", None) is not None:
+            warn("an acquire() was never entered, and limits nothing: use it in a `with` statement", RuntimeWarning, 2)
 
 
 def _check_patience(decision_timeout: float) -> float:

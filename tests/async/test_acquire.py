@@ -275,6 +275,15 @@ async def test_a_call_without_any_limit_is_an_error(new_limiter: Any) -> None:
         await new_limiter().try_acquire("user")
 
 
+async def test_an_acquire_that_nobody_enters_takes_nothing_and_says_so(new_limiter: Any) -> None:
+    """Whoever forgets the `with` is warned, at the line of the call."""
+    limiter = new_limiter("requests=1/minute")
+    with pytest.warns(RuntimeWarning, match="never entered") as warnings:
+        limiter.acquire("user")
+    assert [warning.filename for warning in warnings] == [__file__]
+    assert await limiter.try_acquire("user")
+
+
 async def test_an_acquire_is_entered_once(new_limiter: Any) -> None:
     """The context manager of one acquire does not take twice."""
     acquisition = new_limiter("requests=10/minute").acquire("user")

@@ -113,7 +113,7 @@ class Caller(threading.Thread):
             names.append((frame.f_globals.get("__name__"), frame.f_code.co_name))
             frame = frame.f_back
         return (
-            names[:1] in ([("limiter._compat", "wait")], [("threading", "wait")])
+            names[:1] in ([("limiter._compat", "_wait")], [("threading", "wait")])
             and ("limiter.sync_committer", "_attend") in names
         )
 

@@ -12,7 +12,7 @@ from limiter._compat import Signal, SyncSignal
 
 def heard(signal: SyncSignal) -> bool:
     """Whether a wait ends because the signal was set, and not because the time is up."""
-    return signal.wait(0.0)
+    return signal._wait(0.0)
 
 
 def test_a_thread_hears_what_was_set_before_it_waits() -> None:
@@ -27,13 +27,13 @@ def test_a_thread_hears_what_was_set_before_it_waits() -> None:
     signal.clear()
     assert not heard(signal)
     signal.clear()
-    signal.wait(-1.0)
+    signal._wait(-1.0)
 
 
 def test_a_thread_that_waits_is_woken() -> None:
     """Whoever waits goes on when another sets the signal."""
     signal = SyncSignal()
-    waiter = threading.Thread(target=signal.wait, args=(60.0,), daemon=True)
+    waiter = threading.Thread(target=signal._wait, args=(60.0,), daemon=True)
     waiter.start()
     signal.set()
     waiter.join(30.0)
@@ -45,9 +45,9 @@ async def test_a_task_hears_what_was_set_before_it_waits() -> None:
     signal = Signal()
     signal.set()
     signal.set()
-    await signal.wait()
+    await signal._wait()
     signal.clear()
-    waiter = asyncio.ensure_future(signal.wait())
+    waiter = asyncio.ensure_future(signal._wait())
     await asyncio.sleep(0)
     assert not waiter.done()
     signal.set()
@@ -58,10 +58,10 @@ async def test_a_task_hears_what_was_set_before_it_waits() -> None:
 async def test_a_task_that_gives_up_leaves_the_signal_as_it_was() -> None:
     """A wait that is cancelled takes nothing along."""
     signal = Signal()
-    waiter = asyncio.ensure_future(signal.wait())
+    waiter = asyncio.ensure_future(signal._wait())
     await asyncio.sleep(0)
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
     signal.set()
-    await signal.wait()
+    await signal._wait()
