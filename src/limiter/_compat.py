@@ -90,14 +90,13 @@ class Signal:
         """Forget that it was set."""
         self._is_set = False
 
-    async def _wait(self) -> bool:
-        """Wait until it is set; always true."""
+    async def _wait(self) -> None:
+        """Wait until it is set."""
         import asyncio
 
         if not self._is_set:
             self._future = asyncio.get_running_loop().create_future()
             await self._future
-        return True
 
 
 class SyncSignal:

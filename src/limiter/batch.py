@@ -9,6 +9,7 @@ import logging
 import os
 import random
 from time import monotonic
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from . import bucket
@@ -178,7 +179,7 @@ class BatchWriter:
 
     async def _look(self, lane: Lane) -> None:
         self._count_call(lane)
-        self._deliver(lane, (), {}, await self._repository.read_bucket(lane.key))
+        self._see(lane, await self._repository.read_bucket(lane.key))
 
     async def _write(self, lane: Lane, update: Update) -> Outcome:
         self._count_call(lane)
@@ -223,28 +224,34 @@ class BatchWriter:
                 look = bucket.look(state, tickets[place].request, plan.now)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
-            self._deliver(lane, tickets, outcomes, state)
+            self._see(lane, state, tickets, outcomes)
             lane.carried = []
             lane.pace = lane.pace * 9 // 10 if lane.pace > FIRST_PACE else 0
         else:
-            self._deliver(lane, (), {}, state)
+            self._see(lane, state)
         lane.sent = None
 
-    def _deliver(
+    def _see(
         self,
         lane: Lane,
-        tickets: Sequence[Ticket],
-        outcomes: Mapping[int, Grant | Refusal | UnreadableItem],
-        state: BucketState | None = None,
+        state: BucketState,
+        tickets: Sequence[Ticket] = (),
+        outcomes: Mapping[int, Grant | Refusal | UnreadableItem] = MappingProxyType({}),
     ) -> None:
-        """Tell tickets what became of them, and keep the `state` that was seen: at once, or what they took would count twice."""
+        """Keep a state, and tell the tickets whose outcomes are in it: at once, or what they took would count twice."""
         with self._lock:
-            if state is not None:
-                lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
-                lane.flight = GROUNDED
-            for index, outcome in outcomes.items():
-                if not tickets[index].done:
-                    if isinstance(outcome, Refusal):
-                        lane.denied = max(lane.denied or 0, outcome.now)
-                    lane.finish(tickets[index], outcome)
-            lane.batch = [ticket for ticket in lane.batch if not ticket.done]
+            lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
+            lane.flight = GROUNDED
+            self._tell(lane, tickets, outcomes)
+
+    def _deliver(self, lane: Lane, tickets: Sequence[Ticket], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]) -> None:
+        with self._lock:
+            self._tell(lane, tickets, outcomes)
+
+    def _tell(self, lane: Lane, tickets: Sequence[Ticket], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]) -> None:
+        for index, outcome in outcomes.items():
+            if not tickets[index].done:
+                if isinstance(outcome, Refusal):
+                    lane.denied = max(lane.denied, outcome.now)
+                lane.finish(tickets[index], outcome)
+        lane.batch = [ticket for ticket in lane.batch if not ticket.done]

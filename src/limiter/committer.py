@@ -212,7 +212,7 @@ class Committer:
 
     def _denies(self, lane: Lane, now: int) -> bool:
         """Whether somebody was refused lately: looking costs time, also those who are not."""
-        return lane.denied is not None and now - lane.denied < self._options.denial_ttl
+        return now - lane.denied < self._options.denial_ttl
 
     def _look(self, ticket: Ticket, now: int) -> Refusal | Unsent | None:
         """What the last state seen says, behind those who have asked for the same before; None where it proves nothing."""

@@ -106,7 +106,7 @@ class Lane:
         self.queue: list[Ticket] = []
         self.returning = 0
         self.ahead = 0
-        self.denied: int | None = None
+        self.denied = 0
         self.flight = GROUNDED
         self.alike: tuple[Charge, ...] = ()
         self.batch: list[Ticket] = []

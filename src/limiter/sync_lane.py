@@ -106,7 +106,7 @@ class SyncLane:
         self.queue: list[SyncTicket] = []
         self.returning = 0
         self.ahead = 0
-        self.denied: int | None = None
+        self.denied = 0
         self.flight = GROUNDED
         self.alike: tuple[Charge, ...] = ()
         self.batch: list[SyncTicket] = []

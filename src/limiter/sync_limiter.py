@@ -328,7 +328,7 @@ class SyncAcquisition:
 
     def __del__(self) -> None:
         # As Python does for a coroutine that nobody has awaited: nothing was limited, and nothing else would tell.
-        if getattr(self, "_call", None) is not None:
+        if self._call is not None:
             warn("an acquire() was never entered, and limits nothing: use it in a `with` statement", RuntimeWarning, 2)
 
 

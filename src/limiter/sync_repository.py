@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from . import schema
-from .aws_errors import is_decided_by_condition
 from .exceptions import EntityChanged
 from .infra._client import ClientOptions
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
@@ -106,15 +105,15 @@ class SyncRepository:
 
     def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
         """Apply `update` if all its conditions hold: one UpdateItem, one write unit whether it does or not."""
+        from botocore.exceptions import ClientError
+
         parameters = self._addressed(schema.bucket_key(key)) | schema.update_parameters(update)
         parameters["ReturnValues"] = "ALL_NEW"
         parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
             answer = self._table.call("UpdateItem", parameters)
-        except Exception as error:
-            if not is_decided_by_condition(error):
-                raise
-            state = schema.bucket_state(error.response.get("Item"))  # type: ignore[attr-defined] # a ClientError
+        except ClientError as error:
+            state = schema.bucket_state(error.response.get("Item"))
             return Outcome(state.stamp == update.stamp, state)
         return Outcome(True, schema.bucket_state(answer["Attributes"]))
 

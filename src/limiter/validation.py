@@ -127,6 +127,7 @@ def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
     checked = {}
     for name, amount in amounts.items():
         check_name("limit name", name)
+        # Asked here first, since most amounts are good, and a message is not formed for nothing.
         if type(amount) is not int or not minimum <= amount <= MAX_AMOUNT:
             check_integer(f"amount of {name!r}", amount, minimum=minimum)
         checked[name] = amount
