@@ -95,6 +95,21 @@ async def test_a_refusal_anywhere_charges_nobody_and_names_every_limit_in_the_wa
     assert [await left(limiter, entity) for entity in ("org", "project", "key")] == [2, 10, 2]
 
 
+async def test_a_refusal_without_a_call_says_of_every_level_what_one_with_a_call_says(new_limiter: Any) -> None:
+    """Who is refused by what was seen lately learns the same of the levels that refuse and of those that would not."""
+    limiter = new_limiter("requests=10/minute")
+    await family(limiter, "org", "key")
+    await limiter.set_limits(limits("requests=1/minute"), entity_id="org")
+    assert await limiter.try_acquire("key")
+    told = await limiter.try_acquire("key")
+    before = limiter.stats()
+    again = await limiter.try_acquire("key")
+    assert limiter.stats().calls == before.calls
+    assert [(status.entity_id, status.exceeded) for status in again.statuses] == [("key", False), ("org", True)]
+    assert [status.entity_id for status in told.statuses] == ["key", "org"]
+    assert again.retry_after == told.retry_after == 60.0
+
+
 async def test_parents_may_limit_what_the_child_does_not(new_limiter: Any) -> None:
     """A name is known when any bucket of the chain has it, and unnamed limits are left alone at every level."""
     limiter = new_limiter("requests=10/minute")
