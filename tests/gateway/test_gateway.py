@@ -162,14 +162,17 @@ def test_what_does_not_fit_at_all(gateway: Gateway) -> None:
 @pytest.mark.engines("dynoxide")
 def test_stopping_gives_back_what_unfinished_jobs_took(start_gateway: Callable[..., Gateway]) -> None:
     """Jobs that a stopping gateway gives up do not cost anything."""
-    gateway = start_gateway(GATEWAY_ROUNDS="100000")
+    gateway = start_gateway(GATEWAY_ROUNDS="300000")
     accepted, _ = split(gateway.post_all("/run/async", REQUESTS, "one two three", max_tokens=100), 202)
     assert len(accepted) == REQUESTS
-    assert gateway.left() == {"requests": 0, "tokens": 0}
+    before = gateway.left()
+    # A machine may be so slow that jobs end while others are being accepted; each of them has used three of its hundred tokens.
+    ended, rest = divmod(before["tokens"], 100 - 3)
+    assert (before["requests"], rest) == (0, 0)
+    assert ended < REQUESTS
 
     gateway.server.stop()
 
     left = gateway.left()
-    assert left["requests"] > 0
-    # Whatever has ended before has used three tokens.
+    assert 0 < left["requests"] <= REQUESTS - ended
     assert left["tokens"] == TOKENS - 3 * (REQUESTS - left["requests"])
