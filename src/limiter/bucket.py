@@ -11,7 +11,8 @@ had been full.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import gcra
@@ -20,7 +21,7 @@ from .request import Grant, Receipt, Refusal, Unsent
 from .state import TTL, Change, Condition, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from .models import Limit
     from .request import Charge, Credit, Request
@@ -32,39 +33,42 @@ DEBT_MARGIN = 86_400 * gcra.NANOSECONDS
 """Nanoseconds by which a bucket's debt may have grown unseen before a settlement has to look again."""
 
 
-class _Share(NamedTuple):
-    """What one request takes of one limit: `after` is the running total of the batch, this share included."""
-
-    charge: Charge
-    cost: int
-    after: int
-    forced: bool
-
-
-class _Taking(NamedTuple):
-    """A share that has to fit, and the nanoseconds by which it may start later."""
-
-    limit: Limit
-    cost: int
-    after: int
-    patience: int
-
-
 @dataclass(slots=True)
 class _Ledger:
     """What the batch does to one limit, starting from `tat`, which is not before `now`.
 
-    Where somebody has to wait, the last of them leaves the bucket at `tat` moved on by `booked`.
+    It takes `total` in all; it `takes` also where that is nothing. Where somebody has to wait, the last who does leaves the
+    bucket at `tat` moved on by `booked`, and `ceiling` is the latest `tat` from which everybody up to that one is still right.
+    Those behind are still right up to `patient` if they may wait, and up to `prompt` if they must not. Up to `tightest` nobody
+    in the batch would have to wait.
     """
 
     tat: int
     idle: bool
+    earlier: int
+    takes: bool = False
     total: int = 0
-    takings: list[_Taking] = field(default_factory=list)
-    forced: bool = False
+    tightest: int = sys.maxsize
+    ceiling: int = sys.maxsize
+    patient: int = sys.maxsize
+    prompt: int = sys.maxsize
     booked: int | None = None
-    earlier: int = -1
     credited: int = 0
+
+    def admit(self, limit: Limit, cost: int, now: int, patience: int) -> None:
+        """Enter a taking, already in the total, that may start so many nanoseconds after `now`, and has to fit."""
+        room = now + limit.window - self.total
+        if not cost:
+            self.ceiling = min(self.ceiling, room + patience)
+            return
+        self.tightest = min(self.tightest, room)
+        if self.tat > room:
+            self.booked = self.total
+            self.ceiling = min(self.ceiling, self.patient, room + patience)
+            self.patient = self.prompt = sys.maxsize
+        else:
+            self.patient = min(self.patient, room + patience)
+            self.prompt = min(self.prompt, room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +76,25 @@ class Plan:
     """How a batch meets one state: an update that carries some of its requests, and the refusals that the state gives others.
 
     A request that is neither carried nor refused has to be planned again after the update. `update` is None when there is
-    nothing to write: nobody was admitted, or all that was to be given back is worth nothing any more.
+    nothing to write: nobody was admitted, or all that was to be given back is worth nothing any more. `shares` are of each
+    carried request, by its place in the batch, what the batch has taken of each of its limits up to and with it.
     """
 
     now: int
+    requests: Sequence[Request]
     update: Update | None
     refused: dict[int, Refusal]
-    shares: dict[int, tuple[_Share, ...]]
+    shares: dict[int, tuple[int, ...]]
     ledgers: dict[str, _Ledger]
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
         grounds = {name: self._ground(ledger, after.level(name)) for name, ledger in self.ledgers.items()}
         earlier = {name: ledger.earlier for name, ledger in self.ledgers.items()}
-        grants = {}
-        for index, shares in self.shares.items():
-            receipts = []
-            for share in shares:
-                name = share.charge.limit.name
-                receipt = self._receipt(share, *grounds[name], earlier[name])
-                if receipt.cost:
-                    earlier[name] = max(receipt.start, receipt.earlier)
-                receipts.append(receipt)
-            grants[index] = Grant(tuple(receipts), self.now)
-        return grants
+        return {
+            place: Grant(self._receipts(self.requests[place], share, grounds, earlier), self.now)
+            for place, share in self.shares.items()
+        }
 
     def _ground(self, ledger: _Ledger, level: Level) -> tuple[int, int]:
         """The `tat` that the batch has met in fact, and the busy period that it belongs to."""
@@ -103,13 +102,21 @@ class Plan:
             return self.now, level.since
         return max(self.now, level.tat - ledger.total + ledger.credited), level.since
 
-    def _receipt(self, share: _Share, before: int, since: int, earlier: int) -> Receipt:
-        limit, units = share.charge
-        tat = before + share.after
-        start = gcra.start(limit, tat)
-        if share.forced:
-            start = min(start, self.now)  # Debt is no booking, and its credit undoes none.
-        return Receipt(limit, units, share.cost, since, start, tat, earlier)
+    def _receipts(
+        self, request: Request, share: tuple[int, ...], grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]
+    ) -> tuple[Receipt, ...]:
+        receipts = []
+        for (limit, units), taken in zip(request.charges, share, strict=True):
+            name, cost = limit.name, gcra.cost(limit, units)
+            before, since = grounds[name]
+            tat = before + taken
+            start = gcra.start(limit, tat)
+            if request.forced:
+                start = min(start, self.now)  # Debt is no booking, and its credit undoes none.
+            receipts.append(Receipt(limit, units, cost, since, start, tat, earlier[name]))
+            if cost:
+                earlier[name] = max(start, earlier[name])
+        return tuple(receipts)
 
 
 def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
@@ -118,7 +125,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
     Raises `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
     """
     draft = _Draft(state, now)
-    shares: dict[int, tuple[_Share, ...]] = {}
+    shares: dict[int, tuple[int, ...]] = {}
     refused: dict[int, Refusal] = {}
     returning = {credit.limit.name for request in requests for credit in request.credits}
     for index, request in enumerate(requests):
@@ -131,7 +138,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
             shares[index] = draft.take(request)
         # else: a booking would void the refunds of its batch, so it is left for the next update.
     credits = [credit for index in shares for credit in requests[index].credits]
-    return Plan(now, draft.update(credits, stamp), refused, shares, draft.ledgers)
+    return Plan(now, requests, draft.update(credits, stamp), refused, shares, draft.ledgers)
 
 
 def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, UnreadableItem]:
@@ -188,7 +195,7 @@ class _Draft:
         self.now = now
         self.ledgers: dict[str, _Ledger] = {}
         self._charges: tuple[Charge, ...] = ()
-        self._entries: list[tuple[_Ledger, Charge, int]] = []
+        self._entries: list[tuple[_Ledger, Limit, int]] = []
         self.conditions: list[Condition] = []
         self.reasons: list[Condition] = []
         self.changes: list[Change] = []
@@ -199,14 +206,14 @@ class _Draft:
         if ledger is None:
             _check_readable(self.state, name)
             level = self.state.level(name)
-            ledger = _Ledger(max(level.tat, self.now), idle=level.tat <= self.now, earlier=level.booked)
+            ledger = _Ledger(max(level.tat, self.now), level.tat <= self.now, level.booked)
             self.ledgers[name] = ledger
         return ledger
 
-    def entries(self, charges: tuple[Charge, ...]) -> list[tuple[_Ledger, Charge, int]]:
-        """The account and the cost of each charge; callers who ask the same often pass the same tuple."""
+    def entries(self, charges: tuple[Charge, ...]) -> list[tuple[_Ledger, Limit, int]]:
+        """The account, the limit and the cost of each charge; callers who ask the same often pass the same tuple."""
         if charges is not self._charges:
-            entries = [(self.ledger(charge.limit.name), charge, gcra.cost(*charge)) for charge in charges]
+            entries = [(self.ledger(limit.name), limit, gcra.cost(limit, units)) for limit, units in charges]
             self._charges, self._entries = charges, entries
         return self._entries
 
@@ -217,25 +224,22 @@ class _Draft:
     def earliest_start(self, request: Request) -> int:
         """The time from which every limit would allow the request, or now."""
         earliest = self.now
-        for ledger, charge, cost in self.entries(request.charges):
-            start = gcra.start(charge.limit, ledger.tat + ledger.total + cost)
+        for ledger, limit, cost in self.entries(request.charges):
+            start = gcra.start(limit, ledger.tat + ledger.total + cost)
             if start > earliest:
                 earliest = start
         return earliest
 
-    def take(self, request: Request) -> tuple[_Share, ...]:
-        """Enter the request's charges, and return its shares."""
-        shares = []
-        for ledger, charge, cost in self.entries(request.charges):
+    def take(self, request: Request) -> tuple[int, ...]:
+        """Enter the request's charges, and return the total of each of its limits."""
+        share = []
+        for ledger, limit, cost in self.entries(request.charges):
+            ledger.takes = True
             ledger.total += cost
-            shares.append(_Share(charge, cost, ledger.total, request.forced))
-            if request.forced:
-                ledger.forced = True
-            else:
-                ledger.takings.append(_Taking(charge.limit, cost, ledger.total, max(0, request.deadline - self.now)))
-                if cost and gcra.start(charge.limit, ledger.tat + ledger.total) > self.now:
-                    ledger.booked = ledger.total
-        return tuple(shares)
+            share.append(ledger.total)
+            if not request.forced:
+                ledger.admit(limit, cost, self.now, max(0, request.deadline - self.now))
+        return tuple(share)
 
     def update(self, credits: Sequence[Credit], stamp: str) -> Update | None:
         """The update that makes every change entered so far and gives back `credits`; None when there is nothing to write."""
@@ -244,7 +248,7 @@ class _Draft:
         for credit in credits:
             returned.setdefault(credit.limit.name, []).append(credit)
         for name, ledger in self.ledgers.items():
-            if ledger.takings or ledger.forced:
+            if ledger.takes:
                 reach = max(reach, self._write_charges(name, ledger, returned.pop(name, [])))
         for name, alone in returned.items():
             self._write_credits(name, self.ledger(name), alone)
@@ -265,7 +269,7 @@ class _Draft:
         3. busy: `tat` moves on by the total;
         4. busy with callers who wait: the start of the last of them is stored as well, and nothing is given back.
         """
-        ceiling = _ceiling(ledger, self.now)
+        ceiling = _ceiling(ledger)
         if not ledger.total:
             self.conditions.append(Condition(name, "tat", None, ceiling, absent=True))
             self._write_credits(name, ledger, credits)
@@ -288,7 +292,7 @@ class _Draft:
 
     def _keeps_booked(self, name: str, ledger: _Ledger) -> bool:
         """Whether a caller under another window was promised a later start, which has to stay on record."""
-        return ledger.booked is not None and ledger.tat + _last_start(ledger) < self.state.level(name).booked
+        return ledger.booked is not None and ledger.tat + self.now - ledger.tightest < self.state.level(name).booked
 
     def _write_booking(self, name: str, ledger: _Ledger) -> None:
         if ledger.booked is None:
@@ -296,9 +300,9 @@ class _Draft:
         base, origin = (None, self.now) if ledger.idle else ("tat", 0)
         self.changes.append(Change(name, "floor", base, origin + ledger.booked))
         if self._keeps_booked(name, ledger):
-            self.conditions.append(Condition(name, "booked", ledger.tat + _last_start(ledger), None))
+            self.conditions.append(Condition(name, "booked", ledger.tat + self.now - ledger.tightest, None))
         else:
-            self.changes.append(Change(name, "booked", base, origin + _last_start(ledger)))
+            self.changes.append(Change(name, "booked", base, origin + self.now - ledger.tightest))
 
     def _write_credits(self, name: str, ledger: _Ledger, credits: Sequence[Credit]) -> None:
         """Add what one limit gets back: nothing of an older busy period, nothing that a pending booking was built on."""
@@ -355,22 +359,13 @@ def _fitting(room: int, cost: int, most: int) -> int:
     return min(most, room // cost) if cost else most
 
 
-def _last_start(ledger: _Ledger) -> int:
-    """The latest start that the batch promises, less the `tat` that it starts from."""
-    return max(taking.after - taking.limit.window for taking in ledger.takings if taking.cost)
-
-
-def _ceiling(ledger: _Ledger, now: int) -> int:
+def _ceiling(ledger: _Ledger) -> int:
     """The latest `tat` from which every taking of the batch is still right, in its order.
 
     Behind the last who is booked by plan nobody who takes may have to wait in fact, since that start would not be on record.
     """
-    if not ledger.takings:
-        return ledger.tat + DEBT_MARGIN
-    return min(
-        now + (each.patience if each.after <= (ledger.booked or 0) or not each.cost else 0) + each.limit.window - each.after
-        for each in ledger.takings
-    )
+    ceiling = min(ledger.ceiling, ledger.prompt)
+    return ledger.tat + DEBT_MARGIN if ceiling == sys.maxsize else ceiling
 
 
 def _undo_last_bookings(level: Level, credits: Iterable[Credit], now: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from limiter.gcra import NANOSECONDS
 from limiter.lane import Lane
 from limiter.purse import Purse
 from limiter.record_cache import RecordCache
-from limiter.request import Request
+from limiter.request import Receipt, Request
 from limiter.state import Condition, Level, Outcome, Update
 
 if TYPE_CHECKING:
@@ -219,8 +219,12 @@ def limits_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def nobody_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever has to wait goes at once."""
-    sound = bucket.Plan._receipt
-    monkeypatch.setattr(bucket.Plan, "_receipt", lambda self, *others: sound(self, *others)._replace(start=self.now))
+    sound = bucket.Plan._receipts
+
+    def at_once(self: Any, *others: Any) -> tuple[Receipt, ...]:
+        return tuple(each._replace(start=self.now) for each in sound(self, *others))
+
+    monkeypatch.setattr(bucket.Plan, "_receipts", at_once)
 
 
 def debts_half_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,8 +262,8 @@ def nothing_for_free_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:
     def earliest_start(self: Any, request: Any) -> int:
         return earliest(self, request._replace(charges=tuple(each for each in request.charges if each.units)))
 
-    def unbounded(ledger: Any, now: int) -> int:
-        return 10**30 if ledger.takings and not ledger.total else ceiling(ledger, now)
+    def unbounded(ledger: Any) -> int:
+        return 10**30 if ledger.takes and not ledger.total else ceiling(ledger)
 
     monkeypatch.setattr(bucket, "_ceiling", unbounded)
     monkeypatch.setattr(bucket._Draft, "earliest_start", earliest_start)

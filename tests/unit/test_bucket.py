@@ -133,25 +133,28 @@ def set_attribute(owner: Any, name: str, faulty: Any) -> Fault:
     return lambda monkeypatch: monkeypatch.setattr(owner, name, faulty)
 
 
-def ceiling_without_cost(ledger: Any, now: int) -> int:
+def admit_without_cost(self: Any, limit: Limit, cost: int, now: int, patience: int) -> None:
     """A fault: the ceiling does not leave room for what is taken."""
-    return min((now + each.patience + each.limit.window for each in ledger.takings), default=ledger.tat + bucket.DEBT_MARGIN)
+    before = min(self.ceiling, self.prompt)
+    SOUND_ADMIT(self, limit, cost, now, patience)
+    self.ceiling = self.prompt = min(before, now + patience + limit.window)
 
 
-def ceiling_of_each_alone(ledger: Any, now: int) -> int:
+def admit_each_alone(self: Any, limit: Limit, cost: int, now: int, patience: int) -> None:
     """A fault: the members of a batch do not count for each other."""
-    tops = (now + each.patience + each.limit.window - each.cost for each in ledger.takings)
-    return min(tops, default=ledger.tat + bucket.DEBT_MARGIN)
+    before = min(self.ceiling, self.prompt)
+    SOUND_ADMIT(self, limit, cost, now, patience)
+    self.ceiling = self.prompt = min(before, now + patience + limit.window - cost)
 
 
-def receipt_without_wait(self: Any, *others: Any) -> Receipt:
+def receipts_without_wait(self: Any, *others: Any) -> tuple[Receipt, ...]:
     """A fault: whoever has to wait is told to go at once."""
-    return SOUND_RECEIPT(self, *others)._replace(start=self.now)
+    return tuple(each._replace(start=self.now) for each in SOUND_RECEIPTS(self, *others))
 
 
-def receipt_of_the_first(self: Any, share: Any, *others: Any) -> Receipt:
+def receipts_of_the_first(self: Any, request: Request, _share: Any, *others: Any) -> tuple[Receipt, ...]:
     """A fault: every member of a batch is told that it was the first."""
-    return SOUND_RECEIPT(self, share._replace(after=gcra.cost(*share.charge)), *others)
+    return SOUND_RECEIPTS(self, request, tuple(gcra.cost(*charge) for charge in request.charges), *others)
 
 
 def undo_any_booking(level: Level, credits: Any, now: int) -> tuple[int, int]:
@@ -173,13 +176,14 @@ def ledger_that_is_never_idle(self: Any, name: str) -> Any:
     return ledger
 
 
-SOUND_RECEIPT = bucket.Plan._receipt
+SOUND_ADMIT = bucket._Ledger.admit
+SOUND_RECEIPTS = bucket.Plan._receipts
 SOUND_LEDGER = bucket._Draft.ledger
 SOUND_UNDO = bucket._undo_last_bookings
 EVERYTHING = Script()
 FAULTS: dict[str, tuple[Fault, Script]] = {
-    "the ceiling without the cost": (set_attribute(bucket, "_ceiling", ceiling_without_cost), EVERYTHING),
-    "the ceiling of each alone": (set_attribute(bucket, "_ceiling", ceiling_of_each_alone), EVERYTHING),
+    "the ceiling without the cost": (set_attribute(bucket._Ledger, "admit", admit_without_cost), EVERYTHING),
+    "the ceiling of each alone": (set_attribute(bucket._Ledger, "admit", admit_each_alone), EVERYTHING),
     "busy without the lower bound": (rewrite_updates(drop_lower_bound), EVERYTHING),
     "idle without the upper bound": (rewrite_updates(drop_idle_bound), EVERYTHING),
     "never idle again": (set_attribute(bucket._Draft, "ledger", ledger_that_is_never_idle), EVERYTHING),
@@ -197,8 +201,8 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "`ttl` not written": (drop_changes("ttl"), EVERYTHING),
     "`ttl` not extended": (set_attribute(bucket._Draft, "_extend_ttl", lambda *_: None), EVERYTHING),
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
-    "nobody told to wait": (set_attribute(bucket.Plan, "_receipt", receipt_without_wait), EVERYTHING),
-    "a batch told alike": (set_attribute(bucket.Plan, "_receipt", receipt_of_the_first), EVERYTHING),
+    "nobody told to wait": (set_attribute(bucket.Plan, "_receipts", receipts_without_wait), EVERYTHING),
+    "a batch told alike": (set_attribute(bucket.Plan, "_receipts", receipts_of_the_first), EVERYTHING),
     "costs rounded down": (
         set_attribute(gcra, "cost", lambda limit, units: units * limit.period_ns // limit.refill_amount),
         SCRIPTS["admissions"],
