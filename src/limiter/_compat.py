@@ -22,7 +22,7 @@ from .validation import shown
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 
 T = TypeVar("T")
 
@@ -71,6 +71,13 @@ def sync_begin(calls: Sequence[Callable[[], None]], wait: Callable[[], object]) 
     calls[0]()
 
 
+class _Over:
+    """What has been waited for already."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
 class Signal:
     """Wakes the one who waits for it, by an `Alarm`."""
 
@@ -90,13 +97,14 @@ class Signal:
         """Forget that it was set."""
         self._is_set = False
 
-    async def _wait(self) -> None:
+    def _wait(self) -> Awaitable[None]:
         """Wait until it is set."""
         import asyncio
 
-        if not self._is_set:
-            self._future = asyncio.get_running_loop().create_future()
-            await self._future
+        if self._is_set:
+            return _Over()
+        self._future = asyncio.get_running_loop().create_future()
+        return self._future
 
 
 class SyncSignal:
@@ -123,11 +131,16 @@ class SyncSignal:
 
 
 class Waiting(Protocol):
-    """Somebody who waits for a signal until `expires`, in seconds of the monotonic clock, unless nothing is `pending` before."""
+    """A signal that is waited for until `expires`, in seconds of the monotonic clock, unless nothing is `pending` before."""
 
-    signal: Any
     expires: float
     pending: int
+
+    @property
+    def _wait(self) -> Callable[..., Any]: ...
+
+    def set(self) -> None:
+        """As a signal's."""
 
 
 class Alarm:
@@ -144,7 +157,7 @@ class Alarm:
         self._waiting.append(waiting)
         if self._timer is None or waiting.expires < self._timer.when():
             self._set(waiting.expires)
-        wait: Awaitable[object] = waiting.signal._wait()
+        wait: Awaitable[object] = waiting._wait()
         return wait
 
     def _set(self, expires: float) -> None:
@@ -161,7 +174,7 @@ class Alarm:
         self._waiting = deque(each for each in self._waiting if each.pending)
         for waiting in self._waiting:
             if waiting.expires <= now:
-                waiting.signal.set()
+                waiting.set()
         left = [waiting.expires for waiting in self._waiting if waiting.expires > now]
         if left:
             self._set(min(left))
@@ -172,7 +185,7 @@ class SyncAlarm:
 
     def wait(self, waiting: Waiting) -> None:
         """Wait for the signal, or until the time is up."""
-        waiting.signal._wait(waiting.expires - time.monotonic())
+        waiting._wait(waiting.expires - time.monotonic())
 
 
 def sync_shielded(work: T) -> T:
@@ -291,17 +304,22 @@ class SyncScope(ProcessScope[T]):
 
 
 class Home:
-    """Where a thing was made: the process, the running loop, the task. What it needs may not exist anywhere else."""
+    """Where things were made: the process and the running loop. What they need may not exist anywhere else."""
 
-    __slots__ = ("_loop", "_pid", "_task")
+    __slots__ = ("_loop", "_pid")
 
     def __init__(self) -> None:
         import asyncio
 
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        self._task = weakref.ref(task) if task is not None else None
+
+    def tenant(self) -> weakref.ref[asyncio.Task[Any]] | None:
+        """Who runs here at the moment: a task, if any."""
+        import asyncio
+
+        task = asyncio.current_task(self._loop)
+        return weakref.ref(task) if task is not None else None
 
     def is_here(self) -> bool:
         """Whether this is the same process and loop."""
@@ -313,8 +331,8 @@ class Home:
         """Whether this process is a fork of that one."""
         return self._pid != os.getpid()
 
-    async def finish(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Do, where this is home, what has to be done in any case; return when it is done, if the caller can wait at all.
+    async def finish(self, work: Callable[[], Coroutine[Any, Any, object]], tenant: Callable[[], object] | None) -> None:
+        """Do, where this is home, what has to be done for a tenant in any case; return when it is done, if that can be awaited.
 
         A task that is collected cannot: it is made to raise `GeneratorExit` inside of whatever runs at that moment, in whichever
         thread, and must not await. A fork of the process and a closed loop do nothing.
@@ -325,19 +343,22 @@ class Home:
             return
         if self._loop is not asyncio._get_running_loop():
             self._loop.call_soon_threadsafe(lambda: _start(self._loop, work()))
-        elif isinstance(sys.exception(), GeneratorExit) and (self._task and self._task()) is not asyncio.current_task():
+        elif isinstance(sys.exception(), GeneratorExit) and (tenant and tenant()) is not asyncio.current_task():
             _start(self._loop, work())
         else:
             await shielded(work())
 
 
 class SyncHome:
-    """Where a thing was made: the process. What it needs may not exist anywhere else."""
+    """Where things were made: the process. What they need may not exist anywhere else."""
 
     __slots__ = ("_pid",)
 
     def __init__(self) -> None:
         self._pid = os.getpid()
+
+    def tenant(self) -> None:
+        """Who runs here at the moment: nobody who could not wait."""
 
     def is_here(self) -> bool:
         """Whether this is the same process."""
@@ -347,7 +368,7 @@ class SyncHome:
         """Whether this process is a fork of that one."""
         return self._pid != os.getpid()
 
-    def finish(self, work: Callable[[], object]) -> None:
+    def finish(self, work: Callable[[], object], tenant: None) -> None:
         """Do, where this is home, what has to be done in any case; a fork of the process does nothing."""
         if self.is_here():
             work()

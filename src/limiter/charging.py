@@ -18,24 +18,29 @@ if TYPE_CHECKING:
 
 
 class Verdict:
-    """What became of each demand, None where its bucket was not asked; `grants` holds the granted ones, with their grants.
+    """What became of each demand, None where its bucket was not asked.
 
-    `start` is the time from which every bucket allows the call, in nanoseconds since the epoch.
+    It is `allowed` when the whole chain admits the call, from `start` on, in nanoseconds since the epoch.
     """
 
-    __slots__ = ("demands", "grants", "outcomes", "start")
+    __slots__ = ("allowed", "demands", "outcomes", "start")
 
     def __init__(self, demands: Sequence[Demand] = (), outcomes: Sequence[Outcome] = ()) -> None:
         self.demands = demands
         self.outcomes = outcomes
-        pairs = zip(demands, outcomes, strict=True)
-        self.grants = [(demand, outcome) for demand, outcome in pairs if isinstance(outcome, Grant)]
-        self.start = max([grant.start for _, grant in self.grants], default=0)
+        self.allowed = True
+        self.start = 0
+        for outcome in outcomes:
+            if isinstance(outcome, Grant):
+                self.start = max(self.start, outcome.start)
+            else:
+                self.allowed = False
 
     @property
-    def allowed(self) -> bool:
-        """Whether the whole chain admits the call."""
-        return len(self.grants) == len(self.outcomes)
+    def grants(self) -> list[tuple[Demand, Grant]]:
+        """What was granted of the demands."""
+        pairs = zip(self.demands, self.outcomes, strict=True)
+        return [(demand, outcome) for demand, outcome in pairs if isinstance(outcome, Grant)]
 
     @property
     def statuses(self) -> tuple[LimitStatus, ...]:

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import bucket
-from ._compat import Alarm, begin, shielded
+from ._compat import Alarm, Home, begin, shielded
 from .batch import MAX_BATCH, BatchWriter
 from .breaker import Breaker
 from .exceptions import LimiterError, RateLimiterUnavailable, anew
@@ -69,6 +69,7 @@ class Committer:
         breaker: Breaker | None = None,
         counters: Counters | None = None,
     ) -> None:
+        self.home = Home()
         self._repository = repository
         self._options = options
         self._counters = counters or Counters()
@@ -104,7 +105,15 @@ class Committer:
         caller = Caller(monotonic() + self._patience if expires is None else expires)
         try:
             self._enter(caller, requests)
-            await self._attend(caller)
+            while caller.pending:
+                caller.clear()
+                if caller.leads:
+                    leads = [partial(self._lead, lane, caller) for lane in caller.leads]
+                    await begin(leads, partial(self._alarm.wait, caller))
+                elif caller.pending:
+                    await self._alarm.wait(caller)
+                if caller.pending and monotonic() >= caller.expires:
+                    self._abandon(caller)
             outcomes = [_own(ticket.outcome) for ticket in caller.tickets]
             caller.tickets = ()  # Which refer to the caller: a circle would be left to the garbage collector.
             return outcomes
@@ -170,18 +179,6 @@ class Committer:
                 if lane.leader is None:
                     caller.leads = (*caller.leads, lane)
                     lane.leader = caller
-
-    async def _attend(self, caller: Caller) -> None:
-        """Wait until all is decided, leading whatever the caller is given to lead."""
-        while caller.pending:
-            caller.signal.clear()
-            wait = partial(self._alarm.wait, caller)
-            if caller.leads:
-                await begin([partial(self._lead, lane, caller) for lane in caller.leads], wait)
-            elif caller.pending:
-                await wait()
-            if caller.pending and monotonic() >= caller.expires:
-                self._abandon(caller)
 
     def _lane(self, key: BucketKey) -> Lane:
         lane = self._lanes.get(key)
@@ -265,7 +262,7 @@ class Committer:
             caller.pending = sum([not ticket.done for ticket in caller.tickets])
         self._renounce(caller)
         while caller.pending and monotonic() < caller.expires:
-            caller.signal.clear()
+            caller.clear()
             if caller.pending:
                 await self._alarm.wait(caller)
         self._abandon(caller)
@@ -362,7 +359,7 @@ class Committer:
             if lane not in heir.leads:
                 heir.leads = (*heir.leads, lane)
             lane.leader = heir
-        heir.signal.set()
+        heir.set()
 
 
 def _own(outcome: Outcome) -> Outcome:

@@ -109,8 +109,18 @@ class Decider:
 
     async def decide(self, call: Call) -> Lease:
         """Take what the call asks for; raises `RateLimitExceeded` where a limit stands in the way."""
+        expires = monotonic() + self._patience
         try:
-            lease = await self._decide_together(call)
+            chain = self.config.known(call.question)
+            if chain is None:
+                ready = self._ready
+                chain = await self.chain(call.question)
+                expires = expires if ready else monotonic() + self._patience
+            asked = self._asked(chain, call.amounts)
+            for bucket in chain:
+                if bucket.key in self._owed:
+                    await self._hand_back(bucket.key, expires)
+            lease = await self._take(self.committer, chain, asked, call, expires)
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
                 raise
@@ -140,19 +150,6 @@ class Decider:
             if errors:
                 raise errors[0]
         return [(demand, state) for demand, state in zip(asked, states, strict=True) if not isinstance(state, BaseException)]
-
-    async def _decide_together(self, call: Call) -> Lease:
-        expires = monotonic() + self._patience
-        chain = self.config.known(call.question)
-        if chain is None:
-            ready = self._ready
-            chain = await self.chain(call.question)
-            expires = expires if ready else monotonic() + self._patience
-        asked = self._asked(chain, call.amounts)
-        for bucket in chain:
-            if bucket.key in self._owed:
-                await self._hand_back(bucket.key, expires)
-        return await self._take(self.committer, chain, asked, call, expires)
 
     def _asked(self, chain: tuple[Bucket, ...], amounts: Mapping[str, int] | None) -> tuple[Demand, ...]:
         """What a call asks of each bucket; of the same chain the same as the last, for whom it need not be worked out again."""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from . import decision
-from ._compat import Home, shielded
+from ._compat import shielded
 from .charging import charge
 from .demand import check_known, demands
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
@@ -37,6 +37,11 @@ class Lease:
     limiter went on without it; then it may have been taken within this process, at a `share` of every limit.
     """
 
+    __slots__ = (
+        *("_chain", "_committer", "_consumed", "_held", "_lock", "_open", "_refunded", "_settle_alone", "_share", "_tenant"),
+        *("_verdict", "degraded", "waited"),
+    )
+
     def __init__(
         self,
         committer: Committer | None,
@@ -49,8 +54,6 @@ class Lease:
         share: float = 1.0,
         settle_alone: SettleAlone | None = None,
     ) -> None:
-        self.entity_id = chain[0].key.entity_id
-        self.resource = chain[0].key.resource
         self._verdict = verdict
         self.waited = waited
         self.degraded = degraded
@@ -59,20 +62,25 @@ class Lease:
         self._settle_alone = settle_alone
         self._chain = chain
         self._lock = threading.Lock()
-        self._home = Home()
+        self._tenant = None if committer is None else committer.home.tenant()
         self._open = True
         self._refunded = False
-        self._consumed: dict[str, int] = {}
-        self._held: dict[tuple[BucketKey, str], Holding] = {}
-        for demand in taken:
-            for limit, units in demand.charges:
-                self._consumed[limit.name] = units
-        for demand, grant in verdict.grants:
-            self._hold(demand.key, grant)
+        self._consumed = {limit.name: units for demand in taken for limit, units in demand.charges}
+        self._held: dict[tuple[BucketKey, str], Holding] | None = None
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
         return f"<{type(self).__name__} {state} {self.entity_id!r}/{self.resource!r} consumed={self._consumed}>"
+
+    @property
+    def entity_id(self) -> str:
+        """Whose lease it is."""
+        return self._chain[0].key.entity_id
+
+    @property
+    def resource(self) -> str:
+        """Of what."""
+        return self._chain[0].key.resource
 
     @property
     def statuses(self) -> tuple[LimitStatus, ...]:
@@ -157,7 +165,7 @@ class Lease:
             late = self._refunded
             if not late:
                 for key, grant in grants:
-                    self._hold(key, grant)
+                    _hold(self._holdings(), key, grant)
         self._count(changes)
         if late and self._committer is not None:
             await self._committer.give_back([(key, grant.receipts) for key, grant in grants])
@@ -167,21 +175,23 @@ class Lease:
 
         In a forked child that leaves the block too, nothing happens: the lease is the parent's, who will give it back once.
         """
-        if self._home.is_inherited():
+        if self._committer is None or self._committer.home.is_inherited():
+            self._open = False
             return
         with self._lock:
             self._open = False
             self._refunded = refund
             requests = self._requests({name: -units for name, units in self._consumed.items()}) if refund else []
-        if self._committer is not None and requests:
-            await self._home.finish(partial(self._committer.credit, [(key, request.credits) for key, request in requests]))
+        if requests:
+            refunds = [(key, request.credits) for key, request in requests]
+            await self._committer.home.finish(partial(self._committer.credit, refunds), self._tenant)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
     ) -> dict[str, int]:
         if not self._open:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
-        if not self._home.is_here():
+        if self._committer is not None and not self._committer.home.is_here():
             raise LeaseClosed(
                 f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
             )
@@ -196,12 +206,12 @@ class Lease:
             held = self._consumed.get(name, 0)
             if -units > held:
                 raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {held}")
-        requests = []
+        requests, holdings = [], self._holdings()
         for key, limits in self._chain:
             added = ((limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
             charges = tuple(Charge(local_limit(limit, self._share), units) for limit, units in added)
-            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in self._held]
-            credits = tuple(self._give(key, name, -changes[name]) for name in returned)
+            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in holdings]
+            credits = tuple(_release(holdings, (key, name), -changes[name]) for name in returned)
             worth = tuple(credit for credit in credits if credit.cost)
             if charges or worth:
                 requests.append((key, Request(charges, worth, forced=True)))
@@ -210,16 +220,26 @@ class Lease:
                 self._consumed[name] += units
         return requests
 
-    def _give(self, key: BucketKey, name: str, units: int) -> Credit:
-        self._held[key, name], credit = self._held[key, name].release(units)
-        return credit
-
-    def _hold(self, key: BucketKey, grant: Grant) -> None:
-        for receipt in grant.receipts:
-            held = self._held.get((key, receipt.limit.name))
-            self._held[key, receipt.limit.name] = Holding.of(receipt) if held is None else held.add(receipt)
+    def _holdings(self) -> dict[tuple[BucketKey, str], Holding]:
+        """What is held of each limit in each bucket; most leases end as they began, and never need to know."""
+        if self._held is None:
+            self._held = {}
+            for demand, grant in self._verdict.grants:
+                _hold(self._held, demand.key, grant)
+        return self._held
 
     def _count(self, changes: Mapping[str, int]) -> None:
         with self._lock:
             for name, units in changes.items():
                 self._consumed[name] = self._consumed.get(name, 0) + units
+
+
+def _hold(holdings: dict[tuple[BucketKey, str], Holding], key: BucketKey, grant: Grant) -> None:
+    for receipt in grant.receipts:
+        held = holdings.get((key, receipt.limit.name))
+        holdings[key, receipt.limit.name] = Holding.of(receipt) if held is None else held.add(receipt)
+
+
+def _release(holdings: dict[tuple[BucketKey, str], Holding], place: tuple[BucketKey, str], units: int) -> Credit:
+    holdings[place], credit = holdings[place].release(units)
+    return credit

@@ -317,7 +317,9 @@ class Acquisition:
         call, self._call = self._call, None
         if call is None:
             raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
-        self._lease = await call()
+        entering = call()
+        del call  # What it holds need not outlive the beginning.
+        self._lease = await entering
         return self._lease
 
     async def __aexit__(

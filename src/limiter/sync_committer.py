@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import bucket
-from ._compat import SyncAlarm, sync_begin, sync_shielded
+from ._compat import SyncAlarm, SyncHome, sync_begin, sync_shielded
 from .sync_batch import MAX_BATCH, SyncBatchWriter
 from .breaker import Breaker
 from .exceptions import LimiterError, RateLimiterUnavailable, anew
@@ -69,6 +69,7 @@ class SyncCommitter:
         breaker: Breaker | None = None,
         counters: Counters | None = None,
     ) -> None:
+        self.home = SyncHome()
         self._repository = repository
         self._options = options
         self._counters = counters or Counters()
@@ -104,7 +105,15 @@ class SyncCommitter:
         caller = SyncCaller(monotonic() + self._patience if expires is None else expires)
         try:
             self._enter(caller, requests)
-            self._attend(caller)
+            while caller.pending:
+                caller.clear()
+                if caller.leads:
+                    leads = [partial(self._lead, lane, caller) for lane in caller.leads]
+                    sync_begin(leads, partial(self._alarm.wait, caller))
+                elif caller.pending:
+                    self._alarm.wait(caller)
+                if caller.pending and monotonic() >= caller.expires:
+                    self._abandon(caller)
             outcomes = [_own(ticket.outcome) for ticket in caller.tickets]
             caller.tickets = ()  # Which refer to the caller: a circle would be left to the garbage collector.
             return outcomes
@@ -170,18 +179,6 @@ class SyncCommitter:
                 if lane.leader is None:
                     caller.leads = (*caller.leads, lane)
                     lane.leader = caller
-
-    def _attend(self, caller: SyncCaller) -> None:
-        """Wait until all is decided, leading whatever the caller is given to lead."""
-        while caller.pending:
-            caller.signal.clear()
-            wait = partial(self._alarm.wait, caller)
-            if caller.leads:
-                sync_begin([partial(self._lead, lane, caller) for lane in caller.leads], wait)
-            elif caller.pending:
-                wait()
-            if caller.pending and monotonic() >= caller.expires:
-                self._abandon(caller)
 
     def _lane(self, key: BucketKey) -> SyncLane:
         lane = self._lanes.get(key)
@@ -265,7 +262,7 @@ class SyncCommitter:
             caller.pending = sum([not ticket.done for ticket in caller.tickets])
         self._renounce(caller)
         while caller.pending and monotonic() < caller.expires:
-            caller.signal.clear()
+            caller.clear()
             if caller.pending:
                 self._alarm.wait(caller)
         self._abandon(caller)
@@ -362,7 +359,7 @@ class SyncCommitter:
             if lane not in heir.leads:
                 heir.leads = (*heir.leads, lane)
             lane.leader = heir
-        heir.signal.set()
+        heir.set()
 
 
 def _own(outcome: Outcome) -> Outcome:

@@ -50,20 +50,20 @@ class SyncTicket:
         self.outcome, self.done = outcome, True
         if self.caller is not None:
             self.caller.pending -= 1
-            self.caller.signal.set()
+            self.caller.set()
 
 
-class SyncCaller:
+class SyncCaller(SyncSignal):
     """Somebody who waits for some tickets until `expires`, in seconds of the monotonic clock.
 
-    `pending` of them are undecided. The signal is set when one is decided, and when there is a lane to lead: one of `leads`.
-    `leading` counts those that the caller is leading already.
+    `pending` of them are undecided. It is set when one is decided, and when there is a lane to lead: one of `leads`. `leading`
+    counts those that the caller is leading already.
     """
 
-    __slots__ = ("expires", "leading", "leads", "pending", "signal", "tickets")
+    __slots__ = ("expires", "leading", "leads", "pending", "tickets")
 
     def __init__(self, expires: float) -> None:
-        self.signal = SyncSignal()
+        super().__init__()
         self.expires = expires
         self.leads: tuple[SyncLane, ...] = ()
         self.leading = 0

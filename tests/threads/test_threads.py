@@ -307,7 +307,7 @@ def test_an_interrupted_pause_between_writes_hands_over(stage: Stage, interrupti
 
 def test_an_error_while_undoing_does_not_hide_the_interruption(limiter: SyncRateLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is interrupted is told by what, and what went wrong beside is the cause."""
-    monkeypatch.setattr(SyncCommitter, "_attend", lambda *_: fail_with(KeyboardInterrupt())())
+    monkeypatch.setattr(SyncCommitter, "_enter", lambda *_: fail_with(KeyboardInterrupt())())
     monkeypatch.setattr(SyncCommitter, "give_back", lambda *_: fail_with(ValueError("bug"))())
     with pytest.raises(KeyboardInterrupt) as interruption:
         limiter.try_acquire("user", "api", {"requests": 1})
