@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .recording import Record, Stopwatch
 
@@ -60,6 +60,12 @@ async def cold(peer: AsyncPeer, keys: Iterator[str], callers: int) -> Record:
     with Stopwatch(record):
         await asyncio.gather(*(caller() for _ in range(callers)))
     return record
+
+
+async def owe(peer: Any, key: str, units: int) -> Record:
+    """Have the key owe units when others ask for it."""
+    await peer.owe(key, units)
+    return Record()
 
 
 async def waiters(peer: AsyncPeer, key: str, callers: int, patience: float) -> Record:

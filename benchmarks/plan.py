@@ -157,10 +157,12 @@ SCENARIOS = {
             callers=50,
             delay=5.0,
         ),
-        Scenario("waiters", "1,000 callers wait for one key, 100/s", "waiters", OURS, callers=1_000, rate=100, burst=1),
+        Scenario(
+            "waiters", "1,000 callers wait for one key, 100/s, which owes 2 s", "waiters", OURS, callers=1_000, rate=100, burst=1
+        ),
         Scenario(
             "waiters-cold",
-            "the same, and the key's limits have not been read yet",
+            "the same without the debt, and the key's limits have not been read yet",
             "waiters",
             OURS,
             callers=1_000,

@@ -6,7 +6,7 @@ import itertools
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .recording import Record, Stopwatch
 
@@ -86,6 +86,12 @@ def cold(peer: ThreadPeer, keys: Iterator[str], callers: int) -> Record:
             record.add(began, peer.acquire(remaining[place]))
 
     return run_all(callers, caller, record)
+
+
+def owe(peer: Any, key: str, units: int) -> Record:
+    """Have the key owe units when others ask for it."""
+    peer.owe(key, units)
+    return Record()
 
 
 def waiters(peer: ThreadPeer, key: str, callers: int, patience: float) -> Record:

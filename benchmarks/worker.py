@@ -31,6 +31,8 @@ ACCOUNTED_KEYS = 200
 PATIENCE = 60.0
 SLACK = 0.005
 """Seconds by which two threads may be woken the other way round: Python's own switch interval."""
+DEBT = 2
+"""Seconds until the first of those who wait is due: longer than all take to arrive."""
 KEYS_FOR_MEMORY = 100_000
 
 
@@ -108,8 +110,10 @@ def drive(drivers: Any, peer: Any, job: Job, phase: Phase) -> Any:
     """Start the driver of the job: an awaitable of asyncio's drivers, a record of the others."""
     key = f"{job.prefix}hot"
     if job.driver == "waiters":
-        warmed = key if job.chain != "cold" else f"{job.prefix}{phase.name}"
-        return drivers.waiters(peer, warmed, job.callers if phase.name == "hot" else 1, PATIENCE)
+        if phase.name == "warm" and job.chain != "cold":
+            return drivers.owe(peer, key, DEBT * job.rate)
+        asked = key if job.chain != "cold" else f"{job.prefix}{phase.name}"
+        return drivers.waiters(peer, asked, job.callers if phase.name == "hot" else 1, PATIENCE)
     if job.driver == "cold":
         keys = (f"{job.prefix}{phase.name}-{number}" for number in range(phase.keys))
         return drivers.cold(peer, keys, job.callers)

@@ -56,6 +56,11 @@ class Limiter:
         except RateLimitExceeded:
             return False
 
+    async def owe(self, key: str, units: int) -> None:
+        """Take so many more than the limit allows; nobody else is admitted before they have refilled."""
+        async with self.limiter.acquire(key, RESOURCE, ONE) as lease:
+            await lease.adjust({LIMIT: units})
+
     async def close(self) -> None:
         """Close the client."""
         await self.limiter.__aexit__(None, None, None)
@@ -83,6 +88,11 @@ class ThreadedLimiter:
                 return True
         except RateLimitExceeded:
             return False
+
+    def owe(self, key: str, units: int) -> None:
+        """Take so many more than the limit allows; nobody else is admitted before they have refilled."""
+        with self.limiter.acquire(key, RESOURCE, ONE) as lease:
+            lease.adjust({LIMIT: units})
 
     def close(self) -> None:
         """Close the client."""

@@ -97,13 +97,11 @@ class Signal:
         """Forget that it was set."""
         self._is_set = False
 
-    def _wait(self) -> Awaitable[None]:
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> Awaitable[None]:
         """Wait until it is set."""
-        import asyncio
-
         if self._is_set:
             return _Over()
-        self._future = asyncio.get_running_loop().create_future()
+        self._future = loop.create_future()
         return self._future
 
 
@@ -147,6 +145,9 @@ class Alarm:
     """Wakes those whose time is up: one timer for all, since one for each would cost more than the waiting."""
 
     def __init__(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -157,16 +158,13 @@ class Alarm:
         self._waiting.append(waiting)
         if self._timer is None or waiting.expires < self._timer.when():
             self._set(waiting.expires)
-        wait: Awaitable[object] = waiting._wait()
+        wait: Awaitable[object] = waiting._wait(self._loop)
         return wait
 
     def _set(self, expires: float) -> None:
-        import asyncio
-
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(loop.time() + expires - time.monotonic(), self._ring)
+        self._timer = self._loop.call_at(self._loop.time() + expires - time.monotonic(), self._ring)
 
     def _ring(self) -> None:
         self._timer = None

@@ -20,7 +20,7 @@ from . import bucket
 from ._compat import Alarm, Home, begin, shielded
 from .batch import MAX_BATCH, BatchWriter
 from .breaker import Breaker
-from .exceptions import LimiterError, RateLimiterUnavailable, anew
+from .exceptions import LimiterError, RateLimiterUnavailable
 from .gcra import NANOSECONDS
 from .lane import Caller, Lane, Ticket
 from .purse import Purse
@@ -114,7 +114,7 @@ class Committer:
                     await self._alarm.wait(caller)
                 if caller.pending and monotonic() >= caller.expires:
                     self._abandon(caller)
-            outcomes = [_own(ticket.outcome) for ticket in caller.tickets]
+            outcomes = [ticket.result() for ticket in caller.tickets]
             caller.tickets = ()  # Which refer to the caller: a circle would be left to the garbage collector.
             return outcomes
         except BaseException as interruption:
@@ -360,12 +360,3 @@ class Committer:
                 heir.leads = (*heir.leads, lane)
             lane.leader = heir
         heir.set()
-
-
-def _own(outcome: Outcome) -> Outcome:
-    """The outcome; an error anew for everybody who shares it."""
-    if isinstance(outcome, Exception):
-        fresh = anew(outcome)
-        fresh.__cause__ = outcome.__cause__
-        return fresh
-    return outcome

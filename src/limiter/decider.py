@@ -95,7 +95,7 @@ class Decider:
 
     async def chain(self, question: Question) -> tuple[Bucket, ...]:
         """The buckets that a call charges; raises `RateLimiterUnavailable` when they cannot be known in time."""
-        known = self.config.known(question)
+        known = self.config.known(question, self._repository.clock())
         if known is not None:
             return known
         if not self._ready:
@@ -111,7 +111,7 @@ class Decider:
         """Take what the call asks for; raises `RateLimitExceeded` where a limit stands in the way."""
         expires = monotonic() + self._patience
         try:
-            chain = self.config.known(call.question)
+            chain = self.config.known(call.question, self._repository.clock())
             if chain is None:
                 ready = self._ready
                 chain = await self.chain(call.question)

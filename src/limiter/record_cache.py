@@ -35,7 +35,8 @@ class _Entry(NamedTuple):
 class RecordCache:
     """Keeps at most `max_entries` records for `ttl` nanoseconds each, the least recently used going first.
 
-    A record that was written through this process replaces what any fetch begun before the write may bring.
+    A record that was written through this process replaces what any fetch begun before the write may bring: `generation` is the
+    number of such writes, and what is stored under an older one loses against them.
     """
 
     def __init__(self, clock: Callable[[], int], ttl: int, max_entries: int) -> None:
@@ -43,7 +44,7 @@ class RecordCache:
         self._ttl = ttl
         self._max_entries = max_entries
         self._entries: OrderedDict[RecordKey, _Entry] = OrderedDict()
-        self._generation = 0
+        self.generation = 0
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -62,11 +63,6 @@ class RecordCache:
             self._entries.move_to_end(key)
             return entry.value, entry.expires
 
-    @property
-    def generation(self) -> int:
-        """The number of writes through this process; those made after it win over what is stored under it."""
-        return self._generation
-
     def store(self, records: Mapping[RecordKey, Lookup], generation: int) -> None:
         """Keep what a fetch has brought that began at `generation`."""
         with self._lock:
@@ -78,15 +74,15 @@ class RecordCache:
     def put(self, key: RecordKey, value: Lookup) -> None:
         """Keep what this process has written."""
         with self._lock:
-            self._generation += 1
-            self._keep(key, value, self._generation)
+            self.generation += 1
+            self._keep(key, value, self.generation)
 
     def clear(self) -> None:
         """Forget everything, also what fetches under way may bring."""
         with self._lock:
-            self._generation += 1
+            self.generation += 1
             for key in self._entries:
-                self._entries[key] = _Entry(MISSING, 0, self._generation)
+                self._entries[key] = _Entry(MISSING, 0, self.generation)
 
     def _keep(self, key: RecordKey, value: Lookup, generation: int) -> None:
         self._entries[key] = _Entry(value, self._clock() + self._ttl, generation)

@@ -74,7 +74,10 @@ class Grant(NamedTuple):
     @property
     def start(self) -> int:
         """The time from which every limit allows the request."""
-        return max([receipt.start for receipt in self.receipts], default=self.now)
+        latest = self.receipts[0].start if self.receipts else self.now
+        for receipt in self.receipts:
+            latest = max(latest, receipt.start)
+        return latest
 
 
 class Refusal(NamedTuple):

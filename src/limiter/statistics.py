@@ -75,8 +75,10 @@ class Counters:
         """Count a decision."""
         with self._lock:
             self._counts["decisions"] += 1
-            self._counts["refusals"] += refused
-            self._counts["degraded"] += degraded
+            if refused:
+                self._counts["refusals"] += 1
+            if degraded:
+                self._counts["degraded"] += 1
 
     def add_failure(self, error: BaseException) -> None:
         """Count what a call to the store raised, if it is a failure of the store."""

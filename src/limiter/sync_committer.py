@@ -20,7 +20,7 @@ from . import bucket
 from ._compat import SyncAlarm, SyncHome, sync_begin, sync_shielded
 from .sync_batch import MAX_BATCH, SyncBatchWriter
 from .breaker import Breaker
-from .exceptions import LimiterError, RateLimiterUnavailable, anew
+from .exceptions import LimiterError, RateLimiterUnavailable
 from .gcra import NANOSECONDS
 from .sync_lane import SyncCaller, SyncLane, SyncTicket
 from .purse import Purse
@@ -114,7 +114,7 @@ class SyncCommitter:
                     self._alarm.wait(caller)
                 if caller.pending and monotonic() >= caller.expires:
                     self._abandon(caller)
-            outcomes = [_own(ticket.outcome) for ticket in caller.tickets]
+            outcomes = [ticket.result() for ticket in caller.tickets]
             caller.tickets = ()  # Which refer to the caller: a circle would be left to the garbage collector.
             return outcomes
         except BaseException as interruption:
@@ -360,12 +360,3 @@ class SyncCommitter:
                 heir.leads = (*heir.leads, lane)
             lane.leader = heir
         heir.set()
-
-
-def _own(outcome: Outcome) -> Outcome:
-    """The outcome; an error anew for everybody who shares it."""
-    if isinstance(outcome, Exception):
-        fresh = anew(outcome)
-        fresh.__cause__ = outcome.__cause__
-        return fresh
-    return outcome

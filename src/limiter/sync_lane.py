@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ._compat import SyncSignal
 from .bucket import NOBODY, Queue
+from .exceptions import anew
 from .request import Grant, Request
 from .state import EMPTY
 
@@ -44,6 +45,15 @@ class SyncTicket:
         self.entered = False
         self.done = False
         self.outcome: Grant | Refusal | Unsent | Exception | None = None
+
+    def result(self) -> Grant | Refusal | Unsent | Exception | None:
+        """The outcome; an error anew for everybody who shares it."""
+        outcome = self.outcome
+        if not isinstance(outcome, Exception):
+            return outcome
+        fresh = anew(outcome)
+        fresh.__cause__ = outcome.__cause__
+        return fresh
 
     def finish(self, outcome: Grant | Refusal | Unsent | Exception) -> None:
         """Settle the ticket and wake whoever waits for it."""

@@ -40,9 +40,9 @@ async def test_a_task_hears_what_was_set_before_it_waits() -> None:
     signal = Signal()
     signal.set()
     signal.set()
-    await signal._wait()
+    await signal._wait(asyncio.get_running_loop())
     signal.clear()
-    waiter = asyncio.ensure_future(signal._wait())
+    waiter = asyncio.ensure_future(signal._wait(asyncio.get_running_loop()))
     await asyncio.sleep(0)
     assert not waiter.done()
     signal.set()
@@ -53,10 +53,10 @@ async def test_a_task_hears_what_was_set_before_it_waits() -> None:
 async def test_a_task_that_gives_up_leaves_the_signal_as_it_was() -> None:
     """A wait that is cancelled takes nothing along."""
     signal = Signal()
-    waiter = asyncio.ensure_future(signal._wait())
+    waiter = asyncio.ensure_future(signal._wait(asyncio.get_running_loop()))
     await asyncio.sleep(0)
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter
     signal.set()
-    await signal._wait()
+    await signal._wait(asyncio.get_running_loop())
