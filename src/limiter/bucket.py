@@ -76,15 +76,17 @@ class Plan:
     """How a batch meets one state: an update that carries some of its requests, and the refusals that the state gives others.
 
     A request that is neither carried nor refused has to be planned again after the update. `update` is None when there is
-    nothing to write: nobody was admitted, or all that was to be given back is worth nothing any more. `shares` are of each
-    carried request, by its place in the batch, what the batch has taken of each of its limits up to and with it.
+    nothing to write: nobody was admitted, or all that was to be given back is worth nothing any more. `shares` say of each
+    carried request, by its place in the batch, where in `totals` its own begin: what the batch has taken of each of its limits
+    up to and with it. (In one list, since hundreds of little tuples would call for the garbage collector.)
     """
 
     now: int
     requests: Sequence[Request]
     update: Update | None
     refused: dict[int, Refusal]
-    shares: dict[int, tuple[int, ...]]
+    shares: dict[int, int]
+    totals: list[int]
     ledgers: dict[str, _Ledger]
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
@@ -92,8 +94,8 @@ class Plan:
         grounds = {name: self._ground(ledger, after.level(name)) for name, ledger in self.ledgers.items()}
         earlier = {name: ledger.earlier for name, ledger in self.ledgers.items()}
         return {
-            place: Grant(self._receipts(self.requests[place], share, grounds, earlier), self.now)
-            for place, share in self.shares.items()
+            place: Grant(self._receipts(self.requests[place], first, grounds, earlier), self.now)
+            for place, first in self.shares.items()
         }
 
     def _ground(self, ledger: _Ledger, level: Level) -> tuple[int, int]:
@@ -103,13 +105,13 @@ class Plan:
         return max(self.now, level.tat - ledger.total + ledger.credited), level.since
 
     def _receipts(
-        self, request: Request, share: tuple[int, ...], grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]
+        self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]
     ) -> tuple[Receipt, ...]:
         receipts = []
-        for (limit, units), taken in zip(request.charges, share, strict=True):
+        for index, (limit, units) in enumerate(request.charges, first):
             name, cost = limit.name, gcra.cost(limit, units)
             before, since = grounds[name]
-            tat = before + taken
+            tat = before + self.totals[index]
             start = gcra.start(limit, tat)
             if request.forced:
                 start = min(start, self.now)  # Debt is no booking, and its credit undoes none.
@@ -125,7 +127,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
     Raises `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
     """
     draft = _Draft(state, now)
-    shares: dict[int, tuple[int, ...]] = {}
+    shares: dict[int, int] = {}
     refused: dict[int, Refusal] = {}
     returning = {credit.limit.name for request in requests for credit in request.credits}
     for index, request in enumerate(requests):
@@ -138,7 +140,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
             shares[index] = draft.take(request)
         # else: a booking would void the refunds of its batch, so it is left for the next update.
     credits = [credit for index in shares for credit in requests[index].credits]
-    return Plan(now, requests, draft.update(credits, stamp), refused, shares, draft.ledgers)
+    return Plan(now, requests, draft.update(credits, stamp), refused, shares, draft.totals, draft.ledgers)
 
 
 def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, UnreadableItem]:
@@ -194,6 +196,7 @@ class _Draft:
         self.state = state
         self.now = now
         self.ledgers: dict[str, _Ledger] = {}
+        self.totals: list[int] = []
         self._charges: tuple[Charge, ...] = ()
         self._entries: list[tuple[_Ledger, Limit, int]] = []
         self.conditions: list[Condition] = []
@@ -230,16 +233,16 @@ class _Draft:
                 earliest = start
         return earliest
 
-    def take(self, request: Request) -> tuple[int, ...]:
-        """Enter the request's charges, and return the total of each of its limits."""
-        share = []
+    def take(self, request: Request) -> int:
+        """Enter the request's charges, and return where the totals of its limits begin."""
+        first = len(self.totals)
         for ledger, limit, cost in self.entries(request.charges):
             ledger.takes = True
             ledger.total += cost
-            share.append(ledger.total)
+            self.totals.append(ledger.total)
             if not request.forced:
                 ledger.admit(limit, cost, self.now, max(0, request.deadline - self.now))
-        return tuple(share)
+        return first
 
     def update(self, credits: Sequence[Credit], stamp: str) -> Update | None:
         """The update that makes every change entered so far and gives back `credits`; None when there is nothing to write."""

@@ -152,9 +152,10 @@ def receipts_without_wait(self: Any, *others: Any) -> tuple[Receipt, ...]:
     return tuple(each._replace(start=self.now) for each in SOUND_RECEIPTS(self, *others))
 
 
-def receipts_of_the_first(self: Any, request: Request, _share: Any, *others: Any) -> tuple[Receipt, ...]:
+def receipts_of_the_first(self: Any, request: Request, _first: int, *others: Any) -> tuple[Receipt, ...]:
     """A fault: every member of a batch is told that it was the first."""
-    return SOUND_RECEIPTS(self, request, tuple(gcra.cost(*charge) for charge in request.charges), *others)
+    alone = replace(self, totals=[gcra.cost(*charge) for charge in request.charges])
+    return SOUND_RECEIPTS(alone, request, 0, *others)
 
 
 def undo_any_booking(level: Level, credits: Any, now: int) -> tuple[int, int]:
