@@ -341,10 +341,18 @@ class Home:
             return
         if self._loop is not asyncio._get_running_loop():
             self._loop.call_soon_threadsafe(lambda: _start(self._loop, work()))
-        elif isinstance(sys.exception(), GeneratorExit) and (tenant and tenant()) is not asyncio.current_task():
+        elif isinstance(sys.exception(), GeneratorExit) and not _runs(tenant):
             _start(self._loop, work())
         else:
             await shielded(work())
+
+
+def _runs(tenant: Callable[[], object] | None) -> bool:
+    """Whether this is the task that was the tenant, which is gone while it is collected."""
+    import asyncio
+
+    task = tenant() if tenant is not None else None
+    return task is not None and task is asyncio.current_task()
 
 
 class SyncHome:

@@ -11,7 +11,6 @@ had been full.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,6 +30,8 @@ TTL_GRACE = 3_600
 """Seconds by which `ttl` is set beyond what is needed, so that a busy bucket seldom has to move it."""
 DEBT_MARGIN = 86_400 * gcra.NANOSECONDS
 """Nanoseconds by which a bucket's debt may have grown unseen before a settlement has to look again."""
+UNBOUNDED = 1 << 100
+"""Later than any time in nanoseconds, and no less so where Python's words have 32 bits."""
 
 
 @dataclass(slots=True)
@@ -48,10 +49,10 @@ class _Ledger:
     earlier: int
     takes: bool = False
     total: int = 0
-    tightest: int = sys.maxsize
-    ceiling: int = sys.maxsize
-    patient: int = sys.maxsize
-    prompt: int = sys.maxsize
+    tightest: int = UNBOUNDED
+    ceiling: int = UNBOUNDED
+    patient: int = UNBOUNDED
+    prompt: int = UNBOUNDED
     booked: int | None = None
     credited: int = 0
 
@@ -65,7 +66,7 @@ class _Ledger:
         if self.tat > room:
             self.booked = self.total
             self.ceiling = min(self.ceiling, self.patient, room + patience)
-            self.patient = self.prompt = sys.maxsize
+            self.patient = self.prompt = UNBOUNDED
         else:
             self.patient = min(self.patient, room + patience)
             self.prompt = min(self.prompt, room)
@@ -368,7 +369,7 @@ def _ceiling(ledger: _Ledger) -> int:
     Behind the last who is booked by plan nobody who takes may have to wait in fact, since that start would not be on record.
     """
     ceiling = min(ledger.ceiling, ledger.prompt)
-    return ledger.tat + DEBT_MARGIN if ceiling == sys.maxsize else ceiling
+    return ledger.tat + DEBT_MARGIN if ceiling == UNBOUNDED else ceiling
 
 
 def _undo_last_bookings(level: Level, credits: Iterable[Credit], now: int) -> tuple[int, int]:

@@ -105,10 +105,10 @@ class ConfigCache:
         """How the cache has served so far."""
         return CacheStatistics(len(self._records), *(self._counts[name] for name in ("hits", "misses", "fetches")))
 
-    def known(self, question: Question, now: int) -> tuple[Bucket, ...] | None:
+    def known(self, question: Question) -> tuple[Bucket, ...] | None:
         """The chain of a call as it was resolved before, if that still holds."""
         known = self._resolved.get((question.entity_id, question.resource, question.given))
-        if known is None or known.expires <= now or known.generation != self._records.generation:
+        if known is None or known.expires <= self._records.now() or known.generation != self._records.generation:
             return None
         self._count("hits")
         return known.chain

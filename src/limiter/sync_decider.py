@@ -95,7 +95,7 @@ class SyncDecider:
 
     def chain(self, question: Question) -> tuple[Bucket, ...]:
         """The buckets that a call charges; raises `RateLimiterUnavailable` when they cannot be known in time."""
-        known = self.config.known(question, self._repository.clock())
+        known = self.config.known(question)
         if known is not None:
             return known
         if not self._ready:
@@ -111,7 +111,7 @@ class SyncDecider:
         """Take what the call asks for; raises `RateLimitExceeded` where a limit stands in the way."""
         expires = monotonic() + self._patience
         try:
-            chain = self.config.known(call.question, self._repository.clock())
+            chain = self.config.known(call.question)
             if chain is None:
                 ready = self._ready
                 chain = self.chain(call.question)
@@ -170,7 +170,7 @@ class SyncDecider:
         asked = demands(chain, call.amounts)
         decision.check_satisfiable(asked)
         if call.on_unavailable == "allow":
-            return SyncLease(None, chain, SyncVerdict(), asked, degraded=True)
+            return SyncLease(None, self.committer.home, chain, SyncVerdict(), asked, degraded=True)
         for bucket in chain:
             self._owed.note(bucket.key, bucket.limits)
         lease = self._take(self.fallback, chain, local_demands(asked, self._share), call, None, share=self._share)
@@ -197,7 +197,8 @@ class SyncDecider:
             sync_shielded(committer.give_back([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
             raise RateLimiterUnavailable("the table has answered with a start that its own condition excludes")
         delay = max(0, verdict.start - now) / gcra.NANOSECONDS
-        lease = SyncLease(committer, chain, verdict, asked, waited=delay, share=share, settle_alone=self._settle_alone(call))
+        alone = self._settle_alone(call)
+        lease = SyncLease(committer, committer.home, chain, verdict, asked, waited=delay, share=share, settle_alone=alone)
         if delay:
             self._wait(committer, verdict, delay)
         return lease

@@ -21,6 +21,7 @@ from .validation import MAX_AMOUNT, check_amounts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from ._compat import SyncHome
     from .sync_charging import SyncVerdict
     from .sync_committer import SyncCommitter
     from .demand import Bucket, Demand
@@ -37,14 +38,10 @@ class SyncLease:
     limiter went on without it; then it may have been taken within this process, at a `share` of every limit.
     """
 
-    __slots__ = (
-        *("_chain", "_committer", "_consumed", "_held", "_lock", "_open", "_refunded", "_settle_alone", "_share", "_tenant"),
-        *("_verdict", "degraded", "waited"),
-    )
-
     def __init__(
         self,
         committer: SyncCommitter | None,
+        home: SyncHome,
         chain: Sequence[Bucket],
         verdict: SyncVerdict,
         taken: Sequence[Demand],
@@ -62,7 +59,8 @@ class SyncLease:
         self._settle_alone = settle_alone
         self._chain = chain
         self._lock = threading.Lock()
-        self._tenant = None if committer is None else committer.home.tenant()
+        self._home = home
+        self._tenant = home.tenant()
         self._open = True
         self._refunded = False
         self._consumed = {limit.name: units for demand in taken for limit, units in demand.charges}
@@ -166,7 +164,7 @@ class SyncLease:
             if not late:
                 for key, grant in grants:
                     _hold(self._holdings(), key, grant)
-        self._count(changes)
+                self._add(changes)
         if late and self._committer is not None:
             self._committer.give_back([(key, grant.receipts) for key, grant in grants])
 
@@ -175,23 +173,22 @@ class SyncLease:
 
         In a forked child that leaves the block too, nothing happens: the lease is the parent's, who will give it back once.
         """
-        if self._committer is None or self._committer.home.is_inherited():
-            self._open = False
+        if self._home.is_inherited():
             return
         with self._lock:
             self._open = False
             self._refunded = refund
             requests = self._requests({name: -units for name, units in self._consumed.items()}) if refund else []
-        if requests:
+        if self._committer is not None and requests:
             refunds = [(key, request.credits) for key, request in requests]
-            self._committer.home.finish(partial(self._committer.credit, refunds), self._tenant)
+            self._home.finish(partial(self._committer.credit, refunds), self._tenant)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
     ) -> dict[str, int]:
         if not self._open:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
-        if self._committer is not None and not self._committer.home.is_here():
+        if not self._home.is_here():
             raise LeaseClosed(
                 f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
             )
@@ -223,15 +220,19 @@ class SyncLease:
     def _holdings(self) -> dict[tuple[BucketKey, str], Holding]:
         """What is held of each limit in each bucket; most leases end as they began, and never need to know."""
         if self._held is None:
-            self._held = {}
+            held: dict[tuple[BucketKey, str], Holding] = {}
             for demand, grant in self._verdict.grants:
-                _hold(self._held, demand.key, grant)
+                _hold(held, demand.key, grant)
+            self._held = held  # At one stroke: an interruption may strike before.
         return self._held
 
     def _count(self, changes: Mapping[str, int]) -> None:
         with self._lock:
-            for name, units in changes.items():
-                self._consumed[name] = self._consumed.get(name, 0) + units
+            self._add(changes)
+
+    def _add(self, changes: Mapping[str, int]) -> None:
+        for name, units in changes.items():
+            self._consumed[name] = self._consumed.get(name, 0) + units
 
 
 def _hold(holdings: dict[tuple[BucketKey, str], Holding], key: BucketKey, grant: Grant) -> None:

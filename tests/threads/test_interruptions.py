@@ -1,27 +1,33 @@
 """An exception that a signal handler raises, such as KeyboardInterrupt, strikes between any two steps of the program.
 
 CPython runs signal handlers when a function is entered and when one written in C has returned, so those are the places that are
-tried, one after another: every one that an acquire passes in the committer.
+tried, one after another: every one that an acquire passes in the committer, and a correction in the lease.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from threads.scenes import Caller, Stage
 
-from limiter import Limit, SyncRateLimiter, sync_batch, sync_committer, sync_lane
+from limiter import Limit, SyncRateLimiter, holding, sync_batch, sync_charging, sync_committer, sync_lane, sync_lease
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from engines import FakeClock
 
+T = TypeVar("T")
 LIMIT = Limit.per_second("requests", 100)
 PATIENCE = 3.0
+OTHER = Limit.per_second("tokens", 100)
+NOTHING = {"requests": 0, "tokens": 0}
 FILES = {module.__file__ for module in (sync_batch, sync_committer, sync_lane)}
+LEASE_FILES = {module.__file__ for module in (holding, sync_charging, sync_lease)}
 
 
 class Struck(BaseException):
@@ -31,22 +37,28 @@ class Struck(BaseException):
 class Strike:
     """Interrupts a call at the place with a number; `place` says where that was, if the call got there."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, files: set[str | None] = FILES) -> None:
         self.left = number
         self.place: str | None = None
+        self._files = files
 
-    def call(self, limiter: SyncRateLimiter) -> bool:
-        """Take ten units, and be interrupted; whether they were taken all the same."""
+    def make(self, call: Callable[[], T]) -> T | None:
+        """Make the call; None when it was struck."""
         sys.setprofile(self._profile)
         try:
-            return limiter.try_acquire("user", "api", {"requests": 10}).allowed
+            return call()
         except Struck:
-            return False
+            return None
         finally:
             sys.setprofile(None)
 
+    def call(self, limiter: SyncRateLimiter) -> bool:
+        """Take ten units, and be interrupted; whether they were taken all the same."""
+        decision = self.make(lambda: limiter.try_acquire("user", "api", {"requests": 10}))
+        return decision is not None and decision.allowed
+
     def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
-        if frame.f_code.co_filename not in FILES or event not in ("call", "c_return"):
+        if frame.f_code.co_filename not in self._files or event not in ("call", "c_return"):
             return
         self.left -= 1
         if self.left == 0:
@@ -85,3 +97,21 @@ def test_an_interruption_anywhere_leaves_the_line_and_the_bucket_in_order(clock:
     assert number > 20
     if harm:
         pytest.fail("\n".join(harm))
+
+
+@pytest.mark.parametrize("change", ["release", "adjust", "consume"])
+def test_an_interruption_of_a_correction_leaves_the_rest_to_the_block(change: str, clock: FakeClock) -> None:
+    """Wherever a correction is struck, the block that fails then gives back everything but what the correction was about."""
+    for number in range(1, 1_000):
+        stage = Stage(clock)
+        limiter = SyncRateLimiter(stage, [LIMIT, OTHER], denial_ttl=0)
+        strike = Strike(number, LEASE_FILES)
+        with suppress(Struck), limiter.acquire("user", "api", {"requests": 40, "tokens": 40}) as lease:
+            strike.make(lambda lease=lease: getattr(lease, change)(requests=1))
+            raise Struck
+        left = {each.limit.name: each.available for each in limiter.check("user", "api", NOTHING).statuses}
+        assert left["tokens"] == OTHER.capacity, strike.place
+        assert left["requests"] >= LIMIT.capacity - 1, strike.place
+        if strike.place is None:
+            break
+    assert number > 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from greenlet import GreenletExit
 from threads.scenes import Caller, Gate, Stage, fail_with, hold_the_lead, take
 
 from limiter import (
+    LeaseClosed,
     Limit,
     LimiterError,
     PermissionDenied,
@@ -25,6 +27,8 @@ from limiter.sync_committer import SyncCommitter
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engines import Engine, FakeClock
 
 LIMIT = Limit.per_second("requests", 100)
@@ -312,3 +316,40 @@ def test_an_error_while_undoing_does_not_hide_the_interruption(limiter: SyncRate
     with pytest.raises(KeyboardInterrupt) as interruption:
         limiter.try_acquire("user", "api", {"requests": 1})
     assert isinstance(interruption.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("change", ["consume", "adjust"])
+def test_a_block_that_fails_while_another_thread_takes_more_gives_all_back(limiter: SyncRateLimiter, change: str) -> None:
+    """Between any two steps of a `consume` or `adjust` the block may end with an error, and nothing stays taken."""
+    for step in range(1, 10):
+        context = limiter.acquire("user", "api", {"requests": 10})
+        lease = context.__enter__()
+        lease._lock = After(step, partial(context.__exit__, KeyError, KeyError(), None))  # type: ignore[assignment] # in its place
+        with suppress(LeaseClosed):
+            getattr(lease, change)(requests=5)
+        struck = lease._lock.left <= 0
+        if not struck:
+            context.__exit__(KeyError, KeyError(), None)
+        assert available(limiter) == LIMIT.capacity, step
+        assert lease.consumed == {"requests": 0}, step
+        if not struck:
+            break
+    assert step > 1
+
+
+class After:
+    """A lock that makes a call, once, when it was let go for the time with a number."""
+
+    def __init__(self, left: int, call: Callable[[], object]) -> None:
+        self.left = left
+        self._call = call
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        self.left -= 1
+        if self.left == 0:
+            self._call()
