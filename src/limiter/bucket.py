@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import gcra
 from .exceptions import UnreadableItem
-from .request import Grant, Receipt, Refusal, Unsent
+from .request import Grant, Refusal, Unsent
 from .state import TTL, Change, Condition, Update
 
 if TYPE_CHECKING:
@@ -94,10 +94,7 @@ class Plan:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
         grounds = {name: self._ground(ledger, after.level(name)) for name, ledger in self.ledgers.items()}
         earlier = {name: ledger.earlier for name, ledger in self.ledgers.items()}
-        return {
-            place: Grant(self._receipts(self.requests[place], first, grounds, earlier), self.now)
-            for place, first in self.shares.items()
-        }
+        return {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
 
     def _ground(self, ledger: _Ledger, level: Level) -> tuple[int, int]:
         """The `tat` that the batch has met in fact, and the busy period that it belongs to."""
@@ -105,10 +102,8 @@ class Plan:
             return self.now, level.since
         return max(self.now, level.tat - ledger.total + ledger.credited), level.since
 
-    def _receipts(
-        self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]
-    ) -> tuple[Receipt, ...]:
-        receipts = []
+    def _grant(self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]) -> Grant:
+        figures: list[int] = []
         for index, (limit, units) in enumerate(request.charges, first):
             name, cost = limit.name, gcra.cost(limit, units)
             before, since = grounds[name]
@@ -116,10 +111,10 @@ class Plan:
             start = gcra.start(limit, tat)
             if request.forced:
                 start = min(start, self.now)  # Debt is no booking, and its credit undoes none.
-            receipts.append(Receipt(limit, units, cost, since, start, tat, earlier[name]))
+            figures += cost, since, start, tat, earlier[name]
             if cost:
                 earlier[name] = max(start, earlier[name])
-        return tuple(receipts)
+        return Grant.of(request.charges, figures, self.now)
 
 
 def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:

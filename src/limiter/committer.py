@@ -193,7 +193,10 @@ class Committer:
 
     def _deny(self, caller: Caller, now: int) -> bool:
         """Refuse everything at once if a part cannot fit by what is known here; tell of the other parts what is known too."""
-        if not any(self._denies(ticket.lane, now) for ticket in caller.tickets):
+        for ticket in caller.tickets:
+            if self._denies(ticket.lane, now):
+                break
+        else:
             return False
         looks = [self._look(ticket, now) for ticket in caller.tickets]
         refused = sum([isinstance(look, Refusal) for look in looks])

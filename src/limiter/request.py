@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Self
+
     from .models import Limit, Prefetch
 
 
@@ -65,18 +68,47 @@ class Receipt(NamedTuple):
         return Credit(self.limit, self.cost, self.since, self.start, self.tat, self.earlier)
 
 
-class Grant(NamedTuple):
-    """The request is admitted, from `start` on, as decided at `now`."""
+_BEYOND = Receipt._fields.index("cost")
+_FIGURES = len(Receipt._fields) - _BEYOND
+_START = 2 + Receipt._fields.index("start") - _BEYOND
 
-    receipts: tuple[Receipt, ...]
-    now: int
+
+class Grant(tuple[Any, ...]):
+    """The request is admitted, from `start` on, as decided at `now`.
+
+    One flat tuple: `now`, the charges, and of each charge what its receipt says beyond it. Hundreds are made at once, and
+    whatever each of them consisted of would be the garbage collector's to visit.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, receipts: Sequence[Receipt], now: int) -> Self:
+        """The grant that these receipts make up."""
+        charges = tuple(Charge(receipt.limit, receipt.units) for receipt in receipts)
+        figures: list[Any] = [figure for receipt in receipts for figure in receipt[_BEYOND:]]
+        return cls.of(charges, figures, now)
+
+    @classmethod
+    def of(cls, charges: tuple[Charge, ...], figures: Iterable[int], now: int) -> Self:
+        """The grant of `charges`; for each of them come the figures that a `Receipt` has, from `cost` on."""
+        return tuple.__new__(cls, (now, charges, *figures))
+
+    @property
+    def now(self) -> int:
+        """The time of the decision."""
+        now: int = self[0]
+        return now
+
+    @property
+    def receipts(self) -> tuple[Receipt, ...]:
+        """What was taken of each limit."""
+        places = range(2, len(self), _FIGURES)
+        return tuple(Receipt(*charge, *self[at : at + _FIGURES]) for charge, at in zip(self[1], places, strict=True))
 
     @property
     def start(self) -> int:
         """The time from which every limit allows the request."""
-        latest = self.receipts[0].start if self.receipts else self.now
-        for receipt in self.receipts:
-            latest = max(latest, receipt.start)
+        latest: int = max(self[_START::_FIGURES], default=self[0])
         return latest
 
 

@@ -171,14 +171,17 @@ class SyncLease:
     def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
 
-        In a forked child that leaves the block too, nothing happens: the lease is the parent's, who will give it back once.
+        In a forked child that leaves the block too, nothing is given back: the lease is the parent's, who will do so once.
         """
+        if not refund:
+            self._open = False
+            return
         if self._home.is_inherited():
             return
         with self._lock:
             self._open = False
-            self._refunded = refund
-            requests = self._requests({name: -units for name, units in self._consumed.items()}) if refund else []
+            self._refunded = True
+            requests = self._requests({name: -units for name, units in self._consumed.items()})
         if self._committer is not None and requests:
             refunds = [(key, request.credits) for key, request in requests]
             self._home.finish(partial(self._committer.credit, refunds), self._tenant)

@@ -12,7 +12,7 @@ from limiter.gcra import NANOSECONDS
 from limiter.lane import Lane
 from limiter.purse import Purse
 from limiter.record_cache import RecordCache
-from limiter.request import Receipt, Request
+from limiter.request import Grant, Request
 from limiter.state import Condition, Level, Outcome, Update
 
 if TYPE_CHECKING:
@@ -219,12 +219,12 @@ def limits_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def nobody_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever has to wait goes at once."""
-    sound = bucket.Plan._receipts
+    sound = bucket.Plan._grant
 
-    def at_once(self: Any, *others: Any) -> tuple[Receipt, ...]:
-        return tuple(each._replace(start=self.now) for each in sound(self, *others))
+    def at_once(self: Any, *others: Any) -> Grant:
+        return Grant([each._replace(start=self.now) for each in sound(self, *others).receipts], self.now)
 
-    monkeypatch.setattr(bucket.Plan, "_receipts", at_once)
+    monkeypatch.setattr(bucket.Plan, "_grant", at_once)
 
 
 def debts_half_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:

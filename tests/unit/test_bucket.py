@@ -147,15 +147,15 @@ def admit_each_alone(self: Any, limit: Limit, cost: int, now: int, patience: int
     self.ceiling = self.prompt = min(before, now + patience + limit.window - cost)
 
 
-def receipts_without_wait(self: Any, *others: Any) -> tuple[Receipt, ...]:
+def grant_without_wait(self: Any, *others: Any) -> Grant:
     """A fault: whoever has to wait is told to go at once."""
-    return tuple(each._replace(start=self.now) for each in SOUND_RECEIPTS(self, *others))
+    return Grant([each._replace(start=self.now) for each in SOUND_GRANT(self, *others).receipts], self.now)
 
 
-def receipts_of_the_first(self: Any, request: Request, _first: int, *others: Any) -> tuple[Receipt, ...]:
+def grant_of_the_first(self: Any, request: Request, _first: int, *others: Any) -> Grant:
     """A fault: every member of a batch is told that it was the first."""
     alone = replace(self, totals=[gcra.cost(*charge) for charge in request.charges])
-    return SOUND_RECEIPTS(alone, request, 0, *others)
+    return SOUND_GRANT(alone, request, 0, *others)
 
 
 def undo_any_booking(level: Level, credits: Any, now: int) -> tuple[int, int]:
@@ -178,7 +178,7 @@ def ledger_that_is_never_idle(self: Any, name: str) -> Any:
 
 
 SOUND_ADMIT = bucket._Ledger.admit
-SOUND_RECEIPTS = bucket.Plan._receipts
+SOUND_GRANT = bucket.Plan._grant
 SOUND_LEDGER = bucket._Draft.ledger
 SOUND_UNDO = bucket._undo_last_bookings
 EVERYTHING = Script()
@@ -202,8 +202,8 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "`ttl` not written": (drop_changes("ttl"), EVERYTHING),
     "`ttl` not extended": (set_attribute(bucket._Draft, "_extend_ttl", lambda *_: None), EVERYTHING),
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
-    "nobody told to wait": (set_attribute(bucket.Plan, "_receipts", receipts_without_wait), EVERYTHING),
-    "a batch told alike": (set_attribute(bucket.Plan, "_receipts", receipts_of_the_first), EVERYTHING),
+    "nobody told to wait": (set_attribute(bucket.Plan, "_grant", grant_without_wait), EVERYTHING),
+    "a batch told alike": (set_attribute(bucket.Plan, "_grant", grant_of_the_first), EVERYTHING),
     "costs rounded down": (
         set_attribute(gcra, "cost", lambda limit, units: units * limit.period_ns // limit.refill_amount),
         SCRIPTS["admissions"],
