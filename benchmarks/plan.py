@@ -90,7 +90,8 @@ class Scenario:
     """One situation, and the peers that can be put into it.
 
     `delay` is the milliseconds that are added to every exchange with the engine. `core` scenarios run on every engine, the
-    others on the first only.
+    others on the first only. A phase lasts `stretch` times as long as the profile says: where a peer answers later than within
+    one, or a bucket that was drained admits too seldom for a glance.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Scenario:
     delay: float = 0.0
     chain: str = ""
     core: bool = False
+    stretch: int = 1
 
 
 SCENARIOS = {
@@ -112,7 +114,9 @@ SCENARIOS = {
     for scenario in (
         Scenario("single", "one warm caller, one key", "closed", (*OURS, *PREFETCHING, *BARE, *TUNED, *ZAE, *REDIS), core=True),
         Scenario("hot-50", "one hot key, 50 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=50, core=True),
-        Scenario("hot-500", "one hot key, 500 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=500, core=True),
+        Scenario(
+            "hot-500", "one hot key, 500 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=500, core=True, stretch=4
+        ),
         Scenario("cold", "every key once, 50 callers", "cold", (*OURS, "aiobotocore", *ZAE, *REDIS), callers=50, keys=True),
         Scenario(
             "over-demand-25",
@@ -122,6 +126,7 @@ SCENARIOS = {
             callers=50,
             rate=25,
             demand=500,
+            stretch=2,
         ),
         Scenario(
             "over-demand-1000",
@@ -131,6 +136,7 @@ SCENARIOS = {
             callers=50,
             rate=1_000,
             demand=20_000,
+            stretch=2,
             core=True,
         ),
         Scenario(
@@ -211,7 +217,7 @@ PROFILES = {
             name="short",
             seconds=0.6,
             warm_up=0.2,
-            repetitions=2,
+            repetitions=3,
             lesser_repetitions=1,
             start_ups=5,
             keys={"cold": 2_000, "memory": 100_000},

@@ -93,6 +93,9 @@ class Grant(tuple[Any, ...]):
         """The grant of `charges`; for each of them come the figures that a `Receipt` has, from `cost` on."""
         return tuple.__new__(cls, (now, charges, *figures))
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(receipts={self.receipts!r}, now={self.now!r})"
+
     @property
     def now(self) -> int:
         """The time of the decision."""
