@@ -22,7 +22,7 @@ from .validation import shown
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 T = TypeVar("T")
 
@@ -71,13 +71,6 @@ def sync_begin(calls: Sequence[Callable[[], None]], wait: Callable[[], object]) 
     calls[0]()
 
 
-class _Over:
-    """What has been waited for already."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield from ()
-
-
 class Signal:
     """Wakes the one who waits for it, by an `Alarm`."""
 
@@ -99,9 +92,9 @@ class Signal:
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> Awaitable[None]:
         """Wait until it is set."""
-        if self._is_set:
-            return _Over()
         self._future = loop.create_future()
+        if self._is_set:
+            self._future.set_result(None)
         return self._future
 
 
@@ -253,15 +246,14 @@ class Scope(Generic[T]):
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
-        import asyncio
-
         self._make = make
-        self._running_loop = asyncio.get_running_loop
         self._made: dict[tuple[int, asyncio.AbstractEventLoop], T] = {}
 
     def get(self) -> T:
         """The value for the running loop, made on first use."""
-        key = (os.getpid(), self._running_loop())
+        import asyncio
+
+        key = (os.getpid(), asyncio.get_running_loop())
         found = self._made.get(key)
         if found is None:
             for pid, loop in tuple(self._made):

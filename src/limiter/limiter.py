@@ -317,9 +317,7 @@ class Acquisition:
         call, self._call = self._call, None
         if call is None:
             raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
-        entering = call()
-        del call  # What it holds need not outlive the beginning.
-        self._lease = await entering
+        self._lease = await call()
         return self._lease
 
     async def __aexit__(

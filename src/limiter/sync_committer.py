@@ -193,10 +193,7 @@ class SyncCommitter:
 
     def _deny(self, caller: SyncCaller, now: int) -> bool:
         """Refuse everything at once if a part cannot fit by what is known here; tell of the other parts what is known too."""
-        for ticket in caller.tickets:
-            if self._denies(ticket.lane, now):
-                break
-        else:
+        if not any(self._denies(ticket.lane, now) for ticket in caller.tickets):
             return False
         looks = [self._look(ticket, now) for ticket in caller.tickets]
         refused = sum([isinstance(look, Refusal) for look in looks])

@@ -317,9 +317,7 @@ class SyncAcquisition:
         call, self._call = self._call, None
         if call is None:
             raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
-        entering = call()
-        del call  # What it holds need not outlive the beginning.
-        self._lease = entering
+        self._lease = call()
         return self._lease
 
     def __exit__(

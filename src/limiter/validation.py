@@ -122,7 +122,7 @@ def check_level(limits: Iterable[Limit]) -> tuple[Limit, ...]:
 
 def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
     """Return a mapping of limit name to units as a dict."""
-    if not isinstance(amounts, (dict, Mapping)):  # The first is the usual one, and quick to tell.
+    if not isinstance(amounts, Mapping):
         raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {shown(amounts)}")
     checked = {}
     for name, amount in amounts.items():
