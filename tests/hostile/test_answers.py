@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LIMITS = [Limit.parse("requests=10/minute")]
-TIMEOUTS = {"connect_timeout": 0.5, "read_timeout": 0.5}
+PATIENT = {"connect_timeout": 30.0, "read_timeout": 30.0}
+"""Test machines stall; an engine that answers must not count as one that does not."""
+BRIEF = {"connect_timeout": 0.5, "read_timeout": 0.5}
+"""For answers that never end."""
 SLOW = {"status 100", "cut", "nested", "huge", "error huge", "error code huge"}
 AMZ = "application/x-amz-json-1.0"
 
@@ -95,6 +98,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
+        self.timeouts = PATIENT
         self.asked: list[str] = []
         self.items: dict[str, dict[str, Any]] = {}
         self.written = 0
@@ -161,8 +165,8 @@ def engine_gone_mad() -> Iterator[FakeEngine]:
 
 def call_sync(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]:
     """What a call gives by the synchronous limiter, and what the next gives once the engine is right again."""
-    repository = SyncRepository("my-app", endpoint_url=engine.endpoint_url, **TIMEOUTS)
-    limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0)
+    repository = SyncRepository("my-app", endpoint_url=engine.endpoint_url, **engine.timeouts)
+    limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
     try:
         first = use(limiter)
     except Exception as error:
@@ -178,8 +182,8 @@ def call_async(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]
     """The same by the asynchronous limiter."""
 
     async def call() -> tuple[Any, Any]:
-        repository = Repository("my-app", endpoint_url=engine.endpoint_url, **TIMEOUTS)
-        limiter = RateLimiter(repository, LIMITS, config_ttl=0)
+        repository = Repository("my-app", endpoint_url=engine.endpoint_url, **engine.timeouts)
+        limiter = RateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
         try:
             first = await use(limiter)
         except Exception as error:
@@ -238,9 +242,9 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 def test_any_call_that_is_answered_with_nonsense(name: str, engine_gone_mad: FakeEngine) -> None:
     """Whatever answers any other action, the call gives a result or a typed error, and an acquire afterwards is admitted."""
     action, use = CALLS[name]
-    with SyncRepository("my-app", endpoint_url=engine_gone_mad.endpoint_url, **TIMEOUTS) as repository:
+    with SyncRepository("my-app", endpoint_url=engine_gone_mad.endpoint_url, **PATIENT) as repository:
         for answer in ANSWERS.keys() - SLOW:
-            limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0)
+            limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
             engine_gone_mad.answers[action] = ANSWERS[answer]
             try:
                 use(limiter)
@@ -260,6 +264,7 @@ def test_a_server_that_never_answers(call: Callable[..., tuple[Any, Any]]) -> No
         engine = FakeEngine()
         try:
             url, engine.endpoint_url = engine.endpoint_url, f"http://127.0.0.1:{port}"
+            engine.timeouts = BRIEF
             started = time.monotonic()
             with pytest.raises(LimiterError):
                 call(engine, lambda limiter: limiter.try_acquire("user", "api"))
