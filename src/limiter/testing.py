@@ -6,6 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 from . import schema
+from .aws_errors import translate
+from .infra._client import ClientOptions, sync_close_client, sync_open_client
 from .validation import check_endpoint, check_table_name
 
 
@@ -13,12 +15,25 @@ def create_table(table_name: str, *, endpoint_url: str | None = None, region: st
     """Create the template's table on an engine without CloudFormation; a table that exists is left as it is.
 
     Made for DynamoDB Local, `limiter local` and their like. On AWS use `limiter deploy`, whose stack also carries policies.
+    Region and credentials follow the standard AWS variables and files; with an `endpoint_url`, any region will do. Raises
+    `ConfigurationError` where something is missing, and `RateLimiterUnavailable` when nobody answers.
     """
     check_table_name(table_name)
-    if client is None:
-        import boto3
+    options = ClientOptions(
+        region=region, endpoint_url=check_endpoint(endpoint_url), connect_timeout=5.0, read_timeout=60.0, attempts=3
+    )
+    try:
+        used = client or sync_open_client("dynamodb", options)
+        try:
+            _create(used, table_name)
+        finally:
+            if client is None:
+                sync_close_client(used)
+    except Exception as error:
+        raise translate(error, table_name, "CreateTable") from error
 
-        client = boto3.client("dynamodb", endpoint_url=check_endpoint(endpoint_url), region_name=region)
+
+def _create(client: Any, table_name: str) -> None:
     with suppress(client.exceptions.ResourceInUseException):
         client.create_table(**schema.table_definition(table_name))
     client.get_waiter("table_exists").wait(TableName=table_name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
