@@ -24,8 +24,8 @@ demo: $(VENV)/.demo-installed ## Run the main job on this machine.
 	$(BIN)/python examples/demo/run.py
 
 test: $(VENV)/.test-installed $(PLAIN)/.test-installed ## Run every test, in each runtime.
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal tests
-	$(MAKE) --no-print-directory --output-sync -j2 test-gevent test-eventlet test-aiobotocore
+	$(BIN)/python -m pytest -n 3 --dist worksteal tests
+	$(MAKE) --no-print-directory --output-sync -j3 test-gevent test-eventlet test-aiobotocore
 
 test-gevent test-eventlet: test-%:
 	$(BIN)/python tests/run_patched.py $* tests/sync

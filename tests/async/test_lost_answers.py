@@ -109,11 +109,13 @@ class World:
 
 
 @pytest.fixture
-async def world(atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy) -> AsyncIterator[World]:
+async def world(
+    atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy, aws_session: Any
+) -> AsyncIterator[World]:
     """A world of its own."""
-    url: str = atomic_engine.endpoint_url or ""
-    behind = Repository(table_name, endpoint_url=proxy.endpoint_url, clock=clock, read_timeout=PATIENCE)
-    beside = Repository(table_name, endpoint_url=url, clock=clock, read_timeout=PATIENCE)
+    options = {"session": aws_session, "clock": clock, "read_timeout": PATIENCE}
+    behind = Repository(table_name, endpoint_url=proxy.endpoint_url, **options)
+    beside = Repository(table_name, endpoint_url=atomic_engine.endpoint_url, **options)
     made = World(proxy, *(RateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in (behind, beside)))
     for limiter in (made.limiter, made.other):
         await limiter.try_acquire(made.entity, "api", {"requests": 1, "tokens": 1})

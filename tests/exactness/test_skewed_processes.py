@@ -50,7 +50,7 @@ def test_one_after_another(order: tuple[float, float], worker_of: Callable[[floa
     workers = [worker_of(skew) for skew in order]
     start = time.monotonic()
     answers = []
-    for worker, seconds in zip(workers, (2.0, 4.0), strict=True):
+    for worker, seconds in zip(workers, (1.5, 2.5), strict=True):
         worker.send(job | {"seconds": seconds})
         answers.append(worker.receive())
     span = time.monotonic() - start
@@ -65,10 +65,10 @@ def test_all_at_once(worker_of: Callable[[float], Worker], job: dict[str, Any]) 
     workers = [worker_of(skew) for skew in (-30.0, 0.0, 30.0)]
     start = time.monotonic()
     for worker in workers:
-        worker.send(job | {"seconds": 3.0})
+        worker.send(job | {"seconds": 2.0})
     admitted = sum(worker.receive()["admitted"] for worker in workers)
     for worker in workers:
-        worker.send(job | {"seconds": 2.0})
+        worker.send(job | {"seconds": 1.5})
         alone = worker.receive()["admitted"]
         assert alone > 0
         admitted += alone

@@ -11,6 +11,7 @@ from engines import plain_client
 from faults.proxy import FaultProxy
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter, SyncRepository
+from limiter.infra._client import ClientOptions, sync_new_session
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
@@ -46,8 +47,16 @@ PATIENT = {"connect_timeout": 30.0, "read_timeout": 30.0}
 COUNTED = ("read_bucket", "read_records", "write_bucket")
 
 
+@pytest.fixture(scope="session")
+def aws_session() -> Any:
+    """One session for all tests, which reads botocore's model of DynamoDB once: a client of its own takes a thirtieth then."""
+    return sync_new_session(ClientOptions())
+
+
 @pytest.fixture
-def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> Iterator[Callable[..., Any]]:
+def open_repository(
+    engine: Engine, table_name: str, clock: FakeClock, aws_session: Any
+) -> Iterator[Callable[..., Any]]:
     """Opens repositories of one table, each with a client of its own; in memory they are one and the same."""
     opened: list[Any] = []
     if engine.endpoint_url:
@@ -55,8 +64,8 @@ def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> Iterat
 
     def new(namespace: str = "default") -> Any:
         if engine.endpoint_url:
-            url = engine.endpoint_url
-            opened.append(SyncRepository(table_name, namespace=namespace, endpoint_url=url, clock=clock, **PATIENT))
+            options = {"endpoint_url": engine.endpoint_url, "session": aws_session, "clock": clock, **PATIENT}
+            opened.append(SyncRepository(table_name, namespace=namespace, **options))
         elif not opened:
             opened.append(SyncMemoryRepository(namespace=namespace, clock=clock))
         return opened[-1]

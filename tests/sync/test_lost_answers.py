@@ -109,11 +109,13 @@ class World:
 
 
 @pytest.fixture
-def world(atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy) -> Iterator[World]:
+def world(
+    atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy, aws_session: Any
+) -> Iterator[World]:
     """A world of its own."""
-    url: str = atomic_engine.endpoint_url or ""
-    behind = SyncRepository(table_name, endpoint_url=proxy.endpoint_url, clock=clock, read_timeout=PATIENCE)
-    beside = SyncRepository(table_name, endpoint_url=url, clock=clock, read_timeout=PATIENCE)
+    options = {"session": aws_session, "clock": clock, "read_timeout": PATIENCE}
+    behind = SyncRepository(table_name, endpoint_url=proxy.endpoint_url, **options)
+    beside = SyncRepository(table_name, endpoint_url=atomic_engine.endpoint_url, **options)
     made = World(proxy, *(SyncRateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in (behind, beside)))
     for limiter in (made.limiter, made.other):
         limiter.try_acquire(made.entity, "api", {"requests": 1, "tokens": 1})

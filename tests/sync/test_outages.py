@@ -77,14 +77,14 @@ class Failed(Exception):
 class World:
     """Limiters behind a proxy, one beside it, and the table that all of them use."""
 
-    def __init__(self, proxy: FaultProxy, table: str, url: str, clock: FakeClock) -> None:
-        self.proxy, self.table, self.clock = proxy, table, clock
+    def __init__(self, proxy: FaultProxy, table: str, url: str, clock: FakeClock, session: Any) -> None:
+        self.proxy, self.table, self.clock, self.session = proxy, table, clock, session
         self.repositories: list[SyncRepository] = []
         self.beside = SyncRateLimiter(self.repository(url, read_timeout=PATIENCE), LIMITS, denial_ttl=0, decision_timeout=PATIENCE)
 
     def repository(self, url: str, **options: Any) -> SyncRepository:
         """One that is closed in the end."""
-        self.repositories.append(SyncRepository(self.table, endpoint_url=url, clock=self.clock, **options))
+        self.repositories.append(SyncRepository(self.table, endpoint_url=url, session=self.session, clock=self.clock, **options))
         return self.repositories[-1]
 
     def limiter(self, *, patient: bool = True, url: str = "", limits: Any = LIMITS, **options: Any) -> SyncRateLimiter:
@@ -101,10 +101,12 @@ class World:
 
 
 @pytest.fixture
-def world(atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy) -> Iterator[World]:
+def world(
+    atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy, aws_session: Any
+) -> Iterator[World]:
     """A world of its own."""
     url: str = atomic_engine.endpoint_url or ""
-    made = World(proxy, table_name, url, clock)
+    made = World(proxy, table_name, url, clock, aws_session)
     yield made
     for repository in made.repositories:
         repository.close()

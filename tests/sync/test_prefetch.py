@@ -45,7 +45,7 @@ def test_prefetch_admits_no_more_than_the_limit(new_limiter: Any, clock: FakeClo
     """Over a long time two processes that prefetch admit capacity and refill, and no more."""
     limiters = [new_limiter("requests=100/second", prefetch=Prefetch(), denial_ttl=0) for _ in range(2)]
     started, admitted = clock(), 0
-    for _ in range(1000):
+    for _ in range(300):
         for limiter in limiters:
             admitted += bool(limiter.try_acquire("user"))
         clock.advance(0.005)

@@ -24,11 +24,12 @@ TELLING = pytest.mark.engines("dynoxide", "dynamodb-local")
 
 
 @pytest.fixture
-def on_machine(server_engine: Engine, table_name: str) -> Iterator[Callable[..., SyncRepository]]:
+def on_machine(server_engine: Engine, table_name: str, aws_session: Any) -> Iterator[Callable[..., SyncRepository]]:
     """Opens repositories of one table on machines whose clocks are so many seconds ahead."""
     opened: list[SyncRepository] = []
     create_table(table_name, client=plain_client(str(server_engine.endpoint_url)))
-    options: dict[str, Any] = {"endpoint_url": server_engine.endpoint_url, "connect_timeout": 30.0, "read_timeout": 30.0}
+    url = server_engine.endpoint_url
+    options: dict[str, Any] = {"endpoint_url": url, "session": aws_session, "connect_timeout": 30.0, "read_timeout": 30.0}
 
     def new(skew: float, stack: str = table_name, **more: Any) -> SyncRepository:
         clock = ServerClock(lambda: time.time_ns() + round(skew * NANOSECONDS))

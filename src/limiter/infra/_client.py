@@ -36,11 +36,25 @@ class ClientOptions:
     attempts: int = 1
 
 
+def new_session(options: ClientOptions) -> Any:
+    """A new aioboto3 session, or aiobotocore session where aioboto3 is absent."""
+    try:
+        import aioboto3
+    except ImportError:
+        return _new_aiobotocore_session(options)
+    return aioboto3.Session(profile_name=options.profile)
+
+
+def sync_new_session(options: ClientOptions) -> Any:
+    """A new boto3 session."""
+    import boto3
+
+    return boto3.Session(profile_name=options.profile)
+
+
 async def open_client(service: str, options: ClientOptions) -> Any:
-    """Open a client from `options.session`, or from a new aioboto3 session, or aiobotocore session where aioboto3 is absent."""
-    session = options.session
-    if session is None:
-        session = _new_session(options)
+    """Open a client from `options.session`, or from a new session."""
+    session = options.session or new_session(options)
     try:
         from aiobotocore.config import AioConfig
     except ImportError as error:
@@ -50,21 +64,22 @@ async def open_client(service: str, options: ClientOptions) -> Any:
     context = create(service, region_name=region, endpoint_url=options.endpoint_url, config=AioConfig(**_settings(options)))
     client = await context.__aenter__()
     _bound_whole_calls(client, options)
+    _forget_repeating(client, options)
     return client
 
 
 def sync_open_client(service: str, options: ClientOptions) -> Any:
-    """Open a client from `options.session`, or from a new boto3 session; raises `RuntimeNotReady` where it could not work."""
+    """Open a client from `options.session`, or from a new session; raises `RuntimeNotReady` where it could not work."""
     runtime.check_patching()
-    import boto3
     from botocore.config import Config
 
     from .whole_answers import bound_whole_answers
 
-    session = options.session or boto3.Session(profile_name=options.profile)
+    session = options.session or sync_new_session(options)
     region = _region(options, session.region_name)
     client = session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
     bound_whole_answers(client)
+    _forget_repeating(client, options)
     return client
 
 
@@ -87,6 +102,22 @@ async def close_client(client: Any) -> None:
 def sync_close_client(client: Any) -> None:
     """Close the client and its connections."""
     client.close()
+
+
+def _forget_repeating(client: Any, options: ClientOptions) -> None:
+    """Spare each call a twentieth of its time: what botocore does so that it could repeat it, where it never does.
+
+    Where botocore has changed inside, this forgets nothing, and the client stays as it is.
+    """
+    from botocore import handlers
+
+    if options.attempts > 1:
+        return
+    service = client.meta.service_model.service_id.hyphenize()
+    client.meta.events.unregister(f"needs-retry.{service}", unique_id=f"retry-config-{service}")
+    # "attempt=1; max=1" and a number that tells attempts of one call apart.
+    if add_headers := getattr(handlers, "add_retry_headers", None):
+        client.meta.events.unregister("request-created", add_headers)
 
 
 def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
@@ -118,14 +149,6 @@ def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
             raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
 
     session.send = send_in_time
-
-
-def _new_session(options: ClientOptions) -> Any:
-    try:
-        import aioboto3
-    except ImportError:
-        return _new_aiobotocore_session(options)
-    return aioboto3.Session(profile_name=options.profile)
 
 
 def _new_aiobotocore_session(options: ClientOptions) -> Any:
