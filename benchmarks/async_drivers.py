@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from .recording import Record, Stopwatch
+from .recording import TURN, Record, Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,20 @@ async def closed(peer: AsyncPeer, key: str, callers: int, seconds: float) -> Rec
 
     with Stopwatch(record):
         await asyncio.gather(*(caller() for _ in range(callers)))
+    return record
+
+
+async def turns(peer: Any, key: str, seconds: float) -> Record:
+    """Each of a peer's sides asks some times in turn; what each turn takes of the processor is written down beside the rest."""
+    record = Record()
+    with Stopwatch(record):
+        while time.perf_counter() < record.began + seconds:
+            for name, side in peer.sides.items():
+                used = time.process_time_ns()
+                for _ in range(TURN):
+                    began = time.perf_counter_ns()
+                    record.add(began, await side.acquire(key))
+                record.turns.setdefault(name, []).append(time.process_time_ns() - used)
     return record
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Driver = Literal["closed", "paced", "cold", "waiters"]
+Driver = Literal["closed", "turns", "paced", "cold", "waiters"]
 
 AMPLE = 10_000_000
 """Capacity of a limit that is never in the way: it refills by one per second, so its bucket is always partly used."""
@@ -63,6 +63,8 @@ PEERS = {
         Peer("limiter-threads-prefetch", "ours:ThreadedLimiter", "threads", options=(("prefetch", 0.1),)),
         Peer("limiter-linger", "ours:Limiter", "asyncio", options=(("linger", 0.02),)),
         Peer("limiter-replayed", "ours:ReplayedLimiter", "asyncio"),
+        Peer("limiter-and-aiobotocore", "in_turns:Aiobotocores", "asyncio", needs=("aiobotocore",), package="aiobotocore"),
+        Peer("limiter-and-boto3", "in_turns:Boto3s", "threads", package="boto3"),
         Peer("limiter-two-keys", "ours:TwoKeys", "asyncio"),
         Peer("limiter-threads-two-keys", "ours:ThreadedTwoKeys", "threads"),
         Peer("limiter-gevent-two-keys", "ours:ThreadedTwoKeys", "gevent", needs=("gevent",), package="gevent"),
@@ -81,6 +83,7 @@ BARE = ("aiobotocore", "boto3")
 TUNED = ("aiobotocore-tuned", "boto3-tuned")
 ZAE = ("zae-limiter", "zae-limiter-threads")
 REDIS = ("limits", "throttled-py")
+IN_TURNS = ("limiter-and-aiobotocore", "limiter-and-boto3")
 TWO_KEYS = ("limiter-two-keys", "limiter-threads-two-keys", "limiter-gevent-two-keys")
 PREFETCHING = ("limiter-prefetch", "limiter-threads-prefetch")
 
@@ -113,6 +116,13 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         Scenario("single", "one warm caller, one key", "closed", (*OURS, *PREFETCHING, *BARE, *TUNED, *ZAE, *REDIS), core=True),
+        Scenario(
+            "overhead",
+            "one warm caller of this library, and of bare clients, in turns: the figures are of all together",
+            "turns",
+            IN_TURNS,
+            stretch=4,
+        ),
         Scenario("hot-50", "one hot key, 50 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=50, core=True),
         Scenario(
             "hot-500", "one hot key, 500 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=500, core=True, stretch=4

@@ -6,24 +6,30 @@ import gc
 import math
 import os
 import resource
+import statistics
 import time
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+TURN = 25
+"""Calls of one side before it is another's turn."""
+
 
 @dataclass(slots=True)
 class Record:
     """The decisions of one phase: the nanoseconds that each took, and how many were admissions.
 
-    `order` holds, of callers who waited, their number by arrival, in the order of their starts.
+    `order` holds, of callers who waited, their number by arrival, in the order of their starts; `turns`, of sides that took
+    turns, the nanoseconds of CPU time that each turn took.
     """
 
     latencies: array[int] = field(default_factory=lambda: array("Q"))
     admissions: array[int] = field(default_factory=lambda: array("B"))
     order: list[int] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
+    turns: dict[str, list[int]] = field(default_factory=dict)
     began: float = 0.0
     elapsed: float = 0.0
     cpu_user: float = 0.0
@@ -51,6 +57,10 @@ class Record:
             "p99_ms": quantile(ordered, 0.99) / 1e6,
             "max_ms": (ordered[-1] if ordered else 0) / 1e6,
         }
+
+    def ratio(self, side: str, other: str) -> float:
+        """The CPU time of one side's turns over that of another's, as the median of all rounds."""
+        return statistics.median(a / b for a, b in zip(self.turns[side], self.turns[other], strict=True))
 
 
 class Stopwatch:

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .recording import Record, Stopwatch
+from .recording import TURN, Record, Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +53,20 @@ def closed(peer: ThreadPeer, key: str, callers: int, seconds: float) -> Record:
         return run_all(callers, caller, record)
     with Stopwatch(record):
         caller(0)
+    return record
+
+
+def turns(peer: Any, key: str, seconds: float) -> Record:
+    """Each of a peer's sides asks some times in turn; what each turn takes of the processor is written down beside the rest."""
+    record = Record()
+    with Stopwatch(record):
+        while time.perf_counter() < record.began + seconds:
+            for name, side in peer.sides.items():
+                used = time.process_time_ns()
+                for _ in range(TURN):
+                    began = time.perf_counter_ns()
+                    record.add(began, side.acquire(key))
+                record.turns.setdefault(name, []).append(time.process_time_ns() - used)
     return record
 
 

@@ -67,6 +67,7 @@ class Measurement:
         self.figures["redis_commands"] = self._redis_commands() - asked_of_redis
         self._note_memory(resident_bytes() - resident)
         self._note_order(timed.record)
+        self._note_turns(timed.record)
         if not METER.accounting:
             METER.reset()
             METER.accounting = True
@@ -83,6 +84,10 @@ class Measurement:
             self.figures["writes_per_run"] = self.figures["calls"].get("UpdateItem", 0)
             self.figures["out_of_order"] = late(record.order, record.starts, SLACK)
             self.figures["start_rate"] = len(record.starts) / max(1e-9, max(record.starts) - min(record.starts))
+
+    def _note_turns(self, record: Record) -> None:
+        if record.turns:
+            self.figures |= {f"cpu_over_{other}": record.ratio("limiter", other) for other in ("bare", "tuned")}
 
     def _note_price(self, record: Record) -> None:
         """What a decision takes of DynamoDB; timed calls, and units from the accounting phase."""
@@ -117,6 +122,8 @@ def drive(drivers: Any, peer: Any, job: Job, phase: Phase) -> Any:
     if job.driver == "cold":
         keys = (f"{job.prefix}{phase.name}-{number}" for number in range(phase.keys))
         return drivers.cold(peer, keys, job.callers)
+    if job.driver == "turns":
+        return drivers.turns(peer, key, phase.seconds)
     if job.driver == "paced":
         return drivers.paced(peer, key, job.callers, phase.seconds, job.demand)
     return drivers.closed(peer, key, job.callers, phase.seconds)

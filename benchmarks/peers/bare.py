@@ -26,7 +26,7 @@ class Template:
 
     def __init__(self, job: Job) -> None:
         self._sample = f"{job.prefix}hot"
-        self._parameters = self._capture(job, WARM if job.driver == "closed" else 1)
+        self._parameters = self._capture(job, WARM if job.driver in ("closed", "turns") else 1)
         self._values = self._parameters["ExpressionAttributeValues"]
         self._writer = os.urandom(6).hex()
         self._stamps = itertools.count(1)
