@@ -10,11 +10,8 @@ import inspect
 import os
 import sys
 import threading
-import time
 import weakref
-from collections import deque
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import runtime
 from .exceptions import ValidationError
@@ -69,114 +66,6 @@ def sync_begin(calls: Sequence[Callable[[], None]], wait: Callable[[], object]) 
     for call in calls[1:]:
         threading.Thread(target=call, daemon=True).start()
     calls[0]()
-
-
-class Signal:
-    """Wakes the one who waits for it, by an `Alarm`."""
-
-    __slots__ = ("_future", "_is_set")
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._future: asyncio.Future[None] | None = None
-
-    def set(self) -> None:
-        """Wake who waits, or let the next wait end at once."""
-        self._is_set = True
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-    def clear(self) -> None:
-        """Forget that it was set."""
-        self._is_set = False
-
-    def _wait(self, loop: asyncio.AbstractEventLoop) -> Awaitable[None]:
-        """Wait until it is set."""
-        self._future = loop.create_future()
-        if self._is_set:
-            self._future.set_result(None)
-        return self._future
-
-
-class SyncSignal:
-    """Wakes the one who waits for it, by a `SyncAlarm`: a lock, as an event would be a condition, a list and two more locks."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Wake who waits, or let the next wait end at once."""
-        with suppress(RuntimeError):  # It was set already.
-            self._lock.release()
-
-    def clear(self) -> None:
-        """Forget that it was set."""
-        self._lock.acquire(blocking=False)
-
-    def _wait(self, seconds: float) -> bool:
-        """Wait until it is set, which is then forgotten, or for so long; says which."""
-        return self._lock.acquire(timeout=max(0.0, seconds))
-
-
-class Waiting(Protocol):
-    """A signal that is waited for until `expires`, in seconds of the monotonic clock, unless nothing is `pending` before."""
-
-    expires: float
-    pending: int
-
-    @property
-    def _wait(self) -> Callable[..., Any]: ...
-
-    def set(self) -> None:
-        """As a signal's."""
-
-
-class Alarm:
-    """Wakes those whose time is up: one timer for all, since one for each would cost more than the waiting."""
-
-    def __init__(self) -> None:
-        import asyncio
-
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Waiting] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def wait(self, waiting: Waiting) -> Awaitable[object]:
-        """Wait for the signal, or until the time is up."""
-        while self._waiting and not self._waiting[0].pending:
-            self._waiting.popleft()
-        self._waiting.append(waiting)
-        if self._timer is None or waiting.expires < self._timer.when():
-            self._set(waiting.expires)
-        wait: Awaitable[object] = waiting._wait(self._loop)
-        return wait
-
-    def _set(self, expires: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(self._loop.time() + expires - time.monotonic(), self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        now = time.monotonic()
-        self._waiting = deque(each for each in self._waiting if each.pending)
-        for waiting in self._waiting:
-            if waiting.expires <= now:
-                waiting.set()
-        left = [waiting.expires for waiting in self._waiting if waiting.expires > now]
-        if left:
-            self._set(min(left))
-
-
-class SyncAlarm:
-    """Wakes those whose time is up."""
-
-    def wait(self, waiting: Waiting) -> None:
-        """Wait for the signal, or until the time is up."""
-        waiting._wait(waiting.expires - time.monotonic())
 
 
 def sync_shielded(work: T) -> T:

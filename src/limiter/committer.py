@@ -17,7 +17,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import bucket
-from ._compat import Alarm, Home, begin, shielded
+from ._compat import Home, begin, shielded
+from ._signals import Alarm
 from .batch import MAX_BATCH, BatchWriter
 from .breaker import Breaker
 from .exceptions import LimiterError, RateLimiterUnavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._compat import Signal
+from ._signals import Signal
 from .bucket import NOBODY, Queue
 from .exceptions import anew
 from .request import Grant, Request

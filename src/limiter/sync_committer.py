@@ -17,7 +17,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from . import bucket
-from ._compat import SyncAlarm, SyncHome, sync_begin, sync_shielded
+from ._compat import SyncHome, sync_begin, sync_shielded
+from ._signals import SyncAlarm
 from .sync_batch import MAX_BATCH, SyncBatchWriter
 from .breaker import Breaker
 from .exceptions import LimiterError, RateLimiterUnavailable

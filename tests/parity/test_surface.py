@@ -96,7 +96,7 @@ def test_there_are_twins_to_compare() -> None:
     promised = {"repository", "memory_repository", "committer", "config_cache", "lease", "limiter", "repository_protocol"}
     assert {f"limiter.{name}" for name in promised} <= set(TWINS)
     assert {"limiter.RateLimiter", "limiter.Repository"} <= {f"limiter.{name}" for _, _, name in CLASSES}
-    assert set(SEAMS) >= {"limiter._compat", "limiter.infra._client"}
+    assert set(SEAMS) >= {"limiter._compat", "limiter._signals", "limiter.infra._client"}
 
 
 @pytest.mark.parametrize("source", TWINS)

@@ -112,7 +112,7 @@ class Caller(threading.Thread):
         while frame is not None:
             names.append((frame.f_globals.get("__name__"), frame.f_code.co_name))
             frame = frame.f_back
-        waits = names[:1] in ([("limiter._compat", "_wait")], [("threading", "wait")])
+        waits = names[:1] in ([("limiter._signals", "_wait")], [("threading", "wait")])
         committer = [name for module, name in names if module == "limiter.sync_committer"]
         return waits and "decide" in committer and "_withdraw" not in committer
 
