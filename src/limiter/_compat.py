@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import runtime
@@ -63,9 +64,9 @@ async def begin(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]], wait: 
 
 def sync_begin(calls: Sequence[Callable[[], None]], wait: Callable[[], object]) -> None:
     """Make all calls, the first one here and now, so that there is nothing to wait for, the others in threads of their own."""
-    for call in calls[1:]:
-        threading.Thread(target=call, daemon=True).start()
-    calls[0]()
+    left = [call for call in calls[1:] if _in_thread(call) is None]
+    for call in (calls[0], *left):
+        call()
 
 
 def sync_shielded(work: T) -> T:
@@ -117,14 +118,24 @@ def sync_gather(calls: Sequence[Callable[[], T]]) -> list[T | BaseException]:
         except BaseException as error:
             outcomes[index] = error
 
-    threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(1, len(calls))]
+    threads = [_in_thread(partial(run, index)) for index in range(1, len(calls))]
+    for index in range(len(calls)):
+        if not index or threads[index - 1] is None:
+            run(index)
     for thread in threads:
-        thread.start()
-    if calls:
-        run(0)
-    for thread in threads:
-        thread.join()
+        if thread is not None:
+            thread.join()
     return outcomes
+
+
+def _in_thread(call: Callable[[], None]) -> threading.Thread | None:
+    """The thread that makes a call; None where no more can be started, as in an `atexit` handler of a process that ends."""
+    thread = threading.Thread(target=call, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
 
 
 class Scope(Generic[T]):

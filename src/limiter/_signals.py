@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
+FEW = 64
+"""Callers among whom nobody is searched for who waits no more."""
+
+
 class Signal:
     """Wakes the one who waits for it, by an `Alarm`."""
 
@@ -85,6 +89,7 @@ class Alarm:
 
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Waiting] = deque()
+        self._sweep = FEW
         self._timer: asyncio.TimerHandle | None = None
 
     def wait(self, waiting: Waiting) -> Awaitable[object]:
@@ -92,10 +97,17 @@ class Alarm:
         while self._waiting and not self._waiting[0].pending:
             self._waiting.popleft()
         self._waiting.append(waiting)
+        if len(self._waiting) > self._sweep:
+            self._forget_decided()
         if self._timer is None or waiting.expires < self._timer.when():
             self._set(waiting.expires)
         wait: Awaitable[object] = waiting._wait(self._loop)
         return wait
+
+    def _forget_decided(self) -> None:
+        """Keep only those who wait still, behind one who waits for long; again when there are twice as many as are left now."""
+        self._waiting = deque(each for each in self._waiting if each.pending)
+        self._sweep = max(FEW, 2 * len(self._waiting))
 
     def _set(self, expires: float) -> None:
         if self._timer is not None:
@@ -105,7 +117,7 @@ class Alarm:
     def _ring(self) -> None:
         self._timer = None
         now = time.monotonic()
-        self._waiting = deque(each for each in self._waiting if each.pending)
+        self._forget_decided()
         for waiting in self._waiting:
             if waiting.expires <= now:
                 waiting.set()

@@ -185,6 +185,11 @@ def look(state: BucketState, request: Request, now: int, ahead: Queue = NOBODY) 
     return Refusal(levels, now) if late else Unsent(levels, now)
 
 
+def owes(state: BucketState, charges: Iterable[Charge], now: int) -> bool:
+    """Whether one of the limits is in debt, or promised to callers who wait."""
+    return any(gcra.start(limit, state.level(limit.name).tat) > now for limit, _ in charges)
+
+
 class _Draft:
     """An update in the making."""
 

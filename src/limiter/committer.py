@@ -42,6 +42,10 @@ MAX_LANES = 100_000
 """Buckets whose last state is remembered; a forgotten one costs a second write when it is used again."""
 
 
+CLOSED_AT_ONCE = 32
+"""Buckets that are given back together at the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommitterOptions:
     """How to spend fewer calls, in nanoseconds, and how long to wait for them, in seconds.
@@ -126,10 +130,13 @@ class Committer:
             raise
 
     async def close(self) -> None:
-        """Give back what was taken in advance."""
+        """Give back what was taken in advance, of some buckets at a time: all at once would not be done in a decision's time."""
         with self._lock:
-            held = [(lane.key, lane.purse.empty()) for lane in self._lanes.values() if lane.purse is not None]
-        await self.credit(held)
+            purses = [(lane.key, lane.purse) for lane in self._lanes.values() if lane.purse is not None]
+        for first in range(0, len(purses), CLOSED_AT_ONCE):
+            with self._lock:
+                held = [(key, purse.empty()) for key, purse in purses[first : first + CLOSED_AT_ONCE]]
+            await self.credit(held)
 
     def observe(self, key: BucketKey, state: BucketState) -> None:
         """Learn a bucket's state that was read for another purpose, unless it is known already."""
@@ -186,8 +193,11 @@ class Committer:
         if lane is None:
             lane = self._lanes[key] = Lane(key)
             oldest = next(iter(self._lanes.values()))
-            if len(self._lanes) > MAX_LANES and oldest.leader is None and not oldest.queue:
-                del self._lanes[oldest.key]
+            if len(self._lanes) > MAX_LANES:
+                if oldest.leader is None and not oldest.queue:
+                    del self._lanes[oldest.key]
+                else:
+                    self._lanes.move_to_end(oldest.key)  # Or nothing would be forgotten as long as that one is busy.
         else:
             self._lanes.move_to_end(key)
         return lane
@@ -219,16 +229,23 @@ class Committer:
             return None
         if not self._writer.proves_refusals(lane, now):
             return None
-        if lane.purse is not None and request.prefetch is not None and lane.purse.covers(request.charges, now):
+        if self._covers(lane, request, now):
             return None
         return bucket.look(lane.state, request, now, lane.before(request, now))
 
+    def _covers(self, lane: Lane, request: Request, now: int) -> bool:
+        """Whether it can be paid from what was taken in advance, which is no way past a debt, or past those who wait."""
+        if lane.purse is None or request.prefetch is None or bucket.owes(lane.state, request.charges, now):
+            return False
+        return lane.purse.covers(request.charges, now)
+
     def _pay_from_purse(self, ticket: Ticket, now: int) -> bool:
-        lane = ticket.lane
+        lane, charges, prefetch = ticket.lane, ticket.request.charges, ticket.request.prefetch
+        if prefetch is None or bucket.owes(lane.state, charges, now):
+            return False
         if lane.purse is None:
             lane.purse = Purse()
-        prefetch = ticket.request.prefetch
-        grant = lane.purse.spend(ticket.request.charges, prefetch, now) if prefetch is not None else None
+        grant = lane.purse.spend(charges, prefetch, now)
         if grant is not None:
             ticket.finish(grant)
             self._counters.add("cache_hits")
@@ -261,7 +278,7 @@ class Committer:
                 if ticket.lane.remove(ticket) or not ticket.entered:
                     ticket.done = True
             caller.pending = sum([not ticket.done for ticket in caller.tickets])
-        self._renounce(caller)
+        await self._lead_for_nobody(caller)
         while caller.pending and monotonic() < caller.expires:
             caller.clear()
             if caller.pending:
@@ -269,6 +286,14 @@ class Committer:
         self._abandon(caller)
         granted = [(each.lane.key, each.outcome.receipts) for each in caller.tickets if isinstance(each.outcome, Grant)]
         await self.give_back(granted)
+
+    async def _lead_for_nobody(self, caller: Caller) -> None:
+        """Hand over every lane that the caller was to lead; carry on where only refunds wait, whose callers have gone."""
+        leads, caller.leads = caller.leads, ()
+        for lane in leads:
+            self._hand_over(lane, caller)
+            if lane.leader is caller:
+                await self._lead(lane, caller)
 
     async def _lead(self, lane: Lane, caller: Caller) -> None:
         """Carry out a batch, and hand over; when nobody waits for what is left in the queue, carry on."""
@@ -299,14 +324,13 @@ class Committer:
             finally:
                 block = self._take_batch(lane)
             await self._writer.carry_out(lane, until)
-            if block is not None and lane.purse is not None and isinstance(block.outcome, Grant):
-                with self._lock:
-                    lane.purse.deposit(block.outcome, self._repository.clock())
         except Exception as error:
             self._writer.fail(lane, error)
         except BaseException:
             await self._finish_interrupted(lane, until)
             raise
+        finally:
+            self._deposit(lane, block)
 
     async def _linger(self, lane: Lane) -> None:
         """Keep the least time between two writes to a bucket, in which more requests gather."""
@@ -337,6 +361,12 @@ class Committer:
         if block is not None:
             lane.batch.append(block)
         return block
+
+    def _deposit(self, lane: Lane, block: Ticket | None) -> None:
+        """Keep the block that the batch has taken in advance, however it ended."""
+        if block is not None and lane.purse is not None and isinstance(block.outcome, Grant):
+            with self._lock:
+                lane.purse.deposit(block.outcome, self._repository.clock())
 
     async def _finish_interrupted(self, lane: Lane, until: float) -> None:
         try:

@@ -151,7 +151,9 @@ class SyncBatchWriter:
             lane.stamp, lane.covered = f"{self._writer}{next(self._stamps):x}", False
         tickets, now = lane.carried or lane.batch, self._repository.clock()
         plan = bucket.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
-        if plan.refused and (lane.fresh or self.proves_refusals(lane, now)):
+        # What the batch gives back may be just what the others lack: then they are judged by the state that its write leaves.
+        returns = plan.update is not None and any(ticket.returns for ticket in tickets)
+        if plan.refused and not returns and (lane.fresh or self.proves_refusals(lane, now)):
             proven = {place: each for place, each in plan.refused.items() if each.by_state}
             if not lane.fresh:
                 self._counters.add("cache_hits", count=sum(not tickets[place].done for place in proven))

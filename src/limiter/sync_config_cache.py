@@ -7,10 +7,11 @@ import threading
 import sys
 import threading
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import config
-from ._compat import sync_arrive, sync_shielded
+from ._compat import sync_arrive, sync_begin
 from .config import MISSING, Needs
 from .exceptions import anew
 from .record_cache import CacheStatistics
@@ -154,7 +155,11 @@ class SyncConfigCache:
             mine = [key for key in needs.records if key not in others]
             self._flights |= dict.fromkeys(mine, own)
         if mine:
-            sync_shielded(self._load(own, mine, needs.buckets))
+            # Whoever fetches waits in the same line as those who join it, and before them: callers go on in the order they came.
+            landing = partial(sync_arrive, own.landed, self._patience)
+            sync_begin([partial(self._load, own, mine, needs.buckets)], landing)
+            if own.error is not None:
+                raise own.error
         for flight in {id(each): each for each in others.values()}.values():
             sync_arrive(flight.landed, self._patience)
             if flight.error is not None:
@@ -182,7 +187,6 @@ class SyncConfigCache:
                 self._observe(bucket, state)
         except Exception as error:
             flight.error = error
-            raise
         finally:
             with self._lock:
                 for key in keys:

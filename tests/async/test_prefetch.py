@@ -102,6 +102,42 @@ async def test_a_lease_paid_from_a_block_is_refunded_like_any_other(new_limiter:
     assert (await other.check("user")).statuses[0].available == 900
 
 
+async def test_a_block_is_no_way_past_a_debt(new_limiter: Any, clock: FakeClock) -> None:
+    """While the bucket owes, nobody is admitted by what was taken in advance; once it does not, it is spent again."""
+    limiter = new_limiter("requests=100/hour", prefetch=Prefetch(horizon=60, fraction=0.5))
+    assert await run(limiter, clock, 20, 0.001) == 20
+    async with limiter.acquire("user") as lease:
+        await lease.adjust(requests=500)
+        assert await run(limiter, clock, 10, 0.001) == 0
+        await lease.adjust(requests=-500)
+    assert await run(limiter, clock, 10, 0.001) == 10
+
+
+async def test_many_blocks_are_given_back_by_and_by(new_limiter: Any, repository: Any, clock: FakeClock) -> None:
+    """However many buckets something is held of, `close` writes to some at a time, and to all."""
+    limiter = new_limiter("requests=100/hour", prefetch=Prefetch(horizon=60, fraction=0.5))
+    users = [f"user-{number}" for number in range(80)]
+    for user in users:
+        for _ in range(3):
+            assert await limiter.try_acquire(user)
+    write, writing, most = repository.inner.write_bucket, 0, 0
+
+    async def write_bucket(*arguments: Any) -> Any:
+        nonlocal writing, most
+        writing += 1
+        most = max(most, writing)
+        try:
+            return await write(*arguments)
+        finally:
+            writing -= 1
+
+    repository.inner.write_bucket = write_bucket
+    await limiter.close()
+    assert 0 < most < 50
+    other = new_limiter("requests=100/hour")
+    assert {(await other.check(user)).statuses[0].available for user in users} == {97}
+
+
 @pytest.mark.parametrize("options", [{"horizon": 0}, {"horizon": "1"}, {"fraction": 0}, {"fraction": 1.5}, {"horizon": True}])
 async def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     """Horizon and fraction are positive and bounded."""

@@ -141,6 +141,20 @@ def test_settlements_ride_along(new_limiter: Any, crowd: Any) -> None:
     assert (limiter.check("user")).statuses[0].available == 75
 
 
+def test_whoever_comes_with_a_refund_is_judged_after_it(new_limiter: Any, crowd: Any) -> None:
+    """What the state alone would refuse is admitted where the same batch gives back enough for it."""
+    limiter = new_limiter("requests=10/hour")
+    with limiter.acquire("user", consume={"requests": 10}) as lease:
+        calls = [
+            lambda: lease.adjust(requests=1),
+            lambda: lease.release(requests=9),
+            lambda: limiter.try_acquire("user", consume={"requests": 5}),
+            lambda: limiter.try_acquire("user", consume={"requests": 5}),
+        ]
+        outcomes, _ = crowd(limiter, calls)
+    assert sorted(bool(outcome) for outcome in outcomes[2:]) == [False, True]
+
+
 def test_an_error_of_a_write_reaches_exactly_its_batch(new_limiter: Any, repository: Any, crowd: Any) -> None:
     """Everybody in a failing write is told, and the next write is as good as ever."""
     limiter = new_limiter("requests=10/minute")

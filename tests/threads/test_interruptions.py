@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from threads.scenes import Caller, Stage
 
-from limiter import Limit, SyncRateLimiter, holding, sync_batch, sync_charging, sync_committer, sync_lane, sync_lease
+from limiter import (
+    Limit,
+    Prefetch,
+    SyncMemoryRepository,
+    SyncRateLimiter,
+    holding,
+    sync_batch,
+    sync_charging,
+    sync_committer,
+    sync_lane,
+    sync_lease,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,3 +126,23 @@ def test_an_interruption_of_a_correction_leaves_the_rest_to_the_block(change: st
         if strike.place is None:
             break
     assert number > 20
+
+
+def test_a_block_whose_write_was_interrupted_is_held_all_the_same(clock: FakeClock) -> None:
+    """What was taken in advance by a write that an interruption struck is given back at the end, not lost."""
+    repository = SyncMemoryRepository(clock=clock)
+    limiter = SyncRateLimiter(repository, [LIMIT], prefetch=Prefetch(horizon=60, fraction=0.5))
+    write, interruptions = repository.write_bucket, [Struck()]
+
+    def write_bucket(*arguments: Any) -> Any:
+        outcome = write(*arguments)
+        if interruptions:
+            raise interruptions.pop()
+        return outcome
+
+    repository.write_bucket = write_bucket  # type: ignore[method-assign] # the same with an interruption
+    with pytest.raises(Struck):
+        limiter.try_acquire("user", "api")
+    limiter.close()
+    left = SyncRateLimiter(repository, [LIMIT]).check("user", "api", {"requests": 0}).statuses[0].available
+    assert left == LIMIT.capacity

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, MemoryRepository, RateLimiter, RateLimitExceeded
+from limiter import Limit, MemoryRepository, RateLimiter, RateLimiterUnavailable, RateLimitExceeded
+from limiter.lane import Caller
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engines import FakeClock
 
 LIMIT = Limit.per_second("requests", 500)
@@ -108,3 +112,76 @@ async def test_a_task_cancelled_in_its_write_gives_it_back(clock: FakeClock, can
         await asyncio.wait(others, timeout=30)
     left = (await RateLimiter(inner, [LIMIT]).check("user", "api", {"requests": 0})).statuses[0].available
     assert left == LIMIT.capacity - 20
+
+
+async def test_tasks_start_in_the_order_in_which_they_asked(clock: FakeClock) -> None:
+    """Whoever finds that limits have to be read first does not lose its place to those who wait for the same."""
+    starts: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds / 10_000)
+
+    limiter = RateLimiter(Slow(MemoryRepository(clock=clock), random.Random(0)), [LIMIT], sleep=sleep)  # noqa: S311 - no secret
+
+    async def call(number: int) -> None:
+        async with limiter.acquire("user", "api", {"requests": 500}, timeout=100):
+            starts.append(number)
+
+    await asyncio.gather(*(call(number) for number in range(50)))
+    assert starts == list(range(50))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks go on until something is so."""
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to pass")
+
+
+async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
+    monkeypatch.setattr("limiter.committer.MAX_LANES", 10)
+    inner = MemoryRepository(clock=clock)
+    gated = Gated(inner)
+    limiter = RateLimiter(gated, [LIMIT], decision_timeout=0.05)
+    late = asyncio.ensure_future(limiter.try_acquire("user", "api"))
+    with pytest.raises(RateLimiterUnavailable):
+        await late
+    heir = asyncio.ensure_future(limiter.try_acquire("user", "api"))
+    (lane,) = limiter._deciders.get().committer._lanes.values()
+    await until(lambda: bool(lane.queue))
+    gated.through.release()
+    await until(lambda: isinstance(lane.leader, Caller))
+    heir.cancel()
+    for _ in range(200):
+        gated.through.release()
+    await asyncio.wait([heir], timeout=30)
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=30)
+    assert (await limiter.check("user", "api", {"requests": 0})).statuses[0].available == LIMIT.capacity
+    for number in range(20):
+        await limiter.try_acquire(f"user-{number}", "api")
+    assert len(limiter._deciders.get().committer._lanes) == 10
+
+
+def callers() -> int:
+    """How many callers are alive in this process."""
+    gc.collect()
+    return sum(isinstance(each, Caller) for each in gc.get_objects())
+
+
+async def test_callers_who_are_decided_are_forgotten_behind_one_who_waits(clock: FakeClock) -> None:
+    """One write that takes long keeps nothing of the others alive."""
+    gated = Gated(MemoryRepository(clock=clock))
+    limiter = RateLimiter(gated, [LIMIT], decision_timeout=600)
+    slow = asyncio.ensure_future(limiter.try_acquire("slow", "api"))
+    await gated.reached.acquire()
+    gated.write_bucket = gated.inner.write_bucket  # type: ignore[method-assign] # all but the first pass
+    before = callers()
+    for _ in range(300):
+        await limiter.try_acquire("user", "api")
+    assert callers() - before < 150
+    gated.through.release()
+    assert await slow
