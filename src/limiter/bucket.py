@@ -190,6 +190,14 @@ def owes(state: BucketState, charges: Iterable[Charge], now: int) -> bool:
     return any(gcra.start(limit, state.level(limit.name).tat) > now for limit, _ in charges)
 
 
+def wait(state: BucketState, request: Request, now: int) -> int:
+    """Nanoseconds until the request could start at the earliest, by what the state says."""
+    starts = [
+        gcra.start(limit, max(state.level(limit.name).tat, now) + gcra.cost(limit, units)) for limit, units in request.charges
+    ]
+    return max(0, max(starts, default=now) - now)
+
+
 class _Draft:
     """An update in the making."""
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._signals import SyncSignal
-from .bucket import NOBODY, Queue
+from .bucket import NOBODY, Queue, owes
 from .exceptions import anew
+from .purse import Purse
 from .request import Grant, Request
 from .state import EMPTY
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .bucket import Plan
-    from .purse import Purse
     from .records import BucketKey
     from .request import Charge, Refusal, Unsent
     from .state import Update
@@ -150,6 +150,39 @@ class SyncLane:
             return NOBODY
         planned, carried, aboard = self.flight
         return Queue(self.ahead - aboard, carried, planned)
+
+    def covers(self, request: Request, now: int) -> bool:
+        """Whether it can be paid from what was taken in advance, which is no way past a debt, or past those who wait."""
+        if self.purse is None or request.prefetch is None or owes(self.state, request.charges, now):
+            return False
+        return self.purse.covers(request.charges, now)
+
+    def pay(self, request: Request, now: int) -> Grant | None:
+        """Pay for it from what was taken in advance, where it is covered."""
+        if request.prefetch is None or owes(self.state, request.charges, now):
+            return None
+        if self.purse is None:
+            self.purse = Purse()
+        return self.purse.spend(request.charges, request.prefetch, now)
+
+    def order_block(self, now: int) -> SyncTicket | None:
+        """Have the batch take a block in advance, and give back what has gone stale."""
+        if self.purse is None or not any(ticket.request.prefetch for ticket in self.batch):
+            return None
+        stale = self.purse.empty(now)
+        if stale:
+            self.batch.append(SyncTicket(Request(credits=stale), self))
+            self.returning += 1
+        charges = self.purse.order(charge for each in self.batch if each.request.prefetch for charge in each.request.charges)
+        block = SyncTicket(Request(charges), self) if charges else None
+        if block is not None:
+            self.batch.append(block)
+        return block
+
+    def deposit(self, block: SyncTicket, now: int) -> None:
+        """Keep a block that the batch has taken, however it ended."""
+        if self.purse is not None and isinstance(block.outcome, Grant):
+            self.purse.deposit(block.outcome, now)
 
     def remove(self, ticket: SyncTicket) -> bool:
         """Take a ticket out of the queue; false when it is not there any more."""
