@@ -72,17 +72,28 @@ def is_decided_by_condition(error: Any) -> bool:
     return expected is not None and bool(getattr(error, "response", None)) and error_code(error) == expected
 
 
+def is_of_table(error: Any, action: str) -> bool:
+    """Whether an error is an answer to `action` in DynamoDB's form; a page of somebody else has no code but its status."""
+    answered = getattr(error, "operation_name", "") == action and bool(getattr(error, "response", None))
+    return answered and error_code(error) not in ("", "Unknown") and not error_code(error).isdecimal()
+
+
 def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
     """Raise `RateLimiterUnavailable` when the connection broke while the headers came.
 
     http.client takes such a head for a whole one, of an answer without a body, which would then read as "there is no item".
     """
-    metadata = answer.get("ResponseMetadata", {})
-    headers = metadata.get("HTTPHeaders")
-    if headers is None or len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders")
+    if headers is None or holds_something(answer):
         return
     if not headers.get("content-length", "").isdecimal() and "transfer-encoding" not in headers:
         raise RateLimiterUnavailable(f"{action} on table {table!r} got half an answer", unsent=False)
+
+
+def holds_something(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer has content, if only the checksum of none; what has not may as well be a page of somebody else."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
+    return len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING
 
 
 def translate(error: Exception, table: str, action: str) -> LimiterError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import schema
 from ._compat import SyncHome, SyncScope
-from .aws_errors import check_whole, is_decided_by_condition, translate
+from .aws_errors import check_whole, holds_something, is_decided_by_condition, is_of_table, translate
 from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
 from .gcra import NANOSECONDS
 from .infra._client import sync_close_client, sync_open_client, sync_use_client
@@ -37,7 +37,7 @@ BACKOFF = 0.05
 class SyncTable:
     """A table by its name, and a client for each process and event loop, opened by the first call.
 
-    `clock` learns the server's time from every answer, of errors too.
+    `clock` learns the server's time from every answer of the table, of errors too, and from nobody else's.
     """
 
     def __init__(self, name: str, client: Any, options: ClientOptions, clock: ServerClock | None = None) -> None:
@@ -98,10 +98,7 @@ class SyncTable:
     def _send(self, action: str, parameters: dict[str, Any]) -> Any:
         try:
             client = self._opened()
-            answer = self._timed(getattr(client, _METHODS[action]), parameters)
-            check_whole(answer, self.name, action)
-            schema.check_answer(action, parameters, answer)
-            return answer
+            return self._ask(getattr(client, _METHODS[action]), action, parameters)
         except LimiterError:
             raise
         except Exception as error:
@@ -109,21 +106,26 @@ class SyncTable:
                 raise
             raise translate(error, self.name, action) from error
 
-    def _timed(self, method: Any, parameters: dict[str, Any]) -> Any:
-        """Make the call, and learn the server's time from whatever it answers."""
-        clock = self._clock
-        if clock is None:
-            return method(**parameters)
-        sent, answer = clock.monotonic(), None
+    def _ask(self, method: Any, action: str, parameters: dict[str, Any]) -> Any:
+        """Make the call, check what it answers, and learn the server's time from that if it is the table's."""
+        sent = 0 if self._clock is None else self._clock.monotonic()
         try:
             answer = method(**parameters)
         except Exception as error:
-            answer = getattr(error, "response", None)
+            if is_of_table(error, action):
+                self._learn(getattr(error, "response", None), sent)
             raise
-        finally:
+        check_whole(answer, self.name, action)
+        schema.check_answer(action, parameters, answer)
+        if holds_something(answer):
+            self._learn(answer, sent)
+        return answer
+
+    def _learn(self, answer: Any, sent: int) -> None:
+        clock = self._clock
+        if clock is not None:
             clock.observe_answer(answer, sent)
             self._warn_of_skew(clock)
-        return answer
 
     def _warn_of_skew(self, clock: ServerClock) -> None:
         """Warn once in each process; looks once a second."""

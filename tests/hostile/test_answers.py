@@ -8,6 +8,8 @@ import socket
 import threading
 import time
 import zlib
+from contextlib import suppress
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +104,7 @@ class FakeEngine:
         self.asked: list[str] = []
         self.items: dict[str, dict[str, Any]] = {}
         self.written = 0
+        self.ahead = 0.0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
@@ -141,6 +144,7 @@ class FakeEngine:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 action = self.headers["X-Amz-Target"].partition(".")[2]
                 engine.asked.append(action)
+                self.is_mad = action in engine.answers
                 answer = engine.answers.get(action) or engine.right(action, request)
                 self.send_response(answer.status)
                 for name, value in (answer.headers | {"Connection": "close"}).items():
@@ -148,6 +152,9 @@ class FakeEngine:
                 self.end_headers()
                 self.wfile.write(answer.body)
                 self.close_connection = True
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return formatdate((timestamp or time.time()) + (engine.ahead if self.is_mad else 0), usegmt=True)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -254,6 +261,38 @@ def test_any_call_that_is_answered_with_nonsense(name: str, engine_gone_mad: Fak
                 raise AssertionError(f"{answer} gives {error!r:.300}") from error
             engine_gone_mad.answers.clear()
             assert limiter.try_acquire("user", "api").allowed, answer
+
+
+IN_FORM = {"error 500", "error unknown", "error huge", "error code huge"}
+IN_FORM |= {"condition without a form", "condition with a wrong item"}
+"""Errors that have the form of DynamoDB's own."""
+PAGES = {"nothing", "bytes", "html", "empty", "error 503 html", "error 400 html", "error 400 nothing"}
+
+
+@pytest.mark.parametrize(
+    ("action", "use", "answers"),
+    [
+        ("GetItem", lambda limiter: limiter.repository.open(), PAGES),
+        ("UpdateItem", lambda limiter: limiter.try_acquire("user", "api"), ANSWERS.keys() - SLOW | IN_FORM),
+    ],
+    ids=["GetItem", "UpdateItem"],
+)
+def test_only_what_has_the_form_of_a_table_tells_the_time(
+    action: str, use: Callable[[Any], Any], answers: set[str], engine_gone_mad: FakeEngine
+) -> None:
+    """The `Date` of a page of somebody else, an hour ahead, moves no clock; one of its own is corrected by the next."""
+    with SyncRepository("my-app", endpoint_url=engine_gone_mad.endpoint_url, **PATIENT) as repository:
+        engine_gone_mad.ahead = 3_600.0
+        for answer in answers:
+            limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
+            engine_gone_mad.answers[action] = ANSWERS[answer]
+            with suppress(LimiterError):
+                use(limiter)
+            moved = abs(repository.clock() - time.time_ns()) > 60 * 10**9
+            engine_gone_mad.answers.clear()
+            assert moved is (answer in IN_FORM), answer
+            assert limiter.try_acquire("user", "api").allowed, answer
+            assert abs(repository.clock() - time.time_ns()) < 60 * 10**9
 
 
 @both
