@@ -21,7 +21,7 @@ CHECKSUM_OF_NOTHING = "2745614147"
 _CONDITIONAL = {"UpdateItem": CONDITION_FAILED, "TransactWriteItems": TRANSACTION_CANCELED}
 _ADDRESS = re.compile(r"//[^/\s@]*@")
 _USER = re.compile(r"\S*@")
-_LOOPBACK = re.compile(r"https?://(localhost|127\.[\d.]+|\[::1\])(:|/|$)")
+_LOOPBACK = re.compile(r"https?://(?:[^/@]*@)?(localhost|127\.[\d.]+|\[::1\])(:|/|$)")
 _PARSING = frozenset({"botocore.endpoint", "botocore.model", "botocore.parsers"})
 _SIGNED = re.compile(
     r"(?i)the canonical string|canonical request|string-to-sign|x-amz-security-token|authorization[=:]|credential="
@@ -124,8 +124,9 @@ def translate(error: Exception, table: str, action: str, meta: Any = None) -> Li
     if isinstance(error, boto.BotoCoreError):
         return ConfigurationError(f"{action} on table {table!r} could not be sent: {cleaned(error)}")
     if action == OPENING and isinstance(error, ValueError):
+        error.args = (_USER.sub("…@", cleaned(error)),)
         return ConfigurationError(
-            f"no client for table {table!r} can be opened: {_USER.sub('…@', cleaned(error))}: "
+            f"no client for table {table!r} can be opened: {error}: "
             "an endpoint begins with http:// or https://; check endpoint_url= and AWS_ENDPOINT_URL_DYNAMODB"
         )
     if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):

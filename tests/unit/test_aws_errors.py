@@ -107,12 +107,13 @@ def test_what_botocore_cannot_parse_is_an_outage(body: bytes, status: int) -> No
 
 
 def test_a_client_that_cannot_be_opened_is_no_outage() -> None:
-    """An endpoint without a scheme is named, with the remedy; what stands before an @ is not shown."""
-    translated = translate(ValueError("Invalid endpoint: me:secret@localhost:8000"), "my-app", OPENING)
+    """An endpoint without a scheme is named, with the remedy; what stands before an @ is not shown, nor by the cause."""
+    error = ValueError("Invalid endpoint: me:secret@localhost:8000")
+    translated = translate(error, "my-app", OPENING)
     assert type(translated) is ConfigurationError
     assert "localhost:8000" in str(translated)
     assert "http://" in str(translated)
-    assert "secret" not in str(translated)
+    assert "secret" not in f"{translated} {error!r}"
 
 
 def test_a_missing_table_is_missing_from_a_place() -> None:
