@@ -10,14 +10,19 @@ from .exceptions import ConfigurationError, LimiterError, PermissionDenied, Rate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
 CONDITION_FAILED = "ConditionalCheckFailedException"
 TRANSACTION_CANCELED = "TransactionCanceledException"
+OPENING = "opening a client"
+"""The action that comes before all others, which says nothing about the table."""
 CHECKSUM_OF_NOTHING = "2745614147"
 """The CRC-32 of `{}`, the shortest body there is."""
 _CONDITIONAL = {"UpdateItem": CONDITION_FAILED, "TransactWriteItems": TRANSACTION_CANCELED}
 _ADDRESS = re.compile(r"//[^/\s@]*@")
+_USER = re.compile(r"\S*@")
+_LOOPBACK = re.compile(r"https?://(?:[^/@]*@)?(localhost|127\.[\d.]+|\[::1\])(:|/|$)")
+_PARSING = frozenset({"botocore.endpoint", "botocore.model", "botocore.parsers"})
 _SIGNED = re.compile(
     r"(?i)the canonical string|canonical request|string-to-sign|x-amz-security-token|authorization[=:]|credential="
 )
@@ -72,21 +77,35 @@ def is_decided_by_condition(error: Any) -> bool:
     return expected is not None and bool(getattr(error, "response", None)) and error_code(error) == expected
 
 
+def is_of_table(error: Any, action: str) -> bool:
+    """Whether an error is an answer to `action` in DynamoDB's form; a page of somebody else has no code but its status."""
+    answered = getattr(error, "operation_name", "") == action and bool(getattr(error, "response", None))
+    return answered and error_code(error) not in ("", "Unknown") and not error_code(error).isdecimal()
+
+
 def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
     """Raise `RateLimiterUnavailable` when the connection broke while the headers came.
 
     http.client takes such a head for a whole one, of an answer without a body, which would then read as "there is no item".
     """
-    metadata = answer.get("ResponseMetadata", {})
-    headers = metadata.get("HTTPHeaders")
-    if headers is None or len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders")
+    if headers is None or holds_something(answer):
         return
     if not headers.get("content-length", "").isdecimal() and "transfer-encoding" not in headers:
         raise RateLimiterUnavailable(f"{action} on table {table!r} got half an answer", unsent=False)
 
 
-def translate(error: Exception, table: str, action: str) -> LimiterError:
-    """The limiter's error for `error`, which `action` on `table` raised; the caller raises it from `error`."""
+def holds_something(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer has content, if only the checksum of none; what has not may as well be a page of somebody else."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
+    return len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING
+
+
+def translate(error: Exception, table: str, action: str, meta: Any = None) -> LimiterError:
+    """The limiter's error for `error`, which `action` on `table` raised; the caller raises it from `error`.
+
+    `meta` is that of the client, which knows the region and the endpoint.
+    """
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
 
@@ -94,7 +113,7 @@ def translate(error: Exception, table: str, action: str) -> LimiterError:
         return error
     if isinstance(error, boto.ClientError):
         _clean(error)
-        return _answered(error, table, action)
+        return _answered(error, table, action, _place(meta))
     if isinstance(error, boto.BotoCoreError):
         error.args = tuple(cleaned(each) for each in error.args)
     unsent = _unsent(error, table, action)
@@ -104,7 +123,13 @@ def translate(error: Exception, table: str, action: str) -> LimiterError:
         return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {cleaned(error)}", unsent=False)
     if isinstance(error, boto.BotoCoreError):
         return ConfigurationError(f"{action} on table {table!r} could not be sent: {cleaned(error)}")
-    if isinstance(error, ResponseParserError | ValueError | RecursionError):
+    if action == OPENING and isinstance(error, ValueError):
+        error.args = (_USER.sub("…@", cleaned(error)),)
+        return ConfigurationError(
+            f"no client for table {table!r} can be opened: {error}: "
+            "an endpoint begins with http:// or https://; check endpoint_url= and AWS_ENDPOINT_URL_DYNAMODB"
+        )
+    if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):
         # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
         return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
     return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
@@ -120,11 +145,38 @@ def _unsent(error: Exception, table: str, action: str) -> LimiterError | None:
         return ConfigurationError(
             f"{cleaned(error)}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach a role"
         )
+    if isinstance(error, boto.ProfileNotFound):
+        return ConfigurationError(f"{cleaned(error)}: check AWS_PROFILE or profile=, and the names in ~/.aws/config")
     if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):
-        return RateLimiterUnavailable(f"{action} on table {table!r} could not connect: {cleaned(error)}", unsent=True)
+        return RateLimiterUnavailable(f"{action} on table {table!r} could not connect to {_unreached(error)}", unsent=True)
     if _says_that_credentials_cannot_be_renewed(error):
         return RateLimiterUnavailable(f"the AWS credentials could not be renewed: {cleaned(error)}", unsent=True)
     return None
+
+
+def _unreached(error: BotoCoreError) -> str:
+    """The endpoint or proxy that takes no connections, and where it is this machine's own, what to do about that."""
+    address = cleaned(error.kwargs.get("endpoint_url") or error.kwargs.get("proxy_url") or error)
+    if _LOOPBACK.match(address) is None:
+        return address
+    return f"{address}: is an engine running there? check endpoint_url= and AWS_ENDPOINT_URL_DYNAMODB"
+
+
+def _place(meta: Any) -> str:
+    """Where a client looks for its tables, as far as that is known."""
+    region, endpoint = getattr(meta, "region_name", None), getattr(meta, "endpoint_url", None)
+    if not region or not endpoint:
+        return "in this account and region"
+    return f"in region {region} at {cleaned(endpoint)}, in the account of these credentials"
+
+
+def _is_of_parsing(error: Exception) -> bool:
+    """Whether botocore broke at an answer that has not the form which it takes for granted."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = "" if frame is None else frame.tb_frame.f_globals.get("__name__", "")
+    return isinstance(error, AttributeError | TypeError | LookupError) and module.removeprefix("aio") in _PARSING
 
 
 def _says_that_credentials_cannot_be_renewed(error: Exception) -> bool:
@@ -144,13 +196,13 @@ def _clean(error: ClientError) -> None:
     answered["Message"] = cleaned(answered.get("Message", ""))
 
 
-def _answered(error: ClientError, table: str, action: str) -> LimiterError:
+def _answered(error: ClientError, table: str, action: str, place: str) -> LimiterError:
     code = error_code(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     message = cleaned(error.response.get("Error", {}).get("Message", ""))
     if code == "ResourceNotFoundException":
         return StackNotFound(
-            f"there is no table {table!r} in this account and region: deploy it with `limiter deploy {table}`, "
+            f"there is no table {table!r} {place}: if that is the right place, deploy it with `limiter deploy {table}`, "
             f"or on an engine of your own with limiter.testing.create_table({table!r}, endpoint_url=...)"
         )
     if code in _THROTTLED:
@@ -173,8 +225,9 @@ def _is_hot_key(error: ClientError) -> bool:
     """
     response: Mapping[str, Any] = error.response
     # A ThrottlingException spells it with a small letter, the other errors with a large one.
-    given = response.get("ThrottlingReasons") or response.get("throttlingReasons") or ()
-    reasons = [each.get("reason", "") for each in given]
+    given = response.get("ThrottlingReasons") or response.get("throttlingReasons")
+    listed = given if isinstance(given, list) else []
+    reasons = [str(each.get("reason", "")) for each in listed if isinstance(each, dict)]
     if reasons:
         return all("KeyRangeThroughputExceeded" in reason for reason in reasons)
     return error_code(error) in ("ProvisionedThroughputExceededException", "ThrottlingException")

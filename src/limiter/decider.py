@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 OnUnavailable = Literal["block", "allow", "local"]
 
 SLACK = 2 * gcra.NANOSECONDS
-"""Nanoseconds by which an answer may set the clock back while a request is decided."""
+"""Nanoseconds by which an answer may set the clock back and its start be waited for nevertheless."""
 MAX_ROUNDS = 10
 """Charges for what was allowed here that other processes may defeat before the rest is forgotten."""
 
@@ -188,14 +188,14 @@ class Decider:
         share: float = 1.0,
     ) -> Lease:
         clock = self._repository.clock
-        deadline = clock() + call.patience
-        verdict = await charge(committer, asked, deadline, call.prefetch, expires)
+        verdict = await charge(committer, asked, clock() + call.patience, call.prefetch, expires)
         if not verdict.allowed:
             raise RateLimitExceeded(verdict.statuses)
         now = clock()
-        if verdict.start > max(deadline, now) + SLACK:
+        if verdict.start - now > call.patience + SLACK:
+            # The table did not heed the condition, or an answer has set the clock back, and the deadline was told by a wrong one.
             await shielded(committer.give_back([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
-            raise RateLimiterUnavailable("the table has answered with a start that its own condition excludes")
+            raise RateLimiterUnavailable("the start that the table has answered is later than this caller would wait")
         delay = max(0, verdict.start - now) / gcra.NANOSECONDS
         alone = self._settle_alone(call)
         lease = Lease(committer, committer.home, chain, verdict, asked, waited=delay, share=share, settle_alone=alone)

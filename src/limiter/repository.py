@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from . import schema
-from .exceptions import EntityChanged
+from .exceptions import EntityChanged, Throttled
 from .infra._client import ClientOptions
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .server_clock import ServerClock
 from .state import Outcome
-from .table import ATTEMPTS, Table, pause
+from .table import ATTEMPTS, Repetition, Table
 from .validation import check_endpoint, check_name, check_table_name
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Repository:
 
     async def _read_items(self, wanted: list[schema.Item]) -> dict[tuple[str, str], schema.Item]:
         found: dict[tuple[str, str], schema.Item] = {}
-        attempt = 0
+        repetition = Repetition()
         while wanted:
             request = {self.stack: {"Keys": wanted[:BATCH_READ], "ConsistentRead": True}}
             answer = await self._table.call("BatchGetItem", {"RequestItems": request}, attempts=ATTEMPTS)
@@ -215,17 +215,23 @@ class Repository:
             left = answer.get("UnprocessedKeys", {}).get(self.stack, {}).get("Keys", [])
             wanted = left + wanted[BATCH_READ:]
             if left:
-                attempt += 1
-                await pause(attempt)
+                await self._pause(repetition, "BatchGetItem")
         return found
 
     async def _delete_items(self, keys: list[schema.Item]) -> None:
-        attempt = 0
+        repetition = Repetition()
         while keys:
             deletions = [{"DeleteRequest": {"Key": key}} for key in keys[:BATCH_WRITE]]
             answer = await self._table.call("BatchWriteItem", {"RequestItems": {self.stack: deletions}}, attempts=ATTEMPTS)
             left = [each["DeleteRequest"]["Key"] for each in answer.get("UnprocessedItems", {}).get(self.stack, [])]
+            if len(left) < len(deletions):
+                repetition = Repetition()  # It goes on, and no decision waits for it.
             keys = left + keys[BATCH_WRITE:]
             if left:
-                attempt += 1
-                await pause(attempt)
+                await self._pause(repetition, "BatchWriteItem")
+
+    async def _pause(self, repetition: Repetition, action: str) -> None:
+        """Wait before asking for what was left; keys are left out of an answer where the table's throughput does not suffice."""
+        if repetition.is_over():
+            raise Throttled(f"{action} on table {self.stack!r} was throttled: it leaves keys unprocessed, again and again")
+        await repetition.pause()

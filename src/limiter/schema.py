@@ -161,9 +161,23 @@ def _is_left(left: object, _: object) -> bool:
     return left is None or isinstance(left, dict)
 
 
+def _are_unread(left: object, _: object) -> bool:
+    return left is None or (
+        isinstance(left, dict) and all(isinstance(each, dict) and _are_items(each.get("Keys"), None) for each in left.values())
+    )
+
+
+def _are_undeleted(left: object, _: object) -> bool:
+    if left is None:
+        return True
+    if not isinstance(left, dict) or not all(_are_items(writes, None) for writes in left.values()):
+        return False
+    return all(isinstance((write.get("DeleteRequest") or {}).get("Key"), dict) for writes in left.values() for write in writes)
+
+
 _PARTS: dict[str, tuple[tuple[str, Callable[[object, Mapping[str, Any]], bool]], ...]] = {
-    "BatchGetItem": (("Responses", _are_responses), ("UnprocessedKeys", _is_left)),
-    "BatchWriteItem": (("UnprocessedItems", _is_left),),
+    "BatchGetItem": (("Responses", _are_responses), ("UnprocessedKeys", _are_unread)),
+    "BatchWriteItem": (("UnprocessedItems", _are_undeleted),),
     "GetItem": (("Item", _is_left),),
     "Query": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),
     "Scan": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),

@@ -238,7 +238,11 @@ class SyncRateLimiter(SyncAdministration):
             raise
         decider.counters.add_decision(refused=False, degraded=lease.degraded)
         if self._is_told:  # Statuses are worked out for those who look at them only.
-            self._tell(question, began, lease.statuses, allowed=True, degraded=lease.degraded, waited=lease.waited)
+            try:
+                self._tell(question, began, lease.statuses, allowed=True, degraded=lease.degraded, waited=lease.waited)
+            except BaseException:  # An interruption in the hook: no block will end, and give back what was taken.
+                lease.close(refund=True)
+                raise
         return lease
 
     def _tell(

@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from . import schema
-from .exceptions import EntityChanged
+from .exceptions import EntityChanged, Throttled
 from .infra._client import ClientOptions
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .server_clock import ServerClock
 from .state import Outcome
-from .sync_table import ATTEMPTS, SyncTable, sync_pause
+from .sync_table import ATTEMPTS, SyncRepetition, SyncTable
 from .validation import check_endpoint, check_name, check_table_name
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class SyncRepository:
 
     def _read_items(self, wanted: list[schema.Item]) -> dict[tuple[str, str], schema.Item]:
         found: dict[tuple[str, str], schema.Item] = {}
-        attempt = 0
+        repetition = SyncRepetition()
         while wanted:
             request = {self.stack: {"Keys": wanted[:BATCH_READ], "ConsistentRead": True}}
             answer = self._table.call("BatchGetItem", {"RequestItems": request}, attempts=ATTEMPTS)
@@ -215,17 +215,23 @@ class SyncRepository:
             left = answer.get("UnprocessedKeys", {}).get(self.stack, {}).get("Keys", [])
             wanted = left + wanted[BATCH_READ:]
             if left:
-                attempt += 1
-                sync_pause(attempt)
+                self._pause(repetition, "BatchGetItem")
         return found
 
     def _delete_items(self, keys: list[schema.Item]) -> None:
-        attempt = 0
+        repetition = SyncRepetition()
         while keys:
             deletions = [{"DeleteRequest": {"Key": key}} for key in keys[:BATCH_WRITE]]
             answer = self._table.call("BatchWriteItem", {"RequestItems": {self.stack: deletions}}, attempts=ATTEMPTS)
             left = [each["DeleteRequest"]["Key"] for each in answer.get("UnprocessedItems", {}).get(self.stack, [])]
+            if len(left) < len(deletions):
+                repetition = SyncRepetition()  # It goes on, and no decision waits for it.
             keys = left + keys[BATCH_WRITE:]
             if left:
-                attempt += 1
-                sync_pause(attempt)
+                self._pause(repetition, "BatchWriteItem")
+
+    def _pause(self, repetition: SyncRepetition, action: str) -> None:
+        """Wait before asking for what was left; keys are left out of an answer where the table's throughput does not suffice."""
+        if repetition.is_over():
+            raise Throttled(f"{action} on table {self.stack!r} was throttled: it leaves keys unprocessed, again and again")
+        repetition.pause()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import schema
 from ._compat import SyncHome, SyncScope
-from .aws_errors import check_whole, is_decided_by_condition, translate
+from .aws_errors import OPENING, check_whole, holds_something, is_decided_by_condition, is_of_table, translate
 from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
 from .gcra import NANOSECONDS
 from .infra._client import sync_close_client, sync_open_client, sync_use_client
@@ -37,7 +37,7 @@ BACKOFF = 0.05
 class SyncTable:
     """A table by its name, and a client for each process and event loop, opened by the first call.
 
-    `clock` learns the server's time from every answer, of errors too.
+    `clock` learns the server's time from every answer of the table, of errors too, and from nobody else's.
     """
 
     def __init__(self, name: str, client: Any, options: ClientOptions, clock: ServerClock | None = None) -> None:
@@ -55,17 +55,14 @@ class SyncTable:
 
         A condition that did not hold is raised as botocore raises it, everything else as one of the limiter's errors.
         """
-        first = monotonic()
-        for attempt in range(1, attempts + 1):
-            began = monotonic()
+        repetition = SyncRepetition(attempts)
+        while True:
             try:
                 return self._send(action, parameters)
             except RateLimiterUnavailable:
-                # The next attempt may well take as long as this one did.
-                if attempt == attempts or 2 * monotonic() - began - first > RETRY_FOR:
+                if repetition.is_over():
                     raise
-            sync_pause(attempt)
-        raise AssertionError("unreachable")
+            repetition.pause()
 
     def pages(self, action: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The items of a Query or Scan, page after page."""
@@ -80,12 +77,7 @@ class SyncTable:
 
     def prepare(self) -> None:
         """Open the client of this process and event loop now."""
-        try:
-            self._opened()
-        except LimiterError:
-            raise
-        except Exception as error:
-            raise translate(error, self.name, "opening a client") from error
+        self._open()
 
     def close(self) -> None:
         """Close the client of this process and event loop; a later call opens a new one."""
@@ -96,34 +88,36 @@ class SyncTable:
                 sync_close_client(client)
 
     def _send(self, action: str, parameters: dict[str, Any]) -> Any:
+        client = self._open()
         try:
-            client = self._opened()
-            answer = self._timed(getattr(client, _METHODS[action]), parameters)
-            check_whole(answer, self.name, action)
-            schema.check_answer(action, parameters, answer)
-            return answer
+            return self._ask(getattr(client, _METHODS[action]), action, parameters)
         except LimiterError:
             raise
         except Exception as error:
             if is_decided_by_condition(error):
                 raise
-            raise translate(error, self.name, action) from error
+            raise translate(error, self.name, action, getattr(client, "meta", None)) from error
 
-    def _timed(self, method: Any, parameters: dict[str, Any]) -> Any:
-        """Make the call, and learn the server's time from whatever it answers."""
-        clock = self._clock
-        if clock is None:
-            return method(**parameters)
-        sent, answer = clock.monotonic(), None
+    def _ask(self, method: Any, action: str, parameters: dict[str, Any]) -> Any:
+        """Make the call, check what it answers, and learn the server's time from that if it is the table's."""
+        sent = 0 if self._clock is None else self._clock.monotonic()
         try:
             answer = method(**parameters)
         except Exception as error:
-            answer = getattr(error, "response", None)
+            if is_of_table(error, action):
+                self._learn(getattr(error, "response", None), sent)
             raise
-        finally:
+        check_whole(answer, self.name, action)
+        schema.check_answer(action, parameters, answer)
+        if holds_something(answer):
+            self._learn(answer, sent)
+        return answer
+
+    def _learn(self, answer: Any, sent: int) -> None:
+        clock = self._clock
+        if clock is not None:
             clock.observe_answer(answer, sent)
             self._warn_of_skew(clock)
-        return answer
 
     def _warn_of_skew(self, clock: ServerClock) -> None:
         """Warn once in each process; looks once a second."""
@@ -143,6 +137,14 @@ class SyncTable:
             self.name,
             extra={"table": self.name, "skew": skew},
         )
+
+    def _open(self) -> Any:
+        try:
+            return self._opened()
+        except LimiterError:
+            raise
+        except Exception as error:
+            raise translate(error, self.name, OPENING) from error
 
     def _opened(self) -> Any:
         connection = self._connections.get()
@@ -179,6 +181,26 @@ class _Connection:
 def sync_pause(attempt: int) -> None:
     """Wait before the attempt after number `attempt`, longer each time, and not in step with others."""
     time.sleep(BACKOFF * 2**attempt * random.uniform(0.25, 0.75))  # noqa: S311 - spreads callers, hides nothing
+
+
+class SyncRepetition:
+    """How often something is attempted: `attempts` times at most, while the next attempt can be expected to end in time."""
+
+    def __init__(self, attempts: int = ATTEMPTS) -> None:
+        self._attempts = attempts
+        self._attempt = 1
+        self._first = self._began = monotonic()
+
+    def is_over(self) -> bool:
+        """Whether the attempt that has just failed was the last."""
+        # The next attempt may well take as long as this one did.
+        return self._attempt == self._attempts or 2 * monotonic() - self._began - self._first > RETRY_FOR
+
+    def pause(self) -> None:
+        """Wait before the next attempt."""
+        sync_pause(self._attempt)
+        self._attempt += 1
+        self._began = monotonic()
 
 
 _METHODS = {

@@ -359,6 +359,37 @@ async def test_a_waiter_in_line_keeps_its_place(world: World) -> None:
         assert not lease.degraded
 
 
+@pytest.mark.parametrize("patience", [None, 60.0])
+async def test_nobody_sleeps_longer_than_they_would_wait(world: World, patience: float | None) -> None:
+    """Where a clock is set back while a caller is decided, a start told by the wrong time is given back."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    limiter = world.limiter(sleep=sleep)
+    for policy in POLICIES[:2]:
+        user = f"user-{policy}"
+        assert await limiter.try_acquire(user, consume={"requests": 10})
+        held = world.proxy.counts().held
+        world.clock.advance(3_600)
+        world.proxy.inject(hold(action="UpdateItem"))
+
+        async def set_back(held: int = held) -> None:
+            await until_held(world, held + 1)
+            world.clock.advance(-3_600)
+            world.proxy.heal()
+
+        async def take(policy: OnUnavailable = policy, user: str = user) -> None:
+            async with limiter.acquire(user, timeout=patience, on_unavailable=policy) as lease:
+                assert lease.degraded
+
+        outcome, _ = await gather([take, set_back])
+        assert (type(outcome) is RateLimiterUnavailable) is (policy == "block"), outcome
+        assert not slept
+        assert await world.missing(user) == 10
+
+
 @pytest.mark.usefixtures("lasting")
 async def test_a_waiter_can_wait_here(world: World) -> None:
     """With "local" the wait is for this process's own bucket, which refills at its share of the rate."""

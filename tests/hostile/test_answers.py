@@ -8,12 +8,24 @@ import socket
 import threading
 import time
 import zlib
+from contextlib import suppress
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, LimiterError, RateLimiter, Repository, SyncRateLimiter, SyncRepository
+from limiter import (
+    Limit,
+    LimiterError,
+    RateLimiter,
+    RateLimiterUnavailable,
+    Repository,
+    SyncRateLimiter,
+    SyncRepository,
+    Throttled,
+)
+from limiter.table import ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,9 +50,9 @@ class Answer:
         self.headers = {"Content-Type": kind, "Content-Length": str(len(self.body) * (2 if cut else 1))} | (headers or {})
 
 
-def error(code: Any, message: Any = "no", status: int = 400) -> Answer:
+def error(code: Any, message: Any = "no", status: int = 400, **more: Any) -> Answer:
     """An error in DynamoDB's own form."""
-    return Answer({"__type": code, "message": message}, status)
+    return Answer({"__type": code, "message": message} | more, status)
 
 
 ANSWERS = {
@@ -63,6 +75,10 @@ ANSWERS = {
     ),
     "items without keys": Answer({"Item": {}, "Attributes": {}, "Responses": {"my-app": [{}, {}]}, "Items": [{}]}),
     "another table's items": Answer({"Responses": {"another": [{"pk": {"S": "a"}}]}}),
+    "numbers in fields": Answer({"Attributes": 5, "Item": 5, "Responses": 5, "Items": 5}),
+    "keys left of null": Answer(
+        {"Responses": {"my-app": []}, "UnprocessedKeys": {"my-app": None}, "UnprocessedItems": {"my-app": [{"PutRequest": None}]}}
+    ),
     "huge": Answer(b'{"Attributes": {"x": {"S": "' + b"x" * 5_000_000 + b'"}}}'),
     "nested": Answer(b'{"Item":' + b'{"M":' * 50_000),
     "cut": Answer(b'{"Attributes": {', cut=True),
@@ -71,6 +87,14 @@ ANSWERS = {
     "latin": Answer('{"é": "é"}'.encode("latin-1")),
     "error 500": error("InternalServerError", status=500),
     "error 503 html": Answer(b"<html>" + b"x" * 100_000, 503, "text/html"),
+    "error 503 text": Answer("Service Unavailable", 503),
+    "error 503 list": Answer([], 503),
+    "error 500 null": Answer(None, 500),
+    "error 502 number": error(7, status=502),
+    "throttled for a number": error("ThrottlingException", throttlingReasons=[{"reason": 5}]),
+    "throttled for numbers": error("ThrottlingException", throttlingReasons=[5]),
+    "throttled for nothing": error("ThrottlingException", throttlingReasons=5),
+    "throttled for a Number": error("ProvisionedThroughputExceededException", ThrottlingReasons=[{"reason": 5}]),
     "error 400 html": Answer(b"<html>" + b"x" * 100_000, 400, "text/html"),
     "error 400 nothing": Answer(b"", 400),
     "error 400 list": Answer([], 400),
@@ -102,6 +126,7 @@ class FakeEngine:
         self.asked: list[str] = []
         self.items: dict[str, dict[str, Any]] = {}
         self.written = 0
+        self.ahead = 0.0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
@@ -141,6 +166,7 @@ class FakeEngine:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 action = self.headers["X-Amz-Target"].partition(".")[2]
                 engine.asked.append(action)
+                self.is_mad = action in engine.answers
                 answer = engine.answers.get(action) or engine.right(action, request)
                 self.send_response(answer.status)
                 for name, value in (answer.headers | {"Connection": "close"}).items():
@@ -148,6 +174,9 @@ class FakeEngine:
                 self.end_headers()
                 self.wfile.write(answer.body)
                 self.close_connection = True
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return formatdate((timestamp or time.time()) + (engine.ahead if self.is_mad else 0), usegmt=True)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -221,6 +250,56 @@ def test_a_write_that_is_answered_with_nonsense_admits_nobody(
     assert then.allowed
 
 
+OF_AWS = {"error huge", "error unknown", "error code huge", "condition with a wrong item", "error null"}
+"""Refusals that somebody has thought of, which are no outage."""
+
+
+@both
+@pytest.mark.parametrize("answer", sorted(ANSWERS.keys() - SLOW))
+def test_nonsense_is_an_outage_and_a_refusal_is_none(
+    call: Callable[..., tuple[Any, Any]], answer: str, engine_gone_mad: FakeEngine
+) -> None:
+    """Where everything is allowed without the table, nonsense lets a caller through, and an error of AWS does not."""
+    engine_gone_mad.answers["UpdateItem"] = ANSWERS[answer]
+    first, then = call(engine_gone_mad, lambda limiter: limiter.try_acquire("user", "api", on_unavailable="allow"))
+    assert isinstance(first, LimiterError) is (answer in OF_AWS), repr(first)[:300]
+    assert then.allowed
+
+
+@both
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "ValidationException"])
+def test_a_refusal_of_aws_is_raised(call: Callable[..., tuple[Any, Any]], code: str, engine_gone_mad: FakeEngine) -> None:
+    """Also where everything is allowed without the table."""
+    for action in ("BatchGetItem", "UpdateItem"):
+        engine_gone_mad.answers[action] = error(f"com.amazonaws.dynamodb.v20120810#{code}")
+        first, _ = call(engine_gone_mad, lambda limiter: limiter.try_acquire("user", "api", on_unavailable="allow"))
+        assert isinstance(first, LimiterError)
+        assert not isinstance(first, RateLimiterUnavailable)
+
+
+@both
+@pytest.mark.parametrize("policy", ["block", "allow"])
+def test_keys_that_are_never_processed(call: Callable[..., tuple[Any, Any]], policy: str, engine_gone_mad: FakeEngine) -> None:
+    """What is left of a read again and again is asked for three times; then it is throttling, and the policy applies."""
+    key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    engine_gone_mad.answers["BatchGetItem"] = Answer({"Responses": {}, "UnprocessedKeys": {"my-app": {"Keys": [key]}}})
+    first, then = call(engine_gone_mad, lambda limiter: limiter.try_acquire("user", "api", on_unavailable=policy))
+    assert isinstance(first, Throttled) if policy == "block" else first.allowed
+    assert engine_gone_mad.asked.count("BatchGetItem") == ATTEMPTS + 1
+    assert then.allowed
+
+
+@both
+def test_deletions_that_are_never_processed(call: Callable[..., tuple[Any, Any]], engine_gone_mad: FakeEngine) -> None:
+    """They end as well."""
+    left = [{"DeleteRequest": {"Key": {"pk": {"S": "a"}, "sk": {"S": "b"}}}}]
+    engine_gone_mad.answers["Query"] = Answer({"Items": []})
+    engine_gone_mad.answers["BatchWriteItem"] = Answer({"UnprocessedItems": {"my-app": left}})
+    first, _ = call(engine_gone_mad, lambda limiter: limiter.delete_entity("user"))
+    assert isinstance(first, Throttled), first
+    assert engine_gone_mad.asked.count("BatchWriteItem") == ATTEMPTS
+
+
 CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "acquire": ("BatchGetItem", lambda limiter: limiter.try_acquire("user", "api")),
     "check": ("GetItem", lambda limiter: limiter.check("user", "api")),
@@ -254,6 +333,38 @@ def test_any_call_that_is_answered_with_nonsense(name: str, engine_gone_mad: Fak
                 raise AssertionError(f"{answer} gives {error!r:.300}") from error
             engine_gone_mad.answers.clear()
             assert limiter.try_acquire("user", "api").allowed, answer
+
+
+IN_FORM = {"error 500", "error unknown", "error huge", "error code huge"}
+IN_FORM |= {"throttled for a number", "throttled for a Number", "condition without a form", "condition with a wrong item"}
+"""Errors that have the form of DynamoDB's own."""
+PAGES = {"nothing", "bytes", "html", "empty", "error 503 html", "error 400 html", "error 400 nothing"}
+
+
+@pytest.mark.parametrize(
+    ("action", "use", "answers"),
+    [
+        ("GetItem", lambda limiter: limiter.repository.open(), PAGES),
+        ("UpdateItem", lambda limiter: limiter.try_acquire("user", "api"), ANSWERS.keys() - SLOW | IN_FORM),
+    ],
+    ids=["GetItem", "UpdateItem"],
+)
+def test_only_what_has_the_form_of_a_table_tells_the_time(
+    action: str, use: Callable[[Any], Any], answers: set[str], engine_gone_mad: FakeEngine
+) -> None:
+    """The `Date` of a page of somebody else, an hour ahead, moves no clock; one of its own is corrected by the next."""
+    with SyncRepository("my-app", endpoint_url=engine_gone_mad.endpoint_url, **PATIENT) as repository:
+        engine_gone_mad.ahead = 3_600.0
+        for answer in answers:
+            limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
+            engine_gone_mad.answers[action] = ANSWERS[answer]
+            with suppress(LimiterError):
+                use(limiter)
+            moved = abs(repository.clock() - time.time_ns()) > 60 * 10**9
+            engine_gone_mad.answers.clear()
+            assert moved is (answer in IN_FORM), answer
+            assert limiter.try_acquire("user", "api").allowed, answer
+            assert abs(repository.clock() - time.time_ns()) < 60 * 10**9
 
 
 @both

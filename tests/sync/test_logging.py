@@ -142,6 +142,21 @@ def test_a_hook_that_fails_changes_no_decision(store: Any, told: Told) -> None:
     assert record.exc_info is not None
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_in_the_hook_takes_nothing(store: Any, error: type[BaseException]) -> None:
+    """It is raised, the block is not entered, and what was taken for it is given back."""
+
+    def interrupt(_: object) -> None:
+        raise error
+
+    limiter = SyncRateLimiter(store, LIMITS, on_decision=interrupt)
+    before = (limiter.check("user", "api")).statuses[0].available
+    with pytest.raises(error):
+        with limiter.acquire("user", "api"):
+            pytest.fail("the block was entered")
+    assert (limiter.check("user", "api")).statuses[0].available == before
+
+
 def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever fails, credentials stay out of every message and field of the limiter's loggers."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")

@@ -18,6 +18,8 @@ READ = {"RequestItems": {"my-app": {}}}
         ("UpdateItem", UPDATE, {"Attributes": {"w": {"S": "me1"}}}),
         ("BatchGetItem", READ, {"Responses": {"my-app": [{}]}, "UnprocessedKeys": {}}),
         ("BatchGetItem", READ, {"Responses": {}}),
+        ("BatchGetItem", READ, {"Responses": {}, "UnprocessedKeys": {"my-app": {"Keys": [{}]}}}),
+        ("BatchWriteItem", {}, {"UnprocessedItems": {"my-app": [{"DeleteRequest": {"Key": {}}}]}}),
         ("GetItem", {}, {}),
         ("GetItem", {}, {"Item": {}}),
         ("Query", {}, {"Items": []}),
@@ -45,7 +47,11 @@ def test_what_a_table_answers_is_taken(action: str, parameters: Any, answer: Any
         ("GetItem", {}, None),
         ("Query", {}, {}),
         ("Scan", {}, {"Items": {}}),
+        ("BatchGetItem", READ, {"Responses": {"my-app": []}, "UnprocessedKeys": {"my-app": None}}),
+        ("BatchGetItem", READ, {"Responses": {"my-app": []}, "UnprocessedKeys": {"my-app": {"Keys": [1]}}}),
         ("BatchWriteItem", {}, {"UnprocessedItems": 1}),
+        ("BatchWriteItem", {}, {"UnprocessedItems": {"my-app": None}}),
+        ("BatchWriteItem", {}, {"UnprocessedItems": {"my-app": [{"DeleteRequest": None}]}}),
     ],
 )
 def test_what_no_table_answers_counts_as_an_outage(action: str, parameters: Any, answer: Any) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore import exceptions as boto
+from botocore.parsers import create_parser
 from botocore.session import Session
 
 from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
-from limiter.aws_errors import check_whole, is_decided_by_condition, translate
+from limiter.aws_errors import OPENING, check_whole, is_decided_by_condition, translate
 
 
 def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.ClientError:
@@ -40,6 +42,8 @@ def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.C
         (answered("ValidationException"), LimiterError, None),
         (boto.NoCredentialsError(), ConfigurationError, None),
         (boto.NoRegionError(), ConfigurationError, None),
+        (boto.ProfileNotFound(profile="nobody"), ConfigurationError, None),
+        (AttributeError("a bug"), LimiterError, None),
     ],
     ids=lambda value: getattr(value, "__name__", None) or type(value).__name__,
 )
@@ -74,6 +78,74 @@ def test_a_hot_key_is_told_apart(code: str, name: str, reasons: list[str], hot: 
     assert translated.hot_key is hot
     members = Session().get_service_model("dynamodb").shape_for(code).members
     assert name in members
+
+
+@pytest.mark.parametrize("reasons", [[{"reason": 5}], [{"reason": None}], [{}], [5], 5, "no", {"reason": "x"}], ids=str)
+@pytest.mark.parametrize("name", ["ThrottlingReasons", "throttlingReasons"])
+def test_reasons_that_make_no_sense_are_throttling_still(name: str, reasons: Any) -> None:
+    """Whatever the reasons are, the table has throttled."""
+    error = answered("ThrottlingException")
+    response: dict[str, Any] = error.response  # type: ignore[assignment] # what botocore parses, more than it types
+    response[name] = reasons
+    assert type(translate(error, "my-app", "UpdateItem")) is Throttled
+
+
+PARSED = [b"null", b"[]", b"5", b'"Service Unavailable"', b'{"__type": 7}', b'{"__type": []}', b'{"Attributes": 5}']
+
+
+@pytest.mark.parametrize("status", [200, 400, 500, 502, 503])
+@pytest.mark.parametrize("body", PARSED, ids=str)
+def test_what_botocore_cannot_parse_is_an_outage(body: bytes, status: int) -> None:
+    """It takes a document for an object, and whatever it raises where that is none does not tell what became of the request."""
+    shape = Session().get_service_model("dynamodb").operation_model("UpdateItem").output_shape
+    try:
+        create_parser("json").parse({"body": body, "headers": {}, "status_code": status}, shape)
+    except (AttributeError, TypeError) as error:
+        translated = translate(error, "my-app", "UpdateItem")
+        assert type(translated) is RateLimiterUnavailable
+        assert not translated.unsent
+
+
+def test_a_client_that_cannot_be_opened_is_no_outage() -> None:
+    """An endpoint without a scheme is named, with the remedy; what stands before an @ is not shown, nor by the cause."""
+    error = ValueError("Invalid endpoint: me:secret@localhost:8000")
+    translated = translate(error, "my-app", OPENING)
+    assert type(translated) is ConfigurationError
+    assert "localhost:8000" in str(translated)
+    assert "http://" in str(translated)
+    assert "secret" not in f"{translated} {error!r}"
+
+
+def test_a_missing_table_is_missing_from_a_place() -> None:
+    """The region and endpoint of the client are named, so that a wrong one is recognised."""
+    meta = SimpleNamespace(region_name="eu-west-7", endpoint_url="https://dynamodb.eu-west-7.amazonaws.com")
+    message = str(translate(answered("ResourceNotFoundException"), "my-app", "GetItem", meta))
+    assert "region eu-west-7 at https://dynamodb.eu-west-7.amazonaws.com" in message
+    assert "this account and region" in str(translate(answered("ResourceNotFoundException"), "my-app", "GetItem"))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "own"),
+    [
+        ("http://localhost:8000/", True),
+        ("http://127.0.0.1:8000", True),
+        ("http://[::1]:8000/", True),
+        ("https://localhost.a/", False),
+    ],
+)
+def test_an_endpoint_that_refuses_is_named_once(endpoint: str, own: bool) -> None:
+    """And where it is on this machine, so is the question whether anything runs there."""
+    message = str(translate(boto.EndpointConnectionError(endpoint_url=endpoint), "my-app", "GetItem"))
+    assert message.count("onnect") == 1
+    assert message.count(endpoint) == 1
+    assert ("AWS_ENDPOINT_URL_DYNAMODB" in message) is own
+
+
+def test_a_missing_profile_is_named_with_the_remedy() -> None:
+    """Where the name comes from is said."""
+    message = str(translate(boto.ProfileNotFound(profile="nobody"), "my-app", OPENING))
+    assert "nobody" in message
+    assert "AWS_PROFILE" in message
 
 
 def test_only_answers_are_decided_by_a_condition() -> None:
