@@ -24,7 +24,7 @@ from .sync_memory_repository import SyncMemoryRepository
 from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
 from .statistics import Counters, DecisionEvent, Statistics
-from .validation import check_amounts, check_limits, check_name, check_share, check_timeout, shown
+from .validation import check_amounts, check_callable, check_hook, check_limits, check_name, check_share, check_timeout, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -83,6 +83,8 @@ class SyncRateLimiter(SyncAdministration):
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
         self.prefetch = _check_prefetch(prefetch)
+        check_hook("on_decision", on_decision)
+        check_callable("sleep", sleep)
         self._on_decision = on_decision
         options = SyncCommitterOptions(
             check_timeout(denial_ttl, "denial_ttl"), check_timeout(linger, "linger"), _check_patience(decision_timeout), sleep
