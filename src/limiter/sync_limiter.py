@@ -12,6 +12,7 @@ from warnings import warn
 
 from . import decision
 from ._compat import ProcessScope, SyncScope, sync_check_function, sync_check_store, sync_note_blocking
+from ._entering import SyncEntering
 from .sync_administration import SyncAdministration
 from .breaker import Breaker
 from .sync_committer import SyncCommitterOptions
@@ -305,21 +306,26 @@ def _decider(
     return SyncDecider(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
 
 
-class SyncAcquisition:
+class SyncAcquisition(SyncEntering):
     """The context manager that `acquire` returns; it may be entered once, and takes nothing before."""
 
-    __slots__ = ("_call", "_lease", "_refund_on_error")
+    __slots__ = ("_call", "_entered", "_lease", "_refund_on_error")
 
-    def __init__(self, call: Callable[[], SyncLease], *, refund_on_error: bool) -> None:
-        self._call: Callable[[], SyncLease] | None = call
+    def __init__(self, call: partial[Any], *, refund_on_error: bool) -> None:
+        self._call = call
+        self._entered = False
         self._refund_on_error = refund_on_error
         self._lease: SyncLease | None = None
 
+    def __repr__(self) -> str:
+        entity_id, resource, *_ = self._call.args
+        return f"<{type(self).__name__} {entity_id!r}/{resource!r}>"
+
     def __enter__(self) -> SyncLease:
-        call, self._call = self._call, None
-        if call is None:
+        if self._entered:
             raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
-        self._lease = call()
+        self._entered = True
+        self._lease = self._call()
         return self._lease
 
     def __exit__(
@@ -330,8 +336,8 @@ class SyncAcquisition:
 
     def __del__(self) -> None:
         # As Python does for a coroutine that nobody has awaited: nothing was limited, and nothing else would tell.
-        if self._call is not None:
-            warn("an acquire() was never entered, and limits nothing: use it in a `with` statement", RuntimeWarning, 2)
+        if not self._entered:
+            warn(f"an acquire() was never entered, and limits nothing: {self.FORM}", RuntimeWarning, 2)
 
 
 def _check_patience(decision_timeout: float) -> float:

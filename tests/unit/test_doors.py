@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aioboto3
@@ -12,6 +13,7 @@ from aiobotocore.session import AioSession
 from botocore.session import Session
 
 from limiter import (
+    Limit,
     MemoryRepository,
     RateLimiter,
     Repository,
@@ -153,3 +155,33 @@ def test_hooks_are_callable(limiter: Any, store: Any) -> None:
         limiter(store(), on_decision=told)
     with pytest.raises(ValidationError, match=r"sleep must be None or callable, not 0\.5"):
         limiter(store(), sleep=0.5)
+
+
+LIMITS = [Limit.per_minute("requests", 10)]
+
+
+async def test_an_asynchronous_acquire_names_its_form() -> None:
+    """A plain `with` and an `await` are told to be an `async with`, which still works."""
+    acquisition: Any = RateLimiter(MemoryRepository(), LIMITS).acquire("user", "api")
+    with pytest.raises(TypeError, match=r"asynchronous: use it in an `async with`.*SyncRateLimiter"), acquisition:
+        pass
+    with pytest.raises(TypeError, match=r"use it in an `async with`.*await try_acquire\(\)"):
+        await acquisition
+    async with acquisition as lease:
+        assert lease.consumed == {"requests": 1}
+
+
+def test_a_synchronous_acquire_looks_like_no_asynchronous_one() -> None:
+    """Whatever takes both kinds, and asks for the asynchronous one first, enters each by its own form."""
+    acquisition = SyncRateLimiter(SyncMemoryRepository(), LIMITS).acquire("user", "api")
+    assert not isinstance(acquisition, AbstractAsyncContextManager)
+    with acquisition as lease:
+        assert lease.consumed == {"requests": 1}
+
+
+def test_an_acquire_that_nobody_enters_names_its_form() -> None:
+    """The warning says how each side is entered."""
+    with pytest.warns(RuntimeWarning, match="use it in an `async with` statement"):
+        RateLimiter(MemoryRepository(), LIMITS).acquire()
+    with pytest.warns(RuntimeWarning, match="use it in a `with` statement"):
+        SyncRateLimiter(SyncMemoryRepository(), LIMITS).acquire()
