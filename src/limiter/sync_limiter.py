@@ -25,7 +25,17 @@ from .sync_memory_repository import SyncMemoryRepository
 from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
 from .statistics import Counters, DecisionEvent, Statistics
-from .validation import check_amounts, check_callable, check_hook, check_limits, check_name, check_share, check_timeout, shown
+from .validation import (
+    check_amounts,
+    check_callable,
+    check_hook,
+    check_limits,
+    check_name,
+    check_seconds,
+    check_share,
+    check_timeout,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -78,7 +88,7 @@ class SyncRateLimiter(SyncAdministration):
         sleep: Callable[[float], None] | None = None,
     ) -> None:
         sync_check_store(repository)
-        ttl = check_timeout(config_ttl, "config_ttl")
+        ttl = check_seconds("config_ttl", config_ttl)
         self._records_of_process = ProcessScope(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
         super().__init__(repository, self._records_of_process.get)
         self.limits = check_limits(limits)
@@ -88,7 +98,7 @@ class SyncRateLimiter(SyncAdministration):
         check_callable("sleep", sleep)
         self._on_decision = on_decision
         options = SyncCommitterOptions(
-            check_timeout(denial_ttl, "denial_ttl"), check_timeout(linger, "linger"), _check_patience(decision_timeout), sleep
+            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
         )
         self._process = ProcessScope(partial(_Process, repository))
         make = partial(_decider, repository, options, check_share("local_share", local_share), share_fetches=ttl > 0)
@@ -341,7 +351,7 @@ class SyncAcquisition(SyncEntering):
 
 
 def _check_patience(decision_timeout: float) -> float:
-    if not check_timeout(decision_timeout, "decision_timeout"):
+    if not check_seconds("decision_timeout", decision_timeout):
         raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
     return float(decision_timeout)
 

@@ -78,12 +78,15 @@ def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_
     return value
 
 
-def check_timeout(value: object, what: str = "timeout") -> int:
-    """Return the nanoseconds of a time span given in seconds; None counts as 0."""
-    if value is None:
-        return 0
+def check_timeout(value: object) -> int:
+    """Return the nanoseconds of a timeout given in seconds; None counts as 0."""
+    return 0 if value is None else check_seconds("timeout", value, but="None or ")
+
+
+def check_seconds(what: str, value: object, *, but: str = "") -> int:
+    """Return the nanoseconds of a time span given in seconds; `but` names what the caller takes besides."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 366 * 86_400:
-        raise ValidationError(f"{what} must be None or a number of seconds from 0 to one year, not {shown(value)}")
+        raise ValidationError(f"{what} must be {but}a number of seconds from 0 to one year, not {shown(value)}")
     return round(value * 1_000_000_000)
 
 
@@ -179,4 +182,4 @@ def shown(value: object) -> str:
     except Exception:  # Python itself refuses to print integers of more than 4,300 digits, and lists nested very deep.
         kind = type(value).__name__
         return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {kind} that cannot be shown"
-    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(value if isinstance(value, str) else text)} characters)"
