@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langchain_core.rate_limiters import BaseRateLimiter
-
 from ..exceptions import ConfigurationError
 from ..validation import check_amounts, check_name, check_seconds
+
+try:
+    from langchain_core.rate_limiters import BaseRateLimiter
+except ImportError as missing:
+    message = f'LangChain is not installed ({missing}); run: pip install "dynamodb-limiter[langchain]"'
+    raise ConfigurationError(message) from missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
