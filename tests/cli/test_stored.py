@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from limiter import Limit, LimitStatus, ValidationError
 from limiter.cli.top import Gauge, gauges
-from limiter.models import Limit, LimitStatus
+from limiter.cli.wording import in_commands
+from limiter.validation import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,3 +226,25 @@ def test_without_a_region(run: Callable[..., Any], monkeypatch: pytest.MonkeyPat
     done = run("limits", "get", "--stack", "my-app")
     assert done.code == 1
     assert "pass --region" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("limits", "get", "--endpoint-url", "x"), "--endpoint-url must begin with http"),
+        (("deploy", "--adopt", "my-app"), "say --retain as well"),
+    ],
+)
+def test_errors_name_options(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, arguments: Any, told: str) -> None:
+    """What Python calls a parameter is called by its option."""
+    monkeypatch.setenv("LIMITER_STACK", "my-app")
+    done = run(*arguments)
+    assert done.code == 2
+    assert told in done.err
+
+
+def test_a_timeout_is_an_option() -> None:
+    """So is that of an acquire, which has no None to offer."""
+    with pytest.raises(ValidationError) as caught:
+        check_timeout(1e9)
+    assert in_commands(str(caught.value)).startswith("--timeout must be a number of seconds")

@@ -66,8 +66,6 @@ def test_a_clock_reads_as_an_integer(make: Any, clock: Any) -> None:
 class Double:
     """What a test, or a wrapper of the user's own, passes as a client and as a session."""
 
-    region_name = "eu-west-1"
-
     async def update_item(self, **_: Any) -> None:
         """Wait."""
 

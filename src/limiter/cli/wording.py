@@ -9,6 +9,9 @@ _TERMS = {
         "pass --limit, or store some with `limiter limits set`"
     ),
     "pass region=": "pass --region",
+    "choose retain=True as well": "say --retain as well",
+    "endpoint_url must": "--endpoint-url must",
+    "timeout must be None or a number": "--timeout must be a number",
 }
 
 

@@ -78,7 +78,7 @@ def sync_open_client(service: str, options: ClientOptions) -> Any:
     from .whole_answers import bound_whole_answers
 
     session = options.session or sync_new_session(options)
-    region = _region(options, session.region_name)
+    region = _region(options, getattr(session, "region_name", None))
     client = session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
     bound_whole_answers(client)
     _forget_repeating(client, options)
