@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from limiter import schema  # noqa: E402 - found by the line above
 from limiter.cli import COMMANDS, build_group  # noqa: E402
 from limiter.cli.exit_codes import MEANINGS  # noqa: E402
+from limiter.cli.options import aws_options  # noqa: E402
 from limiter.records import BucketKey  # noqa: E402
 from limiter.state import Change, Level, Update  # noqa: E402
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 COMMAND = "python scripts/generate_docs.py"
 BEGIN, END = "<!-- costs: written by scripts/generate_docs.py -->", "<!-- end of costs -->"
-SHARED = ("region", "profile", "endpoint_url", "namespace", "output")
 DOLLARS_PER_WRITE, DOLLARS_PER_READ = 0.625e-6, 0.125e-6
 SECONDS_PER_MONTH = 730 * 3600
 LIMIT_NAMES = ("requests", "tokens", "input-tokens", "output-tokens", "images", "tool-calls", "searches", "minutes")
@@ -55,7 +55,8 @@ def command_sections(command: click.Command, name: str, parent: click.Context) -
     depth = "##" if name.count(" ") == 1 else "###"
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"{depth} {name}\n\n```\n{name} {usage}\n```\n\n{paragraphs(command.help or '')}"
-    options = [each for each in command.params if isinstance(each, click.Option) and each.name not in SHARED]
+    shared = [(each.name, getattr(each, "help", None)) for each in click.command()(aws_options(print)).params]
+    options = [each for each in command.params if isinstance(each, click.Option) and (each.name, each.help) not in shared]
     rows = [option_row(each, context) for each in options]
     if rows:
         yield "\n".join(["| option | meaning |", "|---|---|", *rows])
@@ -175,6 +176,8 @@ This page is written by `scripts/generate_docs.py` from the command itself.
   `null`. Lists are lists, also when they are empty.
 - Whatever deletes, and a file that would change or remove limits, asks first, or is told `--yes`. Where nobody can
   answer, it does nothing and says so (status 2).
+- `limits export` prints the file, or with `json` what the file holds. `limits plan` and `limits apply` print the differences;
+  with `text`, a line for each level: action, entity, resource, limits before, limits after.
 - `NO_COLOR` is honoured. In a pipe there are neither colours nor shortened lines.
 
 ### Exit codes

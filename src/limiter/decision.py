@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import gcra
@@ -40,7 +41,7 @@ def preview(key: BucketKey, charges: Sequence[Charge], state: BucketState, now: 
     levels = tuple(max(state.level(limit.name).tat, now) for limit, _ in charges)
     statuses = refused(key, charges, Unsent(levels, now))
     return tuple(
-        _never(key, charge) if charge.units > charge.limit.capacity else status
+        replace(status, exceeded=True, retry_after=None) if charge.units > charge.limit.capacity else status
         for charge, status in zip(charges, statuses, strict=True)
     )
 

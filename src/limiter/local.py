@@ -24,7 +24,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import IO, TYPE_CHECKING, Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from .exceptions import LimiterError
+from .exceptions import ConfigurationError, LimiterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,8 @@ def serve(host: str = LOOPBACK, port: int = 0, on_ready: Callable[[str], None] |
     """Serve until interrupted; port 0 takes a free one.
 
     `on_ready` is called with the endpoint's URL once the engine answers, and may already use it. Raises `LimiterError`
-    when moto is not installed or the port cannot be had. Nothing checks credentials: do not bind a public address.
+    when the port cannot be had, and its subclass `ConfigurationError` when moto is not installed. Nothing checks
+    credentials: do not bind a public address.
     """
     with _bind(host, port) as server:
         thread = threading.Thread(target=server.serve_forever, name="limiter-local", daemon=True)
@@ -72,7 +73,7 @@ def _moto_application() -> WSGIApplication:
     try:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     except ImportError as error:
-        raise LimiterError(f"{INSTALL_HINT} ({error})") from error
+        raise ConfigurationError(f"{INSTALL_HINT} ({error})") from error
     application: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     return application
 
@@ -200,7 +201,7 @@ class LocalEngine:
         if self._process is not None:
             return
         if importlib.util.find_spec("moto") is None:
-            raise LimiterError(INSTALL_HINT)
+            raise ConfigurationError(INSTALL_HINT)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         # -P: no module in the working directory takes the place of one that the engine imports.
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this module

@@ -11,7 +11,7 @@ from ._compat import ProcessScope
 from .exceptions import EntityChanged
 from .records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from .state import EMPTY, Outcome
-from .validation import check_name
+from .validation import check_clock, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ class MemoryRepository:
 
     def __init__(self, *, namespace: str = "default", clock: Callable[[], int] = time.time_ns) -> None:
         self.namespace = check_name("namespace", namespace)
-        self.clock = clock
+        self.clock = check_clock(clock)
         self._buckets: dict[BucketKey, BucketState] = {}
         self._records: dict[RecordKey, Record] = {}
         self._locks = ProcessScope(threading.Lock)

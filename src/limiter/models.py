@@ -43,8 +43,9 @@ class Limit:
 
     def __post_init__(self) -> None:
         check_name("limit name", self.name)
+        # First, since `per_minute` and `parse` make it the capacity too, which their caller has not mentioned.
+        check_integer(f"refill_amount (the rate) of limit {self.name!r}", self.refill_amount, minimum=1)
         check_integer(f"capacity of limit {self.name!r}", self.capacity, minimum=1)
-        check_integer(f"refill_amount of limit {self.name!r}", self.refill_amount, minimum=1)
         period = self._checked_period()
         window = gcra.window(self.capacity, self.refill_amount, period)
         if window > _MAX_WINDOW:

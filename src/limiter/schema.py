@@ -105,7 +105,8 @@ def update_parameters(update: Update) -> dict[str, Any]:
         return names.setdefault(full, f"#{len(names)}")
 
     def number(value: int) -> str:
-        values[placeholder := f":{len(values)}"] = {"N": str(value)}
+        # Not `str`, which would store a float, and make the bucket unreadable for everybody.
+        values[placeholder := f":{len(values)}"] = {"N": int.__repr__(value)}
         return placeholder
 
     def condition(limit: str, field: str, low: int | None, high: int | None, absent: bool) -> str:

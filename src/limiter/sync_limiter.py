@@ -12,6 +12,7 @@ from warnings import warn
 
 from . import decision
 from ._compat import ProcessScope, SyncScope, sync_check_function, sync_check_store, sync_note_blocking
+from ._entering import SyncEntering
 from .sync_administration import SyncAdministration
 from .breaker import Breaker
 from .sync_committer import SyncCommitterOptions
@@ -24,7 +25,17 @@ from .sync_memory_repository import SyncMemoryRepository
 from .models import Prefetch
 from .record_cache import CacheStatistics, RecordCache
 from .statistics import Counters, DecisionEvent, Statistics
-from .validation import check_amounts, check_limits, check_name, check_share, check_timeout, shown
+from .validation import (
+    check_amounts,
+    check_callable,
+    check_hook,
+    check_limits,
+    check_name,
+    check_seconds,
+    check_share,
+    check_timeout,
+    shown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,15 +88,17 @@ class SyncRateLimiter(SyncAdministration):
         sleep: Callable[[float], None] | None = None,
     ) -> None:
         sync_check_store(repository)
-        ttl = check_timeout(config_ttl, "config_ttl")
+        ttl = check_seconds("config_ttl", config_ttl)
         self._records_of_process = ProcessScope(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
         super().__init__(repository, self._records_of_process.get)
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
         self.prefetch = _check_prefetch(prefetch)
+        check_hook("on_decision", on_decision)
+        check_callable("sleep", sleep)
         self._on_decision = on_decision
         options = SyncCommitterOptions(
-            check_timeout(denial_ttl, "denial_ttl"), check_timeout(linger, "linger"), _check_patience(decision_timeout), sleep
+            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
         )
         self._process = ProcessScope(partial(_Process, repository))
         make = partial(_decider, repository, options, check_share("local_share", local_share), share_fetches=ttl > 0)
@@ -307,21 +320,26 @@ def _decider(
     return SyncDecider(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
 
 
-class SyncAcquisition:
+class SyncAcquisition(SyncEntering):
     """The context manager that `acquire` returns; it may be entered once, and takes nothing before."""
 
-    __slots__ = ("_call", "_lease", "_refund_on_error")
+    __slots__ = ("_call", "_entered", "_lease", "_refund_on_error")
 
-    def __init__(self, call: Callable[[], SyncLease], *, refund_on_error: bool) -> None:
-        self._call: Callable[[], SyncLease] | None = call
+    def __init__(self, call: partial[Any], *, refund_on_error: bool) -> None:
+        self._call = call
+        self._entered = False
         self._refund_on_error = refund_on_error
         self._lease: SyncLease | None = None
 
+    def __repr__(self) -> str:
+        entity_id, resource, *_ = self._call.args
+        return f"<{type(self).__name__} {entity_id!r}/{resource!r}>"
+
     def __enter__(self) -> SyncLease:
-        call, self._call = self._call, None
-        if call is None:
+        if self._entered:
             raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
-        self._lease = call()
+        self._entered = True
+        self._lease = self._call()
         return self._lease
 
     def __exit__(
@@ -332,12 +350,12 @@ class SyncAcquisition:
 
     def __del__(self) -> None:
         # As Python does for a coroutine that nobody has awaited: nothing was limited, and nothing else would tell.
-        if self._call is not None:
-            warn("an acquire() was never entered, and limits nothing: use it in a `with` statement", RuntimeWarning, 2)
+        if not self._entered:
+            warn(f"an acquire() was never entered, and limits nothing: {self.FORM}", RuntimeWarning, 2)
 
 
 def _check_patience(decision_timeout: float) -> float:
-    if not check_timeout(decision_timeout, "decision_timeout"):
+    if not check_seconds("decision_timeout", decision_timeout):
         raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
     return float(decision_timeout)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import schema
 from .exceptions import EntityChanged, Throttled
-from .infra._client import ClientOptions
+from .infra._client import ClientOptions, sync_check_connection
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .server_clock import ServerClock
 from .state import Outcome
 from .sync_table import ATTEMPTS, SyncRepetition, SyncTable
-from .validation import check_endpoint, check_name, check_table_name
+from .validation import check_clock, check_endpoint, check_name, check_region, check_table_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,9 +54,10 @@ class SyncRepository:
     ) -> None:
         self.stack = check_table_name(stack)
         self.namespace = check_name("namespace", namespace)
-        self.clock: Callable[[], int] = ServerClock() if clock is None else clock
+        self.clock: Callable[[], int] = ServerClock() if clock is None else check_clock(clock)
+        sync_check_connection(session, client)
         options = ClientOptions(
-            region=region,
+            region=check_region(region),
             endpoint_url=check_endpoint(endpoint_url),
             session=session,
             max_connections=max_connections,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from .exceptions import ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from .models import Limit
 
@@ -77,13 +78,48 @@ def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_
     return value
 
 
-def check_timeout(value: object, what: str = "timeout") -> int:
-    """Return the nanoseconds of a time span given in seconds; None counts as 0."""
-    if value is None:
-        return 0
+def check_timeout(value: object) -> int:
+    """Return the nanoseconds of a timeout given in seconds; None counts as 0."""
+    return 0 if value is None else check_seconds("timeout", value, but="None or ")
+
+
+def check_seconds(what: str, value: object, *, but: str = "") -> int:
+    """Return the nanoseconds of a time span given in seconds; `but` names what the caller takes besides."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 366 * 86_400:
-        raise ValidationError(f"{what} must be None or a number of seconds from 0 to one year, not {shown(value)}")
+        raise ValidationError(f"{what} must be {but}a number of seconds from 0 to one year, not {shown(value)}")
     return round(value * 1_000_000_000)
+
+
+def check_clock(clock: object) -> Callable[[], int]:
+    """Return `clock` when a reading of it is an integer; a float would make the buckets unreadable for everybody."""
+    if not callable(clock):
+        raise ValidationError(f"clock must be callable, such as time.time_ns, not {shown(clock)}")
+    reading = clock()
+    if isinstance(reading, bool) or not isinstance(reading, int):
+        raise ValidationError(
+            f"clock must return integer nanoseconds since the epoch, such as time.time_ns, not {shown(reading)}"
+        )
+    return clock
+
+
+def check_callable(what: str, value: object) -> None:
+    """Raise `ValidationError` unless `value` is None or callable."""
+    if value is not None and not callable(value):
+        raise ValidationError(f"{what} must be None or callable, not {shown(value)}")
+
+
+def check_hook(what: str, value: object) -> None:
+    """Raise `ValidationError` unless `value` is None or callable, and no coroutine function, which nobody would await."""
+    check_callable(what, value)
+    if inspect.iscoroutinefunction(value):
+        raise ValidationError(f"{what} must be a plain function, not {shown(value)}, which is `async def` and never awaited")
+
+
+def check_region(value: object) -> str | None:
+    """Return `value` when it is None or a string."""
+    if value is not None and not isinstance(value, str):
+        raise ValidationError(f"region must be None or a string such as 'eu-west-1', not {shown(value)}")
+    return value
 
 
 def check_share(what: str, value: object) -> float:
@@ -146,4 +182,4 @@ def shown(value: object) -> str:
     except Exception:  # Python itself refuses to print integers of more than 4,300 digits, and lists nested very deep.
         kind = type(value).__name__
         return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {kind} that cannot be shown"
-    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(value if isinstance(value, str) else text)} characters)"

@@ -285,8 +285,9 @@ async def test_an_acquire_that_nobody_enters_takes_nothing_and_says_so(new_limit
 
 
 async def test_an_acquire_is_entered_once(new_limiter: Any) -> None:
-    """The context manager of one acquire does not take twice."""
-    acquisition = new_limiter("requests=10/minute").acquire("user")
+    """The context manager of one acquire says whose it is, and does not take twice."""
+    acquisition = new_limiter("requests=10/minute").acquire("user", "api")
+    assert "'user'/'api'" in repr(acquisition)
     async with acquisition:
         pass
     with pytest.raises(Exception, match="once"):

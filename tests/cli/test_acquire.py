@@ -53,6 +53,7 @@ def test_check_uses_stored_limits(stack: str, run: Callable[..., Any]) -> None:
     missing = run("check", "user", "api")
     assert missing.code == 2
     assert "no limits apply" in missing.err
+    assert "pass --limit, or store some with `limiter limits set`" in missing.err
     run("limits", "set", "5/hour")
     assert "requests=5/hour" in run("check", "user", "api", "-o", "text").out
 
@@ -93,12 +94,13 @@ def test_waits_for_its_turn(stack: str) -> None:
     assert (done.returncode, done.stdout) == (0, "ran\n")
 
 
-@pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("/etc/passwd", 127)])
-def test_a_command_that_is_not_there(stack: str, run: Callable[..., Any], program: str, code: int) -> None:
+@pytest.mark.parametrize(("program", "code"), [("no-such-program", 127), ("/no/such", 127), ("/etc/passwd", 126), ("/etc", 126)])
+def test_a_command_that_cannot_be_run(stack: str, run: Callable[..., Any], program: str, code: int) -> None:
     """Nothing is taken for a command that cannot be run."""
     done = call(program)
     assert done.returncode == code
     assert "nothing was taken" in done.stderr
+    assert ("cannot be executed" in done.stderr) is (code == 126)
     assert available(run) == 2
 
 

@@ -29,3 +29,11 @@ def test_commands_in_the_guide_exist() -> None:
         assert line.split()[1] in COMMANDS, line
         for option in re.findall(r"--[a-z-]+", line):
             assert option in reference, line
+
+
+def test_a_commands_own_options_are_in_the_reference() -> None:
+    """What only shares its name with an option of every command is listed with its command."""
+    reference = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    section = reference.partition("\n## limiter local\n")[2].partition("\n## ")[0]
+    assert "`--region TEXT`" in section
+    assert "`--profile" not in section

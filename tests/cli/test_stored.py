@@ -11,9 +11,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
+from limiter import Limit, LimitStatus, ValidationError
 from limiter.cli.top import Gauge, gauges
-from limiter.models import Limit, LimitStatus
+from limiter.cli.wording import in_commands
+from limiter.validation import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +46,7 @@ resources:
 def test_a_level_is_set_shown_and_deleted(stack: str, run: Callable[..., Any]) -> None:
     """Every level is by itself; `resolve` shows which of them applies."""
     assert run("limits", "get").code == 1
-    assert json.loads(run("limits", "get", "-o", "json").out or "null") is None
+    assert json.loads(run("limits", "get", "-o", "json").out) == []
     run("limits", "set", "100/minute", "tokens=10000/minute burst 50000")
     run("limits", "set", "5/minute", "--entity", "user-42", "--resource", "gpt-4")
     assert [each["text"] for each in json.loads(run("limits", "get", "-o", "json").out)] == [
@@ -66,6 +69,8 @@ def test_namespaces_are_apart(stack: str, run: Callable[..., Any], monkeypatch: 
     assert json.loads(run("namespace", "list", "-o", "json").out) == ["tenant-a", "tenant-b"]
     assert run("namespace", "delete", "tenant-a").code == 2
     assert "1 items deleted" in run("namespace", "delete", "tenant-a", "--yes").err
+    again = run("namespace", "delete", "tenant-a", "--yes")
+    assert (again.code, again.err) == (0, "There is nothing in namespace 'tenant-a', so nothing was deleted.\n")
     assert run("namespace", "list", "-o", "text").out == "tenant-b\n"
 
 
@@ -75,7 +80,7 @@ def test_entities(stack: str, run: Callable[..., Any]) -> None:
     assert run("entity", "create", "team", "--parent", "org", "--name", "Team", "-m", "tier=gold", "--no-cascade").code == 0
     again = run("entity", "create", "org")
     assert again.code == 1
-    assert "exists already" in again.err
+    assert "exists already; move it with `limiter entity move`" in again.err
     shown = json.loads(run("entity", "show", "team", "-o", "json").out)
     assert (shown["parent_id"], shown["cascade"], shown["metadata"]) == ("org", False, {"tier": "gold"})
     assert run("entity", "list", "--parent", "org", "-o", "text").out == "team\tTeam\tno\n"
@@ -83,7 +88,9 @@ def test_entities(stack: str, run: Callable[..., Any]) -> None:
     assert run("entity", "list", "--resource", "api", "-o", "text").out == "team\n"
     assert json.loads(run("entity", "move", "team", "--root", "-o", "json").out)["parent_id"] is None
     assert run("entity", "move", "team", "--parent", "nobody").code == 1
-    assert run("entity", "delete", "team", "--yes").code == 0
+    assert "`limiter entity create`" in run("entity", "move", "nobody", "--root").err
+    assert run("entity", "delete", "team", "--yes").err == "Deleted.\n"
+    assert "There was no entity 'team'" in run("entity", "delete", "team", "--yes").err
     assert run("entity", "show", "team").code == 1
 
 
@@ -107,7 +114,11 @@ def test_a_file_is_planned_applied_and_exported(stack: str, run: Callable[..., A
     assert "as the file says" in run("limits", "apply", "-f", str(file)).err
     exported = tmp_path / "exported.yaml"
     exported.write_text(run("limits", "export").out)
-    assert run("limits", "plan", "--prune", "-f", str(exported)).out == ""
+    unchanged = run("limits", "plan", "--prune", "-f", str(exported))
+    assert (unchanged.out, unchanged.err) == ("", "Everything is as the file says.\n")
+    assert json.loads(run("limits", "export", "-o", "json").out) == yaml.safe_load(exported.read_text())
+    lines = run("limits", "plan", "-f", str(changed), "-o", "text").out.splitlines()
+    assert lines[0] == "change\t-\t-\trequests=100/minute\trequests=200/minute"
     kept = json.loads(run("limits", "plan", "-f", str(changed), "-o", "json").out)
     assert {each["action"] for each in kept} == {"add", "change"}
     asked = run("limits", "apply", "--prune", "-f", str(changed))
@@ -207,3 +218,33 @@ def test_a_gauge_knows_the_rate_of_use() -> None:
     assert rested.rate == 0
     debt = LimitStatus("user", "api", limit, 0, -20, True, 2.0, 12.0)
     assert gauges([debt], [], 1.0)[0].fill == 0
+
+
+def test_without_a_region(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option that gives it is named as the command calls it."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    done = run("limits", "get", "--stack", "my-app")
+    assert done.code == 1
+    assert "pass --region" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("limits", "get", "--endpoint-url", "x"), "--endpoint-url must begin with http"),
+        (("deploy", "--adopt", "my-app"), "say --retain as well"),
+    ],
+)
+def test_errors_name_options(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, arguments: Any, told: str) -> None:
+    """What Python calls a parameter is called by its option."""
+    monkeypatch.setenv("LIMITER_STACK", "my-app")
+    done = run(*arguments)
+    assert done.code == 2
+    assert told in done.err
+
+
+def test_a_timeout_is_an_option() -> None:
+    """So is that of an acquire, which has no None to offer."""
+    with pytest.raises(ValidationError) as caught:
+        check_timeout(1e9)
+    assert in_commands(str(caught.value)).startswith("--timeout must be a number of seconds")

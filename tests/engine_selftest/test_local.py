@@ -18,7 +18,7 @@ import pytest
 from botocore.config import Config
 from engines import accepts, port_of, wait_until
 
-from limiter.exceptions import LimiterError
+from limiter.exceptions import ConfigurationError, LimiterError
 from limiter.local import LocalEngine, _Server, serve
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def test_says_how_to_install_moto(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "moto", None)
     monkeypatch.setitem(sys.modules, "moto.moto_server.werkzeug_app", None)
     for start in (LocalEngine().start, serve):
-        with pytest.raises(LimiterError, match=r'pip install "dynamodb-limiter\[local\]"'):
+        with pytest.raises(ConfigurationError, match=r'pip install "dynamodb-limiter\[local\]"'):
             start()
 
 

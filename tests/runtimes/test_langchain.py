@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,6 +55,14 @@ def chat_model(limiter: Any) -> Any:
     from langchain_core.messages import AIMessage
 
     return GenericFakeChatModel(messages=map(AIMessage, itertools.repeat("yes")), rate_limiter=limiter)
+
+
+def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing it where LangChain is not installed says what to install."""
+    monkeypatch.delitem(sys.modules, "limiter.contrib.langchain", raising=False)
+    monkeypatch.setitem(sys.modules, "langchain_core.rate_limiters", None)
+    with pytest.raises(ConfigurationError, match=r'pip install "dynamodb-limiter\[langchain\]"'):
+        importlib.import_module("limiter.contrib.langchain")
 
 
 def test_it_is_what_langchain_asks_for(clock: FakeClock) -> None:

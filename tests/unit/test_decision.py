@@ -66,6 +66,12 @@ def test_a_preview_of_an_empty_bucket_and_of_too_much() -> None:
     assert (never.exceeded, never.retry_after) == (True, None)
 
 
+def test_a_preview_of_what_can_never_be_tells_what_is_there() -> None:
+    """Above the capacity there is no time to come back, and what is left, and when it is full, is as the bucket says."""
+    (never,) = decision.preview(KEY, (Charge(TEN, 11),), state(TEN, gcra.cost(TEN, 6)), NOW)
+    assert (never.available, never.exceeded, never.retry_after, never.reset_after) == (4, True, None, 0.6)
+
+
 @given(LIMITS, st.integers(0, 100), st.integers(-(10**9), 2 * 10**12))
 def test_the_wait_is_exact(limit: Limit, units: int, ahead: int) -> None:
     """After the wait that is told the same request fits, and a nanosecond before it does not."""

@@ -1,12 +1,27 @@
-"""What is passed to the wrong twin is named at the door."""
+"""What is passed to the wrong twin, or is of the wrong kind, is named at the door."""
 
 from __future__ import annotations
 
+import time
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import aioboto3
+import boto3
 import pytest
+from aiobotocore.session import AioSession
+from botocore.session import Session
 
-from limiter import MemoryRepository, RateLimiter, SyncMemoryRepository, SyncRateLimiter, ValidationError
+from limiter import (
+    Limit,
+    MemoryRepository,
+    RateLimiter,
+    Repository,
+    SyncMemoryRepository,
+    SyncRateLimiter,
+    SyncRepository,
+    ValidationError,
+)
 
 
 @pytest.mark.parametrize("store", [None, "my-app", object(), SyncMemoryRepository()])
@@ -34,3 +49,137 @@ async def test_functions_are_decorated_by_the_limiter_of_their_kind() -> None:
         RateLimiter(MemoryRepository()).limited()(plain)  # type: ignore[arg-type] # the mistake is the point
     with pytest.raises(ValidationError, match=r"RateLimiter\.limited"):
         SyncRateLimiter(SyncMemoryRepository()).limited()(coroutine)
+
+
+REPOSITORIES = [MemoryRepository, SyncMemoryRepository, lambda clock: Repository("my-app", clock=clock)]
+REPOSITORIES += [lambda clock: SyncRepository("my-app", clock=clock)]
+
+
+@pytest.mark.parametrize("make", REPOSITORIES)
+@pytest.mark.parametrize("clock", [time.time, lambda: True, lambda: "now", lambda: None, 5])
+def test_a_clock_reads_as_an_integer(make: Any, clock: Any) -> None:
+    """A clock that gives floats, or is none, is refused, since what it says would be stored for everybody."""
+    with pytest.raises(ValidationError, match=r"clock must .* such as time\.time_ns, not "):
+        make(clock=clock)
+
+
+class Double:
+    """What a test, or a wrapper of the user's own, passes as a client and as a session."""
+
+    async def update_item(self, **_: Any) -> None:
+        """Wait."""
+
+    def client(self, *_: Any, **__: Any) -> None:
+        """Make a client."""
+
+
+class SyncDouble(Double):
+    """The same for plain code."""
+
+    def update_item(self, **_: Any) -> None:  # type: ignore[override] # the other kind
+        """Do not wait."""
+
+
+def plain_client(service: str = "dynamodb") -> Any:
+    """One of boto3's."""
+    return boto3.client(service)
+
+
+SESSIONS = [5, "default", object(), boto3.Session, aioboto3.Session]
+CLIENTS = [5, "dynamodb", object(), Double, SyncDouble]
+
+
+@pytest.mark.parametrize("session", [*SESSIONS, boto3.Session(), Session()])
+def test_an_asynchronous_repository_takes_an_asynchronous_session(session: Any) -> None:
+    """What makes no asynchronous clients is refused with the remedy."""
+    with pytest.raises(ValidationError, match=r"session must be an aioboto3\.Session\(\), not .* use SyncRepository"):
+        Repository("my-app", session=session)
+
+
+@pytest.mark.parametrize("session", [*SESSIONS, aioboto3.Session(), AioSession(), Session()])
+def test_a_synchronous_repository_takes_a_synchronous_session(session: Any) -> None:
+    """What makes no synchronous clients is refused with the remedy."""
+    with pytest.raises(ValidationError, match=r"session must be a boto3\.Session\(\), not .* use Repository"):
+        SyncRepository("my-app", session=session)
+
+
+async def test_an_asynchronous_repository_takes_an_asynchronous_client() -> None:
+    """A client of boto3, one of another service, and one that is not open are refused with the remedy."""
+    unopened = aioboto3.Session().client("dynamodb")
+    for client in (*CLIENTS, plain_client(), plain_client("s3"), boto3.resource("dynamodb").Table("my-app"), unopened):
+        with pytest.raises(ValidationError, match=r"client must be what `async with .* use SyncRepository"):
+            Repository("my-app", client=client)
+    async with unopened:  # It warns when it is never entered.
+        pass
+
+
+async def test_a_synchronous_repository_takes_a_synchronous_client() -> None:
+    """A client of aioboto3, one whose methods are coroutines, and one of another service are refused with the remedy."""
+    async with aioboto3.Session().client("dynamodb") as opened:
+        for client in (*CLIENTS, opened, Double(), plain_client("s3"), boto3.resource("dynamodb").Table("my-app")):
+            with pytest.raises(ValidationError, match=r'client must be boto3\.client\("dynamodb"\), not .* use Repository'):
+                SyncRepository("my-app", client=client)
+
+
+async def test_sessions_and_clients_of_the_right_kind_pass() -> None:
+    """Those of AWS's libraries, and whatever has their methods."""
+    for session in (aioboto3.Session(), AioSession(), Double()):
+        Repository("my-app", session=session)
+    for session in (boto3.Session(), Double()):
+        SyncRepository("my-app", session=session)
+    async with aioboto3.Session().client("dynamodb") as opened:
+        for client in (opened, Double(), SyncDouble()):
+            Repository("my-app", client=client)
+    for client in (plain_client(), SyncDouble()):
+        SyncRepository("my-app", client=client)
+
+
+@pytest.mark.parametrize("make", [Repository, SyncRepository])
+def test_a_region_is_a_string(make: Any) -> None:
+    """Anything else is refused, with what a region looks like."""
+    with pytest.raises(ValidationError, match=r"region must be None or a string such as 'eu-west-1', not 5"):
+        make("my-app", region=5)
+
+
+@pytest.mark.parametrize(("limiter", "store"), [(RateLimiter, MemoryRepository), (SyncRateLimiter, SyncMemoryRepository)])
+def test_hooks_are_callable(limiter: Any, store: Any) -> None:
+    """So are `on_decision`, which nobody would await, and `sleep`."""
+
+    async def told(_: object) -> None: ...
+
+    with pytest.raises(ValidationError, match="on_decision must be None or callable, not 5"):
+        limiter(store(), on_decision=5)
+    with pytest.raises(ValidationError, match=r"on_decision must be a plain function, not .*told"):
+        limiter(store(), on_decision=told)
+    with pytest.raises(ValidationError, match=r"sleep must be None or callable, not 0\.5"):
+        limiter(store(), sleep=0.5)
+
+
+LIMITS = [Limit.per_minute("requests", 10)]
+
+
+async def test_an_asynchronous_acquire_names_its_form() -> None:
+    """A plain `with` and an `await` are told to be an `async with`, which still works."""
+    acquisition: Any = RateLimiter(MemoryRepository(), LIMITS).acquire("user", "api")
+    with pytest.raises(TypeError, match=r"asynchronous: use it in an `async with`.*SyncRateLimiter"), acquisition:
+        pass
+    with pytest.raises(TypeError, match=r"use it in an `async with`.*await try_acquire\(\)"):
+        await acquisition
+    async with acquisition as lease:
+        assert lease.consumed == {"requests": 1}
+
+
+def test_a_synchronous_acquire_looks_like_no_asynchronous_one() -> None:
+    """Whatever takes both kinds, and asks for the asynchronous one first, enters each by its own form."""
+    acquisition = SyncRateLimiter(SyncMemoryRepository(), LIMITS).acquire("user", "api")
+    assert not isinstance(acquisition, AbstractAsyncContextManager)
+    with acquisition as lease:
+        assert lease.consumed == {"requests": 1}
+
+
+def test_an_acquire_that_nobody_enters_names_its_form() -> None:
+    """The warning says how each side is entered."""
+    with pytest.warns(RuntimeWarning, match="use it in an `async with` statement"):
+        RateLimiter(MemoryRepository(), LIMITS).acquire()
+    with pytest.warns(RuntimeWarning, match="use it in a `with` statement"):
+        SyncRateLimiter(SyncMemoryRepository(), LIMITS).acquire()

@@ -162,6 +162,14 @@ def test_limits_out_of_bounds_are_refused(name: object, capacity: object, amount
         Limit(name, capacity, amount, period)  # type: ignore[arg-type] # the point of the test
 
 
+def test_a_bad_rate_is_called_a_rate() -> None:
+    """Whoever writes a rate alone is told of the rate, and of no capacity."""
+    with pytest.raises(ValidationError, match=r"^refill_amount \(the rate\) of limit 'a' must be an integer, not 0\.5"):
+        Limit.per_minute("a", 0.5)  # type: ignore[arg-type] # the mistake is the point
+    with pytest.raises(ValidationError, match=r"^refill_amount \(the rate\) of limit 'a' must be between .* not 0"):
+        Limit.parse("a=0/minute")
+
+
 @pytest.mark.parametrize(
     "limit",
     [

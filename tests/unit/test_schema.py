@@ -14,7 +14,7 @@ from limiter import Limit, bucket, gcra, schema
 from limiter.exceptions import UnreadableItem
 from limiter.records import BucketKey
 from limiter.request import Charge, Request
-from limiter.state import ABSENT, EMPTY, BucketState, Level, Update
+from limiter.state import ABSENT, EMPTY, BucketState, Change, Level, Update
 
 KEY = BucketKey("default", "user-42", "gpt-4")
 FIELDS = Level._fields
@@ -221,3 +221,9 @@ def test_the_template_and_the_test_table_agree_on_time_to_live() -> None:
     assert update is not None
     item = expressions.apply(schema.update_parameters(update), {})
     assert int(item[schema.TTL_ATTRIBUTE]["N"]) * gcra.NANOSECONDS >= EPOCH
+
+
+def test_only_integers_are_written() -> None:
+    """A float would be stored, and make the bucket unreadable for everybody, so that it raises instead."""
+    with pytest.raises(TypeError):
+        schema.update_parameters(Update("a", (), (Change("requests", "tat", None, 1.5),)))  # type: ignore[arg-type] # the mistake

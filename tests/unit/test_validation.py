@@ -127,6 +127,14 @@ def test_bad_timeouts_are_refused(limiter: SyncRateLimiter, timeout: object) -> 
             CALLS[call](limiter, "user", "api", timeout=timeout)
 
 
+@pytest.mark.parametrize("option", ["config_ttl", "denial_ttl", "linger", "decision_timeout"])
+@pytest.mark.parametrize("value", [None, -1, "5"])
+def test_bad_spans_are_refused(clock: FakeClock, option: str, value: Any) -> None:
+    """What is a number of seconds is not None, and the message offers no None."""
+    with pytest.raises(ValidationError, match=rf"^{option} must be a number of seconds from 0 to one year, not {value!r}$"):
+        SyncRateLimiter(SyncMemoryRepository(clock=clock), LIMITS, **{option: value})
+
+
 def test_bad_policies_are_refused(limiter: SyncRateLimiter, clock: FakeClock) -> None:
     """What to do without the table is one of three words."""
     with pytest.raises(ValidationError, match=r"block, allow, local.*'open'"):
@@ -266,3 +274,4 @@ def test_an_overlong_value_is_cut_short() -> None:
     with pytest.raises(ValidationError) as caught:
         check_name("id", "a" * 100_000)
     assert len(str(caught.value)) < 200
+    assert "(100000 characters)" in str(caught.value)

@@ -64,6 +64,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from ..exceptions import LimiterError
     from . import exit_codes
     from .output import printable
+    from .wording import in_commands
 
     try:
         code = build_group().main(arguments, prog_name="limiter", standalone_mode=False)
@@ -76,7 +77,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except LimiterError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
+        click.echo(f"Error: {printable(in_commands(str(error)))}", err=True)
         return exit_codes.exit_code(error)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)

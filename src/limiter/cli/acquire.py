@@ -82,6 +82,9 @@ def acquire(
 
     asked, given = read_amounts(amounts), read_limits(limits)
     program = shutil.which(command[0])
+    if program is None and _is_there(command[0]):
+        say(f"Error: {command[0]!r} cannot be executed; nothing was taken")
+        return CANNOT_EXECUTE
     if program is None:
         say(f"Error: there is no command {command[0]!r}; nothing was taken")
         return NOT_FOUND
@@ -92,6 +95,11 @@ def acquire(
         return refused_code
     except Terminated:
         return TERMINATED
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is something of that name, if only a directory or a file without the right to execute it."""
+    return os.access(name, os.F_OK) if os.sep in name else shutil.which(name, os.F_OK) is not None
 
 
 def _acquire_and_run(

@@ -11,6 +11,7 @@ from .output import Table, pairs, say, show
 
 if TYPE_CHECKING:
     from ..models import Entity
+    from ..sync_limiter import SyncRateLimiter
     from .options import Target
 
 
@@ -102,8 +103,18 @@ def delete(entity_id: str, stack: str, target: Target, yes: bool) -> None:
     """Delete ENTITY and its stored limits. Its children then have no parent; its buckets stay until they are full."""
     confirm(f"Delete entity {entity_id!r} and its stored limits?", yes=yes)
     with target.limiter(stack) as limiter:
+        existed = _exists(limiter, entity_id)
         limiter.delete_entity(entity_id)
-    say("Deleted.")
+    say("Deleted." if existed else f"There was no entity {entity_id!r}; limits that were stored for it are deleted.")
+
+
+def _exists(limiter: SyncRateLimiter, entity_id: str) -> bool:
+    from ..exceptions import UnreadableItem
+
+    try:
+        return limiter.get_entity(entity_id) is not None
+    except UnreadableItem:  # It can be deleted all the same.
+        return True
 
 
 def _show(target: Target, found: Entity) -> None:

@@ -23,6 +23,7 @@ resource_option = click.option("--resource", "-r", metavar="NAME", help="The lev
 file_option = click.option(
     "--file", "-f", "file", type=click.Path(dir_okay=False, allow_dash=True), required=True, help="The file; - is standard input."
 )
+UNCHANGED = "Everything is as the file says."
 prune_option = click.option("--prune", is_flag=True, help="Remove what is stored and not in the file.")
 
 
@@ -46,7 +47,7 @@ def get_limits(stack: str, target: Target, entity: str | None, resource: str | N
         found = limiter.get_limits(entity, resource)
     if found is None:
         say("Nothing is stored at this level; `limiter limits resolve` shows what applies.")
-    _show(target, found)
+    _show(target, found or ())
     return FAILED if found is None else OK
 
 
@@ -98,11 +99,15 @@ def resolve_limits(stack: str, target: Target, entity: str, resource: str) -> No
 @stack_option
 @aws_options
 def export(stack: str, target: Target) -> None:
-    """Print everything that is stored in the namespace as a file for `limits apply`."""
-    from .limits_file import dump
+    """Print everything that is stored in the namespace as a file for `limits apply`, or as JSON of the same shape."""
+    from .limits_file import dump, file_document
 
     with target.limiter(stack) as limiter:
-        click.echo(dump(limiter.list_limits()), nl=False)
+        levels = limiter.list_limits()
+    if target.output == "json":
+        show("json", file_document(levels), pairs(()))
+    else:
+        click.echo(dump(levels), nl=False)
 
 
 @limits.command("plan")
@@ -112,7 +117,10 @@ def export(stack: str, target: Target) -> None:
 @aws_options
 def plan(stack: str, target: Target, file: str, prune: bool) -> None:
     """Show what `limits apply` would change; change nothing."""
-    _show_changes(target, _changes(target, stack, file, prune=prune))
+    found = _changes(target, stack, file, prune=prune)
+    _show_changes(target, found)
+    if not found:
+        say(UNCHANGED)
 
 
 @limits.command("apply")
@@ -139,7 +147,7 @@ def apply(stack: str, target: Target, file: str, prune: bool, yes: bool) -> None
                 limiter.delete_limits(change.key.entity_id, change.key.resource)
             if number % 100 == 0:
                 say(f"{number} of {len(found)} levels")
-    say(f"{len(found)} levels changed." if found else "Everything is as the file says.")
+    say(f"{len(found)} levels changed." if found else UNCHANGED)
 
 
 def _changes(target: Target, stack: str, file: str, *, prune: bool) -> list[LevelChange]:
@@ -160,8 +168,10 @@ def _read(file: str) -> str:
 def _show_changes(target: Target, found: list[LevelChange]) -> None:
     from .limits_file import diff_lines
 
-    if target.output == "json":
-        show("json", [_change_document(change) for change in found], pairs(()))
+    if target.output != "table":
+        rows = [(each.action, each.key.entity_id, each.key.resource, each.before, each.after) for each in found]
+        columns = ("action", "entity", "resource", "before", "after")
+        show(target.output, [_change_document(change) for change in found], Table(columns, rows))
         return
     for change in found:
         for line in diff_lines(change):
@@ -178,8 +188,7 @@ def _change_document(change: LevelChange) -> dict[str, Any]:
     }
 
 
-def _show(target: Target, found: tuple[Limit, ...] | None) -> None:
+def _show(target: Target, found: tuple[Limit, ...]) -> None:
     from .documents import limit_document
 
-    document = None if found is None else [limit_document(limit) for limit in found]
-    show(target.output, document, Table(LIMIT_COLUMNS, limit_rows(found or ())))
+    show(target.output, [limit_document(limit) for limit in found], Table(LIMIT_COLUMNS, limit_rows(found)))

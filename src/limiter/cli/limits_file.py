@@ -83,6 +83,12 @@ def diff_lines(change: LevelChange) -> Iterator[str]:
 
 def dump(levels: Mapping[LimitsKey, tuple[Limit, ...]]) -> str:
     """The file that `load` reads back as these levels."""
+    text: str = _yaml().safe_dump(file_document(levels), sort_keys=False, allow_unicode=True, width=1_000)
+    return text
+
+
+def file_document(levels: Mapping[LimitsKey, tuple[Limit, ...]]) -> dict[str, Any]:
+    """What the file of these levels holds."""
     document: dict[str, Any] = {"version": int(_VERSION)}
     for key in sorted(levels, key=lambda key: (key.entity_id is not None, key.entity_id or "", key.resource or "")):
         place = document
@@ -93,8 +99,7 @@ def dump(levels: Mapping[LimitsKey, tuple[Limit, ...]]) -> str:
             place["limits"] = texts
         else:
             place.setdefault("resources", {})[key.resource] = texts
-    text: str = _yaml().safe_dump(document, sort_keys=False, allow_unicode=True, width=1_000)
-    return text
+    return document
 
 
 def _text(limit: Limit, key: LimitsKey) -> str:

@@ -38,4 +38,4 @@ def delete(name: str, stack: str, target: Target, yes: bool) -> None:
     confirm(f"Delete everything in namespace {name!r} of stack {stack!r}?", yes=yes)
     with target.limiter(stack) as limiter:
         count = limiter.delete_namespace(name)
-    say(f"{count} items deleted.")
+    say(f"{count} items deleted." if count else f"There is nothing in namespace {name!r}, so nothing was deleted.")

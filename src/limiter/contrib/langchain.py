@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langchain_core.rate_limiters import BaseRateLimiter
-
 from ..exceptions import ConfigurationError
-from ..validation import check_amounts, check_name, check_timeout
+from ..validation import check_amounts, check_name, check_seconds
+
+try:
+    from langchain_core.rate_limiters import BaseRateLimiter
+except ImportError as missing:
+    message = f'LangChain is not installed ({missing}); run: pip install "dynamodb-limiter[langchain]"'
+    raise ConfigurationError(message) from missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +53,7 @@ class DynamoDBRateLimiter(BaseRateLimiter):
     ) -> None:
         if sync_limiter is None and limiter is None:
             raise ConfigurationError("DynamoDBRateLimiter needs sync_limiter=SyncRateLimiter(...) or limiter=RateLimiter(...)")
-        check_timeout(max_wait, "max_wait")
+        check_seconds("max_wait", max_wait)
         self.entity_id = check_name("entity_id", entity_id)
         self.resource = check_name("resource", resource)
         self.consume = None if consume is None else check_amounts(consume)

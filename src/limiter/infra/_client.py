@@ -7,13 +7,15 @@ in TLS.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from dataclasses import dataclass
 from typing import Any
 
 from .. import runtime
 from .._version import __version__
-from ..exceptions import ConfigurationError
+from ..exceptions import ConfigurationError, ValidationError
+from ..validation import shown
 
 _log = logging.getLogger("limiter.client")
 
@@ -76,7 +78,7 @@ def sync_open_client(service: str, options: ClientOptions) -> Any:
     from .whole_answers import bound_whole_answers
 
     session = options.session or sync_new_session(options)
-    region = _region(options, session.region_name)
+    region = _region(options, getattr(session, "region_name", None))
     client = session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
     bound_whole_answers(client)
     _forget_repeating(client, options)
@@ -102,6 +104,43 @@ async def close_client(client: Any) -> None:
 def sync_close_client(client: Any) -> None:
     """Close the client and its connections."""
     client.close()
+
+
+def check_connection(session: Any, client: Any) -> None:
+    """Raise `ValidationError` where a session or client cannot serve asyncio; what AWS's libraries have not made passes."""
+    if session is not None and (not _has(session, "create_client", "client") or _maker(session) == "plain"):
+        raise ValidationError(
+            f"session must be an aioboto3.Session(), not {shown(session)}; for boto3.Session use SyncRepository"
+        )
+    if client is not None and (not _has(client, "update_item") or _maker(client) in {"plain", "resource"}):
+        remedy = 'what `async with aioboto3.Session().client("dynamodb") as client` gives'
+        raise ValidationError(f"client must be {remedy}, not {shown(client)}; for a client of boto3 use SyncRepository")
+
+
+def sync_check_connection(session: Any, client: Any) -> None:
+    """Raise `ValidationError` where a session or client cannot serve plain code; what AWS's libraries have not made passes."""
+    if session is not None and (not _has(session, "client") or _maker(session) == "asynchronous"):
+        raise ValidationError(f"session must be a boto3.Session(), not {shown(session)}; for aioboto3.Session use Repository")
+    waits = inspect.iscoroutinefunction(getattr(client, "update_item", None))
+    if client is not None and (not _has(client, "update_item") or waits or _maker(client) in {"asynchronous", "resource"}):
+        remedy = 'boto3.client("dynamodb")'
+        raise ValidationError(f"client must be {remedy}, not {shown(client)}; for a client of aioboto3 use Repository")
+
+
+def _has(value: Any, *methods: str) -> bool:
+    """Whether it is an object, and no class, with one of the methods."""
+    return not isinstance(value, type) and any(callable(getattr(value, method, None)) for method in methods)
+
+
+def _maker(value: Any) -> str:
+    """Which of AWS's libraries has made it, by the modules of its classes, so that none is imported here."""
+    packages = {str(each.__module__).partition(".")[0] for each in type(value).__mro__}
+    if packages & {"aioboto3", "aiobotocore"}:
+        return "asynchronous"
+    # A Table of boto3 has update_item too, which takes other parameters.
+    if "boto3" in packages and hasattr(value, "meta"):
+        return "resource"
+    return "plain" if packages & {"boto3", "botocore"} else "other"
 
 
 def _forget_repeating(client: Any, options: ClientOptions) -> None:
