@@ -16,8 +16,6 @@ CONDITION_FAILED = "ConditionalCheckFailedException"
 TRANSACTION_CANCELED = "TransactionCanceledException"
 OPENING = "opening a client"
 """The action that comes before all others, which says nothing about the table."""
-CHECKSUM_OF_NOTHING = "2745614147"
-"""The CRC-32 of `{}`, the shortest body there is."""
 _CONDITIONAL = {"UpdateItem": CONDITION_FAILED, "TransactWriteItems": TRANSACTION_CANCELED}
 _ADDRESS = re.compile(r"//[^/\s@]*@")
 _USER = re.compile(r"\S*@")
@@ -81,24 +79,6 @@ def is_of_table(error: Any, action: str) -> bool:
     """Whether an error is an answer to `action` in DynamoDB's form; a page of somebody else has no code but its status."""
     answered = getattr(error, "operation_name", "") == action and bool(getattr(error, "response", None))
     return answered and error_code(error) not in ("", "Unknown") and not error_code(error).isdecimal()
-
-
-def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
-    """Raise `RateLimiterUnavailable` when the connection broke while the headers came.
-
-    http.client takes such a head for a whole one, of an answer without a body, which would then read as "there is no item".
-    """
-    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders")
-    if headers is None or holds_something(answer):
-        return
-    if not headers.get("content-length", "").isdecimal() and "transfer-encoding" not in headers:
-        raise RateLimiterUnavailable(f"{action} on table {table!r} got half an answer", unsent=False)
-
-
-def holds_something(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer has content, if only the checksum of none; what has not may as well be a page of somebody else."""
-    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
-    return len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING
 
 
 def translate(error: Exception, table: str, action: str, meta: Any = None) -> LimiterError:

@@ -335,10 +335,12 @@ class Committer:
     def _spare(self, lane: Lane, now: int) -> float:
         """Seconds that callers can spare who have to wait for their turn anyway, while others like them arrive."""
         with self._lock:
-            crowd = [ticket.request for ticket in lane.queue if ticket.request.deadline > now]
-            if not 1 < len(crowd) == len(lane.queue) < MAX_BATCH or not self._writer.proves_refusals(lane, now):
+            crowd = lane.queue
+            if not 1 < len(crowd) < MAX_BATCH or any(ticket.request.deadline <= now for ticket in crowd):
                 return 0.0
-            return min(bucket.wait(lane.state, crowd[0], now) // 4, GATHERING) / NANOSECONDS
+            if not self._writer.proves_refusals(lane, now):
+                return 0.0
+            return min(bucket.wait(lane.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
 
     def _take_batch(self, lane: Lane) -> Ticket | None:
         with self._lock:

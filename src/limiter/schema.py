@@ -22,14 +22,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import RateLimiterUnavailable, UnreadableItem
+from .exceptions import UnreadableItem
 from .models import Entity, Limit
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from .state import TTL, BucketState, Level, Update
 from .validation import check_level, check_name, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from .records import Record, RecordKey
 
@@ -95,6 +95,11 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable)
 
 
+def stamp(attributes: object) -> str | None:
+    """The stamp in a bucket's attributes; None where there is none, or where these are no attributes."""
+    return _text(attributes, STAMP_ATTRIBUTE)
+
+
 def update_parameters(update: Update) -> dict[str, Any]:
     """The parameters of UpdateItem, but for the table's name and the key, that perform `update`."""
     names: dict[str, str] = {}
@@ -134,57 +139,6 @@ def update_parameters(update: Update) -> dict[str, Any]:
         "ExpressionAttributeNames": {placeholder: name for name, placeholder in names.items()},
         "ExpressionAttributeValues": values,
     }
-
-
-def check_answer(action: str, parameters: Mapping[str, Any], answer: Any) -> None:
-    """Raise `RateLimiterUnavailable` unless this is an answer of a table to `action`, and to an update one with its stamp.
-
-    Where something else answers in the table's place, nobody knows what became of the request.
-    """
-    if not isinstance(answer, dict) or not all(check(answer.get(name), parameters) for name, check in _PARTS.get(action, ())):
-        raise RateLimiterUnavailable(f"{action} was answered by something that is no table: {shown(answer)}")
-
-
-def _are_written(attributes: object, parameters: Mapping[str, Any]) -> bool:
-    written = _text(attributes, STAMP_ATTRIBUTE)
-    return written is not None and written == parameters["ExpressionAttributeValues"][":w"]["S"]
-
-
-def _are_items(items: object, _: object) -> bool:
-    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
-
-
-def _are_responses(responses: object, parameters: Mapping[str, Any]) -> bool:
-    return isinstance(responses, dict) and all(_are_items(responses.get(table, []), None) for table in parameters["RequestItems"])
-
-
-def _is_left(left: object, _: object) -> bool:
-    return left is None or isinstance(left, dict)
-
-
-def _are_unread(left: object, _: object) -> bool:
-    return left is None or (
-        isinstance(left, dict) and all(isinstance(each, dict) and _are_items(each.get("Keys"), None) for each in left.values())
-    )
-
-
-def _are_undeleted(left: object, _: object) -> bool:
-    if left is None:
-        return True
-    if not isinstance(left, dict) or not all(_are_items(writes, None) for writes in left.values()):
-        return False
-    return all(isinstance((write.get("DeleteRequest") or {}).get("Key"), dict) for writes in left.values() for write in writes)
-
-
-_PARTS: dict[str, tuple[tuple[str, Callable[[object, Mapping[str, Any]], bool]], ...]] = {
-    "BatchGetItem": (("Responses", _are_responses), ("UnprocessedKeys", _are_unread)),
-    "BatchWriteItem": (("UnprocessedItems", _are_undeleted),),
-    "GetItem": (("Item", _is_left),),
-    "Query": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),
-    "Scan": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),
-    "UpdateItem": (("Attributes", _are_written),),
-}
-"""What must be in an answer, and what may."""
 
 
 def record_key(namespace: str, key: RecordKey) -> Item:

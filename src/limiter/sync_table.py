@@ -10,9 +10,9 @@ import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from . import schema
 from ._compat import SyncHome, SyncScope
-from .aws_errors import OPENING, check_whole, holds_something, is_decided_by_condition, is_of_table, translate
+from .answers import check_answer, check_whole, holds_something
+from .aws_errors import OPENING, is_decided_by_condition, is_of_table, translate
 from .exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
 from .gcra import NANOSECONDS
 from .infra._client import sync_close_client, sync_open_client, sync_use_client
@@ -108,7 +108,7 @@ class SyncTable:
                 self._learn(getattr(error, "response", None), sent)
             raise
         check_whole(answer, self.name, action)
-        schema.check_answer(action, parameters, answer)
+        check_answer(action, parameters, answer)
         if holds_something(answer):
             self._learn(answer, sent)
         return answer
