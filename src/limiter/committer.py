@@ -39,12 +39,8 @@ Outcome = Grant | Refusal | Unsent | Exception | None
 
 MAX_LANES = 100_000
 """Buckets whose last state is remembered; a forgotten one costs a second write when it is used again."""
-
-
 CLOSED_AT_ONCE = 32
 """Buckets that are given back together at the end."""
-
-
 GATHERING = 50_000_000
 """Nanoseconds at most for which a crowd gathers that has to wait anyway; never more than a quarter of what its first has to."""
 
