@@ -22,7 +22,7 @@ from .state import TTL, Change, Condition, Update
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..models import Limit
+    from .limits import Limit
     from .request import Charge, Credit, Request
     from .state import BucketState, Level
 

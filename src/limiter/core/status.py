@@ -13,8 +13,8 @@ from .request import Charge, Grant, Refusal, Unsent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..models import Limit
     from .chain import Demand
+    from .limits import Limit
     from .records import BucketKey
     from .state import BucketState
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...models import Limit
+    from .rate import Limit
 
 NANOSECONDS = 1_000_000_000
 """Nanoseconds per second."""

@@ -1,0 +1,6 @@
+"""Units of time."""
+
+NANOSECONDS = 1_000_000_000
+"""Nanoseconds per second."""
+SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3_600.0, 86_400.0
+"""Seconds."""
