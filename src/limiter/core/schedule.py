@@ -36,10 +36,10 @@ _AHEAD = 8 * 86_400
 _SAMPLE = 3 * 3_600
 """Seconds between looks at a zone's clocks. They do not change and change back in so short a time."""
 _COMPARED = range(1_735_689_600, 2_145_916_800, 86_400)
-"""Noon or midnight of the days from 2025 to 2037: over these the windows of different zones are compared."""
-_FORM = re.compile(
-    r"(?:(?P<days>[a-z]{3}(?:\s*[-,]\s*[a-z]{3})*))?\s*(?:(?P<start>\d\d:\d\d)\s*-\s*(?P<end>\d\d:\d\d))?", re.ASCII
-)
+"""The days from 2025 to 2037, over which the clocks of two zones are compared."""
+_DAY_LIST = r"[a-z]{3}(?:\s*[-,]\s*[a-z]{3})*"
+_TIME = "[0-9]{2}:[0-9]{2}"
+_FORM = re.compile(rf"(?P<days>{_DAY_LIST})?\s*(?:(?P<start>{_TIME})\s*-\s*(?P<end>{_TIME}))?")
 _HINT = "write it like 'mon-fri 09:00-17:00', 'sat,sun' or '22:00-06:00'"
 
 
@@ -112,7 +112,7 @@ def check_schedule(value: object) -> Schedule:
             if _overlap(other, window):
                 raise ValidationError(
                     f"windows {other.when!r} in {other.zone} and {window.when!r} in {window.zone} overlap;"
-                    " change their times so that one limit list applies at a time"
+                    " change their times so that one list of limits applies at a time"
                 )
     return Schedule(windows)
 
@@ -124,7 +124,7 @@ def spans(when: str) -> tuple[Span, ...]:
     if found is None or not when.strip():
         raise ValidationError(f"{shown(when)} is not a time of the week; {_HINT}")
     start, end = _time(when, found["start"] or "00:00"), _time(when, found["end"] or "24:00")
-    if start == end or start == _DAY:
+    if start in (end, _DAY):
         raise ValidationError(f"{shown(when)} has no time between its beginning and its end; a whole day is '00:00-24:00'")
     length = (end - start) % _DAY or _DAY
     pieces: list[Span] = []
@@ -173,11 +173,20 @@ def _days(when: str, text: str | None) -> list[int]:
 
 
 def _overlap(one: Window, other: Window) -> bool:
-    """Whether two windows apply at one instant, on clocks as the two zones have had them together on any day."""
+    """Whether two windows apply at one instant, with the clocks of both zones as they are at the beginning of any day.
+
+    For some hours of a day one zone's clocks may have changed and the other's may not. Where windows meet in these only, the
+    first one of the schedule applies.
+    """
     if one.zone == other.zone:
         return _meet(one, other, 0)
-    apart = {offset(other.zone, second) - offset(one.zone, second) for second in _COMPARED}
+    apart = {later - earlier for earlier, later in zip(_offsets(one.zone), _offsets(other.zone), strict=True)}
     return any(_meet(one, other, seconds) for seconds in apart)
+
+
+@cache
+def _offsets(zone: str) -> tuple[int, ...]:
+    return tuple(offset(zone, second) for second in _COMPARED)
 
 
 def _meet(one: Window, other: Window, ahead: int) -> bool:

@@ -90,8 +90,8 @@ def _unknown(what: str, name: str) -> ValidationError | ConfigurationError:
     names = available_timezones()
     if not names:
         return ConfigurationError(
-            f"{what} {shown(name)} cannot be looked up: this system has no time zone data; install them with `pip install tzdata`"
+            f"{what} cannot be {shown(name)}: this system has no time zone data; install it with `pip install tzdata`"
         )
-    near = get_close_matches(name, names, 1)
+    near = get_close_matches(name, names, 1, 0.75)
     remedy = f"did you mean {near[0]!r}?" if near else "use a name such as 'Europe/Berlin' or 'UTC'"
-    return ValidationError(f"{what} {shown(name)} does not exist; {remedy}")
+    return ValidationError(f"{what} cannot be {shown(name)}, which does not exist; {remedy}")

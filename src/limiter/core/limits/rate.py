@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from itertools import count
+from math import gcd
 from typing import TYPE_CHECKING, ClassVar
 
 from ...exceptions import ValidationError
@@ -51,8 +51,9 @@ class Limit(BaseLimit):
         window = gcra.window(self.capacity, self.refill_amount, period)
         if window > _MAX_WINDOW:
             raise ValidationError(f"limit {self.name!r} would take over 100 years to fill; lower its capacity or raise its rate")
-        rate = Fraction(self.refill_amount * NANOSECONDS, period)
-        derive(self, period_ns=period, window=window, identity=f"{self.name}|{rate}")
+        derive(
+            self, period_ns=period, window=window, identity=f"{self.name}|{_fraction(self.refill_amount * NANOSECONDS, period)}"
+        )
         derive(self, allotment_ns=self._checked_allotment())
 
     def _checked_period(self) -> int:
@@ -156,6 +157,12 @@ class Limit(BaseLimit):
         burst = "" if self.capacity == self.refill_amount else f" burst {self.capacity}"
         allotment = "" if self.allotment is None else f" allotment {number_text(self.allotment)}"
         return f"{self.name}={self.refill_amount}/{_period_text(self.refill_period)}{burst}{allotment}{shadow(self)}"
+
+
+def _fraction(amount: int, period: int) -> str:
+    """Units per second as a reduced fraction, so that 60 per minute and 1 per second are one rate."""
+    common = gcd(amount, period)
+    return f"{amount // common}/{period // common}"
 
 
 def _period_text(period: float) -> str:

@@ -28,10 +28,10 @@ class SessionQuota(Quota):
         length = check_span(f"seconds of limit {self.name!r} (the length of a session)", self.seconds)
         if self.capacity > length:
             raise ValidationError(
-                f"a session of {number_text(self.seconds)} s is too short for limit {self.name!r}, whose capacity is {self.capacity}:"
-                " at most 10^9 per second fit; lower the capacity or make the session longer"
+                f"a session of {number_text(self.seconds)} s is too short for a capacity of {self.capacity} in limit"
+                f" {self.name!r}: at most 10^9 per second fit; lower the capacity or make the session longer"
             )
-        derive(self, length_ns=length, identity=f"{self.name}|session {length}")
+        derive(self, length_ns=length, identity=f"{self.name}|session {number_text(self.seconds)}")
 
     def is_over(self, since: int, used: int, instant: int) -> bool:
         """Whether the session that began at `since` has passed, or has been given back."""
