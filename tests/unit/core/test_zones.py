@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limiter import ConfigurationError, ValidationError
@@ -46,6 +46,7 @@ def test_a_day_begins_at_its_first_instant(name: str, day: date, start: str) -> 
     assert local_date(name, first - 1) < day
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(zoneinfo.available_timezones() - {"localtime", "Factory"})),
     st.dates(date(1975, 1, 1), date(2037, 1, 1)),

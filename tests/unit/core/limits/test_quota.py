@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limiter import BaseLimit, Quota, ValidationError
@@ -66,6 +66,7 @@ def test_periods_begin_and_end_with_the_zone(period: str, zone: str, now: str, s
     assert tuple(map(shown, quota.bounds(instant(now)))) == (start, end)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(MAKERS)),
     st.sampled_from(ZONES),

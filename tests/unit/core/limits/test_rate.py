@@ -8,7 +8,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limiter import BaseLimit, Limit, ValidationError
@@ -34,6 +34,7 @@ def most_within(limit: Limit, span: int) -> int:
     return admitted
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.data(), st.one_of(st.floats(1e-6, 1.0), st.sampled_from([1e-6, 1.0, 60.0, 3_600.0, 7.77])))
 def test_no_half_open_span_admits_more_than_at_most(n: int, data: st.DataObject, period: float) -> None:
     """A rate made by `at_most` admits at most n units in any half-open span of the period, whatever the burst."""
