@@ -246,8 +246,8 @@ def crossing(runs: Sequence[dict[str, Any]]) -> str:
     if not any(run["admitted_per_second"] > 1.05 * run["fleet"]["limit"] for run in runs):
         return ""
     return (
-        "\nWhere a curve lies above the limit, the fleet spends units that it saved before: a burst of one second that refilled while"
-        " writes were throttled, and prefetched units.\nIn a run of a second or two they count beside the rate."
+        "\nWhere a curve lies above the limit, the fleet spends units that it saved before: a burst of one second that refilled"
+        " while writes were throttled, and prefetched units.\nIn a run of a second or two they count beside the rate."
     )
 
 
