@@ -11,8 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.doc_blocks import ROOT
 from sphinx.search.en import SearchEnglish
+from support.doc_blocks import ROOT
 
 import limiter
 import limiter.contrib
