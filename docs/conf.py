@@ -66,6 +66,7 @@ NAVIGATION = {
 """The sidebar: the pages under each caption. A page that is missing here fails the build."""
 
 _CODE = re.compile(r"(``.+?``|`[^`\n]+`)")
+_ITEM = re.compile(r"(-|\d+\.) ")
 _ROLE = re.compile(r":[\w:]+:$")
 _ERRORS = {name for name, value in vars(limiter.exceptions).items() if isinstance(value, type)}
 
@@ -90,8 +91,20 @@ def add_adapters(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def translate_docstring(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
-    """Turn the docstrings' Markdown into reStructuredText: code in single backticks, everything else as it is."""
-    lines[:] = [_translate_line(line) for line in lines]
+    """Turn the docstrings' Markdown into reStructuredText: code in backticks, lists, and programs that are indented."""
+    found: list[str] = []
+    for block in re.split(r"\n\s*\n", "\n".join(lines)):
+        rows = block.strip("\n").split("\n")
+        if all(row.startswith("    ") for row in rows):
+            found += ["::", "", *rows, ""]
+            continue
+        for before, row in zip(["", *rows], rows, strict=False):
+            is_item, is_beside_item = bool(_ITEM.match(row)), bool(_ITEM.match(before)) or before.startswith("  ")
+            if before and (is_item or not row.startswith(" ")) and is_item != is_beside_item:
+                found.append("")
+            found.append(_translate_line(row))
+        found.append("")
+    lines[:] = found
 
 
 def _translate_line(line: str) -> str:

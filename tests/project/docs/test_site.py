@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import json
 import pkgutil
@@ -73,6 +73,27 @@ def names_of(name: str, value: Any) -> Iterator[str]:
     for member in members.values():
         if inspect.isfunction(member):
             yield from (each for each in inspect.signature(member).parameters if each not in ("self", "args", "kwargs"))
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        ("`Limit`s, *args and a_", ":py:obj:`~limiter.Limit`\\ s, \\*args and a\\_"),
+        ("See `LimiterError`, `a_b`.", "See :py:obj:`~limiter.exceptions.LimiterError`, ``a_b``."),
+        ("Text:\n- one\n  more\n- two\nEnd.", "Text:\n\n- one\n  more\n- two\n\nEnd."),
+        ("Text.\n\n    code(*args)\n\nEnd.", "Text.\n\n::\n\n    code(*args)\n\nEnd."),
+    ],
+)
+def test_docstrings_become_restructuredtext(docstring: str, expected: str) -> None:
+    """Code, names, lists and indented programs are shown as what they are."""
+    specification = importlib.util.spec_from_file_location("site_configuration", ROOT / "docs" / "conf.py")
+    assert specification is not None
+    assert specification.loader is not None
+    configuration = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(configuration)
+    lines = docstring.split("\n")
+    configuration.translate_docstring(None, "function", "name", None, None, lines)
+    assert "\n".join(lines).rstrip() == expected
 
 
 def test_the_site_has_a_front_page(site: Path) -> None:
