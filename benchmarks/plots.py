@@ -42,7 +42,7 @@ LABELS = {
     "limits": ("on Redis", "limits on Redis"),
     "throttled-py": ("on Redis", "throttled-py on Redis"),
 }
-"""The family and the name of each peer that is drawn, in words."""
+"""The family and the name of each peer, in words; a peer that is missing here is drawn under its own name."""
 ENGINES = {"dynoxide": "dynoxide, an in-memory DynamoDB", "dynamodb-local": "DynamoDB Local", "moto": "moto"}
 POLICIES = {
     "plain": ("defaults without adaptive linger", "#222222", "o"),
@@ -89,9 +89,19 @@ def measured(document: dict[str, Any], scenario: str, figure: str) -> list[tuple
     return found
 
 
+def family(peer: str) -> str:
+    """The family of a peer; peers without a label are variants of this library."""
+    return LABELS.get(peer, ("this library", peer))[0]
+
+
+def label(peer: str) -> str:
+    """The name of a peer in words."""
+    return LABELS.get(peer, ("this library", peer))[1]
+
+
 def colour(peer: str) -> str:
     """The colour of a peer's family."""
-    return COLOURS[LABELS[peer][0]]
+    return COLOURS[family(peer)]
 
 
 def grid(document: dict[str, Any], scenarios: Sequence[str], figure: str) -> tuple[Figure, list[tuple[str, Axes]]] | None:
@@ -174,7 +184,7 @@ def frame(axes: Axes, scenario: str, peers: Sequence[str], values: Sequence[floa
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if space > 1 else (1.0, 3.0)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
-    axes.set_yticks(range(len(peers)), [LABELS[peer][1] for peer in peers])
+    axes.set_yticks(range(len(peers)), [label(peer) for peer in peers])
     axes.set_ylim(len(peers) - 0.4, -0.6)
     axes.grid(visible=True, axis="x", color="#e5e5e5", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -184,7 +194,7 @@ def frame(axes: Axes, scenario: str, peers: Sequence[str], values: Sequence[floa
 
 def finish(document: dict[str, Any], plot: Figure, title: str, peers: Sequence[str], marks: Sequence[Line2D]) -> None:
     """The title, the legend of what is drawn, and where it was measured."""
-    families = list(dict.fromkeys(LABELS[peer][0] for peer in peers))
+    families = list(dict.fromkeys(family(peer) for peer in peers))
     handles = [Line2D([], [], color=COLOURS[name], marker="o", linewidth=0, markersize=7, label=name) for name in families]
     legend(plot, title, [*handles, *marks])
     machine, engine = document["machine"], document["engines"][0]
