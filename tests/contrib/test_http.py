@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import runpy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPResponse
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
     from engines import FakeClock
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "adapters" / "http_app.py"
 FRAMEWORKS = {
     "asgi": ["starlette", "fastapi"],
     "django": ["django", "asgiref"],
@@ -120,7 +126,7 @@ def test_the_draft_describes_every_limit() -> None:
 
 
 def test_the_draft_in_debt_and_after_a_refusal() -> None:
-    """In debt nothing remains, and the next unit is the first of all; Retry-After is there besides, and so is the draft's type."""
+    """In debt nothing remains, and the next unit is the first of all; Retry-After and the draft's type of problem are there."""
     error = RateLimitExceeded((status(available=-2, retry_after=18.0, reset_after=72.0),))
 
     answer = refusal(error, headers="draft-11")
@@ -167,7 +173,9 @@ def test_headers_come_from_the_decision_itself(sync_limiter: SyncRateLimiter, cl
     assert rate_headers(decision.statuses, headers="draft-11")[1] == ("RateLimit", '"requests";r=1;t=1800')
 
 
-@pytest.mark.parametrize("call", [lambda: rate_headers([], headers="draft-12"), lambda: refusal(RateLimitExceeded(()), headers="")])
+@pytest.mark.parametrize(
+    "call", [lambda: rate_headers([], headers="draft-12"), lambda: refusal(RateLimitExceeded(()), headers="")]
+)
 def test_an_unknown_style_is_an_error(call: Callable[[], object]) -> None:
     """The message names the styles that there are."""
     with pytest.raises(ValidationError, match="retry-after, draft-11, x-ratelimit, none"):
@@ -255,7 +263,7 @@ def test_a_peer_that_is_no_address_is_what_it_is() -> None:
 )
 def test_unusable_options_are_errors(options: dict[str, Any]) -> None:
     """Each says what it must be."""
-    with pytest.raises(ValidationError, match="must be|must hold"):
+    with pytest.raises(ValidationError, match=r"must be|must hold"):
         client_ip("10.0.0.1", headers_of(), **options)
 
 
@@ -268,7 +276,7 @@ def test_keys_are_hashed() -> None:
 
 def test_a_rule_reads_a_request() -> None:
     """Values and callables become the arguments of an acquire; those that are not given are left out."""
-    rule: Rule = Rule(entity=lambda request: request["user"], consume=lambda request: {"tokens": request["size"]}, also=[("all", "x")])
+    rule = Rule(entity=lambda request: request["user"], consume=lambda request: {"tokens": request["size"]}, also=[("all", "x")])
 
     assert rule.charge({"user": "one", "size": 5}) == {
         "entity_id": "one",
@@ -300,3 +308,24 @@ async def test_a_rule_awaits_coroutines() -> None:
     }
     with pytest.raises(ValidationError, match="use a plain function"):
         rule.charge({"admin": False})
+
+
+def test_the_example() -> None:
+    """It admits as many requests as it says."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), runpy.run_path(str(EXAMPLE))["Handler"])
+    server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[attr-defined]
+    with server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever)
+        answers = [_get(server.server_port) for _ in range(6)]
+        server.shutdown()
+    assert [answer.status for answer in answers] == [200] * 5 + [429]
+    assert answers[0].getheader("RateLimit", "").startswith('"requests";r=4;t=')
+
+
+def _get(port: int) -> HTTPResponse:
+    connection = HTTPConnection("127.0.0.1", port)
+    connection.request("GET", "/")
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response
