@@ -311,7 +311,7 @@ async def test_arguments_are_handed_on() -> None:
     recorder = Recorder()
     everything = {"resource": "search", "consume": {"tokens": 5}, "limits": [], "also": [("all", "search")], "timeout": 2.0}
 
-    await Client(LimiterMiddleware(answering(b""), recorder, entity=entity)).run()  # type: ignore[arg-type]
+    await Client(LimiterMiddleware(answering(b""), recorder, entity=entity)).run()
     await Client(LimiterMiddleware(answering(b""), recorder, entity=entity, **everything)).run()  # type: ignore[arg-type]
 
     assert recorder.calls == [
@@ -511,7 +511,7 @@ async def test_quart(limiter: RateLimiter) -> None:
         await request.scope["state"]["lease"].adjust(requests=1)
         return "hello"
 
-    app.asgi_app = LimiterMiddleware(app.asgi_app, limiter, entity=lambda _: "one")  # type: ignore[arg-type, method-assign]
+    app.asgi_app = LimiterMiddleware(app.asgi_app, limiter, entity=lambda _: "one")  # type: ignore[method-assign]
     client = app.test_client()
     answers = [await client.get("/") for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 429]

@@ -173,13 +173,13 @@ def test_headers_come_from_the_decision_itself(sync_limiter: SyncRateLimiter, cl
     assert rate_headers(decision.statuses, headers="draft-11")[1] == ("RateLimit", '"requests";r=1;t=1800')
 
 
-@pytest.mark.parametrize(
-    "call", [lambda: rate_headers([], headers="draft-12"), lambda: refusal(RateLimitExceeded(()), headers="")]
-)
-def test_an_unknown_style_is_an_error(call: Callable[[], object]) -> None:
+def test_an_unknown_style_is_an_error() -> None:
     """The message names the styles that there are."""
-    with pytest.raises(ValidationError, match="retry-after, draft-11, x-ratelimit, none"):
-        call()
+    message = "headers must be one of retry-after, draft-11, x-ratelimit, none, not 'draft-12'"
+    with pytest.raises(ValidationError, match=message):
+        rate_headers([], headers="draft-12")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match=message):
+        refusal(RateLimitExceeded(()), headers="draft-12")  # type: ignore[arg-type]
 
 
 def test_the_peer_counts_by_default() -> None:

@@ -278,7 +278,7 @@ def test_arguments_are_handed_on() -> None:
     recorder = SyncRecorder()
     everything = {"resource": "search", "consume": {"tokens": 5}, "limits": [], "also": [("all", "search")], "timeout": 2.0}
 
-    Response(LimiterMiddleware(hello, recorder, entity=entity))  # type: ignore[arg-type]
+    Response(LimiterMiddleware(hello, recorder, entity=entity))
     Response(LimiterMiddleware(hello, recorder, entity=entity, **everything))  # type: ignore[arg-type]
 
     assert recorder.calls == [

@@ -16,17 +16,18 @@ from . import http
 from .http import REFUSALS, Rule, check_style, choose, ended, rate_headers, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from limiter import Lease, LimiterError, LimitStatus, RateLimiter
 
     from .http import HeaderStyle, Refusal
 
-    Scope = MutableMapping[str, Any]
-    Message = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+    # Each framework has types of its own for these.
+    Scope = Any
+    Message = Any
+    Receive = Callable[[], Awaitable[Any]]
+    Send = Callable[[Any], Awaitable[Any]]
+    ASGIApp = Callable[..., Awaitable[Any]]
     End = Callable[[int, BaseException | None], Awaitable[None]]
 
 __all__ = ["LimiterMiddleware", "client_ip", "header"]
@@ -138,7 +139,7 @@ class Exchange:
 
     async def receive(self) -> Message:
         """Hand on a message from the client, and note when it hangs up."""
-        message = await self._receive()
+        message: Message = await self._receive()
         if message["type"] == "http.disconnect" and not self._complete:
             self._hung_up = True
         return message

@@ -16,7 +16,7 @@ import inspect
 from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from limiter import ConfigurationError, RateLimiter, SyncRateLimiter, ValidationError
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from .http import HeaderStyle
 
-    View = Callable[..., Any]
     End = Callable[[int, BaseException | None], Any]
 
 __all__ = ["LimiterMiddleware", "client_ip", "ratelimit"]
@@ -40,6 +39,7 @@ STATUSES = "limiter_statuses"
 
 _SETTING = "LIMITER"
 _IMPORTED = ("limiter", "sync_limiter", "entity", "exempt", "refund_when", "on_refused")
+V = TypeVar("V", bound="Callable[..., Any]")
 _OPTIONS = {*_IMPORTED, "resource", "consume", "limits", "also", "timeout", "headers"}
 
 
@@ -89,7 +89,7 @@ def ratelimit(
     refund_when: Callable[[int, BaseException | None], bool] | None = None,
     on_refused: Callable[[Any, LimiterError], Any] | None = None,
     exempt: Callable[..., Any] | None = None,
-) -> Callable[[View], View]:
+) -> Callable[[V], V]:
     """Decorate a view, so that each of its requests takes a lease; `request.lease` is it.
 
     A plain view takes a `SyncRateLimiter` and an `async def` view a `RateLimiter`. The parameters are those of `http.Rule`, with
@@ -109,7 +109,7 @@ def ratelimit(
     check_style(headers)
     guard = _Guard(limiter, rule, headers, on_refused)
 
-    def decorate(view: View) -> View:
+    def decorate(view: Any) -> Any:
         from asgiref.sync import iscoroutinefunction
 
         _check_limiter(limiter, is_async=iscoroutinefunction(view))

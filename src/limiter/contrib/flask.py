@@ -16,7 +16,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from limiter import ConfigurationError, ValidationError
 
@@ -80,6 +80,23 @@ class Limiter:
 
         app.wsgi_app = wsgi_app  # type: ignore[method-assign] # as Flask documents it for middleware
         app.extensions["limiter"] = self
+
+    @overload
+    def limit(self, target: T, /) -> T: ...
+
+    @overload
+    def limit(
+        self,
+        /,
+        *,
+        entity: str | Callable[[], str | None] | None = ...,
+        resource: str | Callable[[], str] | None = ...,
+        consume: Mapping[str, int] | Callable[[], Mapping[str, int]] | None = ...,
+        limits: Any = ...,
+        also: Sequence[Any] | Callable[[], Any] | None = ...,
+        timeout: float | None = ...,
+        refund_when: Callable[[int, BaseException | None], bool] | None = ...,
+    ) -> Callable[[T], T]: ...
 
     def limit(
         self,

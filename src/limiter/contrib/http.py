@@ -141,8 +141,8 @@ class Rule:
     """
 
     entity: str | Callable[..., Any]
-    match: Callable[..., bool] | None = None
-    exempt: Callable[..., bool] | None = None
+    match: Callable[..., Any] | None = None
+    exempt: Callable[..., Any] | None = None
     resource: str | Callable[..., Any] = "default"
     consume: Mapping[str, int] | Callable[..., Any] | None = None
     limits: Iterable[Limit] | Callable[..., Any] | None = None
