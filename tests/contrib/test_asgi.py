@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from contrib.asgi_client import Client, Message
 from contrib.recorder import Recorder
 from runtimes.processes import need
 
@@ -18,48 +19,9 @@ from limiter.contrib.asgi import LimiterMiddleware, client_ip
 from limiter.contrib.http import Refusal, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-Message = dict[str, Any]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adapters" / "asgi_app.py"
-
-
-class Client:
-    """A server and its client: calls an application by the protocol, and keeps every message that it sends."""
-
-    def __init__(self, app: Any, **scope: Any) -> None:
-        self.app = app
-        self.scope: dict[str, Any] = {
-            "type": "http",
-            "method": "GET",
-            "path": "/",
-            "headers": [],
-            "client": ("192.0.2.1", 5000),
-            **scope,
-        }
-        self.sent: list[Message] = []
-        self.incoming: asyncio.Queue[Message] = asyncio.Queue()
-        self.on_send: Callable[[Message], Awaitable[None]] | None = None
-
-    async def run(self) -> Client:
-        """Make the call."""
-        await self.app(self.scope, self.incoming.get, self._send)
-        return self
-
-    async def _send(self, message: Message) -> None:
-        if self.on_send is not None:
-            await self.on_send(message)
-        self.sent.append(message)
-
-    @property
-    def status(self) -> int:
-        """The status of the response."""
-        return int(self.sent[0]["status"])
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers of the response."""
-        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
 
 
 def entity(scope: Any) -> str | None:

@@ -6,16 +6,19 @@ import runpy
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import anyio
 import pytest
 import uvicorn
+from contrib.asgi_client import Client, Message
 from contrib.recorder import Recorder
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect
 from starlette.testclient import WebSocketDenialResponse
 
 from limiter import (
@@ -34,6 +37,7 @@ from limiter import (
 from limiter.contrib.fastapi import client_ip, install, limit
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adapters" / "fastapi_app.py"
+STREAM_EXAMPLE = EXAMPLE.with_name("fastapi_stream.py")
 PATIENCE = 30.0
 
 
@@ -372,6 +376,52 @@ def test_a_client_that_hangs_up_pays_and_ends_the_stream() -> None:
         assert ended.wait(PATIENCE)
     assert [status for status, _ in told] == [200]
     assert told[0][1] is not type(None)
+
+
+@pytest.mark.parametrize("stands_in", ["model", "send", "broken send"])
+async def test_the_recipe_for_streams_charges_what_was_sent(stands_in: str) -> None:
+    """Wherever the stream stands when the client hangs up, the estimate is corrected by what the client was given."""
+    recipe = runpy.run_path(str(STREAM_EXAMPLE))
+    limiter: RateLimiter = recipe["limiter"]
+    await limiter.set_limits([Limit("tokens", 100, 1, 86400.0)])
+    client = Client(recipe["app"], path="/chat", raw_path=b"/chat", query_string=b"")
+    client.scope["asgi"] = {"version": "3.0", "spec_version": "2.4" if stands_in == "broken send" else "2.3"}
+
+    async def model() -> AsyncIterator[str]:
+        for _ in range(3):
+            yield "x"
+        client.incoming.put_nowait({"type": "http.disconnect"})
+        await anyio.sleep(PATIENCE)
+
+    async def on_send(message: Message) -> None:
+        if stands_in != "model" and len(client.sent) == 3:
+            client.incoming.put_nowait({"type": "http.disconnect"})
+            if stands_in == "broken send":
+                raise OSError
+            await anyio.sleep(PATIENCE)
+
+    recipe["chat"].__globals__["model"] = model
+    client.on_send = on_send
+    with suppress(ClientDisconnect):
+        await client.run()
+
+    assert (await limiter.check("192.0.2.1", "model", {"tokens": 0})).statuses[0].available == 100 - 3
+
+
+def test_the_stream_example() -> None:
+    """A stream that is read to its end costs what was sent."""
+    recipe = runpy.run_path(str(STREAM_EXAMPLE))
+
+    async def model() -> AsyncIterator[str]:
+        for word in ("a", "b"):
+            yield word
+
+    recipe["chat"].__globals__["model"] = model
+    anyio.run(recipe["limiter"].set_limits, [Limit("tokens", 100, 1, 86400.0)])
+    with TestClient(recipe["app"]) as client:
+        assert client.get("/chat").text == "ab"
+        assert client.portal is not None
+        assert client.portal.call(recipe["limiter"].check, "testclient", "model", {"tokens": 0}).statuses[0].available == 98
 
 
 def test_the_example() -> None:
