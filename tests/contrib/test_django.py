@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
 import pytest
+from asgiref.sync import iscoroutinefunction
 from contrib import django_project
 from contrib.recorder import Recorder, SyncRecorder
 from django.core.asgi import get_asgi_application
@@ -123,8 +124,8 @@ def test_the_middleware_says_which_mode_it_runs_in(limiter: RateLimiter, sync_li
     assert LimiterMiddleware.sync_capable
     assert LimiterMiddleware.async_capable
     with override_settings(LIMITER={"limiter": limiter, "sync_limiter": sync_limiter, "entity": entity}):
-        assert asyncio.iscoroutinefunction(LimiterMiddleware(get_response))
-        assert not asyncio.iscoroutinefunction(LimiterMiddleware(hello))
+        assert iscoroutinefunction(LimiterMiddleware(get_response))
+        assert not iscoroutinefunction(LimiterMiddleware(hello))
 
 
 def test_settings_may_be_dotted_paths(urls: list[Any]) -> None:
@@ -200,7 +201,7 @@ async def test_the_decorator_limits_an_asynchronous_view(urls: list[Any], limite
     urls.append(path("<int:number>", item))
     answers = [await AsyncClient().get("/7") for _ in range(2)]
 
-    assert asyncio.iscoroutinefunction(item)
+    assert iscoroutinefunction(item)
     assert [answer.status_code for answer in answers] == [200, 429]
 
 

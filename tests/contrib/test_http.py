@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,6 +94,13 @@ def test_a_refusal_without_an_end_has_no_retry_after() -> None:
     assert (answer.status, answer.headers) == (429, [])
 
 
+def test_a_refusal_without_limits_is_429() -> None:
+    """What is blocked altogether has no limit to name."""
+    answer = refusal(RateLimitExceeded(()))
+
+    assert (answer.status, json.loads(answer.body)["detail"]) == (429, "Requests are not allowed.")
+
+
 def test_what_can_never_fit_is_413() -> None:
     """An amount above a capacity is the request's fault, which no waiting heals."""
     answer = refusal(NeverSatisfiable((status(retry_after=None, requested=11),)))
@@ -137,6 +145,28 @@ def test_the_draft_in_debt_and_after_a_refusal() -> None:
         ("RateLimit", '"requests";r=0;t=18'),
     ]
     assert json.loads(answer.body)["type"].endswith("#quota-exceeded")
+
+
+@pytest.mark.parametrize(("reset_after", "expected"), [(86_000.0, '"credits";r=4;t=86000'), (None, '"credits";r=4')])
+def test_limits_that_are_no_rates_have_no_window(reset_after: float | None, expected: str) -> None:
+    """What comes back all at once comes at the reset, and some does not come back."""
+    limit = SimpleNamespace(name="credits", capacity=10, enforce=True)
+
+    fields = rate_headers([status(limit=limit, available=4, reset_after=reset_after)], headers="draft-11")
+
+    assert fields == [("RateLimit-Policy", '"credits";q=10'), ("RateLimit", expected)]
+    names = [name for name, _ in rate_headers([status(limit=limit, available=4, reset_after=reset_after)], headers="x-ratelimit")]
+    assert ("X-RateLimit-Reset" in names) == (reset_after is not None)
+
+
+def test_limits_that_are_not_enforced_are_not_shown() -> None:
+    """They hold up no client."""
+    shadow = SimpleNamespace(name="shadow", capacity=10, enforce=False)
+    statuses = [status(limit=shadow, retry_after=5.0), status(available=4)]
+
+    assert rate_headers(statuses, headers="retry-after") == []
+    assert rate_headers(statuses, headers="x-ratelimit")[1] == ("X-RateLimit-Remaining", "4")
+    assert rate_headers(statuses[:1], headers="draft-11") == []
 
 
 def test_of_several_limits_with_one_name_the_tightest_is_shown() -> None:

@@ -216,6 +216,8 @@ def sync_give_back(lease: SyncLease) -> None:
 
 def _detail(status: int, names: Sequence[str], retry_after: float | None) -> str:
     limits = ", ".join(names)
+    if not limits:
+        return "Requests are not allowed."
     if status == 413:
         return f"The request takes more than this limit ever holds: {limits}."
     if retry_after is None:
