@@ -1,4 +1,4 @@
-"""Limiters of both kinds in this process, with a clock that tests own."""
+"""What tests of adapters share: a table on an engine, and limiters in this process with a clock that tests own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limiter import Limit, MemoryRepository, RateLimiter, SyncMemoryRepository, SyncRateLimiter
+from limiter.testing import create_table
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import Engine, FakeClock
 
 LIMITS = [Limit("requests", 2, 1, 3600.0)]
+
+
+@pytest.fixture
+def table(table_name: str, server_engine: Engine) -> str:
+    """A table on the engine."""
+    create_table(table_name, endpoint_url=server_engine.endpoint_url)
+    return table_name
 
 
 @pytest.fixture

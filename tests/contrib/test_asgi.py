@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib.asgi_client import Client, Message
-from contrib.recorder import Recorder
-from runtimes.processes import need
+from support.asgi_client import Client, Message
+from support.processes import need
+from support.recorder import Recorder
 
 from limiter import Lease, LeaseClosed, LimiterError, RateLimiter, RateLimiterUnavailable, RateLimitExceeded
 from limiter.contrib.asgi import LimiterMiddleware, client_ip

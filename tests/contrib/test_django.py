@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
 import pytest
 from asgiref.sync import iscoroutinefunction
-from contrib import django_project
-from contrib.recorder import Recorder, SyncRecorder
 from django.core.asgi import get_asgi_application
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.wsgi import WSGIHandler
@@ -22,6 +16,9 @@ from django.http import FileResponse, Http404, HttpResponse, StreamingHttpRespon
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import clear_url_caches, path
 from django.views import View
+from support import django_project
+from support.django_project import entity
+from support.recorder import Recorder, SyncRecorder
 
 from limiter import ConfigurationError, LeaseClosed, RateLimiter, RateLimiterUnavailable, SyncRateLimiter, ValidationError
 from limiter.contrib.django import LimiterMiddleware, client_ip, ratelimit
@@ -29,9 +26,7 @@ from limiter.contrib.http import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-EXAMPLES = Path(__file__).parents[2] / "examples" / "adapters"
-MIDDLEWARE = ["limiter.contrib.django.LimiterMiddleware"]
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +36,6 @@ def urls() -> Iterator[list[Any]]:
     clear_url_caches()
     yield django_project.urlpatterns
     clear_url_caches()
-
-
-def entity(request: Any) -> str | None:
-    """All share one bucket, but for those who are exempt."""
-    return None if "exempt" in request.GET else "one"
 
 
 def hello(request: Any) -> HttpResponse:
@@ -60,7 +50,7 @@ async def hello_async(request: Any) -> HttpResponse:
 
 def configured(**options: Any) -> Any:
     """The settings with the middleware."""
-    return override_settings(MIDDLEWARE=MIDDLEWARE, LIMITER=options)
+    return override_settings(MIDDLEWARE=django_project.MIDDLEWARE, LIMITER=options)
 
 
 def left(limiter: SyncRateLimiter) -> int:
@@ -131,14 +121,10 @@ def test_the_middleware_says_which_mode_it_runs_in(limiter: RateLimiter, sync_li
 def test_settings_may_be_dotted_paths(urls: list[Any]) -> None:
     """Limiters and callables are imported."""
     urls.append(path("", hello))
-    with configured(sync_limiter="contrib.test_django.RECORDER", entity="contrib.test_django.entity", resource="site"):
+    module = "support.django_project"
+    with configured(sync_limiter=f"{module}.recorder", entity=f"{module}.entity", resource="site"):
         assert Client().get("/").status_code == 200
-    from contrib import test_django
-
-    assert test_django.RECORDER.calls == [{"entity_id": "one", "resource": "site", "refund_on_error": False}]
-
-
-RECORDER = SyncRecorder()
+    assert django_project.recorder.calls == [{"entity_id": "one", "resource": "site", "refund_on_error": False}]
 
 
 @pytest.mark.parametrize(
@@ -471,12 +457,4 @@ def test_addresses() -> None:
 
 def test_the_example() -> None:
     """It admits as many requests as it says; the middleware charges the searches too."""
-    assert statuses_of_example("django_app", ["/search"] * 3 + ["/"] * 3) == [200, 200, 429, 200, 200, 429]
-
-
-def statuses_of_example(name: str, paths: list[str]) -> list[int]:
-    """The statuses of an example's answers, in a process of its own: Django can be configured once."""
-    program = f"import {name}; from django.test import Client; print(*(Client().get(path).status_code for path in {paths!r}))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    return [int(status) for status in done.stdout.split()]
+    assert django_project.statuses_of_example("django_app", ["/search"] * 3 + ["/"] * 3) == [200, 200, 429, 200, 200, 429]

@@ -7,14 +7,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib import django_project
-from contrib.recorder import SyncRecorder
-from contrib.test_django import MIDDLEWARE, statuses_of_example
 from django.test import override_settings
 from django.urls import clear_url_caches, path
 from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory, force_authenticate
 from rest_framework.views import APIView
+from support import django_project
+from support.recorder import SyncRecorder
 
 from limiter import ConfigurationError, Limit, RateLimiterUnavailable, SyncMemoryRepository, SyncRateLimiter
 from limiter.contrib.drf import LimiterThrottle
@@ -57,7 +56,7 @@ def statuses(view: Any, count: int = 3, user: Any = None, **environ: Any) -> lis
 def test_requests_are_throttled_with_headers(urls: list[Any], sync_limiter: SyncRateLimiter) -> None:
     """Of three requests two are answered, and the third is 429 as REST framework does it; the middleware adds the headers."""
     urls.append(path("", view(throttle(sync_limiter))))
-    with override_settings(MIDDLEWARE=MIDDLEWARE, LIMITER={"headers": "draft-11"}):
+    with override_settings(MIDDLEWARE=django_project.MIDDLEWARE, LIMITER={"headers": "draft-11"}):
         answers = [APIClient().get("/") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[0].headers["RateLimit"] == '"requests";r=1;t=3600'
@@ -169,4 +168,4 @@ def test_there_is_nothing_else_in_the_module() -> None:
 
 def test_the_example() -> None:
     """It admits as many searches as it says."""
-    assert statuses_of_example("drf_app", ["/search"] * 6) == [200] * 5 + [429]
+    assert django_project.statuses_of_example("drf_app", ["/search"] * 6) == [200] * 5 + [429]

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import anyio
 import pytest
 import uvicorn
-from contrib.asgi_client import Client, Message
-from contrib.recorder import Recorder
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 from starlette.testclient import WebSocketDenialResponse
+from support.asgi_client import Client, Message
+from support.recorder import Recorder
 
 from limiter import (
     ConfigurationError,

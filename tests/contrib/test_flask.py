@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib.recorder import SyncRecorder
 from flask import Blueprint, Flask, Response, abort, g, request, send_file, stream_with_context
 from flask.views import MethodView
+from support.recorder import SyncRecorder
 
 from limiter import ConfigurationError, LeaseClosed, RateLimitExceeded, SyncLease, SyncRateLimiter, ValidationError
 from limiter.contrib.flask import Limiter

@@ -30,7 +30,7 @@ from limiter.contrib.http import Rule, client_ip, hashed_key, rate_headers, refu
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adapters" / "http_app.py"
 FRAMEWORKS = {

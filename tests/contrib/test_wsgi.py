@@ -10,7 +10,7 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
-from contrib.recorder import SyncRecorder
+from support.recorder import SyncRecorder
 
 from limiter import LeaseClosed, RateLimitExceeded, SyncLease, SyncRateLimiter
 from limiter.contrib.http import Refusal, Rule
