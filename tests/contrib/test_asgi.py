@@ -366,6 +366,58 @@ async def test_a_websocket_has_a_lease_for_as_long_as_it_lasts(limiter: RateLimi
         await kept[0].consume(requests=1)
 
 
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ([{"type": "websocket.accept"}, {"type": "websocket.close"}], (101, None)),
+        ([{"type": "websocket.close"}], (403, None)),
+        ([], (499, ConnectionAbortedError)),
+    ],
+)
+async def test_refund_when_is_told_how_a_websocket_ended(limiter: RateLimiter, messages: list[Message], told: Any) -> None:
+    """A websocket has the status of its handshake; a client that leaves an accepted one has not hung up."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+        await receive()
+
+    def refund_when(status: int, error: BaseException | None) -> bool:
+        seen.append((status, error if error is None else type(error)))
+        return False
+
+    client = Client(LimiterMiddleware(app, limiter, entity=entity, refund_when=refund_when), type="websocket")
+    client.incoming.put_nowait({"type": "websocket.disconnect", "code": 1005})
+    await client.run()
+
+    assert seen == [told]
+
+
+@pytest.mark.parametrize(
+    ("message", "ends"),
+    [
+        ({"type": "http.response.pathsend", "path": "/file"}, True),
+        ({"type": "http.response.zerocopysend", "file": 3}, True),
+        ({"type": "http.response.zerocopysend", "file": 3, "more_body": True}, False),
+        ({"type": "http.response.debug", "info": {}}, False),
+    ],
+)
+async def test_extensions_of_the_protocol_pass(limiter: RateLimiter, message: Message, ends: bool) -> None:
+    """A server may send files by itself, which is the end of the body too."""
+    state: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send(message)
+        state.append(repr(scope["state"]["lease"]))
+
+    client = await Client(LimiterMiddleware(app, limiter, entity=entity)).run()
+
+    assert client.sent[1] == message
+    assert ("closed" in state[0]) == ends
+
+
 def test_every_line_of_a_header_counts() -> None:
     """A proxy may append a line of its own to what the client wrote."""
     lines = [(b"x-forwarded-for", b"1.1.1.1"), (b"X-Forwarded-For", b"203.0.113.9")]

@@ -15,6 +15,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import clear_url_caches, path
+from django.utils.decorators import method_decorator
 from django.views import View
 from support import django_project
 from support.django_project import entity
@@ -140,12 +141,12 @@ def test_settings_that_cannot_work_are_errors(options: dict[str, Any], message: 
         WSGIHandler()
 
 
-def test_limiters_that_do_not_fit_are_errors(limiter: RateLimiter, sync_limiter: SyncRateLimiter) -> None:
+async def test_limiters_that_do_not_fit_are_errors(limiter: RateLimiter, sync_limiter: SyncRateLimiter) -> None:
     """An asynchronous limiter is for asynchronous views, and a synchronous one for plain views."""
     with configured(sync_limiter=limiter, entity=entity), pytest.raises(ValidationError, match="needs a SyncRateLimiter"):
         WSGIHandler()
     with pytest.raises(ValidationError, match="needs a SyncRateLimiter"):
-        ratelimit(limiter, entity=entity)(hello)
+        await ratelimit(limiter, entity=entity)(hello)(RequestFactory().get("/"))  # type: ignore[misc]
     with pytest.raises(ValidationError, match="needs a RateLimiter"):
         ratelimit(sync_limiter, entity=entity)(hello_async)
 
@@ -215,6 +216,29 @@ def test_views_that_are_classes(urls: list[Any], limiter: RateLimiter, sync_limi
     dispatch = ratelimit(sync_limiter, entity="other")(lambda request: Asynchronous().get(request))
     with pytest.raises(ValidationError, match="as_view"):
         dispatch(RequestFactory().get("/"))
+
+
+async def test_methods_of_classes(limiter: RateLimiter, sync_limiter: SyncRateLimiter) -> None:
+    """Django's `method_decorator` makes the decorator one of methods, in either mode."""
+
+    class Plain(View):
+        """A plain view."""
+
+        @method_decorator(ratelimit(sync_limiter, entity=entity))
+        def get(self, request: Any) -> HttpResponse:
+            return HttpResponse("hello")
+
+    class Asynchronous(View):
+        """An asynchronous view."""
+
+        @method_decorator(ratelimit(limiter, entity=entity))
+        async def get(self, request: Any) -> HttpResponse:
+            return HttpResponse("hello")
+
+    request = RequestFactory().get("/")
+    plain = Plain.as_view()
+    assert [(await asyncio.to_thread(plain, request)).status_code for _ in range(3)] == [200, 200, 429]
+    assert [(await Asynchronous.as_view()(request)).status_code for _ in range(3)] == [200, 200, 429]
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

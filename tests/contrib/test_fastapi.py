@@ -74,6 +74,17 @@ def test_a_dependency_yields_the_lease_and_refuses(limiter: RateLimiter) -> None
     assert answers[2].headers.get_list("ratelimit") == ['"requests";r=0;t=3600']
 
 
+def test_the_schema_shows_nothing_of_it(limiter: RateLimiter) -> None:
+    """A dependency of the connection is no parameter of the route."""
+    app = application(limiter)
+
+    @app.get("/", dependencies=[Depends(limit(limiter, entity="one"))])
+    async def index() -> str:
+        return "hello"
+
+    assert "parameters" not in app.openapi()["paths"]["/"]["get"]
+
+
 def test_a_plain_route_takes_the_synchronous_limiter(sync_limiter: SyncRateLimiter) -> None:
     """Its dependency runs in a thread, and so does what ends the lease."""
     app = application(sync_limiter, headers="x-ratelimit")

@@ -142,6 +142,8 @@ class Exchange:
         message: Message = await self._receive()
         if message["type"] == "http.disconnect" and not self._complete:
             self._hung_up = True
+        elif message["type"] == "websocket.disconnect" and self._status is None:
+            self._hung_up = True  # During the handshake; later it is how a websocket ends.
         return message
 
     async def send(self, message: Message) -> None:
@@ -150,6 +152,8 @@ class Exchange:
         if kind in {"http.response.start", "websocket.accept", "websocket.http.response.start"}:
             self._status = message.get("status", 101)
             message = {**message, "headers": [*message.get("headers", ()), *encoded(self._fields())]}
+        elif kind == "websocket.close" and self._status is None:
+            self._status = 403  # What the server answers to a handshake that is rejected.
         try:
             await self._send(message)
         except OSError:

@@ -112,8 +112,10 @@ def ratelimit(
     def decorate(view: Any) -> Any:
         from asgiref.sync import iscoroutinefunction
 
-        _check_limiter(limiter, is_async=iscoroutinefunction(view))
-        if iscoroutinefunction(view):
+        # `method_decorator` decorates a plain function first, to see what that does to its attributes.
+        is_async = iscoroutinefunction(view) or isinstance(limiter, RateLimiter)
+        _check_limiter(limiter, is_async=is_async)
+        if is_async:
 
             @wraps(view)
             async def limited_async(request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -149,7 +151,7 @@ class _Guard:
         rule = None if _is_preflight(request) else self.rule
         charge = rule.charge(request) if rule is not None else None
         if rule is None or charge is None:
-            return self._with_headers(request, get_response(request), ())
+            return self._with_headers(request, _not_awaitable(get_response(request)), ())
         with ExitStack() as stack:
             try:
                 request.lease = lease = stack.enter_context(self.limiter.acquire(**charge))
@@ -169,7 +171,7 @@ class _Guard:
         rule = None if _is_preflight(request) else self.rule
         charge = await rule.charge_async(request) if rule is not None else None
         if rule is None or charge is None:
-            return self._with_headers(request, await get_response(request), ())
+            return self._with_headers(request, await _awaitable(get_response(request)), ())
         async with AsyncExitStack() as stack:
             try:
                 request.lease = lease = await stack.enter_async_context(self.limiter.acquire(**charge))
@@ -177,7 +179,7 @@ class _Guard:
                 return self.answer(request, error)
             end = partial(asgi.end_lease, stack.pop_all(), lease, rule)
         try:
-            response = await get_response(request)
+            response = await _awaitable(get_response(request))
         except BaseException as error:
             await end(*ended(_status_of(error), error, hung_up=False))
             raise
@@ -278,6 +280,12 @@ def _close_file(close: Callable[[], None], finish: Callable[..., Any]) -> None:
         close()
     finally:
         finish(None)
+
+
+def _awaitable(response: Any) -> Any:
+    if not inspect.isawaitable(response):
+        raise ValidationError("a plain view needs a SyncRateLimiter, not a RateLimiter")
+    return response
 
 
 def _not_awaitable(response: Any) -> Any:
