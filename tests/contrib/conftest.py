@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from limiter.testing import create_table
 if TYPE_CHECKING:
     from support.engines import Engine, FakeClock
 
+os.environ["DJANGO_SETTINGS_MODULE"] = "support.django_project"  # Read when Django is first used.
 LIMITS = [Limit("requests", 2, 1, 3600.0)]
 
 

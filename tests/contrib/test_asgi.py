@@ -175,17 +175,20 @@ async def test_a_client_that_hangs_up_pays(limiter: RateLimiter) -> None:
     with pytest.raises(EOFError):
         await client.run()
 
-    async def broken(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            raise BrokenPipeError
+    for kind in ("start", "body"):
 
-    client = Client(LimiterMiddleware(answering(b"a"), limiter, entity=entity, refund_when=refund_when))
-    client.on_send = broken
-    with pytest.raises(BrokenPipeError):
-        await client.run()
+        async def broken(message: Message, kind: str = kind) -> None:
+            if message["type"] == f"http.response.{kind}":
+                raise BrokenPipeError
 
-    assert seen == [(499, EOFError), (200, BrokenPipeError)]
-    assert await left(limiter) == 0
+        app = LimiterMiddleware(answering(b"a"), limiter, entity=entity, consume={"requests": 0}, refund_when=refund_when)
+        client = Client(app)
+        client.on_send = broken
+        with pytest.raises(BrokenPipeError):
+            await client.run()
+
+    assert seen == [(499, EOFError), (499, BrokenPipeError), (200, BrokenPipeError)]
+    assert await left(limiter) == 1
 
 
 async def test_an_unfinished_response_is_a_client_that_hung_up(limiter: RateLimiter) -> None:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
+import django
 import pytest
 from asgiref.sync import iscoroutinefunction
 from django.core.asgi import get_asgi_application
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def urls() -> Iterator[list[Any]]:
     """The project's URLs, without any at first."""
+    django.setup()
     django_project.urlpatterns.clear()
     clear_url_caches()
     yield django_project.urlpatterns
@@ -51,7 +53,7 @@ async def hello_async(request: Any) -> HttpResponse:
 
 def configured(**options: Any) -> Any:
     """The settings with the middleware."""
-    return override_settings(MIDDLEWARE=django_project.MIDDLEWARE, LIMITER=options)
+    return override_settings(MIDDLEWARE=django_project.LIMITER_MIDDLEWARE, LIMITER=options)
 
 
 def left(limiter: SyncRateLimiter) -> int:

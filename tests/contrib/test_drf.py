@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import django
 import pytest
 from django.test import override_settings
 from django.urls import clear_url_caches, path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def urls() -> Iterator[list[Any]]:
     """The project's URLs, without any at first."""
+    django.setup()
     django_project.urlpatterns.clear()
     clear_url_caches()
     yield django_project.urlpatterns
@@ -56,7 +58,7 @@ def statuses(view: Any, count: int = 3, user: Any = None, **environ: Any) -> lis
 def test_requests_are_throttled_with_headers(urls: list[Any], sync_limiter: SyncRateLimiter) -> None:
     """Of three requests two are answered, and the third is 429 as REST framework does it; the middleware adds the headers."""
     urls.append(path("", view(throttle(sync_limiter))))
-    with override_settings(MIDDLEWARE=django_project.MIDDLEWARE, LIMITER={"headers": "draft-11"}):
+    with override_settings(MIDDLEWARE=django_project.LIMITER_MIDDLEWARE, LIMITER={"headers": "draft-11"}):
         answers = [APIClient().get("/") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert answers[0].headers["RateLimit"] == '"requests";r=1;t=3600'

@@ -74,6 +74,22 @@ def test_a_dependency_yields_the_lease_and_refuses(limiter: RateLimiter) -> None
     assert answers[2].headers.get_list("ratelimit") == ['"requests";r=0;t=3600']
 
 
+def test_two_dependencies_are_two_decisions(limiter: RateLimiter) -> None:
+    """Their headers stand together; where the second refuses, the answer has its own only, and the first has been charged."""
+    app = application(limiter, headers="x-ratelimit")
+    user, group = limit(limiter, entity="one"), limit(limiter, entity="group", consume=lambda request: {"requests": 2})
+
+    @app.get("/", dependencies=[Depends(user), Depends(group)])
+    async def index() -> str:
+        return "hello"
+
+    with TestClient(app) as client:
+        answers = [client.get("/") for _ in range(2)]
+        assert [answer.headers.get_list("x-ratelimit-remaining") for answer in answers] == [["0"], ["0"]]
+        assert answers[1].status_code == 429
+        assert left(client, limiter) == 0
+
+
 def test_the_schema_shows_nothing_of_it(limiter: RateLimiter) -> None:
     """A dependency of the connection is no parameter of the route."""
     app = application(limiter)

@@ -1,4 +1,4 @@
-"""A Django project in one module: its settings, for all tests of this process, and what they let the tests replace."""
+"""A Django project in one module: its settings, its URLs, which tests replace, and its limiter."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import django
-from django.conf import settings
 from support.recorder import SyncRecorder
 
-settings.configure(
-    ALLOWED_HOSTS=["*"],
-    DATABASES={},
-    INSTALLED_APPS=["rest_framework"],
-    MIDDLEWARE=[],
-    REST_FRAMEWORK={"UNAUTHENTICATED_USER": None, "DEFAULT_AUTHENTICATION_CLASSES": []},
-    ROOT_URLCONF="support.django_project",
-    SECRET_KEY="of a test",  # noqa: S106
-    USE_TZ=True,
-)
-django.setup()
+ALLOWED_HOSTS = ["*"]
+DATABASES: dict[str, Any] = {}
+INSTALLED_APPS = ["rest_framework"]
+REST_FRAMEWORK = {"UNAUTHENTICATED_USER": None, "DEFAULT_AUTHENTICATION_CLASSES": []}
+ROOT_URLCONF = "support.django_project"
+SECRET_KEY = "of a test"  # noqa: S105
+USE_TZ = True
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "adapters"
-MIDDLEWARE = ["limiter.contrib.django.LimiterMiddleware"]
+LIMITER_MIDDLEWARE = ["limiter.contrib.django.LimiterMiddleware"]
 urlpatterns: list[Any] = []
 recorder = SyncRecorder()
 

@@ -34,6 +34,9 @@ __all__ = ["LimiterMiddleware", "client_ip", "header"]
 
 TRY_AGAIN_LATER = 1013
 """The code that a websocket is closed with where the server cannot answer it by a response."""
+_STARTS = {"http.response.start", "websocket.accept", "websocket.http.response.start"}
+_STATUSES = {**dict.fromkeys(_STARTS, 101), "websocket.close": 403}
+"""What tells the status of a response, and which it is without one: a handshake that is rejected is answered 403."""
 _BODIES = {"http.response.body", "http.response.zerocopysend", "http.response.pathsend", "http.response.trailers"}
 
 
@@ -149,17 +152,15 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Hand on a message to the client; add headers where the response starts, and end the leases where it ends."""
         kind = message["type"]
-        if kind in {"http.response.start", "websocket.accept", "websocket.http.response.start"}:
-            self._status = message.get("status", 101)
+        if kind in _STARTS:
             message = {**message, "headers": [*message.get("headers", ()), *encoded(self._fields())]}
-        elif kind == "websocket.close" and self._status is None:
-            self._status = 403  # What the server answers to a handshake that is rejected.
         try:
             await self._send(message)
         except OSError:
             self._hung_up = True
             raise
-        if kind == "http.response.start":
+        if kind in _STATUSES and self._status is None:
+            self._status = message.get("status", _STATUSES[kind])
             self._has_trailers = message.get("trailers", False)
         elif kind in _BODIES and not self._goes_on(message):
             self._complete = True
