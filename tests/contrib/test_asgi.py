@@ -227,9 +227,10 @@ async def test_lifespans_pass(limiter: RateLimiter) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
-    await Client(LimiterMiddleware(app, limiter, entity=entity), type="lifespan").run()
+    client = await Client(LimiterMiddleware(app, limiter, entity=entity), type="lifespan", state={}).run()
 
     assert seen == ["lifespan"]
+    assert client.scope["state"] == {}
     assert await left(limiter) == 2
 
 
@@ -255,7 +256,9 @@ async def test_entities_and_rules(limiter: RateLimiter) -> None:
 
     assert [(await Client(app, path="/health").run()).status for _ in range(3)] == [200] * 3
     assert [(await Client(app, path="/login").run()).status for _ in range(2)] == [200, 429]
-    assert [(await Client(app).run()).status for _ in range(3)] == [200] * 3
+    exempt = [await Client(app).run() for _ in range(3)]
+    assert [client.status for client in exempt] == [200] * 3
+    assert exempt[0].scope["state"] == {"lease": None}
     assert [(await Client(app, user="one").run()).status for _ in range(3)] == [200, 200, 429]
 
 

@@ -71,7 +71,7 @@ def test_the_middleware_limits_and_refuses(urls: list[Any], sync_limiter: SyncRa
     seen: list[Any] = []
 
     def view(request: Any) -> HttpResponse:
-        seen.append(getattr(request, "lease", None))
+        seen.append(request.lease)
         return HttpResponse("hello")
 
     urls.append(path("", view))

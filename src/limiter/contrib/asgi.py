@@ -49,9 +49,9 @@ class LimiterMiddleware:
     - `headers`: the style of the headers, as in `http.rate_headers`.
     - `on_refused`: called with the scope and the error; returns the `Refusal` to answer with, or None for the usual one.
 
-    The lease is in `scope["state"]["lease"]`, in Starlette `request.state.lease`, and ends with the body. CORS preflights are
-    exempt, and so are other protocols than HTTP and websockets. Add `CORSMiddleware` outside of this one, so that browsers may
-    read its answers too.
+    The lease is in `scope["state"]["lease"]`, in Starlette `request.state.lease`, and ends with the body; where the request is
+    exempt it is None. CORS preflights are exempt, and so are other protocols than HTTP and websockets. Add `CORSMiddleware`
+    outside of this one, so that browsers may read its answers too.
     """
 
     def __init__(
@@ -90,9 +90,13 @@ class LimiterMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, a websocket or a lifespan."""
-        rule = choose(self.rules, scope) if scope["type"] in {"http", "websocket"} and not _is_preflight(scope) else None
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        rule = None if _is_preflight(scope) else choose(self.rules, scope)
         charge = await rule.charge_async(scope) if rule is not None else None
         if rule is None or charge is None:
+            scope.setdefault("state", {}).setdefault("lease", None)
             await self.app(scope, receive, send)
             return
         async with AsyncExitStack() as stack:

@@ -51,7 +51,7 @@ class LimiterMiddleware:
     their dotted paths. Without `entity` nothing is charged here.
 
     It also answers views that raise `RateLimitExceeded` or `RateLimiterUnavailable`, and adds headers for `LimiterThrottle`. The
-    lease is in `request.lease`, and ends with the body of the response.
+    lease is in `request.lease`, None where the request is exempt, and ends with the body of the response.
     """
 
     sync_capable = True
@@ -151,6 +151,7 @@ class _Guard:
         rule = None if _is_preflight(request) else self.rule
         charge = rule.charge(request) if rule is not None else None
         if rule is None or charge is None:
+            _note_exemption(request)
             return self._with_headers(request, _not_awaitable(get_response(request)), ())
         with ExitStack() as stack:
             try:
@@ -171,6 +172,7 @@ class _Guard:
         rule = None if _is_preflight(request) else self.rule
         charge = await rule.charge_async(request) if rule is not None else None
         if rule is None or charge is None:
+            _note_exemption(request)
             return self._with_headers(request, await _awaitable(get_response(request)), ())
         async with AsyncExitStack() as stack:
             try:
@@ -280,6 +282,11 @@ def _close_file(close: Callable[[], None], finish: Callable[..., Any]) -> None:
         close()
     finally:
         finish(None)
+
+
+def _note_exemption(request: Any) -> None:
+    if not hasattr(request, "lease"):
+        request.lease = None
 
 
 def _awaitable(response: Any) -> Any:

@@ -111,6 +111,7 @@ def _dependency(limiter: RateLimiter, rule: Rule) -> Callable[..., AsyncIterator
         exchange = _exchange(connection, rule)
         charge = await rule.charge_async(connection)
         if charge is None:
+            connection.state.lease = None
             yield None
             return
         async with AsyncExitStack() as stack:
@@ -128,6 +129,7 @@ def _sync_dependency(limiter: SyncRateLimiter, rule: Rule) -> Callable[..., Iter
         exchange = _exchange(connection, rule)
         charge = rule.charge(connection)
         if charge is None:
+            connection.state.lease = None
             yield None
             return
         with ExitStack() as stack:

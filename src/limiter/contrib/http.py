@@ -303,7 +303,7 @@ def _resolve(value: Any, request: tuple[Any, ...]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The value, unless it would have to be awaited, and would be true meanwhile."""
+    """The value; an error for one that has to be awaited, which would count as true."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()

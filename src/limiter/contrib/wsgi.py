@@ -41,7 +41,8 @@ class LimiterMiddleware:
     - `headers`: the style of the headers, as in `http.rate_headers`.
     - `on_refused`: called with the environ and the error; returns the `Refusal` to answer with, or None for the usual one.
 
-    The lease is in `environ["limiter.lease"]`, and ends when the server closes the response. CORS preflights are exempt.
+    The lease is in `environ["limiter.lease"]`, and ends when the server closes the response; where the request is exempt it is
+    None. CORS preflights are exempt.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class LimiterMiddleware:
         rule = None if _is_preflight(environ) else choose(self.rules, environ)
         charge = rule.charge(environ) if rule is not None else None
         if rule is None or charge is None:
+            environ.setdefault(LEASE, None)
             return self.app(environ, start_response)
         with ExitStack() as stack:
             try:
