@@ -11,15 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPResponse
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from limiter import (
+    BaseLimit,
+    Blocked,
+    Concurrency,
     Limit,
     LimitStatus,
     NeverSatisfiable,
+    Quota,
     RateLimiterUnavailable,
     RateLimitExceeded,
     SyncRateLimiter,
@@ -96,7 +99,7 @@ def test_a_refusal_without_an_end_has_no_retry_after() -> None:
 
 def test_a_refusal_without_limits_is_429() -> None:
     """What is blocked altogether has no limit to name."""
-    answer = refusal(RateLimitExceeded(()))
+    answer = refusal(Blocked(entity_id="secret-entity", resource="search"))
 
     assert (answer.status, json.loads(answer.body)["detail"]) == (429, "Requests are not allowed.")
 
@@ -147,21 +150,25 @@ def test_the_draft_in_debt_and_after_a_refusal() -> None:
     assert json.loads(answer.body)["type"].endswith("#quota-exceeded")
 
 
-@pytest.mark.parametrize(("reset_after", "expected"), [(86_000.0, '"credits";r=4;t=86000'), (None, '"credits";r=4')])
-def test_limits_that_are_no_rates_have_no_window(reset_after: float | None, expected: str) -> None:
-    """What comes back all at once comes at the reset, and some does not come back."""
-    limit = SimpleNamespace(name="credits", capacity=10, enforce=True)
+@pytest.mark.parametrize(
+    ("limit", "reset_after", "policy", "level"),
+    [
+        (Quota.per_day("tokens", 10), 86_000.0, '"tokens";q=10', '"tokens";r=4;t=86000'),
+        (Quota.total("credits", 10), None, '"credits";q=10', '"credits";r=4'),
+        (Concurrency("calls", 10), None, '"calls";q=10;qu="concurrent-requests"', '"calls";r=4'),
+    ],
+)
+def test_limits_that_are_no_rates_have_no_window(limit: BaseLimit, reset_after: float | None, policy: str, level: str) -> None:
+    """A quota comes back all at once at its reset; a total and slots have none."""
+    shown = status(limit=limit, available=4, reset_after=reset_after)
 
-    fields = rate_headers([status(limit=limit, available=4, reset_after=reset_after)], headers="draft-11")
-
-    assert fields == [("RateLimit-Policy", '"credits";q=10'), ("RateLimit", expected)]
-    names = [name for name, _ in rate_headers([status(limit=limit, available=4, reset_after=reset_after)], headers="x-ratelimit")]
-    assert ("X-RateLimit-Reset" in names) == (reset_after is not None)
+    assert rate_headers([shown], headers="draft-11") == [("RateLimit-Policy", policy), ("RateLimit", level)]
+    assert ("X-RateLimit-Reset" in dict(rate_headers([shown], headers="x-ratelimit"))) == (reset_after is not None)
 
 
 def test_limits_that_are_not_enforced_are_not_shown() -> None:
     """They hold up no client."""
-    shadow = SimpleNamespace(name="shadow", capacity=10, enforce=False)
+    shadow = Limit.per_minute("shadow", 10, enforce=False)
     statuses = [status(limit=shadow, retry_after=5.0), status(available=4)]
 
     assert rate_headers(statuses, headers="retry-after") == []

@@ -19,7 +19,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import quote
 
-from limiter import Limit, LimiterError, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from limiter import (
+    Concurrency,
+    Limit,
+    LimiterError,
+    NeverSatisfiable,
+    RateLimiterUnavailable,
+    RateLimitExceeded,
+    ValidationError,
+)
 
 from .addresses import client_ip
 
@@ -246,7 +254,7 @@ def _style_headers(statuses: Sequence[LimitStatus], style: str) -> list[tuple[st
 
 
 def _enforced(statuses: Sequence[LimitStatus]) -> list[LimitStatus]:
-    return [status for status in statuses if getattr(status.limit, "enforce", True)]
+    return [status for status in statuses if status.limit.enforce]
 
 
 def _share(status: LimitStatus) -> float:
@@ -257,7 +265,8 @@ def _draft_headers(statuses: Sequence[LimitStatus]) -> list[tuple[str, str]]:
     policies, levels = [], []
     for status in statuses:
         name, next_unit = _quoted(status.limit.name), _next_unit(status)
-        policies.append(f"{name};q={status.limit.capacity}" + _parameter("w", _window(status.limit)))
+        unit = ';qu="concurrent-requests"' if isinstance(status.limit, Concurrency) else ""
+        policies.append(f"{name};q={status.limit.capacity}{unit}" + _parameter("w", _window(status.limit)))
         levels.append(f"{name};r={max(0, status.available)}" + _parameter("t", next_unit))
     return [("RateLimit-Policy", ",".join(policies)), ("RateLimit", ",".join(levels))]
 
