@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..core import plan as planning
+from ..core import preview
 from ..core.request import Refusal
 from ..core.state import WriteResult
 from ..core.units import NANOSECONDS
@@ -145,7 +146,7 @@ class SyncBatchWriter:
         with self._lock:
             lane.drop_abandoned()
         if lane.state.unreadable:
-            self._deliver(lane, lane.batch, planning.unreadable(lane.state, [ticket.request for ticket in lane.batch]))
+            self._deliver(lane, lane.batch, preview.unreadable(lane.state, [ticket.request for ticket in lane.batch]))
         lane.carried = [ticket for ticket in lane.carried if not ticket.done]
         if not lane.carried:
             lane.stamp, lane.covered = f"{self._writer}{next(self._stamps):x}", False
@@ -223,7 +224,7 @@ class SyncBatchWriter:
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
             # Where something has become unreadable, the next look tells whom it concerns.
             for place in () if state.unreadable else plan.refused:
-                look = planning.look(state, tickets[place].request, plan.now)
+                look = preview.look(state, tickets[place].request, plan.now)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
             self._see(lane, state, tickets, outcomes)

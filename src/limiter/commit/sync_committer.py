@@ -16,7 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..core import plan
+from ..core import preview
 from ..core.request import Grant, NotTried, Receipt, Refusal, Request
 from ..core.units import NANOSECONDS
 from ..exceptions import LimiterError, RateLimiterUnavailable
@@ -234,7 +234,7 @@ class SyncCommitter:
             return None
         if lane.covers(request, now):
             return None
-        return plan.look(lane.state, request, now, lane.before(request, now))
+        return preview.look(lane.state, request, now, lane.before(request, now))
 
     def _abandon(self, caller: SyncWaiter) -> None:
         """Wait no longer for what is undecided: it is taken out of the queue, or given back by whoever finds it granted."""
@@ -337,7 +337,7 @@ class SyncCommitter:
                 return 0.0
             if not self._writer.proves_refusals(lane, now):
                 return 0.0
-            return min(plan.wait(lane.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
+            return min(preview.wait(lane.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
 
     def _take_batch(self, lane: SyncBucketQueue) -> SyncPendingRequest | None:
         with self._lock:

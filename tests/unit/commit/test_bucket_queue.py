@@ -8,7 +8,7 @@ import pytest
 
 from limiter import Limit
 from limiter.commit.bucket_queue import BucketQueue, PendingRequest
-from limiter.core.plan import NONE_AHEAD, Ahead
+from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
 
