@@ -52,6 +52,8 @@ class Lease:
         self._refunded = False
         self._consumed = {limit.name: units for request in admission.requests for limit, units in request.charges}
         self._held: dict[tuple[BucketKey, str], Allocation] | None = None
+        self._kept: dict[tuple[BucketKey, str], int] = {}
+        self._kept_units: dict[str, int] = {}
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
@@ -105,6 +107,16 @@ class Lease:
         elif asked:
             await shielded(self._consume(self._committer, asked, changes))
 
+    def keep(self) -> None:
+        """Keep what is held now charged, also when the block raises. Makes no call.
+
+        What is taken later is given back on an error as before, and `adjust` and `release` go on working.
+        """
+        self._check_open()
+        with self._lock:
+            self._kept = {place: held.units for place, held in self._allocations().items()}
+            self._kept_units = dict(self._consumed)
+
     async def _consume(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
         try:
             admission = await charge(committer, self._chain, local_requests(asked, self._admission.share))
@@ -114,7 +126,7 @@ class Lease:
             return
         if not admission.allowed:
             raise admission.refusal()
-        await self._keep([(request.key, grant) for request, grant in admission.grants], changes)
+        await self._hold([(request.key, grant) for request, grant in admission.grants], changes)
 
     async def _settle(self, changes: Mapping[str, int]) -> None:
         """Write what is added and what is given back, in one update for each bucket."""
@@ -128,7 +140,7 @@ class Lease:
     async def _write(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
         outcomes = await committer.decide(asked)
         grants = [(request.key, each) for request, each in zip(asked, outcomes, strict=True) if isinstance(each, Grant)]
-        await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
+        await self._hold(grants, {name: units for name, units in changes.items() if units > 0 and grants})
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         for error in errors:
             await self._go_on((), error)
@@ -144,7 +156,7 @@ class Lease:
             raise admission.refusal()
         self.degraded = True
 
-    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
+    async def _hold(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
         """Enter what was taken; a lease that was refunded while the write was under way gives it straight back."""
         with self._lock:
             late = self._refunded
@@ -168,24 +180,37 @@ class Lease:
         with self._lock:
             self._open = False
             self._refunded = True
-            asked = self._requests({name: -units for name, units in self._consumed.items()})
-        if self._committer is not None and asked:
-            refunds = [request._replace(forced=False) for request in asked]
+            refunds = self._refunds()
+        if self._committer is not None and refunds:
             await self._origin.run_cleanup(partial(self._committer.write_refunds, refunds), self._task)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
     ) -> dict[str, int]:
+        self._check_open()
+        given = {} if amounts is None else check_amounts(amounts, minimum=minimum)
+        changes = given | check_amounts(named, minimum=minimum)
+        check_known(self._chain, changes)
+        return changes
+
+    def _check_open(self) -> None:
         if not self._open:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
         if not self._origin.is_current():
             raise LeaseClosed(
                 f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
             )
-        given = {} if amounts is None else check_amounts(amounts, minimum=minimum)
-        changes = given | check_amounts(named, minimum=minimum)
-        check_known(self._chain, changes)
-        return changes
+
+    def _refunds(self) -> list[Request]:
+        """What gives back everything that is held and not kept, one request for each bucket."""
+        allocations = self._allocations()
+        found: dict[BucketKey, list[Refund]] = {}
+        for place, held in tuple(allocations.items()):
+            refund = _release(allocations, place, max(0, held.units - self._kept.get(place, 0)))
+            if refund.cost:
+                found.setdefault(place[0], []).append(refund)
+        self._consumed.update({name: min(units, self._kept_units.get(name, 0)) for name, units in self._consumed.items()})
+        return [Request(key, refunds=tuple(refunds)) for key, refunds in found.items()]
 
     def _requests(self, changes: Mapping[str, int]) -> list[Request]:
         """The update of each bucket that makes `changes`; what is given back leaves the lease here."""

@@ -5,24 +5,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from functools import partial, wraps
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
-from warnings import warn
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from .sync_acquirer import SyncAcquirer, SyncAcquirerSettings, SyncProcess
+from .sync_acquisition import SyncAcquisition
 from .sync_administration import SyncAdministration
 from .commit.sync_committer import SyncCommitterOptions
 from .core import status
 from .core.call import Call, OnUnavailable
 from .core.limits import check_amounts, check_limits
 from .core.records import BucketKey
+from .core.refund_policy import RefundOnError, check_refund_policy
 from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
-from .exceptions import LimiterError, ValidationError
+from .exceptions import ValidationError
 from .sync_lease import SyncLease
 from .models import Decision, Prefetch
-from .runtime.concurrency import sync_check_function, sync_check_store, sync_note_blocking
-from .runtime.entering import SyncEntering
+from .runtime.concurrency import sync_check_store, sync_note_blocking
+from .runtime.decorating import check_no_function, sync_decorate, the_function
 from .runtime.scope import SyncLoopLocal, ProcessLocal
 from .statistics import DecisionEvent, Statistics
 
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
     from .core.record_cache import CacheStatistics
     from .sync_repository_protocol import SyncRepositoryProtocol
 
-P = ParamSpec("P")
-T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
 
 _log = logging.getLogger("limiter")
 _decisions = logging.getLogger("limiter.decisions")
@@ -122,13 +122,16 @@ class SyncRateLimiter(SyncAdministration):
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
-        refund_on_error: bool = True,
+        refund_on_error: RefundOnError = True,
     ) -> SyncAcquisition:
         """Take units for the length of an `with` block, which receives the `SyncLease`.
 
         `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call.
-        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. When the
-        block raises, everything taken is given back, unless `refund_on_error` is false.
+        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time.
+
+        When the block raises, everything taken is given back, except what `lease.keep()` was called for. With
+        `refund_on_error=False` nothing is; with an exception type or a tuple of types only for those errors; with a function of
+        the exception where it returns true.
 
         Raises, on entering, `RateLimitExceeded` when a limit stands in the way, its subclass `NeverSatisfiable` when the amount
         is above a capacity, `ValidationError` for unusable arguments, and `RateLimiterUnavailable` when the table cannot be
@@ -136,7 +139,7 @@ class SyncRateLimiter(SyncAdministration):
         """
         sync_note_blocking("acquire")
         call = self._call(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
-        return SyncAcquisition(self, call, refund_on_error=refund_on_error)
+        return SyncAcquisition(self._enter, call, check_refund_policy(refund_on_error))
 
     def try_acquire(
         self,
@@ -192,25 +195,32 @@ class SyncRateLimiter(SyncAdministration):
         limits: Iterable[Limit] | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
-    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-        """Decorate a function so that each call runs inside an `acquire`.
+        prefetch: Prefetch | None = None,
+        refund_on_error: RefundOnError = True,
+    ) -> Callable[[F], F]:
+        """Decorate a function so that each call runs inside an `acquire`, which takes the same options.
 
-        `entity_id`, `resource` and `consume` may be callables, which get the call's arguments.
+        Works for coroutine functions and for async generator functions, where the lease is held for as long as the generator
+        runs. `entity_id`, `resource` and `consume` may be functions of the call's arguments.
+
+        What a call took is given back if it raises, also if a client hangs up while a generator runs. Where failures have to
+        count, as those of a login do, pass `refund_on_error=False`.
         """
-        kept = None if limits is None else check_limits(limits)
+        check_no_function(entity_id)
+        kept = self._call("default", "default", None, limits, timeout, on_unavailable, prefetch).limits
+        options: dict[str, Any] = {
+            "limits": kept,
+            "timeout": timeout,
+            "on_unavailable": on_unavailable,
+            "prefetch": prefetch,
+            "refund_on_error": check_refund_policy(refund_on_error),
+        }
 
-        def decorate(function: Callable[P, T]) -> Callable[P, T]:
-            sync_check_function(function)
+        def enter(args: Any, kwargs: Any) -> SyncAcquisition:
+            entity, where, what = (_resolve(each, args, kwargs) for each in (entity_id, resource, consume))
+            return self.acquire(entity, where, what, **options)
 
-            @wraps(function)
-            def limited(*args: P.args, **kwargs: P.kwargs) -> T:
-                entity, where, what = (_resolve(each, args, kwargs) for each in (entity_id, resource, consume))
-                with self.acquire(entity, where, what, limits=kept, timeout=timeout, on_unavailable=on_unavailable):
-                    return function(*args, **kwargs)
-
-            return limited
-
-        return decorate
+        return lambda *function, **named: sync_decorate(the_function(function, named), enter)
 
     def _admit(self, call: Call) -> SyncAdmission:
         """Decide a call, count it, and tell `on_decision`."""
@@ -273,40 +283,6 @@ class SyncRateLimiter(SyncAdministration):
             self.prefetch if prefetch is None else _check_prefetch(prefetch),
             monotonic(),
         )
-
-
-class SyncAcquisition(SyncEntering):
-    """The context manager that `acquire` returns; it may be entered once, and takes nothing before."""
-
-    __slots__ = ("_call", "_entered", "_lease", "_limiter", "_refund_on_error")
-
-    def __init__(self, limiter: SyncRateLimiter, call: Call, *, refund_on_error: bool) -> None:
-        self._limiter = limiter
-        self._call = call
-        self._entered = False
-        self._refund_on_error = refund_on_error
-        self._lease: SyncLease | None = None
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._call.key.entity_id!r}/{self._call.key.resource!r}>"
-
-    def __enter__(self) -> SyncLease:
-        if self._entered:
-            raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
-        self._entered = True
-        self._lease = self._limiter._enter(self._call)
-        return self._lease
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._lease is not None:
-            self._lease.close(refund=exc_type is not None and self._refund_on_error)
-
-    def __del__(self) -> None:
-        # As Python does for a coroutine that was never awaited: nothing was limited, and nothing else would tell.
-        if not self._entered:
-            warn(f"an acquire() was never entered, and limits nothing: {self.FORM}", RuntimeWarning, 2)
 
 
 def _check_patience(decision_timeout: float) -> float:

@@ -38,19 +38,6 @@ def test_a_synchronous_limiter_takes_a_synchronous_repository(store: Any) -> Non
         SyncRateLimiter(store)
 
 
-async def test_functions_are_decorated_by_the_limiter_of_their_kind() -> None:
-    """A coroutine function needs the asynchronous limiter and a plain one the synchronous limiter."""
-
-    def plain() -> None: ...
-
-    async def coroutine() -> None: ...
-
-    with pytest.raises(ValidationError, match=r"SyncRateLimiter\.limited"):
-        RateLimiter(MemoryRepository()).limited()(plain)  # type: ignore[arg-type] # the mistake is the point
-    with pytest.raises(ValidationError, match=r"RateLimiter\.limited"):
-        SyncRateLimiter(SyncMemoryRepository()).limited()(coroutine)
-
-
 REPOSITORIES = [MemoryRepository, SyncMemoryRepository, lambda clock: Repository("my-app", clock=clock)]
 REPOSITORIES += [lambda clock: SyncRepository("my-app", clock=clock)]
 
