@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
-from warnings import warn
+from warnings import warn_explicit
 
 from .core.refund_policy import refunds
 from .exceptions import LimiterError
@@ -13,7 +13,7 @@ from .runtime.entering import Entering
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from types import TracebackType
+    from types import CodeType, TracebackType
 
     from .core.call import Call
     from .core.refund_policy import RefundOnError
@@ -23,13 +23,23 @@ _log = logging.getLogger("limiter")
 
 
 class Acquisition(Entering):
-    """Takes units for the length of a block; it may be entered once, and takes nothing before."""
+    """Takes units for the length of a block; it may be entered once, and takes nothing before.
 
-    __slots__ = ("_call", "_enter", "_entered", "_lease", "_refund_on_error")
+    `caller` is the code that called `acquire`, and the index of the instruction that did.
+    """
 
-    def __init__(self, enter: Callable[[Call], Awaitable[Lease]], call: Call, refund_on_error: RefundOnError) -> None:
+    __slots__ = ("_call", "_caller", "_enter", "_entered", "_lease", "_refund_on_error")
+
+    def __init__(
+        self,
+        enter: Callable[[Call], Awaitable[Lease]],
+        call: Call,
+        refund_on_error: RefundOnError,
+        caller: tuple[CodeType, int],
+    ) -> None:
         self._enter = enter
         self._call = call
+        self._caller = caller
         self._entered = False
         self._refund_on_error = refund_on_error
         self._lease: Lease | None = None
@@ -61,4 +71,7 @@ class Acquisition(Entering):
     def __del__(self) -> None:
         # As Python does for a coroutine that was never awaited: nothing was limited, and nothing else would tell.
         if not self._entered:
-            warn(f"an acquire() was never entered, and limits nothing: {self.FORM}", RuntimeWarning, 2)
+            code, index = self._caller
+            line = next((line for first, end, line in code.co_lines() if first <= index < end), None)
+            message = f"an acquire() was never entered, and limits nothing: {self.FORM}"
+            warn_explicit(message, RuntimeWarning, code.co_filename, line or code.co_firstlineno)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
+from copy import copy
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from .repository_protocol import RepositoryProtocol
 
 F = TypeVar("F", bound="Callable[..., Any]")
+L = TypeVar("L")
 
 _log = logging.getLogger("limiter")
 _decisions = logging.getLogger("limiter.decisions")
@@ -94,9 +97,28 @@ class RateLimiter(Administration):
         )
         settings = AcquirerSettings(options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share))
         self._acquirers = LoopLocal(lambda: Acquirer(self._process.get(), settings))
+        self._options = {
+            "limits": self.limits,
+            "on_unavailable": on_unavailable,
+            "config_ttl": config_ttl,
+            "denial_ttl": denial_ttl,
+            "linger": linger,
+            "prefetch": prefetch,
+            "decision_timeout": decision_timeout,
+            "local_share": local_share,
+            "on_decision": on_decision,
+            "sleep": sleep,
+        }
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...]]:
+        """Pickle and copy the configuration, the repository's included: what arrives opens anew, and holds no units."""
+        return _remake, (type(self), self.repository, self._options)
+
+    def __copy__(self) -> Self:
+        return _remake(type(self), copy(self.repository), self._options)
 
     async def __aenter__(self) -> Self:
         await self.repository.open()
@@ -139,7 +161,8 @@ class RateLimiter(Administration):
         """
         note_blocking("acquire")
         call = self._call(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
-        return Acquisition(self._enter, call, check_refund_policy(refund_on_error))
+        caller = sys._getframe(1)
+        return Acquisition(self._enter, call, check_refund_policy(refund_on_error), (caller.f_code, caller.f_lasti))
 
     async def try_acquire(
         self,
@@ -283,6 +306,10 @@ class RateLimiter(Administration):
             self.prefetch if prefetch is None else _check_prefetch(prefetch),
             monotonic(),
         )
+
+
+def _remake(kind: Callable[..., L], repository: RepositoryProtocol, options: Mapping[str, Any]) -> L:
+    return kind(repository, **options)
 
 
 def _check_patience(decision_timeout: float) -> float:
