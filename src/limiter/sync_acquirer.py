@@ -79,6 +79,8 @@ class SyncAcquirer:
         self._breaker = process.breaker
         self._repository = process.repository
         self._patience = options.patience
+        # An answer may set the server's clock by any span, so a span is told by the clock that it counts on.
+        self._timer = getattr(process.repository.clock, "monotonic", process.repository.clock)
         self._ready = False
         self._last: tuple[tuple[Bucket, ...], Mapping[str, int] | None, Prefetch | None, tuple[Request, ...]] | None = None
         alone = SyncCommitter(process.local, replace(options, linger=0))
@@ -87,7 +89,8 @@ class SyncAcquirer:
         )
 
     def acquire(self, call: Call) -> SyncAdmission:
-        """Take what the call asks for, or refuse it."""
+        """Take what the call asks for, or refuse it. The call's patience counts from here, the reading of limits included."""
+        began = self._timer() if call.patience else 0
         expires = monotonic() + self._patience
         try:
             chain = self.config.known(call)
@@ -97,15 +100,19 @@ class SyncAcquirer:
                 ready = self._ready
                 chain = self._resolve(call)
                 expires = expires if ready else monotonic() + self._patience
-            admission = self._charge(call, chain, expires)
+            admission = self._charge(self._at_present(call, began), chain, expires)
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
                 raise
-            return self.fallback.acquire(call, *self.config.remembered(call), error)
+            return self.fallback.acquire(self._at_present(call, began), *self.config.remembered(call), error)
         # With the breaker open the call was decided by prefetched units.
         if self._outage_log.active and self._breaker.state == "closed":
             self._outage_log.end()
         return admission
+
+    def _at_present(self, call: Call, began: int) -> Call:
+        """The call with the patience that is left of a call that `began` at that time."""
+        return call._replace(patience=max(0, call.patience - (self._timer() - began))) if call.patience else call
 
     def chain(self, call: Call) -> tuple[Bucket, ...]:
         """The buckets that a call charges; raises `RateLimiterUnavailable` if they cannot be read in time."""

@@ -18,7 +18,7 @@ class Call(NamedTuple):
     """What a caller asks of the entity and resource in `key`.
 
     `amounts` are units by limit name; None asks for 1 of every limit. `limits` replace the entity's own limits, `defaults` apply
-    where nothing is stored. The caller waits up to `patience` nanoseconds for its turn, counted from `asked` (monotonic seconds).
+    where nothing is stored. The caller waits up to `patience` nanoseconds for its turn. It came at `asked` (monotonic seconds).
     """
 
     key: BucketKey
