@@ -38,7 +38,7 @@ class Lease:
     limiter went on without it.
     """
 
-    def __init__(self, admission: Admission, correct: Correct | None) -> None:
+    def __init__(self, admission: Admission, consumed: dict[str, int], correct: Correct | None) -> None:
         self._admission = admission
         self._correct = correct
         self.waited = admission.waited
@@ -50,7 +50,7 @@ class Lease:
         self._task = self._origin.current_task()
         self._open = True
         self._refunded = False
-        self._consumed = {limit.name: units for request in admission.requests for limit, units in request.charges}
+        self._consumed = consumed
         self._held: dict[tuple[BucketKey, str], Allocation] | None = None
         self._kept: dict[tuple[BucketKey, str], int] = {}
         self._kept_units: dict[str, int] = {}
@@ -76,7 +76,7 @@ class Lease:
 
     @property
     def consumed(self) -> Mapping[str, int]:
-        """Units held now, by limit name."""
+        """Units held now, by limit name: the call's own amounts as corrected since, without those of other targets."""
         return MappingProxyType(self._consumed)
 
     async def adjust(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
@@ -102,9 +102,9 @@ class Lease:
         asked = requests(self._chain, changes)
         if never := status.never_satisfiable(asked):
             raise NeverSatisfiable(never)
-        if self._committer is None:
+        if self._committer is None or not asked:
             self._count(changes)
-        elif asked:
+        else:
             await shielded(self._consume(self._committer, asked, changes))
 
     def keep(self) -> None:
@@ -132,9 +132,9 @@ class Lease:
         """Write what is added and what is given back, in one update for each bucket."""
         with self._lock:
             asked = self._requests(changes)
-        if self._committer is None:
+        if self._committer is None or not asked:
             self._count({name: units for name, units in changes.items() if units > 0})
-        elif asked:
+        else:
             await shielded(self._write(self._committer, asked, changes))
 
     async def _write(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
@@ -214,22 +214,25 @@ class Lease:
 
     def _requests(self, changes: Mapping[str, int]) -> list[Request]:
         """The update of each bucket that makes `changes`; what is given back leaves the lease here."""
+        allocations = self._allocations()
         for name, units in changes.items():
-            held = self._consumed.get(name, 0)
-            if -units > held:
-                raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {held}")
-        asked, allocations = [], self._allocations()
-        for key, limits in self._chain:
+            most = max([self._consumed.get(name, 0), *(held.units for (_, each), held in allocations.items() if each == name)])
+            if -units > most:
+                raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {most}")
+        asked = []
+        for key, limits, *_ in self._chain:
             added = ((limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
             charges = tuple(Charge(local_limit(limit, self._admission.share), units) for limit, units in added)
-            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in allocations]
-            refunds = tuple(_release(allocations, (key, name), -changes[name]) for name in returned)
+            places = [
+                (key, limit.name) for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in allocations
+            ]
+            refunds = [_release(allocations, place, min(-changes[place[1]], allocations[place].units)) for place in places]
             worth = tuple(refund for refund in refunds if refund.cost)
             if charges or worth:
                 asked.append(Request(key, charges, worth, forced=True))
         for name, units in changes.items():
-            if units < 0:
-                self._consumed[name] += units
+            if units < 0 and name in self._consumed:
+                self._consumed[name] = max(0, self._consumed[name] + units)
         return asked
 
     def _allocations(self) -> dict[tuple[BucketKey, str], Allocation]:

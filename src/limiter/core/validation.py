@@ -116,6 +116,13 @@ def check_hook(what: str, value: object) -> None:
         raise ValidationError(f"{what} must be a plain function, not {shown(value)}, which is `async def` and never awaited")
 
 
+def check_flag(what: str, value: object) -> bool:
+    """Return `value` when it is True or False."""
+    if not isinstance(value, bool):
+        raise ValidationError(f"{what} must be True or False, not {shown(value)}")
+    return value
+
+
 def check_region(value: object) -> str | None:
     """Return `value` when it is None or a string."""
     if value is not None and not isinstance(value, str):

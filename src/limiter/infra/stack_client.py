@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class StackAccess:
     """How to reach AWS, and what the time is there; a client that is given is used as it is and never closed."""
 
     options: ClientOptions
@@ -39,7 +39,7 @@ class Access:
 class StackClient:
     """Makes the calls of one operation; opens each client on first use and closes it at the end of a `with` block."""
 
-    def __init__(self, stack: str, access: Access) -> None:
+    def __init__(self, stack: str, access: StackAccess) -> None:
         self.stack = stack
         self._access = access
         self._given = {"cloudformation": access.client, "dynamodb": access.table_client}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncAccess:
+class SyncStackAccess:
     """How to reach AWS, and what the time is there; a client that is given is used as it is and never closed."""
 
     options: ClientOptions
@@ -39,7 +39,7 @@ class SyncAccess:
 class SyncStackClient:
     """Makes the calls of one operation; opens each client on first use and closes it at the end of a `with` block."""
 
-    def __init__(self, stack: str, access: SyncAccess) -> None:
+    def __init__(self, stack: str, access: SyncStackAccess) -> None:
         self.stack = stack
         self._access = access
         self._given = {"cloudformation": access.client, "dynamodb": access.table_client}
