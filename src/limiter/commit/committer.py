@@ -42,8 +42,6 @@ MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
 CALLS = 64
 """Calls of one committer to its store that are under way at once, unless the store says how many connections it has."""
-LATE = 0.1
-"""Seconds by which a caller may notice its deadline late before that counts as this process's own load."""
 CLOSED_AT_ONCE = 32
 """Buckets whose prefetched units are given back together at the end."""
 GATHERING = 50_000_000
@@ -237,16 +235,10 @@ class Committer:
     def _may_wait_on(self, waiter: Waiter) -> bool:
         """Whether a caller whose time is up may wait on: the table still answers, and none of its own calls is overdue."""
         now = monotonic()
-        late = now - waiter.expires
         with self._lock:
             deadlines = [self._deadline(pending, waiter.patience) for pending in waiter.requests if not pending.done]
-        expires = min(deadlines, default=now)
-        if expires <= now and late > LATE:
-            expires = now + min(late, waiter.patience)  # This process was too busy to see the answers.
-        if expires <= now:
-            return False
-        waiter.expires = expires
-        return True
+        waiter.expires = self._breaker.extended(waiter.expires, now, min(deadlines, default=now))
+        return waiter.expires > now
 
     def _deadline(self, pending: PendingRequest, patience: float) -> float:
         """Until when a request may be undecided: counted from its own call, or from the last answer to any call."""
