@@ -14,12 +14,13 @@ class Api(BaseAdapter):
     """Stands for a server; in production the inner adapter is requests.adapters.HTTPAdapter()."""
 
     def send(self, request, **options):
+        """Answer at once."""
         response = requests.Response()
         response.status_code, response.url, response.request = 200, request.url, request
         return response
 
     def close(self):
-        pass
+        """Do nothing."""
 
 
 limiter = SyncRateLimiter(SyncRepository("my-app"), [Limit.per_second("requests", 5)])

@@ -1,7 +1,8 @@
 """The tests that limits has for its own storages and strategies, run on ours.
 
 They are in the source distribution only: `pip download --no-binary :all: --no-deps limits`, unpack it, and set
-LIMITER_LIMITS_SOURCE to the folder. They sleep for some seconds, some assert times that moto is too slow for, and they need pytest-lazy-fixtures, flaky and redis.
+LIMITER_LIMITS_SOURCE to the folder. They sleep for some seconds, some assert times that moto is too slow for, and they need
+pytest-lazy-fixtures, flaky and redis.
 """
 
 from __future__ import annotations
