@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from limiter import Limit, MemoryRepository, RateLimiter, SyncMemoryRepository, SyncRateLimiter
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 class Recorded(SyncRateLimiter):

@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 async def answer(request: Any) -> Any:

@@ -17,7 +17,7 @@ from limiter.contrib.botocore import guard
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine, FakeClock
+    from support.engines import Engine, FakeClock
 
 pytestmark = pytest.mark.engines("moto", "dynoxide")
 

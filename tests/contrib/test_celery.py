@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from contrib.recording import left, recorded
-from engines import accepts, free_port, wait_until
+from support.engines import accepts, free_port, wait_until
 
 from limiter import ConfigurationError, Limit, NeverSatisfiable, RateLimitExceeded, SyncRateLimiter, SyncRepository
 from limiter.local import LocalEngine
@@ -27,7 +27,7 @@ from limiter.contrib.celery import LimitedTask
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 class Sent(list[dict[str, Any]]):

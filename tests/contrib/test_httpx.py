@@ -14,7 +14,7 @@ from limiter import RateLimiterUnavailable, RateLimitExceeded
 from limiter.contrib.httpx import OPENAI, AsyncLimiterTransport, LimiterTransport
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 URL = "http://api.example/v1"
 

@@ -20,7 +20,7 @@ import pytest
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
-    from engines import Engine
+    from support.engines import Engine
 
 SOURCE = os.environ.get("LIMITER_LIMITS_SOURCE")
 pytestmark = pytest.mark.skipif(SOURCE is None, reason="set LIMITER_LIMITS_SOURCE to the unpacked sdist of limits")

@@ -19,7 +19,7 @@ requests = pytest.importorskip("requests")
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
