@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from contrib.recording import left, recorded
-from support.engines import accepts, free_port, wait_until
+from support.engines import wait_until
 
 from limiter import ConfigurationError, Limit, NeverSatisfiable, RateLimitExceeded, SyncRateLimiter, SyncRepository
 from limiter.local import LocalEngine
@@ -25,8 +23,6 @@ from celery.exceptions import Retry
 from limiter.contrib.celery import LimitedTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.engines import FakeClock
 
 
@@ -214,34 +210,16 @@ def test_importing_the_module_imports_no_celery() -> None:
     assert 'pip install "dynamodb-limiter[celery]"' in done.stdout
 
 
-@pytest.fixture
-def broker() -> Iterator[str]:
-    """A Redis server of this test."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("ABSENT: redis-server; install it from Debian or Ubuntu")
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-        server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
-        try:
-            assert wait_until(lambda: accepts(port))
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            server.terminate()
-            server.wait(20)
-
-
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
-def test_workers_run_what_the_limit_admits_and_the_rest_later(pool: str, broker: str) -> None:
+def test_workers_run_what_the_limit_admits_and_the_rest_later(pool: str, redis_url: str) -> None:
     """Of twenty tasks exactly five run; when another limit takes its place all the others do, each once."""
-    redis = pytest.importorskip("redis").Redis.from_url(broker)
+    redis = pytest.importorskip("redis").Redis.from_url(redis_url)
     with LocalEngine() as engine:
         create_table("my-app", endpoint_url=engine.endpoint_url)
         with SyncRepository("my-app", endpoint_url=engine.endpoint_url, read_timeout=30) as repository:
             limiter = SyncRateLimiter(repository, decision_timeout=60)
             limiter.set_limits([Limit("requests", 5, 1, 86_400.0)])
-            environment = {**os.environ, "BROKER": broker, "ENDPOINT": engine.endpoint_url}
+            environment = {**os.environ, "BROKER": redis_url, "ENDPOINT": engine.endpoint_url}
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
             command = [sys.executable, "-m", "celery", "-A", "contrib.celery_app"]
             worker = subprocess.Popen(
