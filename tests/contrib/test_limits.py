@@ -181,6 +181,8 @@ def test_a_write_that_is_repeated_counts_once(uri: str, clock: FakeClock, client
     assert storage.check()
     client().loses = True
     assert [storage.incr("fixed", 60, 2) for _ in range(3)] == [2, 4, 6]
+    assert all(storage.acquire_sliding_window_entry("roomy", 100, 60, 2) for _ in range(3))
+    assert storage.get_sliding_window("roomy", 60)[::2] == (0, 6)
     assert [storage.acquire_sliding_window_entry("sliding", 4, 60, 2) for _ in range(3)] == [True, True, False]
     clock.advance(60)
     assert not storage.acquire_sliding_window_entry("sliding", 4, 60, 2)

@@ -78,7 +78,9 @@ def _write(
         **fixed,
         "Resource": event.resource,
         "EntityId": event.entity_id,
-        "RefusedBy": [] if event.allowed else sorted({each.limit.name for each in event.statuses if each.exceeded}),
+        "RefusedBy": []
+        if event.allowed
+        else sorted({each.limit.name for each in event.statuses if each.exceeded and each.limit.enforce}),
         "Decisions": 1,
         "Refusals": int(not event.allowed),
         "Degraded": int(event.degraded),

@@ -263,7 +263,7 @@ class Counters:
             condition = "attribute_not_exists(w) OR w < :b"
             change, numbers = "SET w = :w, p = :p, c = :a, #ttl = :ttl", {"w": number, "b": number - 1, "p": 0, "ttl": ttl}
         elif seen.number < number:
-            condition = "w = :b AND c <= :most AND i <> :i"
+            condition = "w = :b AND c <= :most"
             most = moment.most_before(room)
             change, numbers = "SET w = :w, p = c, c = :a, #ttl = :ttl", {"w": number, "b": number - 1, "most": most, "ttl": ttl}
         else:

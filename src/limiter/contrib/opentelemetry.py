@@ -117,7 +117,7 @@ def time_decisions(
 
 def _refusing_limit(event: DecisionEvent) -> str | None:
     """The name of the limit that refuses for longest; names of limits are bounded, unlike those of entities."""
-    exceeded = [status for status in event.statuses if status.exceeded]
+    exceeded = [status for status in event.statuses if status.exceeded and status.limit.enforce]
     waits = [(inf if status.retry_after is None else status.retry_after, status.limit.name) for status in exceeded]
     return max(waits)[1] if waits else None
 
