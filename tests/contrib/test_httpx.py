@@ -131,6 +131,33 @@ def test_terms_may_depend_on_the_request(library: Any, kind: str, clock: FakeClo
     assert limiter.stats().decisions == 1
 
 
+def test_the_sdk_of_openai_takes_a_limited_client(clock: FakeClock) -> None:
+    """Each attempt is charged, also those that the SDK repeats; a 429 pauses, and headers lower what is left."""
+    openai, httpx2 = pytest.importorskip("openai"), pytest.importorskip("httpx2")
+    limiter, statuses = recorded("sync", clock, "requests=100/hour"), [429, 200]
+    message = {"role": "assistant", "content": "Because."}
+    reply = {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "gpt-5",
+        "choices": [{"index": 0, "message": message}],
+    }
+
+    def api(request: Any) -> Any:
+        headers = {"retry-after": "0.001", "x-ratelimit-remaining-requests": "40"}
+        return httpx2.Response(statuses.pop(0), headers=headers, json=reply)
+
+    transport = LimiterTransport(httpx2.MockTransport(api), limiter, entity="openai", remaining=OPENAI)
+    with httpx2.Client(transport=transport) as inner:
+        client = openai.OpenAI(api_key="none", http_client=inner)
+        completion = client.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "Why?"}])
+    assert completion.choices[0].message.content == "Because."
+    assert limiter.stats().decisions == 2
+    assert limiter.pauses == [("openai", "default", 0.001)]
+    assert left(limiter, "openai") == {"requests": 40 - 1}
+
+
 def test_it_imports_no_library() -> None:
     """The module can be imported where neither is installed."""
     code = "import sys, limiter.contrib.httpx; print({'httpx', 'httpx2'} & set(sys.modules))"
