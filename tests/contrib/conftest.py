@@ -1,7 +1,8 @@
-"""What tests of adapters share."""
+"""What tests of adapters share: a table on an engine, and limiters in this process with a clock that tests own."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -10,12 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 from support.engines import accepts, free_port, wait_until
 
+from limiter import Limit, MemoryRepository, RateLimiter, SyncMemoryRepository, SyncRateLimiter
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.engines import Engine
+    from support.engines import Engine, FakeClock
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "support.django_project"  # Read when Django is first used.
+LIMITS = [Limit("requests", 2, 1, 3600.0)]
 
 
 @pytest.fixture
@@ -41,3 +46,15 @@ def redis_url() -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(20)
+
+
+@pytest.fixture
+def limiter(clock: FakeClock) -> RateLimiter:
+    """Two requests, and then one an hour."""
+    return RateLimiter(MemoryRepository(clock=clock), LIMITS, denial_ttl=0)
+
+
+@pytest.fixture
+def sync_limiter(clock: FakeClock) -> SyncRateLimiter:
+    """Two requests, and then one an hour."""
+    return SyncRateLimiter(SyncMemoryRepository(clock=clock), LIMITS, denial_ttl=0)

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from support.engines import FakeClock
 
 
+@pytest.fixture(autouse=True)
+def no_django(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery sets Django up where it finds settings, such as those of other tests."""
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+
+
 class Sent(list[dict[str, Any]]):
     """What was sent to the queue, instead of a broker."""
 
