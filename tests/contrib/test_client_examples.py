@@ -74,7 +74,8 @@ def run(name: str, *packages: str, **environment: str) -> str:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", f"{name}.py"],
             cwd=EXAMPLES,
-            env={**os.environ, **environment},
+            # Celery would set up the Django project of other tests.
+            env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"} | environment,
             capture_output=True,
             text=True,
             check=False,
