@@ -61,7 +61,8 @@ def manage(cloud: Cloud, name: str = "my-app") -> SyncStackManager:
         assert seconds > 0
         cloud.now += seconds
 
-    return SyncStackManager(name, client=Client(cloud), table_client=Client(cloud), clock=cloud.clock, sleep=sleep)
+    client = Client(cloud)
+    return SyncStackManager(name, client=client, table_client=client, policy_client=client, clock=cloud.clock, sleep=sleep)
 
 
 class TestDeploy:
@@ -402,6 +403,33 @@ class TestDelete:
         with pytest.raises(DeletionProtected, match="update-termination-protection --no-enable-termination-protection"):
             manage(cloud).delete()
         assert cloud.count("DeleteStack") == 0
+
+    def test_refuses_while_a_policy_is_attached_elsewhere(self, cloud: Cloud) -> None:
+        """The table is not deleted before a policy that cannot be; the message says how to detach the policy."""
+        cloud.page_size = 1
+        stack = cloud.add("my-app")
+        stack.resources |= {"AcquireRole": "CREATE_COMPLETE", "ReadPolicy": "CREATE_COMPLETE", "AcquirePolicy": "CREATE_COMPLETE"}
+        cloud.holders["my-app-AcquirePolicy"] = [("Role", "my-app-AcquireRole"), ("Role", "web"), ("User", "ann")]
+        with pytest.raises(DeletionProtected, match="attached to role 'web' and 1 more") as caught:
+            manage(cloud).delete()
+        assert "aws iam detach-role-policy --role-name web --policy-arn my-app-AcquirePolicy" in str(caught.value)
+        assert cloud.count("DeleteStack") == 0
+        cloud.holders["my-app-AcquirePolicy"] = [("Role", "my-app-AcquireRole")]
+        assert manage(cloud).delete() is True
+
+    @pytest.mark.parametrize("kind", ["User", "Group"])
+    def test_policies_attached_to_users_and_groups(self, cloud: Cloud, kind: str) -> None:
+        """Each kind of principal is named with its own command."""
+        cloud.add("my-app").resources["ReadPolicy"] = "CREATE_COMPLETE"
+        cloud.holders["my-app-ReadPolicy"] = [(kind, "x")]
+        with pytest.raises(DeletionProtected, match=f"aws iam detach-{kind.lower()}-policy --{kind.lower()}-name x"):
+            manage(cloud).delete()
+
+    def test_deletes_without_the_permission_to_look(self, cloud: Cloud) -> None:
+        """Credentials that may not see attachments can still delete; CloudFormation then says what it could not delete."""
+        cloud.add("my-app").resources["ReadPolicy"] = "CREATE_COMPLETE"
+        cloud.fail("ListEntitiesForPolicy", denied("iam:ListEntitiesForPolicy"))
+        assert manage(cloud).delete() is True
 
     def test_names_what_could_not_be_deleted(self, cloud: Cloud) -> None:
         """A deletion that fails says which resource and why; deleting again goes on."""

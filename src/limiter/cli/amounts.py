@@ -1,10 +1,12 @@
-"""How limits and amounts are written on the command line."""
+"""Reads limits and amounts from the command line, and shows limits and decisions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..exceptions import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,7 @@ consume_option = click.option(
     "amounts",
     multiple=True,
     metavar="LIMIT=UNITS",
-    help="What to take; may be given several times.  [default: 1 of every limit]",
+    help="Units to consume of a limit; may be given several times.  [default: 1 of every limit]",
 )
 
 limit_option = click.option(
@@ -27,12 +29,12 @@ limit_option = click.option(
     "limits",
     multiple=True,
     metavar="LIMIT",
-    help='In place of stored limits, such as "tokens=10000/minute burst 50000"; may be given several times.',
+    help='Use this limit instead of stored ones, such as "tokens=10000/minute burst 50000"; may be given several times.',
 )
 
 
 def read_amounts(texts: Sequence[str]) -> dict[str, int] | None:
-    """Amounts by the names of limits; None when none were given."""
+    """Return amounts by the names of limits; None when none were given."""
     return dict(map(_read_amount, texts)) or None
 
 
@@ -44,14 +46,28 @@ def _read_amount(text: str) -> tuple[str, int]:
 
 
 def read_limits(texts: Sequence[str]) -> tuple[Limit, ...] | None:
-    """The limits that were given; None when none were."""
+    """Return the limits that were given; None when none were. Raises `ValidationError` when two have one name."""
     from ..models import Limit
 
-    return tuple(map(Limit.parse, texts)) or None
+    return checked_names(tuple(map(Limit.parse, texts))) or None
+
+
+def checked_names(limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+    """Return the limits when each has a name of its own; raises `ValidationError` that shows how to name them otherwise."""
+    seen: dict[str, Limit] = {}
+    for limit in limits:
+        if limit.name in seen:
+            first, second = (str(each).partition("=")[2] for each in (seen[limit.name], limit))
+            raise ValidationError(
+                f"two limits are named {limit.name!r}; give each its own name, such as "
+                f"'{limit.name}-1={first}' and '{limit.name}-2={second}'"
+            )
+        seen[limit.name] = limit
+    return limits
 
 
 def limit_rows(limits: Sequence[Limit]) -> list[tuple[Any, ...]]:
-    """Rows for `LIMIT_COLUMNS`."""
+    """Return rows for `LIMIT_COLUMNS`."""
     return [(each.name, each.refill_amount, each.refill_period, each.capacity, str(each)) for each in limits]
 
 
@@ -59,11 +75,12 @@ LIMIT_COLUMNS = ("limit", "units", "per seconds", "burst", "as text")
 
 
 def decision_table(decision: Decision) -> Table:
-    """What every limit said."""
+    """Make a table of a decision, with a row for each limit."""
     from .output import Table
 
-    columns = ("entity", "resource", "limit", "requested", "available", "admits", "retry after", "full after")
-    return Table(columns, [_status_row(status) for status in decision.statuses])
+    columns = ("entity", "resource", "limit", "requested", "available", "allowed", "retry after s", "full after s")
+    rows = [_status_row(status) for status in decision.statuses]
+    return Table(columns, rows, expendable=("full after s", "requested", "entity", "resource", "retry after s"))
 
 
 def _status_row(status: LimitStatus) -> tuple[Any, ...]:
