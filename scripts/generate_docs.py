@@ -15,12 +15,12 @@ import click
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from limiter import schema  # noqa: E402 - found by the line above
+from limiter.aws import schema  # noqa: E402 - found by the line above
 from limiter.cli import COMMANDS, build_group  # noqa: E402
 from limiter.cli.exit_codes import MEANINGS  # noqa: E402
 from limiter.cli.options import aws_options, stack_option  # noqa: E402
-from limiter.records import BucketKey  # noqa: E402
-from limiter.state import Change, Level, Update  # noqa: E402
+from limiter.core.records import BucketKey  # noqa: E402
+from limiter.core.state import Change, Level, Update  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,7 +56,11 @@ def command_sections(command: click.Command, name: str, parent: click.Context) -
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"{depth} {name}\n\n```\n{name} {usage}\n```\n\n{paragraphs(command.help or '')}"
     shared = [(each.name, getattr(each, "help", None)) for each in click.command()(stack_option(aws_options(print))).params]
-    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden and (each.name, each.help) not in shared]
+    options = [
+        each
+        for each in command.params
+        if isinstance(each, click.Option) and not each.hidden and (each.name, each.help) not in shared
+    ]
     rows = [option_row(each, context) for each in options]
     if rows:
         yield "\n".join(["| option | meaning |", "|---|---|", *rows])

@@ -10,39 +10,32 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 from warnings import warn
 
-from . import decision
-from ._compat import ProcessScope, Scope, check_function, check_store, note_blocking
-from ._entering import Entering
+from .acquirer import Acquirer, Call, OnUnavailable
 from .administration import Administration
-from .breaker import Breaker
-from .committer import CommitterOptions
-from .config import Question, own_demand
-from .decider import Call, Decider, OnUnavailable
-from .degradation import Degradation
+from .commit.breaker import Breaker
+from .commit.committer import CommitterOptions
+from .core import status
+from .core.limits import check_amounts, check_limits
+from .core.record_cache import CacheStatistics, RecordCache
+from .core.resolution import Question, own_demand
+from .core.share import UnreportedUsage
+from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
-from .local_share import Owed
 from .memory_repository import MemoryRepository
 from .models import Prefetch
-from .record_cache import CacheStatistics, RecordCache
+from .outage.log import OutageLog
+from .runtime.concurrency import check_function, check_store, note_blocking
+from .runtime.entering import Entering
+from .runtime.scope import LoopLocal, ProcessLocal
 from .statistics import Counters, DecisionEvent, Statistics
-from .validation import (
-    check_amounts,
-    check_callable,
-    check_hook,
-    check_limits,
-    check_name,
-    check_seconds,
-    check_share,
-    check_timeout,
-    shown,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
+    from .core.limits import Limit
     from .lease import Lease
-    from .models import Decision, Limit, LimitStatus
+    from .models import Decision, LimitStatus
     from .repository_protocol import RepositoryProtocol
 
 P = ParamSpec("P")
@@ -89,7 +82,7 @@ class RateLimiter(Administration):
     ) -> None:
         check_store(repository)
         ttl = check_seconds("config_ttl", config_ttl)
-        self._records_of_process = ProcessScope(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
+        self._records_of_process = ProcessLocal(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
         super().__init__(repository, self._records_of_process.get)
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
@@ -100,9 +93,9 @@ class RateLimiter(Administration):
         options = CommitterOptions(
             check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
         )
-        self._process = ProcessScope(partial(_Process, repository))
+        self._process = ProcessLocal(partial(_Process, repository))
         make = partial(_decider, repository, options, check_share("local_share", local_share), share_fetches=ttl > 0)
-        self._deciders = Scope(lambda: make(self._records(), self._process.get()))
+        self._deciders = LoopLocal(lambda: make(self._records(), self._process.get()))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
@@ -163,8 +156,8 @@ class RateLimiter(Administration):
         try:
             lease = await self._acquire(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
         except RateLimitExceeded as error:
-            return decision.decide(error.statuses)
-        return decision.decide(lease.statuses)
+            return status.decide(error.statuses)
+        return status.decide(lease.statuses)
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -194,8 +187,8 @@ class RateLimiter(Administration):
         question, amounts = self._question(entity_id, resource, consume, limits)
         seen = await self._deciders.get().look(question, amounts)
         now = self.repository.clock()
-        statuses = [each for demand, state in seen for each in decision.preview(demand.key, demand.charges, state, now)]
-        return decision.decide(statuses)
+        statuses = [each for demand, state in seen for each in status.preview(demand.key, demand.charges, state, now)]
+        return status.decide(statuses)
 
     def limited(
         self,
@@ -243,7 +236,7 @@ class RateLimiter(Administration):
         decider, began = self._deciders.get(), monotonic()
         try:
             if question.given:
-                decision.check_satisfiable(own_demand(question, amounts))
+                status.check_satisfiable(own_demand(question, amounts))
             lease = await decider.decide(Call(question, amounts, patience, policy, advance))
         except RateLimitExceeded as error:
             decider.counters.add_decision(refused=True, degraded=error.degraded)
@@ -301,8 +294,8 @@ class _Process:
     def __init__(self, repository: RepositoryProtocol) -> None:
         self.counters = Counters()
         self.breaker = Breaker()
-        self.degradation = Degradation(repository.clock)
-        self.owed = Owed()
+        self.degradation = OutageLog(repository.clock)
+        self.owed = UnreportedUsage()
         self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
 
 
@@ -314,10 +307,10 @@ def _decider(
     process: _Process,
     *,
     share_fetches: bool,
-) -> Decider:
+) -> Acquirer:
     health = process.breaker, process.counters, process.degradation
     alone = process.local, process.owed
-    return Decider(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
+    return Acquirer(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
 
 
 class Acquisition(Entering):

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..exceptions import ValidationError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..models import Decision, Limit, LimitStatus
+    from ..core.limits import Limit
+    from ..models import Decision, LimitStatus
     from .output import Table
 
 consume_option = click.option(
@@ -47,23 +46,20 @@ def _read_amount(text: str) -> tuple[str, int]:
 
 def read_limits(texts: Sequence[str]) -> tuple[Limit, ...] | None:
     """Return the limits that were given; None when none were. Raises `ValidationError` when two have one name."""
-    from ..models import Limit
+    from ..core.limits import check_limits
 
-    return checked_names(tuple(map(Limit.parse, texts))) or None
+    return check_limits(map(read_limit, texts)) or None
 
 
-def checked_names(limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
-    """Return the limits when each has a name of its own; raises `ValidationError` that shows how to name them otherwise."""
-    seen: dict[str, Limit] = {}
-    for limit in limits:
-        if limit.name in seen:
-            first, second = (str(each).partition("=")[2] for each in (seen[limit.name], limit))
-            raise ValidationError(
-                f"two limits are named {limit.name!r}; give each its own name, such as "
-                f"'{limit.name}-1={first}' and '{limit.name}-2={second}'"
-            )
-        seen[limit.name] = limit
-    return limits
+def read_limit(text: str) -> Limit:
+    """Return the rate that a text states."""
+    from ..core.limits import Limit
+    from ..exceptions import ValidationError
+
+    limit = Limit.parse(text)
+    if not isinstance(limit, Limit):
+        raise ValidationError(f"{text!r} is not a rate; the command supports rates only, such as '100/minute'")
+    return limit
 
 
 def limit_rows(limits: Sequence[Limit]) -> list[tuple[Any, ...]]:

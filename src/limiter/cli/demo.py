@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .amounts import read_limit
 from .exit_codes import FAILED, OK
 from .output import say
 
 if TYPE_CHECKING:
-    from ..models import Limit
+    from ..core.limits import Limit
     from ..sync_limiter import SyncRateLimiter
 
 STACK = "limiter-demo"
@@ -34,10 +35,9 @@ def demo(limit: str, workers: int, seconds: float) -> int:
     Needs no AWS account. Exits with 1 when they consumed more than the limit allows, which would be a bug.
     """
     from ..local import LocalEngine
-    from ..models import Limit
     from ..testing import create_table
 
-    shared = Limit.parse(limit)
+    shared = read_limit(limit)
     say("starting an embedded engine ...")
     with LocalEngine() as engine:
         client = _client(engine.endpoint_url)
@@ -50,7 +50,7 @@ def demo(limit: str, workers: int, seconds: float) -> int:
 def _client(endpoint_url: str) -> object:
     import boto3
 
-    from ..infra._client import ClientOptions, sync_open_client
+    from ..aws.client import ClientOptions, sync_open_client
     from .local import ACCESS_KEY, DEFAULT_REGION, SECRET_KEY
 
     session = boto3.Session(ACCESS_KEY, SECRET_KEY, region_name=DEFAULT_REGION)

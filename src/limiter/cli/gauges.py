@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..models import Limit, LimitStatus
-    from ..records import BucketKey
-    from ..state import BucketState
+    from ..core.records import BucketKey
+    from ..core.state import BucketState
+    from ..models import BaseLimit, LimitStatus
 
 _UNUSED = -1
 
@@ -24,7 +24,7 @@ class Gauge:
 
     entity_id: str
     resource: str
-    limit: Limit | None = None
+    limit: BaseLimit | None = None
     available: int | None = None
     reset_after: float | None = None
     rate: float | None = None
@@ -40,7 +40,7 @@ class Gauge:
 def gauges(statuses: Sequence[LimitStatus], before: Sequence[Gauge], seconds: float) -> list[Gauge]:
     """Return the gauges of the statuses, with rates where `before` holds the same limits, seen `seconds` ago."""
     seen = {(each.entity_id, each.resource, each.limit): each for each in before}
-    found: dict[tuple[str, str, Limit], Gauge] = {}
+    found: dict[tuple[str, str, BaseLimit], Gauge] = {}
     for status in statuses:
         key = (status.entity_id, status.resource, status.limit)
         rate = _rate(seen[key], status, seconds) if key in seen and seconds > 0 else None
@@ -52,8 +52,11 @@ def _rate(before: Gauge, status: LimitStatus, seconds: float) -> float | None:
     """Return the units consumed per second: the units that are missing, given those that were refilled since."""
     if before.available is None:
         return None
-    refilled = status.limit.refill_amount / status.limit.refill_period * seconds
-    expected = min(status.limit.capacity, before.available + refilled)
+    from ..core.limits import Limit
+
+    limit = status.limit
+    refilled = limit.refill_amount / limit.refill_period * seconds if isinstance(limit, Limit) else 0.0
+    expected = min(limit.capacity, before.available + refilled)
     return max(0.0, (expected - status.available) / seconds)
 
 

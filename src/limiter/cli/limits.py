@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..exceptions import ValidationError
-from .amounts import LIMIT_COLUMNS, checked_names, limit_rows
+from .amounts import LIMIT_COLUMNS, limit_rows, read_limits
 from .exit_codes import CHANGES, FAILED, OK
 from .groups import group
 from .options import aws_options, confirm, stack_option, yes_option
 from .output import Table, counted, pairs, printable, say, show
 
 if TYPE_CHECKING:
-    from ..models import Limit
+    from ..core.limits import Limit
     from .limits_changes import Change, Stored
     from .options import Target
 
@@ -86,9 +86,7 @@ def list_limits(stack: str, target: Target) -> None:
 @aws_options
 def set_limits(stack: str, target: Target, texts: tuple[str, ...], entity: str | None, resource: str | None) -> None:
     """Replace the limits of one level. A LIMIT is a text such as "tokens=10000/minute burst 50000"."""
-    from ..models import Limit
-
-    chosen = checked_names(tuple(map(Limit.parse, texts)))
+    chosen = read_limits(texts) or ()
     with target.limiter(stack) as limiter:
         limiter.set_limits(chosen, entity_id=entity, resource=resource)
     _show(target, chosen)
@@ -105,7 +103,7 @@ def delete_limits(stack: str, target: Target, entity: str | None, resource: str 
 
     The next level then applies.
     """
-    from ..records import LimitsKey
+    from ..core.records import LimitsKey
     from .limits_changes import key_name
 
     confirm(f"Delete the {key_name(LimitsKey(entity, resource))} in namespace {target.namespace!r}?", yes=yes)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from ..config import MAX_DEPTH
+from ..core.records import EntityKey, LimitsKey
+from ..core.resolution import MAX_DEPTH
 from ..exceptions import ValidationError
-from ..records import EntityKey, LimitsKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, KeysView, Mapping
 
-    from ..models import Entity, Limit
-    from ..records import RecordKey
+    from ..core.limits import Limit
+    from ..core.records import RecordKey
+    from ..models import Entity
     from ..sync_limiter import SyncRateLimiter
 
 Levels = dict[LimitsKey, tuple["Limit", ...]]

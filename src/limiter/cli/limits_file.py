@@ -23,11 +23,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..core.limits import Limit, check_level
+from ..core.records import LimitsKey
+from ..core.validation import check_metadata, check_name
 from ..exceptions import ConfigurationError, LimiterError, ValidationError
-from ..models import Entity, Limit
-from ..records import LimitsKey
-from ..validation import check_level, check_metadata, check_name
-from .amounts import checked_names
+from ..models import Entity
+from .amounts import read_limit
 from .limits_changes import Stored, key_name, place
 
 if TYPE_CHECKING:
@@ -208,13 +209,12 @@ class _Reader:
     def _limits(self, node: Any) -> tuple[Limit, ...]:
         if type(node).__name__ != "SequenceNode" or not node.value:
             raise self._error(node, "expected a list of limits, such as [requests=100/minute]")
-        limits = self._checked(node, checked_names, tuple(self._limit(each) for each in node.value))
-        return self._checked(node, check_level, limits)
+        return self._checked(node, check_level, [self._limit(each) for each in node.value])
 
     def _limit(self, node: Any) -> Limit:
         if type(node).__name__ != "ScalarNode":
             raise self._error(node, "expected a limit, such as tokens=10000/minute burst 50000")
-        return self._checked(node, Limit.parse, node.value)
+        return self._checked(node, read_limit, node.value)
 
     def _mapping(self, node: Any, known: tuple[str, ...]) -> dict[str, Any]:
         items = self._items(node)

@@ -17,9 +17,10 @@ from .output import Table, console, fitting_table, say, show
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..models import Limit, LimitStatus
-    from ..records import BucketKey
-    from ..state import BucketState
+    from ..core.limits import Limit
+    from ..core.records import BucketKey
+    from ..core.state import BucketState
+    from ..models import LimitStatus
     from ..sync_limiter import SyncRateLimiter
     from .options import Target
 

@@ -1,0 +1,172 @@
+# seam
+"""The asymmetries of the two worlds, as pairs of equal signature: `name` for asyncio, `sync_name` for threads and greenlets.
+
+asyncio is imported on first use, so that synchronous programs never pay for it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..core.validation import shown
+from ..exceptions import ValidationError
+from . import patching
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+T = TypeVar("T")
+
+_running: set[asyncio.Task[Any]] = set()
+
+
+async def shielded(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end even if the caller is cancelled meanwhile; the caller is then cancelled at once, the work goes on."""
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        work.close()  # The loop has gone, and with it every way to do the work.
+        raise
+    return await asyncio.shield(start_task(loop, work))
+
+
+def start_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run `work` as a task that is kept alive until it ends."""
+    task = loop.create_task(work)
+    _running.add(task)
+    task.add_done_callback(_forget)
+    return task
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _running.discard(task)
+    if not task.cancelled():
+        task.exception()  # Seen: where the caller has gone, nobody is left to be told.
+
+
+async def start(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]], wait: Callable[[], Awaitable[object]]) -> None:
+    """Have all calls made beside the caller, who waits meanwhile; they have begun before anything can wake it."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    for call in calls:
+        start_task(loop, call())
+    await wait()
+
+
+def sync_start(calls: Sequence[Callable[[], None]], wait: Callable[[], object]) -> None:
+    """Make all calls, the first one here and now, so that there is nothing to wait for, the others in threads of their own."""
+    left = [call for call in calls[1:] if _in_thread(call) is None]
+    for call in (calls[0], *left):
+        call()
+
+
+def sync_shielded(work: T) -> T:
+    """Return `work`, which has been done by the time of the call: a thread runs to its end by itself."""
+    return work
+
+
+async def with_timeout(seconds: float, call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call, and raise `TimeoutError` when it takes longer than that."""
+    import asyncio
+
+    async with asyncio.timeout(seconds):
+        return await call()
+
+
+def sync_with_timeout(seconds: float, call: Callable[[], T]) -> T:
+    """Make a call; how long it may take is up to whatever it waits for."""
+    return call()
+
+
+async def wait_event(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, and raise `TimeoutError` when it takes longer than that."""
+    import asyncio
+
+    async with asyncio.timeout(seconds):
+        await event.wait()
+
+
+def sync_wait_event(event: threading.Event, seconds: float) -> None:
+    """Wait for an event, and raise `TimeoutError` when it takes longer than that."""
+    if not event.wait(seconds):
+        raise TimeoutError
+
+
+async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:
+    """Make all calls at once, wait for every one, and return their results or errors in order."""
+    import asyncio
+
+    return await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+
+
+def sync_gather(calls: Sequence[Callable[[], T]]) -> list[T | BaseException]:
+    """Make all calls at once, each but the first in a thread, wait for every one, and return their results or errors in order."""
+    outcomes: list[Any] = [None] * len(calls)
+
+    def run(index: int) -> None:
+        try:
+            outcomes[index] = calls[index]()
+        except BaseException as error:
+            outcomes[index] = error
+
+    threads = [_in_thread(partial(run, index)) for index in range(1, len(calls))]
+    for index in range(len(calls)):
+        if not index or threads[index - 1] is None:
+            run(index)
+    for thread in threads:
+        if thread is not None:
+            thread.join()
+    return outcomes
+
+
+def _in_thread(call: Callable[[], None]) -> threading.Thread | None:
+    """The thread that makes a call; None where no more can be started, as in an `atexit` handler of a process that ends."""
+    thread = threading.Thread(target=call, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
+
+
+def check_store(repository: Any) -> None:
+    """Raise `ValidationError` unless this is a repository for asyncio."""
+    if not inspect.iscoroutinefunction(getattr(repository, "open", None)):
+        raise ValidationError(f"{shown(repository)} is no Repository or MemoryRepository; for SyncRepository use SyncRateLimiter")
+
+
+def sync_check_store(repository: Any) -> None:
+    """Raise `ValidationError` unless this is a synchronous repository."""
+    if not callable(method := getattr(repository, "open", None)) or inspect.iscoroutinefunction(method):
+        raise ValidationError(f"{shown(repository)} is no SyncRepository or SyncMemoryRepository; for Repository use RateLimiter")
+
+
+def check_function(function: Callable[..., Any]) -> None:
+    """Raise `ValidationError` unless the function is a coroutine function."""
+    if not inspect.iscoroutinefunction(function):
+        raise ValidationError(f"{function!r} is not `async def`: decorate it with SyncRateLimiter.limited")
+
+
+def sync_check_function(function: Callable[..., Any]) -> None:
+    """Raise `ValidationError` if the function is a coroutine function."""
+    if inspect.iscoroutinefunction(function):
+        raise ValidationError(f"{function!r} is `async def`: decorate it with RateLimiter.limited")
+
+
+def note_blocking(call: str) -> None:
+    """Do nothing: asynchronous calls are made where a loop runs."""
+
+
+def sync_note_blocking(call: str) -> None:
+    """Warn, once for each place, if an event loop runs in this thread, which `call` of the limiter is going to block."""
+    running = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if running is not None and running() is not None:
+        patching.warn_of_blocking(call)

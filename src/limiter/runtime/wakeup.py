@@ -1,0 +1,137 @@
+# seam
+"""How callers wait and are woken, in pairs of equal signature: `Wakeup` for asyncio, `SyncWakeup` for threads and greenlets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+
+FEW = 64
+"""Callers among whom nobody is searched for who waits no more."""
+
+
+class Wakeup:
+    """Wakes the one who waits for it, by an `Deadlines`."""
+
+    __slots__ = ("_future", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._future: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """Wake who waits, or let the next wait end at once."""
+        self._is_set = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    def clear(self) -> None:
+        """Forget that it was set."""
+        self._is_set = False
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> Awaitable[None]:
+        """Wait until it is set."""
+        self._future = loop.create_future()
+        if self._is_set:
+            self._future.set_result(None)
+        return self._future
+
+
+class SyncWakeup:
+    """Wakes the thread that waits for it through `SyncDeadlines`.
+
+    A lock: an `Event` would be a condition, a list and two more locks.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wake who waits, or let the next wait end at once."""
+        with suppress(RuntimeError):  # It was set already.
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Forget that it was set."""
+        self._lock.acquire(blocking=False)
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait until it is set, which is then forgotten, or for so long; says which."""
+        return self._lock.acquire(timeout=max(0.0, seconds))
+
+
+class Waiting(Protocol):
+    """A signal that is waited for until `expires`, in seconds of the monotonic clock, unless nothing is `pending` before."""
+
+    expires: float
+    pending: int
+
+    @property
+    def _wait(self) -> Callable[..., Any]: ...
+
+    def set(self) -> None:
+        """As a signal's."""
+
+
+class Deadlines:
+    """Wakes those whose time is up: one timer for all, since one for each would cost more than the waiting."""
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Waiting] = deque()
+        self._sweep = FEW
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wait(self, waiting: Waiting) -> Awaitable[object]:
+        """Wait for the signal, or until the time is up."""
+        while self._waiting and not self._waiting[0].pending:
+            self._waiting.popleft()
+        self._waiting.append(waiting)
+        if len(self._waiting) > self._sweep:
+            self._forget_decided()
+        if self._timer is None or waiting.expires < self._timer.when():
+            self._set(waiting.expires)
+        wait: Awaitable[object] = waiting._wait(self._loop)
+        return wait
+
+    def _forget_decided(self) -> None:
+        """Keep only those who wait still, behind one who waits for long; again when there are twice as many as are left now."""
+        self._waiting = deque(each for each in self._waiting if each.pending)
+        self._sweep = max(FEW, 2 * len(self._waiting))
+
+    def _set(self, expires: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._loop.time() + expires - time.monotonic(), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        self._forget_decided()
+        for waiting in self._waiting:
+            if waiting.expires <= now:
+                waiting.set()
+        left = [waiting.expires for waiting in self._waiting if waiting.expires > now]
+        if left:
+            self._set(min(left))
+
+
+class SyncDeadlines:
+    """Wakes those whose time is up."""
+
+    def wait(self, waiting: Waiting) -> None:
+        """Wait for the signal, or until the time is up."""
+        waiting._wait(waiting.expires - time.monotonic())
