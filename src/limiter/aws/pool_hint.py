@@ -32,8 +32,8 @@ class PoolHint(logging.Filter):
             self._told.add(host)
             connections = self._connections[host]
             _log.warning(
-                "more calls to %s run at once than the client keeps connections (%d), so each further call opens and closes its own; "
-                "raise max_connections of the repository to the number of threads",
+                "more calls to %s run at once than the client keeps connections (%d), so each further call opens and closes "
+                "its own; raise max_connections of the repository to the number of threads",
                 host,
                 connections,
                 extra={"host": host, "max_connections": connections},
