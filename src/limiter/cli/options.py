@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from ..sync_limiter import SyncRateLimiter
 
-SHARED = ("stack", "region", "profile", "endpoint_url", "namespace", "output")
-"""The names of the options that may also stand before a command's name."""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -50,6 +50,7 @@ def test_more_calls_at_once_than_connections(
 ) -> None:
     """Whatever the number of calls, one hint names max_connections, and urllib3's own warnings are not logged."""
     monkeypatch.setattr(pool_hint, "_HINT", pool_hint.PoolHint())
+    monkeypatch.setattr(logging.getLogger("urllib3.connectionpool"), "filters", [])
     caplog.set_level(logging.WARNING)
     client = sync_open_client("dynamodb", ClientOptions(endpoint_url=meeting_point, max_connections=1, read_timeout=20.0))
     with ThreadPoolExecutor(CALLS) as pool:
