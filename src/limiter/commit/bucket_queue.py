@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.plan import NONE_AHEAD, Ahead, owes
+from ..core.preview import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request
 from ..core.state import EMPTY
 from ..exceptions import anew

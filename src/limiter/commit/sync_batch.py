@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..core import plan as planning
+from ..core import preview
 from ..core.request import Grant, Refusal, Request
 from ..core.state import WriteResult
 from ..core.units import NANOSECONDS
@@ -212,7 +213,7 @@ class SyncBatch:
         self._drop_abandoned()
         if queue.state.unreadable:
             requests = [pending.request for pending in self.requests]
-            self._deliver(self.requests, planning.unreadable(queue.state, requests))
+            self._deliver(self.requests, preview.unreadable(queue.state, requests))
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
             self._stamp, self._covered = self._writer.next_stamp(), False
@@ -310,7 +311,7 @@ class SyncBatch:
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
             # If an attribute has become unreadable, the next look tells the requests that it concerns.
             for place in () if state.unreadable else plan.refused:
-                look = planning.look(state, planned[place].request, plan.now)
+                look = preview.look(state, planned[place].request, plan.now)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
             self._see(state, planned, outcomes)

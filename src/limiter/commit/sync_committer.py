@@ -16,7 +16,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..core import plan as planning
+from ..core import preview
 from ..core.request import Grant, Refusal, Request, refund_of
 from ..core.units import NANOSECONDS
 from ..exceptions import LimiterError, RateLimiterUnavailable
@@ -223,7 +223,7 @@ class SyncCommitter:
             return None
         if queue.covers(request, now):
             return None
-        return planning.look(queue.state, request, now, queue.before(request, now))
+        return preview.look(queue.state, request, now, queue.before(request, now))
 
     def _abandon(self, waiter: SyncWaiter) -> None:
         """Stop waiting for undecided requests: they leave the queue, or are given back when they turn out to be granted."""
@@ -326,7 +326,7 @@ class SyncCommitter:
                 return 0.0
             if not self._writer.proves_refusals(queue, now):
                 return 0.0
-            return min(planning.wait(queue.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
+            return min(preview.wait(queue.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
 
     def _take_batch(self, queue: SyncBucketQueue) -> SyncBatch:
         with self._lock:

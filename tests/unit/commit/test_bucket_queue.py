@@ -12,7 +12,7 @@ from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue, PendingRequest
 from limiter.commit.sync_batch import SyncBatch as Batch
 from limiter.commit.sync_batch import SyncBatchWriter as BatchWriter
-from limiter.core.plan import NONE_AHEAD, Ahead
+from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
 from limiter.statistics import Counters
