@@ -79,12 +79,14 @@ def sync_open_client(service: str, options: ClientOptions) -> Any:
     patching.check_patching()
     from botocore.config import Config
 
+    from .pool_hint import watch_pool
     from .read_timeout import bound_whole_answers
 
     session = options.session or sync_new_session(options)
     region = _region(options, getattr(session, "region_name", None))
     client = session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
     bound_whole_answers(client)
+    watch_pool(client, options.max_connections)
     _forget_repeating(client, options)
     return client
 
