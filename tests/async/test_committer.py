@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limiter import Limit, LimiterError, RateLimiterUnavailable, RateLimitExceeded
-from limiter._compat import gather
+from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 class Gate:

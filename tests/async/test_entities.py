@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limiter import Entity, EntityExists, EntityNotFound, Limit, RateLimitExceeded, ValidationError
-from limiter._compat import gather
+from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 def limits(*texts: str) -> tuple[Limit, ...]:

@@ -7,18 +7,19 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import plain_client
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.engines import plain_client
 
-from limiter import Entity, Limit, SyncRateLimiter, SyncRepository, ValidationError, schema
-from limiter.records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from limiter.state import Change, Update
+from limiter import Entity, Limit, SyncRateLimiter, SyncRepository, ValidationError
+from limiter.aws import schema
+from limiter.core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from limiter.core.state import Change, Update
+from limiter.core.validation import check_name
 from limiter.testing import create_table
-from limiter.validation import check_name
 
 if TYPE_CHECKING:
-    from engines import Engine
+    from support.engines import Engine
 
 
 def is_name(text: str) -> bool:

@@ -21,13 +21,13 @@ from limiter import (
     Throttled,
     ValidationError,
 )
-from limiter._compat import sync_gather
+from limiter.runtime.concurrency import sync_gather
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine, FakeClock
+    from support.engines import Engine, FakeClock
 
     from limiter import DecisionEvent
 

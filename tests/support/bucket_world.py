@@ -1,0 +1,462 @@
+"""A world of clients that share one bucket, to fuzz `bucket.plan` in, and the log from which its promises are judged.
+
+Every client plans against the last state it saw, however old, as the committer does, and the store applies an update if it
+holds. The judge knows nothing of `since` or `booked`: it has who was told to go when, what was given back, and how far ahead
+the bucket stood before and after. All times are nanoseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from limiter.core import plan as planning
+from limiter.core.allocation import Holding
+from limiter.core.limits import gcra
+from limiter.core.request import Charge, Grant, Refusal, Request
+from limiter.core.state import EMPTY
+from limiter.models import DAY, HOUR, Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from limiter.core.plan import Plan
+    from limiter.core.request import Receipt
+    from limiter.core.state import BucketState, Update
+
+EPOCH = 1_800_000_000 * gcra.NANOSECONDS
+STEPS_A_BATCH = 6
+
+
+class PromiseBroken(AssertionError):
+    """The bucket did something that the design promises it never does."""
+
+
+def promise(kept: bool, what: str) -> None:
+    """Raise `PromiseBroken`, which no other assertion does, unless the promise is kept."""
+    if not kept:
+        raise PromiseBroken(what)
+
+
+@dataclass(slots=True, eq=False)
+class Taking:
+    """What one admitted request took of one limit. It counts at `time`, unless it was cancelled before."""
+
+    receipt: Receipt
+    time: int
+    order: int
+    period: int
+    forced: bool
+    cancelled: bool = False
+
+    @property
+    def name(self) -> str:
+        """The limit's name."""
+        return self.receipt.limit.name
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its place in the order of the writes."""
+        return self.order, self.receipt.tat
+
+    @property
+    def cost(self) -> int:
+        """What was taken."""
+        return self.receipt.cost
+
+    @property
+    def window(self) -> int:
+        """How far ahead the limit may stand."""
+        return self.receipt.limit.window
+
+
+@dataclass(frozen=True, slots=True)
+class Giving:
+    """What one update gave back of one limit, of takings that had started."""
+
+    name: str
+    amount: int
+    time: int
+    order: int
+
+
+@dataclass(slots=True, eq=False)
+class Admission:
+    """An admitted request, and what its caller holds: by limit the takings, and the holding that a lease would have."""
+
+    grant: Grant
+    settled: bool = False
+    takings: dict[str, list[Taking]] = field(default_factory=dict)
+    holdings: dict[str, Holding] = field(default_factory=dict)
+
+    def add(self, takings: Iterable[Taking]) -> None:
+        """Enter what was taken."""
+        for each in takings:
+            self.takings.setdefault(each.name, []).append(each)
+            self.holdings[each.name] = self.holdings.get(each.name, Holding(each.receipt.limit)).add(each.receipt)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A request on its way, and the admission that it settles or cancels, if it does."""
+
+    request: Request
+    admission: Admission | None = None
+
+    def credited(self, name: str) -> int:
+        """What the call wants back of one limit."""
+        return sum(credit.cost for credit in self.request.credits if credit.limit.name == name)
+
+    def takings(self, name: str) -> list[Taking]:
+        """What the call's credits for one limit were taken by."""
+        return self.admission.takings.get(name, []) if self.admission and self.credited(name) else []
+
+
+class World:
+    """The store, the clock and the log."""
+
+    def __init__(self) -> None:
+        self.now = EPOCH
+        self.state = EMPTY
+        self.order = 0
+        self.periods: dict[str, int] = {}
+        self.takings: list[Taking] = []
+        self.givings: list[Giving] = []
+        self.updates: list[Update] = []
+
+    def period(self, name: str) -> int:
+        """The busy period of a limit, by number; to be asked before every write, because a full limit begins a new one."""
+        if self.state.level(name).tat <= self.now:
+            self.periods[name] = self.periods.get(name, 0) + 1
+        return self.periods.get(name, 0)
+
+    def pending(self, name: str) -> list[Taking]:
+        """The takings whose callers still wait for their turn."""
+        return [each for each in self.takings if each.name == name and each.time > self.now and not each.cancelled]
+
+    def write(self, update: Update) -> bool:
+        """Apply an update if it holds."""
+        self.updates.append(update)
+        before = self.state
+        if not update.holds(before):
+            return False
+        self.state = update.apply(before)
+        self.order += 1
+        latest = max((level.tat for level in self.state.levels.values()), default=0)
+        promise(self.state.ttl * gcra.NANOSECONDS >= latest, "no item expires before its bucket is full")
+        return True
+
+    def delete_when_full(self) -> None:
+        """Do what TTL may do at any moment after every `tat`."""
+        if all(level.tat <= self.now for level in self.state.levels.values()):
+            self.state = EMPTY
+
+    def judge(self) -> None:
+        """Judge every span of time of every limit."""
+        for name in {taking.name for taking in self.takings}:
+            takings = [each for each in self.takings if each.name == name and not each.cancelled]
+            givings = [each for each in self.givings if each.name == name]
+            windows = {taking.window for taking in takings}
+            if len(windows) > 1:
+                _judge_mixed_spans(takings, givings)
+                continue
+            _judge_spans([each for each in takings if not each.forced], givings)
+            for last in takings:
+                if not last.forced:
+                    earlier = [each for each in takings if each.place <= last.place and each.time <= last.time]
+                    _judge_spans(earlier, [each for each in givings if each.order < last.order and each.time <= last.time], last)
+            if not givings:
+                _judge_units([each for each in takings if not each.forced])
+
+
+def _judge_spans(takings: Sequence[Taking], givings: Sequence[Giving], last: Taking | None = None) -> None:
+    """In every span what was taken, less what was given back in it, is at most the window and the span; or up to `last`."""
+    events = [(each.time, each.order, 0, each.cost, each) for each in takings]
+    events += [(each.time, each.order, 1, -each.amount, None) for each in givings]
+    level = then = 0
+    for time, _, _, amount, taking in sorted(events, key=lambda event: event[:3]):
+        level = max(0, level - (time - then)) + amount
+        then = time
+        if taking is not None and not taking.forced and last in (None, taking):
+            what = "what is admitted in a span" if last is None else "what is admitted on top of a debt"
+            promise(level <= taking.window, f"{what} is at most the window and the span")
+
+
+def _judge_mixed_spans(takings: Sequence[Taking], givings: Sequence[Giving]) -> None:
+    """As for one window, with the largest window in the span."""
+    events = [(each.time, each.order, 0, each.cost, each.window) for each in takings if not each.forced]
+    events += [(each.time, each.order, 1, -each.amount, 0) for each in givings]
+    events.sort()
+    for index, (first, *_) in enumerate(events):
+        total = window = 0
+        for time, _, _, amount, own in events[index:]:
+            total, window = total + amount, max(window, own)
+            promise(total <= window + time - first, "what is admitted in a span is at most its largest window and the span")
+
+
+def _judge_units(takings: Sequence[Taking]) -> None:
+    """In every span what was taken is at most the capacity, what refills in the span, and one unit for rounding."""
+    level = then = 0
+    for taking in sorted(takings, key=lambda each: (each.time, each.order)):
+        limit = taking.receipt.limit
+        level = max(0, level - (taking.time - then) * limit.refill_amount) + taking.receipt.units * limit.period_ns
+        then = taking.time
+        promise(level <= (limit.capacity + 1) * limit.period_ns, "in units it is at most capacity + rate × span + 1")
+
+
+class Client:
+    """One process: the last state it saw, and what its callers hold. Its clock is `offset` nanoseconds off."""
+
+    def __init__(self, world: World, name: str, offset: int = 0) -> None:
+        self.world = world
+        self.name = name
+        self.offset = offset
+        self.state = EMPTY
+        self.seen = False
+        self.held: list[Admission] = []
+        self.stamps = 0
+
+    def forget(self) -> None:
+        """Take the bucket for empty, as one that was never seen."""
+        self.state, self.seen = EMPTY, False
+
+    def submit(self, calls: Sequence[Call]) -> list[Grant | Refusal]:
+        """Decide a batch as the committer does, and enter what happens in the log."""
+        outcomes: dict[int, Grant | Refusal] = {}
+        fresh = not self.seen and any(call.request.credits for call in calls)
+        if fresh:
+            # What a refund is worth depends on the state, so it is read first where it was never seen.
+            self.state = self.world.state
+        steps = writes = 0
+        while waiting := [place for place in range(len(calls)) if place not in outcomes]:
+            steps += 1
+            promise(steps <= STEPS_A_BATCH, "a batch comes to an end")
+            self.stamps += 1
+            batch = [calls[place] for place in waiting]
+            plan = planning.plan(
+                self.state, [call.request for call in batch], self.world.now + self.offset, f"{self.name}-{self.stamps}"
+            )
+            self._judge_plan(batch, plan)
+            decided: dict[int, Grant | Refusal] = {}
+            if fresh:
+                decided |= plan.refused
+            if plan.update is not None:
+                writes += 1
+                decided |= self._write(batch, plan, plan.update)
+                fresh = True
+            elif fresh:
+                decided |= plan.grants(self.state)
+            else:
+                self.state, fresh = self.world.state, True
+            self.seen |= fresh
+            outcomes |= {waiting[place]: outcome for place, outcome in decided.items()}
+        promise(len(calls) > 1 or writes <= 2, "one request takes at most two writes while nobody interferes")
+        return [outcomes[place] for place in range(len(calls))]
+
+    def _judge_plan(self, batch: Sequence[Call], plan: Plan) -> None:
+        if len(plan.refused) == len(batch):
+            promise(plan.update is None, "a refusal writes nothing")
+        if plan.update is None:
+            return
+        for _, _, low, high, _ in plan.update.conditions:
+            promise(low is None or high is None or low <= high, "a condition's bounds are in order, as engines demand")
+        changed = [change[:2] for change in plan.update.changes]
+        promise(len(changed) == len(set(changed)), "an attribute is changed once in an update, as engines demand")
+
+    def _write(self, batch: Sequence[Call], plan: Plan, update: Update) -> dict[int, Grant]:
+        world = self.world
+        known = self.state == world.state
+        names = {charge.limit.name for call in batch for charge in call.request.charges}
+        names |= {credit.limit.name for call in batch for credit in call.request.credits}
+        periods = {name: world.period(name) for name in names}
+        before = world.state
+        applied = world.write(update)
+        promise(applied or not known, "an update that was planned on the present state is applied")
+        self.state = world.state
+        if not applied:
+            promise(world.state == before, "an update that does not hold changes nothing")
+            return {}
+        grants = plan.grants(self.state)
+        carried = [batch[place] for place in grants]
+        taken = [self._enter(batch[place], grant, periods) for place, grant in grants.items()]
+        if not self.offset:
+            for name in names:
+                self._judge_limit(name, before, [each for takings in taken for each in takings if each.name == name], carried)
+        return grants
+
+    def _enter(self, call: Call, grant: Grant, periods: dict[str, int]) -> list[Taking]:
+        """Enter one admission in the log."""
+        forced = call.request.forced
+        takings = [
+            Taking(
+                receipt,
+                grant.now if forced else max(grant.now, receipt.start),
+                self.world.order,
+                periods[receipt.limit.name],
+                forced,
+            )
+            for receipt in grant.receipts
+        ]
+        self.world.takings += [each for each in takings if each.cost]
+        if call.request.charges and not forced:
+            promise(grant.start <= max(grant.now, call.request.deadline), "nobody waits for longer than agreed")
+            call.admission = Admission(grant)
+            self.held.append(call.admission)
+        if call.admission is not None:
+            call.admission.add(takings)
+        return takings
+
+    def _judge_limit(self, name: str, before: BucketState, taken: Sequence[Taking], carried: Sequence[Call]) -> None:
+        """Judge what an update took and gave back of one limit."""
+        world = self.world
+        now, after = world.now, world.state.level(name).tat
+        total = sum(each.cost for each in taken)
+        tat = max(now, before.level(name).tat) if total else before.level(name).tat
+        given = tat + total - after
+        wanted = sum(call.credited(name) for call in carried)
+        promise(0 <= given <= wanted, "a bucket moves by what was taken and what was given back")
+        tops = sorted(each.receipt.tat for each in taken if each.cost)
+        promise(not tops or tops[-1] == tat + total, "receipts tell where they left the bucket")
+        effective = max(now, tat + total) - max(now, after)
+        period = world.periods.get(name, 0)
+        alive = sum(min(call.credited(name), sum(e.cost for e in call.takings(name) if e.period == period)) for call in carried)
+        promise(effective <= alive, "nothing is given back that was taken before the bucket was full")
+        self._judge_giving(name, tat + total, effective, alive, [each for call in carried for each in call.takings(name)])
+
+    def _judge_giving(self, name: str, full: int, effective: int, alive: int, returned: Sequence[Taking]) -> None:
+        world = self.world
+        whole = max(0, min(alive, full - world.now))
+        written = [each for each in world.takings if each.name == name]
+        if all(each.time <= world.now for each in written):
+            promise(effective == whole, "without pending bookings a refund is whole")
+        last = max(written, key=lambda each: each.place, default=None)
+        if last in returned and last.time > world.now and len(returned) == 1 and len({each.window for each in written}) == 1:
+            promise(effective == whole, "the latest booking is given back whole")
+        cancelled = [each for each in returned if each.time > world.now]
+        for each in cancelled:
+            each.cancelled = True
+        if effective:
+            built_on = max((each.receipt.tat for each in world.pending(name) if not each.forced), default=0)
+            promise(world.state.level(name).tat >= built_on, "nothing is given back that a pending booking was built on")
+            started = min(effective, sum(each.cost for each in returned if not each.cancelled))
+            if started:
+                world.givings.append(Giving(name, started, world.now, world.order))
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What may happen in a world."""
+
+    clients: int = 3
+    steps: int = 30
+    bookings: bool = True
+    refunds: bool = True
+    debts: bool = True
+    overrides: bool = False
+    expiry: bool = False
+    offsets: int = 0
+
+
+def play_seed(seed: int, script: Script) -> World:
+    """Let chance act out a script, the same way for the same seed."""
+    return play(Random(seed), script)  # noqa: S311 - no secret
+
+
+def play(rng: Random, script: Script) -> World:
+    """Let chance act out a script, and judge what comes of it."""
+    world = World()
+    players = [Client(world, f"client{index}", rng.randint(-script.offsets, script.offsets)) for index in range(script.clients)]
+    limits = [draw_limit(rng, name) for name in "abc"[: rng.randint(1, 3)]]
+    for _ in range(script.steps):
+        if rng.random() < 0.4:
+            move(rng, world, limits, expiry=script.expiry)
+        player = rng.choice(players)
+        if rng.random() < 0.05:
+            player.forget()
+        own = [redraw_limit(rng, limit) for limit in limits] if script.overrides and rng.random() < 0.6 else limits
+        calls = [draw_call(rng, player, own, script) for _ in range(rng.choice((1, 1, 2, 3)))]
+        busy = [call.admission for call in calls if call.admission is not None]
+        if calls and len(busy) == len(set(map(id, busy))):
+            player.submit(calls)
+    world.judge()
+    return world
+
+
+def draw_limit(rng: Random, name: str) -> Limit:
+    """A limit whose unit costs between one nanosecond and minutes."""
+    capacity, amount = rng.randint(1, 5), rng.randint(1, 4)
+    period = rng.choice((rng.randint(amount, 12) / gcra.NANOSECONDS, 1.0, 60.0, DAY))
+    return Limit(name, capacity, amount, period)
+
+
+def redraw_limit(rng: Random, limit: Limit) -> Limit:
+    """The same limit with other numbers."""
+    return Limit(limit.name, rng.randint(1, 9), limit.refill_amount, limit.refill_period)
+
+
+def move(rng: Random, world: World, limits: Sequence[Limit], *, expiry: bool) -> None:
+    """Let time pass: to or beside a moment that matters, by a little, or by a lot; and let TTL delete at times."""
+    limit = rng.choice(limits)
+    level = world.state.level(limit.name)
+    edge = rng.choice((level.tat, level.booked, level.tat - limit.window)) + rng.choice((-1, 0, 0, 1))
+    unit = gcra.cost(limit, 1)
+    passing = rng.choice((edge - world.now, edge - world.now, 1, unit, rng.randint(0, unit), rng.randint(0, limit.window)))
+    if rng.random() < 0.05:
+        passing = round(rng.choice((HOUR, DAY, 40 * DAY)) * gcra.NANOSECONDS)
+    world.now += max(0, passing)
+    if expiry and rng.random() < 0.2:
+        world.delete_when_full()
+
+
+def draw_call(rng: Random, player: Client, limits: Sequence[Limit], script: Script) -> Call:
+    """Something that a limiter may ask of the bucket."""
+    choice = rng.random()
+    if player.held and choice < 0.5:
+        admission = player.held[rng.randrange(len(player.held))]
+        if script.refunds and choice < 0.25:
+            player.held.remove(admission)
+            waits = admission.grant.start > player.world.now
+            return withdrawal(admission) if waits or (not admission.settled and rng.random() < 0.7) else refund(admission)
+        if admission.grant.start <= player.world.now and (script.refunds or script.debts):
+            return settlement(rng, admission, script)
+    return taking(rng, player.world.now, limits, script)
+
+
+def taking(rng: Random, now: int, limits: Sequence[Limit], script: Script) -> Call:
+    """An acquire of some of the limits, zero amounts included, by callers of more or less patience."""
+    charges = [Charge(limit, rng.choice((1, 1, rng.randint(0, limit.capacity)))) for limit in limits if rng.random() < 0.8]
+    charges = charges or [Charge(limits[0], 1)]
+    longest = max(charge.limit.window for charge in charges)
+    patience = rng.choice((0, rng.randint(0, longest), 3 * longest)) if script.bookings else 0
+    return Call(Request(tuple(charges), deadline=now + patience))
+
+
+def withdrawal(admission: Admission) -> Call:
+    """What a cancelled caller sends: everything its grant took."""
+    receipts = admission.grant.receipts
+    credits = tuple(each.credit() for each in receipts if each.cost)
+    return Call(Request(credits=credits), admission)
+
+
+def refund(admission: Admission) -> Call:
+    """What a lease sends at the end of a failed block: everything that it holds."""
+    credits = []
+    for name, held in admission.holdings.items():
+        admission.holdings[name], credit = held.release(held.units)
+        credits.append(credit)
+    return Call(Request(credits=tuple(credit for credit in credits if credit.cost), forced=True), admission)
+
+
+def settlement(rng: Random, admission: Admission, script: Script) -> Call:
+    """What a lease sends to correct itself: of each limit it takes more, gives some back, or leaves it."""
+    charges, credits, admission.settled = [], [], True
+    for name, held in tuple(admission.holdings.items()):
+        choice = rng.random()
+        if script.debts and choice < 0.4:
+            charges.append(Charge(held.limit, rng.randint(1, 2 * held.limit.capacity)))
+        elif script.refunds and choice < 0.8 and held.units:
+            admission.holdings[name], credit = held.release(rng.randint(1, held.units))
+            if credit.cost:
+                credits.append(credit)
+    return Call(Request(tuple(charges), tuple(credits), forced=True), admission)

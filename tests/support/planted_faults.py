@@ -1,0 +1,302 @@
+"""Faults to plant in the library, one at a time: a fuzzer that does not find them would not find their like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from limiter.commit import batch, committer, prefetch
+from limiter.commit.bucket_queue import Lane
+from limiter.commit.prefetch import Purse
+from limiter.core import plan as planning
+from limiter.core.limits import gcra
+from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.plan import Queue
+from limiter.core.record_cache import RecordCache
+from limiter.core.request import Grant, Request
+from limiter.core.resolution import MISSING
+from limiter.core.state import Condition, Level, Outcome, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from limiter import Limit
+    from limiter.core.state import BucketState
+
+    Fault = Callable[[pytest.MonkeyPatch], None]
+
+
+def relax(change: Callable[[Condition], Condition | None]) -> Fault:
+    """A fault: the store asks for less than the update says."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        sound = Update.holds
+
+        def holds(self: Update, state: BucketState) -> bool:
+            conditions = tuple(changed for each in self.conditions if (changed := change(each)) is not None)
+            return sound(replace(self, conditions=conditions), state)
+
+        monkeypatch.setattr(Update, "holds", holds)
+
+    return plant
+
+
+def drop_changes(*fields: str) -> Fault:
+    """A fault: the store does not keep some fields."""
+
+    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
+        sound = Update.apply
+
+        def apply(self: Update, state: BucketState) -> BucketState:
+            return sound(replace(self, changes=tuple(each for each in self.changes if each.field not in fields)), state)
+
+        monkeypatch.setattr(Update, "apply", apply)
+
+    return plant
+
+
+def wrong_ceiling(condition: Condition) -> Condition:
+    """A fault: a second more is admitted."""
+    busy = condition.field == "tat" and condition.low is not None and condition.high is not None
+    return condition._replace(high=condition.high + NANOSECONDS) if busy and condition.high is not None else condition
+
+
+def without_since(condition: Condition) -> Condition | None:
+    """A fault: a refund does not ask whether the bucket has been full since."""
+    return None if condition.field == "since" else condition
+
+
+def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: what was refused once is refused until somebody in this process writes."""
+    sound = committer.Committer.__init__
+
+    def init(self: Any, repository: Any, options: Any, *others: Any) -> None:
+        sound(self, repository, replace(options, denial_ttl=10**18) if options.denial_ttl else options, *others)
+
+    monkeypatch.setattr(committer.Committer, "__init__", init)
+
+
+def denial_behind_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: whoever has gone still stands before those who come."""
+    monkeypatch.setattr(Lane, "_discount", lambda self, ticket: setattr(self, "returning", self.returning - ticket.returns))
+
+
+def denial_behind_the_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: whoever is in a batch under way counts, carried by its write or not, as if it were to take now."""
+    sound = Lane.before
+
+    def before(self: Lane, request: Request, now: int) -> Queue:
+        queue = sound(self, request, now)
+        return Queue(self.ahead) if queue else queue
+
+    monkeypatch.setattr(Lane, "before", before)
+
+
+def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: what the last state seen has room for is admitted without a write."""
+    sound = committer.Committer.decide
+
+    async def decide(self: Any, requests: Any, *others: Any) -> Any:
+        (key, request), *more = requests
+        lane = self._lanes.get(key)
+        if lane is not None and lane.seen is not None and request.charges and not request.forced and not more:
+            made = planning.plan(lane.state, [request], self._repository.clock(), "none")
+            if made.update is not None and not made.refused:
+                return [made.grants(made.update.apply(lane.state))[0]]
+        return await sound(self, requests, *others)
+
+    monkeypatch.setattr(committer.Committer, "decide", decide)
+
+
+def stale_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: what was taken in advance is spent whenever it may be."""
+    empty = Purse.empty
+    monkeypatch.setattr(prefetch._Stock, "covers", lambda self, units, _: 0 < units <= self.holding.units)
+    monkeypatch.setattr(Purse, "empty", lambda self, now=None: () if now is not None else empty(self))
+
+
+def blocks_of_another_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: what was taken under one limit is spent under another of the same name."""
+    sound = Purse.spend
+
+    def spend(self: Purse, charges: Any, prefetch: Any, now: int) -> Any:
+        held = {limit.name: limit for limit, stock in self._stocks.items() if stock.holding.units}
+        return sound(self, [each._replace(limit=held.get(each.limit.name, each.limit)) for each in charges], prefetch, now)
+
+    monkeypatch.setattr(Purse, "spend", spend)
+
+
+def blocks_given_back_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: what was given back stays in the purse."""
+    sound = Purse.empty
+
+    def empty(self: Purse, now: int | None = None) -> Any:
+        kept = {stock: stock.holding for stock in self._stocks.values()}
+        credits = sound(self, now)
+        for stock, holding in kept.items():
+            stock.holding = holding
+        return credits
+
+    monkeypatch.setattr(Purse, "empty", empty)
+
+
+def waiters_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: whoever is cancelled keeps what was taken."""
+
+    async def give_back(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(committer.Committer, "give_back", give_back)
+
+
+def leaders_take_their_batch_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: with a cancelled leader ends the work of its batch."""
+
+    async def begin(calls: Any, _: Any) -> None:
+        for call in calls:
+            await call()
+
+    async def finish(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(committer, "begin", begin)
+    monkeypatch.setattr(committer.Committer, "_finish_interrupted", finish)
+
+
+def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: after a lost answer everything is written once more."""
+
+    async def recover(self: Any, lane: Any) -> None:
+        state = await self._repository.read_bucket(lane.key)
+        lane.stamp = ""
+        self._answer(lane, Outcome(False, state))
+
+    monkeypatch.setattr(batch.BatchWriter, "_recover", recover)
+
+
+def lost_refunds_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: when it is not known whether something was given back, it is given back again."""
+    sound = Request._replace
+    monkeypatch.setattr(Request, "_replace", lambda request, **more: request if "credits" in more else sound(request, **more))
+
+
+def refused_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: a batch takes for all its members, also for those whom it refuses."""
+    sound = planning.plan
+
+    def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
+        made = sound(state, requests, now, stamp)
+        if not made.refused or made.update is None:
+            return made
+        forced = [each._replace(forced=True) if index in made.refused else each for index, each in enumerate(requests)]
+        full = sound(state, forced, now, stamp)
+        shares = {index: share for index, share in full.shares.items() if index not in made.refused}
+        return replace(made, update=full.update, shares=shares, ledgers=full.ledgers)
+
+    monkeypatch.setattr(planning, "plan", plan)
+
+
+def zero_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: an amount of 0 is charged like 1."""
+    sound = gcra.cost
+    monkeypatch.setattr(gcra, "cost", lambda limit, units: sound(limit, units or 1))
+
+
+def limits_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: in a batch everybody is held to the limits of the first."""
+    sound = planning.plan
+
+    def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
+        first: dict[str, Limit] = {}
+        changed = []
+        for each in requests:
+            charges = tuple(charge._replace(limit=first.setdefault(charge.limit.name, charge.limit)) for charge in each.charges)
+            changed.append(each._replace(charges=charges))
+        return sound(state, changed, now, stamp)
+
+    monkeypatch.setattr(planning, "plan", plan)
+
+
+def nobody_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: whoever has to wait goes at once."""
+    sound = planning.Plan._grant
+
+    def at_once(self: Any, *others: Any) -> Grant:
+        return Grant([each._replace(start=self.now) for each in sound(self, *others).receipts], self.now)
+
+    monkeypatch.setattr(planning.Plan, "_grant", at_once)
+
+
+def debts_half_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: of what is taken beyond the limit only a part is entered."""
+    sound = planning.plan
+
+    def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
+        made = sound(state, requests, now, stamp)
+        if made.update is None:
+            return made
+        windows = {limit.name: limit.window for each in requests if each.forced for limit, _ in each.charges}
+        changes = []
+        for change in made.update.changes:
+            most = now + windows.get(change.limit, 10**30) - (max(now, state.level(change.limit).tat) if change.base else 0)
+            changes.append(change._replace(value=min(change.value, max(0, most))) if change.field == "tat" else change)
+        return replace(made, update=replace(made.update, changes=tuple(changes)))
+
+    monkeypatch.setattr(planning, "plan", plan)
+
+
+def debts_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: a correction is held to the limit."""
+    sound = planning.plan
+
+    def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
+        return sound(state, [each._replace(forced=each.forced and not each.charges) for each in requests], now, stamp)
+
+    monkeypatch.setattr(planning, "plan", plan)
+
+
+def nothing_for_free_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: an amount of 0 is admitted whatever the state is."""
+    ceiling, earliest = planning._ceiling, planning._Draft.earliest_start
+
+    def earliest_start(self: Any, request: Any) -> int:
+        return earliest(self, request._replace(charges=tuple(each for each in request.charges if each.units)))
+
+    def unbounded(ledger: Any) -> int:
+        return 10**30 if ledger.takes and not ledger.total else ceiling(ledger)
+
+    monkeypatch.setattr(planning, "_ceiling", unbounded)
+    monkeypatch.setattr(planning._Draft, "earliest_start", earliest_start)
+
+
+def limits_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: what was read of the configuration holds for ever."""
+    sound = RecordCache.lookup
+
+    def lookup(self: RecordCache, key: Any) -> Any:
+        value, _ = sound(self, key)
+        return value, 0 if value is MISSING else 10**30
+
+    monkeypatch.setattr(RecordCache, "lookup", lookup)
+
+
+def the_future_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: a busy period that begins in the future, by this process's clock, is taken for none."""
+    ledger, holds = planning._Draft.ledger, Update.holds
+
+    def known(level: Level, now: int) -> Level:
+        return Level() if level.since > now else level
+
+    def of_the_past(self: Any, name: str) -> Any:
+        self.state = replace(self.state, levels={name: known(each, self.now) for name, each in self.state.levels.items()})
+        return ledger(self, name)
+
+    def holds_of_the_past(self: Update, state: BucketState) -> bool:
+        starts = {change.limit: change.value for change in self.changes if change.field == "since"}
+        levels = {name: known(each, starts.get(name, 10**30)) for name, each in state.levels.items()}
+        return holds(self, replace(state, levels=levels))
+
+    monkeypatch.setattr(planning._Draft, "ledger", of_the_past)
+    monkeypatch.setattr(Update, "holds", holds_of_the_past)

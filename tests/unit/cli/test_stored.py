@@ -1,0 +1,250 @@
+"""Commands on what a stack holds: limits, entities, namespaces, buckets."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from limiter import Limit, LimitStatus, ValidationError
+from limiter.cli.top import Gauge, gauges
+from limiter.cli.wording import in_commands
+from limiter.core.validation import check_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.engines("moto")
+
+FILE = """\
+version: 1
+limits: [requests=100/minute]
+resources:
+  gpt-4: [tokens=5000/minute]
+entities:
+  user-42:
+    limits: [requests=20/minute]
+    resources:
+      gpt-4: [tokens=2000/minute burst 4000]
+"""
+CHANGED = """\
+version: 1
+limits: [requests=200/minute]
+resources:
+  gpt-5: [tokens=5000/minute]
+"""
+
+
+def test_a_level_is_set_shown_and_deleted(stack: str, run: Callable[..., Any]) -> None:
+    """Every level is by itself; `resolve` shows which of them applies."""
+    assert run("limits", "get").code == 1
+    assert json.loads(run("limits", "get", "-o", "json").out) == []
+    run("limits", "set", "100/minute", "tokens=10000/minute burst 50000")
+    run("limits", "set", "5/minute", "--entity", "user-42", "--resource", "gpt-4")
+    assert [each["text"] for each in json.loads(run("limits", "get", "-o", "json").out)] == [
+        "requests=100/minute",
+        "tokens=10000/minute burst 50000",
+    ]
+    assert run("limits", "resolve", "user-42", "gpt-4", "-o", "text").out == "requests\t5\t60\t5\trequests=5/minute\n"
+    assert run("limits", "resolve", "user-42", "other", "-o", "text").out.startswith("requests\t100")
+    assert run("limits", "delete", "-e", "user-42", "-r", "gpt-4").code == 2
+    assert run("limits", "delete", "-e", "user-42", "-r", "gpt-4", "--yes").code == 0
+    assert run("limits", "resolve", "user-42", "gpt-4", "-o", "text").out.startswith("requests\t100")
+
+
+def test_namespaces_are_apart(stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """--namespace and LIMITER_NAMESPACE choose the tenant; deleting one leaves the other."""
+    run("limits", "set", "1/minute", "--namespace", "tenant-a")
+    monkeypatch.setenv("LIMITER_NAMESPACE", "tenant-b")
+    run("limits", "set", "2/minute")
+    assert run("limits", "get", "-o", "text").out.startswith("requests\t2\t")
+    assert json.loads(run("namespace", "list", "-o", "json").out) == ["tenant-a", "tenant-b"]
+    assert run("namespace", "delete", "tenant-a").code == 2
+    assert "1 items deleted" in run("namespace", "delete", "tenant-a", "--yes").err
+    again = run("namespace", "delete", "tenant-a", "--yes")
+    assert (again.code, again.err) == (0, "There is nothing in namespace 'tenant-a', so nothing was deleted.\n")
+    assert run("namespace", "list", "-o", "text").out == "tenant-b\n"
+
+
+def test_entities(stack: str, run: Callable[..., Any]) -> None:
+    """An entity is created, shown, listed, moved and deleted."""
+    assert run("entity", "create", "org").code == 0
+    assert run("entity", "create", "team", "--parent", "org", "--name", "Team", "-m", "tier=gold", "--no-cascade").code == 0
+    again = run("entity", "create", "org")
+    assert again.code == 1
+    assert "exists already; move it with `limiter entity move`" in again.err
+    shown = json.loads(run("entity", "show", "team", "-o", "json").out)
+    assert (shown["parent_id"], shown["cascade"], shown["metadata"]) == ("org", False, {"tier": "gold"})
+    assert run("entity", "list", "--parent", "org", "-o", "text").out == "team\tTeam\tno\n"
+    run("limits", "set", "5/minute", "-e", "team", "-r", "api")
+    assert run("entity", "list", "--resource", "api", "-o", "text").out == "team\n"
+    assert json.loads(run("entity", "move", "team", "--root", "-o", "json").out)["parent_id"] is None
+    assert run("entity", "move", "team", "--parent", "nobody").code == 1
+    assert "`limiter entity create`" in run("entity", "move", "nobody", "--root").err
+    assert run("entity", "delete", "team", "--yes").err == "Deleted.\n"
+    assert "There was no entity 'team'" in run("entity", "delete", "team", "--yes").err
+    assert run("entity", "show", "team").code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("list",), ("list", "--parent", "a", "--resource", "b"), ("move", "a"), ("move", "a", "--root", "--parent", "b")],
+)
+def test_half_said_things_about_entities(stack: str, run: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    """Neither both nor none of two that exclude each other."""
+    assert run("entity", *arguments).code == 2
+
+
+def test_a_file_is_planned_applied_and_exported(stack: str, run: Callable[..., Any], tmp_path: Path) -> None:
+    """Plan shows, apply does, export gives the file back; a second apply changes nothing."""
+    file, changed = tmp_path / "limits.yaml", tmp_path / "changed.yaml"
+    file.write_text(FILE)
+    changed.write_text(CHANGED)
+    assert len(json.loads(run("limits", "plan", "-f", str(file), "-o", "json").out)) == 4
+    assert run("limits", "get").code == 1
+    assert "4 levels changed" in run("limits", "apply", "-f", str(file)).err
+    assert "as the file says" in run("limits", "apply", "-f", str(file)).err
+    exported = tmp_path / "exported.yaml"
+    exported.write_text(run("limits", "export").out)
+    unchanged = run("limits", "plan", "--prune", "-f", str(exported))
+    assert (unchanged.out, unchanged.err) == ("", "Everything is as the file says.\n")
+    assert json.loads(run("limits", "export", "-o", "json").out) == yaml.safe_load(exported.read_text())
+    lines = run("limits", "plan", "-f", str(changed), "-o", "text").out.splitlines()
+    assert lines[0] == "change\t-\t-\trequests=100/minute\trequests=200/minute"
+    kept = json.loads(run("limits", "plan", "-f", str(changed), "-o", "json").out)
+    assert {each["action"] for each in kept} == {"add", "change"}
+    asked = run("limits", "apply", "--prune", "-f", str(changed))
+    assert asked.code == 2
+    assert "- entity user-42, resource gpt-4" in asked.out
+    assert run("limits", "plan", "--prune", "-f", str(exported)).out == ""
+    assert run("limits", "apply", "--prune", "--yes", "-f", str(changed)).code == 0
+    assert run("limits", "plan", "--prune", "-f", str(changed)).out == ""
+
+
+def test_a_file_from_standard_input(stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dash reads standard input, and errors name it."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(FILE))
+    assert run("limits", "apply", "-f", "-").code == 0
+    monkeypatch.setattr(sys, "stdin", io.StringIO("version: 3"))
+    done = run("limits", "apply", "-f", "-")
+    assert done.code == 2
+    assert "-:1: the file needs" in done.err
+
+
+def test_a_file_that_is_not_there(stack: str, run: Callable[..., Any], tmp_path: Path) -> None:
+    """It is named; so is one that is no text."""
+    assert "cannot be read" in run("limits", "plan", "-f", str(tmp_path / "none.yaml")).err
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert run("limits", "plan", "-f", str(tmp_path / "binary.yaml")).code == 2
+
+
+KILLED = """
+import os, signal, sys
+from limiter.cli import main
+from limiter.sync_repository import SyncRepository
+
+left = int(sys.argv.pop(1))
+before = sys.argv.pop(1) == "before"
+write = SyncRepository.write_limits
+
+def write_limits(self, key, limits):
+    global left
+    left -= 1
+    if before and left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, key, limits)
+    if not before and left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+SyncRepository.write_limits = write_limits
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("writes", range(5))
+def test_a_killed_apply_is_finished_by_the_next(
+    stack: str, run: Callable[..., Any], tmp_path: Path, writes: int, when: str
+) -> None:
+    """After `kill -9` around any of its writes, the same command does the rest."""
+    file, changed = tmp_path / "limits.yaml", tmp_path / "changed.yaml"
+    file.write_text(FILE)
+    changed.write_text(CHANGED)
+    run("limits", "apply", "-f", str(file))
+    arguments = ["limits", "apply", "--prune", "--yes", "-f", str(changed)]
+    code = [sys.executable, "-c", KILLED, str(writes), when]
+    killed = subprocess.run([*code, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = 5 - writes - (when == "after")
+    assert len(json.loads(run("limits", "plan", "--prune", "-f", str(changed), "-o", "json").out)) == left
+    assert run(*arguments).code == 0
+    assert run("limits", "plan", "--prune", "-f", str(changed)).out == ""
+
+
+def test_top_shows_buckets(stack: str, run: Callable[..., Any]) -> None:
+    """Each limit of each bucket is a row; looking takes nothing."""
+    assert run("top").code == 2
+    run("limits", "set", "10/hour", "tokens=1000/hour", "-e", "user", "-r", "api")
+    call = [sys.executable, "-m", "limiter.cli", "acquire", "user", "api", "-c", "requests=4", "--", "true"]
+    assert subprocess.run(call, timeout=60, check=False).returncode == 0
+    for arguments in (("-e", "user"), ("-r", "api"), ("-e", "user", "-r", "api")):
+        found = json.loads(run("top", *arguments, "-o", "json").out)
+        assert [(each["limit"]["name"], each["available"]) for each in found] == [("requests", 6), ("tokens", 1000)]
+    assert found[0]["fill"] == 0.6
+    assert run("top", "-e", "nobody").out == ""
+
+
+def test_a_gauge_knows_the_rate_of_use() -> None:
+    """What went missing since the last look, and what was refilled meanwhile, was used."""
+    limit = Limit.per_second("requests", 10, burst=100)
+    before = [Gauge("user", "api", limit, 50, 5.0)]
+    status = LimitStatus("user", "api", limit, 0, 40, False, 0.0, 6.0)
+    (now,) = gauges([status], before, 2.0)
+    assert now.rate == (50 + 20 - 40) / 2
+    assert now.fill == 0.4
+    (first,) = gauges([status], [], 2.0)
+    assert first.rate is None
+    full = LimitStatus("user", "api", limit, 0, 100, False, 0.0, 0.0)
+    (rested,) = gauges([full], [Gauge("user", "api", limit, 95, 0.5)], 2.0)
+    assert rested.rate == 0
+    debt = LimitStatus("user", "api", limit, 0, -20, True, 2.0, 12.0)
+    assert gauges([debt], [], 1.0)[0].fill == 0
+
+
+def test_without_a_region(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option that gives it is named as the command calls it."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    done = run("limits", "get", "--stack", "my-app")
+    assert done.code == 1
+    assert "pass --region" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("limits", "get", "--endpoint-url", "x"), "--endpoint-url must begin with http"),
+        (("deploy", "--adopt", "my-app"), "say --retain as well"),
+    ],
+)
+def test_errors_name_options(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, arguments: Any, told: str) -> None:
+    """What Python calls a parameter is called by its option."""
+    monkeypatch.setenv("LIMITER_STACK", "my-app")
+    done = run(*arguments)
+    assert done.code == 2
+    assert told in done.err
+
+
+def test_a_timeout_is_an_option() -> None:
+    """So is that of an acquire, which has no None to offer."""
+    with pytest.raises(ValidationError) as caught:
+        check_timeout(1e9)
+    assert in_commands(str(caught.value)).startswith("--timeout must be a number of seconds")
