@@ -8,9 +8,10 @@ from ..exceptions import ValidationError
 from . import reader
 from .capacity import judge_capacity
 from .joins import judge_chains, judge_order, judge_refunds
-from .refusals import Doubt, judge_refusals
+from .refusals import judge_refusals
 from .rules import NANOSECONDS
 from .slots import judge_slots
+from .uses import Doubt
 from .verdict import Verdict
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "acquire": Command("acquire", "acquire", "Run a command under a limit."),
+    "audit": Command("audit", "audit", "Judge recorded decisions."),
     "check": Command("check", "check", "Say whether an acquire would be admitted; take nothing."),
     "delete": Command("stack", "delete", "Delete a stack."),
     "demo": Command("demo", "demo", "Show the limiter at work on this machine."),

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.histories import SECOND, Count, Slots, World, rate, verdict
+from support.recorded_histories import SECOND, Count, Slots, World, rate, verdict
 
 if TYPE_CHECKING:
-    from support.histories import Model
+    from support.recorded_histories import Model
 
 SEEDS = st.integers(0, 2**32)
 

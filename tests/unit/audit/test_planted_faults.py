@@ -8,7 +8,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.histories import EPOCH, RESOURCE, SECOND, Rate, Slots, World, admitted, line, rate, refunded, refused, verdict
+from support.recorded_histories import (
+    EPOCH,
+    RESOURCE,
+    SECOND,
+    Rate,
+    Slots,
+    World,
+    admitted,
+    line,
+    rate,
+    refunded,
+    refused,
+    verdict,
+)
 
 RATE = "a=10/second burst 20"
 TICK = SECOND // 10
