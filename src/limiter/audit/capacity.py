@@ -47,8 +47,7 @@ class _Part:
     def __init__(self, takings: list[Taking], whole: Account, name: str = "") -> None:
         self.takings = takings
         # Who waits for a turn was admitted long before its start: it is not known what was forced in between.
-        booked = any(start > end for start, _, end, *_ in takings)
-        self.forced: list[Change] = [] if booked else whole.forced
+        self.forced: list[Change] = [] if whole.booked else whole.forced
         self.refunds: list[Change] = whole.refunds
         self.passing: list[Change] = whole.passing
         self.resets: list[Change] = whole.resets

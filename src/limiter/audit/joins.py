@@ -65,7 +65,7 @@ def judge_order(history: History, clock_error: int) -> Iterator[Finding]:
     Of a single slot the fencing numbers grow in the same order.
     """
     for account in history.accounts.values():
-        if account.rule.kind == "rate" and any(each[0] > each[2] for each in account.takings):
+        if account.rule.kind == "rate" and account.booked:
             yield from _judge_turns(account, clock_error)
     for bucket, entries in history.fences.items():
         if all(

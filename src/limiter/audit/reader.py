@@ -35,15 +35,16 @@ class Account:
 
     `forced` are units taken unconditionally. `doubts` are units that may have been taken: calls that failed, or were decided
     without the table. `passing` are units that a refused call may have held for a time, while its other buckets were asked.
-    `owners` are the processes of those who took slots, by id; None for other kinds.
+    `owners` are the processes of those who took slots, by id; None for other kinds. It is `booked` where a caller had to wait.
     """
 
     ENTRIES = ("takings", "forced", "refunds", "resets", "expiries", "doubts", "passing", "refusals")
-    __slots__ = ("entity_id", "owners", "resource", "rule", "text", *ENTRIES)
+    __slots__ = ("booked", "entity_id", "owners", "resource", "rule", "text", *ENTRIES)
 
     def __init__(self, place: Place, limit: Rule) -> None:
         self.entity_id, self.resource, self.text = place
         self.rule = limit
+        self.booked = False
         self.takings: list[Taking] = []
         self.forced: list[Change] = []
         self.refunds: list[Change] = []
@@ -63,6 +64,7 @@ class Account:
         """This account with the entries of others of the same bucket."""
         whole = Account((*self.bucket, self.text), self.rule)
         for each in (self, *others):
+            whole.booked |= each.booked
             for name in Account.ENTRIES:
                 getattr(whole, name).extend(getattr(each, name))
         return whole
@@ -132,6 +134,8 @@ class History:
                 entity, resource = buckets[place]
                 account = self.accounts.get((entity, resource, text)) or self.account((entity, resource, text))
                 account.takings.append((start, begin, end, units, identifier, since))
+                if start > end:
+                    account.booked = True
                 if account.owners is not None:
                     account.owners[identifier] = process
             if "fence" in fields or "oversize" in fields:
@@ -205,12 +209,15 @@ def read(paths: Iterable[str | os.PathLike[str]]) -> History:
 
 
 def _read_file(history: History, path: Path) -> None:
-    number = 0
+    number, decode = 0, json.JSONDecoder().raw_decode
     try:
         with path.open(encoding="utf-8") as lines:
             for number, text in enumerate(lines, 1):
                 try:
-                    history.enter(json.loads(text))
+                    fields, end = decode(text)
+                    if text[end:].strip():
+                        raise ValueError("more than one value")
+                    history.enter(fields)
                 except (KeyError, TypeError, ValueError, IndexError) as error:
                     if isinstance(error, json.JSONDecodeError) and not text.endswith("\n"):
                         history.cut += 1

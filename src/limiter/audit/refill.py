@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
+from collections import deque
 from typing import TYPE_CHECKING
 
 from .uses import Uses, reserve
@@ -24,25 +26,24 @@ Step = tuple[int, int, int, int, int]
 
 def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
     """The refusals that had to fit: a bucket that fills as late as it can still has room."""
-    rule = account.rule
-    taken = [(begin, end, rule.cost(units)) for _, begin, end, units, *_ in whole.takings]
-    taken += [(begin, end, rule.cost(units)) for begin, end, units, _ in (*whole.forced, *whole.doubts)]
-    booked = any(start > end for start, _, end, *_ in whole.takings) or (whole.passing and whole.doubts)
-    held = [(begin, end + doubt.denial_ttl, rule.cost(units)) for begin, end, units, _ in whole.passing]
-    if booked:  # What a refused call gives back may be held back for those who wait.
+    rule, cost = account.rule, functools.cache(account.rule.cost)
+    taken = [(begin, end, cost(units)) for _, begin, end, units, *_ in whole.takings]
+    taken += [(begin, end, cost(units)) for begin, end, units, _ in (*whole.forced, *whole.doubts)]
+    held = [(begin, end + doubt.denial_ttl, cost(units)) for begin, end, units, _ in whole.passing]
+    if whole.booked or (whole.passing and whole.doubts):  # What a refused call gives back may be held back for those who wait.
         taken, held = taken + held, []
     bucket = _Bucket(whole, rule, doubt)
     uses = Uses(taken + held)
-    steps = [(end, TAKEN, cost, begin, -1) for begin, end, cost in taken]
+    steps = [(end, TAKEN, amount, begin, -1) for begin, end, amount in taken]
     steps += [(begin - doubt.clock_error, REFUSED, units, end, number) for begin, end, units, number in account.refusals]
     steps += [(begin, GIVING, rule.worth(units), end, number) for number, (begin, end, units, _) in enumerate(whole.refunds)]
-    steps += [(begin, GIVING, min(rule.cost(units), end - begin), end, -1) for begin, end, units, _ in whole.passing]
+    steps += [(begin, GIVING, min(cost(units), end - begin), end, -1) for begin, end, units, _ in whole.passing]
     for time, what, amount, other, number in bucket.replayed(sorted(steps), uses):
         if what == REFUSED:
             end = other + doubt.clock_error
             most = bucket.level(time) + uses.touching(time, end) + end - time
             kept = reserve(history.refusals[number].headroom, rule.window)
-            if most + rule.cost(amount) + kept <= rule.window:
+            if most + cost(amount) + kept <= rule.window:
                 yield number
 
 
@@ -67,7 +68,8 @@ class _Bucket:
         ):
             if identifier in concerned:
                 self._first[identifier] = min(begin, self._first.get(identifier, begin))
-        self._turns = sorted((begin, start) for start, begin, end, *_ in account.takings if start > end)
+        turns = account.takings if account.booked else ()
+        self._turns = deque(sorted((begin, start) for start, begin, end, *_ in turns if start > end))
         self._rule = rule
 
     def level(self, time: int) -> int:
@@ -114,7 +116,7 @@ class _Bucket:
         if number < 0:
             return 0
         while self._turns and self._turns[0][0] <= end:
-            self._promised = max(self._promised, self._turns.pop(0)[1])
+            self._promised = max(self._promised, self._turns.popleft()[1])
         first = self._first.get(self._refunds[number][3], -1)
         if first < self._busy_since or self._busy_since < 0 or self._promised > begin:
             return 0
