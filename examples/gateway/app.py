@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 JOB_THREADS = 4
 MODEL = "model"
 
-Caller = Annotated[str, Depends(caller)]
+Waiter = Annotated[str, Depends(caller)]
 
 
 class Prompt(BaseModel):
@@ -54,7 +54,7 @@ app.add_exception_handler(RateLimiterUnavailable, unavailable)  # type: ignore[a
 
 
 @app.post("/run")
-def run_now(prompt: Prompt, entity: Caller) -> dict[str, Any]:
+def run_now(prompt: Prompt, entity: Waiter) -> dict[str, Any]:
     """Work in this request. A plain `def` runs in a thread, where the synchronous limiter belongs."""
     amounts = {"requests": 1, "tokens": prompt.max_tokens}
     try:
@@ -67,7 +67,7 @@ def run_now(prompt: Prompt, entity: Caller) -> dict[str, Any]:
 
 
 @app.post("/run/async", status_code=202)
-async def run_later(prompt: Prompt, entity: Caller) -> dict[str, str]:
+async def run_later(prompt: Prompt, entity: Waiter) -> dict[str, str]:
     """Queue the work. An `async def` runs in the event loop, where the asynchronous limiter belongs."""
     amounts = {"requests": 1, "tokens": prompt.max_tokens}
     work = partial(run, prompt.prompt, prompt.max_tokens)
@@ -76,7 +76,7 @@ async def run_later(prompt: Prompt, entity: Caller) -> dict[str, str]:
 
 
 @app.get("/status/{job_id}")
-async def status(job_id: str, entity: Caller) -> dict[str, Any]:
+async def status(job_id: str, entity: Waiter) -> dict[str, Any]:
     """What became of a job of the caller's own."""
     job = app.state.jobs.get(job_id, entity)
     if job is None:

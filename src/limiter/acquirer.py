@@ -14,13 +14,13 @@ from .commit.committer import Committer
 from .config_cache import ConfigCache
 from .core import status
 from .core.chain import demands
-from .core.limits import gcra
 from .core.records import BucketKey
 from .core.request import Refusal, Request
 from .core.share import check_remembered, fitting, local_demands, unbounded
+from .core.units import NANOSECONDS
 from .exceptions import RateLimiterUnavailable, RateLimitExceeded
 from .lease import Lease
-from .runtime.concurrency import gather, shielded, within
+from .runtime.concurrency import gather, shielded, with_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from .core.chain import Bucket, Demand
     from .core.record_cache import RecordCache
     from .core.resolution import Question
-    from .core.share import Owed
+    from .core.share import UnreportedUsage
     from .core.state import BucketState
     from .lease import SettleAlone
     from .memory_repository import MemoryRepository
     from .models import Prefetch
-    from .outage.log import Degradation
+    from .outage.log import OutageLog
     from .repository_protocol import RepositoryProtocol
     from .statistics import Counters
 
 OnUnavailable = Literal["block", "allow", "local"]
 
-SLACK = 2 * gcra.NANOSECONDS
+SLACK = 2 * NANOSECONDS
 """Nanoseconds by which an answer may set the clock back and its start be waited for nevertheless."""
 MAX_ROUNDS = 10
 """Charges for what was allowed here that other processes may defeat before the rest is forgotten."""
@@ -57,7 +57,7 @@ class Call(NamedTuple):
     prefetch: Prefetch | None
 
 
-class Decider:
+class Acquirer:
     """What belongs to one event loop, or to all threads of a process: open writes, fetches under way.
 
     A decision that takes longer than `options.patience` seconds has failed. `local` is the store that `on_unavailable="local"`
@@ -71,9 +71,9 @@ class Decider:
         options: CommitterOptions,
         breaker: Breaker,
         counters: Counters,
-        degradation: Degradation,
+        degradation: OutageLog,
         local: MemoryRepository,
-        owed: Owed,
+        owed: UnreportedUsage,
         *,
         share: float,
         share_fetches: bool,
@@ -104,7 +104,7 @@ class Decider:
             await self._repository.prepare()
             self._ready = True
         try:
-            return await within(self._patience, partial(self.config.chain, question))
+            return await with_timeout(self._patience, partial(self.config.chain, question))
         except TimeoutError as error:
             raise RateLimiterUnavailable(f"the limits could not be read within {self._patience} s", unsent=True) from error
 
@@ -120,7 +120,7 @@ class Decider:
             asked = self._asked(chain, call.amounts)
             for bucket in chain:
                 if bucket.key in self._owed:
-                    await self._hand_back(bucket.key, expires)
+                    await self._report_usage(bucket.key, expires)
             lease = await self._take(self.committer, chain, asked, call, expires)
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
@@ -171,7 +171,7 @@ class Decider:
         asked = demands(chain, call.amounts)
         status.check_satisfiable(asked)
         if call.on_unavailable == "allow":
-            return Lease(None, self.committer.home, chain, Verdict(), asked, degraded=True)
+            return Lease(None, self.committer.origin, chain, Verdict(), asked, degraded=True)
         for bucket in chain:
             self._owed.note(bucket.key, bucket.limits)
         lease = await self._take(self.fallback, chain, local_demands(asked, self._share), call, None, share=self._share)
@@ -195,11 +195,11 @@ class Decider:
         now = clock()
         if verdict.start - now > call.patience + SLACK:
             # The table did not heed the condition, or an answer has set the clock back, and the deadline was told by a wrong one.
-            await shielded(committer.give_back([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
+            await shielded(committer.refund_grants([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
             raise RateLimiterUnavailable("the start that the table has answered is later than this caller would wait")
-        delay = max(0, verdict.start - now) / gcra.NANOSECONDS
+        delay = max(0, verdict.start - now) / NANOSECONDS
         alone = self._settle_alone(call)
-        lease = Lease(committer, committer.home, chain, verdict, asked, waited=delay, share=share, settle_alone=alone)
+        lease = Lease(committer, committer.origin, chain, verdict, asked, waited=delay, share=share, settle_alone=alone)
         if delay:
             await self._wait(committer, verdict, delay)
         return lease
@@ -208,7 +208,7 @@ class Decider:
         try:
             await (self._sleep or asyncio.sleep)(delay)
         except BaseException:
-            await shielded(committer.give_back([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
+            await shielded(committer.refund_grants([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
             raise
 
     def _settle_alone(self, call: Call) -> SettleAlone | None:
@@ -226,9 +226,9 @@ class Decider:
             verdict = await charge(self.fallback, local_demands(asked, self._share), deadline=0)
             if not verdict.allowed:
                 raise RateLimitExceeded(verdict.statuses)
-        self.committer.note_lost(BucketKey(*call.question[:3]), error)
+        self.committer.record_lost_refund(BucketKey(*call.question[:3]), error)
 
-    async def _hand_back(self, key: BucketKey, expires: float) -> None:
+    async def _report_usage(self, key: BucketKey, expires: float) -> None:
         """Charge the table with what was allowed here meanwhile and has not refilled since, but into no debt."""
         claim = self._owed.claim(key, self._share, await self._local.read_bucket(key), self._repository.clock())
         charges = claim.charges

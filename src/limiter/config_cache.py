@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
 from .core.record_cache import CacheStatistics
-from .core.resolution import MISSING, Needs
+from .core.resolution import MISSING, MissingRecords
 from .exceptions import anew
-from .runtime.concurrency import arrive, begin
+from .runtime.concurrency import start, wait_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,8 +123,8 @@ class ConfigCache:
         now, generation = self._records.now(), self._records.generation
         reading = _Reading(self._records, now)
         answer = resolution.resolve(question, reading.lookup)
-        self._count("misses" if isinstance(answer, Needs) else "hits")
-        while isinstance(answer, Needs):
+        self._count("misses" if isinstance(answer, MissingRecords) else "hits")
+        while isinstance(answer, MissingRecords):
             reading.fetched |= await self._fetch(answer)
             answer = resolution.resolve(question, reading.lookup)
         if len(self._resolved) >= MAX_CHAINS:
@@ -139,15 +139,15 @@ class ConfigCache:
 
         For when nothing can be read.
         """
-        whole = not isinstance(resolution.resolve(question, lambda key: self._records.lookup(key)[0]), Needs)
+        whole = not isinstance(resolution.resolve(question, lambda key: self._records.lookup(key)[0]), MissingRecords)
         answer = resolution.resolve(question, lambda key: _known(self._records.lookup(key)[0]))
-        return () if isinstance(answer, Needs) else answer, whole
+        return () if isinstance(answer, MissingRecords) else answer, whole
 
     def _count(self, name: str) -> None:
         with self._lock:
             self._counts[name] += 1
 
-    async def _fetch(self, needs: Needs) -> dict[RecordKey, Lookup]:
+    async def _fetch(self, needs: MissingRecords) -> dict[RecordKey, Lookup]:
         """Read what is needed, together with whoever reads some of it already."""
         own = _Flight()
         with self._lock:
@@ -156,12 +156,12 @@ class ConfigCache:
             self._flights |= dict.fromkeys(mine, own)
         if mine:
             # Whoever fetches waits in the same line as those who join it, and before them: callers go on in the order they came.
-            landing = partial(arrive, own.landed, self._patience)
-            await begin([partial(self._load, own, mine, needs.buckets)], landing)
+            landing = partial(wait_event, own.landed, self._patience)
+            await start([partial(self._load, own, mine, needs.buckets)], landing)
             if own.error is not None:
                 raise own.error
         for flight in {id(each): each for each in others.values()}.values():
-            await arrive(flight.landed, self._patience)
+            await wait_event(flight.landed, self._patience)
             if flight.error is not None:
                 raise anew(flight.error) from flight.error.__cause__
         return own.records | {key: flight.records[key] for key, flight in others.items() if key in flight.records}

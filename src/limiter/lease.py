@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from .commit.charge import charge
 from .core import status
-from .core.allocation import Holding
+from .core.allocation import Allocation
 from .core.chain import check_known, demands
-from .core.request import Charge, Credit, Grant, Request
+from .core.request import Charge, Grant, Refund, Request
 from .core.share import local_demands, local_limit
 from .core.validation import MAX_AMOUNT, check_amounts
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .core.chain import Bucket, Demand
     from .core.records import BucketKey
     from .models import LimitStatus
-    from .runtime.concurrency import Home
+    from .runtime.scope import Origin
 
     SettleAlone = Callable[[Sequence[Demand], RateLimiterUnavailable], Awaitable[None]]
 
@@ -41,7 +41,7 @@ class Lease:
     def __init__(
         self,
         committer: Committer | None,
-        home: Home,
+        origin: Origin,
         chain: Sequence[Bucket],
         verdict: Verdict,
         taken: Sequence[Demand],
@@ -59,12 +59,12 @@ class Lease:
         self._settle_alone = settle_alone
         self._chain = chain
         self._lock = threading.Lock()
-        self._home = home
-        self._tenant = home.tenant()
+        self._origin = origin
+        self._task = origin.current_task()
         self._open = True
         self._refunded = False
         self._consumed = {limit.name: units for demand in taken for limit, units in demand.charges}
-        self._held: dict[tuple[BucketKey, str], Holding] | None = None
+        self._held: dict[tuple[BucketKey, str], Allocation] | None = None
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
@@ -166,7 +166,7 @@ class Lease:
                     _hold(self._holdings(), key, grant)
                 self._add(changes)
         if late and self._committer is not None:
-            await self._committer.give_back([(key, grant.receipts) for key, grant in grants])
+            await self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
 
     async def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
@@ -176,22 +176,22 @@ class Lease:
         if not refund:
             self._open = False
             return
-        if self._home.is_inherited():
+        if self._origin.is_forked():
             return
         with self._lock:
             self._open = False
             self._refunded = True
             requests = self._requests({name: -units for name, units in self._consumed.items()})
         if self._committer is not None and requests:
-            refunds = [(key, request.credits) for key, request in requests]
-            await self._home.finish(partial(self._committer.credit, refunds), self._tenant)
+            refunds = [(key, request.refunds) for key, request in requests]
+            await self._origin.run_cleanup(partial(self._committer.write_refunds, refunds), self._task)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
     ) -> dict[str, int]:
         if not self._open:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
-        if not self._home.is_here():
+        if not self._origin.is_current():
             raise LeaseClosed(
                 f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
             )
@@ -206,13 +206,13 @@ class Lease:
             held = self._consumed.get(name, 0)
             if -units > held:
                 raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {held}")
-        requests, holdings = [], self._holdings()
+        requests, allocations = [], self._holdings()
         for key, limits in self._chain:
             added = ((limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
             charges = tuple(Charge(local_limit(limit, self._share), units) for limit, units in added)
-            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in holdings]
-            credits = tuple(_release(holdings, (key, name), -changes[name]) for name in returned)
-            worth = tuple(credit for credit in credits if credit.cost)
+            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in allocations]
+            refunds = tuple(_release(allocations, (key, name), -changes[name]) for name in returned)
+            worth = tuple(refund for refund in refunds if refund.cost)
             if charges or worth:
                 requests.append((key, Request(charges, worth, forced=True)))
         for name, units in changes.items():
@@ -220,10 +220,10 @@ class Lease:
                 self._consumed[name] += units
         return requests
 
-    def _holdings(self) -> dict[tuple[BucketKey, str], Holding]:
+    def _holdings(self) -> dict[tuple[BucketKey, str], Allocation]:
         """What is held of each limit in each bucket; most leases end as they began, and never need to know."""
         if self._held is None:
-            held: dict[tuple[BucketKey, str], Holding] = {}
+            held: dict[tuple[BucketKey, str], Allocation] = {}
             for demand, grant in self._verdict.grants:
                 _hold(held, demand.key, grant)
             self._held = held  # At one stroke: an interruption may strike before.
@@ -238,12 +238,12 @@ class Lease:
             self._consumed[name] = self._consumed.get(name, 0) + units
 
 
-def _hold(holdings: dict[tuple[BucketKey, str], Holding], key: BucketKey, grant: Grant) -> None:
+def _hold(allocations: dict[tuple[BucketKey, str], Allocation], key: BucketKey, grant: Grant) -> None:
     for receipt in grant.receipts:
-        held = holdings.get((key, receipt.limit.name))
-        holdings[key, receipt.limit.name] = Holding.of(receipt) if held is None else held.add(receipt)
+        held = allocations.get((key, receipt.limit.name))
+        allocations[key, receipt.limit.name] = Allocation.of(receipt) if held is None else held.add(receipt)
 
 
-def _release(holdings: dict[tuple[BucketKey, str], Holding], place: tuple[BucketKey, str], units: int) -> Credit:
-    holdings[place], credit = holdings[place].release(units)
-    return credit
+def _release(allocations: dict[tuple[BucketKey, str], Allocation], place: tuple[BucketKey, str], units: int) -> Refund:
+    allocations[place], refund = allocations[place].release(units)
+    return refund

@@ -10,14 +10,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 from warnings import warn
 
-from .acquirer import Call, Decider, OnUnavailable
+from .acquirer import Acquirer, Call, OnUnavailable
 from .administration import Administration
 from .commit.breaker import Breaker
 from .commit.committer import CommitterOptions
 from .core import status
 from .core.record_cache import CacheStatistics, RecordCache
 from .core.resolution import Question, own_demand
-from .core.share import Owed
+from .core.share import UnreportedUsage
 from .core.validation import (
     check_amounts,
     check_callable,
@@ -32,9 +32,10 @@ from .core.validation import (
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
 from .memory_repository import MemoryRepository
 from .models import Prefetch
-from .outage.log import Degradation
-from .runtime.concurrency import ProcessScope, Scope, check_function, check_store, note_blocking
+from .outage.log import OutageLog
+from .runtime.concurrency import check_function, check_store, note_blocking
 from .runtime.entering import Entering
+from .runtime.scope import LoopLocal, ProcessLocal
 from .statistics import Counters, DecisionEvent, Statistics
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class RateLimiter(Administration):
     ) -> None:
         check_store(repository)
         ttl = check_seconds("config_ttl", config_ttl)
-        self._records_of_process = ProcessScope(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
+        self._records_of_process = ProcessLocal(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
         super().__init__(repository, self._records_of_process.get)
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
@@ -100,9 +101,9 @@ class RateLimiter(Administration):
         options = CommitterOptions(
             check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
         )
-        self._process = ProcessScope(partial(_Process, repository))
+        self._process = ProcessLocal(partial(_Process, repository))
         make = partial(_decider, repository, options, check_share("local_share", local_share), share_fetches=ttl > 0)
-        self._deciders = Scope(lambda: make(self._records(), self._process.get()))
+        self._deciders = LoopLocal(lambda: make(self._records(), self._process.get()))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
@@ -301,8 +302,8 @@ class _Process:
     def __init__(self, repository: RepositoryProtocol) -> None:
         self.counters = Counters()
         self.breaker = Breaker()
-        self.degradation = Degradation(repository.clock)
-        self.owed = Owed()
+        self.degradation = OutageLog(repository.clock)
+        self.owed = UnreportedUsage()
         self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
 
 
@@ -314,10 +315,10 @@ def _decider(
     process: _Process,
     *,
     share_fetches: bool,
-) -> Decider:
+) -> Acquirer:
     health = process.breaker, process.counters, process.degradation
     alone = process.local, process.owed
-    return Decider(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
+    return Acquirer(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
 
 
 class Acquisition(Entering):

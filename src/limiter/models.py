@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from .core.limits import gcra
+from .core.units import DAY, HOUR, MINUTE, NANOSECONDS, SECOND
 from .core.validation import MAX_AMOUNT, check_integer, check_name, shown
 from .exceptions import ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3_600.0, 86_400.0
 _UNITS = {"s": SECOND, "sec": SECOND, "second": SECOND, "m": MINUTE, "min": MINUTE, "minute": MINUTE}
 _UNITS |= {"h": HOUR, "hour": HOUR, "d": DAY, "day": DAY}
 _TEXT = re.compile(
@@ -22,7 +22,7 @@ _TEXT = re.compile(
 )
 _MAX_TEXT = 1_000
 """Characters of a limit's text, more than any can need; the time to match it can grow with its square."""
-_MAX_WINDOW = int(100 * 366 * DAY) * gcra.NANOSECONDS
+_MAX_WINDOW = int(100 * 366 * DAY) * NANOSECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Limit:
             raise ValidationError(
                 f"refill_period of limit {self.name!r} must be a number of seconds above 0, not {shown(period)}"
             )
-        nanoseconds = round(period * gcra.NANOSECONDS)
+        nanoseconds = round(period * NANOSECONDS)
         if self.refill_amount > nanoseconds:
             raise ValidationError(
                 f"limit {self.name!r} refills {self.refill_amount} per {period} s; at most 10^9 per second are supported"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .core.records import BucketKey, EntityRecord, LimitsKey, Record, RecordKey
     from .core.resolution import Lookup
-    from .core.state import BucketState, Outcome, Update
+    from .core.state import BucketState, Update, WriteResult
 
 
 class RepositoryProtocol(Protocol):
@@ -43,7 +43,7 @@ class RepositoryProtocol(Protocol):
     async def read_bucket(self, key: BucketKey) -> BucketState:
         """The bucket's present state; an absent bucket is an empty one."""
 
-    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Apply `update` if all its conditions hold.
 
         Raises `RateLimiterUnavailable` when the store did not answer, and tells whether the update may have been applied.

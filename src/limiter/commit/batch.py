@@ -12,13 +12,13 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..aws.table import ATTEMPTS, pause
 from ..core import plan as planning
-from ..core.limits.gcra import NANOSECONDS
 from ..core.request import Refusal
-from ..core.state import Outcome
+from ..core.state import WriteResult
+from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
-from .bucket_queue import GROUNDED
+from ..runtime.retry import ATTEMPTS, backoff
+from .bucket_queue import NOT_IN_FLIGHT
 
 if TYPE_CHECKING:
     import threading
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..repository_protocol import RepositoryProtocol
     from ..statistics import Counters
     from .breaker import Breaker
-    from .bucket_queue import Lane, Ticket
+    from .bucket_queue import BucketQueue, PendingRequest
 
 _log = logging.getLogger("limiter.committer")
 
@@ -38,15 +38,15 @@ MAX_BATCH = 1_000
 """Requests that one write carries at most."""
 MAX_ROUNDS = 50
 """Writes that other processes may defeat before a batch gives up."""
-FIRST_PACE = 50_000_000
+FIRST_INTERVAL = 50_000_000
 """Nanoseconds between two writes to a key that DynamoDB has throttled once; doubled each time, and eased by success."""
 
 
 class BatchWriter:
     """Decides batches, with as many calls as it takes: one when the last state seen is still right.
 
-    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_pace` nanoseconds is the longest that throttling
-    makes a lane wait between two writes. `lock` guards the lanes.
+    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` is the longest
+    interval between two writes that throttling enforces, in nanoseconds. `lock` guards the queues.
     """
 
     def __init__(
@@ -57,18 +57,18 @@ class BatchWriter:
         counters: Counters,
         *,
         denial_ttl: int,
-        max_pace: int,
+        max_interval: int,
     ) -> None:
         self._repository = repository
         self._lock = lock
         self._breaker = breaker
         self._counters = counters
         self._denial_ttl = denial_ttl
-        self._max_pace = max_pace
+        self._max_interval = max_interval
         self._writer = os.urandom(6).hex()
         self._stamps = itertools.count(1)
 
-    async def carry_out(self, lane: Lane, until: float) -> None:
+    async def carry_out(self, lane: BucketQueue, until: float) -> None:
         """Decide every ticket of the batch; attempts that fail are repeated while they can be expected to end by `until`.
 
         Raises what the last attempt failed with; the tickets that are left have to be told.
@@ -78,7 +78,7 @@ class BatchWriter:
         if lane.batch:
             raise RateLimiterUnavailable(f"{MAX_ROUNDS} writes to {lane.key} were overtaken by other processes", unsent=True)
 
-    def fail(self, lane: Lane, error: Exception) -> None:
+    def fail(self, lane: BucketQueue, error: Exception) -> None:
         """Tell everybody who is left in the batch what went wrong."""
         if isinstance(error, CircuitOpen) and lane.sent is not None:
             cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
@@ -87,11 +87,11 @@ class BatchWriter:
             lost = sum(ticket.caller is None and ticket.returns for ticket in lane.batch)
             for ticket in lane.batch:
                 lane.finish(ticket, error)
-            lane.batch, lane.carried, lane.sent, lane.flight = [], [], None, GROUNDED
+            lane.batch, lane.carried, lane.sent, lane.in_flight = [], [], None, NOT_IN_FLIGHT
         for _ in range(lost):
-            self.note_lost(lane.key, error)
+            self.record_lost_refund(lane.key, error)
 
-    def note_lost(self, key: BucketKey, error: Exception) -> None:
+    def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
         """Count a correction or refund that could not be written, and tell the log; what was taken stays taken meanwhile."""
         self._counters.add("corrections_lost")
         # An open breaker has been told of, and holds back any number of them.
@@ -99,11 +99,11 @@ class BatchWriter:
         fields = key._asdict() | {"error": str(error)}
         _log.log(level, "a correction of %s/%s was not written: %s", key.entity_id, key.resource, error, extra=fields)
 
-    def proves_refusals(self, lane: Lane, now: int) -> bool:
+    def proves_refusals(self, lane: BucketQueue, now: int) -> bool:
         """Whether the last state was seen so lately that it proves refusals, though never admissions."""
         return lane.seen is not None and 0 <= now - lane.seen < self._denial_ttl
 
-    async def _try(self, lane: Lane, until: float) -> None:
+    async def _try(self, lane: BucketQueue, until: float) -> None:
         failures = 0
         for _ in range(MAX_ROUNDS):
             if not lane.batch:
@@ -112,7 +112,7 @@ class BatchWriter:
             try:
                 await self._step(lane)
             except RateLimiterUnavailable as error:
-                lane.trouble = error
+                lane.last_error = error
                 self._counters.add_failure(error)
                 hot = isinstance(error, Throttled) and error.hot_key
                 failures += not hot
@@ -120,21 +120,21 @@ class BatchWriter:
                 # The next attempt may well take as long as this one did.
                 if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
                     raise
-                await (asyncio.sleep(delay) if hot else pause(failures))
+                await (asyncio.sleep(delay) if hot else backoff(failures))
                 self._gather_more(lane)
 
-    def _slow_down(self, lane: Lane) -> float:
+    def _slow_down(self, lane: BucketQueue) -> float:
         """Write to the lane less often from now on, so that its batches grow; return the seconds until the next attempt."""
-        lane.pace = min(max(2 * lane.pace, FIRST_PACE), self._max_pace)
-        return lane.pace / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
+        lane.min_interval = min(max(2 * lane.min_interval, FIRST_INTERVAL), self._max_interval)
+        return lane.min_interval / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
 
-    def _gather_more(self, lane: Lane) -> None:
+    def _gather_more(self, lane: BucketQueue) -> None:
         """Take along what has queued up meanwhile."""
         with self._lock:
             room = MAX_BATCH - len(lane.batch)
             lane.batch, lane.queue = lane.batch + lane.queue[:room], lane.queue[room:]
 
-    async def _step(self, lane: Lane) -> None:
+    async def _step(self, lane: BucketQueue) -> None:
         """Make one call, or deliver what the last one has decided."""
         if lane.sent is not None:
             await self._recover(lane)
@@ -161,29 +161,29 @@ class BatchWriter:
         if plan.update is not None:
             with self._lock:
                 lane.sent = plan, plan.update, tickets
-                lane.board([tickets[place] for place in plan.shares], now)
+                lane.start_write([tickets[place] for place in plan.shares], now)
             self._answer(lane, await self._write(lane, plan.update))
         elif lane.fresh:
             self._deliver(lane, tickets, plan.grants(lane.state))
         elif lane.batch:
             await self._look(lane)
 
-    def _must_look(self, lane: Lane) -> bool:
+    def _must_look(self, lane: BucketQueue) -> bool:
         """Whether no update can be planned by what is known."""
-        if lane.seen is None and any(ticket.request.credits for ticket in lane.batch):
+        if lane.seen is None and any(ticket.request.refunds for ticket in lane.batch):
             return True  # What a refund is worth depends on the state, which an update of other limits alone would not assert.
         return bool(lane.state.unreadable) and not lane.fresh  # Somebody may have deleted the item since.
 
-    def _count_call(self, lane: Lane) -> None:
+    def _count_call(self, lane: BucketQueue) -> None:
         """Count a call, and its batch with the first one."""
         self._counters.add("calls", *(() if lane.called else ("batches",)))
         lane.called = True
 
-    async def _look(self, lane: Lane) -> None:
+    async def _look(self, lane: BucketQueue) -> None:
         self._count_call(lane)
         self._see(lane, await self._repository.read_bucket(lane.key))
 
-    async def _write(self, lane: Lane, update: Update) -> Outcome:
+    async def _write(self, lane: BucketQueue, update: Update) -> WriteResult:
         self._count_call(lane)
         lane.wrote = self._repository.clock()
         try:
@@ -191,10 +191,10 @@ class BatchWriter:
         except LimiterError as error:
             if not isinstance(error, RateLimiterUnavailable) or error.unsent:
                 with self._lock:
-                    lane.sent, lane.flight = None, GROUNDED
+                    lane.sent, lane.in_flight = None, NOT_IN_FLIGHT
             raise
 
-    async def _recover(self, lane: Lane) -> None:
+    async def _recover(self, lane: BucketQueue) -> None:
         """Find out what became of a write whose answer was lost.
 
         If it is the last one on record, it was applied. If not, what it took is taken again, under the same stamp, and counts
@@ -211,11 +211,11 @@ class BatchWriter:
             plan, _, tickets = lane.sent
             lane.carried, lane.covered = [tickets[place] for place in plan.shares], lane.covered or covered
             for ticket in lane.carried:
-                if ticket.request.credits:
-                    ticket.request = ticket.request._replace(credits=())
-        self._answer(lane, Outcome(applied, state))
+                if ticket.request.refunds:
+                    ticket.request = ticket.request._replace(refunds=())
+        self._answer(lane, WriteResult(applied, state))
 
-    def _answer(self, lane: Lane, outcome: Outcome) -> None:
+    def _answer(self, lane: BucketQueue, outcome: WriteResult) -> None:
         state = outcome.state
         if lane.sent is not None and outcome.applied:
             plan, _, tickets = lane.sent
@@ -228,29 +228,33 @@ class BatchWriter:
                     outcomes[place] = look
             self._see(lane, state, tickets, outcomes)
             lane.carried = []
-            lane.pace = lane.pace * 9 // 10 if lane.pace > FIRST_PACE else 0
+            lane.min_interval = lane.min_interval * 9 // 10 if lane.min_interval > FIRST_INTERVAL else 0
         else:
             self._see(lane, state)
         lane.sent = None
 
     def _see(
         self,
-        lane: Lane,
+        lane: BucketQueue,
         state: BucketState,
-        tickets: Sequence[Ticket] = (),
+        tickets: Sequence[PendingRequest] = (),
         outcomes: Mapping[int, Grant | Refusal | UnreadableItem] = MappingProxyType({}),
     ) -> None:
         """Keep a state, and tell the tickets whose outcomes are in it: at once, or what they took would count twice."""
         with self._lock:
-            lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
-            lane.flight = GROUNDED
+            lane.state, lane.seen, lane.fresh, lane.last_error = state, self._repository.clock(), True, None
+            lane.in_flight = NOT_IN_FLIGHT
             self._tell(lane, tickets, outcomes)
 
-    def _deliver(self, lane: Lane, tickets: Sequence[Ticket], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]) -> None:
+    def _deliver(
+        self, lane: BucketQueue, tickets: Sequence[PendingRequest], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]
+    ) -> None:
         with self._lock:
             self._tell(lane, tickets, outcomes)
 
-    def _tell(self, lane: Lane, tickets: Sequence[Ticket], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]) -> None:
+    def _tell(
+        self, lane: BucketQueue, tickets: Sequence[PendingRequest], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]
+    ) -> None:
         for index, outcome in outcomes.items():
             if not tickets[index].done:
                 if isinstance(outcome, Refusal):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core import status
-from ..core.request import Grant, Refusal, Request, Unsent
+from ..core.request import Grant, NotTried, Refusal, Request
 from ..runtime.concurrency import shielded
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Verdict:
         for demand, outcome in zip(self.demands, self.outcomes, strict=True):
             if isinstance(outcome, Grant):
                 statuses += status.granted(demand.key, outcome)
-            elif isinstance(outcome, Refusal | Unsent):
+            elif isinstance(outcome, Refusal | NotTried):
                 statuses += status.refused(demand.key, demand.charges, outcome)
         return tuple(statuses)
 
@@ -65,7 +65,7 @@ async def charge(
     verdict = Verdict(demands, await committer.decide(requests, expires))
     if not verdict.allowed:
         if len(requests) > 1:
-            await shielded(committer.give_back([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
+            await shielded(committer.refund_grants([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
         for outcome in verdict.outcomes:
             if isinstance(outcome, Exception):
                 raise outcome

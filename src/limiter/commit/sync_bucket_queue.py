@@ -5,27 +5,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.plan import NOBODY, Queue, owes
+from ..core.plan import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request
 from ..core.state import EMPTY
 from ..exceptions import anew
-from ..runtime.wakeup import SyncSignal
-from .prefetch import Purse
+from ..runtime.wakeup import SyncWakeup
+from .prefetch import PrefetchBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..core.plan import Plan
     from ..core.records import BucketKey
-    from ..core.request import Charge, Refusal, Unsent
+    from ..core.request import Charge, NotTried, Refusal
     from ..core.state import Update
 
 
-GROUNDED = (0, 0, 0)
+NOT_IN_FLIGHT = (0, 0, 0)
 """No write is under way."""
 
 
-class SyncTicket:
+class SyncPendingRequest:
     """One request on its way through a lane.
 
     Nobody waits for its outcome where `caller` is None, and nobody any more where it was `abandoned`. It has `entered` when it
@@ -35,18 +35,18 @@ class SyncTicket:
 
     __slots__ = ("abandoned", "caller", "counted", "done", "entered", "lane", "outcome", "request", "returns")
 
-    def __init__(self, request: Request, lane: SyncLane, caller: SyncCaller | None = None) -> None:
+    def __init__(self, request: Request, lane: SyncBucketQueue, caller: SyncWaiter | None = None) -> None:
         self.request = request
         self.lane = lane
         self.caller = caller
-        self.returns = bool(request.credits)
+        self.returns = bool(request.refunds)
         self.abandoned = False
         self.counted = False
         self.entered = False
         self.done = False
-        self.outcome: Grant | Refusal | Unsent | Exception | None = None
+        self.outcome: Grant | Refusal | NotTried | Exception | None = None
 
-    def result(self) -> Grant | Refusal | Unsent | Exception | None:
+    def result(self) -> Grant | Refusal | NotTried | Exception | None:
         """The outcome; an error anew for everybody who shares it."""
         outcome = self.outcome
         if not isinstance(outcome, Exception):
@@ -55,7 +55,7 @@ class SyncTicket:
         fresh.__cause__ = outcome.__cause__
         return fresh
 
-    def finish(self, outcome: Grant | Refusal | Unsent | Exception) -> None:
+    def finish(self, outcome: Grant | Refusal | NotTried | Exception) -> None:
         """Settle the ticket and wake whoever waits for it."""
         self.outcome, self.done = outcome, True
         if self.caller is not None:
@@ -63,41 +63,54 @@ class SyncTicket:
             self.caller.set()
 
 
-class SyncCaller(SyncSignal):
+class SyncWaiter(SyncWakeup):
     """Somebody who waits for some tickets until `expires`, in seconds of the monotonic clock.
 
-    `pending` of them are undecided. It is set when one is decided, and when there is a lane to lead: one of `leads`. `leading`
+    `pending` of them are undecided. It is set when one is decided, and when there is a lane to lead: one of `to_lead`. `leading`
     counts those that the caller is leading already.
     """
 
-    __slots__ = ("expires", "leading", "leads", "pending", "tickets")
+    __slots__ = ("expires", "leading", "pending", "tickets", "to_lead")
 
     def __init__(self, expires: float) -> None:
         super().__init__()
         self.expires = expires
-        self.leads: tuple[SyncLane, ...] = ()
+        self.to_lead: tuple[SyncBucketQueue, ...] = ()
         self.leading = 0
-        self.tickets: tuple[SyncTicket, ...] = ()
+        self.tickets: tuple[SyncPendingRequest, ...] = ()
         self.pending = 0
 
 
-class SyncLane:
+class SyncBucketQueue:
     """What this process knows of one bucket, and the requests that wait for it.
 
     `leader` is who is to lead, and then the lead itself, while it carries out batches; None when the lane is at rest.
-    `returning` is how many requests on their way give something back, and `ahead` how many ask to take exactly `alike` at once.
-    `denied` is the time of the last refusal. `flight` is the time at which the write under way was planned, how many of those
+    `returning` counts the requests on their way that give something back, `ahead` those that ask for exactly `same_charges`.
+    `denied` is the time of the last refusal. `in_flight` is the time at which the write under way was planned, how many of those
     ahead it carries, and how many are in its batch. `state` is the last one seen, at the time `seen`, and `fresh` when the
     present batch has seen it, and `called` when it has made a call; the last write was at the time `wrote`. `sent` is an update
     without an answer yet, with the tickets that it was planned for; `stamp` names it. While a lost update may still arrive,
     `carried` are the tickets in it, to which alone its stamp bears witness, and `covered` says that others have written since.
-    `trouble` is what the last call failed with. `pace` is the least time between two writes, in nanoseconds, that throttling
-    has taught.
+    `last_error` is what the last call failed with. `min_interval` is the least time between
+    two writes, in nanoseconds, that throttling has taught.
     """
 
     __slots__ = (
-        *("ahead", "alike", "batch", "called", "carried", "covered", "denied", "flight", "fresh", "key", "leader", "pace"),
-        *("purse", "queue", "returning", "seen", "sent", "stamp", "state", "trouble", "wrote"),
+        *(
+            "ahead",
+            "batch",
+            "buffer",
+            "called",
+            "carried",
+            "covered",
+            "denied",
+            "fresh",
+            "in_flight",
+            "key",
+            "last_error",
+            "leader",
+        ),
+        *("min_interval", "queue", "returning", "same_charges", "seen", "sent", "stamp", "state", "wrote"),
     )
 
     def __init__(self, key: BucketKey) -> None:
@@ -105,25 +118,25 @@ class SyncLane:
         self.state = EMPTY
         self.seen: int | None = None
         self.wrote: int | None = None
-        self.pace = 0
-        self.purse: Purse | None = None
+        self.min_interval = 0
+        self.buffer: PrefetchBuffer | None = None
         self.fresh = False
         self.called = False
         self.leader: object = None
-        self.trouble: Exception | None = None
-        self.carried: list[SyncTicket] = []
+        self.last_error: Exception | None = None
+        self.carried: list[SyncPendingRequest] = []
         self.covered = False
-        self.queue: list[SyncTicket] = []
+        self.queue: list[SyncPendingRequest] = []
         self.returning = 0
         self.ahead = 0
         self.denied = 0
-        self.flight = GROUNDED
-        self.alike: tuple[Charge, ...] = ()
-        self.batch: list[SyncTicket] = []
-        self.sent: tuple[Plan, Update, list[SyncTicket]] | None = None
+        self.in_flight = NOT_IN_FLIGHT
+        self.same_charges: tuple[Charge, ...] = ()
+        self.batch: list[SyncPendingRequest] = []
+        self.sent: tuple[Plan, Update, list[SyncPendingRequest]] | None = None
         self.stamp = ""
 
-    def add(self, ticket: SyncTicket, now: int = 0) -> None:
+    def add(self, ticket: SyncPendingRequest, now: int = 0) -> None:
         """Put a ticket at the end of the queue, at the time `now`."""
         self.queue.append(ticket)
         ticket.entered = True
@@ -132,59 +145,59 @@ class SyncLane:
         if not request.charges or request.forced or request.deadline > now:
             return
         if not self.ahead:
-            self.alike = request.charges
-        if request.charges == self.alike:
+            self.same_charges = request.charges
+        if request.charges == self.same_charges:
             ticket.counted = True
             self.ahead += 1
 
-    def board(self, carried: Sequence[SyncTicket], planned: int) -> None:
+    def start_write(self, carried: Sequence[SyncPendingRequest], planned: int) -> None:
         """A write sets out, planned at that time, that carries so many of the batch."""
-        self.flight = planned, sum([each.counted for each in carried]), sum([each.counted for each in self.batch])
+        self.in_flight = planned, sum([each.counted for each in carried]), sum([each.counted for each in self.batch])
 
-    def before(self, request: Request, now: int) -> Queue:
+    def before(self, request: Request, now: int) -> Ahead:
         """Those who have asked for exactly the same and are not decided yet.
 
         The ones of a batch whom its write does not carry have been refused by its plan, and only wait to be told.
         """
-        if request.deadline > now or request.charges != self.alike:
-            return NOBODY
-        planned, carried, aboard = self.flight
-        return Queue(self.ahead - aboard, carried, planned)
+        if request.deadline > now or request.charges != self.same_charges:
+            return NONE_AHEAD
+        planned, carried, batch_size = self.in_flight
+        return Ahead(self.ahead - batch_size, carried, planned)
 
     def covers(self, request: Request, now: int) -> bool:
         """Whether it can be paid from what was taken in advance, which is no way past a debt, or past those who wait."""
-        if self.purse is None or request.prefetch is None or owes(self.state, request.charges, now):
+        if self.buffer is None or request.prefetch is None or owes(self.state, request.charges, now):
             return False
-        return self.purse.covers(request.charges, now)
+        return self.buffer.covers(request.charges, now)
 
     def pay(self, request: Request, now: int) -> Grant | None:
         """Pay for it from what was taken in advance, where it is covered."""
         if request.prefetch is None or owes(self.state, request.charges, now):
             return None
-        if self.purse is None:
-            self.purse = Purse()
-        return self.purse.spend(request.charges, request.prefetch, now)
+        if self.buffer is None:
+            self.buffer = PrefetchBuffer()
+        return self.buffer.take(request.charges, request.prefetch, now)
 
-    def order_block(self, now: int) -> SyncTicket | None:
+    def order_block(self, now: int) -> SyncPendingRequest | None:
         """Have the batch take a block in advance, and give back what has gone stale."""
-        if self.purse is None or not any(ticket.request.prefetch for ticket in self.batch):
+        if self.buffer is None or not any(ticket.request.prefetch for ticket in self.batch):
             return None
-        stale = self.purse.empty(now)
+        stale = self.buffer.drain(now)
         if stale:
-            self.batch.append(SyncTicket(Request(credits=stale), self))
+            self.batch.append(SyncPendingRequest(Request(refunds=stale), self))
             self.returning += 1
-        charges = self.purse.order(charge for each in self.batch if each.request.prefetch for charge in each.request.charges)
-        block = SyncTicket(Request(charges), self) if charges else None
+        charges = self.buffer.wanted(charge for each in self.batch if each.request.prefetch for charge in each.request.charges)
+        block = SyncPendingRequest(Request(charges), self) if charges else None
         if block is not None:
             self.batch.append(block)
         return block
 
-    def deposit(self, block: SyncTicket, now: int) -> None:
+    def deposit(self, block: SyncPendingRequest, now: int) -> None:
         """Keep a block that the batch has taken, however it ended."""
-        if self.purse is not None and isinstance(block.outcome, Grant):
-            self.purse.deposit(block.outcome, now)
+        if self.buffer is not None and isinstance(block.outcome, Grant):
+            self.buffer.add(block.outcome, now)
 
-    def remove(self, ticket: SyncTicket) -> bool:
+    def remove(self, ticket: SyncPendingRequest) -> bool:
         """Take a ticket out of the queue; false when it is not there any more."""
         if ticket not in self.queue:
             return False
@@ -192,7 +205,7 @@ class SyncLane:
         self._discount(ticket)
         return True
 
-    def finish(self, ticket: SyncTicket, outcome: Grant | Refusal | Exception) -> None:
+    def finish(self, ticket: SyncPendingRequest, outcome: Grant | Refusal | Exception) -> None:
         """Settle a ticket of the batch; what was granted to somebody who has gone is queued to be given back."""
         self._discount(ticket)
         if not ticket.abandoned:
@@ -200,9 +213,9 @@ class SyncLane:
             return
         ticket.done = True
         if isinstance(outcome, Grant):
-            credits = tuple(receipt.credit() for receipt in outcome.receipts if receipt.cost)
-            if credits:
-                self.add(SyncTicket(Request(credits=credits), self))
+            refunds = tuple(receipt.refund() for receipt in outcome.receipts if receipt.cost)
+            if refunds:
+                self.add(SyncPendingRequest(Request(refunds=refunds), self))
 
     def drop_abandoned(self) -> None:
         """Leave out of the batch what nobody waits for any more, unless it gives something back."""
@@ -212,14 +225,14 @@ class SyncLane:
                 self._discount(ticket)
         self.batch = [ticket for ticket in self.batch if not ticket.done]
 
-    def _discount(self, ticket: SyncTicket) -> None:
+    def _discount(self, ticket: SyncPendingRequest) -> None:
         self.returning -= ticket.returns
         self.ahead -= ticket.counted
         ticket.counted = False
         if not self.ahead:
-            self.alike = ()
+            self.same_charges = ()
 
-    def heir(self) -> SyncCaller | None:
+    def next_leader(self) -> SyncWaiter | None:
         """Who leads next: the last who came, having the most patience left, if it leads nothing else; None when nobody waits."""
         last = None
         for ticket in reversed(self.queue):

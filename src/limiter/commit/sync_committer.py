@@ -17,25 +17,26 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..core import plan
-from ..core.limits.gcra import NANOSECONDS
-from ..core.request import Grant, Receipt, Refusal, Request, Unsent
+from ..core.request import Grant, NotTried, Receipt, Refusal, Request
+from ..core.units import NANOSECONDS
 from ..exceptions import LimiterError, RateLimiterUnavailable
-from ..runtime.concurrency import SyncHome, sync_begin, sync_shielded
-from ..runtime.wakeup import SyncAlarm
+from ..runtime.concurrency import sync_shielded, sync_start
+from ..runtime.scope import SyncOrigin
+from ..runtime.wakeup import SyncDeadlines
 from ..statistics import Counters
 from .sync_batch import MAX_BATCH, SyncBatchWriter
 from .breaker import Breaker
-from .sync_bucket_queue import SyncCaller, SyncLane, SyncTicket
+from .sync_bucket_queue import SyncBucketQueue, SyncPendingRequest, SyncWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ..core.records import BucketKey
-    from ..core.request import Credit
+    from ..core.request import Refund
     from ..core.state import BucketState
     from ..sync_repository_protocol import SyncRepositoryProtocol
 
-Outcome = Grant | Refusal | Unsent | Exception | None
+Outcome = Grant | Refusal | NotTried | Exception | None
 
 MAX_LANES = 100_000
 """Buckets whose last state is remembered; a forgotten one costs a second write when it is used again."""
@@ -73,14 +74,14 @@ class SyncCommitter:
         breaker: Breaker | None = None,
         counters: Counters | None = None,
     ) -> None:
-        self.home = SyncHome()
+        self.origin = SyncOrigin()
         self._repository = repository
         self._options = options
         self._counters = counters or Counters()
         self._lock = threading.Lock()
-        self._alarm = SyncAlarm()
+        self._alarm = SyncDeadlines()
         self._breaker = breaker or Breaker()
-        self._lanes: OrderedDict[BucketKey, SyncLane] = OrderedDict()
+        self._lanes: OrderedDict[BucketKey, SyncBucketQueue] = OrderedDict()
         self._patience = options.patience + options.linger / NANOSECONDS
         self._writer = SyncBatchWriter(
             repository,
@@ -88,7 +89,7 @@ class SyncCommitter:
             self._breaker,
             self._counters,
             denial_ttl=options.denial_ttl,
-            max_pace=int(options.patience / 2 * NANOSECONDS),
+            max_interval=int(options.patience / 2 * NANOSECONDS),
         )
 
     def submit(self, key: BucketKey, request: Request, expires: float | None = None) -> Grant | Refusal:
@@ -101,19 +102,19 @@ class SyncCommitter:
     def decide(self, requests: Sequence[tuple[BucketKey, Request]], expires: float | None = None) -> list[Outcome]:
         """Have requests to different buckets decided and written, all at once; return their outcomes in the same order.
 
-        Where one can be refused by what is known here, the others are not sent: `Unsent`, or None where nothing is known. What
+        Where one can be refused by what is known here, the others are not sent: `NotTried`, or None where nothing is known. What
         is not decided when `expires`, in seconds of the monotonic clock, has come is a `RateLimiterUnavailable`. When the
         caller is interrupted (cancelled, killed, timed out), whatever had been taken for it is given back before the
         interruption goes on.
         """
-        caller = SyncCaller(monotonic() + self._patience if expires is None else expires)
+        caller = SyncWaiter(monotonic() + self._patience if expires is None else expires)
         try:
             self._enter(caller, requests)
             while caller.pending:
                 caller.clear()
-                if caller.leads:
-                    leads = [partial(self._lead, lane, caller) for lane in caller.leads]
-                    sync_begin(leads, partial(self._alarm.wait, caller))
+                if caller.to_lead:
+                    to_lead = [partial(self._lead, lane, caller) for lane in caller.to_lead]
+                    sync_start(to_lead, partial(self._alarm.wait, caller))
                 elif caller.pending:
                     self._alarm.wait(caller)
                 if caller.pending and monotonic() >= caller.expires:
@@ -131,11 +132,11 @@ class SyncCommitter:
     def close(self) -> None:
         """Give back what was taken in advance, of some buckets at a time: all at once would not be done in a decision's time."""
         with self._lock:
-            purses = [(lane.key, lane.purse) for lane in self._lanes.values() if lane.purse is not None]
-        for first in range(0, len(purses), CLOSED_AT_ONCE):
+            buffers = [(lane.key, lane.buffer) for lane in self._lanes.values() if lane.buffer is not None]
+        for first in range(0, len(buffers), CLOSED_AT_ONCE):
             with self._lock:
-                held = [(key, purse.empty()) for key, purse in purses[first : first + CLOSED_AT_ONCE]]
-            self.credit(held)
+                held = [(key, buffer.drain()) for key, buffer in buffers[first : first + CLOSED_AT_ONCE]]
+            self.write_refunds(held)
 
     def observe(self, key: BucketKey, state: BucketState) -> None:
         """Learn a bucket's state that was read for another purpose, unless it is known already."""
@@ -144,33 +145,33 @@ class SyncCommitter:
                 lane = self._lane(key)
                 lane.state, lane.seen = state, self._repository.clock()
 
-    def give_back(self, taken: Iterable[tuple[BucketKey, Iterable[Receipt]]]) -> None:
+    def refund_grants(self, taken: Iterable[tuple[BucketKey, Iterable[Receipt]]]) -> None:
         """Return what the receipts say was taken of each bucket, as far as it is still worth something; see `credit`."""
-        self.credit([(key, tuple(each.credit() for each in receipts if each.cost)) for key, receipts in taken])
+        self.write_refunds([(key, tuple(each.refund() for each in receipts if each.cost)) for key, receipts in taken])
 
-    def credit(self, credits: Iterable[tuple[BucketKey, tuple[Credit, ...]]]) -> None:
+    def write_refunds(self, refunds: Iterable[tuple[BucketKey, tuple[Refund, ...]]]) -> None:
         """Write credits alone, for all buckets at once.
 
         A store that cannot be reached is logged and not raised: what was taken then stays taken until it has refilled.
         """
-        requests = [(key, Request(credits=each)) for key, each in credits if each]
+        requests = [(key, Request(refunds=each)) for key, each in refunds if each]
         if not requests:
             return
         for (key, _), outcome in zip(requests, self.decide(requests), strict=True):
             if isinstance(outcome, LimiterError):
-                self.note_lost(key, outcome)
+                self.record_lost_refund(key, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome
 
-    def note_lost(self, key: BucketKey, error: Exception) -> None:
+    def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
         """Count a correction or refund that could not be written, and tell the log."""
-        self._writer.note_lost(key, error)
+        self._writer.record_lost_refund(key, error)
 
-    def _enter(self, caller: SyncCaller, requests: Sequence[tuple[BucketKey, Request]]) -> None:
+    def _enter(self, caller: SyncWaiter, requests: Sequence[tuple[BucketKey, Request]]) -> None:
         """Queue the caller's tickets, and have it lead where nobody does, unless all is decided by what is known here already."""
         with self._lock:
             now = self._repository.clock()
-            caller.tickets = tuple([SyncTicket(request, self._lane(key), caller) for key, request in requests])
+            caller.tickets = tuple([SyncPendingRequest(request, self._lane(key), caller) for key, request in requests])
             caller.pending = len(caller.tickets)
             if self._deny(caller, now):
                 return
@@ -187,13 +188,13 @@ class SyncCommitter:
                 lane = ticket.lane
                 lane.add(ticket, now)
                 if lane.leader is None:
-                    caller.leads = (*caller.leads, lane)
+                    caller.to_lead = (*caller.to_lead, lane)
                     lane.leader = caller
 
-    def _lane(self, key: BucketKey) -> SyncLane:
+    def _lane(self, key: BucketKey) -> SyncBucketQueue:
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = SyncLane(key)
+            lane = self._lanes[key] = SyncBucketQueue(key)
             oldest = next(iter(self._lanes.values()))
             if len(self._lanes) > MAX_LANES:
                 if oldest.leader is None and not oldest.queue:
@@ -204,7 +205,7 @@ class SyncCommitter:
             self._lanes.move_to_end(key)
         return lane
 
-    def _deny(self, caller: SyncCaller, now: int) -> bool:
+    def _deny(self, caller: SyncWaiter, now: int) -> bool:
         """Refuse everything at once if a part cannot fit by what is known here; tell of the other parts what is known too."""
         if not any(self._denies(ticket.lane, now) for ticket in caller.tickets):
             return False
@@ -220,11 +221,11 @@ class SyncCommitter:
             self._counters.add("cache_hits", count=refused)
         return bool(refused)
 
-    def _denies(self, lane: SyncLane, now: int) -> bool:
+    def _denies(self, lane: SyncBucketQueue, now: int) -> bool:
         """Whether somebody was refused lately: looking costs time, also those who are not."""
         return now - lane.denied < self._options.denial_ttl
 
-    def _look(self, ticket: SyncTicket, now: int) -> Refusal | Unsent | None:
+    def _look(self, ticket: SyncPendingRequest, now: int) -> Refusal | NotTried | None:
         """What the last state seen says, behind those who have asked for the same before; None where it proves nothing."""
         lane, request = ticket.lane, ticket.request
         if lane.returning or lane.state.unreadable or request.forced or ticket.returns:
@@ -235,7 +236,7 @@ class SyncCommitter:
             return None
         return plan.look(lane.state, request, now, lane.before(request, now))
 
-    def _abandon(self, caller: SyncCaller) -> None:
+    def _abandon(self, caller: SyncWaiter) -> None:
         """Wait no longer for what is undecided: it is taken out of the queue, or given back by whoever finds it granted."""
         with self._lock:
             for ticket in caller.tickets:
@@ -244,18 +245,18 @@ class SyncCommitter:
                     continue
                 queued = lane.remove(ticket)
                 error = RateLimiterUnavailable(f"no answer from the table within {self._patience} s", unsent=queued)
-                error.__cause__ = lane.trouble or TimeoutError(str(error))
+                error.__cause__ = lane.last_error or TimeoutError(str(error))
                 ticket.outcome, ticket.done, ticket.abandoned = error, queued, not queued
             caller.pending = 0
         self._renounce(caller)
 
-    def _renounce(self, caller: SyncCaller) -> None:
+    def _renounce(self, caller: SyncWaiter) -> None:
         """Hand over every lane that the caller was to lead, and has not begun to."""
-        for lane in caller.leads:
+        for lane in caller.to_lead:
             self._hand_over(lane, caller, stop=True)
-        caller.leads = ()
+        caller.to_lead = ()
 
-    def _withdraw(self, caller: SyncCaller) -> None:
+    def _withdraw(self, caller: SyncWaiter) -> None:
         """Undo what the caller has asked for, as far as its patience lets it see what became of it."""
         with self._lock:
             for ticket in caller.tickets:
@@ -269,17 +270,17 @@ class SyncCommitter:
                 self._alarm.wait(caller)
         self._abandon(caller)
         granted = [(each.lane.key, each.outcome.receipts) for each in caller.tickets if isinstance(each.outcome, Grant)]
-        self.give_back(granted)
+        self.refund_grants(granted)
 
-    def _lead_for_nobody(self, caller: SyncCaller) -> None:
+    def _lead_for_nobody(self, caller: SyncWaiter) -> None:
         """Hand over every lane that the caller was to lead; carry on where only refunds wait, whose callers have gone."""
-        leads, caller.leads = caller.leads, ()
-        for lane in leads:
+        to_lead, caller.to_lead = caller.to_lead, ()
+        for lane in to_lead:
             self._hand_over(lane, caller)
             if lane.leader is caller:
                 self._lead(lane, caller)
 
-    def _lead(self, lane: SyncLane, caller: SyncCaller) -> None:
+    def _lead(self, lane: SyncBucketQueue, caller: SyncWaiter) -> None:
         """Carry out a batch, and hand over; when nobody waits for what is left in the queue, carry on."""
         lead = object()
         caller.leading += 1
@@ -292,14 +293,14 @@ class SyncCommitter:
             caller.leading -= 1
             self._hand_over(lane, lead, stop=True)
 
-    def _claim(self, lane: SyncLane, caller: SyncCaller, lead: object) -> None:
+    def _claim(self, lane: SyncBucketQueue, caller: SyncWaiter, lead: object) -> None:
         """Make the lead the work's, which goes on when the caller is cancelled."""
         with self._lock:
             if lane.leader is caller:
                 lane.leader = lead
-            caller.leads = tuple([each for each in caller.leads if each is not lane])
+            caller.to_lead = tuple([each for each in caller.to_lead if each is not lane])
 
-    def _lead_batch(self, lane: SyncLane, until: float) -> None:
+    def _lead_batch(self, lane: SyncBucketQueue, until: float) -> None:
         """Carry out one batch; after an interruption begin again, which the stamps make safe."""
         block = None
         try:
@@ -318,9 +319,9 @@ class SyncCommitter:
                 with self._lock:
                     lane.deposit(block, self._repository.clock())
 
-    def _linger(self, lane: SyncLane) -> None:
+    def _linger(self, lane: SyncBucketQueue) -> None:
         """Keep the least time between two writes to a bucket, in which more requests gather, and give a crowd that waits time."""
-        now, least = self._repository.clock(), max(self._options.linger, lane.pace)
+        now, least = self._repository.clock(), max(self._options.linger, lane.min_interval)
         if least and lane.wrote is not None and len(lane.queue) < MAX_BATCH:
             delay = lane.wrote + least - now
             if 0 < delay <= least:
@@ -328,7 +329,7 @@ class SyncCommitter:
         elif (spare := self._spare(lane, now)) > 0:
             time.sleep(spare)
 
-    def _spare(self, lane: SyncLane, now: int) -> float:
+    def _spare(self, lane: SyncBucketQueue, now: int) -> float:
         """Seconds that callers can spare who have to wait for their turn anyway, while others like them arrive."""
         with self._lock:
             crowd = lane.queue
@@ -338,21 +339,21 @@ class SyncCommitter:
                 return 0.0
             return min(plan.wait(lane.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
 
-    def _take_batch(self, lane: SyncLane) -> SyncTicket | None:
+    def _take_batch(self, lane: SyncBucketQueue) -> SyncPendingRequest | None:
         with self._lock:
             lane.batch, lane.queue = lane.queue[:MAX_BATCH], lane.queue[MAX_BATCH:]
             lane.fresh = lane.called = False
             lane.carried = []  # A lost update of the last batch must not, arriving late, pass for one of this.
             return lane.order_block(self._repository.clock())
 
-    def _finish_interrupted(self, lane: SyncLane, until: float) -> None:
+    def _finish_interrupted(self, lane: SyncBucketQueue, until: float) -> None:
         try:
             self._writer.carry_out(lane, until)
         except BaseException as error:
             self._writer.fail(lane, RateLimiterUnavailable(f"the write of this batch was interrupted: {error!r}"))
             raise
 
-    def _hand_over(self, lane: SyncLane, leader: object, *, stop: bool = False) -> None:
+    def _hand_over(self, lane: SyncBucketQueue, leader: object, *, stop: bool = False) -> None:
         """Give the lead to somebody who waits; where nobody does, `leader` keeps it for what is left in the queue.
 
         With `stop` it is given up in any case, and what is left waits for the next who comes.
@@ -360,11 +361,11 @@ class SyncCommitter:
         with self._lock:
             if lane.leader is not leader:
                 return
-            heir = lane.heir()
-            if heir is None:
+            next_leader = lane.next_leader()
+            if next_leader is None:
                 lane.leader = leader if lane.queue and not stop else None
                 return
-            if lane not in heir.leads:
-                heir.leads = (*heir.leads, lane)
-            lane.leader = heir
-        heir.set()
+            if lane not in next_leader.to_lead:
+                next_leader.to_lead = (*next_leader.to_lead, lane)
+            lane.leader = next_leader
+        next_leader.set()

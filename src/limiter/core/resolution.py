@@ -33,7 +33,7 @@ MISSING = Missing.MISSING
 Lookup = Record | UnreadableItem | Missing | None
 
 
-class Needs(NamedTuple):
+class MissingRecords(NamedTuple):
     """What has to be read before a chain can be resolved, and the buckets that are new as well."""
 
     records: tuple[RecordKey, ...]
@@ -62,7 +62,7 @@ def levels(entity_id: str, resource: str) -> tuple[LimitsKey, ...]:
     return LimitsKey(entity_id, resource), LimitsKey(entity_id), LimitsKey(None, resource), LimitsKey()
 
 
-def resolve(question: Question, lookup: Callable[[RecordKey], Lookup]) -> tuple[Bucket, ...] | Needs:
+def resolve(question: Question, lookup: Callable[[RecordKey], Lookup]) -> tuple[Bucket, ...] | MissingRecords:
     """The chain of buckets, the entity's own first; or all that is needed to know it, as far as that can be told.
 
     An ancestor that does not exist ends the chain, as does an entity that does not cascade. Raises `UnreadableItem` when a record
@@ -88,7 +88,7 @@ def resolve(question: Question, lookup: Callable[[RecordKey], Lookup]) -> tuple[
         if len(needed) > before:
             cold.append(key)
         current, hint = _next(record, hint)
-    return Needs(tuple(dict.fromkeys(needed)), tuple(cold)) if needed else tuple(chain.values())
+    return MissingRecords(tuple(dict.fromkeys(needed)), tuple(cold)) if needed else tuple(chain.values())
 
 
 def _next(record: object, hint: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from ..models import MAX_AMOUNT, Limit
 from .chain import Demand
 from .limits import gcra
 from .request import Charge
+from .units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .state import BucketState
 
 
-LONGEST = 50 * 366 * 86_400 * gcra.NANOSECONDS
+LONGEST = 50 * 366 * 86_400 * NANOSECONDS
 """Nanoseconds that an empty bucket takes to fill at most, however small the share: the half of what a limit may."""
 
 
@@ -56,7 +57,7 @@ def unbounded(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tup
     return (chain[0]._replace(limits=chain[0].limits + added), *chain[1:])
 
 
-class Owed:
+class UnreportedUsage:
     """What was allowed here and the table has not been charged with, bucket by bucket. Safe for threads.
 
     It is known from the buckets' local states: whatever of a limit's `tat` lies ahead, and beyond the one that was claimed last.
@@ -76,7 +77,7 @@ class Owed:
         with self._lock:
             self._limits[key] = self._limits.get(key, {}) | {limit.name: limit for limit in limits}
 
-    def claim(self, key: BucketKey, share: float, state: BucketState, now: int) -> Claim:
+    def claim(self, key: BucketKey, share: float, state: BucketState, now: int) -> UsageReport:
         """What the table is to be charged with, which nobody else claims then."""
         with self._lock:
             limits, before = self._limits.get(key, {}), self._claimed.get(key, {})
@@ -84,9 +85,9 @@ class Owed:
             self._claimed[key] = ahead
         spans = {name: tat - max(now, before.get(name, now)) for name, tat in ahead.items()}
         charges = (Charge(limits[name], _units(limits[name], share, span)) for name, span in spans.items())
-        return Claim(key, tuple(charge for charge in charges if charge.units > 0), before)
+        return UsageReport(key, tuple(charge for charge in charges if charge.units > 0), before)
 
-    def disclaim(self, claim: Claim) -> None:
+    def disclaim(self, claim: UsageReport) -> None:
         """The charges could not be made, and are owed as before."""
         with self._lock:
             claimed = self._claimed.get(claim.key, {})
@@ -94,7 +95,7 @@ class Owed:
                 claimed[name] = min(claimed[name], claim.before.get(name, 0))
 
 
-class Claim(NamedTuple):
+class UsageReport(NamedTuple):
     """Charges to be made to a bucket for what was allowed here, and up to where that was claimed `before`."""
 
     key: BucketKey

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ..exceptions import NeverSatisfiable, UnreadableItem
 from ..models import Decision, LimitStatus
 from .limits import gcra
-from .request import Charge, Grant, Refusal, Unsent
+from .request import Charge, Grant, NotTried, Refusal
+from .units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ def granted(key: BucketKey, grant: Grant) -> tuple[LimitStatus, ...]:
     )
 
 
-def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal | Unsent) -> tuple[LimitStatus, ...]:
+def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal | NotTried) -> tuple[LimitStatus, ...]:
     """The statuses of a request that changed nothing."""
     now = refusal.now
     levels = zip(charges, refusal.levels, strict=True)
@@ -39,7 +40,7 @@ def preview(key: BucketKey, charges: Sequence[Charge], state: BucketState, now: 
         if limit.name in state.unreadable:
             raise UnreadableItem(state.unreadable[limit.name])
     levels = tuple(max(state.level(limit.name).tat, now) for limit, _ in charges)
-    statuses = refused(key, charges, Unsent(levels, now))
+    statuses = refused(key, charges, NotTried(levels, now))
     return tuple(
         replace(status, exceeded=True, retry_after=None) if charge.units > charge.limit.capacity else status
         for charge, status in zip(charges, statuses, strict=True)
@@ -64,7 +65,7 @@ def decide(statuses: Sequence[LimitStatus]) -> Decision:
 
 
 def _wait(limit: Limit, units: int, tat: int, now: int) -> float:
-    return max(0, gcra.start(limit, tat + gcra.cost(limit, units)) - now) / gcra.NANOSECONDS
+    return max(0, gcra.start(limit, tat + gcra.cost(limit, units)) - now) / NANOSECONDS
 
 
 def _never(key: BucketKey, charge: Charge) -> LimitStatus:
@@ -81,5 +82,5 @@ def _status(key: BucketKey, limit: Limit, units: int, tat: int, now: int, retry_
         available=gcra.available(limit, tat, now),
         exceeded=retry_after > 0,
         retry_after=retry_after,
-        reset_after=max(0, tat - now) / gcra.NANOSECONDS,
+        reset_after=max(0, tat - now) / NANOSECONDS,
     )

@@ -13,10 +13,10 @@ from support.bucket_world import EPOCH, Script, play_seed
 from limiter import Limit
 from limiter.aws import schema
 from limiter.core import plan as planning
-from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Request
 from limiter.core.state import ABSENT, EMPTY, BucketState, Change, Level, Update
+from limiter.core.units import NANOSECONDS
 from limiter.exceptions import UnreadableItem
 
 KEY = BucketKey("default", "user-42", "gpt-4")
@@ -223,7 +223,7 @@ def test_the_template_and_the_test_table_agree_on_time_to_live() -> None:
     update = planning.plan(EMPTY, [Request((Charge(limit, 1),), deadline=EPOCH)], EPOCH, "x").update
     assert update is not None
     item = expressions.apply(schema.update_parameters(update), {})
-    assert int(item[schema.TTL_ATTRIBUTE]["N"]) * gcra.NANOSECONDS >= EPOCH
+    assert int(item[schema.TTL_ATTRIBUTE]["N"]) * NANOSECONDS >= EPOCH
 
 
 def test_only_integers_are_written() -> None:

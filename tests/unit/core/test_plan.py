@@ -13,8 +13,9 @@ from support.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, Wor
 
 from limiter.core import plan as planning
 from limiter.core.limits import gcra
-from limiter.core.request import Charge, Credit, Grant, Receipt, Refusal, Request
+from limiter.core.request import Charge, Grant, Receipt, Refund, Refusal, Request
 from limiter.core.state import EMPTY, BucketState, Level
+from limiter.core.units import NANOSECONDS
 from limiter.models import Limit
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Fault = Callable[[pytest.MonkeyPatch], None]
 
-SECOND = gcra.NANOSECONDS
+SECOND = NANOSECONDS
 SCRIPTS = {
     "admissions": Script(bookings=False, refunds=False, debts=False, expiry=True),
     "bookings": Script(refunds=False, debts=False, expiry=True),
@@ -159,15 +160,15 @@ def grant_of_the_first(self: Any, request: Request, _first: int, *others: Any) -
     return SOUND_GRANT(alone, request, 0, *others)
 
 
-def undo_any_booking(level: Level, credits: Any, now: int) -> tuple[int, int]:
+def undo_any_booking(level: Level, refunds: Any, now: int) -> tuple[int, int]:
     """A fault: a booking is taken back whether others were built on it or not."""
-    undone = sum(credit.cost for credit in credits if credit.start > now)
+    undone = sum(refund.cost for refund in refunds if refund.start > now)
     return undone, level.booked - undone
 
 
-def undo_to_the_start(level: Level, credits: Any, now: int) -> tuple[int, int]:
+def undo_to_the_start(level: Level, refunds: Any, now: int) -> tuple[int, int]:
     """A fault: with the last booking all are taken for gone."""
-    undone, booked = SOUND_UNDO(level, credits, now)
+    undone, booked = SOUND_UNDO(level, refunds, now)
     return undone, min(booked, now) if undone else booked
 
 
@@ -199,7 +200,7 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "the last booking taken for the only one": (set_attribute(planning, "_undo_last_bookings", undo_to_the_start), EVERYTHING),
     "`floor` not written": (drop_changes("floor"), EVERYTHING),
     "a refund without `floor`": (drop_conditions("floor"), Script(overrides=True)),
-    "no refund": (set_attribute(planning._Draft, "_write_credits", lambda *_: None), EVERYTHING),
+    "no refund": (set_attribute(planning._Draft, "_write_refunds", lambda *_: None), EVERYTHING),
     "`ttl` not written": (drop_changes("ttl"), EVERYTHING),
     "`ttl` not extended": (set_attribute(planning._Draft, "_extend_ttl", lambda *_: None), EVERYTHING),
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
@@ -288,7 +289,7 @@ class Store:
 
 def credits_of(grant: Grant) -> Request:
     """What a caller who was cancelled sends."""
-    return Request(credits=tuple(each.credit() for each in grant.receipts))
+    return Request(refunds=tuple(each.refund() for each in grant.receipts))
 
 
 def settlement(limit: Limit, units: int) -> Request:
@@ -347,7 +348,7 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
     store.take(TEN, 10)
     debt = store.ask(settlement(TEN, 5))[0]
     assert isinstance(debt, Grant)
-    store.ask(Request(credits=(Credit(TEN, gcra.cost(TEN, 1), EPOCH),)))
+    store.ask(Request(refunds=(Refund(TEN, gcra.cost(TEN, 1), EPOCH),)))
     waiting = store.take(TEN, 1, patience=5)
     store.ask(credits_of(debt))
     assert store.take(TEN, 1, patience=5).start > waiting.start
@@ -362,7 +363,7 @@ def test_a_refund_is_whole_whatever_its_client_knew_last() -> None:
     store.ask(credits_of(waiting))
     store.known = known
     assert isinstance(taken, Grant)
-    whole = Request(credits=tuple(each.credit()._replace(start=-1) for each in taken.receipts))
+    whole = Request(refunds=tuple(each.refund()._replace(start=-1) for each in taken.receipts))
     while store.ask(whole) == [None]:
         pass
     assert [store.available(limit) for limit in (TEN, OTHER)] == [10, 10]
@@ -529,7 +530,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
 
     flight, plan = play(state(first, second))
     assume(not flight.refused and len(flight.shares) == carried)
-    look = planning.look(state(first, second), request, EPOCH, planning.Queue(waiting, carried, planned))
+    look = planning.look(state(first, second), request, EPOCH, planning.Ahead(waiting, carried, planned))
     assert isinstance(look, Refusal) == (waiting in plan.refused)
     if isinstance(look, Refusal):
         assert look.levels == plan.refused[waiting].levels
@@ -590,7 +591,7 @@ def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
 
 def test_a_batch_that_asks_for_nothing_plans_nothing() -> None:
     """Without requests, and for credits that are worth nothing, there is nothing to write."""
-    dead = Request(credits=(Credit(TEN, 1, EPOCH - 1, -1),))
+    dead = Request(refunds=(Refund(TEN, 1, EPOCH - 1, -1),))
     state = BucketState({"a": Level(EPOCH + 5, EPOCH)}, 0, "x")
     assert planning.plan(EMPTY, [], EPOCH, "y").update is None
     plan = planning.plan(state, [dead], EPOCH, "y")

@@ -24,11 +24,11 @@ from limiter.core.chain import Bucket, Demand
 from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge
-from limiter.core.share import Owed, check_remembered, fitting, local_demands, local_limit, unbounded
+from limiter.core.share import UnreportedUsage, check_remembered, fitting, local_demands, local_limit, unbounded
 from limiter.models import DAY
 
 if TYPE_CHECKING:
-    from limiter.core.share import Claim
+    from limiter.core.share import UsageReport
 
 KEY = BucketKey("default", "user", "default")
 LIMIT = Limit.per_hour("requests", 10)
@@ -85,13 +85,13 @@ class Alone:
         self.clock, self.share = FakeClock(), share
         self.store = SyncMemoryRepository(clock=self.clock)
         self.limiter = SyncRateLimiter(self.store, [local_limit(LIMIT, share)], denial_ttl=0)
-        self.owed = Owed()
+        self.owed = UnreportedUsage()
         self.owed.note(KEY, [LIMIT])
 
     def take(self, units: int) -> bool:
         return self.limiter.try_acquire("user", consume={"requests": units}).allowed
 
-    def claim(self) -> Claim:
+    def claim(self) -> UsageReport:
         return self.owed.claim(KEY, self.share, self.store.read_bucket(KEY), self.clock())
 
     def claimed(self) -> int:
@@ -165,7 +165,7 @@ def test_what_is_owed_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch) ->
     repository = MemoryRepository(clock=FakeClock())
     limiter = RateLimiter(repository, [LIMIT], on_unavailable="local", denial_ttl=0)
     with monkeypatch.context() as outage:
-        outage.setattr("limiter.aws.table.BACKOFF", 0.0)
+        outage.setattr("limiter.runtime.retry.BACKOFF", 0.0)
         outage.setattr(repository, "write_bucket", AsyncMock(side_effect=RateLimiterUnavailable("down", unsent=True)))
         assert asyncio.run(limiter.try_acquire("user", consume={"requests": 4}))
         assert limiter.stats().degraded == 1

@@ -13,9 +13,10 @@ from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Receipt, Refusal
 from limiter.core.state import EMPTY, BucketState, Level
+from limiter.core.units import NANOSECONDS
 
 KEY = BucketKey("default", "user", "api")
-NOW = 1_800_000_000 * gcra.NANOSECONDS
+NOW = 1_800_000_000 * NANOSECONDS
 TEN, ONE = Limit.per_second("ten", 10), Limit.per_second("one", 1)
 LIMITS = st.builds(Limit, st.just("a"), st.integers(1, 100), st.integers(1, 50), st.sampled_from([1.0, 60.0, 3_600.0]))
 
@@ -50,7 +51,7 @@ def test_what_can_never_be_has_no_time() -> None:
         rules.check_satisfiable([Demand(KEY, (Charge(TEN, 11), Charge(ONE, 1)))])
     statuses = never.value.statuses
     assert [(status.limit, status.exceeded, status.retry_after) for status in statuses] == [(TEN, True, None)]
-    waiting = rules.refused(KEY, (Charge(ONE, 1),), Refusal((NOW + 5 * gcra.NANOSECONDS,), NOW))
+    waiting = rules.refused(KEY, (Charge(ONE, 1),), Refusal((NOW + 5 * NANOSECONDS,), NOW))
     assert rules.decide([*waiting, *statuses]).retry_after is None
     rules.check_satisfiable([Demand(KEY, (Charge(TEN, 10), Charge(ONE, 0)))])
 
@@ -80,7 +81,7 @@ def test_the_wait_is_exact(limit: Limit, units: int, ahead: int) -> None:
     assume(units <= limit.capacity)
     (status,) = rules.preview(KEY, (Charge(limit, units),), state(limit, ahead), NOW)
     assert status.retry_after is not None
-    wait = round(status.retry_after * gcra.NANOSECONDS)
+    wait = round(status.retry_after * NANOSECONDS)
     (then,) = rules.preview(KEY, (Charge(limit, units),), state(limit, ahead), NOW + wait)
     assert not then.exceeded
     if status.exceeded:
@@ -95,6 +96,6 @@ def test_the_wait_is_exact(limit: Limit, units: int, ahead: int) -> None:
 def test_a_bucket_is_full_after_the_reset(limit: Limit, ahead: int) -> None:
     """After `reset_after` seconds the whole capacity is available."""
     (status,) = rules.preview(KEY, (Charge(limit, 0),), state(limit, ahead), NOW)
-    later = NOW + round(status.reset_after * gcra.NANOSECONDS)
+    later = NOW + round(status.reset_after * NANOSECONDS)
     (then,) = rules.preview(KEY, (Charge(limit, 0),), state(limit, ahead), later)
     assert (then.available, then.reset_after) == (limit.capacity, 0.0)

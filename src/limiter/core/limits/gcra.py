@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...models import Limit
 
-NANOSECONDS = 1_000_000_000
-"""Nanoseconds per second."""
-
 
 def window(capacity: int, amount: int, period: int) -> int:
     """Nanoseconds that an empty bucket takes to fill: how far `tat` may lie ahead of now.
