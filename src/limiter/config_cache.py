@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from .commit.breaker import Breaker
     from .core.chain import Bucket
+    from .core.limits import Limit
     from .core.record_cache import RecordCache
     from .core.records import BucketKey, RecordKey
     from .core.resolution import Lookup, Question
     from .core.state import BucketState
-    from .models import Limit
     from .repository_protocol import RepositoryProtocol
     from .statistics import Counters
 

@@ -6,6 +6,8 @@ import copy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .models import LimitStatus
 
 
@@ -31,6 +33,10 @@ class EntityChanged(LimiterError):
 
 class LeaseClosed(LimiterError):
     """A lease was used after the end of its `with` block."""
+
+
+class LeaseLost(LimiterError):
+    """A lease was used after its slots had expired unrenewed, so that other callers may hold them; nothing was written."""
 
 
 class StackNotFound(LimiterError):
@@ -116,7 +122,7 @@ class RateLimitExceeded(LimiterError):
         waits = [status.retry_after for status in self.violations]
         return None if None in waits else max((wait for wait in waits if wait is not None), default=0.0)
 
-    def __reduce__(self) -> tuple[type[RateLimitExceeded], tuple[tuple[LimitStatus, ...], bool]]:
+    def __reduce__(self) -> tuple[Callable[..., RateLimitExceeded], tuple[object, ...]]:
         """Rebuild from all parts, so that the error crosses process boundaries."""
         return type(self), (self.statuses, self.degraded)
 
@@ -129,6 +135,29 @@ class RateLimitExceeded(LimiterError):
 
 class NeverSatisfiable(RateLimitExceeded):
     """The amount is larger than a limit's capacity, so no wait would help; `retry_after` is None and no call was made."""
+
+
+class Blocked(RateLimitExceeded):
+    """The level that applies to a bucket is BLOCKED, so nothing is admitted there; no wait helps and no call was made."""
+
+    def __init__(
+        self, statuses: tuple[LimitStatus, ...] = (), degraded: bool = False, entity_id: str = "", resource: str = ""
+    ) -> None:
+        self.entity_id = entity_id
+        self.resource = resource
+        super().__init__(statuses, degraded)
+
+    @property
+    def retry_after(self) -> None:
+        """None: no wait helps."""
+        return None
+
+    def __reduce__(self) -> tuple[Callable[..., Blocked], tuple[object, ...]]:
+        """Rebuild from all parts, so that the error crosses process boundaries."""
+        return type(self), (self.statuses, self.degraded, self.entity_id, self.resource)
+
+    def _describe(self) -> str:
+        return f"{self.entity_id}/{self.resource} is blocked; store other limits for it, or delete the level, to end that"
 
 
 def anew(error: Exception) -> Exception:

@@ -12,9 +12,10 @@ from .commit.charge import charge
 from .core import status
 from .core.allocation import Allocation
 from .core.chain import check_known, demands
+from .core.limits import check_amounts
 from .core.request import Charge, Grant, Refund, Request
 from .core.share import local_demands, local_limit
-from .core.validation import MAX_AMOUNT, check_amounts
+from .core.validation import MAX_AMOUNT
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .runtime.concurrency import shielded
 

@@ -15,20 +15,11 @@ from .administration import Administration
 from .commit.breaker import Breaker
 from .commit.committer import CommitterOptions
 from .core import status
+from .core.limits import check_amounts, check_limits
 from .core.record_cache import CacheStatistics, RecordCache
 from .core.resolution import Question, own_demand
 from .core.share import UnreportedUsage
-from .core.validation import (
-    check_amounts,
-    check_callable,
-    check_hook,
-    check_limits,
-    check_name,
-    check_seconds,
-    check_share,
-    check_timeout,
-    shown,
-)
+from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
 from .memory_repository import MemoryRepository
 from .models import Prefetch
@@ -42,8 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
+    from .core.limits import Limit
     from .lease import Lease
-    from .models import Decision, Limit, LimitStatus
+    from .models import Decision, LimitStatus
     from .repository_protocol import RepositoryProtocol
 
 P = ParamSpec("P")

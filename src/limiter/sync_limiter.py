@@ -15,20 +15,11 @@ from .sync_administration import SyncAdministration
 from .commit.breaker import Breaker
 from .commit.sync_committer import SyncCommitterOptions
 from .core import status
+from .core.limits import check_amounts, check_limits
 from .core.record_cache import CacheStatistics, RecordCache
 from .core.resolution import Question, own_demand
 from .core.share import UnreportedUsage
-from .core.validation import (
-    check_amounts,
-    check_callable,
-    check_hook,
-    check_limits,
-    check_name,
-    check_seconds,
-    check_share,
-    check_timeout,
-    shown,
-)
+from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
 from .exceptions import LimiterError, RateLimitExceeded, ValidationError
 from .sync_memory_repository import SyncMemoryRepository
 from .models import Prefetch
@@ -42,8 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from .core.limits import Limit
     from .sync_lease import SyncLease
-    from .models import Decision, Limit, LimitStatus
+    from .models import Decision, LimitStatus
     from .sync_repository_protocol import SyncRepositoryProtocol
 
 P = ParamSpec("P")

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 from limiter.core import plan as planning
 from limiter.core.allocation import Allocation
-from limiter.core.limits import gcra
+from limiter.core.limits import Limit, gcra
 from limiter.core.request import Charge, Grant, Refusal, Request
 from limiter.core.state import EMPTY
-from limiter.core.units import NANOSECONDS
-from limiter.models import DAY, HOUR, Limit
+from limiter.core.units import DAY, HOUR, NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -18,7 +18,8 @@ from ..core.units import NANOSECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..models import Limit, Prefetch
+    from ..core.limits import Limit
+    from ..models import Prefetch
 
 MEMORY = NANOSECONDS
 """Nanoseconds after which an observation counts for 1/e in the rate."""

@@ -9,7 +9,7 @@ from .limits import gcra
 from .request import Refund
 
 if TYPE_CHECKING:
-    from ..models import Limit
+    from .limits import Limit
     from .request import Receipt
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import ValidationError
+from .limits import unknown_limit
 from .request import Charge
-from .validation import unknown_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..models import Limit
+    from .limits import Limit
     from .records import BucketKey
 
 

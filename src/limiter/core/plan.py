@@ -23,7 +23,7 @@ from .units import NANOSECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..models import Limit
+    from .limits import Limit
     from .request import Charge, Refund, Request
     from .state import BucketState, Level
 

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
-    from ..models import Limit, Prefetch
+    from ..models import Prefetch
+    from .limits import Limit
 
 
 class Charge(NamedTuple):

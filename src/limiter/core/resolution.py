@@ -16,7 +16,7 @@ from .records import BucketKey, EntityKey, EntityRecord, LimitsKey, Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..models import Limit
+    from .limits import Limit
     from .records import RecordKey
 
 MAX_DEPTH = 8

@@ -8,11 +8,11 @@ from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import RateLimiterUnavailable
-from ..models import MAX_AMOUNT, Limit
 from .chain import Demand
-from .limits import gcra
+from .limits import Limit, gcra
 from .request import Charge
 from .units import NANOSECONDS
+from .validation import MAX_AMOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

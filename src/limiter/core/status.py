@@ -14,8 +14,8 @@ from .units import NANOSECONDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..models import Limit
     from .chain import Demand
+    from .limits import Limit
     from .records import BucketKey
     from .state import BucketState
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limiter.commit.prefetch import PrefetchBuffer
-from limiter.core.limits import gcra
+from limiter.core.limits import Limit, gcra
 from limiter.core.request import Charge, Grant, Receipt
 from limiter.core.units import NANOSECONDS
-from limiter.models import Limit, Prefetch
+from limiter.models import Prefetch
 
 SECOND = NANOSECONDS
 EPOCH = 1_800_000_000 * SECOND

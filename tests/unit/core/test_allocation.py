@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limiter.core.allocation import Allocation
-from limiter.core.limits import gcra
+from limiter.core.limits import Limit, gcra
 from limiter.core.request import Receipt
-from limiter.models import Limit
 
 THIRDS = Limit("a", 1_000, 3, 1.0)
 LIMITS = st.builds(Limit, st.just("a"), st.integers(1, 1_000), st.integers(1, 50), st.sampled_from([5e-8, 1.0, 60.0]))

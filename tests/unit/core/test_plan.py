@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from support.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, World, play, play_seed
 
 from limiter.core import plan as planning
-from limiter.core.limits import gcra
+from limiter.core.limits import Limit, gcra
 from limiter.core.request import Charge, Grant, Receipt, Refund, Refusal, Request
 from limiter.core.state import EMPTY, BucketState, Level
 from limiter.core.units import NANOSECONDS
-from limiter.models import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

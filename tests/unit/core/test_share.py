@@ -25,7 +25,7 @@ from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge
 from limiter.core.share import UnreportedUsage, check_remembered, fitting, local_demands, local_limit, unbounded
-from limiter.models import DAY
+from limiter.core.units import DAY
 
 if TYPE_CHECKING:
     from limiter.core.share import UsageReport

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...models import Limit
+    from .rate import Limit
 
 
 def window(capacity: int, amount: int, period: int) -> int:

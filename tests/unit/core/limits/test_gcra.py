@@ -8,9 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from limiter.core.limits import gcra
-from limiter.core.units import NANOSECONDS
-from limiter.models import DAY, HOUR, MINUTE, SECOND, Limit
+from limiter.core.limits import Limit, gcra
+from limiter.core.units import DAY, HOUR, MINUTE, NANOSECONDS, SECOND
 
 EPOCH = 1_800_000_000 * NANOSECONDS
 PERIODS = st.one_of(st.sampled_from([SECOND, MINUTE, HOUR, DAY]), st.integers(1, 1_000).map(lambda ns: ns / NANOSECONDS))
