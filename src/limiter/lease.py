@@ -18,6 +18,7 @@ from .core.share import local_demands, local_limit
 from .core.validation import MAX_AMOUNT
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from .runtime.concurrency import shielded
+from .trail import Told, asked_of, changed, charged_buckets, taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .core.records import BucketKey
     from .models import LimitStatus
     from .runtime.scope import Origin
+    from .trail import Trail
 
     SettleAlone = Callable[[Sequence[Demand], RateLimiterUnavailable], Awaitable[None]]
 
@@ -66,6 +68,13 @@ class Lease:
         self._refunded = False
         self._consumed = {limit.name: units for demand in taken for limit, units in demand.charges}
         self._held: dict[tuple[BucketKey, str], Allocation] | None = None
+        self._trail: Trail | None = None
+
+    def told(self, trail: Trail) -> Told:
+        """What a hook is told of the decision; from now on it is told what becomes of the lease."""
+        self._trail = trail
+        names = self._consumed
+        return Told(self.degraded, taken(self._verdict.grants), charged_buckets(self._chain, names), self.waited, allowed=True)
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
@@ -119,15 +128,23 @@ class Lease:
             await shielded(self._consume(self._committer, asked, changes))
 
     async def _consume(self, committer: Committer, asked: Sequence[Demand], changes: Mapping[str, int]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.now()
         try:
             verdict = await charge(committer, local_demands(asked, self._share), deadline=0)
         except RateLimiterUnavailable as error:
+            if trail is not None:
+                trail.consumed(begin, "failed", changed(self._chain, changes))
             await self._go_on(asked, error)
             self._count(changes)
             return
         if not verdict.allowed:
+            if trail is not None:
+                trail.consumed(begin, "refused", asked_of(verdict.statuses))
             raise RateLimitExceeded(verdict.statuses)
-        await self._keep([(demand.key, grant) for demand, grant in verdict.grants], changes)
+        kept = await self._keep([(demand.key, grant) for demand, grant in verdict.grants], changes)
+        if trail is not None:
+            trail.consumed(begin, "allowed" if kept else "failed", taken(verdict.grants))
 
     async def _settle(self, changes: Mapping[str, int]) -> None:
         """Write what is added and what is given back, in one update for each bucket."""
@@ -141,11 +158,15 @@ class Lease:
     async def _write(
         self, committer: Committer, requests: Sequence[tuple[BucketKey, Request]], changes: Mapping[str, int]
     ) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.changing(self._chain, changes)
         outcomes = await committer.decide(requests)
         keys = [key for key, _ in requests]
         grants = [(key, each) for key, each in zip(keys, outcomes, strict=True) if isinstance(each, Grant)]
-        await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
+        kept = await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if trail is not None:
+            trail.changed(begin, self._chain, changes, written=kept and not errors)
         for error in errors:
             await self._go_on((), error)
         if errors and not grants:
@@ -158,8 +179,8 @@ class Lease:
         await self._settle_alone(asked, error)
         self.degraded = True
 
-    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
-        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back."""
+    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> bool:
+        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back, and says so."""
         with self._lock:
             late = self._refunded
             if not late:
@@ -168,6 +189,7 @@ class Lease:
                 self._add(changes)
         if late and self._committer is not None:
             await self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
+        return not late
 
     async def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
@@ -182,10 +204,20 @@ class Lease:
         with self._lock:
             self._open = False
             self._refunded = True
-            requests = self._requests({name: -units for name, units in self._consumed.items()})
+            changes = {name: -units for name, units in self._consumed.items()}
+            requests = self._requests(changes)
         if self._committer is not None and requests:
             refunds = [(key, request.refunds) for key, request in requests]
-            await self._origin.run_cleanup(partial(self._committer.write_refunds, refunds), self._task)
+            await self._origin.run_cleanup(partial(self._refund, self._committer, refunds, changes), self._task)
+
+    async def _refund(
+        self, committer: Committer, refunds: Sequence[tuple[BucketKey, tuple[Refund, ...]]], changes: Mapping[str, int]
+    ) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.changing(self._chain, changes)
+        written = await committer.write_refunds(refunds)
+        if trail is not None:
+            trail.changed(begin, self._chain, changes, written=written)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
+import os
 from functools import partial, wraps
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 from warnings import warn
 
+from . import trail as trails
 from .sync_acquirer import SyncAcquirer, SyncCall, OnUnavailable
 from .sync_administration import SyncAdministration
 from .commit.breaker import Breaker
@@ -28,6 +31,7 @@ from .runtime.concurrency import sync_check_function, sync_check_store, sync_not
 from .runtime.entering import SyncEntering
 from .runtime.scope import SyncLoopLocal, ProcessLocal
 from .statistics import Counters, DecisionEvent, Statistics
+from .trail import Told, Trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from .sync_lease import SyncLease
     from .models import Decision, LimitStatus
     from .sync_repository_protocol import SyncRepositoryProtocol
+    from .statistics import LeaseEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,6 +49,8 @@ T = TypeVar("T")
 _log = logging.getLogger("limiter")
 _decisions = logging.getLogger("limiter.decisions")
 
+_UNLOGGED = frozenset(("statuses", "buckets", "charges"))
+"""What the log does not show of a decision."""
 MAX_RECORDS = 100_000
 """Stored limits and entities that are remembered, absent ones included."""
 
@@ -61,7 +68,8 @@ class SyncRateLimiter(SyncAdministration):
     looks. `linger` is the least time in seconds between two writes of this process to one bucket, for fleets so large that they
     would exceed a partition's write units; it is added to the `decision_timeout`. `prefetch` takes units in advance, for callers
     that come one after another; see `Prefetch`. `on_decision` is called with a `DecisionEvent` after every decision, and must
-    not block. `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
+    not block. If it has a method `note`, that is called with a `LeaseEvent` for everything else that a call takes or gives back.
+    `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
     One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
     """
 
@@ -234,49 +242,55 @@ class SyncRateLimiter(SyncAdministration):
         policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
         question, amounts = self._question(entity_id, resource, consume, limits)
         decider, began = self._deciders.get(), monotonic()
+        trail = self._trail(waits=patience > 0)
         try:
             if question.given:
                 status.check_satisfiable(own_demand(question, amounts))
             lease = decider.decide(SyncCall(question, amounts, patience, policy, advance))
         except RateLimitExceeded as error:
             decider.counters.add_decision(refused=True, degraded=error.degraded)
-            self._tell(question, began, error.statuses, allowed=False, degraded=error.degraded)
+            if trail is not None:
+                self._tell(trail, question, began, error.statuses, Told(error.degraded, trails.asked_of(error.statuses)))
+            raise
+        except BaseException as error:
+            if trail is not None and not isinstance(error, ValidationError):
+                trail.failed(decider.config.known(question) or (), amounts)
             raise
         decider.counters.add_decision(refused=False, degraded=lease.degraded)
-        if self._is_told:  # Statuses are worked out for those who look at them only.
+        if trail is not None:  # Statuses are worked out for those who look at them only.
             try:
-                self._tell(question, began, lease.statuses, allowed=True, degraded=lease.degraded, waited=lease.waited)
+                self._tell(trail, question, began, lease.statuses, lease.told(trail))
             except BaseException:  # An interruption in the hook: no block will end, and give back what was taken.
                 lease.close(refund=True)
                 raise
         return lease
 
-    def _tell(
-        self,
-        question: Question,
-        began: float,
-        statuses: tuple[LimitStatus, ...],
-        *,
-        allowed: bool,
-        degraded: bool = False,
-        waited: float = 0.0,
-    ) -> None:
-        if not self._is_told:
-            return
-        seconds = max(0.0, monotonic() - began - waited)
-        event = DecisionEvent(question.entity_id, question.resource, allowed, degraded, waited, seconds, statuses)
+    def _trail(self, *, waits: bool) -> Trail | None:
+        """What tells the hook and the log of a call; None when neither listens."""
+        if self._on_decision is None and not _decisions.isEnabledFor(logging.DEBUG):
+            return None
+        process = self._process.get()
+        note = None if getattr(self._on_decision, trails.NOTE, None) is None else self._note
+        return Trail(process.id, next(process.numbers), self.repository.clock, note, waits=waits)
+
+    def _tell(self, trail: Trail, question: Question, began: float, statuses: tuple[LimitStatus, ...], told: Told) -> None:
+        seconds = max(0.0, monotonic() - began - told.waited)
+        event = trail.decision(question.entity_id, question.resource, seconds, statuses, told)
         if _decisions.isEnabledFor(logging.DEBUG):
             _debug(event, question.namespace)
-        try:
-            if self._on_decision is not None:
-                self._on_decision(event)
-        except Exception as error:
-            fields = {"entity_id": event.entity_id, "resource": event.resource, "error": str(error)}
-            _log.exception("on_decision raised, which changes no decision", extra=fields)
+        if self._on_decision is not None:
+            self._call_hook(self._on_decision, event)
 
-    @property
-    def _is_told(self) -> bool:
-        return self._on_decision is not None or _decisions.isEnabledFor(logging.DEBUG)
+    def _note(self, event: LeaseEvent) -> None:
+        self._call_hook(getattr(self._on_decision, trails.NOTE), event)
+
+    def _call_hook(self, hook: Callable[[Any], object], event: DecisionEvent | LeaseEvent) -> None:
+        try:
+            hook(event)
+        except Exception as error:
+            entity_id, resource = event.buckets[0] if event.buckets else ("", "")
+            fields = {"entity_id": entity_id, "resource": resource, "error": str(error)}
+            _log.exception("on_decision raised, which changes no decision", extra=fields)
 
     def _question(
         self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
@@ -297,6 +311,8 @@ class _Process:
         self.degradation = OutageLog(repository.clock)
         self.owed = UnreportedUsage()
         self.local = SyncMemoryRepository(namespace=repository.namespace, clock=repository.clock)
+        self.id = os.urandom(6).hex()
+        self.numbers = itertools.count(1)
 
 
 def _decider(
@@ -367,7 +383,7 @@ def _check_prefetch(prefetch: object) -> Prefetch | None:
 
 def _debug(event: DecisionEvent, namespace: str) -> None:
     violated = [status.limit.name for status in event.statuses if status.exceeded]
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name != "statuses"}
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
     verdict = f"refused by {', '.join(violated)}" if violated else "admitted"
     extra = fields | {"namespace": namespace, "violated": violated}
     _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)

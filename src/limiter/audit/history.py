@@ -3,9 +3,10 @@
 | field | meaning |
 |---|---|
 | `event` | `decision` (an acquire), `consume` (more for a lease), `correction` (more, in any case), `refund`, `expiry`, `reset` |
+| | or `written` (the refund of the same id and begin is known to be written) |
 | `id` | joins the lines of one lease |
 | `process` | the process that wrote the line |
-| `begin`, `end` | when the call began, and when its response was known; null where no response came |
+| `begin`, `end` | when the call began, and when its outcome was known; null for a refund that may not be written yet |
 | `outcome` | of a decision or a consume: `allowed`, `refused`, or `failed`: neither is known |
 | `degraded` | true where it was decided without the table |
 | `waits` | true where the caller was willing to wait for its turn |
@@ -37,7 +38,7 @@ SEPARATORS = ",", ":"
 class Recorder:
     """A hook for `on_decision` that appends one line to a file for each event.
 
-    An event is a `DecisionEvent` or a `CorrectionEvent`; this room imports neither, and knows them by the fields of the table.
+    An event is a `DecisionEvent` or a `LeaseEvent`; this room imports neither, and knows them by the fields of the table.
     Each line is one write, so the processes of one machine may share a file, and a process that is killed leaves whole lines.
     """
 
@@ -55,8 +56,8 @@ class Recorder:
         """Write the line of one event."""
         os.write(self._file, line(document(event)))
 
-    def corrected(self, event: Any) -> None:
-        """Write the line of a correction, a refund or an expiry."""
+    def note(self, event: Any) -> None:
+        """Write the line of what became of a call or its lease besides a decision."""
         self(event)
 
     def close(self) -> None:
@@ -78,7 +79,7 @@ def document(event: Any) -> dict[str, object]:
     charges = [
         (places[each.entity_id, each.resource], str(each.limit), each.units, each.start, each.since) for each in event.charges
     ]
-    fields: dict[str, object] = {"event": event.kind, "id": event.id, "process": event.process}
+    fields: dict[str, object] = {"event": event.kind, "id": event.id, "process": event.process_id}
     fields |= {"begin": event.begin, "end": event.end, "outcome": event.outcome}
     if event.degraded:
         fields["degraded"] = True

@@ -100,6 +100,7 @@ class History:
         self.oversized: set[str] = set()
         self.last: dict[str, int] = {}
         self._chains: set[str] = set()
+        self._unwritten: dict[tuple[str, int], list[tuple[list[Change], int]]] = {}
         self.events = self.decisions = self.degraded = self.failed = self.cut = 0
 
     def account(self, place: Place) -> Account:
@@ -145,7 +146,7 @@ class History:
             self._enter_undecided(fields)
         else:
             self._enter_change(fields)
-        if len(buckets) > 1 or fields["id"] in self._chains:
+        if charges and (len(buckets) > 1 or fields["id"] in self._chains):
             self._chains.add(fields["id"])
             charged = frozenset((place, text) for place, text, *_ in charges)
             self.chained.append(Chained(f"{event} {fields['outcome']}", fields["id"], tuple(map(tuple, buckets)), charged))
@@ -167,7 +168,7 @@ class History:
         enforced = 0
         for place, text, units, *_ in fields["charges"]:
             account = self.account((*fields["buckets"][place], text))
-            if len(fields["buckets"]) > 1 and not degraded:
+            if len(fields["buckets"]) > 1:
                 account.passing.append((begin, end, units, identifier))
                 if "waits" in fields:  # Nothing is given back of a turn that others were booked behind.
                     account.doubts.append((begin, end, units, identifier))
@@ -182,10 +183,25 @@ class History:
 
     def _enter_change(self, fields: Mapping[str, Any]) -> None:
         begin, end, event, identifier = fields["begin"], fields["end"], fields["event"], fields["id"]
+        if event == "written":
+            self._enter_written(begin, end, identifier)
+            return
+        entries_of = _doubts if event == "correction" and fields["outcome"] == "failed" else _ENTRIES_OF[event]
+        if fields.get("degraded", False):
+            return  # What was taken without the table is given back without it.
         for place, text, units, *_ in fields["charges"]:
-            account = self.account((*fields["buckets"][place], text))
-            entries = _ENTRIES_OF[event](account)
+            entries: list[Change] = entries_of(self.account((*fields["buckets"][place], text)))
+            if event == "refund" and end is None:
+                self._unwritten.setdefault((identifier, begin), []).append((entries, len(entries)))
             entries.append((begin, FOREVER if end is None else end, units, identifier))
+
+    def _enter_written(self, begin: int, end: int, identifier: str) -> None:
+        for entries, place in self._unwritten.pop((identifier, begin), ()):
+            entries[place] = begin, end, *entries[place][2:]
+
+
+def _doubts(account: Account) -> list[Change]:
+    return account.doubts
 
 
 _ENTRIES_OF = {

@@ -149,19 +149,19 @@ class SyncCommitter:
         """Return what the receipts say was taken of each bucket, as far as it is still worth something; see `credit`."""
         self.write_refunds([(key, tuple(each.refund() for each in receipts if each.cost)) for key, receipts in taken])
 
-    def write_refunds(self, refunds: Iterable[tuple[BucketKey, tuple[Refund, ...]]]) -> None:
-        """Write credits alone, for all buckets at once.
+    def write_refunds(self, refunds: Iterable[tuple[BucketKey, tuple[Refund, ...]]]) -> bool:
+        """Write credits alone, for all buckets at once; return whether all of them were written.
 
         A store that cannot be reached is logged and not raised: what was taken then stays taken until it has refilled.
         """
         requests = [(key, Request(refunds=each)) for key, each in refunds if each]
-        if not requests:
-            return
-        for (key, _), outcome in zip(requests, self.decide(requests), strict=True):
+        outcomes = self.decide(requests) if requests else []
+        for (key, _), outcome in zip(requests, outcomes, strict=True):
             if isinstance(outcome, LimiterError):
                 self.record_lost_refund(key, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome
+        return not any(isinstance(outcome, Exception) for outcome in outcomes)
 
     def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
         """Count a correction or refund that could not be written, and tell the log."""
