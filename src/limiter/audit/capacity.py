@@ -7,6 +7,7 @@ itself; a total is one period without an end.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import spans
@@ -105,7 +106,7 @@ class _Judge:
             beyond, length = found.level / period - rule.capacity, (found.end - found.begin) / NANOSECONDS
             refill = f" and the refill of {length:.6g} s" if amount else f"{part.name}"
             message = f"{beyond:.6g} units beyond the capacity{refill}, the last by {found.last}"
-            self.findings.append(_finding(account, message, found.begin, found.end, found.last))
+            self.findings.append(replace(_finding(account, message, found.begin, found.end, found.last), excess=beyond))
 
 
 def _returned(rule: Rule, part: _Part, period: int, clock_error: int) -> Iterator[tuple[int, int, int]]:

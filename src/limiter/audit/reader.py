@@ -215,11 +215,11 @@ _ENTRIES_OF = {
 def read(paths: Iterable[str | os.PathLike[str]]) -> History:
     """Read records; raises `ValidationError` for a file that cannot be read and for a line that is no line of a record.
 
-    A last line that was cut off, as by a process that was killed, is left out and counted.
+    A file that is given twice is read once. A last line that was cut off, as by a process that was killed, is left out and counted.
     """
     history = History()
     with _collector_paused():
-        for path in paths:
+        for path in {Path(each).resolve(): each for each in paths}.values():
             _read_file(history, Path(path))
     return history
 

@@ -30,7 +30,7 @@ def judge_slots(history: History, clock_error: int) -> tuple[list[Finding], list
         worst.append(Span(*whole.bucket, text, time, time, most, capacity))
         if most > capacity:
             message = f"{most} slots were held at once, of {capacity}, the last by {last}"
-            findings.append(Finding("capacity", *whole.bucket, text, message, time, time, (last,)))
+            findings.append(Finding("capacity", *whole.bucket, text, message, time, time, (last,), most - capacity))
     return findings, worst
 
 

@@ -36,7 +36,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One broken promise: which, of which limit of which bucket, what happened, and the ids of the calls that show it."""
+    """One broken promise: which, of which limit of which bucket, what happened, and the ids of the calls that show it.
+
+    `excess` is the units that were admitted beyond the limit, where that is what is wrong.
+    """
 
     promise: Promise
     entity_id: str
@@ -46,6 +49,7 @@ class Finding:
     begin: int
     end: int
     ids: tuple[str, ...] = ()
+    excess: float = 0.0
 
     def __str__(self) -> str:
         where = " ".join(filter(None, (f"{self.entity_id}/{self.resource}", self.limit)))

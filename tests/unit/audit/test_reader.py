@@ -23,7 +23,7 @@ def test_several_files_are_one_history(tmp_path: Path) -> None:
     two = write(tmp_path / "two", [admitted("b", EPOCH, LIMIT, 6, process="q"), refunded("b", EPOCH + 1, None, LIMIT, 1)])
     assert judge(one)
     assert judge(two)
-    for paths in ((one, two), (two, one)):
+    for paths in ((one, two), (two, one), (one, two, str(one))):
         found = judge(*paths)
         assert [each.promise for each in found.findings] == ["capacity"]
         assert (found.events, found.decisions, found.limits) == (3, 2, 1)
