@@ -1,6 +1,6 @@
 """Records what a limiter decides, and judges such records from the outside, by arithmetic of its own.
 
-Imports of the library only values and errors, so that the judge shares nothing with what it judges.
+Imports errors and units of time only, so that the judge shares no code with what it judges.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..core.units import NANOSECONDS
 from . import spans
 from .periods import Calendar
-from .rules import NANOSECONDS
 from .verdict import Finding, Span
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..core.units import NANOSECONDS
 from ..exceptions import ValidationError
 from . import reader
 from .capacity import judge_capacity
 from .joins import judge_chains, judge_order, judge_refunds
 from .refusals import judge_refusals
-from .rules import NANOSECONDS
 from .slots import judge_slots
 from .uses import Doubt
 from .verdict import Verdict

@@ -7,7 +7,7 @@
 | `id` | joins the lines of one lease |
 | `process` | the process that wrote the line |
 | `begin`, `end` | when the call began, and when its outcome was known; null for a refund that may not be written yet |
-| `outcome` | of a decision or a consume: `allowed`, `refused`, or `failed`: neither is known |
+| `outcome` | of a decision or a consume: `allowed`, `refused`, or `failed` if neither is known |
 | `degraded` | true where it was decided without the table |
 | `waits` | true where the caller was willing to wait for its turn |
 | `buckets` | entity and resource of every bucket that the call is about |

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from .rules import NANOSECONDS, rule
+from ..core.units import NANOSECONDS
+from .rules import rule
 from .verdict import Finding
 
 if TYPE_CHECKING:

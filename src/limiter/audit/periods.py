@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ..core.units import NANOSECONDS
 from ..exceptions import ValidationError
-from .rules import NANOSECONDS
 
 
 class Calendar:

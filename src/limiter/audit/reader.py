@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..core.units import NANOSECONDS
 from ..exceptions import ValidationError
-from .rules import NANOSECONDS, Rule, rule
+from .rules import Rule, rule
 
 if TYPE_CHECKING:
     import os
@@ -215,7 +216,7 @@ _ENTRIES_OF = {
 def read(paths: Iterable[str | os.PathLike[str]]) -> History:
     """Read records; raises `ValidationError` for a file that cannot be read and for a line that is no line of a record.
 
-    A file that is given twice is read once. A last line that was cut off, as by a process that was killed, is left out and counted.
+    A file that is given twice is read once. If the last line was cut off, because its process was killed, it is only counted.
     """
     history = History()
     with _collector_paused():

@@ -11,10 +11,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
+from ..core.units import NANOSECONDS
 from ..exceptions import ValidationError
-
-NANOSECONDS = 1_000_000_000
-"""Nanoseconds per second."""
 
 Kind = Literal["rate", "quota", "session", "total", "slots"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from ..core.units import NANOSECONDS
 from .reader import FOREVER
-from .rules import NANOSECONDS
 from .verdict import Finding, Span
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from .rules import NANOSECONDS
+from ..core.units import NANOSECONDS
 
 Promise = Literal["capacity", "refusals", "refunds", "order", "chains"]
 

@@ -15,7 +15,8 @@ TERMINATED = 143
 MEANINGS = {
     OK: "done",
     FAILED: "failed; the message says why and what to do. Also: `doctor` found a failure, `drift` found a difference, "
-    "nothing is stored at the level of `limits get`, or the program that reads the output has gone",
+    "`audit` found a broken promise, nothing is stored at the level of `limits get`, or the program that reads the output "
+    "has gone",
     USAGE: "wrong usage: an unknown option, a value that cannot be used, a question that nobody is there to answer",
     REFUSED: "a limit refuses (`check`, `acquire`)",
     UNAVAILABLE: "AWS cannot be reached, throttles or does not answer; try again later",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limiter import Limit
+from limiter import Concurrency, Limit, Quota
 from limiter.audit.periods import Calendar
 from limiter.audit.rules import Rule, rule
 
@@ -41,6 +42,28 @@ def test_a_rate_has_the_numbers_of_its_limit(capacity: int, amount: int, period:
     limit = Limit("a", capacity, min(amount, round(period * SECOND)), period)
     found = rule(str(limit))
     assert (found.kind, found.capacity, found.amount, found.period) == ("rate", capacity, limit.refill_amount, limit.period_ns)
+
+
+@pytest.mark.parametrize(
+    ("limit", "kind"),
+    [
+        (Limit.per_hour("a", 7, burst=9), "rate"),
+        (Limit("a", 3, 7, 0.25), "rate"),
+        (Quota.per_hour("a", 7), "quota"),
+        (Quota.per_month("a", 7, "Asia/Kolkata"), "quota"),
+        (Quota.session("a", 7, 90.5), "session"),
+        (Quota.session("a", 7, 5 * 3_600), "session"),
+        (Quota.total("a", 7), "total"),
+        (Concurrency("a", 7), "slots"),
+        (Concurrency("a", 7, ttl=7.5), "slots"),
+    ],
+    ids=str,
+)
+def test_each_kind_of_limit_is_read_from_its_text(limit: Any, kind: str) -> None:
+    """What `str` writes of a limit the audit reads as one of the same kind and capacity, enforced or not."""
+    found = rule(str(limit))
+    assert (found.kind, found.name, found.capacity, found.enforced) == (kind, "a", limit.capacity, True)
+    assert rule(f"{limit} shadow").enforced is False
 
 
 def nanoseconds(zone: str, *fields: int) -> int:
