@@ -47,21 +47,8 @@ def judge_history(
     history: reader.History, *, clock_error: float = 0.0, denial_ttl: float = DENIAL_TTL, skip: Collection[str] = ()
 ) -> Verdict:
     """Judge a history that was read, or entered line by line."""
-    error = round(clock_error * NANOSECONDS)
-    findings: list[Finding] = []
-    worst: list[Span] = []
-    if "capacity" not in skip:
-        for found, spans in (judge_capacity(history, error), judge_slots(history, error)):
-            findings += found
-            worst += spans
-    if "refusals" not in skip:
-        findings += judge_refusals(history, Doubt(error, round(denial_ttl * NANOSECONDS)))
-    if "refunds" not in skip:
-        findings += judge_refunds(history)
-    if "order" not in skip:
-        findings += judge_order(history, error)
-    if "chains" not in skip:
-        findings += judge_chains(history)
+    with reader.collector_paused():
+        findings, worst = _judged(history, Doubt(round(clock_error * NANOSECONDS), round(denial_ttl * NANOSECONDS)), skip)
     return Verdict(
         events=history.events,
         decisions=history.decisions,
@@ -72,3 +59,22 @@ def judge_history(
         findings=tuple(findings),
         worst=max(worst, key=lambda span: span.units / span.capacity, default=None),
     )
+
+
+def _judged(history: reader.History, doubt: Doubt, skip: Collection[str]) -> tuple[list[Finding], list[Span]]:
+    findings: list[Finding] = []
+    worst: list[Span] = []
+    if "capacity" not in skip:
+        for judge_all in (judge_capacity, judge_slots):
+            found, spans = judge_all(history, doubt.clock_error)
+            findings += found
+            worst += spans
+    if "refusals" not in skip:
+        findings += judge_refusals(history, doubt)
+    if "refunds" not in skip:
+        findings += judge_refunds(history)
+    if "order" not in skip:
+        findings += judge_order(history, doubt.clock_error)
+    if "chains" not in skip:
+        findings += judge_chains(history)
+    return findings, worst

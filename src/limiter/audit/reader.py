@@ -219,7 +219,7 @@ def read(paths: Iterable[str | os.PathLike[str]]) -> History:
     A file that is given twice is read once. If the last line was cut off, because its process was killed, it is only counted.
     """
     history = History()
-    with _collector_paused():
+    with collector_paused():
         for path in {Path(each).resolve(): each for each in paths}.values():
             _read_file(history, Path(path))
     return history
@@ -249,7 +249,7 @@ def _read_file(history: History, path: Path) -> None:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Keep the garbage collector from looking at every entry again and again."""
     was_enabled = gc.isenabled()
     gc.disable()

@@ -8,6 +8,7 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
+from .reader import LATE
 from .uses import Uses, reserve
 
 if TYPE_CHECKING:
@@ -38,13 +39,12 @@ def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) 
     steps += [(begin - doubt.clock_error, REFUSED, units, end, number) for begin, end, units, number in account.refusals]
     steps += [(begin, GIVING, rule.worth(units), end, number) for number, (begin, end, units, _) in enumerate(whole.refunds)]
     steps += [(begin, GIVING, min(cost(units), end - begin), end, -1) for begin, end, units, _ in whole.passing]
-    for time, what, amount, other, number in bucket.replayed(sorted(steps), uses):
-        if what == REFUSED:
-            end = other + doubt.clock_error
-            most = bucket.level(time) + uses.touching(time, end) + end - time
-            kept = reserve(history.refusals[number].headroom, rule.window)
-            if most + cost(amount) + kept <= rule.window:
-                yield number
+    steps.sort()
+    for time, _, amount, other, number in bucket.refused(steps, uses):
+        end = other + doubt.clock_error
+        most = bucket.level(time) + uses.touching(time, end) + end - time
+        if most + cost(amount) + reserve(history.refusals[number].headroom, rule.window) <= rule.window:
+            yield number
 
 
 class _Bucket:
@@ -74,29 +74,32 @@ class _Bucket:
 
     def level(self, time: int) -> int:
         """Nanoseconds until the bucket is full again, at most, at a time that is not before the last one."""
-        return max(0, self._most - (time - self._then))
+        left = self._most - (time - self._then)
+        return max(0, left)
 
-    def replayed(self, steps: Iterable[Step], uses: Uses) -> Iterator[Step]:
-        """Hand on each step before it is entered; refunds that are worth something come back when they are surely written."""
+    def refused(self, steps: Iterable[Step], uses: Uses) -> Iterator[Step]:
+        """Enter one step after another, and hand on each refusal at its time; refunds count when they are surely written."""
         written: list[tuple[int, int]] = []
         for step in steps:
             time, what, amount, other, number = step
             while written and written[0][0] < time:
                 at, worth = heapq.heappop(written)
                 self._most, self._then = max(0, self.level(at) - worth), at
-            yield step
+            if what == REFUSED:
+                yield step
+                continue
             self._pass(time)
             if what == TAKEN:
                 self._most, self._then = self.level(time) + amount, time
                 self._enter_least(time, other, amount)
-            elif what == GIVING:
-                worth = min(amount, self._worth(number, time, other))
-                if worth > 0:
-                    heapq.heappush(written, (other + self._delay, worth))
-                if self._before <= amount:  # The bucket may have been idle before anything else was taken.
-                    self._busy_since = max(self._busy_since, other)
-                # What is taken at the same time may come first, and be given back in part.
-                self._least = max(self._least - amount, min(0, self._least), -uses.touching(time, other))
+                continue
+            worth = min(amount, self._worth(number, time, other))
+            if worth > 0:
+                heapq.heappush(written, (other + self._delay, worth))
+            if self._before <= amount:  # The bucket may have been idle before anything else was taken.
+                self._busy_since = max(self._busy_since, min(other, time + LATE))
+            # What is taken at the same time may come first, and be given back in part.
+            self._least = max(self._least - amount, min(0, self._least), -uses.touching(time, other))
 
     def _pass(self, time: int) -> None:
         """Let time pass for what is surely in use; a refund finds what was in use before anything of its own time."""
@@ -106,10 +109,14 @@ class _Bucket:
             self._checked, self._before = time, self._least
 
     def _enter_least(self, time: int, begin: int, cost: int) -> None:
-        left = self._least + cost - (time - begin)
-        if self._least <= 0 < left:
-            self._busy_since = max(self._busy_since, begin)
-        self._least = max(left, min(0, self._least))
+        least = self._least
+        left = least + cost - (time - begin)
+        if least <= 0:
+            if left > 0:
+                self._busy_since = max(self._busy_since, begin)
+            self._least = max(left, least)
+        else:
+            self._least = max(left, 0)
 
     def _worth(self, number: int, begin: int, end: int) -> int:
         """Nanoseconds that are surely given back by a refund."""

@@ -53,9 +53,9 @@ def peak(takings: Sequence[Taking], amount: int, period: int) -> Peak:
 class Changing:
     """The worst span where units are also taken unconditionally and given back.
 
-    `level` is that of the worst span that ends now. A refund may be in any span that touches the time in which it was written,
-    also in one that begins while it is still `pending`. Unconditional takings count in the spans that surely contain them, and do
-    not end one. A call of more than the capacity that a full bucket admits (`oversized`) counts as the capacity in its own span.
+    A refund may be in any span that touches the time in which it was written, also in one that begins while it is still pending.
+    Unconditional takings count in the spans that surely contain them, and do not end one. A call of more than the capacity that a
+    full bucket admits (`oversized`) counts as the capacity in its own span.
     """
 
     def __init__(self, amount: int, period: int, capacity: int, oversized: Container[str] = ()) -> None:
@@ -63,9 +63,8 @@ class Changing:
         self._period = period
         self._capacity = capacity
         self._oversized = oversized
-        self._level = self._pending = self._total = self._opened = self._then = 0
+        self._pending = self._total = 0
         self._remembered: dict[int, tuple[int, int, int, int]] = {}
-        self._worst = NONE
 
     def peak(self, takings: Iterable[Taking], forced: Iterable[Change], returned: Iterable[tuple[int, int, int]]) -> Peak:
         """The worst span. What is `returned` has a begin, an end, and a worth in units times `period`."""
@@ -75,39 +74,41 @@ class Changing:
         for begin, end, worth in returned:
             steps += (begin, RETURN, worth, 0, ""), (end, RETURNED, worth, 0, "")
         steps.sort()
+        amount, period, oversized = self._amount, self._period, self._oversized
+        worst, level, opened, then = NONE, 0, 0, 0
         for time, what, value, number, identifier in steps:
-            self._level -= (time - self._then) * self._amount
-            self._then = time
-            if what == TAKE:
-                self._take(value, identifier)
-            elif what == REMEMBER:
-                begun = (self._level, self._opened) if self._level > -self._pending else (-self._pending, time)
-                self._remembered[number] = *begun, self._total, time
-            elif what == FORCE:
-                self._force(value, number)
-            elif what == RETURN:
-                self._level, self._pending, self._total = self._level - value, self._pending + value, self._total - value
-            else:
-                self._pending -= value
-        return self._worst
+            level -= (time - then) * amount
+            then = time
+            if what != TAKE:
+                level, opened = self._change(what, value, number, (level, opened, time))
+                continue
+            if level <= -self._pending:
+                level, opened = -self._pending, time
+            level += value * period
+            self._total += value * period
+            beyond = level - max(0, value - self._capacity) * period if identifier in oversized else level
+            if beyond > worst.level:
+                worst = Peak(beyond, opened, time, identifier)
+        return worst
 
-    def _take(self, units: int, identifier: str) -> None:
-        if self._level <= -self._pending:
-            self._level, self._opened = -self._pending, self._then
-        self._level += units * self._period
-        self._total += units * self._period
-        beyond = self._level
-        if identifier in self._oversized:
-            beyond -= max(0, units - self._capacity) * self._period
-        if beyond > self._worst.level:
-            self._worst = Peak(beyond, self._opened, self._then, identifier)
-
-    def _force(self, units: int, number: int) -> None:
-        """Add to the spans that began before the taking did; those that began since may not contain it."""
-        level, opened, total, at = self._remembered.pop(number)
-        level += self._total - total - (self._then - at) * self._amount + units * self._period
-        if level > self._level:
-            self._level, self._opened = level, opened
+    def _change(self, what: int, value: int, number: int, state: tuple[int, int, int]) -> tuple[int, int]:
+        """The level and the begin of the worst span after something other than an admission."""
+        level, opened, time = state
+        if what == RETURN:
+            self._pending += value
+            self._total -= value
+            return level - value, opened
+        if what == RETURNED:
+            self._pending -= value
+        elif what == REMEMBER:
+            begun = (level, opened) if level > -self._pending else (-self._pending, time)
+            self._remembered[number] = *begun, self._total, time
+        else:
+            # Add to the spans that began before the taking did; those that began since may not contain it.
+            before, since, total, at = self._remembered.pop(number)
+            before += self._total - total - (time - at) * self._amount + value * self._period
+            return (before, since) if before > level else (level, opened)
+        return level, opened
 
 
 def earliest_uses(takings: Iterable[Taking]) -> tuple[list[int], list[int]]:
