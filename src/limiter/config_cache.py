@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .commit.breaker import Breaker
+    from .core.call import Call
     from .core.chain import Bucket
     from .core.limits import Limit
     from .core.record_cache import RecordCache
     from .core.records import BucketKey, RecordKey
-    from .core.resolution import Lookup, Question
+    from .core.resolution import Lookup
     from .core.state import BucketState
     from .repository_protocol import RepositoryProtocol
     from .statistics import Counters
@@ -106,15 +107,15 @@ class ConfigCache:
         """How the cache has served so far."""
         return CacheStatistics(len(self._records), *(self._counts[name] for name in ("hits", "misses", "fetches")))
 
-    def known(self, question: Question) -> tuple[Bucket, ...] | None:
+    def known(self, call: Call) -> tuple[Bucket, ...] | None:
         """The chain of a call as it was resolved before, if that still holds."""
-        known = self._resolved.get((question.entity_id, question.resource, question.given))
+        known = self._resolved.get((call.key.entity_id, call.key.resource, call.limits))
         if known is None or known.expires <= self._records.now() or known.generation != self._records.generation:
             return None
         self._count("hits")
         return known.chain
 
-    async def chain(self, question: Question) -> tuple[Bucket, ...]:
+    async def chain(self, call: Call) -> tuple[Bucket, ...]:
         """The buckets that a call charges, the entity's own first.
 
         Raises `RateLimiterUnavailable` when what is needed cannot be read, `TimeoutError` when somebody else takes too long
@@ -122,25 +123,25 @@ class ConfigCache:
         """
         now, generation = self._records.now(), self._records.generation
         reading = _Reading(self._records, now)
-        answer = resolution.resolve(question, reading.lookup)
+        answer = resolution.resolve(call, reading.lookup)
         self._count("misses" if isinstance(answer, MissingRecords) else "hits")
         while isinstance(answer, MissingRecords):
             reading.fetched |= await self._fetch(answer)
-            answer = resolution.resolve(question, reading.lookup)
+            answer = resolution.resolve(call, reading.lookup)
         if len(self._resolved) >= MAX_CHAINS:
             self._resolved.clear()
         if reading.expires > now:
-            place = (question.entity_id, question.resource, question.given)
+            place = (call.key.entity_id, call.key.resource, call.limits)
             self._resolved[place] = _Resolved(answer, reading.expires, generation)
         return answer
 
-    def remembered(self, question: Question) -> tuple[tuple[Bucket, ...], bool]:
+    def remembered(self, call: Call) -> tuple[tuple[Bucket, ...], bool]:
         """The chain by what is known, however old, taking what is unknown for absent, and whether nothing was unknown.
 
         For when nothing can be read.
         """
-        whole = not isinstance(resolution.resolve(question, lambda key: self._records.lookup(key)[0]), MissingRecords)
-        answer = resolution.resolve(question, lambda key: _known(self._records.lookup(key)[0]))
+        whole = not isinstance(resolution.resolve(call, lambda key: self._records.lookup(key)[0]), MissingRecords)
+        answer = resolution.resolve(call, lambda key: _known(self._records.lookup(key)[0]))
         return () if isinstance(answer, MissingRecords) else answer, whole
 
     def _count(self, name: str) -> None:

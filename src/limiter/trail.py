@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from .core.units import NANOSECONDS
 from .statistics import Charged, DecisionEvent, LeaseEvent
@@ -10,22 +11,16 @@ from .statistics import Charged, DecisionEvent, LeaseEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .core.chain import Bucket, Demand
-    from .core.request import Grant
+    from .commit.charge import Admission
+    from .commit.sync_charge import SyncAdmission
+    from .core.call import Call
+    from .core.chain import Bucket
     from .models import LimitStatus
+
+    Admitted = Admission | SyncAdmission
 
 NOTE = "note"
 """The method by which a hook is told more than decisions, if it has it."""
-
-
-class Told(NamedTuple):
-    """What a hook is told of a decision: the charges of every limit, and the buckets that were to be charged."""
-
-    degraded: bool
-    charges: Sequence[Charged]
-    buckets: Sequence[tuple[str, str]] = ()
-    waited: float = 0.0
-    allowed: bool = False
 
 
 class Trail:
@@ -51,27 +46,25 @@ class Trail:
         """The time, by the repository's clock."""
         return self._clock()
 
-    def decision(
-        self, entity_id: str, resource: str, seconds: float, statuses: tuple[LimitStatus, ...], told: Told
-    ) -> DecisionEvent:
+    def decision(self, call: Call, admission: Admitted) -> DecisionEvent:
         """The event of the decision, at the time at which it was made: before the caller waited for its turn."""
-        self._degraded = told.degraded
-        end = max(self.begin, self._clock() - round(told.waited * NANOSECONDS))
+        self._degraded = admission.degraded
+        charges = taken(admission) if admission.allowed else asked_of(admission.statuses)
         return DecisionEvent(
-            entity_id=entity_id,
-            resource=resource,
-            allowed=told.allowed,
-            degraded=told.degraded,
-            waited=told.waited,
-            seconds=seconds,
-            statuses=statuses,
+            entity_id=call.key.entity_id,
+            resource=call.key.resource,
+            allowed=admission.allowed,
+            degraded=admission.degraded,
+            waited=admission.waited,
+            seconds=max(0.0, monotonic() - call.asked - admission.waited),
+            statuses=admission.statuses,
             id=self.id,
             process_id=self._process_id,
             begin=self.begin,
-            end=end,
+            end=max(self.begin, self._clock() - round(admission.waited * NANOSECONDS)),
             waits=self._waits,
-            buckets=tuple(told.buckets or _buckets(told.charges)),
-            charges=tuple(told.charges),
+            buckets=charged_buckets(admission) if admission.allowed else _buckets(charges),
+            charges=tuple(charges),
         )
 
     def failed(self, chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> None:
@@ -108,11 +101,11 @@ def _buckets(charges: Iterable[Charged]) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys((each.entity_id, each.resource) for each in charges))
 
 
-def taken(grants: Iterable[tuple[Demand, Grant]]) -> list[Charged]:
+def taken(admission: Admitted) -> list[Charged]:
     """What was granted: of each limit the units, and the time from which they may be used."""
     return [
-        Charged(key.entity_id, key.resource, each.limit, each.units, max(each.start, grant.now), each.since)
-        for (key, _), grant in grants
+        Charged(request.key.entity_id, request.key.resource, each.limit, each.units, max(each.start, grant.now), each.since)
+        for request, grant in admission.grants
         for each in grant.receipts
     ]
 
@@ -132,7 +125,7 @@ def changed(chain: Sequence[Bucket], changes: Mapping[str, int]) -> list[Charged
     ]
 
 
-def charged_buckets(chain: Sequence[Bucket], names: Iterable[str]) -> list[tuple[str, str]]:
-    """The buckets of a chain that a call of these limits is to charge."""
-    known = frozenset(names)
-    return [(key.entity_id, key.resource) for key, limits in chain if any(limit.name in known for limit in limits)]
+def charged_buckets(admission: Admitted) -> tuple[tuple[str, str], ...]:
+    """The buckets of the chain that have a limit of the call, and so had to be charged."""
+    names = {limit.name for request in admission.requests for limit, _ in request.charges}
+    return tuple((key.entity_id, key.resource) for key, limits in admission.chain if any(limit.name in names for limit in limits))

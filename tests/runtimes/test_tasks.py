@@ -142,7 +142,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
-    monkeypatch.setattr("limiter.commit.committer.MAX_LANES", 10)
+    monkeypatch.setattr("limiter.commit.committer.MAX_QUEUES", 10)
     inner = MemoryRepository(clock=clock)
     gated = Gated(inner)
     limiter = RateLimiter(gated, [LIMIT], decision_timeout=0.05)
@@ -150,10 +150,10 @@ async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClo
     with pytest.raises(RateLimiterUnavailable):
         await late
     next_leader = asyncio.ensure_future(limiter.try_acquire("user", "api"))
-    (lane,) = limiter._deciders.get().committer._lanes.values()
-    await until(lambda: bool(lane.queue))
+    (queue,) = limiter._acquirers.get().committer._queues.values()
+    await until(lambda: bool(queue.requests))
     gated.through.release()
-    await until(lambda: isinstance(lane.leader, Waiter))
+    await until(lambda: isinstance(queue.leader, Waiter))
     next_leader.cancel()
     for _ in range(200):
         gated.through.release()
@@ -163,7 +163,7 @@ async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClo
     assert (await limiter.check("user", "api", {"requests": 0})).statuses[0].available == LIMIT.capacity
     for number in range(20):
         await limiter.try_acquire(f"user-{number}", "api")
-    assert len(limiter._deciders.get().committer._lanes) == 10
+    assert len(limiter._acquirers.get().committer._queues) == 10
 
 
 def callers() -> int:

@@ -134,11 +134,11 @@ class LimiterMachine(RuleBasedStateMachine):
             sleep=self._sleep,
             decision_timeout=REAL_SECONDS,
         )
-        committer = limiter._deciders.get().committer
+        committer = limiter._acquirers.get().committer
         sound = committer.decide
 
         def decide(requests: Any, expires: float | None = None) -> Any:
-            submissions = [self.world.submit(client, key, request, self.acting or client.closing) for key, request in requests]
+            submissions = [self.world.submit(client, request, self.acting or client.closing) for request in requests]
             try:
                 outcomes = sound(requests, expires)
             except BaseException as error:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from ..models import Prefetch
     from .limits import Limit
+    from .records import BucketKey
 
 
 class Charge(NamedTuple):
@@ -35,13 +36,14 @@ class Refund(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one caller asks of one bucket.
+    """What one caller asks of the bucket `key`.
 
     `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
     admitted always, into debt if need be. `refunds` are given back as far as they are still worth something. With `prefetch`,
     units may be taken in advance of later requests.
     """
 
+    key: BucketKey
     charges: tuple[Charge, ...] = ()
     refunds: tuple[Refund, ...] = ()
     deadline: int = 0
@@ -132,3 +134,8 @@ class NotTried(NamedTuple):
 
     levels: tuple[int, ...]
     now: int
+
+
+def refund_of(key: BucketKey, receipts: Iterable[Receipt]) -> Request:
+    """The request that gives back everything that the receipts say was taken of a bucket."""
+    return Request(key, refunds=tuple(receipt.refund() for receipt in receipts if receipt.cost))

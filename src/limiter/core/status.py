@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..exceptions import NeverSatisfiable, UnreadableItem
-from ..models import Decision, LimitStatus
+from ..exceptions import UnreadableItem
+from ..models import LimitStatus
 from .limits import gcra
 from .request import Charge, Grant, NotTried, Refusal
 from .units import NANOSECONDS
@@ -14,9 +14,9 @@ from .units import NANOSECONDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .chain import Demand
     from .limits import Limit
     from .records import BucketKey
+    from .request import Request
     from .state import BucketState
 
 
@@ -47,21 +47,14 @@ def preview(key: BucketKey, charges: Sequence[Charge], state: BucketState, now: 
     )
 
 
-def check_satisfiable(asked: Sequence[Demand]) -> None:
-    """Raise `NeverSatisfiable` when no wait would help, because an amount is above its capacity; needs no state."""
-    for _key, charges in asked:
-        for limit, units in charges:
+def never_satisfiable(requests: Sequence[Request]) -> tuple[LimitStatus, ...]:
+    """The statuses of amounts above their capacity, which no wait would help; needs no state."""
+    for request in requests:
+        for limit, units in request.charges:
             if units > limit.capacity:
-                statuses = [_never(each.key, charge) for each in asked for charge in each.charges]
-                raise NeverSatisfiable(tuple(status for status in statuses if status.requested > status.limit.capacity))
-
-
-def decide(statuses: Sequence[LimitStatus]) -> Decision:
-    """The decision that the statuses add up to."""
-    violations = [status.retry_after for status in statuses if status.exceeded]
-    waits = [wait for wait in violations if wait is not None]
-    retry_after = None if len(waits) < len(violations) else max(waits, default=0.0)
-    return Decision(not violations, tuple(statuses), retry_after)
+                statuses = [_never(each.key, charge) for each in requests for charge in each.charges]
+                return tuple(status for status in statuses if status.requested > status.limit.capacity)
+    return ()
 
 
 def _wait(limit: Limit, units: int, tat: int, now: int) -> float:

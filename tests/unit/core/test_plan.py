@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from support.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, World, play, play_seed
 
 from limiter.core import plan as planning
-from limiter.core.limits import Limit, gcra
+from limiter.core import preview
+from limiter.core.limits import Limit, account, gcra
+from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Receipt, Refund, Refusal, Request
 from limiter.core.state import EMPTY, BucketState, Level
 from limiter.core.units import NANOSECONDS
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     Fault = Callable[[pytest.MonkeyPatch], None]
 
+KEY = BucketKey("default", "user", "api")
 SECOND = NANOSECONDS
 SCRIPTS = {
     "admissions": Script(bookings=False, refunds=False, debts=False, expiry=True),
@@ -89,7 +92,7 @@ def rewrite_updates(change: Callable[[list[Condition], list[Change]], tuple[list
     """A fault in every update that is planned."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        sound = planning._Draft.update
+        sound = planning.Plan._write
 
         def faulty(self: Any, *arguments: Any) -> Update | None:
             update = sound(self, *arguments)
@@ -98,7 +101,7 @@ def rewrite_updates(change: Callable[[list[Condition], list[Change]], tuple[list
             conditions, changes = change(list(update.conditions), list(update.changes))
             return replace(update, conditions=tuple(conditions), changes=tuple(changes))
 
-        monkeypatch.setattr(planning._Draft, "update", faulty)
+        monkeypatch.setattr(planning.Plan, "_write", faulty)
 
     return plant
 
@@ -134,18 +137,18 @@ def set_attribute(owner: Any, name: str, faulty: Any) -> Fault:
     return lambda monkeypatch: monkeypatch.setattr(owner, name, faulty)
 
 
-def admit_without_cost(self: Any, limit: Limit, cost: int, now: int, patience: int) -> None:
+def admit_without_cost(self: Any, limit: Limit, cost: int, patience: int) -> None:
     """A fault: the ceiling does not leave room for what is taken."""
     before = min(self.ceiling, self.prompt)
-    SOUND_ADMIT(self, limit, cost, now, patience)
-    self.ceiling = self.prompt = min(before, now + patience + limit.window)
+    SOUND_ADMIT(self, limit, cost, patience)
+    self.ceiling = self.prompt = min(before, self.now + patience + limit.window)
 
 
-def admit_each_alone(self: Any, limit: Limit, cost: int, now: int, patience: int) -> None:
+def admit_each_alone(self: Any, limit: Limit, cost: int, patience: int) -> None:
     """A fault: the members of a batch do not count for each other."""
     before = min(self.ceiling, self.prompt)
-    SOUND_ADMIT(self, limit, cost, now, patience)
-    self.ceiling = self.prompt = min(before, now + patience + limit.window - cost)
+    SOUND_ADMIT(self, limit, cost, patience)
+    self.ceiling = self.prompt = min(before, self.now + patience + limit.window - cost)
 
 
 def grant_without_wait(self: Any, *others: Any) -> Grant:
@@ -171,37 +174,37 @@ def undo_to_the_start(level: Level, refunds: Any, now: int) -> tuple[int, int]:
     return undone, min(booked, now) if undone else booked
 
 
-def ledger_that_is_never_idle(self: Any, name: str) -> Any:
+def account_that_is_never_idle(self: Any, limit: Limit) -> Any:
     """A fault: time does not refill."""
-    ledger = SOUND_LEDGER(self, name)
-    ledger.idle = ledger.idle and self.state.level(name).tat < 0
-    return ledger
+    opened = SOUND_ACCOUNT(self, limit)
+    opened.idle = opened.idle and opened.level.tat < 0
+    return opened
 
 
-SOUND_ADMIT = planning._Ledger.admit
+SOUND_ADMIT = account.RateAccount._admit
 SOUND_GRANT = planning.Plan._grant
-SOUND_LEDGER = planning._Draft.ledger
-SOUND_UNDO = planning._undo_last_bookings
+SOUND_ACCOUNT = planning.Plan._account
+SOUND_UNDO = account.undo_last_bookings
 EVERYTHING = Script()
 FAULTS: dict[str, tuple[Fault, Script]] = {
-    "the ceiling without the cost": (set_attribute(planning._Ledger, "admit", admit_without_cost), EVERYTHING),
-    "the ceiling of each alone": (set_attribute(planning._Ledger, "admit", admit_each_alone), EVERYTHING),
+    "the ceiling without the cost": (set_attribute(account.RateAccount, "_admit", admit_without_cost), EVERYTHING),
+    "the ceiling of each alone": (set_attribute(account.RateAccount, "_admit", admit_each_alone), EVERYTHING),
     "busy without the lower bound": (rewrite_updates(drop_lower_bound), EVERYTHING),
     "idle without the upper bound": (rewrite_updates(drop_idle_bound), EVERYTHING),
-    "never idle again": (set_attribute(planning._Draft, "ledger", ledger_that_is_never_idle), EVERYTHING),
+    "never idle again": (set_attribute(planning.Plan, "_account", account_that_is_never_idle), EVERYTHING),
     "`since` not written": (drop_changes("since"), EVERYTHING),
     "a refund without `since`": (drop_conditions("since"), EVERYTHING),
     "`booked` not written": (drop_changes("booked"), EVERYTHING),
     "a refund without `booked`": (drop_conditions("booked"), EVERYTHING),
-    "a refund that ignores bookings": (set_attribute(planning, "_undo_last_bookings", lambda *_: (0, -1)), EVERYTHING),
-    "any booking undone": (set_attribute(planning, "_undo_last_bookings", undo_any_booking), EVERYTHING),
-    "no booking undone": (set_attribute(planning, "_undo_last_bookings", lambda level, *_: (0, level.booked)), EVERYTHING),
-    "the last booking taken for the only one": (set_attribute(planning, "_undo_last_bookings", undo_to_the_start), EVERYTHING),
+    "a refund that ignores bookings": (set_attribute(account, "undo_last_bookings", lambda *_: (0, -1)), EVERYTHING),
+    "any booking undone": (set_attribute(account, "undo_last_bookings", undo_any_booking), EVERYTHING),
+    "no booking undone": (set_attribute(account, "undo_last_bookings", lambda level, *_: (0, level.booked)), EVERYTHING),
+    "the last booking taken for the only one": (set_attribute(account, "undo_last_bookings", undo_to_the_start), EVERYTHING),
     "`floor` not written": (drop_changes("floor"), EVERYTHING),
     "a refund without `floor`": (drop_conditions("floor"), Script(overrides=True)),
-    "no refund": (set_attribute(planning._Draft, "_write_refunds", lambda *_: None), EVERYTHING),
+    "no refund": (set_attribute(account.RateAccount, "_write_refunds", lambda *_: None), EVERYTHING),
     "`ttl` not written": (drop_changes("ttl"), EVERYTHING),
-    "`ttl` not extended": (set_attribute(planning._Draft, "_extend_ttl", lambda *_: None), EVERYTHING),
+    "`ttl` not extended": (set_attribute(planning.Plan, "_extend_ttl", lambda *_: None), EVERYTHING),
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
     "nobody told to wait": (set_attribute(planning.Plan, "_grant", grant_without_wait), EVERYTHING),
     "a batch told alike": (set_attribute(planning.Plan, "_grant", grant_of_the_first), EVERYTHING),
@@ -229,7 +232,7 @@ def test_the_judge_sees_two_starts_at_once() -> None:
         for place in range(2):
             receipt = Receipt(limit, 1, SECOND, EPOCH, EPOCH + place * apart, EPOCH)
             grant = Grant((receipt,), EPOCH)
-            player._enter(Call(Request((Charge(limit, 1),), deadline=EPOCH + apart)), grant, {"a": 0})
+            player._enter(Call(Request(KEY, (Charge(limit, 1),), deadline=EPOCH + apart)), grant, {"a": 0})
         if fits:
             world.judge()
         else:
@@ -275,7 +278,7 @@ class Store:
 
     def taking(self, limit: Limit, units: int = 1, *, patience: float = 0) -> Request:
         """The request of an acquire."""
-        return Request((Charge(limit, units),), deadline=self.now + round(patience * SECOND))
+        return Request(KEY, (Charge(limit, units),), deadline=self.now + round(patience * SECOND))
 
     def refuses(self, limit: Limit, units: int = 1) -> bool:
         """Whether units cannot be taken now."""
@@ -288,12 +291,12 @@ class Store:
 
 def credits_of(grant: Grant) -> Request:
     """What a caller who was cancelled sends."""
-    return Request(refunds=tuple(each.refund() for each in grant.receipts))
+    return Request(KEY, refunds=tuple(each.refund() for each in grant.receipts))
 
 
 def settlement(limit: Limit, units: int) -> Request:
     """What a lease sends that needs more, whether it fits or not."""
-    return Request((Charge(limit, units),), forced=True)
+    return Request(KEY, (Charge(limit, units),), forced=True)
 
 
 def test_a_cancelled_booking_moves_nobody_onto_anothers_start() -> None:
@@ -347,7 +350,7 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
     store.take(TEN, 10)
     debt = store.ask(settlement(TEN, 5))[0]
     assert isinstance(debt, Grant)
-    store.ask(Request(refunds=(Refund(TEN, gcra.cost(TEN, 1), EPOCH),)))
+    store.ask(Request(KEY, refunds=(Refund(TEN, gcra.cost(TEN, 1), EPOCH),)))
     waiting = store.take(TEN, 1, patience=5)
     store.ask(credits_of(debt))
     assert store.take(TEN, 1, patience=5).start > waiting.start
@@ -356,13 +359,13 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
 def test_a_refund_is_whole_whatever_its_client_knew_last() -> None:
     """A booking that this client has seen was cancelled elsewhere: its refund is whole, though it rides with another limit's."""
     store = Store()
-    taken = store.ask(Request((Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
+    taken = store.ask(Request(KEY, (Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
     waiting = store.take(TEN, 1, patience=5)
     known = store.known
     store.ask(credits_of(waiting))
     store.known = known
     assert isinstance(taken, Grant)
-    whole = Request(refunds=tuple(each.refund()._replace(start=-1) for each in taken.receipts))
+    whole = Request(KEY, refunds=tuple(each.refund()._replace(start=-1) for each in taken.receipts))
     while store.ask(whole) == [None]:
         pass
     assert [store.available(limit) for limit in (TEN, OTHER)] == [10, 10]
@@ -470,7 +473,7 @@ def test_one_limit_that_refuses_refuses_all() -> None:
     store = Store()
     other = Limit.per_second("b", 1)
     store.take(other)
-    outcome = store.ask(Request((Charge(TEN, 3), Charge(other, 1)), deadline=EPOCH))[0]
+    outcome = store.ask(Request(KEY, (Charge(TEN, 3), Charge(other, 1)), deadline=EPOCH))[0]
     assert isinstance(outcome, Refusal)
     assert store.available(TEN) == 10
 
@@ -517,7 +520,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
 ) -> None:
     """A look finds the verdict and the levels of the last of a queue, some of which a write carries, whatever others take."""
     limits = Limit.per_second("a", 1, burst=5), Limit.per_second("b", 3, burst=7)
-    request, planned = Request(tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
+    request, planned = Request(KEY, tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
 
     def state(*levels: int) -> BucketState:
         return BucketState({limit.name: Level(EPOCH + level, 0) for limit, level in zip(limits, levels, strict=True)})
@@ -529,7 +532,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
 
     flight, plan = play(state(first, second))
     assume(not flight.refused and len(flight.shares) == carried)
-    look = planning.look(state(first, second), request, EPOCH, planning.Ahead(waiting, carried, planned))
+    look = preview.look(state(first, second), request, EPOCH, preview.Ahead(waiting, carried, planned))
     assert isinstance(look, Refusal) == (waiting in plan.refused)
     if isinstance(look, Refusal):
         assert look.levels == plan.refused[waiting].levels
@@ -582,7 +585,7 @@ def test_the_item_outlives_every_limit(debt: int) -> None:
 
 def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
     """An update that was applied and is sent again changes nothing."""
-    plan = planning.plan(EMPTY, [Request((Charge(TEN, 1),), deadline=EPOCH)], EPOCH, "x")
+    plan = planning.plan(EMPTY, [Request(KEY, (Charge(TEN, 1),), deadline=EPOCH)], EPOCH, "x")
     assert plan.update is not None
     once = plan.update.apply(EMPTY)
     assert not plan.update.holds(once)
@@ -590,7 +593,7 @@ def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
 
 def test_a_batch_that_asks_for_nothing_plans_nothing() -> None:
     """Without requests, and for credits that are worth nothing, there is nothing to write."""
-    dead = Request(refunds=(Refund(TEN, 1, EPOCH - 1, -1),))
+    dead = Request(KEY, refunds=(Refund(TEN, 1, EPOCH - 1, -1),))
     state = BucketState({"a": Level(EPOCH + 5, EPOCH)}, 0, "x")
     assert planning.plan(EMPTY, [], EPOCH, "y").update is None
     plan = planning.plan(state, [dead], EPOCH, "y")
@@ -631,7 +634,7 @@ def test_one_client_is_treated_as_by_an_exact_bucket(data: st.DataObject) -> Non
         charges = tuple(Charge(limit, units) for limit, units in zip(limits, amounts, strict=True))
         outcome = None
         while outcome is None:
-            outcome = store.ask(Request(charges, deadline=store.now, forced=forced))[0]
+            outcome = store.ask(Request(KEY, charges, deadline=store.now, forced=forced))[0]
         room = min(each.tokens - units for each, units in zip(exact, amounts, strict=True))
         if isinstance(outcome, Refusal):
             assert room < 1
