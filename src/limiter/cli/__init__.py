@@ -28,6 +28,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "acquire": Command("acquire", "acquire", "Run a command when its limits allow it."),
+    "audit": Command("audit", "audit", "Judge recorded decisions."),
     "check": Command("acquire", "check", "Show whether an acquire would be allowed."),
     "delete": Command("stack", "delete", "Delete a stack."),
     "demo": Command("demo", "demo", "Show the limiter at work on this machine."),

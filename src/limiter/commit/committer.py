@@ -149,19 +149,19 @@ class Committer:
         """Give back what the receipts say was taken of each bucket, as far as it is still worth something."""
         await self.write_refunds([refund_of(key, receipts) for key, receipts in grants])
 
-    async def write_refunds(self, requests: Iterable[Request]) -> None:
-        """Write requests that only give back, for all buckets at once.
+    async def write_refunds(self, requests: Iterable[Request]) -> bool:
+        """Write requests that only give back, for all buckets at once; return whether all of them were written.
 
         An unreachable store is logged and not raised: the units then stay taken until they have refilled.
         """
         sent = [request for request in requests if request.refunds]
-        if not sent:
-            return
-        for request, outcome in zip(sent, await self.decide(sent), strict=True):
+        outcomes = await self.decide(sent) if sent else []
+        for request, outcome in zip(sent, outcomes, strict=True):
             if isinstance(outcome, LimiterError):
                 self.record_lost_refund(request.key, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome
+        return not any(isinstance(outcome, Exception) for outcome in outcomes)
 
     def _enter(self, waiter: Waiter, requests: Sequence[Request]) -> None:
         """Queue the requests, unless all is decided by what is known here; the caller leads where no other does."""

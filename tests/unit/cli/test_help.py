@@ -17,7 +17,7 @@ from limiter.cli.exit_codes import MEANINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NEEDS_NO_AWS = {"demo", "local", "template"}
+NEEDS_NO_AWS = {"audit", "demo", "local", "template"}
 NEEDS_NO_STACK = NEEDS_NO_AWS | {"list"}
 
 
