@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .exit_codes import FAILED, OK
-from .output import FORMATS, Table, say, show
+from .groups import FORMATS
+from .output import Table, say, show
 
 if TYPE_CHECKING:
     from ..audit import Verdict
