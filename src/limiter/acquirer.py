@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -60,7 +62,10 @@ class _Last(NamedTuple):
 
 
 class Process:
-    """What all event loops and threads of one process share: records, counts, the health of the store, and a local store."""
+    """What all event loops and threads of one process share: records, counts, the health of the store, and a local store.
+
+    `id` and `numbers` make the ids of calls, for hooks.
+    """
 
     def __init__(self, repository: RepositoryProtocol, config_ttl: int) -> None:
         self.repository = repository
@@ -70,6 +75,8 @@ class Process:
         self.outage_log = OutageLog(repository.clock)
         self.unreported = UnreportedUsage()
         self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
+        self.id = os.urandom(6).hex()
+        self.numbers = itertools.count(1)
 
 
 class Acquirer:
@@ -107,7 +114,7 @@ class Acquirer:
         """Take what the call asks for, or refuse it. The call's patience counts from here, the reading of limits included."""
         began = self._timer() if call.patience else 0
         try:
-            chain = self._known(call)
+            chain = self.known(call)
             if chain is None:
                 if (refusal := _refused_unread(call)) is not None:
                     return refusal
@@ -129,7 +136,7 @@ class Acquirer:
 
     async def chain(self, call: Call) -> tuple[Bucket, ...]:
         """The buckets that a call charges; raises `RateLimiterUnavailable` if they cannot be read in time."""
-        known = self._known(call)
+        known = self.known(call)
         return await self._resolve(call) if known is None else known
 
     async def check(self, call: Call) -> Decision:
@@ -156,7 +163,7 @@ class Acquirer:
                 raise errors[0]
         return [state for state in states if not isinstance(state, BaseException)]
 
-    def _known(self, call: Call) -> tuple[Bucket, ...] | None:
+    def known(self, call: Call) -> tuple[Bucket, ...] | None:
         """The buckets of a call as far as they are known without a call to the store."""
         if self._stored:
             return self.config.known(call)

@@ -19,6 +19,7 @@ from .core.validation import MAX_AMOUNT
 from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import shielded
 from .runtime.scope import Origin
+from .trail import asked_of, requested, taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .commit.committer import Committer
     from .core.records import BucketKey
     from .models import LimitStatus
+    from .trail import Change, Trail
 
     Correct = Callable[[Sequence[Request], RateLimiterUnavailable], Awaitable[Admission | None]]
 
@@ -38,8 +40,11 @@ class Lease:
     limiter went on without it.
     """
 
-    def __init__(self, admission: Admission, consumed: dict[str, int], correct: Correct | None) -> None:
+    def __init__(
+        self, admission: Admission, consumed: dict[str, int], correct: Correct | None, trail: Trail | None = None
+    ) -> None:
         self._admission = admission
+        self._trail = trail
         self._correct = correct
         self.waited = admission.waited
         self.degraded = admission.degraded
@@ -118,30 +123,44 @@ class Lease:
             self._kept_units = dict(self._consumed)
 
     async def _consume(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.now()
         try:
             admission = await charge(committer, self._chain, local_requests(asked, self._admission.share))
         except RateLimiterUnavailable as error:
+            if trail is not None:
+                trail.consumed(begin, "failed", requested(asked))
             await self._go_on(asked, error)
             self._count(changes)
             return
         if not admission.allowed:
+            if trail is not None:
+                trail.consumed(begin, "refused", asked_of(admission.statuses))
             raise admission.refusal()
-        await self._hold([(request.key, grant) for request, grant in admission.grants], changes)
+        kept = await self._hold([(request.key, grant) for request, grant in admission.grants], changes)
+        if trail is not None:
+            trail.consumed(begin, "allowed" if kept else "failed", taken(admission))
 
     async def _settle(self, changes: Mapping[str, int]) -> None:
         """Write what is added and what is given back, in one update for each bucket."""
         with self._lock:
-            asked = self._requests(changes)
+            asked, made = self._requests(changes)
         if self._committer is None or not asked:
             self._count({name: units for name, units in changes.items() if units > 0})
         else:
-            await shielded(self._write(self._committer, asked, changes))
+            await shielded(self._write(self._committer, asked, changes, made))
 
-    async def _write(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
+    async def _write(
+        self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int], made: Sequence[Change]
+    ) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.changing(made)
         outcomes = await committer.decide(asked)
         grants = [(request.key, each) for request, each in zip(asked, outcomes, strict=True) if isinstance(each, Grant)]
-        await self._hold(grants, {name: units for name, units in changes.items() if units > 0 and grants})
+        kept = await self._hold(grants, {name: units for name, units in changes.items() if units > 0 and grants})
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if trail is not None:
+            trail.changed(begin, made, written=kept and not errors)
         for error in errors:
             await self._go_on((), error)
         if errors and not grants:
@@ -156,8 +175,8 @@ class Lease:
             raise admission.refusal()
         self.degraded = True
 
-    async def _hold(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
-        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back."""
+    async def _hold(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> bool:
+        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back, and says so."""
         with self._lock:
             late = self._refunded
             if not late:
@@ -166,6 +185,7 @@ class Lease:
                 self._add(changes)
         if late and self._committer is not None:
             await self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
+        return not late
 
     async def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
@@ -180,9 +200,16 @@ class Lease:
         with self._lock:
             self._open = False
             self._refunded = True
-            refunds = self._refunds()
+            refunds, changes = self._refunds()
         if self._committer is not None and refunds:
-            await self._origin.run_cleanup(partial(self._committer.write_refunds, refunds), self._task)
+            await self._origin.run_cleanup(partial(self._refund, self._committer, refunds, changes), self._task)
+
+    async def _refund(self, committer: Committer, refunds: Sequence[Request], changes: Sequence[Change]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.changing(changes)
+        written = await committer.write_refunds(refunds)
+        if trail is not None:
+            trail.changed(begin, changes, written=written)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
@@ -201,39 +228,46 @@ class Lease:
                 f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
             )
 
-    def _refunds(self) -> list[Request]:
-        """What gives back everything that is held and not kept, one request for each bucket."""
-        allocations = self._allocations()
-        found: dict[BucketKey, list[Refund]] = {}
-        for place, held in tuple(allocations.items()):
-            refund = _release(allocations, place, max(0, held.units - self._kept.get(place, 0)))
-            if refund.cost:
-                found.setdefault(place[0], []).append(refund)
+    def _refunds(self) -> tuple[list[Request], list[Change]]:
+        """What gives back everything that is held and not kept, one request for each bucket, and what that changes."""
+        allocations, asked, made = self._allocations(), [], []
+        for bucket in self._chain:
+            held = {limit: allocations.get((bucket.key, limit.name)) for limit in bucket.limits}
+            spare = {
+                limit: max(0, each.units - self._kept.get((bucket.key, limit.name), 0)) for limit, each in held.items() if each
+            }
+            refunds = [_release(allocations, (bucket.key, limit.name), units) for limit, units in spare.items()]
+            worth = tuple(refund for refund in refunds if refund.cost)
+            made += [(bucket.key, limit, -units) for limit, units in spare.items()]
+            if worth:
+                asked.append(Request(bucket.key, refunds=worth))
         self._consumed.update({name: min(units, self._kept_units.get(name, 0)) for name, units in self._consumed.items()})
-        return [Request(key, refunds=tuple(refunds)) for key, refunds in found.items()]
+        return asked, made
 
-    def _requests(self, changes: Mapping[str, int]) -> list[Request]:
-        """The update of each bucket that makes `changes`; what is given back leaves the lease here."""
+    def _requests(self, changes: Mapping[str, int]) -> tuple[list[Request], list[Change]]:
+        """The update of each bucket that makes `changes`, and what that changes; what is given back leaves the lease here."""
         allocations = self._allocations()
         for name, units in changes.items():
             most = max([self._consumed.get(name, 0), *(held.units for (_, each), held in allocations.items() if each == name)])
             if -units > most:
                 raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {most}")
-        asked = []
-        for key, limits, *_ in self._chain:
-            added = ((limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
-            charges = tuple(Charge(local_limit(limit, self._admission.share), units) for limit, units in added)
-            places = [
-                (key, limit.name) for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in allocations
-            ]
-            refunds = [_release(allocations, place, min(-changes[place[1]], allocations[place].units)) for place in places]
+        asked, made = [], []
+        for bucket in self._chain:
+            wanted = {limit: changes.get(limit.name, 0) for limit in bucket.limits}
+            added = {limit: units for limit, units in wanted.items() if units > 0}
+            charges = tuple(Charge(local_limit(limit, self._admission.share), units) for limit, units in added.items())
+            held = {limit: allocations.get((bucket.key, limit.name)) for limit, units in wanted.items() if units < 0}
+            spare = {limit: min(-wanted[limit], each.units) for limit, each in held.items() if each}
+            refunds = [_release(allocations, (bucket.key, limit.name), units) for limit, units in spare.items()]
             worth = tuple(refund for refund in refunds if refund.cost)
+            made += [*((bucket.key, limit, units) for limit, units in added.items())]
+            made += [*((bucket.key, limit, -units) for limit, units in spare.items())]
             if charges or worth:
-                asked.append(Request(key, charges, worth, forced=True))
+                asked.append(Request(bucket.key, charges, worth, forced=True))
         for name, units in changes.items():
             if units < 0 and name in self._consumed:
                 self._consumed[name] = max(0, self._consumed[name] + units)
-        return asked
+        return asked, made
 
     def _allocations(self) -> dict[tuple[BucketKey, str], Allocation]:
         """What is held of each limit in each bucket; most leases end as they began, and never need to know."""

@@ -26,7 +26,7 @@ from .sync_lease import SyncLease
 from .runtime.concurrency import sync_check_store, sync_note_blocking
 from .runtime.decorating import check_no_function, sync_decorate, the_function
 from .runtime.scope import SyncLoopLocal, ProcessLocal
-from .statistics import DecisionEvent, Statistics
+from .trail import NOTE, Trail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,12 +39,16 @@ if TYPE_CHECKING:
     from .core.records import Limits
     from .models import Decision, Prefetch
     from .sync_repository_protocol import SyncRepositoryProtocol
+    from .statistics import DecisionEvent, LeaseEvent, Statistics
 
 F = TypeVar("F", bound="Callable[..., Any]")
 L = TypeVar("L")
 
 _log = logging.getLogger("limiter")
 _decisions = logging.getLogger("limiter.decisions")
+
+_UNLOGGED = frozenset(("statuses", "buckets", "charges"))
+"""What the log does not show of a decision."""
 
 
 class SyncRateLimiter(SyncAdministration):
@@ -66,7 +70,8 @@ class SyncRateLimiter(SyncAdministration):
     - `decision_timeout`: seconds after which the table counts as out of reach if a decision has not been made. After repeated
       failures it counts so at once, until a call every few tenths of a second finds it again.
     - `local_share`: the share of every limit that "local" allows; with N processes, 1/N keeps them within the limit together.
-    - `on_decision`: called with a `DecisionEvent` after every decision; must not block.
+    - `on_decision`: called with a `DecisionEvent` after every decision; must not block. If it has a method `note`, that is called
+      with a `LeaseEvent` for everything else that a call takes or gives back.
     - `sleep`: waits for a number of seconds, in tests that own the repository's clock.
     - `stored`: with False, limits come from code only. Nothing but buckets is read, so that a first acquire is one call.
     """
@@ -195,7 +200,8 @@ class SyncRateLimiter(SyncAdministration):
             raise ValidationError(
                 "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
             )
-        return (self._admit(call)).decision
+        admission, _ = self._admit(call)
+        return admission.decision
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -262,43 +268,56 @@ class SyncRateLimiter(SyncAdministration):
 
         return lambda *function, **named: sync_decorate(the_function(function, named), enter)
 
-    def _admit(self, call: Call) -> SyncAdmission:
-        """Decide a call, count it, and tell `on_decision`."""
-        acquirer = self._acquirers.get()
-        admission = acquirer.acquire(call)
+    def _admit(self, call: Call) -> tuple[SyncAdmission, Trail | None]:
+        """Decide a call, count it, and tell the hook, which is told on the trail what becomes of it."""
+        acquirer, trail = self._acquirers.get(), self._trail(call)
+        try:
+            admission = acquirer.acquire(call)
+        except BaseException as error:
+            if trail is not None and not isinstance(error, ValidationError):
+                trail.failed(call, acquirer.known(call) or ())
+            raise
         acquirer.counters.add_decision(refused=not admission.allowed, degraded=admission.degraded)
-        if self._is_told:  # Statuses are computed for a hook that looks at them only.
+        if trail is not None:  # Statuses are computed for a hook that looks at them only.
             try:
-                self._tell(call, admission)
+                self._tell(trail.decision(call, admission), call.key.namespace)
             except BaseException:  # An interruption in the hook: no block will end, and give back what was taken.
                 admission.refund()
                 raise
-        return admission
+        return admission, trail
 
     def _enter(self, call: Call) -> SyncLease:
         """Take what the call asks for; raises `RateLimitExceeded` if a limit stands in the way."""
-        admission = self._admit(call)
+        admission, trail = self._admit(call)
         if not admission.allowed:
             raise admission.refusal()
         correct = None if call.on_unavailable == "block" else partial(self._acquirers.get().fallback.correct, call)
-        return SyncLease(admission, own_amounts(admission.chain, call), correct)
+        return SyncLease(admission, own_amounts(admission.chain, call), correct, trail)
 
-    def _tell(self, call: Call, admission: SyncAdmission) -> None:
-        seconds = max(0.0, monotonic() - call.asked - admission.waited)
-        key, allowed, degraded = call.key, admission.allowed, admission.degraded
-        event = DecisionEvent(key.entity_id, key.resource, allowed, degraded, admission.waited, seconds, admission.statuses)
+    def _trail(self, call: Call) -> Trail | None:
+        """What tells the hook and the log of a call; None if neither listens."""
+        if self._on_decision is None and not _decisions.isEnabledFor(logging.DEBUG):
+            return None
+        note = None if getattr(self._on_decision, NOTE, None) is None else self._note
+        process = self._process.get()
+        return Trail(process.id, next(process.numbers), self.repository.clock, note, waits=call.patience > 0)
+
+    def _tell(self, event: DecisionEvent, namespace: str) -> None:
         if _decisions.isEnabledFor(logging.DEBUG):
-            _debug(event, key.namespace)
-        try:
-            if self._on_decision is not None:
-                self._on_decision(event)
-        except Exception as error:
-            fields = {"entity_id": event.entity_id, "resource": event.resource, "error": str(error)}
-            _log.exception("on_decision raised, which changes no decision", extra=fields)
+            _debug(event, namespace)
+        if self._on_decision is not None:
+            self._call_hook(self._on_decision, event, event.entity_id, event.resource)
 
-    @property
-    def _is_told(self) -> bool:
-        return self._on_decision is not None or _decisions.isEnabledFor(logging.DEBUG)
+    def _note(self, event: LeaseEvent) -> None:
+        entity_id, resource = event.buckets[0] if event.buckets else ("", "")
+        self._call_hook(getattr(self._on_decision, NOTE), event, entity_id, resource)
+
+    def _call_hook(self, hook: Callable[[Any], object], event: object, entity_id: str, resource: str) -> None:
+        try:
+            hook(event)
+        except Exception as error:
+            fields = {"entity_id": entity_id, "resource": resource, "error": str(error)}
+            _log.exception("on_decision raised, which changes no decision", extra=fields)
 
     def _call(
         self,
@@ -343,7 +362,7 @@ def _check_patience(decision_timeout: float) -> float:
 
 def _debug(event: DecisionEvent, namespace: str) -> None:
     violated = [status.limit.name for status in event.statuses if status.exceeded]
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name != "statuses"}
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
     verdict = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
     extra = fields | {"namespace": namespace, "violated": violated}
     _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)
