@@ -196,7 +196,7 @@ class RateLimiter(Administration):
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
         call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
-        if all(target.amounts == {} for target in call.targets):
+        if call.amounts == {} and all(target.amounts == {} for target in call.also):
             raise ValidationError(
                 "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
             )
