@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..core.plan import Plan
     from ..core.records import BucketKey
-    from ..core.request import Charge, NotTried, Refusal
+    from ..core.request import NotTried, Refusal
     from ..core.state import Update
 
 
@@ -131,7 +131,7 @@ class BucketQueue:
         self.ahead = 0
         self.denied = 0
         self.in_flight = NOT_IN_FLIGHT
-        self.same_charges: tuple[Charge, ...] = ()
+        self.same_charges: tuple[object, ...] = ()
         self.batch: list[PendingRequest] = []
         self.sent: tuple[Plan, Update, list[PendingRequest]] | None = None
         self.stamp = ""
@@ -145,8 +145,8 @@ class BucketQueue:
         if not request.charges or request.forced or request.deadline > now:
             return
         if not self.ahead:
-            self.same_charges = request.charges
-        if request.charges == self.same_charges:
+            self.same_charges = _window(request)
+        if _window(request) == self.same_charges:
             ticket.counted = True
             self.ahead += 1
 
@@ -159,7 +159,7 @@ class BucketQueue:
 
         The ones of a batch whom its write does not carry have been refused by its plan, and only wait to be told.
         """
-        if request.deadline > now or request.charges != self.same_charges:
+        if request.deadline > now or _window(request) != self.same_charges:
             return NONE_AHEAD
         planned, carried, batch_size = self.in_flight
         return Ahead(self.ahead - batch_size, carried, planned)
@@ -240,3 +240,8 @@ class BucketQueue:
                 return ticket.caller
             last = last or ticket.caller
         return last
+
+
+def _window(request: Request) -> tuple[object, ...]:
+    """What a request asks for, to the room that it leaves: those who ask the same are refused for each other's sake."""
+    return request.charges, request.headroom, request.oversize

@@ -234,7 +234,7 @@ class Committer:
             return None
         if lane.covers(request, now):
             return None
-        return preview.look(lane.state, request, now, lane.before(request, now))
+        return preview.look(lane.state, request, now, lane.before(request, now), error=self._writer.error())
 
     def _abandon(self, caller: Waiter) -> None:
         """Wait no longer for what is undecided: it is taken out of the queue, or given back by whoever finds it granted."""

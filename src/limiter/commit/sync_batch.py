@@ -100,6 +100,11 @@ class SyncBatchWriter:
         fields = key._asdict() | {"error": str(error)}
         _log.log(level, "a correction of %s/%s was not written: %s", key.entity_id, key.resource, error, extra=fields)
 
+    def error(self) -> int:
+        """Nanoseconds by which the store's clock may be wrong: a second before it has learnt anything."""
+        error = getattr(self._repository.clock, "error", 0.0)
+        return NANOSECONDS if error is None else round(error * NANOSECONDS)
+
     def proves_refusals(self, lane: SyncBucketQueue, now: int) -> bool:
         """Whether the last state was seen so lately that it proves refusals, though never admissions."""
         return lane.seen is not None and 0 <= now - lane.seen < self._denial_ttl
@@ -151,7 +156,8 @@ class SyncBatchWriter:
         if not lane.carried:
             lane.stamp, lane.covered = f"{self._writer}{next(self._stamps):x}", False
         tickets, now = lane.carried or lane.batch, self._repository.clock()
-        plan = planning.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
+        requests = [ticket.request for ticket in tickets]
+        plan = planning.plan(lane.state, requests, now, lane.stamp, fresh=lane.fresh, error=self.error())
         # What the batch gives back may be just what the others lack: then they are judged by the state that its write leaves.
         returns = plan.update is not None and any(ticket.returns for ticket in tickets)
         if plan.refused and not returns and (lane.fresh or self.proves_refusals(lane, now)):
@@ -224,7 +230,7 @@ class SyncBatchWriter:
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
             # Where something has become unreadable, the next look tells whom it concerns.
             for place in () if state.unreadable else plan.refused:
-                look = preview.look(state, tickets[place].request, plan.now)
+                look = preview.look(state, tickets[place].request, plan.now, error=plan.view.error)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
             self._see(lane, state, tickets, outcomes)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..exceptions import RateLimiterUnavailable
+from ..models import BaseLimit
 from .chain import Demand
-from .limits import Limit, gcra
+from .limits import Limit
+from .limits.accounts import standing
 from .request import Charge
 from .units import NANOSECONDS
 from .validation import MAX_AMOUNT
@@ -19,15 +21,18 @@ if TYPE_CHECKING:
 
     from .chain import Bucket
     from .records import BucketKey
-    from .state import BucketState
+    from .state import BucketState, Level
 
 
+_Each = TypeVar("_Each", bound=BaseLimit)
 LONGEST = 50 * 366 * 86_400 * NANOSECONDS
 """Nanoseconds that an empty bucket takes to fill at most, however small the share: the half of what a limit may."""
 
 
-def local_limit(limit: Limit, share: float, units: int = 1) -> Limit:
+def local_limit(limit: _Each, share: float, units: int = 1) -> _Each:
     """The limit at a share of its rate and of its capacity, of which at least `units` remain, so that one request fits."""
+    if not isinstance(limit, Limit):
+        return limit if share >= 1 else replace(limit, capacity=max(ceil(limit.capacity * share), units))
     share = max(share, limit.window / LONGEST, limit.period_ns / LONGEST)
     if share >= 1:
         return limit
@@ -81,7 +86,8 @@ class UnreportedUsage:
         """What the table is to be charged with, which nobody else claims then."""
         with self._lock:
             limits, before = self._limits.get(key, {}), self._claimed.get(key, {})
-            ahead = {name: state.level(name).tat for name in limits if state.level(name).tat > now}
+            tats = {name: state.level(local_limit(limit, share).identity).tat for name, limit in limits.items()}
+            ahead = {name: tat for name, tat in tats.items() if tat > now}
             self._claimed[key] = ahead
         spans = {name: tat - max(now, before.get(name, now)) for name, tat in ahead.items()}
         charges = (Charge(limits[name], _units(limits[name], share, span)) for name, span in spans.items())
@@ -109,9 +115,9 @@ def _units(limit: Limit, share: float, span: int) -> int:
     return min(-(-span * local.refill_amount // local.period_ns), limit.capacity)
 
 
-def fitting(charges: Sequence[Charge], levels: Sequence[int], now: int) -> tuple[Charge, ...]:
+def fitting(charges: Sequence[Charge], levels: Sequence[Level], now: int) -> tuple[Charge, ...]:
     """As much of the charges as fits beside what the limits' levels are, so that no bucket goes into debt."""
     fits = (
-        Charge(limit, min(units, gcra.available(limit, tat, now))) for (limit, units), tat in zip(charges, levels, strict=True)
+        Charge(limit, min(units, standing(limit, level, now)[0])) for (limit, units), level in zip(charges, levels, strict=True)
     )
     return tuple(charge for charge in fits if charge.units > 0)
