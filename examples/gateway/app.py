@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException
 from jobs import JobManager
-from limits import caller, limiter, refused, sync_limiter, unavailable
+from limits import caller, limiter, sync_limiter
 from pydantic import BaseModel, Field
 from runner import PromptRejected, run
 
-from limiter import RateLimiterUnavailable, RateLimitExceeded
+from limiter.contrib.fastapi import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,17 +40,15 @@ class Prompt(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the limiters, which fails here rather than at the first request when there is no table, and close them at the end."""
+    """Open the synchronous limiter, and at the end give up the jobs that have not ended; `install` opens the other limiter."""
     manager = app.state.jobs = JobManager(JOB_THREADS)
     with sync_limiter:
-        async with limiter:
-            yield
-            await manager.close()
+        yield
+        await manager.close()
 
 
 app = FastAPI(title="gateway", lifespan=lifespan)
-app.add_exception_handler(RateLimitExceeded, refused)  # type: ignore[arg-type]  # it gets no other error
-app.add_exception_handler(RateLimiterUnavailable, unavailable)  # type: ignore[arg-type]  # as above
+install(app, limiter)  # Answers what is refused: 429, 413 or 503.
 
 
 @app.post("/run")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .models import LimitStatus
+    from .models import Decision, LimitStatus
 
 
 class LimiterError(Exception):
@@ -107,9 +107,20 @@ class RateLimitExceeded(LimiterError):
     """
 
     def __init__(self, statuses: tuple[LimitStatus, ...], degraded: bool = False) -> None:
+        super().__init__()
         self.statuses = statuses
         self.degraded = degraded
-        super().__init__(self._describe())
+
+    def __str__(self) -> str:
+        """Name each limit in the way, what was requested, and the remedy; formatted when it is shown only."""
+        return self._describe()
+
+    @property
+    def decision(self) -> Decision:
+        """The refusal as a value, as `try_acquire` returns it."""
+        from .models import Decision
+
+        return Decision.of(self.statuses)
 
     @property
     def violations(self) -> tuple[LimitStatus, ...]:
@@ -119,8 +130,7 @@ class RateLimitExceeded(LimiterError):
     @property
     def retry_after(self) -> float | None:
         """Seconds until the longest of the violations has passed; None when one of them never will."""
-        waits = [status.retry_after for status in self.violations]
-        return None if None in waits else max((wait for wait in waits if wait is not None), default=0.0)
+        return self.decision.retry_after
 
     def __reduce__(self) -> tuple[Callable[..., RateLimitExceeded], tuple[object, ...]]:
         """Rebuild from all parts, so that the error crosses process boundaries."""

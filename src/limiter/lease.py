@@ -11,60 +11,49 @@ from typing import TYPE_CHECKING
 from .commit.charge import charge
 from .core import status
 from .core.allocation import Allocation
-from .core.chain import check_known, demands
+from .core.chain import check_known, requests
 from .core.limits import check_amounts
 from .core.request import Charge, Grant, Refund, Request
-from .core.share import local_demands, local_limit
+from .core.share import local_limit, local_requests
 from .core.validation import MAX_AMOUNT
-from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import shielded
+from .runtime.scope import Origin
+from .trail import asked_of, changed, taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from .commit.charge import Verdict
+    from .commit.charge import Admission
     from .commit.committer import Committer
-    from .core.chain import Bucket, Demand
     from .core.records import BucketKey
     from .models import LimitStatus
-    from .runtime.scope import Origin
+    from .trail import Trail
 
-    SettleAlone = Callable[[Sequence[Demand], RateLimiterUnavailable], Awaitable[None]]
+    Correct = Callable[[Sequence[Request], RateLimiterUnavailable], Awaitable[Admission | None]]
 
 
 class Lease:
     """Units taken from every bucket of an entity's chain, for as long as the `with` block lasts.
 
-    `waited` is the seconds that the caller waited for its turn. `degraded` is true when the table could not be reached and the
-    limiter went on without it; then it may have been taken within this process, at a `share` of every limit.
+    `waited` is the seconds that the caller waited for its turn. `degraded` is true if the table could not be reached and the
+    limiter went on without it.
     """
 
-    def __init__(
-        self,
-        committer: Committer | None,
-        origin: Origin,
-        chain: Sequence[Bucket],
-        verdict: Verdict,
-        taken: Sequence[Demand],
-        *,
-        waited: float = 0.0,
-        degraded: bool = False,
-        share: float = 1.0,
-        settle_alone: SettleAlone | None = None,
-    ) -> None:
-        self._verdict = verdict
-        self.waited = waited
-        self.degraded = degraded
-        self._committer = committer
-        self._share = share
-        self._settle_alone = settle_alone
-        self._chain = chain
+    def __init__(self, admission: Admission, correct: Correct | None, trail: Trail | None = None) -> None:
+        self._admission = admission
+        self._trail = trail
+        self._correct = correct
+        self.waited = admission.waited
+        self.degraded = admission.degraded
+        self._committer = admission.committer
+        self._chain = admission.chain
         self._lock = threading.Lock()
-        self._origin = origin
-        self._task = origin.current_task()
+        self._origin = Origin() if admission.committer is None else admission.committer.origin
+        self._task = self._origin.current_task()
         self._open = True
         self._refunded = False
-        self._consumed = {limit.name: units for demand in taken for limit, units in demand.charges}
+        self._consumed = {limit.name: units for request in admission.requests for limit, units in request.charges}
         self._held: dict[tuple[BucketKey, str], Allocation] | None = None
 
     def __repr__(self) -> str:
@@ -73,18 +62,18 @@ class Lease:
 
     @property
     def entity_id(self) -> str:
-        """Whose lease it is."""
+        """The entity that is limited."""
         return self._chain[0].key.entity_id
 
     @property
     def resource(self) -> str:
-        """Of what."""
+        """The resource that is limited."""
         return self._chain[0].key.resource
 
     @property
     def statuses(self) -> tuple[LimitStatus, ...]:
-        """What every limit that was consulted has said on admission."""
-        return self._verdict.statuses
+        """The status of every limit that was consulted, as of the admission."""
+        return self._admission.statuses
 
     @property
     def consumed(self) -> Mapping[str, int]:
@@ -111,63 +100,76 @@ class Lease:
         Raises `RateLimitExceeded` when it does not; then nothing more was taken, and the lease stays as it was.
         """
         changes = self._changes(amounts, named, minimum=0)
-        asked = demands(self._chain, changes)
-        status.check_satisfiable(asked)
+        asked = requests(self._chain, changes)
+        if never := status.never_satisfiable(asked):
+            raise NeverSatisfiable(never)
         if self._committer is None:
             self._count(changes)
         elif asked:
             await shielded(self._consume(self._committer, asked, changes))
 
-    async def _consume(self, committer: Committer, asked: Sequence[Demand], changes: Mapping[str, int]) -> None:
+    async def _consume(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.now()
         try:
-            verdict = await charge(committer, local_demands(asked, self._share), deadline=0)
+            admission = await charge(committer, self._chain, local_requests(asked, self._admission.share))
         except RateLimiterUnavailable as error:
+            if trail is not None:
+                trail.consumed(begin, "failed", changed(self._chain, changes))
             await self._go_on(asked, error)
             self._count(changes)
             return
-        if not verdict.allowed:
-            raise RateLimitExceeded(verdict.statuses)
-        await self._keep([(demand.key, grant) for demand, grant in verdict.grants], changes)
+        if not admission.allowed:
+            if trail is not None:
+                trail.consumed(begin, "refused", asked_of(admission.statuses))
+            raise admission.refusal()
+        kept = await self._keep([(request.key, grant) for request, grant in admission.grants], changes)
+        if trail is not None:
+            trail.consumed(begin, "allowed" if kept else "failed", taken(admission))
 
     async def _settle(self, changes: Mapping[str, int]) -> None:
         """Write what is added and what is given back, in one update for each bucket."""
         with self._lock:
-            requests = self._requests(changes)
+            asked = self._requests(changes)
         if self._committer is None:
             self._count({name: units for name, units in changes.items() if units > 0})
-        elif requests:
-            await shielded(self._write(self._committer, requests, changes))
+        elif asked:
+            await shielded(self._write(self._committer, asked, changes))
 
-    async def _write(
-        self, committer: Committer, requests: Sequence[tuple[BucketKey, Request]], changes: Mapping[str, int]
-    ) -> None:
-        outcomes = await committer.decide(requests)
-        keys = [key for key, _ in requests]
-        grants = [(key, each) for key, each in zip(keys, outcomes, strict=True) if isinstance(each, Grant)]
-        await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
+    async def _write(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.changing(self._chain, changes)
+        outcomes = await committer.decide(asked)
+        grants = [(request.key, each) for request, each in zip(asked, outcomes, strict=True) if isinstance(each, Grant)]
+        kept = await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if trail is not None:
+            trail.changed(begin, self._chain, changes, written=kept and not errors)
         for error in errors:
             await self._go_on((), error)
         if errors and not grants:
             self._count({name: units for name, units in changes.items() if units > 0})
 
-    async def _go_on(self, asked: Sequence[Demand], error: Exception) -> None:
-        """Do without the table, where the caller has said so; raises the error otherwise."""
-        if self._settle_alone is None or not isinstance(error, RateLimiterUnavailable):
+    async def _go_on(self, asked: Sequence[Request], error: Exception) -> None:
+        """Go on without the table if the caller has said so; raises the error otherwise."""
+        if self._correct is None or not isinstance(error, RateLimiterUnavailable):
             raise error
-        await self._settle_alone(asked, error)
+        admission = await self._correct(asked, error)
+        if admission is not None and not admission.allowed:
+            raise admission.refusal()
         self.degraded = True
 
-    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
-        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back."""
+    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> bool:
+        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back, and says so."""
         with self._lock:
             late = self._refunded
             if not late:
                 for key, grant in grants:
-                    _hold(self._holdings(), key, grant)
+                    _allocate(self._allocations(), key, grant)
                 self._add(changes)
         if late and self._committer is not None:
             await self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
+        return not late
 
     async def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
@@ -182,10 +184,18 @@ class Lease:
         with self._lock:
             self._open = False
             self._refunded = True
-            requests = self._requests({name: -units for name, units in self._consumed.items()})
-        if self._committer is not None and requests:
-            refunds = [(key, request.refunds) for key, request in requests]
-            await self._origin.run_cleanup(partial(self._committer.write_refunds, refunds), self._task)
+            changes = {name: -units for name, units in self._consumed.items()}
+            asked = self._requests(changes)
+        if self._committer is not None and asked:
+            refunds = [request._replace(forced=False) for request in asked]
+            await self._origin.run_cleanup(partial(self._refund, self._committer, refunds, changes), self._task)
+
+    async def _refund(self, committer: Committer, refunds: Sequence[Request], changes: Mapping[str, int]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.changing(self._chain, changes)
+        written = await committer.write_refunds(refunds)
+        if trail is not None:
+            trail.changed(begin, self._chain, changes, written=written)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
@@ -201,32 +211,32 @@ class Lease:
         check_known(self._chain, changes)
         return changes
 
-    def _requests(self, changes: Mapping[str, int]) -> list[tuple[BucketKey, Request]]:
+    def _requests(self, changes: Mapping[str, int]) -> list[Request]:
         """The update of each bucket that makes `changes`; what is given back leaves the lease here."""
         for name, units in changes.items():
             held = self._consumed.get(name, 0)
             if -units > held:
                 raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {held}")
-        requests, allocations = [], self._holdings()
+        asked, allocations = [], self._allocations()
         for key, limits in self._chain:
             added = ((limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
-            charges = tuple(Charge(local_limit(limit, self._share), units) for limit, units in added)
+            charges = tuple(Charge(local_limit(limit, self._admission.share), units) for limit, units in added)
             returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in allocations]
             refunds = tuple(_release(allocations, (key, name), -changes[name]) for name in returned)
             worth = tuple(refund for refund in refunds if refund.cost)
             if charges or worth:
-                requests.append((key, Request(charges, worth, forced=True)))
+                asked.append(Request(key, charges, worth, forced=True))
         for name, units in changes.items():
             if units < 0:
                 self._consumed[name] += units
-        return requests
+        return asked
 
-    def _holdings(self) -> dict[tuple[BucketKey, str], Allocation]:
+    def _allocations(self) -> dict[tuple[BucketKey, str], Allocation]:
         """What is held of each limit in each bucket; most leases end as they began, and never need to know."""
         if self._held is None:
             held: dict[tuple[BucketKey, str], Allocation] = {}
-            for demand, grant in self._verdict.grants:
-                _hold(held, demand.key, grant)
+            for request, grant in self._admission.grants:
+                _allocate(held, request.key, grant)
             self._held = held  # At one stroke: an interruption may strike before.
         return self._held
 
@@ -239,7 +249,7 @@ class Lease:
             self._consumed[name] = self._consumed.get(name, 0) + units
 
 
-def _hold(allocations: dict[tuple[BucketKey, str], Allocation], key: BucketKey, grant: Grant) -> None:
+def _allocate(allocations: dict[tuple[BucketKey, str], Allocation], key: BucketKey, grant: Grant) -> None:
     for receipt in grant.receipts:
         held = allocations.get((key, receipt.limit.name))
         allocations[key, receipt.limit.name] = Allocation.of(receipt) if held is None else held.add(receipt)

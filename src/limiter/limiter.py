@@ -1,5 +1,5 @@
 # twin: sync_limiter.py
-"""The rate limiter: what most programs use, and all that most programs use."""
+"""The rate limiter: arguments in, `Decision` or `Lease` out."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 from warnings import warn
 
-from .acquirer import Acquirer, Call, OnUnavailable
+from .acquirer import Acquirer, AcquirerSettings, Process
 from .administration import Administration
-from .commit.breaker import Breaker
 from .commit.committer import CommitterOptions
 from .core import status
+from .core.call import Call, OnUnavailable
 from .core.limits import check_amounts, check_limits
-from .core.record_cache import CacheStatistics, RecordCache
-from .core.resolution import Question, own_demand
-from .core.share import UnreportedUsage
+from .core.records import BucketKey
 from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
-from .exceptions import LimiterError, RateLimitExceeded, ValidationError
-from .memory_repository import MemoryRepository
-from .models import Prefetch
-from .outage.log import OutageLog
+from .exceptions import LimiterError, ValidationError
+from .lease import Lease
+from .models import Decision, Prefetch
 from .runtime.concurrency import check_function, check_store, note_blocking
 from .runtime.entering import Entering
 from .runtime.scope import LoopLocal, ProcessLocal
-from .statistics import Counters, DecisionEvent, Statistics
+from .trail import NOTE, Trail
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
-    from .core.limits import Limit
-    from .lease import Lease
-    from .models import Decision, LimitStatus
+    from .commit.charge import Admission
+    from .core.record_cache import CacheStatistics
+    from .models import BaseLimit
     from .repository_protocol import RepositoryProtocol
+    from .statistics import DecisionEvent, LeaseEvent, Statistics
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,31 +42,38 @@ T = TypeVar("T")
 _log = logging.getLogger("limiter")
 _decisions = logging.getLogger("limiter.decisions")
 
-MAX_RECORDS = 100_000
-"""Stored limits and entities that are remembered, absent ones included."""
+_UNLOGGED = frozenset(("statuses", "buckets", "charges"))
+"""What the log does not show of a decision."""
 
 
 class RateLimiter(Administration):
-    """Decides how much of which resource an entity may use, on limits shared by everybody who uses the same table.
+    """Decides how much of a resource an entity may use, by limits shared by every process that uses the same table.
 
-    `limits` apply where nothing more specific does. `on_unavailable` says what happens when the table cannot be reached: "block"
-    raises `RateLimiterUnavailable`, "allow" admits without counting, "local" limits within this process alone until it is back,
-    at `local_share` of every limit (1 by default; with N processes, 1/N keeps them within the limit together), and then charges
-    the table with what has not refilled. It counts as out of reach when a decision has not been made within `decision_timeout`
-    seconds, or at once after repeated failures, until one call in some tenths of a second finds it again.
-    Stored limits and entities are remembered for `config_ttl` seconds, and changes made elsewhere are in force after that; 0
-    reads them at every call. A bucket that was seen empty refuses for up to `denial_ttl` seconds without another look; 0 always
-    looks. `linger` is the least time in seconds between two writes of this process to one bucket, for fleets so large that they
-    would exceed a partition's write units; it is added to the `decision_timeout`. `prefetch` takes units in advance, for callers
-    that come one after another; see `Prefetch`. `on_decision` is called with a `DecisionEvent` after every decision, and must
-    not block. `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
-    One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
+    Three ways to ask: `acquire` takes units for the length of a block, `try_acquire` takes them for good and returns a decision,
+    `check` only looks. One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
+
+    - `repository`: the store of buckets and stored limits.
+    - `limits`: apply where nothing more specific does.
+    - `on_unavailable`: what happens if the table cannot be reached. "block" fails closed: it raises `RateLimiterUnavailable`.
+      "allow" fails open: it admits without counting. "local" limits within this process, and charges the table when it is back.
+    - `config_ttl`: seconds for which stored limits and entities are remembered, and after which changes made elsewhere apply; 0
+      reads them at every call.
+    - `denial_ttl`: seconds for which a bucket that was seen empty refuses without another look; 0 always looks.
+    - `linger`: the shortest interval in seconds between two writes of this process to one bucket, for fleets so large that they
+      would exceed a partition's write units; it is added to the `decision_timeout`.
+    - `prefetch`: takes units in advance, for callers that come one after another; see `Prefetch`.
+    - `decision_timeout`: seconds after which the table counts as out of reach if a decision has not been made. After repeated
+      failures it counts so at once, until a call every few tenths of a second finds it again.
+    - `local_share`: the share of every limit that "local" allows; with N processes, 1/N keeps them within the limit together.
+    - `on_decision`: called with a `DecisionEvent` after every decision; must not block. If it has a method `note`, that is called
+      with a `LeaseEvent` for everything else that a call takes or gives back.
+    - `sleep`: waits for a number of seconds, in tests that own the repository's clock.
     """
 
     def __init__(
         self,
         repository: RepositoryProtocol,
-        limits: Iterable[Limit] = (),
+        limits: Iterable[BaseLimit] = (),
         on_unavailable: OnUnavailable = "block",
         *,
         config_ttl: float = 60.0,
@@ -81,9 +86,8 @@ class RateLimiter(Administration):
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         check_store(repository)
-        ttl = check_seconds("config_ttl", config_ttl)
-        self._records_of_process = ProcessLocal(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
-        super().__init__(repository, self._records_of_process.get)
+        self._process = ProcessLocal(partial(Process, repository, check_seconds("config_ttl", config_ttl)))
+        super().__init__(repository, lambda: self._process.get().records)
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
         self.prefetch = _check_prefetch(prefetch)
@@ -93,9 +97,8 @@ class RateLimiter(Administration):
         options = CommitterOptions(
             check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
         )
-        self._process = ProcessLocal(partial(_Process, repository))
-        make = partial(_decider, repository, options, check_share("local_share", local_share), share_fetches=ttl > 0)
-        self._deciders = LoopLocal(lambda: make(self._records(), self._process.get()))
+        settings = AcquirerSettings(options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share))
+        self._acquirers = LoopLocal(lambda: Acquirer(self._process.get(), settings))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
@@ -110,8 +113,8 @@ class RateLimiter(Administration):
         await self.close()
 
     async def close(self) -> None:
-        """Give back what was taken in advance, and close the repository; a later call opens it again."""
-        await self._deciders.get().committer.close()
+        """Give back prefetched units, and close the repository; a later call opens it again."""
+        await self._acquirers.get().committer.close()
         await self.repository.close()
 
     def acquire(
@@ -120,7 +123,7 @@ class RateLimiter(Administration):
         resource: str = "default",
         consume: Mapping[str, int] | None = None,
         *,
-        limits: Iterable[Limit] | None = None,
+        limits: Iterable[BaseLimit] | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
@@ -137,8 +140,8 @@ class RateLimiter(Administration):
         reached.
         """
         note_blocking("acquire")
-        call = partial(self._acquire, entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
-        return Acquisition(call, refund_on_error=refund_on_error)
+        call = self._call(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
+        return Acquisition(self, call, refund_on_error=refund_on_error)
 
     async def try_acquire(
         self,
@@ -146,18 +149,16 @@ class RateLimiter(Administration):
         resource: str = "default",
         consume: Mapping[str, int] | None = None,
         *,
-        limits: Iterable[Limit] | None = None,
+        limits: Iterable[BaseLimit] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
     ) -> Decision:
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
-        try:
-            lease = await self._acquire(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
-        except RateLimitExceeded as error:
-            return status.decide(error.statuses)
-        return status.decide(lease.statuses)
+        call = self._call(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
+        admission, _ = await self._admit(call)
+        return Decision.of(admission.statuses)
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -167,12 +168,11 @@ class RateLimiter(Administration):
     @property
     def config_statistics(self) -> CacheStatistics:
         """How the cache of stored limits and entities has served this event loop, or this process, so far."""
-        return self._deciders.get().config.statistics
+        return self._acquirers.get().config.statistics
 
-    async def resolve_limits(self, entity_id: str, resource: str) -> tuple[Limit, ...]:
+    async def resolve_limits(self, entity_id: str, resource: str) -> tuple[BaseLimit, ...]:
         """The limits that an acquire of this entity and resource would be decided by; empty when none apply."""
-        question, _ = self._question(entity_id, resource, None, None)
-        return (await self._deciders.get().chain(question))[0].limits
+        return (await self._acquirers.get().chain(self._call(entity_id, resource)))[0].limits
 
     async def check(
         self,
@@ -180,15 +180,14 @@ class RateLimiter(Administration):
         resource: str = "default",
         consume: Mapping[str, int] | None = None,
         *,
-        limits: Iterable[Limit] | None = None,
+        limits: Iterable[BaseLimit] | None = None,
     ) -> Decision:
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
         note_blocking("check")
-        question, amounts = self._question(entity_id, resource, consume, limits)
-        seen = await self._deciders.get().look(question, amounts)
+        seen = await self._acquirers.get().look(self._call(entity_id, resource, consume, limits))
         now = self.repository.clock()
-        statuses = [each for demand, state in seen for each in status.preview(demand.key, demand.charges, state, now)]
-        return status.decide(statuses)
+        statuses = [each for request, state in seen for each in status.preview(request.key, request.charges, state, now)]
+        return Decision.of(statuses)
 
     def limited(
         self,
@@ -196,7 +195,7 @@ class RateLimiter(Administration):
         resource: str | Callable[..., str] = "default",
         consume: Mapping[str, int] | Callable[..., Mapping[str, int]] | None = None,
         *,
-        limits: Iterable[Limit] | None = None,
+        limits: Iterable[BaseLimit] | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
     ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
@@ -219,120 +218,102 @@ class RateLimiter(Administration):
 
         return decorate
 
-    async def _acquire(
+    async def _admit(self, call: Call) -> tuple[Admission, Trail | None]:
+        """Decide a call, count it, and tell the hook, which is told on the trail what becomes of it."""
+        acquirer, trail = self._acquirers.get(), self._trail(call)
+        try:
+            admission = await acquirer.acquire(call)
+        except BaseException as error:
+            if trail is not None and not isinstance(error, ValidationError):
+                trail.failed(acquirer.config.known(call) or (), call.amounts)
+            raise
+        acquirer.counters.add_decision(refused=not admission.allowed, degraded=admission.degraded)
+        if trail is not None:  # Statuses are computed for a hook that looks at them only.
+            try:
+                self._tell(trail.decision(call, admission), call.key.namespace)
+            except BaseException:  # An interruption in the hook: no block will end, and give back what was taken.
+                await admission.refund()
+                raise
+        return admission, trail
+
+    async def _enter(self, call: Call) -> Lease:
+        """Take what the call asks for; raises `RateLimitExceeded` if a limit stands in the way."""
+        admission, trail = await self._admit(call)
+        if not admission.allowed:
+            raise admission.refusal()
+        correct = None if call.on_unavailable == "block" else partial(self._acquirers.get().fallback.correct, call)
+        return Lease(admission, correct, trail)
+
+    def _trail(self, call: Call) -> Trail | None:
+        """What tells the hook and the log of a call; None if neither listens."""
+        if self._on_decision is None and not _decisions.isEnabledFor(logging.DEBUG):
+            return None
+        note = None if getattr(self._on_decision, NOTE, None) is None else self._note
+        process = self._process.get()
+        return Trail(process.id, next(process.numbers), self.repository.clock, note, waits=call.patience > 0)
+
+    def _tell(self, event: DecisionEvent, namespace: str) -> None:
+        if _decisions.isEnabledFor(logging.DEBUG):
+            _debug(event, namespace)
+        if self._on_decision is not None:
+            self._call_hook(self._on_decision, event, event.entity_id, event.resource)
+
+    def _note(self, event: LeaseEvent) -> None:
+        entity_id, resource = event.buckets[0] if event.buckets else ("", "")
+        self._call_hook(getattr(self._on_decision, NOTE), event, entity_id, resource)
+
+    def _call_hook(self, hook: Callable[[Any], object], event: object, entity_id: str, resource: str) -> None:
+        try:
+            hook(event)
+        except Exception as error:
+            fields = {"entity_id": entity_id, "resource": resource, "error": str(error)}
+            _log.exception("on_decision raised, which changes no decision", extra=fields)
+
+    def _call(
         self,
         entity_id: str,
         resource: str,
-        consume: Mapping[str, int] | None,
-        limits: Iterable[Limit] | None,
-        timeout: float | None,  # noqa: ASYNC109 - as in acquire
-        on_unavailable: OnUnavailable | None,
-        prefetch: Prefetch | None,
-    ) -> Lease:
-        patience = check_timeout(timeout)
-        advance = self.prefetch if prefetch is None else _check_prefetch(prefetch)
-        policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
-        question, amounts = self._question(entity_id, resource, consume, limits)
-        decider, began = self._deciders.get(), monotonic()
-        try:
-            if question.given:
-                status.check_satisfiable(own_demand(question, amounts))
-            lease = await decider.decide(Call(question, amounts, patience, policy, advance))
-        except RateLimitExceeded as error:
-            decider.counters.add_decision(refused=True, degraded=error.degraded)
-            self._tell(question, began, error.statuses, allowed=False, degraded=error.degraded)
-            raise
-        decider.counters.add_decision(refused=False, degraded=lease.degraded)
-        if self._is_told:  # Statuses are worked out for those who look at them only.
-            try:
-                self._tell(question, began, lease.statuses, allowed=True, degraded=lease.degraded, waited=lease.waited)
-            except BaseException:  # An interruption in the hook: no block will end, and give back what was taken.
-                await lease.close(refund=True)
-                raise
-        return lease
-
-    def _tell(
-        self,
-        question: Question,
-        began: float,
-        statuses: tuple[LimitStatus, ...],
-        *,
-        allowed: bool,
-        degraded: bool = False,
-        waited: float = 0.0,
-    ) -> None:
-        if not self._is_told:
-            return
-        seconds = max(0.0, monotonic() - began - waited)
-        event = DecisionEvent(question.entity_id, question.resource, allowed, degraded, waited, seconds, statuses)
-        if _decisions.isEnabledFor(logging.DEBUG):
-            _debug(event, question.namespace)
-        try:
-            if self._on_decision is not None:
-                self._on_decision(event)
-        except Exception as error:
-            fields = {"entity_id": event.entity_id, "resource": event.resource, "error": str(error)}
-            _log.exception("on_decision raised, which changes no decision", extra=fields)
-
-    @property
-    def _is_told(self) -> bool:
-        return self._on_decision is not None or _decisions.isEnabledFor(logging.DEBUG)
-
-    def _question(
-        self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
-    ) -> tuple[Question, dict[str, int] | None]:
+        consume: Mapping[str, int] | None = None,
+        limits: Iterable[BaseLimit] | None = None,
+        timeout: float | None = None,
+        on_unavailable: OnUnavailable | None = None,
+        prefetch: Prefetch | None = None,
+    ) -> Call:
+        """Check the arguments of a call."""
         check_name("entity_id", entity_id)
         check_name("resource", resource)
-        amounts = None if consume is None else check_amounts(consume)
-        given = None if limits is None else check_limits(limits)
-        return Question(self.repository.namespace, entity_id, resource, given, self.limits), amounts
-
-
-class _Process:
-    """What all event loops and threads of one process share: counts, the store's health as it is known, and a store to go on."""
-
-    def __init__(self, repository: RepositoryProtocol) -> None:
-        self.counters = Counters()
-        self.breaker = Breaker()
-        self.degradation = OutageLog(repository.clock)
-        self.owed = UnreportedUsage()
-        self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
-
-
-def _decider(
-    repository: RepositoryProtocol,
-    options: CommitterOptions,
-    share: float,
-    records: RecordCache,
-    process: _Process,
-    *,
-    share_fetches: bool,
-) -> Acquirer:
-    health = process.breaker, process.counters, process.degradation
-    alone = process.local, process.owed
-    return Acquirer(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
+        return Call(
+            BucketKey(self.repository.namespace, entity_id, resource),
+            None if consume is None else check_amounts(consume),
+            None if limits is None else check_limits(limits),
+            self.limits,
+            check_timeout(timeout),
+            self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable),
+            self.prefetch if prefetch is None else _check_prefetch(prefetch),
+            monotonic(),
+        )
 
 
 class Acquisition(Entering):
     """The context manager that `acquire` returns; it may be entered once, and takes nothing before."""
 
-    __slots__ = ("_call", "_entered", "_lease", "_refund_on_error")
+    __slots__ = ("_call", "_entered", "_lease", "_limiter", "_refund_on_error")
 
-    def __init__(self, call: partial[Any], *, refund_on_error: bool) -> None:
+    def __init__(self, limiter: RateLimiter, call: Call, *, refund_on_error: bool) -> None:
+        self._limiter = limiter
         self._call = call
         self._entered = False
         self._refund_on_error = refund_on_error
         self._lease: Lease | None = None
 
     def __repr__(self) -> str:
-        entity_id, resource, *_ = self._call.args
-        return f"<{type(self).__name__} {entity_id!r}/{resource!r}>"
+        return f"<{type(self).__name__} {self._call.key.entity_id!r}/{self._call.key.resource!r}>"
 
     async def __aenter__(self) -> Lease:
         if self._entered:
             raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
         self._entered = True
-        self._lease = await self._call()
+        self._lease = await self._limiter._enter(self._call)
         return self._lease
 
     async def __aexit__(
@@ -342,7 +323,7 @@ class Acquisition(Entering):
             await self._lease.close(refund=exc_type is not None and self._refund_on_error)
 
     def __del__(self) -> None:
-        # As Python does for a coroutine that nobody has awaited: nothing was limited, and nothing else would tell.
+        # As Python does for a coroutine that was never awaited: nothing was limited, and nothing else would tell.
         if not self._entered:
             warn(f"an acquire() was never entered, and limits nothing: {self.FORM}", RuntimeWarning, 2)
 
@@ -367,7 +348,7 @@ def _check_prefetch(prefetch: object) -> Prefetch | None:
 
 def _debug(event: DecisionEvent, namespace: str) -> None:
     violated = [status.limit.name for status in event.statuses if status.exceeded]
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name != "statuses"}
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
     verdict = f"refused by {', '.join(violated)}" if violated else "admitted"
     extra = fields | {"namespace": namespace, "violated": violated}
     _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)

@@ -9,7 +9,7 @@ from .core.validation import shown
 from .exceptions import ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,14 @@ class Decision:
     allowed: bool
     statuses: tuple[LimitStatus, ...]
     retry_after: float | None
+
+    @classmethod
+    def of(cls, statuses: Iterable[LimitStatus]) -> Decision:
+        """The decision that the statuses add up to; shadows are left out of it."""
+        consulted = tuple(statuses)
+        waits = [status.retry_after for status in consulted if status.exceeded and status.limit.enforce]
+        retry_after = None if None in waits else max([wait for wait in waits if wait is not None], default=0.0)
+        return cls(not waits, consulted, retry_after)
 
     def __bool__(self) -> bool:
         return self.allowed

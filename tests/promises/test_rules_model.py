@@ -11,6 +11,7 @@ from support import model_checker as checker
 
 from limiter import Limit
 from limiter.core import plan as planning
+from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
 from limiter.core.state import BucketState, Level
 from limiter.core.units import NANOSECONDS
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+KEY = BucketKey("default", "user", "api")
 LIMIT = Limit("only", 2, 1, 1.0)
 AT, GRACE = 4, 1
 MINE, OTHERS = "mine", "others"
@@ -42,11 +44,12 @@ def requests_of(numbers: tuple[int, ...]) -> list[Request]:
     cost1, patience1, cost2, patience2, back, bsince, bstart, blevel, bearlier = numbers
     takings = [(cost1, patience1), (cost2, patience2)]
     requests = [
-        Request((Charge(LIMIT, cost),), deadline=moment(AT + patience)) if cost else Request() for cost, patience in takings
+        Request(KEY, (Charge(LIMIT, cost),), deadline=moment(AT + patience)) if cost else Request(KEY)
+        for cost, patience in takings
     ]
     if back:
         refund = Refund(LIMIT, moment(back), moment(bsince), moment(bstart), moment(blevel), moment(bearlier))
-        requests.append(Request(refunds=(refund,)))
+        requests.append(Request(KEY, refunds=(refund,)))
     return requests
 
 

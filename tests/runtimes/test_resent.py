@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KEY = BucketKey("default", "user", "api")
 LIMIT = Limit("requests", 3, 1, 1.0)
-ONE, NOTHING = (Request((Charge(LIMIT, units),)) for units in (1, 0))
+ONE, NOTHING = (Request(KEY, (Charge(LIMIT, units),)) for units in (1, 0))
 
 
 class Late(MemoryRepository):
@@ -45,17 +45,17 @@ async def test_what_is_sent_again_passes_for_no_more_than_was_written(clock: Fak
     """Two callers ask where one unit is left; its update hangs; then there is room for both, and the update arrives after all."""
     repository = Late(clock=clock)
     ours, other = (Committer(repository, CommitterOptions()) for _ in range(2))
-    await other.submit(KEY, ONE)
-    theirs = await other.submit(KEY, ONE)
+    await other.decide([ONE])
+    theirs = (await other.decide([ONE]))[0]
     assert isinstance(theirs, Grant)
 
     async def refund_grants() -> None:
         await other.refund_grants([(KEY, theirs.receipts)])
 
-    await ours.submit(KEY, NOTHING)  # and so know that one unit is left
+    await ours.decide([NOTHING])  # and so know that one unit is left
     repository.meanwhile = refund_grants
-    outcomes = await asyncio.gather(ours.submit(KEY, ONE), ours.submit(KEY, ONE))
-    granted = sum(isinstance(outcome, Grant) for outcome in outcomes)
+    outcomes = await asyncio.gather(ours.decide([ONE]), ours.decide([ONE]))
+    granted = sum(isinstance(outcome, Grant) for (outcome,) in outcomes)
     taken = (await repository.read_bucket(KEY)).level(LIMIT.identity).tat - clock()
     assert granted == 2
     assert taken >= (1 + granted) * 1_000_000_000

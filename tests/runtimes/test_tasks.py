@@ -142,7 +142,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
-    monkeypatch.setattr("limiter.commit.committer.MAX_LANES", 10)
+    monkeypatch.setattr("limiter.commit.committer.MAX_QUEUES", 10)
     inner = MemoryRepository(clock=clock)
     gated = Gated(inner)
     limiter = RateLimiter(gated, [LIMIT], decision_timeout=0.05)
@@ -150,10 +150,10 @@ async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClo
     with pytest.raises(RateLimiterUnavailable):
         await late
     next_leader = asyncio.ensure_future(limiter.try_acquire("user", "api"))
-    (lane,) = limiter._deciders.get().committer._lanes.values()
-    await until(lambda: bool(lane.queue))
+    (queue,) = limiter._acquirers.get().committer._queues.values()
+    await until(lambda: bool(queue.requests))
     gated.through.release()
-    await until(lambda: isinstance(lane.leader, Waiter))
+    await until(lambda: isinstance(queue.leader, Waiter))
     next_leader.cancel()
     for _ in range(200):
         gated.through.release()
@@ -163,7 +163,7 @@ async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClo
     assert (await limiter.check("user", "api", {"requests": 0})).statuses[0].available == LIMIT.capacity
     for number in range(20):
         await limiter.try_acquire(f"user-{number}", "api")
-    assert len(limiter._deciders.get().committer._lanes) == 10
+    assert len(limiter._acquirers.get().committer._queues) == 10
 
 
 def callers() -> int:
@@ -185,3 +185,31 @@ async def test_callers_who_are_decided_are_forgotten_behind_one_who_waits(clock:
     assert callers() - before < 150
     gated.through.release()
     assert await slow
+
+
+async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(clock: FakeClock) -> None:
+    """A task that asks just when the limits have been read does not overtake those that have waited for them."""
+    waits: dict[int, float] = {}
+    tasks: list[asyncio.Task[None]] = []
+    asked = asyncio.Event()
+
+    class Slow(MemoryRepository):
+        async def read_records(self, *arguments: Any) -> Any:
+            await asked.wait()
+            found = await super().read_records(*arguments)
+            tasks.extend([asyncio.create_task(call(number)) for number in range(30, 40)])
+            return found
+
+    async def sleep(_: float) -> None:
+        pass
+
+    async def call(number: int) -> None:
+        async with limiter.acquire("user", "api", timeout=1_000) as lease:
+            waits[number] = lease.waited
+
+    limiter = RateLimiter(Slow(clock=clock), [Limit("requests", 1, 1, 1.0)], sleep=sleep)
+    tasks += [asyncio.create_task(call(number)) for number in range(30)]
+    asyncio.get_running_loop().call_soon(asked.set)
+    await until(lambda: len(waits) == 40)
+    await asyncio.gather(*tasks)
+    assert [number for number, _ in sorted(waits.items(), key=lambda each: each[1])] == list(range(40))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from limiter.core import plan as planning
 from limiter.core.allocation import Allocation
 from limiter.core.limits import Limit, gcra
+from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refusal, Request
 from limiter.core.state import EMPTY
 from limiter.core.units import DAY, HOUR, NANOSECONDS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from limiter.core.request import Receipt
     from limiter.core.state import BucketState, Update
 
+KEY = BucketKey("default", "user", "api")
 EPOCH = 1_800_000_000 * NANOSECONDS
 STEPS_A_BATCH = 6
 
@@ -468,14 +470,14 @@ def taking(rng: Random, now: int, limits: Sequence[Limit], script: Script) -> Ca
     charges = charges or [Charge(limits[0], 1)]
     longest = max(charge.limit.window for charge in charges)
     patience = rng.choice((0, rng.randint(0, longest), 3 * longest)) if script.bookings else 0
-    return Call(Request(tuple(charges), deadline=now + patience))
+    return Call(Request(KEY, tuple(charges), deadline=now + patience))
 
 
 def withdrawal(admission: Admission) -> Call:
     """What a cancelled caller sends: everything its grant took."""
     receipts = admission.grant.receipts
     refunds = tuple(each.refund() for each in receipts if each.cost)
-    return Call(Request(refunds=refunds), admission)
+    return Call(Request(KEY, refunds=refunds), admission)
 
 
 def refund(admission: Admission) -> Call:
@@ -484,7 +486,7 @@ def refund(admission: Admission) -> Call:
     for name, held in admission.allocations.items():
         admission.allocations[name], refund = held.release(held.units)
         refunds.append(refund)
-    return Call(Request(refunds=tuple(refund for refund in refunds if refund.cost), forced=True), admission)
+    return Call(Request(KEY, refunds=tuple(refund for refund in refunds if refund.cost), forced=True), admission)
 
 
 def settlement(rng: Random, admission: Admission, script: Script) -> Call:
@@ -498,4 +500,4 @@ def settlement(rng: Random, admission: Admission, script: Script) -> Call:
             admission.allocations[name], refund = held.release(rng.randint(1, held.units))
             if refund.cost:
                 refunds.append(refund)
-    return Call(Request(tuple(charges), tuple(refunds), forced=True), admission)
+    return Call(Request(KEY, tuple(charges), tuple(refunds), forced=True), admission)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from support.bucket_world import EPOCH, promise
+from support.bucket_world import EPOCH, KEY, promise
 
 from limiter.core import plan as planning
 from limiter.core.allocation import Allocation
@@ -241,12 +241,12 @@ def _draw(rng: Random, world: World, client: Client, script: Script) -> tuple[Re
         held = client.held[rng.randrange(len(client.held))]
         return _settlement(rng, held, script), held
     if script.orders and choice < 0.47:
-        return Request(clear=(rng.choice(script.limits).name,)), new
+        return Request(KEY, clear=(rng.choice(script.limits).name,)), new
     if script.orders and choice < 0.55:
-        return Request((Charge(rng.choice(script.limits), -rng.randint(1, 8)),), forced=True), new
+        return Request(KEY, (Charge(rng.choice(script.limits), -rng.randint(1, 8)),), forced=True), new
     charges = [Charge(limit, rng.choice((0, 1, 1, rng.randint(0, limit.capacity)))) for limit in script.limits]
     wait = rng.choice((0, 0, HOUR))
-    return Request(tuple(rng.sample(charges, rng.randint(1, len(charges)))), deadline=now + wait), new
+    return Request(KEY, tuple(rng.sample(charges, rng.randint(1, len(charges)))), deadline=now + wait), new
 
 
 def _settlement(rng: Random, held: Held, script: Script) -> Request:
@@ -259,4 +259,4 @@ def _settlement(rng: Random, held: Held, script: Script) -> Request:
             held.allocations[identity], refund = allocation.release(rng.randint(1, allocation.units))
             if refund.cost:
                 refunds.append(refund)
-    return Request(tuple(charges), tuple(refunds), forced=True)
+    return Request(KEY, tuple(charges), tuple(refunds), forced=True)

@@ -134,13 +134,13 @@ class LimiterMachine(RuleBasedStateMachine):
             sleep=self._sleep,
             decision_timeout=REAL_SECONDS,
         )
-        committer = limiter._deciders.get().committer
+        committer = limiter._acquirers.get().committer
         sound = committer.decide
 
-        def decide(requests: Any, expires: float | None = None) -> Any:
-            submissions = [self.world.submit(client, key, request, self.acting or client.closing) for key, request in requests]
+        def decide(requests: Any) -> Any:
+            submissions = [self.world.submit(client, request, self.acting or client.closing) for request in requests]
             try:
-                outcomes = sound(requests, expires)
+                outcomes = sound(requests)
             except BaseException as error:
                 for submission in submissions:
                     self.world.finish(submission, error)

@@ -184,13 +184,13 @@ class Play:
 
     def _watch(self, client: Client, limiter: RateLimiter) -> None:
         """Note everything that this limiter asks of a bucket, and what comes of it."""
-        committer = limiter._deciders.get().committer
+        committer = limiter._acquirers.get().committer
         sound = committer.decide
 
-        async def decide(requests: Any, expires: float | None = None) -> Any:
-            submissions = [self.world.submit(client, key, request, LIFE.get(client.closing)) for key, request in requests]
+        async def decide(requests: Any) -> Any:
+            submissions = [self.world.submit(client, request, LIFE.get(client.closing)) for request in requests]
             try:
-                outcomes = await sound(requests, expires)
+                outcomes = await sound(requests)
             except BaseException as error:
                 for submission in submissions:
                     self.judging(self.world.finish, submission, error)

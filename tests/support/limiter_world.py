@@ -66,8 +66,9 @@ class World:
 
     # What the fuzzed code tells.
 
-    def submit(self, client: Client, key: BucketKey, request: Request, life: Life) -> Submission:
+    def submit(self, client: Client, request: Request, life: Life) -> Submission:
         """Note that something is asked of a bucket."""
+        key = request.key
         submission = Submission(client, key, request, life, self.order, client.clock(), len(client.answers[key]), client.losses)
         if submission.is_impatient:
             submission.ahead = self._queue_ahead(submission)

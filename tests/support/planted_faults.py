@@ -82,7 +82,7 @@ def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def denial_behind_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever has gone still stands before those who come."""
     still = lambda self, ticket: setattr(self, "returning", self.returning - ticket.returns)  # noqa: E731
-    monkeypatch.setattr(BucketQueue, "_discount", still)
+    monkeypatch.setattr(BucketQueue, "discount", still)
 
 
 def denial_behind_the_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,12 +101,12 @@ def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = committer.Committer.decide
 
     async def decide(self: Any, requests: Any, *others: Any) -> Any:
-        (key, request), *more = requests
-        lane = self._lanes.get(key)
-        if lane is not None and lane.seen is not None and request.charges and not request.forced and not more:
-            made = planning.plan(lane.state, [request], self._repository.clock(), "none")
+        request, *more = requests
+        queue = self._queues.get(request.key)
+        if queue is not None and queue.seen is not None and request.charges and not request.forced and not more:
+            made = planning.plan(queue.state, [request], self.clock(), "none")
             if made.update is not None and not made.refused:
-                return [made.grants(made.update.apply(lane.state))[0]]
+                return [made.grants(made.update.apply(queue.state))[0]]
         return await sound(self, requests, *others)
 
     monkeypatch.setattr(committer.Committer, "decide", decide)
@@ -170,12 +170,12 @@ def leaders_take_their_batch_along(monkeypatch: pytest.MonkeyPatch) -> None:
 def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: after a lost answer everything is written once more."""
 
-    async def recover(self: Any, lane: Any) -> None:
-        state = await self._repository.read_bucket(lane.key)
-        lane.stamp = ""
-        self._answer(lane, WriteResult(False, state))
+    async def recover(self: Any) -> None:
+        state = await self._writer.store.read_bucket(self._queue.key)
+        self._stamp = ""
+        self._answer(WriteResult(False, state))
 
-    monkeypatch.setattr(batch.BatchWriter, "_recover", recover)
+    monkeypatch.setattr(batch.Batch, "_recover", recover)
 
 
 def lost_refunds_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.bucket_world import EPOCH
+from support.bucket_world import EPOCH, KEY
 
 from limiter.core import plan as planning
 from limiter.core.allocation import Allocation
@@ -44,7 +44,7 @@ class Store:
 
     def try_take(self, *limits: BaseLimit, units: int = 1, wait: int = 0) -> Grant | Refusal:
         """Ask for units of each limit, with as many plans as that takes."""
-        request = Request(tuple(Charge(limit, units) for limit in limits), deadline=self.now + wait)
+        request = Request(KEY, tuple(Charge(limit, units) for limit in limits), deadline=self.now + wait)
         outcome = self.ask(request)[0] or self.ask(request)[0]
         assert outcome is not None
         return outcome
@@ -64,11 +64,11 @@ class Store:
     def give(self, grant: Grant, units: int) -> None:
         """Give back a part of what was granted of one limit."""
         (receipt,) = grant.receipts
-        self.ask(Request(refunds=(Allocation.of(receipt).release(units)[1],)))
+        self.ask(Request(KEY, refunds=(Allocation.of(receipt).release(units)[1],)))
 
     def force(self, limit: BaseLimit, units: int) -> Grant:
         """Correct, whether it fits or not."""
-        outcome = self.ask(Request((Charge(limit, units),), forced=True))[0]
+        outcome = self.ask(Request(KEY, (Charge(limit, units),), forced=True))[0]
         assert isinstance(outcome, Grant)
         return outcome
 

@@ -1,5 +1,5 @@
 # twin: sync_bucket_queue.py
-"""What one process knows of a bucket, the requests that wait for it, and the callers who wait for them."""
+"""The queue of one bucket: what this process knows of the bucket, the requests that wait for it, and the callers who wait."""
 
 from __future__ import annotations
 
@@ -13,41 +13,37 @@ from ..runtime.wakeup import Wakeup
 from .prefetch import PrefetchBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..core.plan import Plan
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
-    from ..core.state import Update
+    from .batch import Batch
 
-
-NOT_IN_FLIGHT = (0, 0, 0)
-"""No write is under way."""
+    # None where another request of the same caller was refused at once, and this one was not looked at.
+    Outcome = Grant | Refusal | NotTried | Exception | None
 
 
 class PendingRequest:
-    """One request on its way through a lane.
+    """One request on its way through a queue.
 
-    Nobody waits for its outcome where `caller` is None, and nobody any more where it was `abandoned`. It has `entered` when it
-    was queued, and is `counted` while those who ask the same can be refused because of it. The outcome stays None where it
-    never was, because another one of the same caller was refused at once and of this one nothing is known.
+    `waiter` is the caller to be woken; None for requests that the limiter makes itself. `abandoned` means that the caller has
+    gone. A request has `entered` when it was queued, and is `counted` while equal requests behind it can be refused because of
+    it.
     """
 
-    __slots__ = ("abandoned", "caller", "counted", "done", "entered", "lane", "outcome", "request", "returns")
+    __slots__ = ("abandoned", "counted", "done", "entered", "outcome", "queue", "request", "returns", "waiter")
 
-    def __init__(self, request: Request, lane: BucketQueue, caller: Waiter | None = None) -> None:
+    def __init__(self, request: Request, queue: BucketQueue, waiter: Waiter | None = None) -> None:
         self.request = request
-        self.lane = lane
-        self.caller = caller
+        self.queue = queue
+        self.waiter = waiter
         self.returns = bool(request.refunds)
         self.abandoned = False
         self.counted = False
         self.entered = False
         self.done = False
-        self.outcome: Grant | Refusal | NotTried | Exception | None = None
+        self.outcome: Outcome = None
 
-    def result(self) -> Grant | Refusal | NotTried | Exception | None:
-        """The outcome; an error anew for everybody who shares it."""
+    def result(self) -> Outcome:
+        """The outcome. Callers that share an error each get a copy."""
         outcome = self.outcome
         if not isinstance(outcome, Exception):
             return outcome
@@ -55,62 +51,45 @@ class PendingRequest:
         fresh.__cause__ = outcome.__cause__
         return fresh
 
-    def finish(self, outcome: Grant | Refusal | NotTried | Exception) -> None:
-        """Settle the ticket and wake whoever waits for it."""
+    def finish(self, outcome: Outcome) -> None:
+        """Set the outcome and wake the caller."""
         self.outcome, self.done = outcome, True
-        if self.caller is not None:
-            self.caller.pending -= 1
-            self.caller.set()
+        if self.waiter is not None:
+            self.waiter.pending -= 1
+            self.waiter.set()
 
 
 class Waiter(Wakeup):
-    """Somebody who waits for some tickets until `expires`, in seconds of the monotonic clock.
+    """A task or thread that waits for its requests, and looks at `expires` (monotonic seconds) whether the table still answers.
 
-    `pending` of them are undecided. It is set when one is decided, and when there is a lane to lead: one of `to_lead`. `leading`
-    counts those that the caller is leading already.
+    It is woken when one of them is decided, or when it becomes leader of a queue in `to_lead`. `pending` counts its undecided
+    requests, `leading` the queues that it leads already. The table may take `patience` seconds.
     """
 
-    __slots__ = ("expires", "leading", "pending", "tickets", "to_lead")
+    __slots__ = ("expires", "leading", "patience", "pending", "requests", "to_lead")
 
-    def __init__(self, expires: float) -> None:
+    def __init__(self, now: float, patience: float) -> None:
         super().__init__()
-        self.expires = expires
+        self.patience = patience
+        self.expires = now + patience
         self.to_lead: tuple[BucketQueue, ...] = ()
         self.leading = 0
-        self.tickets: tuple[PendingRequest, ...] = ()
+        self.requests: tuple[PendingRequest, ...] = ()
         self.pending = 0
 
 
 class BucketQueue:
     """What this process knows of one bucket, and the requests that wait for it.
 
-    `leader` is who is to lead, and then the lead itself, while it carries out batches; None when the lane is at rest.
-    `returning` counts the requests on their way that give something back, `ahead` those that ask for exactly `same_charges`.
-    `denied` is the time of the last refusal. `in_flight` is the time at which the write under way was planned, how many of those
-    ahead it carries, and how many are in its batch. `state` is the last one seen, at the time `seen`, and `fresh` when the
-    present batch has seen it, and `called` when it has made a call; the last write was at the time `wrote`. `sent` is an update
-    without an answer yet, with the tickets that it was planned for; `stamp` names it. While a lost update may still arrive,
-    `carried` are the tickets in it, to which alone its stamp bears witness, and `covered` says that others have written since.
-    `last_error` is what the last call failed with. `min_interval` is the least time between
-    two writes, in nanoseconds, that throttling has taught.
+    `state` is the last state seen, at the time `seen`; the last write was at `wrote`. `denied` is the time of the last refusal.
+    `leader` is the waiter that is to lead, then the lead itself while it carries out batches, and None when the queue is at rest.
+    `batch` is under way. `returning` counts the requests that give something back, `ahead` those that ask for exactly
+    `same_charges` at once. `min_interval` is the shortest interval between two writes, in nanoseconds, learnt from throttling.
     """
 
     __slots__ = (
-        *(
-            "ahead",
-            "batch",
-            "buffer",
-            "called",
-            "carried",
-            "covered",
-            "denied",
-            "fresh",
-            "in_flight",
-            "key",
-            "last_error",
-            "leader",
-        ),
-        *("min_interval", "queue", "returning", "same_charges", "seen", "sent", "stamp", "state", "wrote"),
+        *("ahead", "batch", "buffer", "denied", "key", "leader", "min_interval", "requests", "returning", "same_charges"),
+        *("seen", "state", "wrote"),
     )
 
     def __init__(self, key: BucketKey) -> None:
@@ -118,130 +97,97 @@ class BucketQueue:
         self.state = EMPTY
         self.seen: int | None = None
         self.wrote: int | None = None
-        self.min_interval = 0
-        self.buffer: PrefetchBuffer | None = None
-        self.fresh = False
-        self.called = False
+        self.denied = 0
         self.leader: object = None
-        self.last_error: Exception | None = None
-        self.carried: list[PendingRequest] = []
-        self.covered = False
-        self.queue: list[PendingRequest] = []
+        self.batch: Batch | None = None
+        self.requests: list[PendingRequest] = []
         self.returning = 0
         self.ahead = 0
-        self.denied = 0
-        self.in_flight = NOT_IN_FLIGHT
         self.same_charges: tuple[object, ...] = ()
-        self.batch: list[PendingRequest] = []
-        self.sent: tuple[Plan, Update, list[PendingRequest]] | None = None
-        self.stamp = ""
+        self.min_interval = 0
+        self.buffer: PrefetchBuffer | None = None
 
-    def add(self, ticket: PendingRequest, now: int = 0) -> None:
-        """Put a ticket at the end of the queue, at the time `now`."""
-        self.queue.append(ticket)
-        ticket.entered = True
-        self.returning += ticket.returns
-        request = ticket.request
+    def add(self, pending: PendingRequest, now: int = 0) -> None:
+        """Put a request at the end of the queue, at the time `now`."""
+        self.requests.append(pending)
+        pending.entered = True
+        self.returning += pending.returns
+        request = pending.request
         if not request.charges or request.forced or request.deadline > now:
             return
         if not self.ahead:
             self.same_charges = _window(request)
         if _window(request) == self.same_charges:
-            ticket.counted = True
+            pending.counted = True
             self.ahead += 1
 
-    def start_write(self, carried: Sequence[PendingRequest], planned: int) -> None:
-        """A write sets out, planned at that time, that carries so many of the batch."""
-        self.in_flight = planned, sum([each.counted for each in carried]), sum([each.counted for each in self.batch])
-
     def before(self, request: Request, now: int) -> Ahead:
-        """Those who have asked for exactly the same and are not decided yet.
+        """The undecided requests for exactly the same charges that came earlier.
 
-        The ones of a batch whom its write does not carry have been refused by its plan, and only wait to be told.
+        Requests of a batch that its write does not carry have been refused by its plan, and only wait to be told.
         """
         if request.deadline > now or _window(request) != self.same_charges:
             return NONE_AHEAD
-        planned, carried, batch_size = self.in_flight
-        return Ahead(self.ahead - batch_size, carried, planned)
+        if self.batch is None:
+            return Ahead(self.ahead)
+        planned, carried, in_batch = self.batch.in_flight
+        return Ahead(self.ahead - in_batch, carried, planned)
 
     def covers(self, request: Request, now: int) -> bool:
-        """Whether it can be paid from what was taken in advance, which is no way past a debt, or past those who wait."""
+        """Whether the request can be paid from prefetched units. They are no way past a debt, or past callers who wait."""
         if self.buffer is None or request.prefetch is None or owes(self.state, request.charges, now):
             return False
         return self.buffer.covers(request.charges, now)
 
     def pay(self, request: Request, now: int) -> Grant | None:
-        """Pay for it from what was taken in advance, where it is covered."""
+        """Pay for the request from prefetched units, if they cover it."""
         if request.prefetch is None or owes(self.state, request.charges, now):
             return None
         if self.buffer is None:
             self.buffer = PrefetchBuffer()
         return self.buffer.take(request.charges, request.prefetch, now)
 
-    def order_block(self, now: int) -> PendingRequest | None:
-        """Have the batch take a block in advance, and give back what has gone stale."""
-        if self.buffer is None or not any(ticket.request.prefetch for ticket in self.batch):
-            return None
-        stale = self.buffer.drain(now)
-        if stale:
-            self.batch.append(PendingRequest(Request(refunds=stale), self))
-            self.returning += 1
-        charges = self.buffer.wanted(charge for each in self.batch if each.request.prefetch for charge in each.request.charges)
-        block = PendingRequest(Request(charges), self) if charges else None
-        if block is not None:
-            self.batch.append(block)
-        return block
-
-    def deposit(self, block: PendingRequest, now: int) -> None:
-        """Keep a block that the batch has taken, however it ended."""
-        if self.buffer is not None and isinstance(block.outcome, Grant):
-            self.buffer.add(block.outcome, now)
-
-    def remove(self, ticket: PendingRequest) -> bool:
-        """Take a ticket out of the queue; false when it is not there any more."""
-        if ticket not in self.queue:
+    def remove(self, pending: PendingRequest) -> bool:
+        """Take a request out of the queue; false if it is in a batch already."""
+        if pending not in self.requests:
             return False
-        self.queue.remove(ticket)
-        self._discount(ticket)
+        self.requests.remove(pending)
+        self.discount(pending)
         return True
 
-    def finish(self, ticket: PendingRequest, outcome: Grant | Refusal | Exception) -> None:
-        """Settle a ticket of the batch; what was granted to somebody who has gone is queued to be given back."""
-        self._discount(ticket)
-        if not ticket.abandoned:
-            ticket.finish(outcome)
+    def finish(self, pending: PendingRequest, outcome: Outcome) -> None:
+        """Set the outcome of a request in the batch. A grant whose caller has gone is queued to be refunded."""
+        self.discount(pending)
+        if not pending.abandoned:
+            pending.finish(outcome)
             return
-        ticket.done = True
+        pending.done = True
         if isinstance(outcome, Grant):
             refunds = tuple(receipt.refund() for receipt in outcome.receipts if receipt.cost)
             if refunds:
-                self.add(PendingRequest(Request(refunds=refunds), self))
+                self.add(PendingRequest(Request(self.key, refunds=refunds), self))
 
-    def drop_abandoned(self) -> None:
-        """Leave out of the batch what nobody waits for any more, unless it gives something back."""
-        for ticket in self.batch:
-            if ticket.abandoned and not ticket.returns and not ticket.done:
-                ticket.done = True
-                self._discount(ticket)
-        self.batch = [ticket for ticket in self.batch if not ticket.done]
-
-    def _discount(self, ticket: PendingRequest) -> None:
-        self.returning -= ticket.returns
-        self.ahead -= ticket.counted
-        ticket.counted = False
+    def discount(self, pending: PendingRequest) -> None:
+        """Stop counting a request as on its way."""
+        self.returning -= pending.returns
+        self.ahead -= pending.counted
+        pending.counted = False
         if not self.ahead:
             self.same_charges = ()
 
     def next_leader(self) -> Waiter | None:
-        """Who leads next: the last who came, having the most patience left, if it leads nothing else; None when nobody waits."""
+        """Choose the next leader, or None if no caller waits.
+
+        Prefers the latest arrival, whose deadline is furthest away, among callers that lead no other queue.
+        """
         last = None
-        for ticket in reversed(self.queue):
-            if ticket.caller is not None and not ticket.caller.leading:
-                return ticket.caller
-            last = last or ticket.caller
+        for pending in reversed(self.requests):
+            if pending.waiter is not None and not pending.waiter.leading:
+                return pending.waiter
+            last = last or pending.waiter
         return last
 
 
 def _window(request: Request) -> tuple[object, ...]:
-    """What a request asks for, to the room that it leaves: those who ask the same are refused for each other's sake."""
+    """What a request asks for, and the room that it leaves to others: equal requests are refused for each other's sake."""
     return request.charges, request.headroom, request.oversize

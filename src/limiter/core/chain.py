@@ -1,4 +1,4 @@
-"""Works out what a call asks of which bucket, from its amounts and the limits that apply."""
+"""The buckets of an entity's chain, and the requests that a call makes of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import ValidationError
 from .limits import unknown_limit
-from .request import Charge
+from .request import Charge, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .limits import Limit
+    from ..models import BaseLimit, Prefetch
+    from .call import Call
     from .records import BucketKey
 
 
@@ -19,18 +20,11 @@ class Bucket(NamedTuple):
     """One bucket of an entity's chain, and the limits that apply to it."""
 
     key: BucketKey
-    limits: tuple[Limit, ...]
+    limits: tuple[BaseLimit, ...]
 
 
-class Demand(NamedTuple):
-    """What one call asks of one bucket."""
-
-    key: BucketKey
-    charges: tuple[Charge, ...]
-
-
-def demands(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple[Demand, ...]:
-    """What `amounts` asks of every bucket of the chain; without amounts, 1 of every limit.
+def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, prefetch: Prefetch | None = None) -> tuple[Request, ...]:
+    """The requests that `amounts` makes of the buckets of the chain; without amounts, 1 of every limit.
 
     A limit that is not named is not consulted, and a bucket of which nothing is asked is left out. Raises `ValidationError` for a
     name that no bucket of the chain has, and when no limits apply at all.
@@ -43,8 +37,17 @@ def demands(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple
         )
     if amounts is not None:
         check_known(chain, amounts)
-    asked = (Demand(bucket.key, _charges(bucket, amounts)) for bucket in chain)
-    return tuple(demand for demand in asked if demand.charges)
+    asked = [(bucket.key, _charges(bucket, amounts)) for bucket in chain]
+    return tuple([Request(key, charges, prefetch=prefetch) for key, charges in asked if charges])
+
+
+def own_requests(call: Call) -> tuple[Request, ...]:
+    """What the call asks of the entity's own bucket, as far as it is known before anything is read."""
+    if not call.limits:
+        return ()
+    known = {limit.name for limit in call.limits}
+    amounts = None if call.amounts is None else {name: units for name, units in call.amounts.items() if name in known}
+    return requests((Bucket(call.key, call.limits),), amounts)
 
 
 def check_known(chain: Sequence[Bucket], names: Iterable[str]) -> None:

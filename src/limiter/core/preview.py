@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import UnreadableItem
 from .limits.accounts import open_account, price
-from .request import NotTried, Refusal, Request
+from .request import NotTried, Refusal
 from .state import MARK, PAUSED, UNBOUNDED, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .limits.accounts import Account
-    from .request import Charge
+    from .request import Charge, Request
     from .state import BucketState
 
 
@@ -38,7 +38,7 @@ def look(state: BucketState, request: Request, now: int, ahead: Ahead = NONE_AHE
     other processes have taken so much since that one of them is refused, so is the same request behind it. An account that is yet
     to be born refuses nothing by a look, since its birth has to be written.
     """
-    opened = _open(View(state, now, error), request)
+    opened = _open(View(state, now, error), request.charges, request.headroom, request.oversize)
     waiting = ahead.waiting
     for account, enforced, bound, cost in opened:
         if ahead.carried:
@@ -62,15 +62,13 @@ def look(state: BucketState, request: Request, now: int, ahead: Ahead = NONE_AHE
 
 def owes(state: BucketState, charges: Iterable[Charge], now: int) -> bool:
     """Whether the bucket is paused, or one of the limits is in debt, or promised to callers who wait."""
-    nothing = Request(tuple([charge._replace(units=0) for charge in charges]))
-    return state.paused > now or any(
-        account.earliest(bound, 0) > now for account, _, bound, _ in _open(View(state, now), nothing)
-    )
+    opened = _open(View(state, now), [charge._replace(units=0) for charge in charges])
+    return state.paused > now or any(account.earliest(bound, 0) > now for account, enforced, bound, _ in opened if enforced)
 
 
 def wait(state: BucketState, request: Request, now: int) -> int:
     """Nanoseconds until the request could start at the earliest, by what the state says."""
-    opened = _open(View(state, now), request)
+    opened = _open(View(state, now), request.charges, request.headroom, request.oversize)
     starts = [account.earliest(bound, cost) for account, enforced, bound, cost in opened if enforced]
     return max(0, max([*starts, state.paused]) - now)
 
@@ -86,12 +84,13 @@ def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, Unr
     return errors
 
 
-def _open(view: View, request: Request) -> list[tuple[Account, bool, int, int]]:
+def _open(
+    view: View, charges: Sequence[Charge], headroom: Sequence[int] = (), oversize: bool = False
+) -> list[tuple[Account, bool, int, int]]:
     """Of each charge the account, whether it is enforced, the bound and the cost."""
     accounts: dict[str, Account] = {}
     opened = []
-    for place, (limit, units) in enumerate(request.charges):
+    for place, (limit, units) in enumerate(charges):
         account = accounts[limit.identity] = open_account(limit, view, accounts)
-        reserve = request.headroom[place] if request.headroom else 0
-        opened.append((account, limit.enforce, *price(limit, units, reserve, request.oversize)))
+        opened.append((account, limit.enforce, *price(limit, units, headroom[place] if headroom else 0, oversize)))
     return opened

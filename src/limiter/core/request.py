@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..models import BaseLimit, Prefetch
+    from .records import BucketKey
     from .state import Level
 
 
@@ -38,7 +39,7 @@ class Refund(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one caller asks of one bucket.
+    """What one caller asks of the bucket `key`.
 
     `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
     admitted always, into debt if need be. `refunds` are given back as far as they are still worth something. With `prefetch`,
@@ -49,6 +50,7 @@ class Request(NamedTuple):
     that become as if nothing had been used. `pause` is the time up to which the bucket admits nothing; 0 ends a pause.
     """
 
+    key: BucketKey
     charges: tuple[Charge, ...] = ()
     refunds: tuple[Refund, ...] = ()
     deadline: int = 0
@@ -159,3 +161,8 @@ class NotTried(NamedTuple):
     levels: tuple[Level, ...]
     starts: tuple[int, ...]
     now: int
+
+
+def refund_of(key: BucketKey, receipts: Iterable[Receipt]) -> Request:
+    """The request that gives back everything that the receipts say was taken of a bucket."""
+    return Request(key, refunds=tuple(receipt.refund() for receipt in receipts if receipt.cost > 0))

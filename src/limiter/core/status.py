@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..exceptions import NeverSatisfiable
-from ..models import Decision, LimitStatus
+from ..models import LimitStatus
 from .limits.accounts import price, standing
 from .preview import look
 from .request import Charge, Grant, NotTried, Refusal, Request
@@ -15,7 +14,6 @@ from .units import NANOSECONDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .chain import Demand
     from .records import BucketKey
     from .state import BucketState
 
@@ -41,29 +39,21 @@ def preview(
 
     `asked` is the whole request, where it has more than charges.
     """
-    request = Request(tuple(charges)) if asked is None else asked
+    request = Request(key, tuple(charges)) if asked is None else asked
     return refused(key, charges, look(state, request._replace(deadline=now), now, error=error))
 
 
-def check_satisfiable(asked: Sequence[Demand]) -> None:
-    """Raise `NeverSatisfiable` when no wait would help, because an amount is above its capacity; needs no state."""
-    never = [_never(each.key, charge) for each in asked for charge in each.charges if is_never(charge)]
-    if never:
-        raise NeverSatisfiable(tuple(never))
+def never_satisfiable(requests: Sequence[Request]) -> tuple[LimitStatus, ...]:
+    """The statuses of amounts that no wait would help, because they are above a capacity or its headroom; needs no state."""
+    return tuple([_never(each.key, charge) for each in requests for charge in _never_allowed(each)])
 
 
-def is_never(charge: Charge, headroom: int = 0, oversize: bool = False) -> bool:
-    """Whether an enforced limit could never allow the charge beside a reserve for others."""
-    bound, cost = price(charge.limit, charge.units, headroom, oversize)
-    return charge.limit.enforce and cost > bound
-
-
-def decide(statuses: Sequence[LimitStatus]) -> Decision:
-    """The decision that the statuses add up to; shadows are left out of it."""
-    violations = [status.retry_after for status in statuses if status.exceeded and status.limit.enforce]
-    waits = [wait for wait in violations if wait is not None]
-    retry_after = None if len(waits) < len(violations) else max(waits, default=0.0)
-    return Decision(not violations, tuple(statuses), retry_after)
+def _never_allowed(request: Request) -> list[Charge]:
+    """The charges that an enforced limit could never allow."""
+    reserves = request.headroom or (0,) * len(request.charges)
+    prices = [price(*charge, kept, request.oversize) for charge, kept in zip(request.charges, reserves, strict=True)]
+    pairs = zip(request.charges, prices, strict=True)
+    return [charge for charge, (bound, cost) in pairs if cost > bound and charge.limit.enforce]
 
 
 def _never(key: BucketKey, charge: Charge) -> LimitStatus:

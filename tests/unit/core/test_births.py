@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.bucket_world import EPOCH, Script, play_seed
+from support.bucket_world import EPOCH, KEY, Script, play_seed
 from support.store import Store
 
 from limiter import Limit, Quota
@@ -48,7 +48,7 @@ def test_a_look_refuses_nobody_whose_account_is_not_born() -> None:
     """What is remembered of a bucket does not keep the birth from being written."""
     store = Store()
     store.take(DAILY, units=100)
-    request = Request((Charge(MINUTELY, 1),), deadline=store.now)
+    request = Request(KEY, (Charge(MINUTELY, 1),), deadline=store.now)
     assert isinstance(preview.look(store.state, request, store.now), NotTried)
     assert preview.look(store.state, request, store.now).starts[0] > store.now
 
@@ -77,7 +77,7 @@ def test_a_process_that_has_seen_nothing_gives_no_birth() -> None:
     store = Store()
     store.take(DAILY, units=100)
     store.known = EMPTY
-    request = Request((Charge(MINUTELY, 100),), deadline=store.now)
+    request = Request(KEY, (Charge(MINUTELY, 100),), deadline=store.now)
     assert store.ask(request, fresh=False) == [None]
     assert store.plan.update is not None
     assert store.tat(MINUTELY) < 0
@@ -88,7 +88,7 @@ def test_a_state_that_is_not_the_batchs_own_gives_no_birth() -> None:
     """Who knows that the name has another account looks before it adds one."""
     store = Store()
     store.take(DAILY, units=100)
-    store.ask(Request((Charge(MINUTELY, 1),), deadline=store.now), fresh=False)
+    store.ask(Request(KEY, (Charge(MINUTELY, 1),), deadline=store.now), fresh=False)
     assert (store.plan.update, store.plan.shares, store.plan.refused) == (None, {}, {})
 
 
@@ -97,7 +97,7 @@ def test_births_come_one_after_another() -> None:
     other, store = Limit.per_hour("a", 100), Store()
     store.take(DAILY, units=50)
     plans = [
-        planning.plan(store.state, [Request((Charge(limit, 1),), deadline=store.now)], store.now, limit.identity)
+        planning.plan(store.state, [Request(KEY, (Charge(limit, 1),), deadline=store.now)], store.now, limit.identity)
         for limit in (MINUTELY, other)
     ]
     first, second = (plan.update for plan in plans)
@@ -130,7 +130,7 @@ def test_the_same_rate_in_other_words_is_the_same_account() -> None:
 def test_two_rates_of_a_batch_have_accounts_of_their_own() -> None:
     """A slow rate that a batch fills does not refuse the fast one behind it; and what the batch took is inherited."""
     slow, store = Limit.per_day("a", 5), Store()
-    requests = [Request((Charge(limit, 5),), deadline=store.now) for limit in (slow, MINUTELY)]
+    requests = [Request(KEY, (Charge(limit, 5),), deadline=store.now) for limit in (slow, MINUTELY)]
     outcomes = store.ask(*requests)
     if None in outcomes:
         outcomes = store.ask(*requests)
@@ -171,7 +171,7 @@ def test_an_account_that_is_in_use_again_does_not_leave() -> None:
     known = store.known
     store.take(DAILY)
     store.known = known
-    assert store.ask(Request((Charge(MINUTELY, 1),), deadline=store.now)) == [None]
+    assert store.ask(Request(KEY, (Charge(MINUTELY, 1),), deadline=store.now)) == [None]
     assert store.tat(DAILY) > store.now
 
 
@@ -210,7 +210,7 @@ def test_a_reset_takes_all_accounts_of_a_name() -> None:
     store = Store()
     store.take(DAILY, units=100)
     store.refusal(MINUTELY)
-    store.ask(Request(clear=("a",)))
+    store.ask(Request(KEY, clear=("a",)))
     store.take(MINUTELY, units=100)
     store.take(DAILY, units=100)
 

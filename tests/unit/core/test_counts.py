@@ -47,7 +47,7 @@ def test_a_refund_does_not_outlive_a_reset() -> None:
     """What was taken before a reset cannot be given back after it, though the period is the same."""
     store = Store()
     mine = store.take(QUOTA, units=5)
-    store.ask(Request(clear=("q",)))
+    store.ask(Request(KEY, clear=("q",)))
     store.take(QUOTA, units=10)
     store.give(mine, 5)
     assert store.tat(QUOTA) == 10
@@ -97,7 +97,7 @@ def test_the_item_lives_to_the_end_of_the_period() -> None:
     """`ttl` reaches the end, beside a rate that needs less, and so that one unit in the evening does not free the morning's."""
     store = Store()
     rate = Limit.per_second("r", 10)
-    store.ask(Request((Charge(rate, 1), Charge(QUOTA, 1)), deadline=store.now))
+    store.ask(Request(KEY, (Charge(rate, 1), Charge(QUOTA, 1)), deadline=store.now))
     assert store.state.ttl * SECOND >= MIDNIGHT
 
 
@@ -128,7 +128,7 @@ def test_a_settlement_after_midnight_is_charged_to_the_new_day() -> None:
 def test_nothing_is_booked_beyond_the_end_of_a_period() -> None:
     """A rate's start that lies in the next day is not promised: the quota would be counted today and used tomorrow."""
     rate, store = Limit("r", 1, 1, 5.0), Store(MIDNIGHT - 2 * SECOND)
-    both = Request((Charge(rate, 1), Charge(QUOTA, 1)), deadline=store.now + HOUR)
+    both = Request(KEY, (Charge(rate, 1), Charge(QUOTA, 1)), deadline=store.now + HOUR)
     store.take(rate)
     (outcome,) = store.ask(both)
     assert isinstance(outcome, Refusal)
@@ -153,7 +153,7 @@ def test_an_opening_in_the_future_stays_open() -> None:
     store = Store()
     store.state = store.known = BucketState({QUOTA.identity: Level(10, NOON + 365 * DAY)}, 9_999_999_999, "x")
     store.refusal(QUOTA)
-    store.ask(Request(clear=("q",)))
+    store.ask(Request(KEY, clear=("q",)))
     store.take(QUOTA)
 
 
@@ -187,7 +187,7 @@ def test_two_first_uses_share_a_session() -> None:
     store = Store()
     store.take(SESSION, units=6)
     store.known = EMPTY
-    assert store.ask(Request((Charge(SESSION, 6),), deadline=store.now)) == [None]
+    assert store.ask(Request(KEY, (Charge(SESSION, 6),), deadline=store.now)) == [None]
     store.refusal(SESSION, units=6)
     store.take(SESSION, units=4)
 
@@ -238,10 +238,10 @@ def test_no_more_is_given_back_from_outside_than_is_used() -> None:
 def test_a_total_is_never_deleted() -> None:
     """Beside any other limit the item lives as long as DynamoDB can say, and a writer that knows of no total keeps that."""
     rate, store = Limit.per_second("r", 10), Store()
-    store.ask(Request((Charge(rate, 1), Charge(TOTAL, 1)), deadline=store.now))
+    store.ask(Request(KEY, (Charge(rate, 1), Charge(TOTAL, 1)), deadline=store.now))
     assert store.state.ttl >= 9_999_999_999
     store.known = EMPTY
-    assert store.ask(Request((Charge(rate, 1),), deadline=store.now)) == [None]
+    assert store.ask(Request(KEY, (Charge(rate, 1),), deadline=store.now)) == [None]
     store.take(rate)
     assert store.state.ttl >= 9_999_999_999
 
@@ -274,7 +274,7 @@ def test_a_count_admits_its_capacity_and_no_more(limit: Quota) -> None:
 def test_a_batch_is_decided_in_order(limit: Quota) -> None:
     """Of a batch those are admitted that fit after the ones before them, and one write takes all."""
     store = Store()
-    requests = [Request((Charge(limit, units),), deadline=store.now) for units in (4, 7, 5, 2, 1)]
+    requests = [Request(KEY, (Charge(limit, units),), deadline=store.now) for units in (4, 7, 5, 2, 1)]
     assert [isinstance(each, Grant) for each in store.ask(*requests)] == [True, False, True, False, True]
     assert store.tat(limit) == 10
 
@@ -284,7 +284,7 @@ def test_stale_writers_of_one_opening_do_not_defeat_each_other(limit: Quota) -> 
     """Updates that were planned on an old count are applied as long as there is room."""
     store = Store()
     store.take(limit)
-    ask = Request((Charge(limit, 1),), deadline=store.now)
+    ask = Request(KEY, (Charge(limit, 1),), deadline=store.now)
     plans = [planning.plan(store.state, [ask], store.now, f"writer-{place}") for place in range(10)]
     applied = 0
     for plan in plans:
@@ -301,7 +301,7 @@ def test_a_look_says_what_a_batch_would(limit: Quota, units: int, carried: int, 
     """Behind others who ask the same a look has the verdict of a plan, and the same level."""
     store = Store()
     store.take(limit)
-    ask = Request((Charge(limit, units),), deadline=store.now)
+    ask = Request(KEY, (Charge(limit, units),), deadline=store.now)
     flight = planning.plan(store.state, [ask] * carried, store.now, "flight")
     after = flight.update.apply(store.state) if flight.update else store.state
     plan = planning.plan(after, [ask] * (waiting + 1), store.now, "next")
@@ -334,11 +334,11 @@ def test_kinds_share_one_write() -> None:
     """A rate, a quota, a session and a total of one bucket are taken all or none, by one update."""
     rate, store = Limit.per_second("r", 10), Store()
     limits = (rate, *COUNTS)
-    (outcome,) = store.ask(Request(tuple(Charge(limit, 3) for limit in limits), deadline=store.now))
+    (outcome,) = store.ask(Request(KEY, tuple(Charge(limit, 3) for limit in limits), deadline=store.now))
     assert isinstance(outcome, Grant)
     store.take(TOTAL, units=6)
     before = store.state
-    (outcome,) = store.ask(Request(tuple(Charge(limit, 3) for limit in limits), deadline=store.now))
+    (outcome,) = store.ask(Request(KEY, tuple(Charge(limit, 3) for limit in limits), deadline=store.now))
     assert isinstance(outcome, Refusal)
     assert store.state == before
     assert [store.plan.update, outcome.start > store.now] == [None, True]

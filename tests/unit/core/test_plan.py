@@ -14,6 +14,7 @@ from support.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, Wor
 from limiter.core import plan as planning
 from limiter.core import preview
 from limiter.core.limits import Limit, account, gcra
+from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Receipt, Refund, Refusal, Request
 from limiter.core.state import EMPTY, BucketState, Level
 from limiter.core.units import NANOSECONDS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     Fault = Callable[[pytest.MonkeyPatch], None]
 
+KEY = BucketKey("default", "user", "api")
 SECOND = NANOSECONDS
 SCRIPTS = {
     "admissions": Script(bookings=False, refunds=False, debts=False, expiry=True),
@@ -230,7 +232,7 @@ def test_the_judge_sees_two_starts_at_once() -> None:
         for place in range(2):
             receipt = Receipt(limit, 1, SECOND, EPOCH, EPOCH + place * apart, EPOCH)
             grant = Grant((receipt,), EPOCH)
-            player._enter(Call(Request((Charge(limit, 1),), deadline=EPOCH + apart)), grant, {limit.identity: 0})
+            player._enter(Call(Request(KEY, (Charge(limit, 1),), deadline=EPOCH + apart)), grant, {limit.identity: 0})
         if fits:
             world.judge()
         else:
@@ -276,7 +278,7 @@ class Store:
 
     def taking(self, limit: Limit, units: int = 1, *, patience: float = 0) -> Request:
         """The request of an acquire."""
-        return Request((Charge(limit, units),), deadline=self.now + round(patience * SECOND))
+        return Request(KEY, (Charge(limit, units),), deadline=self.now + round(patience * SECOND))
 
     def refuses(self, limit: Limit, units: int = 1) -> bool:
         """Whether units cannot be taken now."""
@@ -289,12 +291,12 @@ class Store:
 
 def credits_of(grant: Grant) -> Request:
     """What a caller who was cancelled sends."""
-    return Request(refunds=tuple(each.refund() for each in grant.receipts))
+    return Request(KEY, refunds=tuple(each.refund() for each in grant.receipts))
 
 
 def settlement(limit: Limit, units: int) -> Request:
     """What a lease sends that needs more, whether it fits or not."""
-    return Request((Charge(limit, units),), forced=True)
+    return Request(KEY, (Charge(limit, units),), forced=True)
 
 
 def test_a_cancelled_booking_moves_nobody_onto_anothers_start() -> None:
@@ -348,7 +350,7 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
     store.take(TEN, 10)
     debt = store.ask(settlement(TEN, 5))[0]
     assert isinstance(debt, Grant)
-    store.ask(Request(refunds=(Refund(TEN, gcra.cost(TEN, 1), EPOCH),)))
+    store.ask(Request(KEY, refunds=(Refund(TEN, gcra.cost(TEN, 1), EPOCH),)))
     waiting = store.take(TEN, 1, patience=5)
     store.ask(credits_of(debt))
     assert store.take(TEN, 1, patience=5).start > waiting.start
@@ -357,13 +359,13 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
 def test_a_refund_is_whole_whatever_its_client_knew_last() -> None:
     """A booking that this client has seen was cancelled elsewhere: its refund is whole, though it rides with another limit's."""
     store = Store()
-    taken = store.ask(Request((Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
+    taken = store.ask(Request(KEY, (Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
     waiting = store.take(TEN, 1, patience=5)
     known = store.known
     store.ask(credits_of(waiting))
     store.known = known
     assert isinstance(taken, Grant)
-    whole = Request(refunds=tuple(each.refund()._replace(start=-1) for each in taken.receipts))
+    whole = Request(KEY, refunds=tuple(each.refund()._replace(start=-1) for each in taken.receipts))
     while store.ask(whole) == [None]:
         pass
     assert [store.available(limit) for limit in (TEN, OTHER)] == [10, 10]
@@ -471,7 +473,7 @@ def test_one_limit_that_refuses_refuses_all() -> None:
     store = Store()
     other = Limit.per_second("b", 1)
     store.take(other)
-    outcome = store.ask(Request((Charge(TEN, 3), Charge(other, 1)), deadline=EPOCH))[0]
+    outcome = store.ask(Request(KEY, (Charge(TEN, 3), Charge(other, 1)), deadline=EPOCH))[0]
     assert isinstance(outcome, Refusal)
     assert store.available(TEN) == 10
 
@@ -518,7 +520,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
 ) -> None:
     """A look finds the verdict and the levels of the last of a queue, some of which a write carries, whatever others take."""
     limits = Limit.per_second("a", 1, burst=5), Limit.per_second("b", 3, burst=7)
-    request, planned = Request(tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
+    request, planned = Request(KEY, tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
 
     def state(*levels: int) -> BucketState:
         return BucketState({limit.identity: Level(EPOCH + level, 0) for limit, level in zip(limits, levels, strict=True)})
@@ -583,7 +585,7 @@ def test_the_item_outlives_every_limit(debt: int) -> None:
 
 def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
     """An update that was applied and is sent again changes nothing."""
-    plan = planning.plan(EMPTY, [Request((Charge(TEN, 1),), deadline=EPOCH)], EPOCH, "x")
+    plan = planning.plan(EMPTY, [Request(KEY, (Charge(TEN, 1),), deadline=EPOCH)], EPOCH, "x")
     assert plan.update is not None
     once = plan.update.apply(EMPTY)
     assert not plan.update.holds(once)
@@ -591,7 +593,7 @@ def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
 
 def test_a_batch_that_asks_for_nothing_plans_nothing() -> None:
     """Without requests, and for credits that are worth nothing, there is nothing to write."""
-    dead = Request(refunds=(Refund(TEN, 1, EPOCH - 1, -1),))
+    dead = Request(KEY, refunds=(Refund(TEN, 1, EPOCH - 1, -1),))
     state = BucketState({TEN.identity: Level(EPOCH + 5, EPOCH)}, 0, "x")
     assert planning.plan(EMPTY, [], EPOCH, "y").update is None
     plan = planning.plan(state, [dead], EPOCH, "y")
@@ -632,7 +634,7 @@ def test_one_client_is_treated_as_by_an_exact_bucket(data: st.DataObject) -> Non
         charges = tuple(Charge(limit, units) for limit, units in zip(limits, amounts, strict=True))
         outcome = None
         while outcome is None:
-            outcome = store.ask(Request(charges, deadline=store.now, forced=forced))[0]
+            outcome = store.ask(Request(KEY, charges, deadline=store.now, forced=forced))[0]
         room = min(each.tokens - units for each, units in zip(exact, amounts, strict=True))
         if isinstance(outcome, Refusal):
             assert room < 1

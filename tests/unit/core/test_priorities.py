@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.store import Store
 
-from limiter import Limit, Quota, ValidationError
+from limiter import Decision, Limit, Quota, ValidationError
 from limiter.core import preview, status
 from limiter.core.allocation import Allocation
 from limiter.core.headroom import check_headroom, reserves
@@ -32,7 +32,7 @@ ids = pytest.mark.parametrize("limit", LIMITS, ids=str)
 def asking(store: Store, limit: object, units: int = 1, *, wait: int = 0, share: float = 0.0, oversize: bool = False) -> Request:
     """The request of a caller."""
     charges = (Charge(limit, units),)  # type: ignore[arg-type] # any limit
-    return Request(charges, deadline=store.now + wait, headroom=reserves(charges, share or None), oversize=oversize)
+    return Request(KEY, charges, deadline=store.now + wait, headroom=reserves(charges, share or None), oversize=oversize)
 
 
 # Shadows.
@@ -48,8 +48,8 @@ def test_a_shadow_refuses_nothing_and_tells_what_it_would_have(limit: Limit) -> 
         grant = store.take(shadow)
         (told,) = status.granted(KEY, grant)
         assert (told.exceeded, told.available, grant.start) == (True, 0, store.now)
-        assert status.decide([told]).allowed
-        assert status.decide([told]).retry_after == 0.0
+        assert Decision.of([told]).allowed
+        assert Decision.of([told]).retry_after == 0.0
         assert not Allocation.of(grant.receipts[0]).release(1)[1].cost
     assert (
         status.granted(KEY, grant)[0].retry_after == status.refused(KEY, (Charge(limit, 1),), store.refusal(limit))[0].retry_after
@@ -70,8 +70,8 @@ def test_a_shadow_above_its_capacity_has_no_time() -> None:
     shadow, store = replace(ONE, enforce=False), Store()
     grant = store.take(shadow, units=5)
     assert status.granted(KEY, grant)[0].retry_after is None
-    assert not status.is_never(Charge(shadow, 5))
-    assert status.is_never(Charge(ONE, 5))
+    assert not status.never_satisfiable([Request(KEY, (Charge(shadow, 5),))])
+    assert status.never_satisfiable([Request(KEY, (Charge(ONE, 5),))])
 
 
 def test_a_shadow_that_was_left_out_wrongly_defeats_the_write() -> None:
@@ -81,7 +81,7 @@ def test_a_shadow_that_was_left_out_wrongly_defeats_the_write() -> None:
     known = store.known
     store.give(full, 10)
     store.known = known
-    request = Request((Charge(hard, 1), Charge(shadow, 1)), deadline=store.now)
+    request = Request(KEY, (Charge(hard, 1), Charge(shadow, 1)), deadline=store.now)
     assert store.ask(request) == [None]
     (outcome,) = store.ask(request)
     assert isinstance(outcome, Grant)
@@ -111,7 +111,7 @@ def test_a_shadow_would_refuse_exactly_what_its_hard_twin_refuses(rng: Random, l
             pair = held.pop(rng.randrange(len(held)))
             for store, grant in zip((hard, soft), pair, strict=True):
                 receipt = grant.receipts[0]
-                store.ask(Request(refunds=(Allocation.of(receipt).release(receipt.units)[1],)))
+                store.ask(Request(KEY, refunds=(Allocation.of(receipt).release(receipt.units)[1],)))
         elif rng.random() < 0.2:
             units = rng.randint(1, limit.capacity)
             hard.force(limit, units)
@@ -172,8 +172,8 @@ def test_headroom_that_leaves_too_little_is_never_satisfiable() -> None:
     (outcome,) = store.ask(request)
     assert isinstance(outcome, Refusal)
     assert outcome.start >= UNBOUNDED
-    assert status.is_never(request.charges[0], request.headroom[0])
-    assert not status.is_never(request.charges[0])
+    assert status.never_satisfiable([request])
+    assert not status.never_satisfiable([request._replace(headroom=())])
 
 
 def test_a_look_knows_headroom() -> None:
@@ -264,7 +264,7 @@ def test_a_cancelled_oversize_booking_moves_nobody() -> None:
     request = asking(store, ONE, 3, wait=9 * SECOND, oversize=True)
     outcome = store.ask(request)[0] or store.ask(request)[0]
     assert isinstance(outcome, Grant)
-    store.ask(Request(refunds=tuple(each.refund() for each in outcome.receipts)))
+    store.ask(Request(KEY, refunds=tuple(each.refund() for each in outcome.receipts)))
     store.give(first, 1)
     assert store.take(ONE, wait=9 * SECOND).start == store.now + 2 * SECOND
 
@@ -277,7 +277,7 @@ def test_a_paused_bucket_admits_nothing(limit: Limit) -> None:
     """Not to those with patience either, who are told when to ask again; corrections and refunds go on; then it is as before."""
     store = Store()
     held = store.take(limit, units=2)
-    store.ask(Request(pause=store.now + 30 * SECOND))
+    store.ask(Request(KEY, pause=store.now + 30 * SECOND))
     until = store.now + 30 * SECOND
     assert store.refusal(limit).start == until
     assert store.refusal(limit, wait=60 * SECOND).start == until
@@ -295,7 +295,7 @@ def test_a_pause_is_seen_by_writers_that_do_not_know_of_it() -> None:
     store = Store()
     store.take(TEN)
     known = store.known
-    store.ask(Request(pause=store.now + 30 * SECOND))
+    store.ask(Request(KEY, pause=store.now + 30 * SECOND))
     store.known = known
     assert store.ask(asking(store, TEN)) == [None]
     store.refusal(TEN)
@@ -304,20 +304,20 @@ def test_a_pause_is_seen_by_writers_that_do_not_know_of_it() -> None:
 def test_a_pause_only_grows_but_0_ends_it() -> None:
     """A shorter one changes nothing; the item lives as long as the longest."""
     store = Store()
-    store.ask(Request(pause=store.now + 30 * SECOND))
-    store.ask(Request(pause=store.now + 10 * SECOND))
+    store.ask(Request(KEY, pause=store.now + 30 * SECOND))
+    store.ask(Request(KEY, pause=store.now + 10 * SECOND))
     assert store.state.paused == store.now + 30 * SECOND
-    store.ask(Request(pause=store.now + 90_000 * SECOND))
+    store.ask(Request(KEY, pause=store.now + 90_000 * SECOND))
     assert store.state.ttl * SECOND >= store.now + 90_000 * SECOND
-    store.ask(Request(pause=0))
+    store.ask(Request(KEY, pause=0))
     store.take(TEN)
-    assert store.ask(Request(pause=0)) != [None]
+    assert store.ask(Request(KEY, pause=0)) != [None]
 
 
 def test_a_slow_limit_keeps_its_capacity_through_a_pause() -> None:
     """Five a day are five after a pause of 30 seconds."""
     slow, store = Limit.per_day("a", 5), Store()
-    store.ask(Request(pause=store.now + 30 * SECOND))
+    store.ask(Request(KEY, pause=store.now + 30 * SECOND))
     store.now += 30 * SECOND
     store.take(slow, units=5)
 
@@ -330,7 +330,7 @@ def test_a_reset_makes_old_refunds_void(limit: Limit) -> None:
     """As if nothing had been used: all is there, and what was taken before cannot be given back."""
     store = Store()
     held = store.take(limit, units=7)
-    store.ask(Request(clear=(limit.name,)))
+    store.ask(Request(KEY, clear=(limit.name,)))
     store.take(limit, units=10)
     store.give(held, 7)
     store.refusal(limit)
@@ -371,7 +371,7 @@ def test_an_order_is_planned_alone_and_on_a_fresh_state() -> None:
     """Others of its batch are left for the next update; a state that is not the batch's own is read first."""
     store = Store()
     store.take(TEN)
-    order = Request(clear=("a",))
+    order = Request(KEY, clear=("a",))
     assert [each is None for each in store.ask(asking(store, TEN), order)] == [False, True]
     assert [each is None for each in store.ask(order, asking(store, TEN))] == [False, True]
     store.ask(order, fresh=False)
@@ -381,7 +381,7 @@ def test_an_order_is_planned_alone_and_on_a_fresh_state() -> None:
 def test_a_reset_of_nothing_writes_nothing() -> None:
     """An empty bucket has nothing to reset."""
     store = Store()
-    assert isinstance(store.ask(Request(clear=("a", "b")))[0], Grant)
+    assert isinstance(store.ask(Request(KEY, clear=("a", "b")))[0], Grant)
     assert store.state == EMPTY
 
 
