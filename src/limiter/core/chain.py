@@ -11,9 +11,8 @@ from .request import Charge, Request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..models import Prefetch
+    from ..models import BaseLimit, Prefetch
     from .call import Call
-    from .limits import Limit
     from .records import BucketKey, Limits
 
 
@@ -24,7 +23,7 @@ class Bucket(NamedTuple):
     """
 
     key: BucketKey
-    limits: tuple[Limit, ...]
+    limits: tuple[BaseLimit, ...]
     access: Access | None = None
     target: int = 0
 
