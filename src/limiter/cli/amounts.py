@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..core.limits import Limit
-    from ..models import BaseLimit, Decision, LimitStatus
+    from ..core.records import Limits
+    from ..models import Decision, LimitStatus
     from .output import Table
 
 consume_option = click.option(
@@ -62,11 +63,20 @@ def read_limit(text: str) -> Limit:
     return limit
 
 
-def limit_rows(limits: Sequence[BaseLimit]) -> list[tuple[Any, ...]]:
-    """Return rows for `LIMIT_COLUMNS`; only a rate has units per so many seconds."""
-    from ..core.limits import Limit
+def limit_texts(limits: Limits) -> list[str]:
+    """Return each limit as text; `unlimited` or `blocked` for a level without limits."""
+    from ..core.limits import Access
 
-    rates = [(each.refill_amount, each.refill_period) if isinstance(each, Limit) else ("", "") for each in limits]
+    return [str(limits)] if isinstance(limits, Access) else [str(limit) for limit in limits]
+
+
+def limit_rows(limits: Limits) -> list[tuple[Any, ...]]:
+    """Return rows for `LIMIT_COLUMNS`; only a rate has units per so many seconds."""
+    from ..core.limits import Access, Limit
+
+    if isinstance(limits, Access):
+        return [(None, None, None, None, str(limits))]
+    rates = [(each.refill_amount, each.refill_period) if isinstance(each, Limit) else (None, None) for each in limits]
     return [(each.name, *rate, each.capacity, str(each)) for each, rate in zip(limits, rates, strict=True)]
 
 

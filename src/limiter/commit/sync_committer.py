@@ -9,6 +9,7 @@ a lock instead, new callers overtake waiting ones, and batches shrink to one.)
 from __future__ import annotations
 
 import time
+import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -152,12 +153,13 @@ class SyncCommitter:
     def write_refunds(self, requests: Iterable[Request]) -> bool:
         """Write requests that only give back, for all buckets at once; return whether all of them were written.
 
-        An unreachable store is logged and not raised: the units then stay taken until they have refilled.
+        An unreachable store is logged and not raised: the units then stay taken until they have refilled. So is any error while
+        the interpreter shuts down, when a client cannot import what it needs.
         """
         sent = [request for request in requests if request.refunds]
         outcomes = self.decide(sent) if sent else []
         for request, outcome in zip(sent, outcomes, strict=True):
-            if isinstance(outcome, LimiterError):
+            if isinstance(outcome, LimiterError) or (isinstance(outcome, Exception) and sys.is_finalizing()):
                 self.record_lost_refund(request.key, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome
