@@ -15,6 +15,7 @@ from .config_cache import ConfigCache
 from .core import status
 from .core.chain import Bucket, own_requests, requests
 from .core.record_cache import RecordCache
+from .core.trust import relied_on
 from .exceptions import RateLimiterUnavailable
 from .memory_repository import MemoryRepository
 from .outage.fallback import Fallback
@@ -55,7 +56,7 @@ class Process:
         self.breaker = Breaker()
         self.outage_log = OutageLog(repository.clock)
         self.unreported = UnreportedUsage()
-        self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
+        self.local = MemoryRepository(namespace=repository.namespace, clock=relied_on(repository.clock))
 
 
 class Acquirer:

@@ -15,6 +15,7 @@ from .sync_config_cache import SyncConfigCache
 from .core import status
 from .core.chain import Bucket, own_requests, requests
 from .core.record_cache import RecordCache
+from .core.trust import relied_on
 from .exceptions import RateLimiterUnavailable
 from .sync_memory_repository import SyncMemoryRepository
 from .outage.sync_fallback import SyncFallback
@@ -55,7 +56,7 @@ class SyncProcess:
         self.breaker = Breaker()
         self.outage_log = OutageLog(repository.clock)
         self.unreported = UnreportedUsage()
-        self.local = SyncMemoryRepository(namespace=repository.namespace, clock=repository.clock)
+        self.local = SyncMemoryRepository(namespace=repository.namespace, clock=relied_on(repository.clock))
 
 
 class SyncAcquirer:

@@ -166,7 +166,7 @@ class Committer:
                 return
             for pending in waiter.requests:
                 queue = pending.queue
-                paid = queue.pay(pending.request, now)
+                paid = queue.pay(pending.request, now) if self._writer.is_on_time() else None
                 if paid is not None:
                     pending.finish(paid)
                     self._counters.add("cache_hits")

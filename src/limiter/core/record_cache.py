@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .resolution import MISSING
+from .trust import is_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,8 +53,8 @@ class RecordCache:
         return len(self._entries)
 
     def now(self) -> int:
-        """The time by which records age, in nanoseconds since the epoch."""
-        return self._clock()
+        """The time by which records age, in nanoseconds since the epoch; past every expiry while the clock is not trusted."""
+        return self._clock() if is_trusted(self._clock) else sys.maxsize
 
     def lookup(self, key: RecordKey) -> tuple[Lookup, int]:
         """The record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""
