@@ -250,7 +250,14 @@ def test_a_write_that_is_answered_with_nonsense_admits_nobody(
     assert then.allowed
 
 
-OF_AWS = {"error huge", "error unknown", "error code huge", "condition with a wrong item", "error null"}
+OF_AWS = {
+    "error huge",
+    "error unknown",
+    "error code huge",
+    "condition with a wrong item",
+    "error null",
+    "condition without a form",
+}
 """Refusals that somebody has thought of, which are no outage."""
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 255
 MAX_AMOUNT = 10**12
+MAX_METADATA = 384 * 1024
+"""Bytes of an entity's metadata, in UTF-8. An item of DynamoDB holds 400 KB; the longest ids of a chain take 12 of them."""
+METADATA_OVERHEAD = 2
+"""Bytes that DynamoDB adds to each key and each value of a map, at most."""
 _TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -62,6 +66,12 @@ def check_metadata(value: object) -> dict[str, str]:
         raise ValidationError(f"metadata must map strings to strings, not {shown(value)}")
     if any(_SURROGATES.search(each) for pair in value.items() for each in pair):
         raise ValidationError(f"metadata must not hold lone surrogates: {shown(value)}")
+    size = sum(len(each.encode()) + METADATA_OVERHEAD for pair in value.items() for each in pair)
+    if size > MAX_METADATA:
+        raise ValidationError(
+            f"metadata takes {size} bytes, and at most {MAX_METADATA} fit: an item of DynamoDB holds 400 KB, ids included; "
+            "store what is large elsewhere, and its address here"
+        )
     return dict(value)
 
 
