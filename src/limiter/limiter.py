@@ -18,6 +18,7 @@ from .core.call import Call, OnUnavailable
 from .core.limits import check_amounts, check_limits
 from .core.records import BucketKey
 from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
+from .core.visible import visible
 from .exceptions import LimiterError, ValidationError
 from .lease import Lease
 from .models import Decision, Prefetch
@@ -96,7 +97,7 @@ class RateLimiter(Administration):
         self._acquirers = LoopLocal(lambda: Acquirer(self._process.get(), settings))
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
+        return f"<{type(self).__name__} {self.repository!r} limits=[{visible(', '.join(map(str, self.limits)))}]>"
 
     async def __aenter__(self) -> Self:
         await self.repository.open()
@@ -243,7 +244,7 @@ class RateLimiter(Administration):
             if self._on_decision is not None:
                 self._on_decision(event)
         except Exception as error:
-            fields = {"entity_id": event.entity_id, "resource": event.resource, "error": str(error)}
+            fields = {"entity_id": visible(event.entity_id), "resource": visible(event.resource), "error": visible(str(error))}
             _log.exception("on_decision raised, which changes no decision", extra=fields)
 
     @property
@@ -328,11 +329,12 @@ def _check_prefetch(prefetch: object) -> Prefetch | None:
 
 
 def _debug(event: DecisionEvent, namespace: str) -> None:
-    violated = [status.limit.name for status in event.statuses if status.exceeded]
+    violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
     fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name != "statuses"}
+    fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
     verdict = f"refused by {', '.join(violated)}" if violated else "admitted"
-    extra = fields | {"namespace": namespace, "violated": violated}
-    _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)
+    extra = fields | {"namespace": visible(namespace), "violated": violated}
+    _decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], verdict, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

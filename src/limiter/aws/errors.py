@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..core.visible import visible
 from ..exceptions import (
     ConfigurationError,
     LimiterError,
@@ -76,7 +77,7 @@ def cleaned(text: object, most: int = 500) -> str:
 
     AWS shows the whole request when a signature does not match, and with it the session's token.
     """
-    found = _ADDRESS.sub("//…@", str(text))
+    found = visible(_ADDRESS.sub("//…@", str(text)))
     if (secret := _SIGNED.search(found)) is not None:
         found = f"{found[: secret.start()].rstrip()} …"
     return found if len(found) <= most else f"{found[:most]}… ({len(found)} characters)"

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from ..core import plan as planning
 from ..core import preview
+from ..core.records import BucketKey
 from ..core.request import Grant, Refusal, Request
 from ..core.state import WriteResult
 from ..core.trust import is_trusted
 from ..core.units import NANOSECONDS
+from ..core.visible import visible
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from ..runtime.retry import ATTEMPTS, backoff
 from .bucket_queue import PendingRequest
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..core.plan import Plan
-    from ..core.records import BucketKey
     from ..core.state import BucketState, Update
     from ..repository_protocol import BucketStore
     from ..statistics import Counters
@@ -93,8 +94,9 @@ class BatchWriter:
         self.counters.add("corrections_lost")
         # An open breaker was logged already, and holds back any number of corrections.
         level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
-        fields = key._asdict() | {"error": str(error)}
-        _log.log(level, "a correction of %s/%s was not written: %s", key.entity_id, key.resource, error, extra=fields)
+        shown = BucketKey(*map(visible, key))
+        fields = shown._asdict() | {"error": str(error)}
+        _log.log(level, "a correction of %s/%s was not written: %s", shown.entity_id, shown.resource, error, extra=fields)
 
 
 class Batch:

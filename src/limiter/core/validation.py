@@ -20,18 +20,16 @@ METADATA_OVERHEAD = 2
 """Bytes that DynamoDB adds to each key and each value of a map, at most."""
 _TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BAD_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def check_name(what: str, value: object) -> str:
-    """Return `value` when it is a usable id: 1 to 255 characters, no control character, no `#`, encodable as UTF-8."""
+    """Return `value` when it is a usable id: 1 to 255 characters, no control character, encodable as UTF-8."""
     if not isinstance(value, str):
         raise ValidationError(f"{what} must be a string, not {shown(value)}")
     if not 1 <= len(value) <= MAX_NAME_LENGTH:
         raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {shown(value)}")
-    if (bad := _BAD_CHARACTERS.search(value)) is not None:
-        if bad[0] == "#":
-            raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {shown(value)}")
+    if _BAD_CHARACTERS.search(value):
         raise ValidationError(f"{what} must not hold control characters or lone surrogates: {shown(value)}")
     return value
 
