@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MAX_RECORDS = 100_000
 """Stored limits and entities that are remembered, absent ones included."""
 
+MAX_LOCAL_QUEUES = 1_000
+"""Buckets whose local state is remembered beside the local store, where reading it costs nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class AcquirerSettings:
@@ -89,7 +92,7 @@ class Acquirer:
         self._patience = options.patience
         self._ready = False
         self._last: tuple[tuple[Bucket, ...], Mapping[str, int] | None, Prefetch | None, tuple[Request, ...]] | None = None
-        alone = Committer(process.local, replace(options, linger=0))
+        alone = Committer(process.local, replace(options, linger=0, max_queues=MAX_LOCAL_QUEUES))
         self.fallback = Fallback(
             self.committer, alone, process.local, process.unreported, process.outage_log, settings.local_share
         )

@@ -68,16 +68,18 @@ class RecordCache:
     def store(self, records: Mapping[RecordKey, Lookup], generation: int) -> None:
         """Keep what a fetch has brought that began at `generation`."""
         with self._lock:
+            expires = self._clock() + self._ttl
+            absent = _Entry(None, expires, generation)  # One for all: most records are absent, and an attacker can ask for many.
             for key, value in records.items():
                 entry = self._entries.get(key)
                 if entry is None or entry.generation <= generation:
-                    self._keep(key, value, generation)
+                    self._keep(key, absent if value is None else _Entry(value, expires, generation))
 
     def put(self, key: RecordKey, value: Lookup) -> None:
         """Keep what this process has written."""
         with self._lock:
             self.generation += 1
-            self._keep(key, value, self.generation)
+            self._keep(key, _Entry(value, self._clock() + self._ttl, self.generation))
 
     def clear(self) -> None:
         """Forget everything, also what fetches under way may bring."""
@@ -86,8 +88,8 @@ class RecordCache:
             for key in self._entries:
                 self._entries[key] = _Entry(MISSING, 0, self.generation)
 
-    def _keep(self, key: RecordKey, value: Lookup, generation: int) -> None:
-        self._entries[key] = _Entry(value, self._clock() + self._ttl, generation)
+    def _keep(self, key: RecordKey, entry: _Entry) -> None:
+        self._entries[key] = entry
         self._entries.move_to_end(key)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
