@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ..core.visible import visible
@@ -145,6 +146,11 @@ def translate(error: Exception, table: str, action: str, meta: Any = None) -> Li
             f"no client for table {table!r} can be opened: {error}: "
             "an endpoint begins with http:// or https://; check endpoint_url= and AWS_ENDPOINT_URL_DYNAMODB"
         )
+    if _is_of_moto(error):
+        return ConfigurationError(
+            f"{action} on table {table!r} was answered by moto's mock_aws, whose answers the asynchronous limiter cannot await: "
+            "use SyncRepository within mock_aws, or limiter.testing.LocalEngine, which is a server"
+        )
     if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):
         # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
         return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
@@ -193,6 +199,11 @@ def _is_of_parsing(error: Exception) -> bool:
         frame = frame.tb_next
     module = "" if frame is None else frame.tb_frame.f_globals.get("__name__", "")
     return isinstance(error, AttributeError | TypeError | LookupError) and module.removeprefix("aio") in _PARSING
+
+
+def _is_of_moto(error: Exception) -> bool:
+    """Whether aiobotocore tried to await the bytes that moto's `mock_aws` answers with."""
+    return isinstance(error, TypeError) and "'await' expression" in str(error) and "moto" in sys.modules
 
 
 def _says_that_credentials_cannot_be_renewed(error: Exception) -> bool:
