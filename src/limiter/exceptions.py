@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from .core.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 class LimiterError(Exception):
     """The base of every error that the limiter raises on purpose."""
+
+    def __str__(self) -> str:
+        """The message, in which characters that could deceive the reader of a log are escaped."""
+        return visible(super().__str__())
 
 
 class ValidationError(LimiterError, ValueError):
@@ -113,7 +119,7 @@ class RateLimitExceeded(LimiterError):
 
     def __str__(self) -> str:
         """Name each limit in the way, what was requested, and the remedy; formatted when it is shown only."""
-        return self._describe()
+        return visible(self._describe())
 
     @property
     def decision(self) -> Decision:

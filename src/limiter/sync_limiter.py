@@ -21,6 +21,7 @@ from .core.limits import Access, check_amounts, check_limits
 from .core.records import BucketKey
 from .core.refund_policy import RefundOnError, check_refund_policy
 from .core.validation import check_callable, check_flag, check_hook, check_name, check_seconds, check_share, check_timeout
+from .core.visible import visible
 from .exceptions import ValidationError
 from .sync_lease import SyncLease
 from .runtime.concurrency import sync_check_store, sync_note_blocking
@@ -123,7 +124,7 @@ class SyncRateLimiter(SyncAdministration):
 
     def __repr__(self) -> str:
         limits = self.limits if isinstance(self.limits, Access) else f"[{', '.join(map(str, self.limits))}]"
-        return f"<{type(self).__name__} {self.repository!r} limits={limits}>"
+        return f"<{type(self).__name__} {self.repository!r} limits={visible(str(limits))}>"
 
     def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...]]:
         """Pickle and copy the configuration, the repository's included: what arrives opens anew, and holds no units."""
@@ -315,7 +316,7 @@ class SyncRateLimiter(SyncAdministration):
         try:
             hook(event)
         except Exception as error:
-            fields = {"entity_id": entity_id, "resource": resource, "error": str(error)}
+            fields = {"entity_id": visible(entity_id), "resource": visible(resource), "error": visible(str(error))}
             _log.exception("on_decision raised, which changes no decision", extra=fields)
 
     def _call(
@@ -360,11 +361,12 @@ def _check_patience(decision_timeout: float) -> float:
 
 
 def _debug(event: DecisionEvent, namespace: str) -> None:
-    violated = [status.limit.name for status in event.statuses if status.exceeded]
+    violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
     fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
+    fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
     verdict = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
-    extra = fields | {"namespace": namespace, "violated": violated}
-    _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)
+    extra = fields | {"namespace": visible(namespace), "violated": violated}
+    _decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], verdict, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

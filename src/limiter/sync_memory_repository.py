@@ -6,12 +6,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from itertools import islice
 from typing import TYPE_CHECKING, NoReturn, Self
 
+from .core.forgetting import is_forgettable
 from .core.records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from .core.state import EMPTY, WriteResult
-from .core.units import NANOSECONDS
 from .core.validation import check_clock, check_name
 from .exceptions import EntityChanged, ValidationError
 from .runtime.scope import ProcessLocal
@@ -24,16 +23,15 @@ if TYPE_CHECKING:
     from .core.resolution import Lookup
     from .core.state import BucketState, Update
 
-
-FORGOTTEN_AT_ONCE = 2
-"""Buckets that one write may forget. More than one, so that what is full goes faster than new ones come."""
+LOOKED_AT = 2
+"""Buckets that are looked at for each new one."""
 
 
 class SyncMemoryRepository:
     """The same promises as `SyncRepository`, within one process and for as long as it lives.
 
     Several limiters may share one instance, from any number of threads. Not for limits that several processes share. Buckets that
-    have been full for an hour are forgotten by later writes, so that memory does not grow with the identities ever seen.
+    are full again are forgotten while others are written.
     """
 
     def __init__(self, *, namespace: str = "default", clock: Callable[[], int] = time.time_ns) -> None:
@@ -71,8 +69,10 @@ class SyncMemoryRepository:
         self.close()
 
     def read_bucket(self, key: BucketKey) -> BucketState:
-        """The bucket's present state; an absent bucket is an empty one."""
-        return self._buckets.get(key, EMPTY)
+        """The bucket's present state; an absent bucket is an empty one, and one that is full is made absent."""
+        with self._locks.get():
+            self._forget(key, self.clock())
+            return self._buckets.get(key, EMPTY)
 
     def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Apply `update` if all its conditions hold."""
@@ -80,8 +80,9 @@ class SyncMemoryRepository:
             state = self._buckets.get(key, EMPTY)
             if not update.holds(state):
                 return WriteResult(state.stamp == update.stamp, state)
+            if key not in self._buckets:
+                self._forget_oldest()
             after = self._buckets[key] = update.apply(state)
-            self._forget_full()
             return WriteResult(True, after)
 
     def read_records(
@@ -169,13 +170,19 @@ class SyncMemoryRepository:
             self._records.clear()
             return count
 
-    def _forget_full(self) -> None:
-        """Look at the buckets that were looked at longest ago, and forget those whose time to live has passed."""
+    def _forget(self, key: BucketKey, now: int) -> bool:
+        state = self._buckets.get(key)
+        if state is None or not is_forgettable(state, now):
+            return False
+        del self._buckets[key]
+        return True
+
+    def _forget_oldest(self) -> None:
+        """Look at a few buckets for each new one, so that those that are full never outnumber the others for long."""
         now = self.clock()
-        for key in tuple(islice(self._buckets, FORGOTTEN_AT_ONCE)):
-            if self._buckets[key].ttl * NANOSECONDS < now:
-                del self._buckets[key]
-            else:
+        for _ in range(min(LOOKED_AT, len(self._buckets))):
+            key = next(iter(self._buckets))
+            if not self._forget(key, now):
                 self._buckets.move_to_end(key)
 
     def _entities(self) -> list[EntityRecord]:

@@ -234,7 +234,7 @@ def test_bad_amounts_are_named_and_take_nothing(new_limiter: Any, repository: An
     assert repository.take() == {}
 
 
-@pytest.mark.parametrize("name", ["", "x" * 256, "a#b", "a\nb", "a\x00", "\ud800", None, 7])
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\x7fb", "a\nb", "a\x00", "\ud800", None, 7])
 def test_bad_ids_are_named_and_take_nothing(new_limiter: Any, repository: Any, name: Any) -> None:
     """An id that could not be a key is refused before any call."""
     limiter = new_limiter("requests=10/minute")

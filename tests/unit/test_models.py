@@ -85,7 +85,6 @@ def test_parse(text: str, limit: Limit) -> None:
         "0/second",
         "5.5/second",
         "5/0 seconds",
-        "a#b=5/second",
         "1_/second",
         "1__0/second",
         "5/second burst 1_",
@@ -129,7 +128,7 @@ def test_text_is_short() -> None:
     ("name", "capacity", "amount", "period"),
     [
         ("", 1, 1, 1.0),
-        ("a#b", 1, 1, 1.0),
+        ("a\x7fb", 1, 1, 1.0),
         (None, 1, 1, 1.0),
         ("a" * 256, 1, 1, 1.0),
         ("a", 0, 1, 1.0),

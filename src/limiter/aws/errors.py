@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
+from ..core.visible import visible
+from ..exceptions import (
+    ConfigurationError,
+    LimiterError,
+    PermissionDenied,
+    RateLimiterUnavailable,
+    StackNotFound,
+    Throttled,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +47,12 @@ _THROTTLED = frozenset(
         "LimitExceededException",
     }
 )
+_CONFLICTS = frozenset({"ReplicatedWriteConflictException", "TransactionConflictException"})
+"""Another write to the same item was under way, here or in another Region of the table; this one was surely not applied."""
+_THROTTLED_REASONS = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
+_INVALID_REASONS = frozenset({"ValidationError", "ItemCollectionSizeLimitExceeded"})
+_REASONS = re.compile(r"\[(\w+(?:, \w+)*)\]")
+_TOO_LARGE = re.compile("(?i)item size")
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _DENIED = frozenset(
     {
@@ -64,7 +80,7 @@ def cleaned(text: object, most: int = 500) -> str:
 
     AWS shows the whole request when a signature does not match, and with it the session's token.
     """
-    found = _ADDRESS.sub("//…@", str(text))
+    found = visible(_ADDRESS.sub("//…@", str(text)))
     if (secret := _SIGNED.search(found)) is not None:
         found = f"{found[: secret.start()].rstrip()} …"
     return found if len(found) <= most else f"{found[:most]}… ({len(found)} characters)"
@@ -74,7 +90,28 @@ def is_decided_by_condition(error: Any) -> bool:
     """Whether a write was not made because of its own conditions, or of another write to the same items at the same time."""
     # Errors of the connection have a response too, which is None.
     expected = _CONDITIONAL.get(getattr(error, "operation_name", ""))
-    return expected is not None and bool(getattr(error, "response", None)) and error_code(error) == expected
+    if expected is None or not getattr(error, "response", None) or error_code(error) != expected:
+        return False
+    codes = cancellation_reasons(error)
+    return "ConditionalCheckFailed" in codes or not codes & (_THROTTLED_REASONS | _INVALID_REASONS)
+
+
+def cancellation_reasons(error: ClientError) -> frozenset[str]:
+    """Why the parts of a transaction were canceled, by DynamoDB's codes; empty if the error does not say."""
+    response: Mapping[str, Any] = error.response
+    given = response.get("CancellationReasons")
+    listed = [str(each.get("Code")) for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+    if not listed and (found := _REASONS.search(str(response.get("Error", {}).get("Message", "")))):
+        listed = found[1].split(", ")  # Older botocore does not parse them; the message has them too.
+    return frozenset(listed) - {"None"}
+
+
+def no_item_returned(table: str) -> ConfigurationError:
+    """The error where an engine does not return the item that kept a write from being made."""
+    return ConfigurationError(
+        f"the engine of table {table!r} returns no item when a condition fails (ReturnValuesOnConditionCheckFailure), "
+        "which every decision relies on: use DynamoDB, DynamoDB Local 2.2 or newer, or `limiter local`"
+    )
 
 
 def is_of_table(error: Any, action: str) -> bool:
@@ -110,6 +147,11 @@ def translate(error: Exception, table: str, action: str, meta: Any = None) -> Li
         return ConfigurationError(
             f"no client for table {table!r} can be opened: {error}: "
             "an endpoint begins with http:// or https://; check endpoint_url= and AWS_ENDPOINT_URL_DYNAMODB"
+        )
+    if _is_of_moto(error):
+        return ConfigurationError(
+            f"{action} on table {table!r} was answered by moto's mock_aws, whose answers the asynchronous limiter cannot await: "
+            "use SyncRepository within mock_aws, or limiter.testing.LocalEngine, which is a server"
         )
     if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):
         # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
@@ -167,6 +209,11 @@ def _is_of_parsing(error: Exception) -> bool:
     return isinstance(error, AttributeError | TypeError | LookupError) and module.removeprefix("aio") in _PARSING
 
 
+def _is_of_moto(error: Exception) -> bool:
+    """Whether aiobotocore tried to await the bytes that moto's `mock_aws` answers with."""
+    return isinstance(error, TypeError) and "'await' expression" in str(error) and "moto" in sys.modules
+
+
 def _says_that_credentials_cannot_be_renewed(error: Exception) -> bool:
     from botocore import exceptions as boto
 
@@ -195,6 +242,17 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
         )
     if code in _THROTTLED:
         return Throttled(f"{action} on table {table!r} was throttled: {code}: {message}", hot_key=_is_hot_key(error))
+    if code in _CONFLICTS:
+        # As for a hot key: it concerns this item alone, and is worth another attempt.
+        return Throttled(f"{action} on table {table!r} met another write to the same item: {code}: {message}", hot_key=True)
+    reasons = cancellation_reasons(error) if code == TRANSACTION_CANCELED else frozenset()
+    if reasons & _THROTTLED_REASONS:
+        return Throttled(f"{action} on table {table!r} was throttled: {', '.join(sorted(reasons))}: {message}")
+    if _TOO_LARGE.search(f"{message} {_reason_messages(error)}"):
+        return ValidationError(
+            f"{action} on table {table!r} would make an item of more than 400 KB, which is all that DynamoDB stores in one: "
+            "store less metadata, or fewer limits"
+        )
     if code in _EXPIRED:
         return RateLimiterUnavailable(f"the AWS credentials have expired; renew them: {message}", unsent=True)
     if code in _DENIED:
@@ -203,6 +261,13 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
     if status >= 500 or code.isdecimal():
         return RateLimiterUnavailable(f"{action} on table {table!r} failed at AWS: {code} {status}: {message}", unsent=False)
     return LimiterError(f"{action} on table {table!r} was refused: {code}: {message}")
+
+
+def _reason_messages(error: ClientError) -> str:
+    """The messages of a canceled transaction's parts."""
+    response: Mapping[str, Any] = error.response
+    given = response.get("CancellationReasons")
+    return " ".join(str(each.get("Message", "")) for each in given if isinstance(each, dict)) if isinstance(given, list) else ""
 
 
 def _is_hot_key(error: ClientError) -> bool:

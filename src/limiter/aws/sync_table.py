@@ -105,6 +105,8 @@ class SyncTable:
         check_answer(action, parameters, answer)
         if holds_something(answer):
             self._learn(answer, sent)
+        elif self._clock is not None:
+            self._clock.observe_undated()
         return answer
 
     def _learn(self, answer: Any, sent: int) -> None:

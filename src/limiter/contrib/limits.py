@@ -28,6 +28,7 @@ from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakKeyDictionary
 
 from .. import ValidationError
+from ..core.validation import check_optional_name
 from .extras import not_installed
 
 try:
@@ -296,8 +297,7 @@ class _Options(NamedTuple):
             raise ValidationError(f"invalid storage URI {uri!r}: name the table, such as dynamodb://my-app?region=eu-west-1")
         if unknown := set(options) - {"endpoint_url", "region", "namespace"}:
             raise ValidationError(f"unknown option {min(unknown)!r} of {uri!r}; expected one of: endpoint_url, region, namespace")
-        if "#" in options.get("namespace", ""):
-            raise ValidationError(f"invalid namespace {options['namespace']!r}: it must not contain '#'")
+        check_optional_name("namespace", options.get("namespace"))
         return cls(table, **options)
 
     def client(self, config: Any) -> dict[str, Any]:

@@ -14,21 +14,23 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 255
 MAX_AMOUNT = 10**12
+MAX_METADATA = 384 * 1024
+"""Bytes of an entity's metadata, in UTF-8. An item of DynamoDB holds 400 KB; the longest ids of a chain take 12 of them."""
+METADATA_OVERHEAD = 2
+"""Bytes that DynamoDB adds to each key and each value of a map, at most."""
 _TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BAD_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def check_name(what: str, value: object) -> str:
-    """Return `value` when it is a usable id: 1 to 255 characters, no control character, no `#`, encodable as UTF-8."""
+    """Return `value` when it is a usable id: 1 to 255 characters, no control character, encodable as UTF-8."""
     if not isinstance(value, str):
         remedy = f"; convert it, as in str({shown(value)})" if _is_number_or_uuid(value) else ""
         raise ValidationError(f"{what} must be a string, not {shown(value)}{remedy}")
     if not 1 <= len(value) <= MAX_NAME_LENGTH:
         raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {shown(value)}")
-    if (bad := _BAD_CHARACTERS.search(value)) is not None:
-        if bad[0] == "#":
-            raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {shown(value)}")
+    if _BAD_CHARACTERS.search(value):
         raise ValidationError(f"{what} must not hold control characters or lone surrogates: {shown(value)}")
     return value
 
@@ -67,6 +69,12 @@ def check_metadata(value: object) -> dict[str, str]:
         raise ValidationError(f"metadata must map strings to strings, not {shown(value)}")
     if any(_SURROGATES.search(each) for pair in value.items() for each in pair):
         raise ValidationError(f"metadata must not hold lone surrogates: {shown(value)}")
+    size = sum(len(each.encode()) + METADATA_OVERHEAD for pair in value.items() for each in pair)
+    if size > MAX_METADATA:
+        raise ValidationError(
+            f"metadata takes {size} bytes, and at most {MAX_METADATA} fit: an item of DynamoDB holds 400 KB, ids included; "
+            "store what is large elsewhere, and its address here"
+        )
     return dict(value)
 
 

@@ -88,7 +88,7 @@ class Alone:
         self.store = SyncMemoryRepository(clock=self.clock)
         self.limiter = SyncRateLimiter(self.store, [local_limit(LIMIT, share)], denial_ttl=0)
         self.owed = UnreportedUsage()
-        self.owed.record(KEY, [LIMIT])
+        self.owed.record(KEY, [LIMIT], self.clock())
 
     def take(self, units: int) -> bool:
         return self.limiter.try_acquire("user", consume={"requests": units}).allowed
