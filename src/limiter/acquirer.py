@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .core.call import Call
+    from .core.prefetch import Prefetch
     from .core.request import Request
     from .core.state import BucketState
-    from .models import Prefetch
     from .repository_protocol import RepositoryProtocol
 
 MAX_RECORDS = 100_000

@@ -16,11 +16,12 @@ from .commit.committer import CommitterOptions
 from .core import status
 from .core.call import Call, OnUnavailable
 from .core.limits import check_amounts, check_limits
+from .core.prefetch import Prefetch
 from .core.records import BucketKey
 from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
 from .exceptions import LimiterError, ValidationError
 from .lease import Lease
-from .models import Decision, Prefetch
+from .models import Decision
 from .runtime.concurrency import check_function, check_store, note_blocking
 from .runtime.entering import Entering
 from .runtime.scope import LoopLocal, ProcessLocal
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
     from .commit.charge import Admission
     from .core.limits import Limit
-    from .core.record_cache import CacheStatistics
     from .repository_protocol import RepositoryProtocol
+    from .statistics import CacheStatistics
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
-from .core.record_cache import CacheStatistics
 from .core.resolution import MISSING, MissingRecords
 from .exceptions import anew
 from .runtime.concurrency import sync_start, sync_wait_event
+from .statistics import CacheStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

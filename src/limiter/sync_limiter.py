@@ -16,11 +16,12 @@ from .commit.sync_committer import SyncCommitterOptions
 from .core import status
 from .core.call import Call, OnUnavailable
 from .core.limits import check_amounts, check_limits
+from .core.prefetch import Prefetch
 from .core.records import BucketKey
 from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
 from .exceptions import LimiterError, ValidationError
 from .sync_lease import SyncLease
-from .models import Decision, Prefetch
+from .models import Decision
 from .runtime.concurrency import sync_check_function, sync_check_store, sync_note_blocking
 from .runtime.entering import SyncEntering
 from .runtime.scope import SyncLoopLocal, ProcessLocal
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
     from .commit.sync_charge import SyncAdmission
     from .core.limits import Limit
-    from .core.record_cache import CacheStatistics
     from .sync_repository_protocol import SyncRepositoryProtocol
+    from .statistics import CacheStatistics
 
 P = ParamSpec("P")
 T = TypeVar("T")

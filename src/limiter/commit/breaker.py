@@ -11,16 +11,16 @@ import random
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..exceptions import CircuitOpen, RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_log = logging.getLogger("limiter.breaker")
+    from ..statistics import BreakerState
 
-BreakerState = Literal["closed", "open", "half-open"]
+_log = logging.getLogger("limiter.breaker")
 
 THRESHOLD = 3
 """Failures in a row, each after its own repetitions, that open the breaker."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..core.limits import Limit
-    from ..models import Prefetch
+    from ..core.prefetch import Prefetch
 
 MEMORY = NANOSECONDS
 """Nanoseconds after which an observation counts for 1/e in the rate."""

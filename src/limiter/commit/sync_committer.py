@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..core.request import NotTried, Receipt
     from ..core.state import BucketState
     from ..sync_repository_protocol import SyncBucketStore
-    from .sync_bucket_queue import Outcome
+    from .sync_bucket_queue import SyncCurrentBatch, Outcome
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
@@ -341,7 +341,7 @@ class SyncCommitter:
                 queue.batch.keep_block(self.clock())
             queue.batch = None
 
-    def _finish_interrupted(self, batch: SyncBatch, until: float) -> None:
+    def _finish_interrupted(self, batch: SyncCurrentBatch, until: float) -> None:
         try:
             batch.carry_out(until)
         except BaseException as error:

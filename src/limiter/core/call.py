@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..models import Prefetch
     from .limits import Limit
+    from .prefetch import Prefetch
     from .records import BucketKey
 
 OnUnavailable = Literal["block", "allow", "local"]

@@ -11,9 +11,9 @@ from .request import Charge, Request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..models import Prefetch
     from .call import Call
     from .limits import Limit
+    from .prefetch import Prefetch
     from .records import BucketKey
 
 

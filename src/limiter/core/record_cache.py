@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .resolution import MISSING
@@ -14,16 +13,6 @@ if TYPE_CHECKING:
 
     from .records import RecordKey
     from .resolution import Lookup
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStatistics:
-    """How a configuration cache has served so far; `fetches` counts calls, `hits` and `misses` count chains."""
-
-    entries: int
-    hits: int
-    misses: int
-    fetches: int
 
 
 class _Entry(NamedTuple):

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
-    from ..models import Prefetch
     from .limits import Limit
+    from .prefetch import Prefetch
     from .records import BucketKey
 
 

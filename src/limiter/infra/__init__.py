@@ -1,1 +1,1 @@
-"""Clients for AWS and the infrastructure that the limiter runs on."""
+"""Deploys and inspects CloudFormation stacks. May import aws, core and runtime."""

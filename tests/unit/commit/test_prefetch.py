@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core.limits import Limit, gcra
+from limiter.core.prefetch import Prefetch
 from limiter.core.request import Charge, Grant, Receipt
 from limiter.core.units import NANOSECONDS
-from limiter.models import Prefetch
 
 SECOND = NANOSECONDS
 EPOCH = 1_800_000_000 * SECOND
