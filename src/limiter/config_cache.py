@@ -13,15 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
 from .core.resolution import MISSING, MissingRecords
-<<<<<<< HEAD
-from .exceptions import anew
-from .runtime.concurrency import start, wait_event
-from .statistics import CacheStatistics
-=======
 from .exceptions import RateLimiterUnavailable, anew
 from .runtime.concurrency import start, wait_event, with_timeout
 from .runtime.gate import Gate
->>>>>>> main
+from .statistics import CacheStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -104,6 +104,7 @@ TESTED_BY = {
     "repository_protocol": "tests/project/test_parity.py",
     "runtime.entering": "tests/unit/test_doors.py",
     "runtime.patching": "tests/runtimes/test_greenlets.py",
+    "runtime.gate": "tests/runtimes/test_crowds.py",
     "runtime.retry": "tests/async/test_acquire.py",
     "_version": "tests/project/test_packaging.py",
 }

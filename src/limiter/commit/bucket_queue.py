@@ -80,10 +80,12 @@ class Waiter(Wakeup):
 class CurrentBatch(Protocol):
     """The batch of a queue that is under way, as the queue and its committer see it; see `Batch`."""
 
+    requests: list[PendingRequest]
     in_flight: tuple[int, int, int]
+    sent: float | None
     last_error: Exception | None
 
-    async def carry_out(self, until: float) -> None:
+    async def carry_out(self) -> None:
         """Decide every request."""
 
     def fail(self, error: Exception) -> None:

@@ -371,11 +371,7 @@ class Committer:
                 queue.batch.keep_block(self.clock())
             queue.batch = None
 
-<<<<<<< HEAD
-    async def _finish_interrupted(self, batch: CurrentBatch, until: float) -> None:
-=======
-    async def _finish_interrupted(self, batch: Batch) -> None:
->>>>>>> main
+    async def _finish_interrupted(self, batch: CurrentBatch) -> None:
         try:
             await batch.carry_out()
         except BaseException as error:

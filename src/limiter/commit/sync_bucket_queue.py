@@ -80,10 +80,12 @@ class SyncWaiter(SyncWakeup):
 class SyncCurrentBatch(Protocol):
     """The batch of a queue that is under way, as the queue and its committer see it; see `SyncBatch`."""
 
+    requests: list[SyncPendingRequest]
     in_flight: tuple[int, int, int]
+    sent: float | None
     last_error: Exception | None
 
-    def carry_out(self, until: float) -> None:
+    def carry_out(self) -> None:
         """Decide every request."""
 
     def fail(self, error: Exception) -> None:

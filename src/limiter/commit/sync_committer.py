@@ -371,11 +371,7 @@ class SyncCommitter:
                 queue.batch.keep_block(self.clock())
             queue.batch = None
 
-<<<<<<< HEAD
-    def _finish_interrupted(self, batch: SyncCurrentBatch, until: float) -> None:
-=======
-    def _finish_interrupted(self, batch: SyncBatch) -> None:
->>>>>>> main
+    def _finish_interrupted(self, batch: SyncCurrentBatch) -> None:
         try:
             batch.carry_out()
         except BaseException as error:

@@ -27,11 +27,8 @@ class UnreportedUsage:
         self._lock = threading.Lock()
         self._limits: dict[BucketKey, dict[str, Limit]] = {}
         self._reported: dict[BucketKey, dict[str, int]] = {}
-
-    @property
-    def any(self) -> bool:
-        """Whether anything was ever allowed locally."""
-        return bool(self._limits)
+        self.any = False
+        """Whether anything was ever allowed locally. Read by every call, so not computed."""
 
     def __contains__(self, key: BucketKey) -> bool:
         return key in self._limits
@@ -39,6 +36,7 @@ class UnreportedUsage:
     def record(self, key: BucketKey, limits: Iterable[Limit]) -> None:
         """Note that units of these limits are about to be allowed locally."""
         with self._lock:
+            self.any = True
             self._limits[key] = self._limits.get(key, {}) | {limit.name: limit for limit in limits}
 
     def take(self, key: BucketKey, share: float, state: BucketState, now: int) -> UsageReport:
