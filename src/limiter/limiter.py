@@ -331,9 +331,9 @@ def _check_prefetch(prefetch: object) -> Prefetch | None:
 def _debug(event: DecisionEvent, namespace: str) -> None:
     violated = [status.limit.name for status in event.statuses if status.exceeded]
     fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name != "statuses"}
-    verdict = f"refused by {', '.join(violated)}" if violated else "admitted"
+    result = f"refused by {', '.join(violated)}" if violated else "admitted"
     extra = fields | {"namespace": namespace, "violated": violated}
-    _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)
+    _decisions.debug("%s/%s %s", event.entity_id, event.resource, result, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

@@ -57,7 +57,7 @@ class SyncRecordStore(Protocol):
 
     @property
     def namespace(self) -> str:
-        """The tenant whose buckets and records these are."""
+        """The namespace of these buckets and records."""
 
     def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()

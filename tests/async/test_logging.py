@@ -1,5 +1,5 @@
 # twin: ../sync/test_logging.py
-"""What the log is told: the beginnings and ends of trouble, once, with fields that a machine can read, and no secrets."""
+"""What the log is told: the beginning and end of an outage, once, with fields that a machine can read, and no secrets."""
 
 from __future__ import annotations
 

@@ -292,7 +292,7 @@ async def test_one_at_a_time_looks_and_nobody_waits_for_it(world: World) -> None
 
 @pytest.mark.usefixtures("eager")
 async def test_a_look_that_fails_leaves_the_breaker_open(world: World) -> None:
-    """And the next one may look; each look ends with the repetitions of one call."""
+    """And the next one may look; each look ends with the retries of one call."""
     limiter = world.limiter()
     await go_down(world, limiter)
     for _ in range(3):
@@ -540,7 +540,7 @@ async def test_handing_back_leads_into_no_debt(world: World) -> None:
 
 
 @pytest.mark.usefixtures("eager")
-async def test_what_could_not_be_handed_back_is_owed_still(world: World) -> None:
+async def test_usage_whose_report_was_put_back_is_reported_later(world: World) -> None:
     """A table that goes away in that very moment is charged when it is back again."""
     limiter = world.limiter(on_unavailable="local")
     assert await limiter.try_acquire("user")

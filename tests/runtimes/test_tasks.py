@@ -140,7 +140,9 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came to pass")
 
 
-async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refund_without_a_caller_is_written_though_the_next_leader_goes(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
     monkeypatch.setattr("limiter.commit.committer.MAX_QUEUES", 10)
     inner = MemoryRepository(clock=clock)

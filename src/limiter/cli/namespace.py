@@ -1,4 +1,4 @@
-"""`limiter namespace`: the tenants of a stack."""
+"""`limiter namespace`: the namespaces of a table."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("limiter.breaker")
 
 THRESHOLD = 3
-"""Failures in a row, each after its own repetitions, that open the breaker."""
+"""Failures in a row, each after its own retries, that open the breaker."""
 REST = 0.3
 """Seconds between two looks at a store that is down, at most; at least half of it, so that processes do not look in step."""
 PROBE = 10.0

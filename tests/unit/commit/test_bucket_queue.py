@@ -1,4 +1,4 @@
-"""Lanes: who stands before whom."""
+"""Queues of buckets: which requests come first."""
 
 from __future__ import annotations
 

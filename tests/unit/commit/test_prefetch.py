@@ -29,7 +29,7 @@ def held(buffer: PrefetchBuffer) -> dict[str, int]:
 
 
 def busy(*charges: Charge) -> PrefetchBuffer:
-    """A purse whose owner asks for the charges 100 times in 100 ms, and holds a block of them from then on."""
+    """A buffer whose owner asks for the charges 100 times in 100 ms, and holds a block of them afterwards."""
     buffer = PrefetchBuffer()
     for turn in range(100):
         buffer.take(charges, PREFETCH, EPOCH - (100 - turn) * SECOND // 1_000)
