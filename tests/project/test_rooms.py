@@ -101,7 +101,7 @@ TESTED_BY = {
     "outage.log": "tests/async/test_outages.py",
     "outage.unreported": "tests/async/test_outages.py",
     "repository": "tests/async/test_acquire.py",
-    "repository_protocol": "tests/project/test_parity.py",
+    "repository_protocol": "tests/project/typing/api.py",
     "runtime.entering": "tests/unit/test_doors.py",
     "runtime.patching": "tests/runtimes/test_greenlets.py",
     "runtime.gate": "tests/runtimes/test_crowds.py",
