@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .models import BaseLimit, Decision, Entity, LimitStatus
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
-    from .statistics import CacheStatistics, DecisionEvent, Statistics
+    from .statistics import CacheStatistics, Charged, DecisionEvent, LeaseEvent, Statistics
     from .sync_lease import SyncLease
     from .sync_limiter import SyncRateLimiter
     from .sync_memory_repository import SyncMemoryRepository
@@ -67,6 +67,7 @@ _MODULES = {
     "Blocked": "exceptions",
     "BlockingCallWarning": "exceptions",
     "CacheStatistics": "statistics",
+    "Charged": "statistics",
     "CircuitOpen": "exceptions",
     "Concurrency": "core.limits",
     "ConfigurationError": "exceptions",
@@ -81,6 +82,7 @@ _MODULES = {
     "EntityNotFound": "exceptions",
     "Lease": "lease",
     "LeaseClosed": "exceptions",
+    "LeaseEvent": "statistics",
     "LeaseLost": "exceptions",
     "Limit": "core.limits",
     "LimitStatus": "models",
@@ -128,6 +130,7 @@ __all__ = [
     "Blocked",
     "BlockingCallWarning",
     "CacheStatistics",
+    "Charged",
     "CircuitOpen",
     "Concurrency",
     "ConfigurationError",
@@ -142,6 +145,7 @@ __all__ = [
     "EntityNotFound",
     "Lease",
     "LeaseClosed",
+    "LeaseEvent",
     "LeaseLost",
     "Limit",
     "LimitStatus",

@@ -42,8 +42,6 @@ MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
 CALLS = 64
 """Calls of one committer to its store that are under way at once, unless the store says how many connections it has."""
-LATE = 0.1
-"""Seconds by which a caller may notice its deadline late before that counts as this process's own load."""
 CLOSED_AT_ONCE = 32
 """Buckets whose prefetched units are given back together at the end."""
 GATHERING = 50_000_000
@@ -151,19 +149,19 @@ class SyncCommitter:
         """Give back what the receipts say was taken of each bucket, as far as it is still worth something."""
         self.write_refunds([refund_of(key, receipts) for key, receipts in grants])
 
-    def write_refunds(self, requests: Iterable[Request]) -> None:
-        """Write requests that only give back, for all buckets at once.
+    def write_refunds(self, requests: Iterable[Request]) -> bool:
+        """Write requests that only give back, for all buckets at once; return whether all of them were written.
 
         An unreachable store is logged and not raised: the units then stay taken until they have refilled.
         """
         sent = [request for request in requests if request.refunds]
-        if not sent:
-            return
-        for request, outcome in zip(sent, self.decide(sent), strict=True):
+        outcomes = self.decide(sent) if sent else []
+        for request, outcome in zip(sent, outcomes, strict=True):
             if isinstance(outcome, LimiterError):
                 self.record_lost_refund(request.key, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome
+        return not any(isinstance(outcome, Exception) for outcome in outcomes)
 
     def _enter(self, waiter: SyncWaiter, requests: Sequence[Request]) -> None:
         """Queue the requests, unless all is decided by what is known here; the caller leads where no other does."""
@@ -237,16 +235,10 @@ class SyncCommitter:
     def _may_wait_on(self, waiter: SyncWaiter) -> bool:
         """Whether a caller whose time is up may wait on: the table still answers, and none of its own calls is overdue."""
         now = monotonic()
-        late = now - waiter.expires
         with self._lock:
             deadlines = [self._deadline(pending, waiter.patience) for pending in waiter.requests if not pending.done]
-        expires = min(deadlines, default=now)
-        if expires <= now and late > LATE:
-            expires = now + min(late, waiter.patience)  # This process was too busy to see the answers.
-        if expires <= now:
-            return False
-        waiter.expires = expires
-        return True
+        waiter.expires = self._breaker.extended(waiter.expires, now, min(deadlines, default=now))
+        return waiter.expires > now
 
     def _deadline(self, pending: SyncPendingRequest, patience: float) -> float:
         """Until when a request may be undecided: counted from its own call, or from the last answer to any call."""

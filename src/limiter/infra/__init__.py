@@ -1,1 +1,1 @@
-"""Deploys and inspects CloudFormation stacks. May import aws, core and runtime."""
+"""Deploys, inspects and deletes the CloudFormation stacks that hold the limiter's tables. May import aws, core and runtime."""

@@ -17,6 +17,7 @@ from limiter import (
     Blocked,
     BlockingCallWarning,
     CacheStatistics,
+    Charged,
     CircuitOpen,
     Concurrency,
     ConfigurationError,
@@ -31,6 +32,7 @@ from limiter import (
     EntityNotFound,
     Lease,
     LeaseClosed,
+    LeaseEvent,
     LeaseLost,
     Limit,
     LimiterError,
@@ -119,6 +121,13 @@ def decisions(decision: Decision, status: LimitStatus, event: DecisionEvent) -> 
     assert_type((status.retry_after, status.reset_after), tuple[float | None, float | None])
     assert_type((event.entity_id, event.resource, event.statuses), tuple[str, str, tuple[LimitStatus, ...]])
     assert_type((event.allowed, event.degraded, event.waited, event.seconds), tuple[bool, bool, float, float])
+
+
+def records(event: LeaseEvent, charged: Charged) -> None:
+    """Read what a hook with a method `note` is told."""
+    assert_type((event.kind, event.id, event.process_id, event.begin, event.end), tuple[str, str, str, int, int | None])
+    assert_type((event.outcome, event.degraded, event.waits), tuple[str, bool, bool])
+    assert_type((charged.limit, charged.units, charged.start, charged.since), tuple[BaseLimit, int, int | None, int | None])
 
 
 def statistics(counts: Statistics, cache: CacheStatistics) -> None:
@@ -366,6 +375,8 @@ async def administration(limiter: RateLimiter) -> None:
     assert_type((made.entity_id, made.parent_id, made.cascade, made.name), tuple[str, str | None, bool, str | None])
     assert_type(await limiter.get_entity("user-42"), Entity | None)
     assert_type(await limiter.set_parent("user-42", None), Entity)
+    assert_type(await limiter.put_entity(made), Entity)
+    assert_type(await limiter.list_stored_entities(), tuple[Entity, ...])
     await limiter.delete_entity("user-42")
     assert_type(await limiter.list_children("team"), tuple[Entity, ...])
     assert_type(await limiter.list_entities("gpt-4"), tuple[str, ...])
@@ -384,6 +395,8 @@ def sync_administration(limiter: SyncRateLimiter) -> None:
     assert_type(made, Entity)
     assert_type(limiter.get_entity("user-42"), Entity | None)
     assert_type(limiter.set_parent("user-42", None), Entity)
+    assert_type(limiter.put_entity(made), Entity)
+    assert_type(limiter.list_stored_entities(), tuple[Entity, ...])
     limiter.delete_entity("user-42")
     assert_type(limiter.list_children("team"), tuple[Entity, ...])
     assert_type(limiter.list_entities("gpt-4"), tuple[str, ...])
