@@ -155,7 +155,9 @@ class Repository:
         try:
             await self._table.call("TransactWriteItems", {"TransactItems": writes})
         except ClientError as error:
-            raise EntityChanged(f"entity {record.entity.entity_id!r} or an ancestor of it was changed meanwhile") from error
+            raise EntityChanged(
+                f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently"
+            ) from error
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
         """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""

@@ -129,7 +129,7 @@ class CacheStatistics:
 
 
 class Counters:
-    """Counts that several threads add to; nobody sees some names of one addition without the others."""
+    """Counts that several threads add to. All counts of one addition change together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

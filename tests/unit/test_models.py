@@ -246,7 +246,7 @@ def test_what_can_never_be_satisfied_has_no_time() -> None:
     error = NeverSatisfiable((STATUS, dataclasses.replace(STATUS, retry_after=None)))
     assert isinstance(error, RateLimitExceeded)
     assert error.retry_after is None
-    assert "ask for less" in str(error)
+    assert "reduce the amount" in str(error)
 
 
 def test_a_block_has_no_time_and_says_what_is_blocked() -> None:

@@ -2,7 +2,7 @@
 
 A batch of requests is played, one after another, against the last state seen. Those that fit become one conditional `Update`,
 whose conditions assert exactly what the admissions were built on: for each limit whether it is idle (full) or busy, and how far
-its `tat` may lie ahead. So if the state has changed meanwhile, the update either still admits all of them rightly or is not
+its `tat` may lie ahead. So if the state has changed since, the update either still admits all of them rightly or is not
 applied, and the state that comes back decides anew. What was refused is final only when the state was fresh.
 
 Within a batch everything that takes comes first and everything that gives back last, so that a refund never hides that a bucket

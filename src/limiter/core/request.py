@@ -54,8 +54,8 @@ class Request(NamedTuple):
 class Receipt(NamedTuple):
     """What was taken of one limit: `cost` in nanoseconds, in the busy period `since`, leaving the bucket at `tat`.
 
-    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which nobody
-    has who is forced in. `earlier` is the latest start that was promised before it.
+    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which a
+    forced request never has. `earlier` is the latest start that was promised before it.
     """
 
     limit: Limit
@@ -80,7 +80,7 @@ class Grant(tuple[Any, ...]):
     """The request is admitted, from `start` on, as decided at `now`.
 
     One flat tuple: `now`, the charges, and of each charge what its receipt says beyond it. Hundreds are made at once, and
-    whatever each of them consisted of would be the garbage collector's to visit.
+    the garbage collector would visit every part of each.
     """
 
     __slots__ = ()

@@ -30,7 +30,7 @@ class Entering:
 class SyncEntering:
     """Entered by `with`, and by nothing else.
 
-    Nothing answers an `async with`, which Python refuses by itself: whatever serves both kinds asks for `__aenter__` first.
+    It has no `__aenter__`, so Python refuses an `async with` by itself, and code that serves both kinds can tell them apart.
     """
 
     __slots__ = ()

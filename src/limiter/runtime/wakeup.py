@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 FEW = 64
-"""Callers among whom nobody is searched for who waits no more."""
+"""Waiting callers up to which those that have left are not searched for."""
 
 
 class Wakeup:
-    """Wakes the one who waits for it, by an `Deadlines`."""
+    """Wakes the task that waits for it through `Deadlines`."""
 
     __slots__ = ("_future", "_is_set")
 
