@@ -129,7 +129,7 @@ class RateLimiter(Administration):
         prefetch: Prefetch | None = None,
         refund_on_error: bool = True,
     ) -> Acquisition:
-        """Take units for the length of an `async with` block, which receives the `Lease`.
+        """Take units for the length of the `async with` block, which receives the `Lease`.
 
         `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call.
         With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. When the

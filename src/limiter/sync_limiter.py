@@ -129,7 +129,7 @@ class SyncRateLimiter(SyncAdministration):
         prefetch: Prefetch | None = None,
         refund_on_error: bool = True,
     ) -> SyncAcquisition:
-        """Take units for the length of an `with` block, which receives the `SyncLease`.
+        """Take units for the length of the `with` block, which receives the `SyncLease`.
 
         `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call.
         With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. When the
