@@ -46,7 +46,7 @@ class Slow:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_cancelled_task_keeps_nothing(clock: FakeClock, seed: int) -> None:
-    """Whoever is cancelled, once or twice, leading or in line, leaves in the end what the others hold and no more."""
+    """A task that is cancelled, once or twice, as leader or in the queue, leaves in the end what the others hold and no more."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     inner = MemoryRepository(clock=clock)
     limiter = RateLimiter(Slow(inner, chance), [LIMIT], denial_ttl=0)
@@ -115,7 +115,7 @@ async def test_a_task_cancelled_in_its_write_gives_it_back(clock: FakeClock, can
 
 
 async def test_tasks_start_in_the_order_in_which_they_asked(clock: FakeClock) -> None:
-    """Whoever finds that limits have to be read first does not lose its place to those who wait for the same."""
+    """A task that has to read limits first does not lose its place to those that wait for the same limits."""
     starts: list[int] = []
 
     async def sleep(seconds: float) -> None:

@@ -204,7 +204,7 @@ def test_functions_are_renamed_only_where_they_are_imported(project: Project) ->
     ],
 )
 def test_a_hidden_function_is_refused(project: Project, binding: str) -> None:
-    """Whoever gives a renamed function's name to something else is asked for another name."""
+    """A source that gives a renamed function's name to something else is asked for another name."""
     assert "this hides a renamed function" in project.refusal(f"from ._seams import sleep\n{binding}\n")
 
 
