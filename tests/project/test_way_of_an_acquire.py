@@ -29,7 +29,7 @@ MOST_OBJECTS = 23
 """Instances of the package's classes. 22 is the aim: `BucketKey`, which every call makes anew, is the one too many."""
 MOST_MOVES = 90
 """Changes of the module between a frame of the package and the next one that is entered."""
-MOST_MOVES_AND_RETURNS = 155
+MOST_MOVES_AND_RETURNS = 165
 """The same, where the return to a module counts as well. 90 is the aim; `core/plan.py` with its accounts makes 50 of them."""
 MAKERS = {"__new__", "_make", "of"}
 """Functions that make a tuple of the class that is their first argument; those of a `NamedTuple` name it `_cls`."""

@@ -29,7 +29,8 @@ class RecordCache:
     """
 
     def __init__(self, clock: Callable[[], int], ttl: int, max_entries: int) -> None:
-        self._clock = clock
+        self.now = clock
+        """The time by which records age, in nanoseconds since the epoch."""
         self._ttl = ttl
         self._max_entries = max_entries
         self._entries: OrderedDict[RecordKey, _Entry] = OrderedDict()
@@ -38,10 +39,6 @@ class RecordCache:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def now(self) -> int:
-        """The time by which records age, in nanoseconds since the epoch."""
-        return self._clock()
 
     def lookup(self, key: RecordKey) -> tuple[Lookup, int]:
         """The record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""
@@ -74,7 +71,7 @@ class RecordCache:
                 self._entries[key] = _Entry(MISSING, 0, self.generation)
 
     def _keep(self, key: RecordKey, value: Lookup, generation: int) -> None:
-        self._entries[key] = _Entry(value, self._clock() + self._ttl, generation)
+        self._entries[key] = _Entry(value, self.now() + self._ttl, generation)
         self._entries.move_to_end(key)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)

@@ -73,7 +73,17 @@ from limiter import (
     sync_discover,
 )
 from limiter.local import LocalEngine
-from limiter.repository_protocol import BucketKey, BucketState, BucketStore, EntityKey, LimitsKey, Lookup, RecordKey, WriteResult
+from limiter.repository_protocol import (
+    BucketKey,
+    BucketState,
+    BucketStore,
+    EntityKey,
+    Limits,
+    LimitsKey,
+    Lookup,
+    RecordKey,
+    WriteResult,
+)
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
@@ -225,6 +235,7 @@ def limiters(store: RepositoryProtocol, told: Callable[[DecisionEvent], object])
         local_share=0.5,
         on_decision=told,
         sleep=pause,
+        stored=True,
     )
 
 
@@ -243,6 +254,7 @@ def sync_limiters(store: SyncRepositoryProtocol, told: Callable[[DecisionEvent],
         local_share=0.5,
         on_decision=told,
         sleep=lambda seconds: None,
+        stored=False,
     )
 
 
@@ -257,13 +269,15 @@ async def deciding(store: Repository) -> None:
             timeout=5.0,
             on_unavailable="block",
             prefetch=Prefetch(),
-            refund_on_error=False,
+            also=[("provider", "gpt-4"), ("everybody", "search", {"requests": 1})],
+            refund_on_error=(ValueError, TimeoutError),
         )
         async with acquisition as lease:
             assert_type(lease, Lease)
             assert_type((lease.entity_id, lease.resource, lease.waited, lease.degraded), tuple[str, str, float, bool])
             assert_type(lease.consumed, Mapping[str, int])
             assert_type(lease.statuses, tuple[LimitStatus, ...])
+            lease.keep()
             assert_type(await lease.adjust(tokens=120), None)
             assert_type(await lease.consume({"tokens": 50}), None)
             assert_type(await lease.release({"tokens": 30}, requests=1), None)
@@ -271,10 +285,10 @@ async def deciding(store: Repository) -> None:
         assert_type(decision, Decision)
         assert_type(await limiter.try_acquire("user-42", "gpt-4", on_unavailable="allow"), Decision)
         assert_type(await limiter.check("user-42", "gpt-4", {"requests": 1}, limits=limits()), Decision)
-        assert_type(await limiter.resolve_limits("user-42", "gpt-4"), tuple[Limit, ...])
+        assert_type(await limiter.resolve_limits("user-42", "gpt-4"), Limits)
         assert_type(limiter.stats(), Statistics)
         assert_type(limiter.config_statistics, CacheStatistics)
-        assert_type(limiter.limits, tuple[Limit, ...])
+        assert_type(limiter.limits, Limits)
         limiter.acquire(on_unavailable="retry")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         with limiter.acquire():  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
             pass
@@ -294,13 +308,15 @@ def sync_deciding(store: SyncRepository) -> None:
             timeout=5.0,
             on_unavailable="block",
             prefetch=Prefetch(),
-            refund_on_error=False,
+            also=[("provider", "gpt-4"), ("everybody", "search", {"requests": 1})],
+            refund_on_error=(ValueError, TimeoutError),
         )
         with acquisition as lease:
             assert_type(lease, SyncLease)
             assert_type((lease.entity_id, lease.resource, lease.waited, lease.degraded), tuple[str, str, float, bool])
             assert_type(lease.consumed, Mapping[str, int])
             assert_type(lease.statuses, tuple[LimitStatus, ...])
+            lease.keep()
             lease.adjust(tokens=120)
             lease.consume({"tokens": 50})
             lease.release({"tokens": 30}, requests=1)
@@ -308,10 +324,10 @@ def sync_deciding(store: SyncRepository) -> None:
         assert_type(decision, Decision)
         assert_type(limiter.try_acquire("user-42", "gpt-4", on_unavailable="allow"), Decision)
         assert_type(limiter.check("user-42", "gpt-4", {"requests": 1}, limits=limits()), Decision)
-        assert_type(limiter.resolve_limits("user-42", "gpt-4"), tuple[Limit, ...])
+        assert_type(limiter.resolve_limits("user-42", "gpt-4"), Limits)
         assert_type(limiter.stats(), Statistics)
         assert_type(limiter.config_statistics, CacheStatistics)
-        assert_type(limiter.limits, tuple[Limit, ...])
+        assert_type(limiter.limits, Limits)
         limiter.acquire(on_unavailable="retry")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         limiter.close()
     store.open()
@@ -367,9 +383,10 @@ def sync_decorating(limiter: SyncRateLimiter) -> None:
 async def administration(limiter: RateLimiter) -> None:
     """Store limits and entities."""
     await limiter.set_limits(limits(), entity_id="user-42", resource="gpt-4")
-    assert_type(await limiter.get_limits("user-42"), tuple[Limit, ...] | None)
+    await limiter.set_limits(UNLIMITED, entity_id="user-42")
+    assert_type(await limiter.get_limits("user-42"), Limits | None)
     await limiter.delete_limits(resource="gpt-4")
-    assert_type(await limiter.list_limits(), dict[LimitsKey, tuple[Limit, ...]])
+    assert_type(await limiter.list_limits(), dict[LimitsKey, Limits])
     made = await limiter.create_entity("user-42", parent_id="team", cascade=True, name="Ann", metadata={"plan": "pro"})
     assert_type(made, Entity)
     assert_type((made.entity_id, made.parent_id, made.cascade, made.name), tuple[str, str | None, bool, str | None])
@@ -388,9 +405,10 @@ async def administration(limiter: RateLimiter) -> None:
 def sync_administration(limiter: SyncRateLimiter) -> None:
     """Store limits and entities by the sync version."""
     limiter.set_limits(limits(), entity_id="user-42", resource="gpt-4")
-    assert_type(limiter.get_limits("user-42"), tuple[Limit, ...] | None)
+    limiter.set_limits(BLOCKED, entity_id="user-42")
+    assert_type(limiter.get_limits("user-42"), Limits | None)
     limiter.delete_limits(resource="gpt-4")
-    assert_type(limiter.list_limits(), dict[LimitsKey, tuple[Limit, ...]])
+    assert_type(limiter.list_limits(), dict[LimitsKey, Limits])
     made = limiter.create_entity("user-42", parent_id="team", cascade=True, name="Ann", metadata={"plan": "pro"})
     assert_type(made, Entity)
     assert_type(limiter.get_entity("user-42"), Entity | None)
