@@ -16,9 +16,9 @@ from .models import Entity
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from .core.limits import Limit
     from .core.record_cache import RecordCache
     from .core.records import Limits, RecordKey
+    from .models import BaseLimit
     from .repository_protocol import RepositoryProtocol
 
 ATTEMPTS = 10
@@ -48,7 +48,7 @@ class Administration:
         return self.repository
 
     async def set_limits(
-        self, limits: Iterable[Limit] | Access, entity_id: str | None = None, resource: str | None = None
+        self, limits: Iterable[BaseLimit] | Access, entity_id: str | None = None, resource: str | None = None
     ) -> None:
         """Replace the limits of one level: of an entity, a resource, an entity for a resource, or of the namespace.
 

@@ -34,10 +34,9 @@ if TYPE_CHECKING:
 
     from .commit.sync_charge import SyncAdmission
     from .core.call import Also
-    from .core.limits import Limit
     from .core.prefetch import Prefetch
     from .core.records import Limits
-    from .models import Decision
+    from .models import BaseLimit, Decision
     from .sync_repository_protocol import SyncRepositoryProtocol
     from .statistics import CacheStatistics, DecisionEvent, LeaseEvent, Statistics
 
@@ -79,7 +78,7 @@ class SyncRateLimiter(SyncAdministration):
     def __init__(
         self,
         repository: SyncRepositoryProtocol,
-        limits: Iterable[Limit] | Access = (),
+        limits: Iterable[BaseLimit] | Access = (),
         on_unavailable: OnUnavailable = "block",
         *,
         config_ttl: float = 60.0,
@@ -154,7 +153,7 @@ class SyncRateLimiter(SyncAdministration):
         consume: Mapping[str, int] | None = None,
         *,
         also: Also = (),
-        limits: Iterable[Limit] | Access | None = None,
+        limits: Iterable[BaseLimit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
@@ -189,7 +188,7 @@ class SyncRateLimiter(SyncAdministration):
         consume: Mapping[str, int] | None = None,
         *,
         also: Also = (),
-        limits: Iterable[Limit] | Access | None = None,
+        limits: Iterable[BaseLimit] | Access | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
@@ -226,7 +225,7 @@ class SyncRateLimiter(SyncAdministration):
         consume: Mapping[str, int] | None = None,
         *,
         also: Also = (),
-        limits: Iterable[Limit] | Access | None = None,
+        limits: Iterable[BaseLimit] | Access | None = None,
     ) -> Decision:
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
         sync_note_blocking("check")
@@ -239,7 +238,7 @@ class SyncRateLimiter(SyncAdministration):
         consume: Mapping[str, int] | Callable[..., Mapping[str, int]] | None = None,
         *,
         also: Also | Callable[..., Also] = (),
-        limits: Iterable[Limit] | Access | None = None,
+        limits: Iterable[BaseLimit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
@@ -326,7 +325,7 @@ class SyncRateLimiter(SyncAdministration):
         resource: str,
         consume: Mapping[str, int] | None = None,
         also: Also = (),
-        limits: Iterable[Limit] | Access | None = None,
+        limits: Iterable[BaseLimit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from .commit.sync_charge import SyncAdmission
     from .core.call import Call
     from .core.chain import Bucket
-    from .core.limits import Limit
     from .core.records import BucketKey
     from .core.request import Request
-    from .models import LimitStatus
+    from .models import BaseLimit, LimitStatus
 
     Admitted = Admission | SyncAdmission
-    Change = tuple[BucketKey, Limit, int]
+    Change = tuple[BucketKey, BaseLimit, int]
 
 NOTE = "note"
 """The method by which a hook is told more than decisions, if it has it."""

@@ -71,12 +71,13 @@ def limit_texts(limits: Limits) -> list[str]:
 
 
 def limit_rows(limits: Limits) -> list[tuple[Any, ...]]:
-    """Return rows for `LIMIT_COLUMNS`."""
-    from ..core.limits import Access
+    """Return rows for `LIMIT_COLUMNS`; only a rate has units per so many seconds."""
+    from ..core.limits import Access, Limit
 
     if isinstance(limits, Access):
         return [(None, None, None, None, str(limits))]
-    return [(each.name, each.refill_amount, each.refill_period, each.capacity, str(each)) for each in limits]
+    rates = [(each.refill_amount, each.refill_period) if isinstance(each, Limit) else ("", "") for each in limits]
+    return [(each.name, *rate, each.capacity, str(each)) for each, rate in zip(limits, rates, strict=True)]
 
 
 LIMIT_COLUMNS = ("limit", "units", "per seconds", "burst", "as text")

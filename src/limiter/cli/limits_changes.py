@@ -13,12 +13,11 @@ from ..exceptions import ValidationError
 if TYPE_CHECKING:
     from collections.abc import Iterator, KeysView, Mapping
 
-    from ..core.limits import Limit
     from ..core.records import RecordKey
-    from ..models import Entity
+    from ..models import BaseLimit, Entity
     from ..sync_limiter import SyncRateLimiter
 
-Levels = dict[LimitsKey, tuple["Limit", ...]]
+Levels = dict[LimitsKey, tuple["BaseLimit", ...]]
 Action = Literal["add", "change", "remove"]
 
 
@@ -134,7 +133,7 @@ def _parts(entity: Entity | None) -> tuple[str, ...]:
     return (f"cascade={'yes' if entity.cascade else 'no'}", *(f"{key}={value}" for key, value in named if value), *notes)
 
 
-def _level_change(key: LimitsKey, before: tuple[Limit, ...], after: tuple[Limit, ...]) -> Change | None:
+def _level_change(key: LimitsKey, before: tuple[BaseLimit, ...], after: tuple[BaseLimit, ...]) -> Change | None:
     texts = tuple(map(str, before)), tuple(map(str, after))
     if sorted(texts[0]) == sorted(texts[1]):
         return None

@@ -11,8 +11,8 @@ from .request import Charge, Request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ..models import BaseLimit
     from .call import Call
-    from .limits import Limit
     from .prefetch import Prefetch
     from .records import BucketKey, Limits
 
@@ -24,7 +24,7 @@ class Bucket(NamedTuple):
     """
 
     key: BucketKey
-    limits: tuple[Limit, ...]
+    limits: tuple[BaseLimit, ...]
     access: Access | None = None
     target: int = 0
 

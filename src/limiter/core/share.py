@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..exceptions import RateLimiterUnavailable
-from .limits import Limit, gcra
+from ..models import BaseLimit
+from .limits import Limit
+from .limits.accounts import standing
 from .request import Charge
 from .units import NANOSECONDS
 from .validation import MAX_AMOUNT
@@ -18,14 +20,18 @@ if TYPE_CHECKING:
 
     from .chain import Bucket
     from .request import Request
+    from .state import Level
 
 
+_Each = TypeVar("_Each", bound=BaseLimit)
 LONGEST = 50 * 366 * 86_400 * NANOSECONDS
 """Nanoseconds that an empty bucket takes to fill at most, however small the share: the half of what a limit may."""
 
 
-def local_limit(limit: Limit, share: float, units: int = 1) -> Limit:
+def local_limit(limit: _Each, share: float, units: int = 1) -> _Each:
     """The limit at a share of its rate and of its capacity, of which at least `units` remain, so that one request fits."""
+    if not isinstance(limit, Limit):
+        return limit if share >= 1 else replace(limit, capacity=max(ceil(limit.capacity * share), units))
     share = max(share, limit.window / LONGEST, limit.period_ns / LONGEST)
     if share >= 1:
         return limit
@@ -60,10 +66,10 @@ def unbounded(chain: Sequence[Bucket], names: AbstractSet[str]) -> tuple[Bucket,
     return (chain[0]._replace(limits=chain[0].limits + added), *chain[1:])
 
 
-def fitting(charges: Sequence[Charge], levels: Sequence[int], now: int) -> tuple[Charge, ...]:
+def fitting(charges: Sequence[Charge], levels: Sequence[Level], now: int) -> tuple[Charge, ...]:
     """As much of the charges as fits beside what the limits' levels are, so that no bucket goes into debt."""
     fits = (
-        Charge(limit, min(units, gcra.available(limit, tat, now))) for (limit, units), tat in zip(charges, levels, strict=True)
+        Charge(limit, min(units, standing(limit, level, now)[0])) for (limit, units), level in zip(charges, levels, strict=True)
     )
     return tuple(charge for charge in fits if charge.units > 0)
 

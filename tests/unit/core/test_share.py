@@ -25,6 +25,7 @@ from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Request
 from limiter.core.share import check_remembered, fitting, local_limit, local_requests, unbounded
+from limiter.core.state import Level
 from limiter.core.units import DAY
 from limiter.outage.unreported import UnreportedUsage
 
@@ -172,7 +173,7 @@ def test_unreported_usage_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch
         assert limiter.stats().degraded == 1
     assert asyncio.run(limiter.try_acquire("user"))
     state = asyncio.run(repository.read_bucket(KEY))
-    assert state.level("requests").tat - repository.clock() == gcra.cost(LIMIT, 5)
+    assert state.level(LIMIT.identity).tat - repository.clock() == gcra.cost(LIMIT, 5)
 
 
 def test_no_charge_leads_into_debt() -> None:
@@ -181,8 +182,8 @@ def test_no_charge_leads_into_debt() -> None:
     other = Limit.per_hour("tokens", 10)
     unit = gcra.cost(LIMIT, 1)
     charges = (Charge(LIMIT, 5), Charge(other, 5))
-    assert fitting(charges, (now + 7 * unit, now), now) == (Charge(LIMIT, 3), Charge(other, 5))
-    assert fitting(charges, (now + 10 * unit, now + 12 * unit), now) == ()
+    assert fitting(charges, (Level(now + 7 * unit), Level(now)), now) == (Charge(LIMIT, 3), Charge(other, 5))
+    assert fitting(charges, (Level(now + 10 * unit), Level(now + 12 * unit)), now) == ()
 
 
 def test_a_limiter_of_a_share_refuses_the_rest() -> None:
