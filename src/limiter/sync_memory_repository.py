@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from .core.records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from .core.state import EMPTY, WriteResult
+from .core.units import NANOSECONDS
 from .core.validation import check_clock, check_name
 from .exceptions import EntityChanged, ValidationError
 from .runtime.scope import ProcessLocal
@@ -22,16 +25,21 @@ if TYPE_CHECKING:
     from .core.state import BucketState, Update
 
 
+FORGOTTEN_AT_ONCE = 2
+"""Buckets that one write may forget. More than one, so that what is full goes faster than new ones come."""
+
+
 class SyncMemoryRepository:
     """The same promises as `SyncRepository`, within one process and for as long as it lives.
 
-    Several limiters may share one instance, from any number of threads. Not for limits that several processes share.
+    Several limiters may share one instance, from any number of threads. Not for limits that several processes share. Buckets that
+    have been full for an hour are forgotten by later writes, so that memory does not grow with the identities ever seen.
     """
 
     def __init__(self, *, namespace: str = "default", clock: Callable[[], int] = time.time_ns) -> None:
         self.namespace = check_name("namespace", namespace)
         self.clock = check_clock(clock)
-        self._buckets: dict[BucketKey, BucketState] = {}
+        self._buckets: OrderedDict[BucketKey, BucketState] = OrderedDict()
         self._records: dict[RecordKey, Record] = {}
         self._locks = ProcessLocal(threading.Lock)
 
@@ -73,6 +81,7 @@ class SyncMemoryRepository:
             if not update.holds(state):
                 return WriteResult(state.stamp == update.stamp, state)
             after = self._buckets[key] = update.apply(state)
+            self._forget_full()
             return WriteResult(True, after)
 
     def read_records(
@@ -159,6 +168,15 @@ class SyncMemoryRepository:
             self._buckets.clear()
             self._records.clear()
             return count
+
+    def _forget_full(self) -> None:
+        """Look at the buckets that were looked at longest ago, and forget those whose time to live has passed."""
+        now = self.clock()
+        for key in tuple(islice(self._buckets, FORGOTTEN_AT_ONCE)):
+            if self._buckets[key].ttl * NANOSECONDS < now:
+                del self._buckets[key]
+            else:
+                self._buckets.move_to_end(key)
 
     def _entities(self) -> list[EntityRecord]:
         return [record for record in self._records.values() if isinstance(record, EntityRecord)]

@@ -41,7 +41,7 @@ from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, Schedu
 from ..core.schedule import Schedule, check_schedule
 from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
-from ..exceptions import UnreadableItem, ValidationError
+from ..exceptions import UnreadableItem
 from ..models import Entity
 from .expressions import Expressions
 
@@ -151,8 +151,6 @@ def record_key(namespace: str, key: RecordKey) -> Item:
 def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
     """The item that stores a record."""
     item = record_key(namespace, key) | {_VERSION: {"N": str(VERSION)}}
-    if isinstance(record, Access):
-        raise ValidationError(f"{record!r} cannot be stored in a table yet; pass it as limits= of a call or of the limiter")
     if isinstance(record, EntityRecord):
         return item | _entity_attributes(namespace, record)
     if isinstance(key, LimitsKey) and key.entity_id is not None and key.resource is not None:
