@@ -54,6 +54,7 @@ NAVIGATION = {
         "docs/production",
         "docs/threat-model",
         "docs/observability",
+        "docs/audit",
         "docs/runtimes",
         "docs/lambda",
         "docs/proxies",

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
     from .commit.charge import Admission
     from .core.call import Also
-    from .core.record_cache import CacheStatistics
+    from .core.prefetch import Prefetch
     from .core.records import Limits
-    from .models import BaseLimit, Decision, Prefetch
+    from .models import BaseLimit, Decision
     from .repository_protocol import RepositoryProtocol
-    from .statistics import DecisionEvent, LeaseEvent, Statistics
+    from .statistics import CacheStatistics, DecisionEvent, LeaseEvent, Statistics
 
 F = TypeVar("F", bound="Callable[..., Any]")
 L = TypeVar("L")
@@ -160,7 +160,7 @@ class RateLimiter(Administration):
         prefetch: Prefetch | None = None,
         refund_on_error: RefundOnError = True,
     ) -> Acquisition:
-        """Take units for the length of an `async with` block, which receives the `Lease`.
+        """Take units for the length of the `async with` block, which receives the `Lease`.
 
         `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call;
         UNLIMITED and BLOCKED stand in place of a list. `also` names more targets, as pairs of an entity and a resource or triples
@@ -178,8 +178,9 @@ class RateLimiter(Administration):
         """
         note_blocking("acquire")
         call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
+        policy = refund_on_error if refund_on_error is True else check_refund_policy(refund_on_error)
         caller = sys._getframe(1)
-        return Acquisition(self._enter, call, check_refund_policy(refund_on_error), (caller.f_code, caller.f_lasti))
+        return Acquisition(self._enter, call, policy, (caller.f_code, caller.f_lasti))
 
     async def try_acquire(
         self,
@@ -346,7 +347,7 @@ class RateLimiter(Administration):
             self.on_unavailable if on_unavailable is None else check_policy(on_unavailable),
             self.prefetch if prefetch is None else check_prefetch(prefetch),
             monotonic(),
-            check_also(also, key, amounts),
+            () if also == () else check_also(also, key, amounts),
         )
 
 
@@ -364,9 +365,9 @@ def _debug(event: DecisionEvent, namespace: str) -> None:
     violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
     fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
     fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
-    verdict = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
+    result = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
     extra = fields | {"namespace": visible(namespace), "violated": violated}
-    _decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], verdict, extra=extra)
+    _decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], result, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

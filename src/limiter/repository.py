@@ -184,7 +184,9 @@ class Repository:
                 if retry.is_over():
                     raise
             except ClientError as error:
-                raise EntityChanged(f"entity {record.entity.entity_id!r} or an ancestor of it was changed meanwhile") from error
+                raise EntityChanged(
+                    f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently"
+                ) from error
             await retry.backoff()
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:

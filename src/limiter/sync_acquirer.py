@@ -199,7 +199,7 @@ class SyncAcquirer:
 
 
 def _refused_unread(call: Call) -> SyncAdmission | None:
-    """The refusal of a call that its own limits refuse whatever is stored; None if they do not."""
+    """The refusal of a call that its own limits refuse, so that no stored ones matter; None if they do not."""
     if call.limits is BLOCKED:
         return SyncAdmission(None, (Bucket.of(call.key, BLOCKED),), (), blocked=call.key)
     asked = own_requests(call)

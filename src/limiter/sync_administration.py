@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .sync_repository_protocol import SyncRepositoryProtocol
 
 ATTEMPTS = 10
-"""How often a change of place is tried if others change the same chain at the same time."""
+"""How often a change of an entity's place is tried while other callers change the same chain."""
 LONGEST_PAUSE = 3
 """The attempt from which on the pauses before the next one grow no longer: a few tenths of a second."""
 
@@ -53,7 +53,7 @@ class SyncAdministration:
     def set_limits(
         self, limits: Iterable[BaseLimit] | Access, entity_id: str | None = None, resource: str | None = None
     ) -> None:
-        """Store the limits of one level, whole: of an entity, a resource, an entity for a resource, or of the namespace.
+        """Replace the limits of one level: of an entity, a resource, an entity for a resource, or of the namespace.
 
         UNLIMITED or BLOCKED stand in place of a list.
 
@@ -141,7 +141,7 @@ class SyncAdministration:
             self._pause(attempt)
             record = self._entity(entity_id)
             if record is None:
-                raise EntityNotFound(f"there is no entity {entity_id!r}; create it with create_entity")
+                raise EntityNotFound(f"entity {entity_id!r} is not registered; create it with create_entity")
             moved = replace(record.entity, parent_id=parent_id)
             if self._place(moved, record):
                 return moved
@@ -203,7 +203,7 @@ class SyncAdministration:
                 )
             record = self._entity(parent_id)
             if record is None and not seen:
-                raise EntityNotFound(f"there is no entity {parent_id!r} to be a parent; create it first")
+                raise EntityNotFound(f"parent entity {parent_id!r} is not registered; create it first")
             if record is None or parent_id in seen:
                 break
             seen[parent_id] = record.entity.parent_id

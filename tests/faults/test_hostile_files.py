@@ -1,4 +1,4 @@
-"""Files of limits that somebody hostile wrote, and stored texts that somebody hostile shows: nothing written, nothing obeyed."""
+"""Hostile files of limits, and hostile stored texts that are shown: nothing is written, and nothing is obeyed."""
 
 from __future__ import annotations
 

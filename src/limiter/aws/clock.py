@@ -91,14 +91,14 @@ class ServerClock:
 
     Before the first answer it is this machine's own time. Then it counts on from an offset that changes only when an answer
     excludes it: to this machine's own time if the evidence allows that, since most machines are synchronised to milliseconds, and
-    to the middle of what is possible if not. Between answers it never goes back, whatever becomes of the machine's clock; an
-    answer moves it, either way, by what the evidence demands. `wall` and `monotonic` are this machine's clocks in nanoseconds.
+    to the middle of what is possible if not. Between responses it never goes back, even if the machine's clock is set. A
+    response moves it, either way, as far as evidence requires. `wall` and `monotonic` are this machine's clocks in nanoseconds.
     """
 
     def __init__(self, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], int] = time.monotonic_ns) -> None:
         self.monotonic = monotonic
         self._wall = wall
-        # Replaced as a whole, so that every reader sees one state. Of two threads that replace it at once, one loses what its
+        # Replaced as a whole, so that a reader sees one state. Of two threads that replace it at once, one loses what its
         # answer would have added to what is known; that makes nothing wrong, and so there is no lock.
         self._known = _Known(None, self._wall_offset())
         self._parsed: tuple[str, int | None] = "", None
@@ -170,7 +170,7 @@ class ServerClock:
         """Learn from what botocore returned just now, or from the `response` of its error."""
         answered = self.monotonic()
         try:
-            date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]  # type: ignore[index] # whatever else it is has no date
+            date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]  # type: ignore[index] # an answer of another type has no date
         except (KeyError, TypeError):
             self.observe_undated()
             return

@@ -71,12 +71,12 @@ _DENIED = frozenset(
 
 
 def error_code(error: ClientError) -> str:
-    """The code of an error that AWS answered with, or whatever else answered."""
+    """The code of an error that AWS, or a server in its place, responded with."""
     return cleaned(error.response.get("Error", {}).get("Code", "Unknown"), 100)
 
 
 def cleaned(text: object, most: int = 500) -> str:
-    """What somebody else has written, as a message can hold it: cut, and without what a signature or an address may give away.
+    """Foreign text as a message can hold it: cut, and without what a signature or an address may give away.
 
     AWS shows the whole request when a signature does not match, and with it the session's token.
     """
@@ -115,7 +115,7 @@ def no_item_returned(table: str) -> ConfigurationError:
 
 
 def is_of_table(error: Any, action: str) -> bool:
-    """Whether an error is an answer to `action` in DynamoDB's form; a page of somebody else has no code but its status."""
+    """Whether an error is a response to `action` in DynamoDB's form. The page of another server has no code but its status."""
     answered = getattr(error, "operation_name", "") == action and bool(getattr(error, "response", None))
     return answered and error_code(error) not in ("", "Unknown") and not error_code(error).isdecimal()
 
@@ -154,8 +154,8 @@ def translate(error: Exception, table: str, action: str, meta: Any = None) -> Li
             "use SyncRepository within mock_aws, or limiter.testing.LocalEngine, which is a server"
         )
     if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):
-        # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
-        return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
+        # The response came from another server, such as a proxy. What became of the request is unknown.
+        return RateLimiterUnavailable(f"{action} on table {table!r} got an unexpected response: {cleaned(repr(error))}")
     return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
 
 

@@ -265,7 +265,7 @@ def link_writes(
     expected = {ancestor: _has_parent(parent) for ancestor, parent in seen.items()}
     missing = missing_ancestor(seen)
     if missing is not None:
-        expected[missing] = absent  # Were it created below the entity meanwhile, the chain would be a ring.
+        expected[missing] = absent  # If it were created below the entity in the meantime, the chain would be a ring.
     for ancestor, condition in expected.items():
         place = {"TableName": table, "Key": record_key(namespace, EntityKey(ancestor))}
         writes.append({"ConditionCheck": place | condition})

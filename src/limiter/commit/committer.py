@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..core.request import NotTried, Receipt
     from ..core.state import BucketState
     from ..repository_protocol import BucketStore
-    from .bucket_queue import Outcome
+    from .bucket_queue import CurrentBatch, Outcome
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
@@ -387,7 +387,7 @@ class Committer:
                 queue.batch.keep_block(self.clock())
             queue.batch = None
 
-    async def _finish_interrupted(self, batch: Batch) -> None:
+    async def _finish_interrupted(self, batch: CurrentBatch) -> None:
         try:
             await batch.carry_out()
         except BaseException as error:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..core.request import NotTried, Receipt
     from ..core.state import BucketState
     from ..sync_repository_protocol import SyncBucketStore
-    from .sync_bucket_queue import Outcome
+    from .sync_bucket_queue import SyncCurrentBatch, Outcome
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
@@ -387,7 +387,7 @@ class SyncCommitter:
                 queue.batch.keep_block(self.clock())
             queue.batch = None
 
-    def _finish_interrupted(self, batch: SyncBatch) -> None:
+    def _finish_interrupted(self, batch: SyncCurrentBatch) -> None:
         try:
             batch.carry_out()
         except BaseException as error:

@@ -254,7 +254,7 @@ class Counters:
         """The write that counts `amount` if it fits and the item is in the state `seen`, or in one that leads to the same.
 
         1. No hit in this window or the one before: this window begins.
-        2. The last hit was in the window before: its count, whatever it is now, becomes the weight, if that leaves room.
+        2. The last hit was in the window before: its count becomes the weight, if that leaves room.
         3. The window has begun: the count grows, if the count before is as seen and leaves room.
         """
         room, number = limit - amount, moment.number

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .resolution import MISSING
@@ -16,16 +15,6 @@ if TYPE_CHECKING:
 
     from .records import RecordKey
     from .resolution import Lookup
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStatistics:
-    """How a configuration cache has served so far; `fetches` counts calls, `hits` and `misses` count chains."""
-
-    entries: int
-    hits: int
-    misses: int
-    fetches: int
 
 
 class _Entry(NamedTuple):
@@ -43,6 +32,7 @@ class RecordCache:
 
     def __init__(self, clock: Callable[[], int], ttl: int, max_entries: int) -> None:
         self._clock = clock
+        """The time by which records age, in nanoseconds since the epoch."""
         self._ttl = ttl
         self._max_entries = max_entries
         self._entries: OrderedDict[RecordKey, _Entry] = OrderedDict()

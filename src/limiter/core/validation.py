@@ -42,14 +42,14 @@ def _is_number_or_uuid(value: object) -> bool:
 def check_table_name(value: object) -> str:
     """Return `value` when DynamoDB takes it as a table's name: 3 to 255 letters, digits and `_`, `.`, `-`."""
     if not isinstance(value, str) or not _TABLE_NAME.fullmatch(value):
-        raise ValidationError(f"a table name has 3 to 255 letters, digits, '_', '.' or '-', unlike {shown(value)}")
+        raise ValidationError(f"invalid table name {shown(value)}: use 3-255 letters, digits, '_', '.' or '-'")
     return value
 
 
 def check_endpoint(value: object) -> str | None:
     """Return `value` when it is None or an address that begins with http:// or https://."""
     if value is not None and not (isinstance(value, str) and value.startswith(("http://", "https://"))):
-        raise ValidationError(f"endpoint_url must begin with http:// or https://, unlike {shown(value)}")
+        raise ValidationError(f"endpoint_url must begin with http:// or https://, not {shown(value)}")
     if value is not None and "@" in value.partition("//")[2].partition("/")[0]:
         # Not shown: it would be in logs, as it would be in every error of botocore.
         raise ValidationError("endpoint_url must not hold a user name or password; DynamoDB takes neither")
@@ -118,7 +118,7 @@ def check_callable(what: str, value: object) -> None:
 
 
 def check_hook(what: str, value: object) -> None:
-    """Raise `ValidationError` unless `value` is None or callable, and no coroutine function, which nobody would await."""
+    """Raise `ValidationError` unless `value` is None or callable, and no coroutine function, which would never be awaited."""
     check_callable(what, value)
     if inspect.iscoroutinefunction(value):
         raise ValidationError(f"{what} must be a plain function, not {shown(value)}, which is `async def` and never awaited")

@@ -41,11 +41,8 @@ class UnreportedUsage:
         self._lock = threading.Lock()
         self._limits: OrderedDict[BucketKey, _Noted] = OrderedDict()
         self._reported: dict[BucketKey, dict[str, int]] = {}
-
-    @property
-    def any(self) -> bool:
-        """Whether anything was ever allowed locally."""
-        return bool(self._limits)
+        self.any = False
+        """Whether anything was ever allowed locally. Read by every call, so not computed."""
 
     def __contains__(self, key: BucketKey) -> bool:
         return key in self._limits
@@ -56,6 +53,7 @@ class UnreportedUsage:
     def record(self, key: BucketKey, limits: Iterable[BaseLimit], now: int) -> None:
         """Note that units of these limits are about to be allowed locally."""
         with self._lock:
+            self.any = True
             noted = self._limits.pop(key, _Noted({}, now))
             self._limits[key] = _Noted(noted.limits | {limit.name: limit for limit in limits if isinstance(limit, Limit)}, now)
 
@@ -74,6 +72,7 @@ class UnreportedUsage:
             if key in self._limits and not 0 <= now - self._limits[key].at < RECENT:
                 del self._limits[key]
                 self._reported.pop(key, None)
+                self.any = bool(self._limits)
 
     def take(self, key: BucketKey, share: float, state: BucketState, now: int) -> UsageReport:
         """The usage to charge to the table; no other caller gets it too."""

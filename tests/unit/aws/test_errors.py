@@ -214,6 +214,6 @@ def test_an_answer_without_a_body_is_none(answer: dict[str, Any], whole: bool) -
     if whole:
         check_whole(answer, "my-app", "GetItem")
     else:
-        with pytest.raises(RateLimiterUnavailable, match="half an answer") as error:
+        with pytest.raises(RateLimiterUnavailable, match="a truncated response") as error:
             check_whole(answer, "my-app", "GetItem")
         assert not error.value.unsent

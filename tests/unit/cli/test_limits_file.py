@@ -32,7 +32,7 @@ def parse(*texts: str) -> tuple[Limit, ...]:
 
 
 def test_all_levels() -> None:
-    """A file has a place for each of the four levels, and names are texts whatever they look like."""
+    """A file has a place for each of the four levels, and every name is text, also one that looks like a number."""
     levels = {
         LimitsKey(): parse("requests=100/minute", "tokens=10000/minute burst 50000"),
         LimitsKey(None, "gpt-4"): parse("tokens=5000/minute"),

@@ -1,4 +1,4 @@
-"""Lanes: who stands before whom."""
+"""Queues of buckets: which requests come first."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_whoever_is_decided_or_gone_stands_before_nobody(end: str) -> None:
 
 
 def test_only_the_same_demand_counts() -> None:
-    """Who asks for something else, may wait, or is forced in, stands before nobody; nor does anybody before what it asks."""
+    """A request for other charges, one that may wait and a forced one come before no other request, and none before them."""
     queue = BucketQueue(KEY)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
     queue.add(PendingRequest(Request(KEY, TWO, deadline=NOW), queue), NOW)
