@@ -52,6 +52,7 @@ check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, an
 	$(BIN)/ruff format --check .
 	$(BIN)/python scripts/generate_sync.py --check
 	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/generate_terraform.py --check
 	$(BIN)/mypy
 
 bench: $(BENCH)/.bench-installed ## Measure beside others; ARGS=--long for publication, ARGS=--help for the rest.
