@@ -65,7 +65,7 @@ def argument(loader: Loader, suffix: str, node: yaml.Node) -> Any:
     return loader.construct_mapping(node, deep=True)  # type: ignore[arg-type] # the third kind of node
 
 
-Loader.add_multi_constructor("!", argument)  # type: ignore[no-untyped-call] # untyped in its stubs
+Loader.add_multi_constructor("!", argument)
 
 
 def configuration() -> str:

@@ -124,8 +124,8 @@ class RateLimitExceeded(LimiterError):
 
     @property
     def violations(self) -> tuple[LimitStatus, ...]:
-        """The limits that stood in the way."""
-        return tuple(status for status in self.statuses if status.exceeded)
+        """The limits that stood in the way; shadows never do."""
+        return tuple(status for status in self.statuses if status.exceeded and status.limit.enforce)
 
     @property
     def retry_after(self) -> float | None:

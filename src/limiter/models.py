@@ -61,9 +61,9 @@ class Decision:
 
     @classmethod
     def of(cls, statuses: Iterable[LimitStatus]) -> Decision:
-        """The decision that the statuses add up to."""
+        """The decision that the statuses add up to; shadows are left out of it."""
         consulted = tuple(statuses)
-        waits = [status.retry_after for status in consulted if status.exceeded]
+        waits = [status.retry_after for status in consulted if status.exceeded and status.limit.enforce]
         retry_after = None if None in waits else max([wait for wait in waits if wait is not None], default=0.0)
         return cls(not waits, consulted, retry_after)
 

@@ -186,7 +186,7 @@ async def test_whoever_a_write_has_granted_is_told_so_whatever_is_unreadable_aft
 
     async def corrupt(key: Any, update: Any) -> Any:
         outcome = await write(key, update)
-        return outcome._replace(state=replace(outcome.state, unreadable={"requests": "is no integer"}))
+        return outcome._replace(state=replace(outcome.state, unreadable={"requests|1/20": "is no integer"}))
 
     repository.inner.write_bucket = corrupt
     outcomes, _ = await crowd(limiter, [lambda: limiter.try_acquire("user")] * 4)

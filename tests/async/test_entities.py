@@ -371,8 +371,8 @@ async def test_buckets_are_listed_with_their_states(new_limiter: Any, repository
     await limiter.try_acquire("b", "search", {"requests": 5})
     found = await repository.buckets()
     assert {key[1:]: state.levels.keys() for key, state in found.items()} == {
-        ("a", "api"): {"requests"},
-        ("b", "search"): {"requests"},
+        ("a", "api"): {"requests|1/12"},
+        ("b", "search"): {"requests|1/6"},
     }
     for key, state in found.items():
         assert state == await repository.read_bucket(key)

@@ -162,7 +162,7 @@ async def test_the_cache_is_bounded(new_limiter: Any, monkeypatch: pytest.Monkey
     assert limiter.config_statistics.entries <= 50
 
 
-TOO_MANY = [Limit.per_minute(f"limit-{number}", 1) for number in range(31)]
+TOO_MANY = [Limit.per_minute(f"limit-{number}", 1) for number in range(26)]
 
 
 @pytest.mark.parametrize(

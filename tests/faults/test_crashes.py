@@ -70,7 +70,7 @@ def crowds(atomic_engine: Engine, table_name: str) -> Iterator[list[Crowd]]:
 
 def missing(repository: SyncRepository, limit: Limit, entity: str, resource: str = "api") -> int:
     """Units that a bucket lacks by the table, those above its capacity included."""
-    level = repository.read_bucket(BucketKey("default", entity, resource)).level(limit.name)
+    level = repository.read_bucket(BucketKey("default", entity, resource)).level(limit.identity)
     return -(-max(0, level.tat - repository.clock()) // gcra.cost(limit, 1))
 
 

@@ -92,7 +92,7 @@ def world(server_engine: Engine, table_name: str, clock: FakeClock) -> World:
 
 engines = pytest.mark.engines("dynoxide", "dynamodb-local")
 fastest = pytest.mark.engines("dynoxide")  # where there are many cases
-fields = pytest.mark.parametrize("field", ["t:a", "s:a", "b:a", "f:a", "ttl", "w"])
+fields = pytest.mark.parametrize("field", ["t:a|1/6", "s:a|1/6", "b:a|1/6", "f:a|1/6", "ttl", "w"])
 
 
 @fastest
@@ -100,7 +100,7 @@ fields = pytest.mark.parametrize("field", ["t:a", "s:a", "b:a", "f:a", "ttl", "w
 @pytest.mark.parametrize("wrong", [*WRONG, *ODD])
 def test_a_bucket_with_a_wrong_attribute(field: str, wrong: str, world: World, clock: FakeClock) -> None:
     """The limit that it belongs to works or raises, naming the item, without a write; other limits and entities work."""
-    item = world.bucket | {"t:b": {"N": str(clock() + 1)}, "s:b": {"N": str(clock() - 1)}, field: (WRONG | ODD)[wrong]}
+    item = world.bucket | {"t:b|1/6": {"N": str(clock() + 1)}, "s:b|1/6": {"N": str(clock() - 1)}, field: (WRONG | ODD)[wrong]}
     world.put(item)
     limiter = world.limiter(config_ttl=0)
     before = world.get(world.bucket)
@@ -142,7 +142,7 @@ def test_a_whole_bucket_of_nonsense(world: World) -> None:
 @engines
 def test_a_bucket_is_usable_again_once_its_item_is_deleted(world: World) -> None:
     """The remedy that the message names works for the process that got the message."""
-    world.put(world.bucket | {"t:a": {"S": "soon"}})
+    world.put(world.bucket | {"t:a|1/6": {"S": "soon"}})
     limiter = world.limiter()
     with pytest.raises(UnreadableItem, match="delete the item"):
         limiter.try_acquire("bad", "api", {"a": 1})
@@ -153,7 +153,7 @@ def test_a_bucket_is_usable_again_once_its_item_is_deleted(world: World) -> None
 @fastest
 def test_an_unreadable_limit_fails_only_those_of_a_batch_who_ask_for_it(world: World, server_engine: Engine) -> None:
     """Callers who share a write with somebody who asks for a limit that makes no sense are admitted."""
-    world.put(world.bucket | {"t:a": {"S": "soon"}})
+    world.put(world.bucket | {"t:a|1/6": {"S": "soon"}})
 
     async def call() -> list[Any]:
         async with Repository(world.table, namespace=world.namespace, endpoint_url=server_engine.endpoint_url) as repository:
@@ -165,12 +165,18 @@ def test_an_unreadable_limit_fails_only_those_of_a_batch_who_ask_for_it(world: W
     assert [type(each) for each in outcomes] == [Decision, UnreadableItem] * 3
 
 
+WEEKEND = {"when": {"S": "sat,sun"}, "zone": {"S": "UTC"}, "access": {"S": "unlimited"}}
 # Records that make no sense, by the attribute that is changed in a right one.
 RECORDS: dict[str, tuple[str, Any]] = {
     **{f"limits {name}": ("limits", value) for name, value in WRONG.items()},
     "limits empty": ("limits", {"L": []}),
     "limits of text": ("limits", {"L": [{"S": "a=1/s"}]}),
-    "limits without a name": ("limits", {"L": [{"M": {"capacity": {"N": "1"}, "amount": {"N": "1"}, "period": {"N": "1"}}}]}),
+    "limits without a name": ("limits", {"L": [{"M": {"limit": {"S": "1/minute"}}}]}),
+    "limits of another form": ("limits", {"L": [{"M": {"name": {"S": "a"}, "limit": {"S": "1 per fortnight"}}}]}),
+    "limits beyond the bounds": ("limits", {"L": [{"M": {"name": {"S": "a"}, "limit": {"S": "9999999999/second"}}}]}),
+    "another access": ("access", {"S": "everything"}),
+    "a schedule of nothing": ("schedule", {"L": [{"M": {}}]}),
+    "a schedule that overlaps": ("schedule", {"L": [{"M": WEEKEND}, {"M": WEEKEND}]}),
     "limits missing": ("limits", None),
     "version missing": ("v", None),
     "version newer": ("v", {"N": "2"}),
@@ -212,16 +218,15 @@ def test_limits_that_make_no_sense(case: str, world: World) -> None:
 
 
 @fastest
-@pytest.mark.parametrize("field", ["capacity", "amount", "period", "name"])
+@pytest.mark.parametrize("field", ["limit", "name"])
 @pytest.mark.parametrize("wrong", [*WRONG, *NUMBERS])
 def test_a_limit_with_a_wrong_number(field: str, wrong: str, world: World) -> None:
-    """No stored number can make a limit that `Limit` would refuse."""
+    """No stored text can make a limit that `Limit` would refuse."""
     limits = schema.record_item(world.namespace, LimitsKey("bad"), tuple(LIMITS))["limits"]
-    limits["L"][1]["M"][field] = WRONG[wrong] if wrong in WRONG else {"N": NUMBERS[wrong]}
+    limits["L"][1]["M"][field] = WRONG[wrong] if wrong in WRONG else {"S": NUMBERS[wrong] + "/minute"}
     world.put(limits_item(world.namespace, LimitsKey("bad"), "limits", limits))
     limiter = world.limiter()
-    right = {("name", "text"), ("name", "digits"), ("period", "fraction")}
-    if (field, wrong) in right:
+    if field == "name" and (wrong not in WRONG or wrong in ("text", "digits")):
         assert len(limiter.resolve_limits("bad", "api")) == 2
     else:
         with pytest.raises(UnreadableItem, match=f"item {world.namespace}#bad/l "):
@@ -292,13 +297,13 @@ attributes = st.recursive(
     leaves | st.dictionaries(st.sampled_from(["S", "N", "BOOL", "L", "M", "NULL"]), leaves, max_size=2),
     lambda inner: (
         st.lists(inner, max_size=2)
-        | st.dictionaries(st.sampled_from(["S", "N", "L", "M", "name", "capacity", "amount", "period"]), inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["S", "N", "L", "M", "name", "limit", "when", "zone"]), inner, max_size=4)
     ),
     max_leaves=8,
 )
-names = st.sampled_from(
-    ["t:a", "s:a", "b:a", "f:b", "t:", "ttl", "w", "v", "limits", "parent", "cascade", "name", "metadata", "ancestors"]
-)
+bucket_names = ["t:a|1/6", "s:a|1/6", "b:a|1/6", "f:b|1/6", "t:", "m:a", "m:", "x", "ttl", "w"]
+record_names = ["v", "limits", "access", "schedule", "parent", "cascade", "name", "metadata", "ancestors"]
+names = st.sampled_from(bucket_names + record_names)
 keys = st.fixed_dictionaries(
     {}, optional={"pk": attributes | st.just({"S": "n#e"}), "sk": st.sampled_from([{"S": "l"}, {"S": "e"}, {"S": 1}])}
 )
@@ -333,10 +338,10 @@ def test_reading_never_fails(item: dict[str, Any]) -> None:
 @engines
 def test_a_state_in_the_far_future_refuses(world: World) -> None:
     """The largest number that a table holds is a debt like any other: refused, with a finite time, and a correction is typed."""
-    world.put(world.bucket | {"t:a": {"N": "9" * 38}})
+    world.put(world.bucket | {"t:a|1/6": {"N": "9" * 38}})
     limiter = world.limiter(denial_ttl=0)
     with pytest.raises(RateLimitExceeded, match="retry after"):
         limiter.acquire("bad", "api", {"a": 1}).__enter__()
     with limiter.acquire("bad", "api", {"b": 1}) as lease, pytest.raises(LimiterError):
         lease.adjust(a=5)
-    assert world.get(world.bucket)["t:a"] == {"N": "9" * 38}
+    assert world.get(world.bucket)["t:a|1/6"] == {"N": "9" * 38}

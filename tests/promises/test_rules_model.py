@@ -36,7 +36,7 @@ def moment(tick: int) -> int:
 def state_of(tat: int, since: int, booked: int, floor: int, ttl: int, stamp: int = 1) -> BucketState:
     """A bucket as the model writes it."""
     level = Level(*map(moment, (tat, since, booked, floor)))
-    return BucketState({LIMIT.name: level}, ttl or -1, STAMPS[stamp])
+    return BucketState({LIMIT.identity: level}, ttl or -1, STAMPS[stamp])
 
 
 def requests_of(numbers: tuple[int, ...]) -> list[Request]:
@@ -68,7 +68,7 @@ class Case:
         after = update.apply(before) if update is not None and holds else before
         carried = [bool(self.requests[place].charges) and place in self.plan.shares for place in (0, 1)]
         refused = [place in self.plan.refused for place in (0, 1)]
-        level = after.level(LIMIT.name)
+        level = after.level(LIMIT.identity)
         item = [0 if each < 0 else each // NANOSECONDS for each in level]
         stamp = next(number for number, name in STAMPS.items() if name == after.stamp)
         told = self._told(after) if holds else {}

@@ -262,14 +262,14 @@ def inconsistencies(soak: Soak) -> list[str]:
         for entity in [*net, *{play.parent_of(each) for each in net} - {None}]:
             limit = limit_of(str(entity))
             state = repository.read_bucket(BucketKey("default", str(entity), RESOURCE))
-            level = state.level(limit.name)
+            level = state.level(limit.identity)
             # Every caller may have taken a last correction into debt, and wait.
             latest = now + limit.window + gcra.cost(limit, callers * play.MOST_UNITS) + int(play.WAIT * NANOSECONDS)
             if state.unreadable or not 0 <= level.since <= level.tat <= latest or state.ttl < level.tat // NANOSECONDS:
                 wrong.append(f"{entity}: {state}")
         lost, quotas = 0, [entity for entity in net if play.kind_of(entity) == "quota"]
         for entity in quotas:
-            tat = repository.read_bucket(BucketKey("default", entity, RESOURCE)).level("units").tat
+            tat = repository.read_bucket(BucketKey("default", entity, RESOURCE)).level(play.QUOTA.identity).tat
             missing = -(-(tat - repository.clock()) // gcra.cost(play.QUOTA, 1))
             lost += missing - net[entity]
             if missing < net[entity]:

@@ -14,7 +14,7 @@ from support.engines import plain_client
 from limiter import Entity, Limit, SyncRateLimiter, SyncRepository, ValidationError
 from limiter.aws import schema
 from limiter.core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from limiter.core.state import Change, Update
+from limiter.core.state import Change, Mark, Update
 from limiter.core.validation import check_name
 from limiter.testing import create_table
 
@@ -102,13 +102,17 @@ def test_lists_of_the_index_are_of_one_namespace_and_kind(namespace: str, name: 
 @given(st.lists(ids, min_size=2, max_size=4, unique=True))
 def test_limits_of_a_bucket_share_no_attribute(names: list[str]) -> None:
     """Each field of each limit has an attribute of its own, and none is a key, the time to live or the stamp."""
-    changes = tuple(Change(name, field, None, 1) for name in names for field in ("tat", "since", "booked", "floor"))
-    written = schema.update_parameters(Update("stamp", (), changes))["ExpressionAttributeNames"]
+    identities = [Limit.per_second(name, 1).identity for name in names]
+    changes = tuple(Change(each, field, None, 1) for each in identities for field in ("tat", "since", "booked", "floor"))
+    marks = tuple(Mark(name, None, True, identity) for name, identity in zip(names, identities, strict=True))
+    written = schema.update_parameters(Update("stamp", (), changes, marks))["ExpressionAttributeNames"]
     own = [attribute for placeholder, attribute in written.items() if placeholder != "#w"]
-    assert len(set(own)) == 4 * len(names)
-    assert not set(own) & {"pk", "sk", "lpk", "lsk", "v", "w", "ttl", "limits", "parent"}
-    state = schema.bucket_state({attribute: {"N": "7"} for attribute in own})
-    assert set(state.levels) == set(names)
+    assert len(set(own)) == 5 * len(names)
+    assert not set(own) & {"pk", "sk", "lpk", "lsk", "v", "w", "x", "ttl", "limits", "parent"}
+    values = {attribute: {"S": "1/1"} if attribute[:2] == "m:" else {"N": "7"} for attribute in own}
+    state = schema.bucket_state(values)
+    assert set(state.levels) == set(identities)
+    assert dict(state.marks) == dict(zip(names, identities, strict=True))
     assert {number for level in state.levels.values() for number in level} == {7}
 
 

@@ -54,8 +54,8 @@ class Taking:
 
     @property
     def name(self) -> str:
-        """The limit's name."""
-        return self.receipt.limit.name
+        """The limit's identity."""
+        return self.receipt.limit.identity
 
     @property
     def place(self) -> tuple[int, int]:
@@ -108,7 +108,7 @@ class Call:
 
     def refunded(self, name: str) -> int:
         """What the call wants back of one limit."""
-        return sum(refund.cost for refund in self.request.refunds if refund.limit.name == name)
+        return sum(refund.cost for refund in self.request.refunds if refund.limit.identity == name)
 
     def takings(self, name: str) -> list[Taking]:
         """What the call's credits for one limit were taken by."""
@@ -126,6 +126,10 @@ class World:
         self.takings: list[Taking] = []
         self.givings: list[Giving] = []
         self.updates: list[Update] = []
+        self.limits: set[Limit] = set()
+        self.taken: dict[str, int] = {}
+        self.births = 0
+        self.skewed = False
 
     def period(self, name: str) -> int:
         """The busy period of a limit, by number; to be asked before every write, because a full limit begins a new one."""
@@ -147,7 +151,26 @@ class World:
         self.order += 1
         latest = max((level.tat for level in self.state.levels.values()), default=0)
         promise(self.state.ttl * NANOSECONDS >= latest, "no item expires before its bucket is full")
+        for identity in set(self.state.levels) - set(before.levels):
+            self._judge_birth(identity, before)
         return True
+
+    def _judge_birth(self, identity: str, before: BucketState) -> None:
+        """A new account owes what the name's other accounts have used, and for no longer than the one it takes that from."""
+        if self.skewed:
+            return
+        limits = [limit for limit in self.limits if limit.identity == identity]
+        spans = [limit.window for limit in limits]
+        lag = self.state.level(identity).tat - self.now
+        name, others = identity.rpartition("|")[0], {*before.levels, *self.state.levels} - {identity}
+        siblings = [each for each in others if each.rpartition("|")[0] == name]
+        # The batch's own takings count, also where it gives others back.
+        tats = {each: max(before.level(each).tat, self.now) + self.taken.get(each, 0) for each in siblings}
+        ahead = [max(tat, self.state.level(each).tat) - self.now for each, tat in tats.items()]
+        self.births += any(ahead)
+        # What the same write takes comes on top; the least that is left out of it is nothing.
+        taken = sum(each for name, each in self.taken.items() if name == identity)
+        promise(lag - taken <= min(max(ahead, default=0), max(spans)), "a newborn owes for no longer than its name did")
 
     def delete_when_full(self) -> None:
         """Do what TTL may do at any moment after every `tat`."""
@@ -237,7 +260,11 @@ class Client:
             self.stamps += 1
             batch = [calls[place] for place in waiting]
             plan = planning.plan(
-                self.state, [call.request for call in batch], self.world.now + self.offset, f"{self.name}-{self.stamps}"
+                self.state,
+                [call.request for call in batch],
+                self.world.now + self.offset,
+                f"{self.name}-{self.stamps}",
+                fresh=fresh,
             )
             self._judge_plan(batch, plan)
             decided: dict[int, Grant | Refusal] = {}
@@ -258,7 +285,7 @@ class Client:
 
     def _judge_plan(self, batch: Sequence[Call], plan: Plan) -> None:
         if len(plan.refused) == len(batch):
-            promise(plan.update is None, "a refusal writes nothing")
+            promise(plan.update is None or bool(plan.update.marks), "a refusal writes nothing but births")
         if plan.update is None:
             return
         for _, _, low, high, _ in plan.update.conditions:
@@ -269,10 +296,12 @@ class Client:
     def _write(self, batch: Sequence[Call], plan: Plan, update: Update) -> dict[int, Grant]:
         world = self.world
         known = self.state == world.state
-        names = {charge.limit.name for call in batch for charge in call.request.charges}
-        names |= {refund.limit.name for call in batch for refund in call.request.refunds}
+        names = {charge.limit.identity for call in batch for charge in call.request.charges}
+        names |= {refund.limit.identity for call in batch for refund in call.request.refunds}
         periods = {name: world.period(name) for name in names}
         before = world.state
+        world.limits |= {charge.limit for call in batch for charge in call.request.charges}
+        world.taken = {identity: account.total for identity, account in plan.accounts.items()}
         applied = world.write(update)
         promise(applied or not known, "an update that was planned on the present state is applied")
         self.state = world.state
@@ -295,7 +324,7 @@ class Client:
                 receipt,
                 grant.now if forced else max(grant.now, receipt.start),
                 self.world.order,
-                periods[receipt.limit.name],
+                periods[receipt.limit.identity],
                 forced,
             )
             for receipt in grant.receipts
@@ -315,6 +344,9 @@ class Client:
         now, after = world.now, world.state.level(name).tat
         total = sum(each.cost for each in taken)
         tat = max(now, before.level(name).tat) if total else before.level(name).tat
+        if name not in before.levels and name in world.state.levels:
+            tat = after - total
+            promise(tat >= now, "an account begins no earlier than now")
         given = tat + total - after
         wanted = sum(call.refunded(name) for call in carried)
         promise(0 <= given <= wanted, "a bucket moves by what was taken and what was given back")
@@ -356,6 +388,7 @@ class Script:
     refunds: bool = True
     debts: bool = True
     overrides: bool = False
+    rates: bool = False
     expiry: bool = False
     offsets: int = 0
 
@@ -368,8 +401,12 @@ def play_seed(seed: int, script: Script) -> World:
 def play(rng: Random, script: Script) -> World:
     """Let chance act out a script, and judge what comes of it."""
     world = World()
+    world.skewed = bool(script.offsets)
     players = [Client(world, f"client{index}", rng.randint(-script.offsets, script.offsets)) for index in range(script.clients)]
     limits = [draw_limit(rng, name) for name in "abc"[: rng.randint(1, 3)]]
+    rivals = (
+        {limit.name: [draw_limit(rng, limit.name) for _ in range(rng.randint(1, 3))] for limit in limits} if script.rates else {}
+    )
     for _ in range(script.steps):
         if rng.random() < 0.4:
             move(rng, world, limits, expiry=script.expiry)
@@ -377,6 +414,8 @@ def play(rng: Random, script: Script) -> World:
         if rng.random() < 0.05:
             player.forget()
         own = [redraw_limit(rng, limit) for limit in limits] if script.overrides and rng.random() < 0.6 else limits
+        if script.rates:
+            own = [rng.choice((limit, *rivals[limit.name])) for limit in limits]
         calls = [draw_call(rng, player, own, script) for _ in range(rng.choice((1, 1, 2, 3)))]
         busy = [call.admission for call in calls if call.admission is not None]
         if calls and len(busy) == len(set(map(id, busy))):
@@ -400,7 +439,7 @@ def redraw_limit(rng: Random, limit: Limit) -> Limit:
 def move(rng: Random, world: World, limits: Sequence[Limit], *, expiry: bool) -> None:
     """Let time pass: to or beside a moment that matters, by a little, or by a lot; and let TTL delete at times."""
     limit = rng.choice(limits)
-    level = world.state.level(limit.name)
+    level = world.state.level(limit.identity)
     edge = rng.choice((level.tat, level.booked, level.tat - limit.window)) + rng.choice((-1, 0, 0, 1))
     unit = gcra.cost(limit, 1)
     passing = rng.choice((edge - world.now, edge - world.now, 1, unit, rng.randint(0, unit), rng.randint(0, limit.window)))

@@ -108,6 +108,9 @@ def apply(parameters: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
     """The item after the update; right-hand sides see the old one."""
     after = dict(item)
     for name, (base, value) in _changes(Reader(parameters["UpdateExpression"], parameters, set()), item).items():
+        if value is None:
+            after.pop(name, None)
+            continue
         if base is not None and base not in item:
             raise Invalid(f"the item has no attribute {base!r}")
         result = value if base is None else plain(item[base]) + value
@@ -174,6 +177,11 @@ def _changes(reader: Reader, item: dict[str, Any]) -> dict[str, tuple[str | None
             changes[name] = base, reader.value() * (1 if sign == "+" else -1)
         if not reader.accept(","):
             break
+    while reader.accept("," if None in [value for _, value in changes.values()] else "REMOVE"):
+        name = reader.name()
+        if name in changes:
+            raise Invalid(f"{name!r} is set and removed")
+        changes[name] = None, None
     if reader.tokens:
         raise Invalid(f"left over: {reader.tokens}")
     return changes

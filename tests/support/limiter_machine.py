@@ -303,7 +303,7 @@ class LimiterMachine(RuleBasedStateMachine):
         """A look tells what an acquire would be told, by exact arithmetic, and never of more than the capacity."""
         front = self.fronts[place]
         limit = next(each for each in self.stored[entity] if each.name == name)
-        tat = self.inner.read_bucket(BucketKey("default", entity, RESOURCE)).level(name).tat
+        tat = self.inner.read_bucket(BucketKey("default", entity, RESOURCE)).level(limit.identity).tat
         now = front.client.clock()
         decision = self.limiters[place].check(entity, RESOURCE, {name: units})
         fits = max(tat, now) + cost_of(limit, units) <= now + limit.window and units <= limit.capacity
@@ -318,7 +318,11 @@ class LimiterMachine(RuleBasedStateMachine):
     @rule(entity=st.sampled_from(("solo", "kid", "parent")), name=st.sampled_from("ab"), beside=st.integers(-1, 1))
     def advance_to_full(self, entity: str, name: str, beside: int) -> None:
         """Time passes until a bucket is full, or a nanosecond less or more."""
-        tat = self.inner.read_bucket(BucketKey("default", entity, RESOURCE)).level(name).tat
+        tat = (
+            self.inner.read_bucket(BucketKey("default", entity, RESOURCE))
+            .level(next(each.identity for each in LIMITS if each.name == name))
+            .tat
+        )
         self.world.now = max(self.world.now, tat + beside)
 
     @precondition(lambda self: self.skew)

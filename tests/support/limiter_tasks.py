@@ -256,7 +256,7 @@ class Play:
         if self.script.prefetch is not None:
             choices += [rng.randint(0, round(self.script.prefetch.horizon * NANOSECONDS))] * 2
         if keys:
-            level = world.moments[rng.choice(keys)][-1].state.level(limit.name)
+            level = world.moments[rng.choice(keys)][-1].state.level(limit.identity)
             choices += [
                 edge + rng.choice((-1, 0, 0, 1)) - world.now for edge in (level.tat, level.booked, level.tat - limit.window)
             ]

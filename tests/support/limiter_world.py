@@ -93,8 +93,8 @@ class World:
                 submission.carried.append(self.order)
                 if request.refunds:
                     submission.refunded.append(self.order)
-        names = {charge.limit.name for request in carried for charge in request.charges}
-        names |= {refund.limit.name for request in carried for refund in request.refunds}
+        names = {charge.limit.identity for request in carried for charge in request.charges}
+        names |= {refund.limit.identity for request in carried for refund in request.refunds}
         for name in {*before.levels, *after.levels} - names:
             promise(before.level(name) == after.level(name), "a write leaves alone what nobody asked for")
         peaks = {name: self._enter(client, (key, name), carried, before, after, made.now) for name in sorted(names)}
@@ -161,8 +161,8 @@ class World:
         """Enter one limit's part of an update; return how far the limit stood ahead before anything was given back."""
         key, name = place
         account, old, new = self.accounts[place], before.level(name).tat, after.level(name).tat
-        asked = [(request, charge) for request in carried for charge in request.charges if charge.limit.name == name]
-        back = [(request, refund) for request in carried for refund in request.refunds if refund.limit.name == name]
+        asked = [(request, charge) for request in carried for charge in request.charges if charge.limit.identity == name]
+        back = [(request, refund) for request in carried for refund in request.refunds if refund.limit.identity == name]
         total = sum(cost_of(*charge) for _, charge in asked)
         idle = bool(total) and old <= now
         base = now if idle else old
@@ -273,9 +273,9 @@ class World:
             self._pay(submission, grant)
             return
         promise(len(submission.carried) <= 1 or self._was_overtaken(submission), "who is admitted is charged once")
-        latest = {taking.limit.name: taking for taking in submission.takings}
+        latest = {taking.limit.identity: taking for taking in submission.takings}
         for receipt in grant.receipts:
-            taking = latest.get(receipt.limit.name)
+            taking = latest.get(receipt.limit.identity)
             if taking is None or not taking.cost:
                 promise(not receipt.cost, "nothing is charged for nothing")
                 continue
@@ -289,7 +289,7 @@ class World:
         if submission.refunded or submission.client.losses > submission.losses:
             return
         for refund in submission.request.refunds:
-            levels = [moment.state.level(refund.limit.name) for moment in self._during(submission)]
+            levels = [moment.state.level(refund.limit.identity) for moment in self._during(submission)]
             void = any(level.since != refund.since or level.booked > submission.clock for level in levels)
             promise(void, "what is to be given back is")
 
@@ -298,7 +298,7 @@ class World:
         client = submission.client
         promise(submission.request.prefetch is not None, "nobody is admitted without a write")
         for receipt in grant.receipts:
-            place = submission.key, receipt.limit.name
+            place = submission.key, receipt.limit.identity
             advance = client.advances[submission.key, receipt.limit]
             advance.paid += receipt.units
             advance.spent += receipt.cost
@@ -330,7 +330,7 @@ class World:
 
         def refuses(tats: Callable[[str], int], now: int) -> bool:
             return any(
-                max(tats(limit.name), now) + cost_of(limit, units) - limit.window > max(now, request.deadline)
+                max(tats(limit.identity), now) + cost_of(limit, units) - limit.window > max(now, request.deadline)
                 for limit, units in request.charges
             )
 
@@ -351,13 +351,13 @@ class World:
         """Each limit's `tat` behind those ahead: the carried ones as of their plan, as many of the others as fit now."""
         waiting, carried, planned = submission.ahead
         costs = {limit: cost_of(limit, units) for limit, units in submission.request.charges}
-        tats = {limit: state.level(limit.name).tat for limit in costs}
+        tats = {limit: state.level(limit.identity).tat for limit in costs}
         if carried:
             tats = {limit: max(tat, planned) + carried * costs[limit] for limit, tat in tats.items()}
         for limit, cost in costs.items():
             room = now + limit.window - max(tats[limit], now)
             waiting = 0 if room < 0 else min(waiting, room // cost) if cost else waiting
-        return {limit.name: max(tat, now) + waiting * costs[limit] for limit, tat in tats.items()}
+        return {limit.identity: max(tat, now) + waiting * costs[limit] for limit, tat in tats.items()}
 
     def _is_refused_for_mates(self, submission: Submission, refuses: Callable[[Callable[[str], int], int], bool]) -> bool:
         """Whether it would be refused after others of a batch that was planned and not written."""
@@ -386,7 +386,7 @@ class World:
         for each in life.submissions:
             if each.refunded or not isinstance(each.outcome, BaseException):
                 for refund in each.request.refunds:
-                    life.returned[each.key, refund.limit.name] += refund.cost
+                    life.returned[each.key, refund.limit.identity] += refund.cost
             if len(each.carried) > 1 or each.client.losses > each.losses:
                 life.doubtful = True
         for place, taken in life.taken.items():
@@ -404,7 +404,7 @@ class World:
         if life.units is None:
             promise(back >= current, f"who is to hold nothing has given back everything ({what})")
             return
-        held = cost_of(life.limits[place], life.units.get(place[1], 0))
+        held = cost_of(life.limits[place], life.units.get(life.limits[place].name, 0))
         promise(life.paid or total - back >= held, f"what is held was paid for ({what})")
         promise(current != total or total - back <= held + rounding, f"what was paid for is held ({what})")
 

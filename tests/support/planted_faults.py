@@ -188,12 +188,12 @@ def refused_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a batch takes for all its members, also for those whom it refuses."""
     sound = planning.plan
 
-    def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
-        made = sound(state, requests, now, stamp)
+    def plan(state: BucketState, requests: Any, now: int, stamp: str, **view: Any) -> Any:
+        made = sound(state, requests, now, stamp, **view)
         if not made.refused or made.update is None:
             return made
         forced = [each._replace(forced=True) if index in made.refused else each for index, each in enumerate(requests)]
-        full = sound(state, forced, now, stamp)
+        full = sound(state, forced, now, stamp, **view)
         shares = {index: share for index, share in full.shares.items() if index not in made.refused}
         return replace(made, update=full.update, shares=shares, accounts=full.accounts)
 
@@ -210,13 +210,13 @@ def limits_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: in a batch everybody is held to the limits of the first."""
     sound = planning.plan
 
-    def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
+    def plan(state: BucketState, requests: Any, now: int, stamp: str, **view: Any) -> Any:
         first: dict[str, Limit] = {}
         changed = []
         for each in requests:
             charges = tuple(charge._replace(limit=first.setdefault(charge.limit.name, charge.limit)) for charge in each.charges)
             changed.append(each._replace(charges=charges))
-        return sound(state, changed, now, stamp)
+        return sound(state, changed, now, stamp, **view)
 
     monkeypatch.setattr(planning, "plan", plan)
 
@@ -235,11 +235,11 @@ def debts_half_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: of what is taken beyond the limit only a part is entered."""
     sound = planning.plan
 
-    def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
-        made = sound(state, requests, now, stamp)
+    def plan(state: BucketState, requests: Any, now: int, stamp: str, **view: Any) -> Any:
+        made = sound(state, requests, now, stamp, **view)
         if made.update is None:
             return made
-        windows = {limit.name: limit.window for each in requests if each.forced for limit, _ in each.charges}
+        windows = {limit.identity: limit.window for each in requests if each.forced for limit, _ in each.charges}
         changes = []
         for change in made.update.changes:
             most = now + windows.get(change.limit, 10**30) - (max(now, state.level(change.limit).tat) if change.base else 0)
@@ -253,8 +253,8 @@ def debts_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a correction is held to the limit."""
     sound = planning.plan
 
-    def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
-        return sound(state, [each._replace(forced=each.forced and not each.charges) for each in requests], now, stamp)
+    def plan(state: BucketState, requests: Any, now: int, stamp: str, **view: Any) -> Any:
+        return sound(state, [each._replace(forced=each.forced and not each.charges) for each in requests], now, stamp, **view)
 
     monkeypatch.setattr(planning, "plan", plan)
 
@@ -292,7 +292,8 @@ def the_future_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
         return Level() if level.since > now else level
 
     def of_the_past(self: Any, limit: Limit) -> Any:
-        self.state = replace(self.state, levels={name: known(each, self.now) for name, each in self.state.levels.items()})
+        levels = {name: known(each, self.now) for name, each in self.view.state.levels.items()}
+        self.view = self.view._replace(state=replace(self.view.state, levels=levels))
         return account(self, limit)
 
     def holds_of_the_past(self: Update, state: BucketState) -> bool:

@@ -45,8 +45,8 @@ def plan_told_to(world: World) -> Callable[..., Plan]:
     """`bucket.plan`, with the world told of every update that is planned."""
     sound = planning.plan
 
-    def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
-        made = sound(state, requests, now, stamp)
+    def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str, **view: Any) -> Plan:
+        made = sound(state, requests, now, stamp, **view)
         world.planned(made, requests)
         return made
 

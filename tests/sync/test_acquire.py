@@ -112,16 +112,16 @@ def test_limits_of_the_call_apply_at_once_to_a_bucket_in_use(new_limiter: Any) -
         assert limiter.try_acquire("user")
     assert not limiter.try_acquire("user")
     higher = [Limit.parse("requests=10/minute burst 25")]
-    assert sum([bool(limiter.try_acquire("user", limits=higher)) for _ in range(30)]) == 15
+    assert sum([bool(limiter.try_acquire("user", limits=higher)) for _ in range(25)]) == 15
     assert not limiter.try_acquire("user")
 
 
-def test_a_changed_rate_keeps_the_time_to_full(new_limiter: Any, clock: FakeClock) -> None:
-    """A bucket remembers when it will be full, so a new rate changes what that time is worth."""
+def test_units_survive_a_change_of_the_rate(new_limiter: Any, clock: FakeClock) -> None:
+    """A new rate begins with the units that its name has used, and refills at its own pace."""
     limiter = new_limiter("requests=10/minute")
     assert limiter.try_acquire("user", consume={"requests": 5})
     statuses = (limiter.check("user", limits=[Limit.parse("requests=100/minute")])).statuses
-    assert (statuses[0].available, statuses[0].reset_after) == (50, 30.0)
+    assert (statuses[0].available, statuses[0].reset_after) == (95, 3.0)
 
 
 def test_entities_and_resources_have_buckets_of_their_own(new_limiter: Any) -> None:
@@ -253,11 +253,11 @@ def test_the_longest_ids_are_usable(new_limiter: Any) -> None:
 
 
 def test_as_many_limits_as_one_write_takes(new_limiter: Any) -> None:
-    """Thirty limits are charged, waited for, and given back in one bucket."""
-    limiter = new_limiter(*(f"limit-{number}=1/second" for number in range(30)))
+    """Twenty-five limits are charged, waited for, and given back in one bucket."""
+    limiter = new_limiter(*(f"limit-{number}=1/second" for number in range(25)))
     for _ in range(2):
         with limiter.acquire("user", timeout=5) as lease:
-            lease.release({f"limit-{number}": 1 for number in range(30)})
+            lease.release({f"limit-{number}": 1 for number in range(25)})
     assert (limiter.check("user")).allowed
 
 
@@ -293,20 +293,6 @@ def test_an_acquire_is_entered_once(new_limiter: Any) -> None:
     with pytest.raises(Exception, match="once"):
         with acquisition:
             pass
-
-
-def test_a_decorated_function_is_limited(new_limiter: Any) -> None:
-    """Each call runs inside an acquire, whose arguments may depend on the call's."""
-    limiter = new_limiter("tokens=10/minute")
-
-    @limiter.limited(lambda user, size: user, "model", lambda user, size: {"tokens": size})
-    def call(user: str, size: int) -> str:
-        return f"{user}:{size}"
-
-    assert call("a", 10) == "a:10"
-    assert call("b", size=4) == "b:4"
-    with pytest.raises(RateLimitExceeded):
-        call("a", 1)
 
 
 @pytest.mark.parametrize("options", [{"stack": "a b"}, {"stack": "ab"}, {"stack": None}, {"endpoint_url": "127.0.0.1:8000"}])

@@ -63,7 +63,7 @@ class World:
         """What is missing from the bucket, exactly."""
         state = self.other.repository.read_bucket(BucketKey("default", self.entity, "api"))
         now = self.other.repository.clock()
-        return Units(*(max(0, state.level(limit.name).tat - now) for limit in LIMITS))
+        return Units(*(max(0, state.level(limit.identity).tat - now) for limit in LIMITS))
 
     def taken(self) -> Units:
         """What was taken from the bucket since the last look."""

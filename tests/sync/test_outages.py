@@ -96,7 +96,7 @@ class World:
     def missing(self, entity_id: str = "user") -> int:
         """Units that are missing from the table's bucket, rounded up."""
         state = self.beside.repository.read_bucket(BucketKey("default", entity_id, "default"))
-        span = max(0, state.level("requests").tat - self.clock())
+        span = max(0, state.level(LIMITS[0].identity).tat - self.clock())
         return -(-span * 10 // (3_600 * 10**9))
 
 

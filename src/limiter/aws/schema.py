@@ -5,12 +5,25 @@ One table, partition key `pk` and sort key `sk`, both strings. Every `pk` starts
 
 | item | pk | sk | attributes |
 |---|---|---|---|
-| bucket | `namespace#entity` | `b#resource` | `t:` `s:` `b:` `f:` + limit (tat, since, booked, floor), `w` (stamp), `ttl` |
+| bucket | `namespace#entity` | `b#resource` | see below |
 | entity | `namespace#entity` | `e` | `v`, `parent`, `cascade`, `name`, `metadata`, `ancestors` |
-| entity's limits for a resource | `namespace#entity` | `l#resource` | `v`, `limits` |
-| entity's limits for any resource | `namespace#entity` | `l` | `v`, `limits` |
-| resource's limits | `namespace#` | `l#resource` | `v`, `limits` |
-| namespace's limits | `namespace#` | `l` | `v`, `limits` |
+| entity's limits for a resource | `namespace#entity` | `l#resource` | `v`, and see below |
+| entity's limits for any resource | `namespace#entity` | `l` | the same |
+| resource's limits | `namespace#` | `l#resource` | the same |
+| namespace's limits | `namespace#` | `l` | the same |
+
+The attributes of a bucket, all numbers but for the marks and the stamp:
+
+| attribute | what |
+|---|---|
+| `t:` `s:` `b:` `f:` + identity of a limit | its level: tat, or units used; since; booked; floor |
+| `m:` + name of a limit | what the units of its account born last are counted by: the identity without the name |
+| `x` | the time up to which nothing is admitted |
+| `w` | the stamp of the last write |
+| `ttl` | seconds since the epoch after which the item is not needed |
+
+A level of limits holds `limits`, a list of maps with the `name` of a limit and `limit`, the rest of its text; or `access`, which
+is "unlimited" or "blocked". With a schedule it also holds `schedule`: maps with `when`, `zone`, and `limits` or `access`.
 
 The index `listing` (keys `lpk`, `lsk`, keys only) serves listings for people: an entity with a parent stands under
 `namespace#p#parent`, an entity's limits for a resource under `namespace#r#resource`. A bucket carries neither key, so no write
@@ -22,28 +35,34 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..core.limits import Limit, check_level
-from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, missing_ancestor
-from ..core.state import TTL, BucketState, Level, Update
+from ..core.limits import Access, check_level, read_limit, text_of
+from ..core.limits.births import measure
+from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor
+from ..core.schedule import Schedule, check_schedule
+from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
-from ..exceptions import UnreadableItem
+from ..exceptions import UnreadableItem, ValidationError
 from ..models import Entity
+from .expressions import Expressions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..core.records import Record, RecordKey
+    from ..core.schedule import Limits
 
 Item = dict[str, dict[str, Any]]
 """An item in DynamoDB's own notation, such as `{"pk": {"S": "default#user-42"}}`."""
 
 PARTITION_KEY, SORT_KEY = "pk", "sk"
 INDEX, INDEX_PARTITION_KEY, INDEX_SORT_KEY = "listing", "lpk", "lsk"
-TTL_ATTRIBUTE, STAMP_ATTRIBUTE = "ttl", "w"
+TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "w", "x"
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
 _PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
+_UNREADABLE = {TTL_ATTRIBUTE: TTL, PAUSE_ATTRIBUTE: PAUSED}
+_OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE}
 _INTEGER = re.compile("-?[0-9]{1,38}")  # DynamoDB keeps 38 digits
 _FIELD = {prefix: name for name, prefix in _PREFIX.items()}
 
@@ -79,8 +98,9 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     if not isinstance(item, dict | None):
         raise UnreadableItem(f"the table's answer holds {shown(item)} in place of a bucket")
     fields: dict[str, dict[str, int]] = {}
+    marks: dict[str, str] = {}
     unreadable: dict[str, str] = {}
-    ttl = -1
+    ttl = paused = -1
     for attribute, value in (item or {}).items():
         # No limit is without a name, which would stand for the `ttl` besides.
         name = _FIELD.get(attribute[:2]) if len(attribute) > 2 else None
@@ -89,11 +109,17 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
                 fields.setdefault(attribute[2:], {})[name] = _integer(value)
             elif attribute == TTL_ATTRIBUTE:
                 ttl = _integer(value)
+            elif attribute == PAUSE_ATTRIBUTE:
+                paused = _integer(value)
+            elif attribute[:2] == MARK and len(attribute) > 2:
+                marks[attribute[2:]] = f"{attribute[2:]}|{_string(value)}"
         except (KeyError, TypeError, ValueError):
-            text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is no integer: delete the item"
-            unreadable[attribute[2:] if name else TTL] = text
+            is_mark = attribute[:2] == MARK
+            text = "no text" if is_mark else "no integer"
+            text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
+            unreadable[attribute[2:] if name else _UNREADABLE.get(attribute, attribute)] = text
     levels = {name: Level(**numbers) for name, numbers in fields.items()}
-    return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable)
+    return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable, paused, marks)
 
 
 def stamp(attributes: object) -> str | None:
@@ -103,43 +129,16 @@ def stamp(attributes: object) -> str | None:
 
 def update_parameters(update: Update) -> dict[str, Any]:
     """The parameters of UpdateItem, but for the table's name and the key, that perform `update`."""
-    names: dict[str, str] = {}
-    values: dict[str, dict[str, str]] = {":w": {"S": update.stamp}}
-
-    def attribute(limit: str, field: str) -> str:
-        full = TTL_ATTRIBUTE if limit == TTL else _PREFIX[field] + limit
-        return names.setdefault(full, f"#{len(names)}")
-
-    def number(value: int) -> str:
-        # Not `str`, which would store a float, and make the bucket unreadable for everybody.
-        values[placeholder := f":{len(values)}"] = {"N": int.__repr__(value)}
-        return placeholder
-
-    def condition(limit: str, field: str, low: int | None, high: int | None, absent: bool) -> str:
-        name = attribute(limit, field)
-        if low is None:
-            text = f"{name} <= {number(high)}" if high is not None else ""
-        elif high is None:
-            text = f"{name} >= {number(low)}"
-        else:
-            text = f"{name} = {number(low)}" if low == high else f"{name} BETWEEN {number(low)} AND {number(high)}"
-        return f"(attribute_not_exists({name}) OR {text})" if absent else text
-
-    def change(limit: str, field: str, base: str | None, value: int) -> str:
-        if base is None:
-            return f"{attribute(limit, field)} = {number(value)}"
-        sign, size = ("-", -value) if value < 0 else ("+", value)
-        return f"{attribute(limit, field)} = {attribute(limit, base)} {sign} {number(size)}"
-
-    stamp = names.setdefault(STAMP_ATTRIBUTE, "#w")
-    conditions = [f"(attribute_not_exists({stamp}) OR {stamp} <> :w)", *(condition(*each) for each in update.conditions)]
-    changes = [f"{stamp} = :w", *(change(*each) for each in update.changes)]
-    return {
-        "ConditionExpression": " AND ".join(conditions),
-        "UpdateExpression": f"SET {', '.join(changes)}",
-        "ExpressionAttributeNames": {placeholder: name for name, placeholder in names.items()},
-        "ExpressionAttributeValues": values,
-    }
+    expressions = Expressions(STAMP_ATTRIBUTE, update.stamp)
+    for limit, field, low, high, absent in update.conditions:
+        expressions.require(_attribute(limit, field), low, high, absent)
+    for limit, field, base, value in update.changes:
+        expressions.change(_attribute(limit, field), None if base is None else _attribute(limit, base), value)
+    for name, seen, absent, new in update.marks:
+        expressions.mark(MARK + name, None if seen is None else measure(seen), absent, measure(new))
+    for limit, field in update.removals:
+        expressions.remove(_attribute(limit, field))
+    return expressions.parameters()
 
 
 def record_key(namespace: str, key: RecordKey) -> Item:
@@ -152,11 +151,15 @@ def record_key(namespace: str, key: RecordKey) -> Item:
 def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
     """The item that stores a record."""
     item = record_key(namespace, key) | {_VERSION: {"N": str(VERSION)}}
+    if isinstance(record, Access):
+        raise ValidationError(f"{record!r} cannot be stored in a table yet; pass it as limits= of a call or of the limiter")
     if isinstance(record, EntityRecord):
         return item | _entity_attributes(namespace, record)
     if isinstance(key, LimitsKey) and key.entity_id is not None and key.resource is not None:
         item |= _listed(_joined(namespace, "r", key.resource), key.entity_id)
-    return item | {"limits": {"L": [_limit_attribute(limit) for limit in record]}}
+    if isinstance(record, ScheduledLimits):
+        return item | _level_attributes(record.plain) | {"schedule": _schedule_attribute(record.schedule)}
+    return item | _level_attributes(record)
 
 
 def record_value(item: Mapping[str, Any] | None) -> Record | UnreadableItem | None:
@@ -267,6 +270,10 @@ def link_writes(
     return writes
 
 
+def _attribute(limit: str, field: str) -> str:
+    return _OF_BUCKET[field] if limit == TTL else _PREFIX[field] + limit
+
+
 def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
@@ -335,19 +342,33 @@ def _index_query(namespace: str, kind: str, name: str) -> dict[str, Any]:
     }
 
 
-def _limit_attribute(limit: Limit) -> dict[str, Any]:
-    # Converted, since a subclass such as IntEnum shows another text than its number.
-    numbers = {"capacity": int(limit.capacity), "amount": int(limit.refill_amount), "period": float(limit.refill_period)}
-    return {"M": {"name": {"S": limit.name}} | {name: {"N": repr(number)} for name, number in numbers.items()}}
+def _level_attributes(limits: Limits) -> Item:
+    """The attributes that hold a list of limits, or the constant that stands in its place."""
+    if isinstance(limits, Access):
+        return {"access": {"S": str(limits)}}
+    return {"limits": {"L": [{"M": {"name": {"S": each.name}, "limit": {"S": text_of(each)}}} for each in limits]}}
 
 
-def _limits_value(item: Mapping[str, Any]) -> tuple[Limit, ...]:
-    limits = []
-    for attribute in item["limits"]["L"]:
-        fields = attribute["M"]
-        capacity, amount = (_integer(fields[name]) for name in ("capacity", "amount"))
-        limits.append(Limit(_string(fields["name"]), capacity, amount, float(fields["period"]["N"])))
-    return check_level(limits)
+def _level_value(item: Mapping[str, Any]) -> Limits:
+    if "access" in item:
+        return Access(_string(item["access"]))
+    maps = [each["M"] for each in item["limits"]["L"]]
+    return check_level([read_limit(check_name("limit name", _string(each["name"])), _string(each["limit"])) for each in maps])
+
+
+def _schedule_attribute(schedule: Schedule) -> dict[str, Any]:
+    texts = [{"when": {"S": window.when}, "zone": {"S": window.zone}} for window in schedule.windows]
+    windows = zip(texts, schedule.windows, strict=True)
+    return {"L": [{"M": text | _level_attributes(window.limits)} for text, window in windows]}
+
+
+def _limits_value(item: Mapping[str, Any]) -> Limits | ScheduledLimits:
+    plain = _level_value(item)
+    if "schedule" not in item:
+        return plain
+    windows = [each["M"] for each in item["schedule"]["L"]]
+    read = [(_string(each["when"]), _string(each["zone"]), _level_value(each)) for each in windows]
+    return ScheduledLimits(plain, check_schedule(read))
 
 
 def _entity_attributes(namespace: str, record: EntityRecord) -> Item:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from ..core.limits import Access
 from ..core.records import EntityKey, LimitsKey
 from ..core.resolution import MAX_DEPTH
 from ..exceptions import ValidationError
@@ -12,12 +13,11 @@ from ..exceptions import ValidationError
 if TYPE_CHECKING:
     from collections.abc import Iterator, KeysView, Mapping
 
-    from ..core.limits import Limit
     from ..core.records import RecordKey
-    from ..models import Entity
+    from ..models import BaseLimit, Entity
     from ..sync_limiter import SyncRateLimiter
 
-Levels = dict[LimitsKey, tuple["Limit", ...]]
+Levels = dict[LimitsKey, tuple["BaseLimit", ...]]
 Action = Literal["add", "change", "remove"]
 
 
@@ -56,7 +56,11 @@ def read_stored(limiter: SyncRateLimiter) -> Stored:
     """
     entities = {each.entity_id: each for each in limiter.list_stored_entities()}
     orphans = [each for each in entities.values() if each.parent_id is not None and each.parent_id not in entities]
-    return Stored(limiter.list_limits(), entities | {each.entity_id: replace(each, parent_id=None) for each in orphans})
+    levels = limiter.list_limits()
+    limits = {key: found for key, found in levels.items() if not isinstance(found, Access)}
+    if other := [key_name(key) for key in levels if key not in limits]:
+        raise ValidationError(f"a file of limits cannot say UNLIMITED or BLOCKED yet, which is stored for {other[0]}")
+    return Stored(limits, entities | {each.entity_id: replace(each, parent_id=None) for each in orphans})
 
 
 def changes(stored: Stored, wanted: Stored, *, prune: bool) -> list[Change]:
@@ -129,7 +133,7 @@ def _parts(entity: Entity | None) -> tuple[str, ...]:
     return (f"cascade={'yes' if entity.cascade else 'no'}", *(f"{key}={value}" for key, value in named if value), *notes)
 
 
-def _level_change(key: LimitsKey, before: tuple[Limit, ...], after: tuple[Limit, ...]) -> Change | None:
+def _level_change(key: LimitsKey, before: tuple[BaseLimit, ...], after: tuple[BaseLimit, ...]) -> Change | None:
     texts = tuple(map(str, before)), tuple(map(str, after))
     if sorted(texts[0]) == sorted(texts[1]):
         return None

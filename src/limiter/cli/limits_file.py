@@ -34,6 +34,8 @@ from .limits_changes import Stored, key_name, place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from ..models import BaseLimit
+
 T = TypeVar("T")
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -82,7 +84,7 @@ def _entity_entry(name: str, entities: Mapping[str, Entity]) -> dict[str, Any]:
     return {**entry, "metadata": dict(sorted(entity.metadata.items()))} if entity.metadata else entry
 
 
-def _text(limit: Limit, key: LimitsKey) -> str:
+def _text(limit: BaseLimit, key: LimitsKey) -> str:
     """Return the limit as text; raises `LimiterError` when `Limit.parse` would not read it back, as with blanks in its name."""
     text = str(limit)
     with suppress(ValidationError):
@@ -206,12 +208,12 @@ class _Reader:
             self._checked(key, check_name, what, name)
             yield name, value
 
-    def _limits(self, node: Any) -> tuple[Limit, ...]:
+    def _limits(self, node: Any) -> tuple[BaseLimit, ...]:
         if type(node).__name__ != "SequenceNode" or not node.value:
             raise self._error(node, "expected a list of limits, such as [requests=100/minute]")
         return self._checked(node, check_level, [self._limit(each) for each in node.value])
 
-    def _limit(self, node: Any) -> Limit:
+    def _limit(self, node: Any) -> BaseLimit:
         if type(node).__name__ != "ScalarNode":
             raise self._error(node, "expected a limit, such as tokens=10000/minute burst 50000")
         return self._checked(node, read_limit, node.value)

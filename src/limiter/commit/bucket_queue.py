@@ -14,7 +14,7 @@ from .prefetch import PrefetchBuffer
 
 if TYPE_CHECKING:
     from ..core.records import BucketKey
-    from ..core.request import Charge, NotTried, Refusal
+    from ..core.request import NotTried, Refusal
     from .batch import Batch
 
     # None where another request of the same caller was refused at once, and this one was not looked at.
@@ -103,7 +103,7 @@ class BucketQueue:
         self.requests: list[PendingRequest] = []
         self.returning = 0
         self.ahead = 0
-        self.same_charges: tuple[Charge, ...] = ()
+        self.same_charges: tuple[object, ...] = ()
         self.min_interval = 0
         self.buffer: PrefetchBuffer | None = None
 
@@ -116,8 +116,8 @@ class BucketQueue:
         if not request.charges or request.forced or request.deadline > now:
             return
         if not self.ahead:
-            self.same_charges = request.charges
-        if request.charges == self.same_charges:
+            self.same_charges = _window(request)
+        if _window(request) == self.same_charges:
             pending.counted = True
             self.ahead += 1
 
@@ -126,7 +126,7 @@ class BucketQueue:
 
         Requests of a batch that its write does not carry have been refused by its plan, and only wait to be told.
         """
-        if request.deadline > now or request.charges != self.same_charges:
+        if request.deadline > now or _window(request) != self.same_charges:
             return NONE_AHEAD
         if self.batch is None:
             return Ahead(self.ahead)
@@ -186,3 +186,8 @@ class BucketQueue:
                 return pending.waiter
             last = last or pending.waiter
         return last
+
+
+def _window(request: Request) -> tuple[object, ...]:
+    """What a request asks for, and the room that it leaves to others: equal requests are refused for each other's sake."""
+    return request.charges, request.headroom, request.oversize

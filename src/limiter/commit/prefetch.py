@@ -18,8 +18,7 @@ from ..core.units import NANOSECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..core.limits import Limit
-    from ..models import Prefetch
+    from ..models import BaseLimit, Prefetch
 
 MEMORY = NANOSECONDS
 """Nanoseconds after which an observation counts for 1/e in the rate."""
@@ -30,7 +29,7 @@ FORGET = 20 * MEMORY
 class _Units:
     """What is held of one limit, until when it may be spent, and the rate at which it is asked for."""
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: BaseLimit) -> None:
         self.allocation = Allocation(limit)
         self.until = 0
         self.tat = 0
@@ -65,7 +64,7 @@ class PrefetchBuffer:
     """What one process holds in advance of one bucket. Not safe for threads: the caller holds a lock."""
 
     def __init__(self) -> None:
-        self._held: dict[Limit, _Units] = {}
+        self._held: dict[BaseLimit, _Units] = {}
         self._prefetch: Prefetch | None = None
 
     def take(self, charges: Sequence[Charge], prefetch: Prefetch, now: int) -> Grant | None:
@@ -107,5 +106,5 @@ class PrefetchBuffer:
             self._held = {limit: units_of for limit, units_of in self._held.items() if units_of.matters(now)}
         return tuple(refund for refund in refunds if refund.cost)
 
-    def _units_of(self, limit: Limit) -> _Units:
+    def _units_of(self, limit: BaseLimit) -> _Units:
         return self._held.setdefault(limit, _Units(limit))

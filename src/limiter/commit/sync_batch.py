@@ -97,6 +97,11 @@ class SyncBatchWriter:
         fields = key._asdict() | {"error": str(error)}
         _log.log(level, "a correction of %s/%s was not written: %s", key.entity_id, key.resource, error, extra=fields)
 
+    def error(self) -> int:
+        """Nanoseconds by which the store's clock may be wrong: a second before it has learnt anything."""
+        error = getattr(self.store.clock, "error", 0.0)
+        return NANOSECONDS if error is None else round(error * NANOSECONDS)
+
 
 class SyncBatch:
     """Requests that are decided together.
@@ -242,7 +247,8 @@ class SyncBatch:
         if not self._carried:
             self._stamp, self._covered = self._writer.next_stamp(), False
         planned, now = self._carried or self.requests, self._writer.store.clock()
-        plan = planning.plan(queue.state, [pending.request for pending in planned], now, self._stamp)
+        requests = [pending.request for pending in planned]
+        plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error())
         self._deliver_refusals(plan, planned, now)
         if plan.update is not None:
             self._start_write(plan, plan.update, planned)
@@ -341,7 +347,7 @@ class SyncBatch:
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
             # If an attribute has become unreadable, the next look tells the requests that it concerns.
             for place in () if state.unreadable else plan.refused:
-                look = preview.look(state, planned[place].request, plan.now)
+                look = preview.look(state, planned[place].request, plan.now, error=plan.view.error)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
             self._see(state, planned, outcomes)

@@ -232,7 +232,7 @@ class SyncCommitter:
             return None
         if queue.covers(request, now):
             return None
-        return preview.look(queue.state, request, now, queue.before(request, now))
+        return preview.look(queue.state, request, now, queue.before(request, now), error=self._writer.error())
 
     def _may_wait_on(self, waiter: SyncWaiter) -> bool:
         """Whether a caller whose time is up may wait on: the table still answers, and none of its own calls is overdue."""

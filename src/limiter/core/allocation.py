@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .limits import gcra
+from .limits.accounts import cost
 from .request import Refund
 
 if TYPE_CHECKING:
-    from .limits import Limit
+    from ..models import BaseLimit
     from .request import Receipt
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """`units` of `limit`, which cost `cost` nanoseconds, of which `refundable` were taken in the busy period `since`.
+    """`units` of `limit` and their `cost`, of which `refundable` was taken in the busy period, or of the opening, `since`.
 
-    What was taken in an older period cannot be given back: the bucket has been full since.
+    What was taken in an older one cannot be given back: the bucket has been full since. Costs are in the measure of the limit's
+    account: nanoseconds of refill for a rate, units for the other kinds.
     """
 
-    limit: Limit
+    limit: BaseLimit
     units: int = 0
     cost: int = 0
     refundable: int = 0
@@ -42,6 +43,6 @@ class Allocation:
         The credit rounds down, so that what stays held is never worth less than it cost. What was taken last goes first.
         """
         left = self.units - units
-        given = max(0, self.cost - gcra.cost(self.limit, left))
+        given = max(0, self.cost - cost(self.limit, left))
         refund = Refund(self.limit, min(given, self.refundable), self.since)
         return replace(self, units=left, cost=self.cost - given, refundable=self.refundable - refund.cost), refund

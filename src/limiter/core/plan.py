@@ -1,9 +1,9 @@
 """Decides requests against one bucket without doing any I/O.
 
 A batch of requests is played, one after another, against the last state seen. Those that fit become one conditional `Update`,
-whose conditions assert exactly what the admissions were built on: for each limit whether it is idle (full) or busy, and how far
-its `tat` may lie ahead. So if the state has changed meanwhile, the update either still admits all of them rightly or is not
-applied, and the state that comes back decides anew. What was refused is final only when the state was fresh.
+whose conditions assert exactly what the admissions were built on, limit by limit: each kind of limit has an account that knows
+them. So if the state has changed meanwhile, the update either still admits all of them rightly or is not applied, and the state
+that comes back decides anew. What was refused is final only when the state was fresh.
 
 Within a batch everything that takes comes first and everything that gives back last, so that a refund never hides that a bucket
 had been full.
@@ -14,25 +14,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .limits import gcra
-from .limits.account import RateAccount
+from .limits.accounts import open_account, price
+from .limits.births import Unseen, rate_of, tidy
+from .limits.count import FAR
 from .preview import look
 from .request import Grant, Refusal
-from .state import TTL, Change, Condition, Update, check_readable
+from .resetting import clear, pause
+from .state import PAUSED, TTL, UNBOUNDED, Change, Condition, Mark, Update, View, check_readable
 from .units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .limits import Limit
-    from .request import Charge, Request
+    from ..models import BaseLimit
+    from .limits.accounts import Account
+    from .request import Request
     from .state import BucketState
 
 TTL_GRACE = 3_600
 """Seconds by which `ttl` is set beyond what is needed, so that a busy bucket seldom has to move it."""
 
-Entry = tuple[RateAccount, "Limit", int]
-"""The account, the limit and the cost of one charge."""
+Entry = tuple["Account", bool, int, int]
+"""Of one charge the account, whether the limit is enforced, the bound and the cost."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,129 +43,218 @@ class Plan:
     """How a batch meets one state: an update that carries some of its requests, and the refusals that the state gives others.
 
     A request that is neither carried nor refused has to be planned again after the update. `update` is None when there is
-    nothing to write: no request was admitted, or all that was to be given back is worth nothing any more. `shares` say of each
-    carried request, by its place in the batch, where in `totals` its own begin: what the batch has taken of each of its limits
-    up to and with it. (In one list, since hundreds of little tuples would call for the garbage collector.)
+    nothing to write: no request was admitted, or all that was to be given back is worth nothing any more. It may carry none, to
+    write the birth of an account that refuses. `shares` say of each carried request, by its place in the batch, where in `totals`
+    its own begin: what the batch has taken of each of its limits up to and with it. (In one list, since hundreds of little tuples
+    would call for the garbage collector.) `left_out` holds, by place in `totals`, the charges of shadows that did not fit: what
+    they met, and the time from which they would fit.
 
-    While the plan is made, the accounts add `conditions` and `changes` to it, and `reasons`: conditions that are asserted only
-    where there is something to write.
+    `rivals` are the names of which the batch uses one rate or period while another is in use; `dropped` are the identities that
+    had to leave the item although they were not full.
+
+    While the plan is made, the accounts add `conditions`, `changes`, `marks` and `removals` to it, and `reasons`: conditions that
+    are asserted only where there is something to write. `reach` is until when an order from outside a lease is needed.
     """
 
-    state: BucketState
+    view: View
     requests: Sequence[Request]
-    now: int
     update: Update | None = None
     refused: dict[int, Refusal] = field(default_factory=dict)
     shares: dict[int, int] = field(default_factory=dict)
     totals: list[int] = field(default_factory=list)
-    accounts: dict[str, RateAccount] = field(default_factory=dict)
+    left_out: dict[int, tuple[int, int]] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
     conditions: list[Condition] = field(default_factory=list)
     reasons: list[Condition] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
-    _charges: tuple[Charge, ...] = ()
+    marks: list[Mark] = field(default_factory=list)
+    removals: list[tuple[str, str]] = field(default_factory=list)
+    rivals: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    reach: int = 0
+    _asked: tuple[object, ...] = ()
     _entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def now(self) -> int:
+        """The time of the plan."""
+        return self.view.now
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
-        grounds = {name: account.ground(after.level(name)) for name, account in self.accounts.items()}
-        earlier = {name: account.level.booked for name, account in self.accounts.items()}
+        grounds = {identity: account.ground(after) for identity, account in self.accounts.items()}
+        earlier = {identity: account.level.booked for identity, account in self.accounts.items()}
         return {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
 
     def _grant(self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]) -> Grant:
         figures: list[int] = []
-        for index, (limit, units) in enumerate(request.charges, first):
-            name, cost = limit.name, gcra.cost(limit, units)
-            before, since = grounds[name]
-            tat = before + self.totals[index]
-            start = gcra.start(limit, tat)
-            if request.forced:
-                start = min(start, self.now)  # Debt is no booking, and its refund undoes none.
-            figures += cost, since, start, tat, earlier[name]
-            if cost:
-                earlier[name] = max(start, earlier[name])
-        return Grant.of(request.charges, figures, self.now)
+        now = self.view.now
+        for index, (account, enforced, bound, cost) in enumerate(self._entries_of(request), first):
+            identity = account.identity
+            before, since = grounds[identity]
+            if not enforced and index in self.left_out:
+                tat, start = self.left_out[index]
+                figures += 0, since, now, tat, -start
+                continue
+            total = self.totals[index]
+            tat = before + total
+            start = account.start(bound, tat)
+            told = min(start, now) if request.forced or not enforced else start  # Neither books, nor does its refund undo one.
+            figures += total if cost < 0 else cost, since, told, tat, earlier[identity]
+            if cost > 0:
+                earlier[identity] = max(told if request.forced else start, earlier[identity])
+        return Grant.of(request.charges, figures, now)
 
     def _play(self) -> None:
-        """Carry, refuse or leave each request, in order."""
-        returning = {refund.limit.name for request in self.requests for refund in request.refunds}
+        """Carry, refuse or leave each request, in order. An order from outside a lease is played alone."""
+        returning = {refund.limit.identity for request in self.requests for refund in request.refunds}
+        now = self.view.now
         for index, request in enumerate(self.requests):
-            start = self._earliest_start(request)
-            if request.forced or start <= self.now:
-                self._take(index, request)
-            elif start > request.deadline:
-                by_state = isinstance(look(self.state, request, self.now), Refusal)
-                self.refused[index] = Refusal(self._levels(request), self.now, by_state)
-            elif not any(charge.limit.name in returning for charge in request.charges):
-                self._take(index, request)
+            if request.is_order:
+                if not index:
+                    self._follow(request)
+                    return
+                continue
+            start, last = self._earliest_start(request)
+            if request.forced or start <= now:
+                self._carry(index, request, returning)
+            elif start > request.deadline or start > last:
+                self._refuse(index, request, start)
+            elif not any(charge.limit.identity in returning for charge in request.charges):
+                self._carry(index, request, returning)
             # else: a booking would void the refunds of its batch, so it is left for the next update.
 
-    def _account(self, limit: Limit) -> RateAccount:
+    def _account(self, limit: BaseLimit) -> Account:
         """The account of one limit, opened on first use."""
-        account = self.accounts.get(limit.name)
+        account = self.accounts.get(limit.identity)
         if account is None:
-            check_readable(self.state, limit.name)
-            account = self.accounts[limit.name] = RateAccount(limit.name, self.state.level(limit.name), self.now)
+            account = self.accounts[limit.identity] = open_account(limit, self.view, self.accounts)
         return account
 
-    def _entries_of(self, charges: tuple[Charge, ...]) -> list[Entry]:
+    def _entries_of(self, request: Request) -> list[Entry]:
         """The entry of each charge; callers who ask the same often pass the same tuple."""
-        if charges is not self._charges:
-            entries = [(self._account(limit), limit, gcra.cost(limit, units)) for limit, units in charges]
-            self._charges, self._entries = charges, entries
-        return self._entries
+        charges, headroom, oversize = request.charges, request.headroom, request.oversize
+        if self._asked and charges is self._asked[0] and (headroom, oversize) == self._asked[1:]:
+            return self._entries
+        entries: list[Entry] = []
+        for place, (limit, units) in enumerate(charges):
+            account = self._account(limit)
+            account.enforced |= limit.enforce
+            entries.append((account, limit.enforce, *price(limit, units, headroom[place] if headroom else 0, oversize)))
+        self._asked, self._entries = (charges, headroom, oversize), entries
+        return entries
 
-    def _levels(self, request: Request) -> tuple[int, ...]:
-        """The `tat` that each charge of the request meets."""
-        return tuple([account.tat + account.total for account, _, _ in self._entries_of(request.charges)])
+    def _earliest_start(self, request: Request) -> tuple[int, int]:
+        """The time from which every enforced limit would allow the request, or now; and the latest start that may be promised."""
+        now, paused = self.view.now, self.view.state.paused
+        if not request.charges:
+            return now, UNBOUNDED
+        earliest, last = max(now, paused), now if request.headroom or paused > now else UNBOUNDED
+        for account, enforced, bound, cost in self._entries_of(request):
+            if enforced:
+                start = account.earliest(bound, cost)
+                if start > earliest:
+                    earliest = start
+                if account.last < last:
+                    last = account.last
+        return earliest, last
 
-    def _earliest_start(self, request: Request) -> int:
-        """The time from which every limit would allow the request, or now."""
-        earliest = self.now
-        for account, limit, cost in self._entries_of(request.charges):
-            start = gcra.start(limit, account.tat + account.total + cost)
-            if start > earliest:
-                earliest = start
-        return earliest
+    def _carry(self, index: int, request: Request, returning: set[str]) -> None:
+        """Carry the request: enter its charges, but for those of shadows that do not fit."""
+        first, now = len(self.totals), self.view.now
+        patience = None if request.forced else max(0, request.deadline - now)
+        if request.headroom and patience:
+            patience = 0
+        for account, enforced, bound, cost in self._entries_of(request):
+            if patience is not None and not enforced:
+                start = account.earliest(bound, cost)
+                if start > now and (start > now + patience or start > account.last or account.identity in returning):
+                    account.leave_out(bound, cost, patience)
+                    self.left_out[len(self.totals)] = account.met().tat, start
+                    self.totals.append(0)
+                    continue
+            self.totals.append(account.take(bound, cost, patience))
+        self.shares[index] = first
 
-    def _take(self, index: int, request: Request) -> None:
-        """Carry the request: enter its charges."""
-        self.shares[index] = len(self.totals)
-        patience = None if request.forced else max(0, request.deadline - self.now)
-        for account, limit, cost in self._entries_of(request.charges):
-            self.totals.append(account.take(limit, cost, patience))
+    def _refuse(self, index: int, request: Request, start: int) -> None:
+        state, now = self.view.state, self.view.now
+        entries = self._entries_of(request)
+        levels = tuple([account.met() for account, *_ in entries])
+        starts = tuple([max(account.earliest(bound, cost), state.paused) for account, _, bound, cost in entries])
+        by_state = isinstance(look(state, request, now, error=self.view.error), Refusal)
+        self.refused[index] = Refusal(levels, starts, now, by_state, start)
+
+    def _follow(self, request: Request) -> None:
+        """Carry an order: clear limits, pause the bucket, or give back what others have taken."""
+        if not self.view.fresh:
+            raise Unseen
+        self.shares[0] = 0
+        self.reach = clear(self, self.view, request.clear)
+        if request.pause is not None:
+            self.reach = max(self.reach, pause(self, self.view, request.pause))
+        for account, _, bound, cost in self._entries_of(request):
+            self.totals.append(account.withdraw(self, -cost) if cost < 0 else account.take(bound, cost, None))
 
     def _write(self, stamp: str) -> Update | None:
         """The update that makes every change entered so far; None when there is nothing to write."""
+        now = self.view.now
         for index in self.shares:
             for refund in self.requests[index].refunds:
-                self._account(refund.limit).give(refund)
-        # What takes comes first, as its requests do.
-        accounts = sorted(self.accounts.values(), key=lambda account: not account.takes)
-        reach = max([account.write(self) for account in accounts], default=self.now)
-        if not self.conditions:
+                check_readable(self.view.state, refund.limit.identity)
+                # What has left the item cannot be given back, and its account is not born for that.
+                if refund.cost > 0 and self.view.state.level(refund.limit.identity).tat >= 0:
+                    self._account(refund.limit).give(refund)
+        # What takes comes first, as its requests do; the birth of a shadow only rides on what else is written.
+        accounts = sorted(self.accounts.values(), key=lambda account: (not account.takes, not account.enforced))
+        reach = max([account.write(self) for account in accounts], default=now)
+        if not self.conditions and not self.changes:
             return None
+        if any(account.takes for account in accounts) and not all(self.requests[index].forced for index in self.shares):
+            check_readable(self.view.state, PAUSED)
+            self.conditions.append(Condition(TTL, "paused", None, now, absent=True))
+        state = self.view.state
+        if len(state.levels) > len(self.accounts):
+            self.dropped = tuple(tidy(self, state, accounts, now))
+        self.rivals = tuple(sorted({account.name for account in accounts if account.total > 0 and self._has_rival(account)}))
         self.conditions += self.reasons
-        if reach > self.now or not self.changes:
+        reach = max(reach, self.reach)
+        if reach > now or not self.changes:
             self._extend_ttl(reach)
-        return Update(stamp, tuple(self.conditions), tuple(self.changes))
+        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals))
+
+    def _has_rival(self, account: Account) -> bool:
+        """Whether another account of the name, which was born later, is in use."""
+        newest = self.view.state.marks.get(account.name, account.identity)
+        if newest == account.identity or account.born:
+            return False
+        other = self.accounts.get(newest)
+        level = self.view.state.level(newest)
+        return level.tat > (self.view.now if rate_of(newest) else 0) or (other is not None and other.total > 0)
 
     def _extend_ttl(self, reach: int) -> None:
-        check_readable(self.state, TTL)
+        check_readable(self.view.state, TTL)
         needed = -(-reach // NANOSECONDS)
-        if self.state.ttl >= needed:
+        if self.view.state.ttl >= needed:
             self.conditions.append(Condition(TTL, "ttl", needed, None))
         else:
             # Another limit of the bucket, not seen here, may need a later end: so it only ever moves forward.
-            self.conditions.append(Condition(TTL, "ttl", None, needed + TTL_GRACE, absent=True))
-            self.changes.append(Change(TTL, "ttl", None, needed + TTL_GRACE))
+            end = min(needed + TTL_GRACE, max(needed, FAR // NANOSECONDS))
+            self.conditions.append(Condition(TTL, "ttl", None, end, absent=True))
+            self.changes.append(Change(TTL, "ttl", None, end))
 
 
-def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
-    """Play `requests` in order against `state` at `now`; `stamp` names the update.
+def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str, *, error: int = 0, fresh: bool = True) -> Plan:
+    """Play `requests` in order against `state` at `now`, which may be wrong by `error`; `stamp` names the update.
 
-    Raises `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
+    `fresh` says that the batch has read or written the state itself. A plan on another state carries and refuses nothing where
+    that does not suffice: then the state has to be read. Raises `UnreadableItem` when the stored state of a limit that is asked
+    for makes no sense.
     """
-    made = Plan(state, requests, now)
-    made._play()
-    made.update = made._write(stamp)
+    view = View(state, now, error, fresh)
+    made = Plan(view, requests)
+    try:
+        made._play()
+        made.update = made._write(stamp)
+    except Unseen:
+        return Plan(view, requests)
     return made

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import UnreadableItem
-from .limits import gcra
-from .limits.account import fitting
+from .limits.accounts import open_account, price
 from .request import NotTried, Refusal
-from .state import check_readable
+from .state import MARK, PAUSED, UNBOUNDED, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from .limits.accounts import Account
     from .request import Charge, Request
     from .state import BucketState
 
@@ -31,39 +31,46 @@ class Ahead(NamedTuple):
 NONE_AHEAD = Ahead()
 
 
-def look(state: BucketState, request: Request, now: int, ahead: Ahead = NONE_AHEAD) -> Refusal | NotTried:
+def look(state: BucketState, request: Request, now: int, ahead: Ahead = NONE_AHEAD, *, error: int = 0) -> Refusal | NotTried:
     """The refusal of a request that the state alone keeps from starting in time; otherwise what the request would meet.
 
     The requests `ahead` count as admitted: those that a write carries as of its plan, of those that wait as many as fit now. If
-    other processes have taken so much since that one of them is refused, so is the same request behind it.
+    other processes have taken so much since that one of them is refused, so is the same request behind it. An account that is yet
+    to be born refuses nothing by a look, since its birth has to be written.
     """
-    latest = max(now, request.deadline)
-    met, waiting = [], ahead.waiting
-    for limit, units in request.charges:
-        check_readable(state, limit.name)
-        tat, cost = state.level(limit.name).tat, gcra.cost(limit, units)
+    opened = _open(View(state, now, error), request.charges, request.headroom, request.oversize)
+    waiting = ahead.waiting
+    for account, enforced, bound, cost in opened:
         if ahead.carried:
-            tat = max(tat, ahead.planned) + ahead.carried * cost
-        tat = max(tat, now)
-        met.append((limit, tat, cost))
-        if waiting:
-            waiting = fitting(limit, tat, cost, waiting, now)
-    levels = tuple([tat + waiting * cost for _, tat, cost in met])
-    late = any(gcra.start(limit, tat + (waiting + 1) * cost) > latest for limit, tat, cost in met)
-    return Refusal(levels, now) if late else NotTried(levels, now)
+            account.advance(ahead.carried, cost, ahead.planned)
+        if waiting and enforced:
+            waiting = account.fits(bound, cost, waiting)
+    levels, starts, start, last = [], [], max(now, state.paused), UNBOUNDED if state.paused <= now else now
+    for account, enforced, bound, cost in opened:
+        account.total += cost * (waiting if enforced or not waiting else account.fits(bound, cost, waiting))
+        levels.append(account.met())
+        starts.append(max(account.earliest(bound, cost), state.paused))
+        if enforced:
+            start, last = max(start, starts[-1]), min(last, account.last)
+    if request.headroom:
+        last = now
+    late = start > now and (start > request.deadline or start > last)
+    if late and not any(account.inherits for account, *_ in opened):
+        return Refusal(tuple(levels), tuple(starts), now, True, start)
+    return NotTried(tuple(levels), tuple(starts), now)
 
 
 def owes(state: BucketState, charges: Iterable[Charge], now: int) -> bool:
-    """Whether one of the limits is in debt, or promised to callers who wait."""
-    return any(gcra.start(limit, state.level(limit.name).tat) > now for limit, _ in charges)
+    """Whether the bucket is paused, or one of the limits is in debt, or promised to callers who wait."""
+    opened = _open(View(state, now), [charge._replace(units=0) for charge in charges])
+    return state.paused > now or any(account.earliest(bound, 0) > now for account, enforced, bound, _ in opened if enforced)
 
 
 def wait(state: BucketState, request: Request, now: int) -> int:
     """Nanoseconds until the request could start at the earliest, by what the state says."""
-    starts = [
-        gcra.start(limit, max(state.level(limit.name).tat, now) + gcra.cost(limit, units)) for limit, units in request.charges
-    ]
-    return max(0, max(starts, default=now) - now)
+    opened = _open(View(state, now), request.charges, request.headroom, request.oversize)
+    starts = [account.earliest(bound, cost) for account, enforced, bound, cost in opened if enforced]
+    return max(0, max([*starts, state.paused]) - now)
 
 
 def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, UnreadableItem]:
@@ -71,6 +78,19 @@ def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, Unr
     errors = {}
     for place, request in enumerate(requests):
         for limit in (*(charge.limit for charge in request.charges), *(refund.limit for refund in request.refunds)):
-            if limit.name in state.unreadable:
-                errors[place] = UnreadableItem(state.unreadable[limit.name])
+            for what in (limit.identity, MARK + limit.name, PAUSED):
+                if what in state.unreadable:
+                    errors[place] = UnreadableItem(state.unreadable[what])
     return errors
+
+
+def _open(
+    view: View, charges: Sequence[Charge], headroom: Sequence[int] = (), oversize: bool = False
+) -> list[tuple[Account, bool, int, int]]:
+    """Of each charge the account, whether it is enforced, the bound and the cost."""
+    accounts: dict[str, Account] = {}
+    opened = []
+    for place, (limit, units) in enumerate(charges):
+        account = accounts[limit.identity] = open_account(limit, view, accounts)
+        opened.append((account, limit.enforce, *price(limit, units, headroom[place] if headroom else 0, oversize)))
+    return opened

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .limits import Limit
+from .schedule import Limits as Limits  # a part of Record, named by those who name records
+from .schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,5 +51,13 @@ def missing_ancestor(seen: Mapping[str, str | None]) -> str | None:
     return next((parent for parent in seen.values() if parent is not None and parent not in seen), None)
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduledLimits:
+    """A level whose `plain` limits apply outside the windows of its schedule."""
+
+    plain: Limits
+    schedule: Schedule
+
+
 RecordKey = LimitsKey | EntityKey
-Record = tuple[Limit, ...] | EntityRecord
+Record = Limits | ScheduledLimits | EntityRecord

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .state import UNBOUNDED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
-    from ..models import Prefetch
-    from .limits import Limit
+    from ..models import BaseLimit, Prefetch
     from .records import BucketKey
+    from .state import Level
 
 
 class Charge(NamedTuple):
-    """`units` to take from `limit`."""
+    """`units` to take from `limit`. From outside a lease they may be negative, to give back whatever was taken, if `forced`."""
 
-    limit: Limit
+    limit: BaseLimit
     units: int
 
 
 class Refund(NamedTuple):
-    """`cost` nanoseconds to give back to `limit`, taken in the busy period `since`.
+    """`cost` to give back to `limit`, taken in the busy period, or of the opening, `since`.
 
-    For a booking that has not started, `start` is its start, `level` the `tat` that it left the bucket at, and `earlier` the
-    latest start promised before it.
+    A cost is in the measure of the limit's account: nanoseconds of refill for a rate, units for the other kinds. For a booking
+    that has not started, `start` is its start, `level` the `tat` that it left the bucket at, and `earlier` the latest start
+    promised before it.
     """
 
-    limit: Limit
+    limit: BaseLimit
     cost: int
     since: int
     start: int = -1
@@ -41,6 +44,10 @@ class Request(NamedTuple):
     `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
     admitted always, into debt if need be. `refunds` are given back as far as they are still worth something. With `prefetch`,
     units may be taken in advance of later requests.
+
+    `headroom` is what each charge leaves to others, in the measure of the limit's account and in the order of the charges; empty
+    leaves nothing. With `oversize` an amount above a capacity is admitted when all of that is available. `clear` names limits
+    that become as if nothing had been used. `pause` is the time up to which the bucket admits nothing; 0 ends a pause.
     """
 
     key: BucketKey
@@ -49,16 +56,26 @@ class Request(NamedTuple):
     deadline: int = 0
     forced: bool = False
     prefetch: Prefetch | None = None
+    headroom: tuple[int, ...] = ()
+    oversize: bool = False
+    clear: tuple[str, ...] = ()
+    pause: int | None = None
+
+    @property
+    def is_order(self) -> bool:
+        """Whether it changes the bucket from outside a lease, which is planned alone."""
+        return bool(self.clear) or self.pause is not None or (self.forced and any(units < 0 for _, units in self.charges))
 
 
 class Receipt(NamedTuple):
-    """What was taken of one limit: `cost` in nanoseconds, in the busy period `since`, leaving the bucket at `tat`.
+    """What was taken of one limit: its `cost`, in the busy period or of the opening `since`, leaving the account at `tat`.
 
-    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which nobody
-    has who is forced in. `earlier` is the latest start that was promised before it.
+    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which callers
+    that are forced in never do. `earlier` is the latest start that was promised before it, -1 if there is none; below -1 the
+    limit is a shadow that would have refused, and was charged nothing.
     """
 
-    limit: Limit
+    limit: BaseLimit
     units: int
     cost: int
     since: int
@@ -69,6 +86,11 @@ class Receipt(NamedTuple):
     def refund(self) -> Refund:
         """What gives it all back."""
         return Refund(self.limit, self.cost, self.since, self.start, self.tat, self.earlier)
+
+    @property
+    def left_out(self) -> int | None:
+        """The time from which a shadow would have allowed the request that it would have refused; None where it had not."""
+        return -self.earlier if self.earlier < -1 else None
 
 
 _BEYOND = Receipt._fields.index("cost")
@@ -119,23 +141,28 @@ class Grant(tuple[Any, ...]):
 
 
 class Refusal(NamedTuple):
-    """The request does not fit; `levels` are the limits' `tat` at `now`, in the order of the charges.
+    """The request does not fit; `levels` are what each charge would meet at `now`, in the order of the charges.
 
-    Either the state alone is enough to refuse it, or only together with what others of its batch take.
+    Either the state alone is enough to refuse it, or only together with what others of its batch take. `starts` are the times
+    from which each limit would allow it, UNBOUNDED where none does, and `start` is the time from which all enforced limits would.
+    That is not after the request's deadline where no start ahead may be promised: then the caller can wait, and ask again.
     """
 
-    levels: tuple[int, ...]
+    levels: tuple[Level, ...]
+    starts: tuple[int, ...]
     now: int
     by_state: bool = True
+    start: int = UNBOUNDED
 
 
 class NotTried(NamedTuple):
-    """The request fits, but was not sent, because another one of the same caller is refused; `levels` as of a refusal."""
+    """The request fits, but was not sent, because another one of the same caller is refused; fields as of a refusal."""
 
-    levels: tuple[int, ...]
+    levels: tuple[Level, ...]
+    starts: tuple[int, ...]
     now: int
 
 
 def refund_of(key: BucketKey, receipts: Iterable[Receipt]) -> Request:
     """The request that gives back everything that the receipts say was taken of a bucket."""
-    return Request(key, refunds=tuple(receipt.refund() for receipt in receipts if receipt.cost))
+    return Request(key, refunds=tuple(receipt.refund() for receipt in receipts if receipt.cost > 0))

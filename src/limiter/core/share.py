@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..exceptions import RateLimiterUnavailable
-from .limits import Limit, gcra
+from ..models import BaseLimit
+from .limits import Limit
+from .limits.accounts import standing
 from .request import Charge
 from .units import NANOSECONDS
 from .validation import MAX_AMOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from .chain import Bucket
     from .request import Request
+    from .state import Level
 
 
+_Each = TypeVar("_Each", bound=BaseLimit)
 LONGEST = 50 * 366 * 86_400 * NANOSECONDS
 """Nanoseconds that an empty bucket takes to fill at most, however small the share: the half of what a limit may."""
 
 
-def local_limit(limit: Limit, share: float, units: int = 1) -> Limit:
+def local_limit(limit: _Each, share: float, units: int = 1) -> _Each:
     """The limit at a share of its rate and of its capacity, of which at least `units` remain, so that one request fits."""
+    if not isinstance(limit, Limit):
+        return limit if share >= 1 else replace(limit, capacity=max(ceil(limit.capacity * share), units))
     share = max(share, limit.window / LONGEST, limit.period_ns / LONGEST)
     if share >= 1:
         return limit
@@ -41,26 +48,28 @@ def local_requests(requests: Sequence[Request], share: float) -> tuple[Request, 
     )
 
 
-def check_remembered(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, cause: RateLimiterUnavailable) -> None:
+def check_remembered(chain: Sequence[Bucket], names: AbstractSet[str], cause: RateLimiterUnavailable) -> None:
     """Raise `RateLimiterUnavailable` when a call names limits that were never read, so that nothing can keep them."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
-    if not known or not known.issuperset(amounts or ()):
+    if not any(bucket.access for bucket in chain) and not (known and known >= names):
         text = "the limits of this call were never read, so this process cannot keep them by itself"
         raise RateLimiterUnavailable(text, unsent=True) from cause
 
 
-def unbounded(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple[Bucket, ...]:
+def unbounded(chain: Sequence[Bucket], names: AbstractSet[str]) -> tuple[Bucket, ...]:
     """The chain with a limit that stands in no way for every name that it lacks, of limits that could not be read."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
-    names = set(amounts or ()) - known or (set() if known else {Limit.DEFAULT_NAME})
-    added = tuple(Limit(name, MAX_AMOUNT, 10**9, 1.0) for name in sorted(names))
+    if any(bucket.access for bucket in chain):
+        return tuple(chain)
+    lacking = names - known or (set() if known else {Limit.DEFAULT_NAME})
+    added = tuple(Limit(name, MAX_AMOUNT, 10**9, 1.0) for name in sorted(lacking))
     return (chain[0]._replace(limits=chain[0].limits + added), *chain[1:])
 
 
-def fitting(charges: Sequence[Charge], levels: Sequence[int], now: int) -> tuple[Charge, ...]:
+def fitting(charges: Sequence[Charge], levels: Sequence[Level], now: int) -> tuple[Charge, ...]:
     """As much of the charges as fits beside what the limits' levels are, so that no bucket goes into debt."""
     fits = (
-        Charge(limit, min(units, gcra.available(limit, tat, now))) for (limit, units), tat in zip(charges, levels, strict=True)
+        Charge(limit, min(units, standing(limit, level, now)[0])) for (limit, units), level in zip(charges, levels, strict=True)
     )
     return tuple(charge for charge in fits if charge.units > 0)
 

@@ -2,63 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..exceptions import UnreadableItem
 from ..models import LimitStatus
-from .limits import gcra
-from .request import Charge, Grant, NotTried, Refusal
+from .limits.accounts import price, standing
+from .preview import look
+from .request import Charge, Grant, NotTried, Refusal, Request
+from .state import UNBOUNDED, Level
 from .units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .limits import Limit
     from .records import BucketKey
-    from .request import Request
     from .state import BucketState
 
 
 def granted(key: BucketKey, grant: Grant) -> tuple[LimitStatus, ...]:
-    """The statuses of an admitted request, after it."""
+    """The statuses of an admitted request, after it; a shadow is exceeded that would have refused it."""
     return tuple(
-        _status(key, receipt.limit, receipt.units, receipt.tat, grant.now, retry_after=0.0) for receipt in grant.receipts
+        _status(key, Charge(each.limit, each.units), Level(each.tat, each.since), each.left_out or grant.now, grant.now)
+        for each in grant.receipts
     )
 
 
 def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal | NotTried) -> tuple[LimitStatus, ...]:
     """The statuses of a request that changed nothing."""
-    now = refusal.now
-    levels = zip(charges, refusal.levels, strict=True)
-    return tuple(_status(key, limit, units, tat, now, _wait(limit, units, tat, now)) for (limit, units), tat in levels)
+    met = zip(charges, refusal.levels, refusal.starts, strict=True)
+    return tuple([_status(key, charge, level, start, refusal.now) for charge, level, start in met])
 
 
-def preview(key: BucketKey, charges: Sequence[Charge], state: BucketState, now: int) -> tuple[LimitStatus, ...]:
-    """The statuses that `charges` would meet in `state`; raises `UnreadableItem` when one of its limits makes no sense."""
-    for limit, _ in charges:
-        if limit.name in state.unreadable:
-            raise UnreadableItem(state.unreadable[limit.name])
-    levels = tuple(max(state.level(limit.name).tat, now) for limit, _ in charges)
-    statuses = refused(key, charges, NotTried(levels, now))
-    return tuple(
-        replace(status, exceeded=True, retry_after=None) if charge.units > charge.limit.capacity else status
-        for charge, status in zip(charges, statuses, strict=True)
-    )
+def preview(
+    key: BucketKey, charges: Sequence[Charge], state: BucketState, now: int, asked: Request | None = None, *, error: int = 0
+) -> tuple[LimitStatus, ...]:
+    """The statuses that `charges` would meet in `state`; raises `UnreadableItem` when one of its limits makes no sense.
+
+    `asked` is the whole request, where it has more than charges.
+    """
+    request = Request(key, tuple(charges)) if asked is None else asked
+    return refused(key, charges, look(state, request._replace(deadline=now), now, error=error))
 
 
 def never_satisfiable(requests: Sequence[Request]) -> tuple[LimitStatus, ...]:
-    """The statuses of amounts above their capacity, which no wait would help; needs no state."""
-    for request in requests:
-        for limit, units in request.charges:
-            if units > limit.capacity:
-                statuses = [_never(each.key, charge) for each in requests for charge in each.charges]
-                return tuple(status for status in statuses if status.requested > status.limit.capacity)
-    return ()
+    """The statuses of amounts that no wait would help, because they are above a capacity or its headroom; needs no state."""
+    return tuple([_never(each.key, charge) for each in requests for charge in _never_allowed(each)])
 
 
-def _wait(limit: Limit, units: int, tat: int, now: int) -> float:
-    return max(0, gcra.start(limit, tat + gcra.cost(limit, units)) - now) / NANOSECONDS
+def _never_allowed(request: Request) -> list[Charge]:
+    """The charges that an enforced limit could never allow."""
+    reserves = request.headroom or (0,) * len(request.charges)
+    prices = [price(*charge, kept, request.oversize) for charge, kept in zip(request.charges, reserves, strict=True)]
+    pairs = zip(request.charges, prices, strict=True)
+    return [charge for charge, (bound, cost) in pairs if cost > bound and charge.limit.enforce]
 
 
 def _never(key: BucketKey, charge: Charge) -> LimitStatus:
@@ -66,14 +61,17 @@ def _never(key: BucketKey, charge: Charge) -> LimitStatus:
     return LimitStatus(key.entity_id, key.resource, limit, units, limit.capacity, True, None, 0.0)
 
 
-def _status(key: BucketKey, limit: Limit, units: int, tat: int, now: int, retry_after: float) -> LimitStatus:
+def _status(key: BucketKey, charge: Charge, level: Level, start: int, now: int) -> LimitStatus:
+    """The status of one charge that meets, or leaves, a level, and is allowed from `start` on."""
+    limit, units = charge
+    available, rest = standing(limit, level, now)
     return LimitStatus(
         key.entity_id,
         key.resource,
         limit,
         units,
-        available=gcra.available(limit, tat, now),
-        exceeded=retry_after > 0,
-        retry_after=retry_after,
-        reset_after=max(0, tat - now) / NANOSECONDS,
+        available=available,
+        exceeded=start > now,
+        retry_after=None if start >= UNBOUNDED else max(0, start - now) / NANOSECONDS,
+        reset_after=None if rest is None else rest / NANOSECONDS,
     )

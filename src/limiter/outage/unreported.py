@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..core.limits import Limit
 from ..core.request import Charge
-from ..core.share import local_units
+from ..core.share import local_limit, local_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..core.limits import Limit
     from ..core.records import BucketKey
     from ..core.state import BucketState
+    from ..models import BaseLimit
 
 
 class UnreportedUsage:
@@ -36,16 +37,17 @@ class UnreportedUsage:
     def __contains__(self, key: BucketKey) -> bool:
         return key in self._limits
 
-    def record(self, key: BucketKey, limits: Iterable[Limit]) -> None:
+    def record(self, key: BucketKey, limits: Iterable[BaseLimit]) -> None:
         """Note that units of these limits are about to be allowed locally."""
         with self._lock:
-            self._limits[key] = self._limits.get(key, {}) | {limit.name: limit for limit in limits}
+            self._limits[key] = self._limits.get(key, {}) | {limit.name: limit for limit in limits if isinstance(limit, Limit)}
 
     def take(self, key: BucketKey, share: float, state: BucketState, now: int) -> UsageReport:
         """The usage to charge to the table; no other caller gets it too."""
         with self._lock:
             limits, before = self._limits.get(key, {}), self._reported.get(key, {})
-            ahead = {name: state.level(name).tat for name in limits if state.level(name).tat > now}
+            tats = {name: state.level(local_limit(limit, share).identity).tat for name, limit in limits.items()}
+            ahead = {name: tat for name, tat in tats.items() if tat > now}
             self._reported[key] = ahead
         spans = {name: tat - max(now, before.get(name, now)) for name, tat in ahead.items()}
         charges = (Charge(limits[name], local_units(limits[name], share, span)) for name, span in spans.items())

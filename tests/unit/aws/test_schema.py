@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import expressions
+from support import count_world, expressions
 from support.bucket_world import EPOCH, Script, play_seed
 
-from limiter import Limit
+from limiter import Limit, Quota
 from limiter.aws import schema
 from limiter.core import plan as planning
+from limiter.core.limits import MAX_LIMITS
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Request
 from limiter.core.state import ABSENT, EMPTY, BucketState, Change, Level, Update
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import UnreadableItem
 
+if TYPE_CHECKING:
+    from support.count_world import World as CountWorld
+
 KEY = BucketKey("default", "user-42", "gpt-4")
+COUNTS = count_world.Script((Quota.per_hour("q", 5), Quota.session("s", 5, 3_600), Quota.total("t", 20)))
 FIELDS = Level._fields
 TIMES = st.integers(0, 10**20)
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="#"), min_size=1, max_size=8)
+MEASURES = st.sampled_from(["5/3", "1/1", "day UTC", "month America/Los_Angeles", "session 18000", "total"])
+IDENTITIES = st.builds("{}|{}".format, NAMES, MEASURES)
+MARKS = st.dictionaries(NAMES, MEASURES, max_size=2).map(lambda marks: {name: f"{name}|{what}" for name, what in marks.items()})
 LEVELS = st.builds(Level, **{field: st.one_of(st.just(-1), TIMES) for field in FIELDS})
 STATES = st.builds(
-    BucketState, st.dictionaries(NAMES, LEVELS, max_size=4), st.one_of(st.just(-1), TIMES), st.text("abc", max_size=5)
+    BucketState,
+    st.dictionaries(IDENTITIES, LEVELS, max_size=4),
+    st.one_of(st.just(-1), TIMES),
+    st.text("abc", max_size=5),
+    paused=st.one_of(st.just(-1), TIMES),
+    marks=MARKS,
 )
 PREFIXES = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
 
@@ -40,18 +55,20 @@ def item_of(state: BucketState, key: BucketKey = KEY) -> dict[str, Any]:
         item["ttl"] = {"N": str(state.ttl)}
     if state.stamp:
         item["w"] = {"S": state.stamp}
-    return item
+    if state.paused >= 0:
+        item["x"] = {"N": str(state.paused)}
+    return item | {f"m:{name}": {"S": identity[len(name) + 1 :]} for name, identity in state.marks.items()}
 
 
 def without_absent(state: BucketState) -> BucketState:
     """A state without limits that hold nothing, which no item can tell from absent ones."""
-    return BucketState({name: level for name, level in state.levels.items() if level != ABSENT}, state.ttl, state.stamp)
+    return replace(state, levels={name: level for name, level in state.levels.items() if level != ABSENT})
 
 
 @given(STATES)
 def test_a_state_is_read_from_its_item(state: BucketState) -> None:
     """Whatever an item holds is read as it was meant, beside attributes that are not the limiter's."""
-    item = item_of(state) | {"x": {"S": "tat"}, "owner": {"L": []}}
+    item = item_of(state) | {"y": {"S": "tat"}, "owner": {"L": []}}
     assert schema.bucket_state(item) == without_absent(state)
 
 
@@ -66,10 +83,10 @@ def test_no_item_is_an_empty_bucket(item: dict[str, Any] | None) -> None:
     [{"S": "5"}, {"N": "1.5"}, {"N": "1E+20"}, {"N": ""}, {"NULL": True}, {"L": []}, {"B": b"5"}, {"M": {"N": {"N": "1"}}}],
     ids=repr,
 )
-@pytest.mark.parametrize("attribute", ["t:a", "s:a", "b:a", "f:a", "ttl"])
+@pytest.mark.parametrize("attribute", ["t:a|1/1", "s:a|1/1", "b:a|1/1", "f:a|1/1", "ttl", "x"])
 def test_what_cannot_be_read_is_told_with_its_key(attribute: str, value: dict[str, Any]) -> None:
     """A number that is none is an `UnreadableItem` that names the bucket and the remedy, for whoever needs it."""
-    state = schema.bucket_state(item_of(BucketState({"a": Level(5, 5, 5, 5)}, 5, "w")) | {attribute: value})
+    state = schema.bucket_state(item_of(BucketState({"a|1/1": Level(5, 5, 5, 5)}, 5, "w")) | {attribute: value})
     limit = Limit.per_second("a", 1)
     with pytest.raises(UnreadableItem, match=r"default#user-42/b#gpt-4.*delete the item"):
         planning.plan(state, [Request(KEY, (Charge(limit, 1),), deadline=EPOCH)], EPOCH, "x")
@@ -77,7 +94,7 @@ def test_what_cannot_be_read_is_told_with_its_key(attribute: str, value: dict[st
 
 def test_an_unreadable_limit_harms_no_other() -> None:
     """Beside a limit that cannot be read the others go on."""
-    state = schema.bucket_state(item_of(BucketState({"a": Level(5), "b": Level(5)}, 5, "w")) | {"t:a": {"S": "?"}})
+    state = schema.bucket_state(item_of(BucketState({"a|1/1": Level(5), "b|1/1": Level(5)}, 5, "w")) | {"t:a|1/1": {"S": "?"}})
     update = planning.plan(state, [Request(KEY, (Charge(Limit.per_second("b", 1), 1),), deadline=EPOCH)], EPOCH, "x").update
     assert update is not None
 
@@ -103,15 +120,22 @@ def test_long_ids_fit_the_keys() -> None:
 
 def updates() -> list[Update]:
     """Updates of all kinds that the worlds of chance bring about."""
-    scripts = (Script(expiry=True), Script(overrides=True, clients=1), Script(steps=60))
-    return [update for seed in range(40) for script in scripts for update in play_seed(seed, script).updates]
+    scripts = (Script(expiry=True), Script(overrides=True, clients=1), Script(steps=60), Script(rates=True))
+    rates = [update for seed in range(40) for script in scripts for update in play_seed(seed, script).updates]
+    return rates + [update for seed in range(40) for update in play_counts(seed).updates]
+
+
+def play_counts(seed: int) -> CountWorld:
+    """A world of quotas, sessions and totals."""
+    return count_world.play(Random(seed), COUNTS)  # noqa: S311 - no secret
 
 
 def test_every_update_says_in_expressions_what_it_means() -> None:
     """An engine that reads the expressions decides and changes exactly as the update itself does, in order, from the first."""
-    for seed in range(60):
+    worlds = [play_seed(seed, Script(rates=seed % 2 > 0)) for seed in range(60)] + [play_counts(seed) for seed in range(30)]
+    for world in worlds:
         state, item = EMPTY, {}
-        for update in play_seed(seed, Script()).updates:
+        for update in world.updates:
             parameters = schema.update_parameters(update)
             assert expressions.holds(parameters, item) == update.holds(state)
             if update.holds(state):
@@ -124,8 +148,11 @@ def test_every_update_says_in_expressions_what_it_means() -> None:
 def test_expressions_mean_the_same_on_any_state(state: BucketState, place: int) -> None:
     """Also where a bucket is in a state that no update left it in, the expressions hold when the update does."""
     update = UPDATES[place % len(UPDATES)]
-    renamed = dict(zip(state.levels, "abc", strict=False))
-    state = BucketState({renamed[name]: level for name, level in state.levels.items() if name in renamed}, state.ttl, state.stamp)
+    concerned = {each.limit for each in update.conditions} - {""}
+    levels = dict(zip(sorted(concerned), state.levels.values(), strict=False))
+    marks = {mark.name: choice for mark, choice in zip(update.marks, state.marks.values(), strict=False)}
+    own = {mark.name: mark.new if place % 2 else mark.seen or mark.new for mark in update.marks} if place % 3 else marks
+    state = replace(state, levels=levels, marks={name: f"{name}|{each.rpartition('|')[2]}" for name, each in own.items()})
     assert expressions.holds(schema.update_parameters(update), item_of(state)) == update.holds(state)
 
 
@@ -169,14 +196,14 @@ def busiest(limits: list[Limit], key: BucketKey) -> dict[str, Any]:
 
 
 def test_five_limits_stay_within_one_write_unit() -> None:
-    """With five limits of 20-character names, ids of 100 characters each, and every attribute set, an item is below 1 KB."""
-    limits = [Limit(f"{name * 20}", 1, 1, 61.234567891) for name in "abcde"]
-    item = busiest(limits, BucketKey("n" * 100, "e" * 100, "r" * 100))
-    assert len(item) == 2 + 5 * len(FIELDS) + 2
+    """With five rates of 16-character names, ids of 50 characters, and every attribute set, an item is below 1 KB."""
+    limits = [Limit.per_minute(f"{name * 16}", 1) for name in "abcde"]
+    item = busiest(limits, BucketKey("n" * 20, "e" * 50, "r" * 50))
+    assert len(item) == 2 + 5 * len(FIELDS) + 5 + 2
     assert expressions.size(item) <= 1_024
 
 
-@pytest.mark.parametrize("count", [1, 5, 20, 40])
+@pytest.mark.parametrize("count", [1, 5, 20, MAX_LIMITS])
 def test_any_number_of_limits_fits_the_expressions(count: int) -> None:
     """Dozens of limits are decided by one update whose expressions are within DynamoDB's bounds."""
     busiest([Limit.per_second(f"limit {place}", 1) for place in range(count)], KEY)

@@ -77,7 +77,7 @@ def test_only_the_same_demand_counts() -> None:
     queue.add(PendingRequest(Request(KEY, TWO, deadline=NOW), queue), NOW)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW + 1), queue), NOW)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW, forced=True), queue), NOW)
-    assert (queue.ahead, queue.same_charges) == (1, ONE)
+    assert (queue.ahead, queue.same_charges[0]) == (1, ONE)
 
 
 def test_a_refund_stands_before_nobody() -> None:
@@ -85,7 +85,7 @@ def test_a_refund_stands_before_nobody() -> None:
     queue = BucketQueue(KEY)
     queue.add(PendingRequest(Request(KEY, refunds=(Refund(ONE[0].limit, 1, 0),)), queue), NOW)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
-    assert (queue.ahead, queue.same_charges) == (1, ONE)
+    assert (queue.ahead, queue.same_charges[0]) == (1, ONE)
 
 
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:

@@ -137,18 +137,18 @@ def set_attribute(owner: Any, name: str, faulty: Any) -> Fault:
     return lambda monkeypatch: monkeypatch.setattr(owner, name, faulty)
 
 
-def admit_without_cost(self: Any, limit: Limit, cost: int, patience: int) -> None:
+def admit_without_cost(self: Any, bound: int, cost: int, patience: int) -> None:
     """A fault: the ceiling does not leave room for what is taken."""
     before = min(self.ceiling, self.prompt)
-    SOUND_ADMIT(self, limit, cost, patience)
-    self.ceiling = self.prompt = min(before, self.now + patience + limit.window)
+    SOUND_ADMIT(self, bound, cost, patience)
+    self.ceiling = self.prompt = min(before, self.now + patience + bound)
 
 
-def admit_each_alone(self: Any, limit: Limit, cost: int, patience: int) -> None:
+def admit_each_alone(self: Any, bound: int, cost: int, patience: int) -> None:
     """A fault: the members of a batch do not count for each other."""
     before = min(self.ceiling, self.prompt)
-    SOUND_ADMIT(self, limit, cost, patience)
-    self.ceiling = self.prompt = min(before, self.now + patience + limit.window - cost)
+    SOUND_ADMIT(self, bound, cost, patience)
+    self.ceiling = self.prompt = min(before, self.now + patience + bound - cost)
 
 
 def grant_without_wait(self: Any, *others: Any) -> Grant:
@@ -232,7 +232,7 @@ def test_the_judge_sees_two_starts_at_once() -> None:
         for place in range(2):
             receipt = Receipt(limit, 1, SECOND, EPOCH, EPOCH + place * apart, EPOCH)
             grant = Grant((receipt,), EPOCH)
-            player._enter(Call(Request(KEY, (Charge(limit, 1),), deadline=EPOCH + apart)), grant, {"a": 0})
+            player._enter(Call(Request(KEY, (Charge(limit, 1),), deadline=EPOCH + apart)), grant, {limit.identity: 0})
         if fits:
             world.judge()
         else:
@@ -286,7 +286,7 @@ class Store:
 
     def available(self, limit: Limit) -> int:
         """Units that can be taken now."""
-        return gcra.available(limit, self.state.level(limit.name).tat, self.now)
+        return gcra.available(limit, self.state.level(limit.identity).tat, self.now)
 
 
 def credits_of(grant: Grant) -> Request:
@@ -389,7 +389,7 @@ def test_a_batch_makes_nobody_wait_who_is_not_on_record() -> None:
     batch = [store.taking(limit, patience=5) for limit in (narrow, wide)]
     assert store.ask(*batch) == [None, None]
     assert all(isinstance(each, Grant) for each in store.ask(*batch))
-    level = store.state.level("a")
+    level = store.state.level(wide.identity)
     assert level.floor == level.tat
 
 
@@ -523,7 +523,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
     request, planned = Request(KEY, tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
 
     def state(*levels: int) -> BucketState:
-        return BucketState({limit.name: Level(EPOCH + level, 0) for limit, level in zip(limits, levels, strict=True)})
+        return BucketState({limit.identity: Level(EPOCH + level, 0) for limit, level in zip(limits, levels, strict=True)})
 
     def play(start: BucketState) -> tuple[planning.Plan, planning.Plan]:
         flight = planning.plan(start, [request] * carried, planned, "stamp")
@@ -545,7 +545,7 @@ def test_a_refusal_tells_exactly_how_long_to_wait() -> None:
     store.take(TEN, 10)
     refusal = store.ask(store.taking(TEN, 3))[0]
     assert isinstance(refusal, Refusal)
-    wait = gcra.start(TEN, refusal.levels[0] + gcra.cost(TEN, 3)) - store.now
+    wait = gcra.start(TEN, refusal.levels[0].tat + gcra.cost(TEN, 3)) - store.now
     store.now += wait - 1
     assert store.refuses(TEN, 3)
     store.now += 1
@@ -594,7 +594,7 @@ def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
 def test_a_batch_that_asks_for_nothing_plans_nothing() -> None:
     """Without requests, and for credits that are worth nothing, there is nothing to write."""
     dead = Request(KEY, refunds=(Refund(TEN, 1, EPOCH - 1, -1),))
-    state = BucketState({"a": Level(EPOCH + 5, EPOCH)}, 0, "x")
+    state = BucketState({TEN.identity: Level(EPOCH + 5, EPOCH)}, 0, "x")
     assert planning.plan(EMPTY, [], EPOCH, "y").update is None
     plan = planning.plan(state, [dead], EPOCH, "y")
     assert plan.update is None

@@ -25,6 +25,7 @@ from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Request
 from limiter.core.share import check_remembered, fitting, local_limit, local_requests, unbounded
+from limiter.core.state import Level
 from limiter.core.units import DAY
 from limiter.outage.unreported import UnreportedUsage
 
@@ -67,15 +68,15 @@ def test_a_share_is_of_rate_and_capacity() -> None:
 def test_unknown_limits_stand_in_no_way() -> None:
     """Whatever is asked fits; what is known stays as it is."""
     known = (Bucket(KEY, (LIMIT,)),)
-    assert unbounded(known, {"requests": 5}) == unbounded(known, None) == known
-    assert [limit.name for limit in unbounded(known, {"tokens": 10**12})[0].limits] == ["requests", "tokens"]
-    assert [limit.name for limit in unbounded((Bucket(KEY, ()),), None)[0].limits] == ["requests"]
+    assert unbounded(known, {"requests"}) == unbounded(known, set()) == known
+    assert [limit.name for limit in unbounded(known, {"tokens"})[0].limits] == ["requests", "tokens"]
+    assert [limit.name for limit in unbounded((Bucket(KEY, ()),), set())[0].limits] == ["requests"]
     cause = RateLimiterUnavailable("down")
-    check_remembered(known, {"requests": 1}, cause)
-    check_remembered(known, None, cause)
-    for chain, amounts in ((known, {"tokens": 1}), ((Bucket(KEY, ()),), None)):
+    check_remembered(known, {"requests"}, cause)
+    check_remembered(known, set(), cause)
+    for chain, names in ((known, {"tokens"}), ((Bucket(KEY, ()),), set())):
         with pytest.raises(RateLimiterUnavailable, match="never read") as error:
-            check_remembered(chain, amounts, cause)
+            check_remembered(chain, names, cause)
         assert error.value.__cause__ is cause
 
 
@@ -172,7 +173,7 @@ def test_what_is_owed_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch) ->
         assert limiter.stats().degraded == 1
     assert asyncio.run(limiter.try_acquire("user"))
     state = asyncio.run(repository.read_bucket(KEY))
-    assert state.level("requests").tat - repository.clock() == gcra.cost(LIMIT, 5)
+    assert state.level(LIMIT.identity).tat - repository.clock() == gcra.cost(LIMIT, 5)
 
 
 def test_no_charge_leads_into_debt() -> None:
@@ -181,8 +182,8 @@ def test_no_charge_leads_into_debt() -> None:
     other = Limit.per_hour("tokens", 10)
     unit = gcra.cost(LIMIT, 1)
     charges = (Charge(LIMIT, 5), Charge(other, 5))
-    assert fitting(charges, (now + 7 * unit, now), now) == (Charge(LIMIT, 3), Charge(other, 5))
-    assert fitting(charges, (now + 10 * unit, now + 12 * unit), now) == ()
+    assert fitting(charges, (Level(now + 7 * unit), Level(now)), now) == (Charge(LIMIT, 3), Charge(other, 5))
+    assert fitting(charges, (Level(now + 10 * unit), Level(now + 12 * unit)), now) == ()
 
 
 def test_a_limiter_of_a_share_refuses_the_rest() -> None:

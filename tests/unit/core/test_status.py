@@ -21,7 +21,7 @@ LIMITS = st.builds(Limit, st.just("a"), st.integers(1, 100), st.integers(1, 50),
 
 def state(limit: Limit, ahead: int) -> BucketState:
     """A bucket whose `tat` lies ahead of now."""
-    return BucketState({limit.name: Level(NOW + ahead, NOW)})
+    return BucketState({limit.identity: Level(NOW + ahead, NOW)})
 
 
 def test_an_admitted_request_is_told_what_is_left() -> None:
@@ -36,7 +36,8 @@ def test_an_admitted_request_is_told_what_is_left() -> None:
 def test_a_refused_request_is_told_what_stood_in_the_way() -> None:
     """Of several limits those that had too little are exceeded, and the longest wait counts."""
     charges = (Charge(TEN, 4), Charge(ONE, 1))
-    statuses = rules.refused(KEY, charges, Refusal((NOW + gcra.cost(TEN, 3), NOW + gcra.cost(ONE, 1) // 4), NOW))
+    levels = Level(NOW + gcra.cost(TEN, 3)), Level(NOW + gcra.cost(ONE, 1) // 4)
+    statuses = rules.refused(KEY, charges, Refusal(levels, (NOW, NOW + NANOSECONDS // 4), NOW))
     assert [(status.available, status.exceeded, status.retry_after) for status in statuses] == [(7, False, 0.0), (0, True, 0.25)]
     decided = Decision.of(statuses)
     assert not decided
@@ -47,7 +48,7 @@ def test_what_can_never_be_has_no_time() -> None:
     """A request above a capacity is told so without a look, and no other wait covers that up."""
     statuses = rules.never_satisfiable([Request(KEY, (Charge(TEN, 11), Charge(ONE, 1)))])
     assert [(status.limit, status.exceeded, status.retry_after) for status in statuses] == [(TEN, True, None)]
-    waiting = rules.refused(KEY, (Charge(ONE, 1),), Refusal((NOW + 5 * NANOSECONDS,), NOW))
+    waiting = rules.refused(KEY, (Charge(ONE, 1),), Refusal((Level(NOW + 5 * NANOSECONDS),), (NOW + 5 * NANOSECONDS,), NOW))
     assert Decision.of([*waiting, *statuses]).retry_after is None
     assert rules.never_satisfiable([Request(KEY, (Charge(TEN, 10), Charge(ONE, 0)))]) == ()
 

@@ -33,8 +33,8 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind of limit by its name."""
 
-MAX_LIMITS = 30
-"""Limits of one bucket: one write takes up to nine operators for each, of the 300 that DynamoDB takes in an expression."""
+MAX_LIMITS = 25
+"""Limits of one bucket: one write takes up to ten operators for each, of the 300 that DynamoDB takes in an expression."""
 
 _CLASSES = tuple(KINDS.values())
 _CONSTANTS = {str(access): access for access in Access}
@@ -50,11 +50,21 @@ def parse(text: object) -> BaseLimit | Access:
         return _CONSTANTS[whole]
     before, sign, body = whole.rpartition("=")
     name = before.strip() if sign else DEFAULT_NAME
-    form, enforce = _without_shadow(body.strip())
-    for kind in _CLASSES:
+    return read_limit(name, body.strip(), text)
+
+
+def read_limit(name: str, body: str, whole: object = None) -> BaseLimit:
+    """The limit that the text behind a name says; an error shows the `whole` text."""
+    form, enforce = _without_shadow(body)
+    for kind in _CLASSES if len(body) <= MAX_TEXT else ():
         if (limit := kind.read(name, form, enforce)) is not None:
             return limit
-    raise ValidationError(f"{shown(text)} is not a limit: {explain(form)}")
+    raise ValidationError(f"{shown(body if whole is None else whole)} is not a limit: {explain(form[:MAX_TEXT])}")
+
+
+def text_of(limit: BaseLimit) -> str:
+    """The text of a limit without its name, which `read_limit` reads."""
+    return str(limit).rpartition("=")[2]
 
 
 @overload
@@ -147,5 +157,7 @@ __all__ = [
     "check_level",
     "check_limits",
     "parse",
+    "read_limit",
+    "text_of",
     "unknown_limit",
 ]

@@ -1,24 +1,27 @@
-"""What a batch of requests does to one rate: what it takes and gives back, and the conditions that this was built on."""
+"""What a batch of requests does to one rate: what it takes and gives back, and the conditions that this was built on.
+
+Every kind of account has the methods of this one; `plan` knows no more of a kind.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..state import Change, Condition
+from ..state import UNBOUNDED, Change, Condition, Level
 from ..units import NANOSECONDS
 from . import gcra
+from .births import Birth, birth, put_mark, rate_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..request import Refund
-    from ..state import Draft, Level
+    from ..state import BucketState, Draft, View
+    from .accounts import Account
     from .rate import Limit
 
 DEBT_MARGIN = 86_400 * NANOSECONDS
 """Nanoseconds by which a bucket's debt may have grown unseen before a settlement has to look again."""
-UNBOUNDED = 1 << 100
-"""Later than any time in nanoseconds, and no less so where Python's words have 32 bits."""
 
 
 class RateAccount:
@@ -27,28 +30,94 @@ class RateAccount:
     It takes `total` in all; `takes` is true also where that is 0. Where callers have to wait, the last of them leaves the bucket
     at `tat` moved on by `booked`, and `ceiling` is the latest `tat` from which the requests up to that one are still right. The
     requests behind it are still right up to `patient` if they may wait, and up to `prompt` if they must not. Up to `tightest` no
-    request of the batch would have to wait.
+    request of the batch would have to wait. From `least` on those that were left out are left out rightly.
+
+    A rate is `idle` when the bucket is full. One that is not stored yet, while others of its name are, `inherits` what they have
+    used, and begins later than now; it is `born` when the update stores it. `enforced` says that not only shadows ask for it.
     """
 
     __slots__ = (
-        *("booked", "ceiling", "idle", "level", "name", "now", "patient", "prompt", "refunded", "refunds", "takes"),
-        *("tat", "tightest", "total"),
+        *("birth", "booked", "born", "ceiling", "enforced", "idle", "identity", "inherits", "least", "level", "name", "now"),
+        *("patient", "prompt", "refunded", "refunds", "takes", "tat", "tightest", "total"),
     )
+    last = UNBOUNDED
+    """The latest start that a caller may be promised: of a rate, any."""
 
-    def __init__(self, name: str, level: Level, now: int) -> None:
-        self.name = name
-        self.level = level
-        self.now = now
-        self.tat = max(level.tat, now)
-        self.idle = level.tat <= now
-        self.takes = False
+    def __init__(self, limit: Limit, view: View, others: Mapping[str, Account]) -> None:
+        self.name = limit.name
+        self.identity = limit.identity
+        self.level = level = view.state.level(limit.identity)
+        self.now = view.now
+        self.tat = max(level.tat, view.now)
+        self.idle = level.tat <= view.now
+        self.birth: Birth | None = None
+        self.inherits = self.born = False
+        if level.tat < 0:
+            self._bear(limit, view, others)
+        self.enforced = self.takes = False
         self.total = 0
         self.tightest = self.ceiling = self.patient = self.prompt = UNBOUNDED
+        self.least = 0
         self.booked: int | None = None
         self.refunds: list[Refund] = []
         self.refunded = 0
 
-    def take(self, limit: Limit, cost: int, patience: int | None) -> int:
+    def _bear(self, limit: Limit, view: View, others: Mapping[str, Account]) -> None:
+        """Begin with the largest use of the name's other rates, though owing for no longer than the rate it is taken from."""
+        self.birth = birth(limit, view, others)
+        self.inherits = self.birth.inherits
+        for identity in self.birth.siblings:
+            rate, sibling = rate_of(identity), others.get(identity)
+            tat = (view.state.level(identity) if sibling is None else sibling.met()).tat
+            if rate is not None and tat > view.now:
+                units, seconds = rate
+                used = -(-(tat - view.now) * units // (seconds * NANOSECONDS))
+                lag = min(gcra.cost(limit, min(used, limit.capacity)), tat - view.now)
+                self.tat = max(self.tat, view.now + lag)
+
+    @staticmethod
+    def cost(limit: Limit, units: int) -> int:
+        """What units cost, in the measure in which this kind of account counts."""
+        return gcra.cost(limit, units)
+
+    @staticmethod
+    def bound(limit: Limit, cost: int, reserve: int, oversize: bool) -> int:
+        """How far the account may be used by a request that leaves so much to others."""
+        if not cost:
+            return limit.window
+        return max(limit.window, cost) if oversize else limit.window - reserve
+
+    @staticmethod
+    def reserve(limit: Limit, numerator: int, denominator: int) -> int:
+        """What a share of the limit, as a fraction, is worth in the account's measure; rounded up."""
+        return -(-limit.window * numerator // denominator)
+
+    @staticmethod
+    def standing(limit: Limit, level: Level, now: int) -> tuple[int, int | None]:
+        """Units that are available at a level, and nanoseconds until all are."""
+        return gcra.available(limit, level.tat, now), max(0, level.tat - now)
+
+    def met(self) -> Level:
+        """The level that the next request of the batch meets."""
+        return Level(self.tat + self.total)
+
+    def earliest(self, bound: int, cost: int) -> int:
+        """The time from which the rate allows a taking; not after now where that is at once, UNBOUNDED where it never is."""
+        return self.tat + self.total + cost - bound if cost <= bound else UNBOUNDED
+
+    def fits(self, bound: int, cost: int, most: int) -> int:
+        """How many such takings fit now one after another, `most` at most; in debt not even one of 0 does."""
+        room = self.now + bound - self.tat - self.total
+        if room < 0:
+            return 0
+        return min(most, room // cost) if cost else most
+
+    def advance(self, count: int, cost: int, planned: int) -> None:
+        """Enter takings that a write carries which was planned at the time `planned`."""
+        tat = self.tat if self.inherits else max(self.level.tat, planned)
+        self.tat = max(tat + count * cost, self.now)
+
+    def take(self, bound: int, cost: int, patience: int | None) -> int:
         """Enter a taking that may start up to `patience` nanoseconds after now, and return the total so far.
 
         It has to fit, but for one whose `patience` is None: that is forced, into debt if need be.
@@ -56,12 +125,12 @@ class RateAccount:
         self.takes = True
         self.total += cost
         if patience is not None:
-            self._admit(limit, cost, patience)
+            self._admit(bound, cost, patience)
         return self.total
 
-    def _admit(self, limit: Limit, cost: int, patience: int) -> None:
+    def _admit(self, bound: int, cost: int, patience: int) -> None:
         """Lower the bounds to what the taking, which is in the total already, was built on."""
-        room = self.now + limit.window - self.total
+        room = self.now + bound - self.total
         if not cost:
             self.ceiling = min(self.ceiling, room + patience)
             return
@@ -74,9 +143,29 @@ class RateAccount:
             self.patient = min(self.patient, room + patience)
             self.prompt = min(self.prompt, room)
 
+    def leave_out(self, bound: int, cost: int, patience: int) -> None:
+        """Enter that a taking does not fit, so that a write of the batch asserts it."""
+        if cost <= bound and not self.idle:
+            self.least = max(self.least, self.now + bound + patience - self.total - cost + 1)
+
     def give(self, refund: Refund) -> None:
         """Enter a refund, which comes after everything that the batch takes."""
         self.refunds.append(refund)
+
+    def withdraw(self, draft: Draft, units: int) -> int:
+        """Give back up to `units` of cost, whoever took them, and return what that changes the total by.
+
+        Nothing is given back beyond a full bucket, nor what a pending booking was built on.
+        """
+        level = self.level
+        base = max(self.now, level.floor) if level.booked > self.now else self.now
+        given = max(0, min(units, self.tat - base))
+        if given and not self.inherits:
+            draft.conditions.append(Condition(self.identity, "tat", base + given, None))
+            draft.conditions += self._bookings_as_seen()
+            draft.changes.append(Change(self.identity, "tat", "tat", -given))
+            self.total -= given
+        return self.total
 
     def write(self, draft: Draft) -> int:
         """Add the rate's part of the update, and return how far into the future its `tat` can be left.
@@ -84,40 +173,68 @@ class RateAccount:
         The cases, by what is taken and by the state that it is taken from:
 
         1. nothing is taken: the refunds alone;
-        2. amounts of 0: only the ceiling is asserted;
-        3. idle: `tat` starts again from now, and a new busy period begins, which voids every refund of an older one;
-        4. busy: `tat` moves on by the total;
-        5. busy with callers who wait: the start of the last of them is stored as well, and nothing is given back.
+        2. born beside others: the account is written also where nothing is taken, since its refill begins there;
+        3. amounts of 0: only the ceiling is asserted;
+        4. idle: `tat` starts again from now, and a new busy period begins, which voids every refund of an older one;
+        5. busy: `tat` moves on by the total;
+        6. busy with callers who wait: the start of the last of them is stored as well, and nothing is given back.
         """
+        if self.inherits and (self.takes or self.tat > self.now):
+            return self._write_birth(draft)
         if not self.takes:
+            if self.least > self.now:
+                draft.reasons.append(Condition(self.identity, "tat", self.least, None))
             self._write_refunds(draft)
             return self.now
         ceiling = self._ceiling()
         if not self.total:
-            draft.conditions.append(Condition(self.name, "tat", None, ceiling, absent=True))
+            least = self.least or None
+            draft.conditions.append(Condition(self.identity, "tat", least, ceiling, absent=least is None))
             self._write_refunds(draft)
             return self.now
         if self.idle:
-            draft.conditions.append(Condition(self.name, "tat", None, self.now, absent=True))
-            draft.changes.append(Change(self.name, "tat", None, self.now + self.total))
-            draft.changes.append(Change(self.name, "since", None, self.now))
-            self._write_booking(draft)
+            draft.conditions.append(Condition(self.identity, "tat", None, self.now, absent=True))
+            if self.birth is not None:
+                put_mark(draft, self.birth.mark)
+            self._write_start(draft)
             return self.now + self.total
         if self._keeps_booked():
             ceiling = min(ceiling, self.tat)
-        draft.conditions.append(Condition(self.name, "tat", self.now + 1, ceiling))
+        draft.conditions.append(Condition(self.identity, "tat", max(self.now + 1, self.least), ceiling))
         self._write_booking(draft)
         if self.booked is None:
             self._write_refunds(draft)
         if not self.refunded:
-            draft.changes.append(Change(self.name, "tat", "tat", self.total))
+            draft.changes.append(Change(self.identity, "tat", "tat", self.total))
         return ceiling + self.total
 
-    def ground(self, after: Level) -> tuple[int, int]:
+    def _write_birth(self, draft: Draft) -> int:
+        """Add the account's first state, on condition that its name was not used by a newer account since."""
+        if self.birth is None or not (self.takes or self.enforced or draft.changes):
+            return self.now
+        draft.conditions.append(Condition(self.identity, "tat", None, None, absent=True))
+        if self.total or self.tat > self.now:
+            put_mark(draft, self.birth.mark)
+            self._write_start(draft)
+            self.born = True
+        return self.tat + self.total
+
+    def _write_start(self, draft: Draft) -> None:
+        draft.changes.append(Change(self.identity, "tat", None, self.tat + self.total))
+        # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
+        draft.changes.append(Change(self.identity, "since", None, max(self.now, self.level.since + 1)))
+        self._write_booking(draft)
+
+    def ground(self, after: BucketState) -> tuple[int, int]:
         """The `tat` that the batch met in fact, and the busy period that it belongs to, once the update has left `after`."""
-        if self.idle and self.total:
-            return self.now, after.since
-        return max(self.now, after.tat - self.total + self.refunded), after.since
+        level = after.level(self.identity)
+        if (self.idle and self.total) or self.inherits:
+            return self.tat, level.since
+        return max(self.now, level.tat - self.total + self.refunded), level.since
+
+    def start(self, bound: int, tat: int) -> int:
+        """The time from which a taking is allowed that leaves the bucket at `tat`."""
+        return tat - bound
 
     def _ceiling(self) -> int:
         """The latest `tat` from which every taking of the batch is still right, in its order.
@@ -134,12 +251,12 @@ class RateAccount:
     def _write_booking(self, draft: Draft) -> None:
         if self.booked is None:
             return
-        base, origin = (None, self.now) if self.idle else ("tat", 0)
-        draft.changes.append(Change(self.name, "floor", base, origin + self.booked))
+        base, origin = (None, self.tat) if self.idle else ("tat", 0)
+        draft.changes.append(Change(self.identity, "floor", base, origin + self.booked))
         if self._keeps_booked():
-            draft.conditions.append(Condition(self.name, "booked", self.tat + self.now - self.tightest, None))
+            draft.conditions.append(Condition(self.identity, "booked", self.tat + self.now - self.tightest, None))
         else:
-            draft.changes.append(Change(self.name, "booked", base, origin + self.now - self.tightest))
+            draft.changes.append(Change(self.identity, "booked", base, origin + self.now - self.tightest))
 
     def _write_refunds(self, draft: Draft) -> None:
         """Add what the rate gets back: nothing of an older busy period, nothing that a pending booking was built on."""
@@ -154,48 +271,42 @@ class RateAccount:
             floor = level.floor - undone
             plain = min(plain, max(0, self.tat + self.total - undone - floor))
             if plain:
-                draft.conditions.append(Condition(self.name, "tat", floor + undone + plain - self.total, None))
+                draft.conditions.append(Condition(self.identity, "tat", floor + undone + plain - self.total, None))
         self.refunded = undone + plain
-        reasons = self._reasons_of_refunds()
+        reasons = [Condition(self.identity, "since", level.since, level.since), *self._bookings_as_seen()]
         if not self.refunded:
             # What bookings hold back may be free by now: any other write of the batch asserts that it is not.
             draft.reasons += reasons if alive else []
             return
         draft.conditions += reasons
-        draft.changes.append(Change(self.name, "tat", "tat", self.total - self.refunded))
+        draft.changes.append(Change(self.identity, "tat", "tat", self.total - self.refunded))
         if undone:
-            draft.changes.append(Change(self.name, "floor", "floor", -undone))
+            draft.changes.append(Change(self.identity, "floor", "floor", -undone))
         if booked < level.booked:
-            draft.changes.append(Change(self.name, "booked", None, booked))
+            draft.changes.append(Change(self.identity, "booked", None, booked))
 
-    def _reasons_of_refunds(self) -> list[Condition]:
+    def _bookings_as_seen(self) -> list[Condition]:
+        """The conditions that the pending bookings are those of the state, or that there are none."""
         level = self.level
-        reasons = [Condition(self.name, "since", level.since, level.since)]
-        if level.booked > self.now:
-            reasons.append(Condition(self.name, "booked", level.booked, level.booked))
-            reasons.append(Condition(self.name, "floor", level.floor, level.floor))
-        else:
-            reasons.append(Condition(self.name, "booked", None, self.now, absent=True))
-        return reasons
-
-
-def fitting(limit: Limit, tat: int, cost: int, most: int, now: int) -> int:
-    """How many takings of `cost` fit at `now` one after another, `most` at most; in debt not even one of 0 does."""
-    room = now - gcra.start(limit, tat)
-    if room < 0:
-        return 0
-    return min(most, room // cost) if cost else most
+        if level.booked <= self.now:
+            return [Condition(self.identity, "booked", None, self.now, absent=True)]
+        return [
+            Condition(self.identity, "booked", level.booked, level.booked),
+            Condition(self.identity, "floor", level.floor, level.floor),
+        ]
 
 
 def undo_last_bookings(level: Level, refunds: Iterable[Refund] | Sequence[Refund], now: int) -> tuple[int, int]:
     """Take back bookings that nothing was built on, the latest first; return their cost and the latest start left.
 
-    The booking that reaches up to the floor is the last. With it gone, no pending start under its window can lie after its own
-    less its cost; under other windows, none that was known can lie after the latest at that time.
+    The booking that reaches up to the floor is the last. With it gone, no pending start under its window can lie after the level
+    that it was built on less that window; under other windows, none that was known can lie after the latest at that time.
     """
     undone, booked = 0, level.booked
     for refund in sorted(refunds, key=lambda each: each.level, reverse=True):
         if refund.start > now and refund.level == level.floor - undone:
             undone += refund.cost
-            booked = max(refund.start - refund.cost, refund.earlier) if refund.start == booked else booked
+            # For an amount within the capacity this is its start less its cost.
+            left = max(refund.level - refund.cost - refund.limit.window, refund.earlier)  # type: ignore[attr-defined] # a rate
+            booked = left if refund.start == booked else booked
     return undone, booked

@@ -44,4 +44,4 @@ class Concurrency(BaseLimit):
     def __str__(self) -> str:
         """The text that `parse` reads back as an equal limit."""
         ttl = "" if self.ttl == DEFAULT_TTL else f" ttl {number_text(self.ttl)}"
-        return f"{self.name}={self.capacity} at once{ttl}{shadow(self)}"
+        return f"{self.name}={int(self.capacity)} at once{ttl}{shadow(self)}"

@@ -134,7 +134,7 @@ class CalendarQuota(Quota):
 
     def __str__(self) -> str:
         """The text that `parse` reads back as an equal quota."""
-        return f"{self.name}={self.capacity}/{self.period} in {self.zone}{shadow(self)}"
+        return f"{self.name}={int(self.capacity)}/{self.period} in {self.zone}{shadow(self)}"
 
 
 def _bounds(period: str, zone: str, second: int) -> tuple[int, int]:

@@ -154,9 +154,9 @@ class Limit(BaseLimit):
 
     def __str__(self) -> str:
         """The text that `parse` reads back as an equal limit."""
-        burst = "" if self.capacity == self.refill_amount else f" burst {self.capacity}"
+        burst = "" if self.capacity == self.refill_amount else f" burst {int(self.capacity)}"
         allotment = "" if self.allotment is None else f" allotment {number_text(self.allotment)}"
-        return f"{self.name}={self.refill_amount}/{_period_text(self.refill_period)}{burst}{allotment}{shadow(self)}"
+        return f"{self.name}={int(self.refill_amount)}/{_period_text(self.refill_period)}{burst}{allotment}{shadow(self)}"
 
 
 def _fraction(amount: int, period: int) -> str:

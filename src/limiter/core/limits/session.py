@@ -50,4 +50,4 @@ class SessionQuota(Quota):
 
     def __str__(self) -> str:
         """The text that `parse` reads back as an equal quota."""
-        return f"{self.name}={self.capacity}/session of {span_text(self.seconds)}{shadow(self)}"
+        return f"{self.name}={int(self.capacity)}/session of {span_text(self.seconds)}{shadow(self)}"

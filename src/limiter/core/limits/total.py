@@ -38,4 +38,4 @@ class TotalQuota(Quota):
 
     def __str__(self) -> str:
         """The text that `parse` reads back as an equal total."""
-        return f"{self.name}={self.capacity} in all{shadow(self)}"
+        return f"{self.name}={int(self.capacity)} in all{shadow(self)}"

@@ -1,0 +1,127 @@
+"""The account of each kind of limit, and what can be asked of a kind without one."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..state import check_readable
+from .account import RateAccount
+from .count import CountAccount
+from .quota import CalendarQuota
+from .rate import Limit
+from .session import SessionQuota
+from .total import TotalQuota
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...models import BaseLimit
+    from ..request import Refund
+    from ..state import BucketState, Draft, Level, View
+    from .births import Birth
+
+
+class Account(Protocol):
+    """What a batch does to one limit: the only way in which `plan` knows a kind of limit.
+
+    Costs, bounds and totals are in the kind's own measure: nanoseconds of refill for a rate, units for the others.
+    """
+
+    identity: str
+    name: str
+    level: Level
+    birth: Birth | None
+    enforced: bool
+    takes: bool
+    inherits: bool
+    born: bool
+    total: int
+
+    @property
+    def last(self) -> int:
+        """The latest start that a caller may be promised."""
+
+    def met(self) -> Level:
+        """The level that the next request of the batch meets."""
+
+    def earliest(self, bound: int, cost: int) -> int:
+        """The time from which a taking is allowed; not after now where it fits, UNBOUNDED where it never does."""
+
+    def fits(self, bound: int, cost: int, most: int) -> int:
+        """How many such takings fit now one after another, `most` at most."""
+
+    def advance(self, count: int, cost: int, planned: int) -> None:
+        """Enter takings that a write carries which was planned at the time `planned`."""
+
+    def take(self, bound: int, cost: int, patience: int | None) -> int:
+        """Enter a taking, forced where `patience` is None, and return the total so far."""
+
+    def leave_out(self, bound: int, cost: int, patience: int) -> None:
+        """Enter that a shadow's taking does not fit, so that a write of the batch asserts it."""
+
+    def give(self, refund: Refund) -> None:
+        """Enter a refund, which comes after everything that the batch takes."""
+
+    def withdraw(self, draft: Draft, units: int) -> int:
+        """Give back up to `units` of cost, whoever took them, and return what that changes the total by."""
+
+    def write(self, draft: Draft) -> int:
+        """Add conditions and changes to the update, and return until when the item is needed."""
+
+    def ground(self, after: BucketState) -> tuple[int, int]:
+        """What the batch met in fact, and its `since`, once the update has left `after`."""
+
+    def start(self, bound: int, tat: int) -> int:
+        """The time from which a taking is allowed that leaves the account at `tat`."""
+
+
+ACCOUNTS: dict[type[BaseLimit], Any] = {
+    Limit: RateAccount,
+    CalendarQuota: CountAccount,
+    SessionQuota: CountAccount,
+    TotalQuota: CountAccount,
+}
+"""The class of account of each kind of limit."""
+
+
+def account_class(limit: BaseLimit) -> Any:
+    """The class of account of a limit, which may be of a subclass."""
+    found = ACCOUNTS.get(type(limit))
+    return found if found is not None else next(each for kind, each in ACCOUNTS.items() if isinstance(limit, kind))
+
+
+def open_account(limit: BaseLimit, view: View, others: Mapping[str, Account]) -> Account:
+    """The account of a limit, beside the others that the batch has opened.
+
+    Raises `UnreadableItem` when what is stored of the limit makes no sense, and `Unseen` when it cannot be opened in this view.
+    """
+    check_readable(view.state, limit.identity)
+    account: Account = account_class(limit)(limit, view, others)
+    return account
+
+
+def cost(limit: BaseLimit, units: int) -> int:
+    """What units cost, in the measure of the limit's account."""
+    spent: int = account_class(limit).cost(limit, units)
+    return spent
+
+
+def standing(limit: BaseLimit, level: Level, now: int) -> tuple[int, int | None]:
+    """Units that are available at a level, and nanoseconds until all are, or None where there is no such time."""
+    found: tuple[int, int | None] = account_class(limit).standing(limit, level, now)
+    return found
+
+
+def price(limit: BaseLimit, units: int, reserve: int = 0, oversize: bool = False) -> tuple[int, int]:
+    """How far the limit's account may be used by a request for units that leaves a reserve to others; and what they cost."""
+    kind = account_class(limit)
+    spent = kind.cost(limit, units)
+    return kind.bound(limit, spent, reserve, oversize), spent
+
+
+def reserve(limit: BaseLimit, share: float) -> int:
+    """What a share of the limit's capacity is worth in the measure of its account, rounded up; the share is meant in decimals."""
+    part = Fraction(repr(float(share)))
+    kept: int = account_class(limit).reserve(limit, part.numerator, part.denominator)
+    return kept

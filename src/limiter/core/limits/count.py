@@ -1,0 +1,234 @@
+"""What a batch of requests does to one quota, session or total: a count of units since an opening.
+
+Which opening counts is decided by its time, never by the units; a refund names the opening that it belongs to. No start ahead is
+promised, since the units would then be counted in one period and used in the next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...exceptions import UnreadableItem
+from ..state import UNBOUNDED, Change, Condition, Level
+from ..units import NANOSECONDS
+from .births import Birth, birth, counted, put_mark
+from .quota import CalendarQuota, Quota
+from .session import SessionQuota
+from .total import TotalQuota
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..request import Refund
+    from ..state import BucketState, Draft, View
+    from .accounts import Account
+
+FAR = 9_999_999_999 * NANOSECONDS
+"""The time up to which a bucket is kept that counts a total."""
+
+
+class CountAccount:
+    """What the batch does to one count, starting from `used` units, which is 0 where the last opening is `over`.
+
+    It takes `total` in all; `takes` is true also where that is 0. Up to `room` units used before all takings fit, and from
+    `least` on those that were left out are left out rightly. `opening` is the time at which the batch opens it anew.
+    """
+
+    __slots__ = (
+        *("birth", "born", "end", "enforced", "given", "identity", "inherits", "instant", "last", "least", "level", "limit"),
+        *("name", "now", "opening", "over", "refunds", "room", "takes", "total", "used"),
+    )
+
+    def __init__(self, limit: Quota, view: View, others: Mapping[str, Account]) -> None:
+        self.limit = limit
+        self.name = limit.name
+        self.identity = limit.identity
+        self.level = level = view.state.level(limit.identity)
+        self.now = view.now
+        # By the table's time no process opens a period early.
+        error = view.error if isinstance(limit, CalendarQuota) else 0
+        self.instant = instant = view.now - error
+        self.over = limit.is_over(level.since, level.tat, instant)
+        if not self.over and level.tat < 0:
+            raise UnreadableItem(f"the count of limit {limit.name!r} is missing beside its opening: delete the bucket's item")
+        self.used = 0 if self.over else level.tat
+        # A session may be opened anew while its first opening is not past, and its refunds must not count for both.
+        self.opening = instant if isinstance(limit, CalendarQuota) else max(instant, level.since + 1)
+        end = limit.ends(-1, self.opening) if self.over else limit.ends(level.since, instant)
+        self.end = UNBOUNDED if end is None else end + error
+        self.last = self.end - 2 * error - 1
+        self.birth: Birth | None = None
+        self.inherits = self.born = False
+        if level.since < 0:
+            self._bear(view, others)
+        self.enforced = self.takes = False
+        self.total = 0
+        self.room = UNBOUNDED
+        self.least = 0
+        self.refunds: list[Refund] = []
+        self.given = 0
+
+    def _bear(self, view: View, others: Mapping[str, Account]) -> None:
+        """Begin with the largest count of the name's other counts that end no earlier, or have the same period."""
+        self.birth = birth(self.limit, view, others)
+        for identity in () if isinstance(self.limit, TotalQuota) else self.birth.siblings:
+            quota = counted(identity)
+            level = others[identity].met() if identity in others else view.state.level(identity)
+            if quota is None or quota.is_over(level.since, level.tat, self.opening):
+                continue
+            end = quota.ends(level.since, self.opening)
+            if end is None or end >= self.end or _same_period(quota, self.limit):
+                self.used = max(self.used, min(level.tat, self.limit.capacity))
+        self.inherits = self.used > 0
+
+    @staticmethod
+    def cost(limit: Quota, units: int) -> int:
+        """What units cost, in the measure in which this kind of account counts: units."""
+        return units
+
+    @staticmethod
+    def bound(limit: Quota, cost: int, reserve: int, oversize: bool) -> int:
+        """How far the account may be used by a request that leaves so much to others."""
+        if not cost:
+            return limit.capacity
+        return max(limit.capacity, cost) if oversize and not isinstance(limit, TotalQuota) else limit.capacity - reserve
+
+    @staticmethod
+    def reserve(limit: Quota, numerator: int, denominator: int) -> int:
+        """What a share of the limit, as a fraction, is worth in the account's measure; rounded up."""
+        return -(-limit.capacity * numerator // denominator)
+
+    @staticmethod
+    def standing(limit: Quota, level: Level, now: int) -> tuple[int, int | None]:
+        """Units that are available at a level, and nanoseconds until all are; None of a total, which has no such time."""
+        end = limit.ends(level.since, level.since) if level.since >= 0 else now
+        rest = None if isinstance(limit, TotalQuota) or end is None else max(0, end - now) if level.tat > 0 else 0
+        return limit.capacity - level.tat, rest
+
+    def met(self) -> Level:
+        """The level that the next request of the batch meets."""
+        return Level(self.used + self.total, self.opening if self.over else self.level.since)
+
+    def earliest(self, bound: int, cost: int) -> int:
+        """The time from which the count allows a taking; not after now where that is at once, UNBOUNDED where it never is."""
+        if self.used + self.total + cost <= bound:
+            return self.now
+        return self.end if cost <= bound else UNBOUNDED
+
+    def fits(self, bound: int, cost: int, most: int) -> int:
+        """How many such takings fit now one after another, `most` at most; in debt not even one of 0 does."""
+        room = bound - self.used - self.total
+        if room < 0:
+            return 0
+        return min(most, room // cost) if cost else most
+
+    def advance(self, count: int, cost: int, planned: int) -> None:
+        """Enter takings that a write carries which was planned at the time `planned`."""
+        if not self.over or not self.limit.is_over(planned, 1, self.now):
+            self.used += count * cost
+
+    def take(self, bound: int, cost: int, patience: int | None) -> int:
+        """Enter a taking, and return the total so far. It has to fit, but for one whose `patience` is None: that is forced."""
+        self.takes = True
+        self.total += cost
+        if patience is not None:
+            self.room = min(self.room, bound - self.total)
+        return self.total
+
+    def leave_out(self, bound: int, cost: int, patience: int) -> None:
+        """Enter that a taking does not fit, so that a write of the batch asserts it."""
+        if cost <= bound and not self.over:
+            self.least = max(self.least, bound - self.total - cost + 1)
+
+    def give(self, refund: Refund) -> None:
+        """Enter a refund, which comes after everything that the batch takes."""
+        self.refunds.append(refund)
+
+    def withdraw(self, draft: Draft, units: int) -> int:
+        """Give back up to `units`, whoever took them, and return what that changes the total by."""
+        given = max(0, min(units, self.used))
+        if given and not self.over:
+            most = None if given == units else self.used
+            draft.conditions.append(Condition(self.identity, "since", self.level.since, self.level.since))
+            draft.conditions.append(Condition(self.identity, "tat", given, most))
+            draft.changes.append(Change(self.identity, "tat", "tat", -given))
+            self.total -= given
+        return self.total
+
+    def write(self, draft: Draft) -> int:
+        """Add the count's part of the update, and return until when it is needed.
+
+        The cases: nothing is taken; the count is over, or was never open, so that the batch opens it; it is open. A count that is
+        born beside others is written also where nothing is taken.
+        """
+        alive = [refund for refund in self.refunds if not self.over and refund.since == self.level.since]
+        self.given = min(self.used, sum(refund.cost for refund in alive)) if alive else 0
+        if self.inherits:
+            if not (self.takes or self.enforced or draft.changes):
+                return self.now
+        elif not self.takes and not self.given:
+            if self.least:
+                draft.reasons += self._as_seen()
+            return self.now
+        if self.over:
+            self._write_opening(draft)
+        else:
+            draft.conditions += self._as_seen()
+            if self.total or self.given:
+                draft.changes.append(Change(self.identity, "tat", "tat", self.total - self.given))
+        if not self.total and not self.born:
+            return self.now
+        return min(self.end, FAR)
+
+    def _write_opening(self, draft: Draft) -> None:
+        """Assert that the count is over, or was never open, and open it with the total."""
+        if self.inherits or isinstance(self.limit, TotalQuota):
+            draft.conditions.append(Condition(self.identity, "since", None, None, absent=True))
+        elif isinstance(self.limit, CalendarQuota):
+            start = self.limit.bounds(self.instant)[0]
+            draft.conditions.append(Condition(self.identity, "since", None, start - 1, absent=True))
+        elif self.level.since > self.now - self._length():
+            draft.conditions.append(Condition(self.identity, "tat", None, 0))
+            draft.conditions.append(Condition(self.identity, "since", None, self.opening - 1))
+        else:
+            draft.conditions.append(Condition(self.identity, "since", None, self.now - self._length(), absent=True))
+        if not self.used + self.total:
+            return
+        draft.changes.append(Change(self.identity, "tat", None, self.used + self.total))
+        draft.changes.append(Change(self.identity, "since", None, self.opening))
+        if self.birth is not None:
+            put_mark(draft, self.birth.mark)
+            self.born = self.inherits
+
+    def _as_seen(self) -> list[Condition]:
+        """The conditions that the count is open, and that everything that the batch takes and gives back is right."""
+        low = max(self.least, self.given, 1 if isinstance(self.limit, SessionQuota) else 0)
+        high = self.room if self.room < UNBOUNDED else None
+        conditions = []
+        if self.given:
+            conditions.append(Condition(self.identity, "since", self.level.since, self.level.since))
+        elif isinstance(self.limit, CalendarQuota):
+            conditions.append(Condition(self.identity, "since", self.limit.bounds(self.instant)[0], None))
+        elif isinstance(self.limit, SessionQuota):
+            conditions.append(Condition(self.identity, "since", self.now - self._length() + 1, None))
+        if low > 0 or high is not None:
+            conditions.append(Condition(self.identity, "tat", low if low > 0 else None, high))
+        return conditions or [Condition(self.identity, "since", 0, None)]
+
+    def ground(self, after: BucketState) -> tuple[int, int]:
+        """The units that were used before the batch in fact, and the opening that they count for, once there is `after`."""
+        level = after.level(self.identity)
+        if self.over:
+            return self.used, level.since
+        return level.tat - self.total + self.given, level.since
+
+    def start(self, bound: int, tat: int) -> int:
+        """The time from which a taking is allowed: it is never ahead."""
+        return self.now
+
+    def _length(self) -> int:
+        return self.limit.length_ns if isinstance(self.limit, SessionQuota) else 0
+
+
+def _same_period(one: Quota, other: Quota) -> bool:
+    return isinstance(one, CalendarQuota) and isinstance(other, CalendarQuota) and one.period == other.period
