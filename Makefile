@@ -3,8 +3,8 @@
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 VENV := .venv
-# A second environment, because aioboto3 pins an old aiobotocore and a plain new one has to work as well.
-PLAIN := .venv-aiobotocore
+# A second environment, because aioboto3 pins an old aiobotocore and has to work as well.
+PINNED := .venv-aioboto3
 # A third, for what others need that the benchmarks measure beside this library.
 BENCH := .venv-bench
 BIN := $(VENV)/bin
@@ -14,7 +14,7 @@ SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aiobotocore check audit soak bench pythons engines checker clean
+.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed workflows pythons engines checker clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -23,9 +23,9 @@ help: ## Say what there is.
 demo: $(VENV)/.demo-installed ## Run the main job on this machine.
 	$(BIN)/python examples/demo/run.py
 
-test: $(VENV)/.test-installed $(PLAIN)/.test-installed ## Run every test, in each runtime.
+test: $(VENV)/.test-installed $(PINNED)/.test-installed ## Run every test, in each runtime.
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests
-	$(MAKE) --no-print-directory --output-sync -j3 test-gevent test-eventlet test-aiobotocore
+	$(MAKE) --no-print-directory --output-sync -j3 test-gevent test-eventlet test-aioboto3
 
 quick: $(VENV)/.test-installed ## Run the unit, async and sync tests on the memory engine, in about a minute.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal --engines=memory tests/unit tests/async tests/sync
@@ -41,8 +41,8 @@ docs: $(VENV)/.test-installed ## Build the documentation into build/docs; a warn
 test-gevent test-eventlet: test-%:
 	$(BIN)/python tests/support/run_patched.py $* tests/sync
 
-test-aiobotocore:
-	$(PLAIN)/bin/python -m pytest --engines=memory,moto tests/async
+test-aioboto3:
+	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto tests/async tests/unit/aws
 
 soak: $(VENV)/.test-installed ## Load it from 8 processes while the table fails now and then, for 10 minutes or SECONDS=...
 	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py
@@ -52,6 +52,7 @@ check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, an
 	$(BIN)/ruff format --check .
 	$(BIN)/python scripts/generate_sync.py --check
 	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/generate_terraform.py --check
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
@@ -64,6 +65,18 @@ audit: $(VENV)/.test-installed ## Look everything that is installed up in the ad
 	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)/audited.txt
 	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps --requirement $(VENV)/audited.txt
 
+dist: $(VENV)/.dist-installed ## Build the wheel and the source distribution into dist/, and check what PyPI would show of them.
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+
+installed: dist ## Run the async and sync tests on the memory engine against the built wheel, then against the source distribution.
+	$(BIN)/python tests/support/run_installed.py wheel dist
+	$(BIN)/python tests/support/run_installed.py sdist dist
+
+workflows: $(VENV)/.workflows-installed ## Lint the workflows of GitHub Actions.
+	$(BIN)/zizmor --offline --pedantic .github
+
 pythons: $(VENV)/.test-installed ## Run the suites on every other supported Python that is on PATH.
 	$(BIN)/python tests/support/run_pythons.py
 
@@ -75,7 +88,7 @@ checker: ## Install the model checker that tests/promises needs, from Debian or 
 	@{ command -v spin && command -v gcc; } >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q spin gcc libc6-dev; }
 
 clean: ## Remove everything that these commands made.
-	rm -rf $(VENV) $(PLAIN) $(BENCH) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PINNED) $(BENCH) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define need-python
@@ -96,8 +109,16 @@ $(VENV)/.test-installed: $(SOURCES) | $(VENV)/.pip-upgraded
 	$(BIN)/python $(PIP_INSTALL) --group demo --group test --group runtimes --group check --group docs --editable '.[all]'
 	touch $@
 
-$(PLAIN)/.test-installed: $(SOURCES) | $(PLAIN)/.pip-upgraded
-	$(PLAIN)/bin/python $(PIP_INSTALL) --group test --editable '.[cli,local]' 'aiobotocore>=3'
+$(VENV)/.dist-installed: $(SOURCES) | $(VENV)/.pip-upgraded
+	$(BIN)/python $(PIP_INSTALL) --group dist
+	touch $@
+
+$(VENV)/.workflows-installed: | $(VENV)/.pip-upgraded
+	$(BIN)/python $(PIP_INSTALL) 'zizmor>=1.20'
+	touch $@
+
+$(PINNED)/.test-installed: $(SOURCES) | $(PINNED)/.pip-upgraded
+	$(PINNED)/bin/python $(PIP_INSTALL) --group test --editable '.[aioboto3,cli,local]'
 	touch $@
 
 # Peers are upgraded whenever this runs: they are measured at their newest.

@@ -48,7 +48,14 @@ python_maximum_signature_line_length = 100
 toc_object_entries_show_parents = "hide"
 
 NAVIGATION = {
-    "Getting started": ("README", "docs/guide-llm-gateway", "docs/limits-and-entities", "docs/testing", "docs/glossary"),
+    "Getting started": (
+        "README",
+        "docs/guide-llm-gateway",
+        "docs/limits-and-entities",
+        "docs/coming-from",
+        "docs/testing",
+        "docs/glossary",
+    ),
     "Operating": (
         "docs/cli",
         "docs/production",

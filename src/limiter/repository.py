@@ -13,7 +13,7 @@ from .aws.errors import no_item_returned
 from .aws.table import Table
 from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .core.state import EMPTY, WriteResult
-from .core.validation import check_clock, check_endpoint, check_name, check_region, check_table_name
+from .core.validation import check_clock, check_endpoint, check_name, check_region, check_table, check_table_region
 from .exceptions import EntityChanged, Throttled, ValidationError
 from .runtime.retry import ATTEMPTS, Retry
 
@@ -32,6 +32,7 @@ BATCH_READ, BATCH_WRITE = 100, 25
 class Repository:
     """The table named `stack` in one AWS account and region, seen by one `namespace`.
 
+    The ARN of a table stands for its name too, and reaches a table of another account whose resource policy allows that.
     Opening neither creates nor changes anything in AWS. It is lazy: the first call opens the client, one for each process and
     event loop, and `close` closes it. Region, credentials and endpoint that are not given follow the standard AWS variables and
     files. A `client` that is given is used as it is and never closed.
@@ -55,12 +56,12 @@ class Repository:
         connect_timeout: float = 0.4,
         read_timeout: float = 0.5,
     ) -> None:
-        self.stack = check_table_name(stack)
+        self.stack = check_table(stack)
         self.namespace = check_name("namespace", namespace)
         self.clock: Callable[[], int] = ServerClock() if clock is None else check_clock(clock)
         check_connection(session, client)
         options = ClientOptions(
-            region=check_region(region),
+            region=check_table_region(stack, check_region(region)),
             endpoint_url=check_endpoint(endpoint_url),
             session=session,
             max_connections=max_connections,
@@ -259,8 +260,8 @@ class Repository:
         while wanted:
             request = {self.stack: {"Keys": wanted[:BATCH_READ], "ConsistentRead": True}}
             answer = await self._table.call("BatchGetItem", {"RequestItems": request}, attempts=ATTEMPTS)
-            found |= {schema.item_key(item): item for item in answer["Responses"].get(self.stack, ())}
-            left = answer.get("UnprocessedKeys", {}).get(self.stack, {}).get("Keys", [])
+            found |= {schema.item_key(item): item for item in _only_table(answer["Responses"], ())}
+            left = _only_table(answer.get("UnprocessedKeys"), {}).get("Keys", [])
             wanted = left + wanted[BATCH_READ:]
             if left:
                 await self._pause(retry, "BatchGetItem")
@@ -271,7 +272,7 @@ class Repository:
         while keys:
             deletions = [{"DeleteRequest": {"Key": key}} for key in keys[:BATCH_WRITE]]
             answer = await self._table.call("BatchWriteItem", {"RequestItems": {self.stack: deletions}}, attempts=ATTEMPTS)
-            left = [each["DeleteRequest"]["Key"] for each in answer.get("UnprocessedItems", {}).get(self.stack, [])]
+            left = [each["DeleteRequest"]["Key"] for each in _only_table(answer.get("UnprocessedItems"), [])]
             if len(left) < len(deletions):
                 retry = Retry()  # It goes on, and no decision waits for it.
             keys = left + keys[BATCH_WRITE:]
@@ -283,3 +284,8 @@ class Repository:
         if retry.is_over():
             raise Throttled(f"{action} on table {self.stack!r} was throttled: it leaves keys unprocessed, again and again")
         await retry.backoff()
+
+
+def _only_table(tables: dict[str, Any] | None, default: Any) -> Any:
+    """Return what an answer holds for the one table that was asked, which it may call by its name although the ARN was given."""
+    return next(iter((tables or {}).values()), default)

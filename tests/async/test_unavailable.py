@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.engines import free_port
+from support.engines import free_port, plain_client
 
 from limiter import ConfigurationError, Limit, RateLimiter, RateLimiterUnavailable, Repository, StackNotFound
+from limiter.testing import create_table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,3 +84,38 @@ async def test_missing_settings_are_named_with_the_remedy(monkeypatch: pytest.Mo
     with pytest.raises(ConfigurationError, match=remedy):
         await RateLimiter(repository, LIMITS, on_unavailable="allow").try_acquire("user")
     await repository.close()
+
+
+@pytest.fixture
+async def twice(server_engine: Engine, table_name: str, clock: FakeClock) -> AsyncIterator[tuple[RateLimiter, RateLimiter]]:
+    """Two limiters of one table, the first by its ARN and the second by its name."""
+    client = plain_client(str(server_engine.endpoint_url))
+    create_table(table_name, client=client)
+    # DynamoDB Local has a region of its own in its ARNs, and takes any.
+    arn = client.describe_table(TableName=table_name)["Table"]["TableArn"].replace("ddblocal", "us-east-1")
+    options: dict[str, Any] = {"endpoint_url": server_engine.endpoint_url, "clock": clock}
+    options |= {"connect_timeout": 30.0, "read_timeout": 30.0}
+    async with Repository(arn, **options) as by_arn, Repository(table_name, **options) as by_name:
+        yield RateLimiter(by_arn, LIMITS, decision_timeout=60), RateLimiter(by_name, LIMITS, decision_timeout=60)
+
+
+@pytest.mark.engines("moto", "dynamodb-local")
+async def test_a_table_is_reached_by_its_arn(twice: tuple[RateLimiter, RateLimiter]) -> None:
+    """Decisions and stored limits are the same by the table's ARN and by its name."""
+    by_arn, by_name = twice
+    await by_arn.set_limits([Limit.parse("requests=1/minute")], entity_id="user")
+    assert await by_arn.try_acquire("user")
+    assert not await by_name.try_acquire("user")
+
+
+# DynamoDB Local takes no ARNs in transactions, which AWS does.
+@pytest.mark.engines("moto")
+async def test_entities_and_namespaces_are_reached_by_the_arn(twice: tuple[RateLimiter, RateLimiter]) -> None:
+    """Parents, listings and the deletion of a namespace work by the table's ARN."""
+    by_arn, by_name = twice
+    await by_arn.create_entity("team")
+    await by_arn.create_entity("user", parent_id="team")
+    assert [each.entity_id for each in await by_name.list_children("team")] == ["user"]
+    assert await by_arn.list_namespaces() == ("default",)
+    await by_arn.delete_namespace("default")
+    assert await by_name.list_namespaces() == ()

@@ -73,7 +73,7 @@ class Gateway:
 @pytest.fixture
 def start_gateway(server_engine: Engine, table_name: str) -> Iterator[Callable[..., Gateway]]:
     """Starts a gateway on an engine."""
-    need("fastapi", "uvicorn", "aioboto3")
+    need("fastapi", "uvicorn", "aiobotocore")
     started: list[Gateway] = []
 
     def start(**environment: str) -> Gateway:

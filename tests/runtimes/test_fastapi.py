@@ -22,7 +22,7 @@ def uvicorn(
     server_engine: Engine, table: str, serve: Callable[..., Server], slow_network: Callable[..., Proxy]
 ) -> Callable[..., Server]:
     """Starts uvicorn with `fastapi_app.py`."""
-    need("fastapi", "uvicorn", "aioboto3")
+    need("fastapi", "uvicorn", "aiobotocore")
 
     def start(**environment: str) -> Server:
         network = slow_network(server_engine)

@@ -17,7 +17,7 @@ NOTEBOOK = FOLDER.parent.parent / "examples" / "notebook.ipynb"
 
 def test_the_notebook_runs_in_a_kernel(run_script: Callable[..., Script], tmp_path: Path) -> None:
     """In a cell the synchronous limiter works, without a warning, and so does the asynchronous one with top-level await."""
-    need("nbclient", "nbformat", "ipykernel", "moto", "aioboto3")
+    need("nbclient", "nbformat", "ipykernel", "moto", "aiobotocore")
     own = {"IPYTHONDIR": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path), "JUPYTER_CONFIG_DIR": str(tmp_path)}
 
     result = run_script("run_notebook.py", str(NOTEBOOK), timeout=110, **own).result

@@ -92,7 +92,7 @@ def main(runtime: str, module: str, job: dict[str, Any]) -> None:
     import boto3  # noqa: F401
 
     if runtime == "tasks":
-        import aioboto3  # noqa: F401
+        import aiobotocore.session  # noqa: F401
     play = importlib.import_module(module).Play
     for line in sys.stdin:
         pid = os.fork()

@@ -78,7 +78,7 @@ def lease() -> str:
 
 def client() -> list[str]:
     """A client that was passed in, which belongs to one loop."""
-    import aioboto3
+    from aiobotocore.session import AioSession
 
     outcomes = []
 
@@ -89,7 +89,7 @@ def client() -> list[str]:
             return f"{type(error).__name__}: {error}"
 
     async def open_and_run() -> RateLimiter:
-        async with aioboto3.Session().client("dynamodb", endpoint_url=options["endpoint_url"]) as opened:
+        async with AioSession().create_client("dynamodb", endpoint_url=options["endpoint_url"]) as opened:
             limiter = make(client=opened)
             outcomes.append(await run(limiter))
         return limiter

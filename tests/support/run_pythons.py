@@ -2,7 +2,7 @@
 
     python tests/support/run_pythons.py [PYTEST ARGUMENT ...]
 
-Looks for Python 3.11, 3.12 and 3.13 on PATH and below pyenv, or for what LIMITER_PYTHONS names, separated by colons, and leaves
+Looks for Python 3.11 to 3.14 on PATH and below pyenv, or for what LIMITER_PYTHONS names, separated by colons, and leaves
 out the one that runs this. An absent one is named at the end, and is an error if LIMITER_PYTHONS names it. The environments stay
 in `.venv-pythons`.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ROOT / ".venv-pythons"
-KNOWN = ("python3.11", "python3.12", "python3.13")
+KNOWN = ("python3.11", "python3.12", "python3.13", "python3.14")
 PATIENCE = 1800
 SUITES = ("tests/async", "tests/sync")
 ENGINES = "--engines=memory,moto"

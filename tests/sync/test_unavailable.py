@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.engines import free_port
+from support.engines import free_port, plain_client
 
 from limiter import ConfigurationError, Limit, SyncRateLimiter, RateLimiterUnavailable, SyncRepository, StackNotFound
+from limiter.testing import create_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,3 +84,38 @@ def test_missing_settings_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigurationError, match=remedy):
         SyncRateLimiter(repository, LIMITS, on_unavailable="allow").try_acquire("user")
     repository.close()
+
+
+@pytest.fixture
+def twice(server_engine: Engine, table_name: str, clock: FakeClock) -> Iterator[tuple[SyncRateLimiter, SyncRateLimiter]]:
+    """Two limiters of one table, the first by its ARN and the second by its name."""
+    client = plain_client(str(server_engine.endpoint_url))
+    create_table(table_name, client=client)
+    # DynamoDB Local has a region of its own in its ARNs, and takes any.
+    arn = client.describe_table(TableName=table_name)["Table"]["TableArn"].replace("ddblocal", "us-east-1")
+    options: dict[str, Any] = {"endpoint_url": server_engine.endpoint_url, "clock": clock}
+    options |= {"connect_timeout": 30.0, "read_timeout": 30.0}
+    with SyncRepository(arn, **options) as by_arn, SyncRepository(table_name, **options) as by_name:
+        yield SyncRateLimiter(by_arn, LIMITS, decision_timeout=60), SyncRateLimiter(by_name, LIMITS, decision_timeout=60)
+
+
+@pytest.mark.engines("moto", "dynamodb-local")
+def test_a_table_is_reached_by_its_arn(twice: tuple[SyncRateLimiter, SyncRateLimiter]) -> None:
+    """Decisions and stored limits are the same by the table's ARN and by its name."""
+    by_arn, by_name = twice
+    by_arn.set_limits([Limit.parse("requests=1/minute")], entity_id="user")
+    assert by_arn.try_acquire("user")
+    assert not by_name.try_acquire("user")
+
+
+# DynamoDB Local takes no ARNs in transactions, which AWS does.
+@pytest.mark.engines("moto")
+def test_entities_and_namespaces_are_reached_by_the_arn(twice: tuple[SyncRateLimiter, SyncRateLimiter]) -> None:
+    """Parents, listings and the deletion of a namespace work by the table's ARN."""
+    by_arn, by_name = twice
+    by_arn.create_entity("team")
+    by_arn.create_entity("user", parent_id="team")
+    assert [each.entity_id for each in by_name.list_children("team")] == ["user"]
+    assert by_arn.list_namespaces() == ("default",)
+    by_arn.delete_namespace("default")
+    assert by_name.list_namespaces() == ()

@@ -9,7 +9,6 @@ import uuid
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import aioboto3
 import boto3
 import pytest
 from aiobotocore.session import AioSession
@@ -76,18 +75,18 @@ def plain_client(service: str = "dynamodb") -> Any:
     return boto3.client(service)
 
 
-SESSIONS = [5, "default", object(), boto3.Session, aioboto3.Session]
+SESSIONS = [5, "default", object(), boto3.Session, AioSession]
 CLIENTS = [5, "dynamodb", object(), Double, SyncDouble]
 
 
 @pytest.mark.parametrize("session", [*SESSIONS, boto3.Session(), Session()])
 def test_an_asynchronous_repository_takes_an_asynchronous_session(session: Any) -> None:
     """What makes no asynchronous clients is refused with the remedy."""
-    with pytest.raises(ValidationError, match=r"session must be an aioboto3\.Session\(\), not .* use SyncRepository"):
+    with pytest.raises(ValidationError, match=r"AioSession\(\) or an aioboto3\.Session\(\), not .* use SyncRepository"):
         Repository("my-app", session=session)
 
 
-@pytest.mark.parametrize("session", [*SESSIONS, aioboto3.Session(), AioSession(), Session()])
+@pytest.mark.parametrize("session", [*SESSIONS, AioSession(), Session()])
 def test_a_synchronous_repository_takes_a_synchronous_session(session: Any) -> None:
     """What makes no synchronous clients is refused with the remedy."""
     with pytest.raises(ValidationError, match=r"session must be a boto3\.Session\(\), not .* use Repository"):
@@ -96,7 +95,7 @@ def test_a_synchronous_repository_takes_a_synchronous_session(session: Any) -> N
 
 async def test_an_asynchronous_repository_takes_an_asynchronous_client() -> None:
     """A client of boto3, one of another service, and one that is not open are refused with the remedy."""
-    unopened = aioboto3.Session().client("dynamodb")
+    unopened = AioSession().create_client("dynamodb")
     for client in (*CLIENTS, plain_client(), plain_client("s3"), boto3.resource("dynamodb").Table("my-app"), unopened):
         with pytest.raises(ValidationError, match=r"client must be what `async with .* use SyncRepository"):
             Repository("my-app", client=client)
@@ -105,8 +104,8 @@ async def test_an_asynchronous_repository_takes_an_asynchronous_client() -> None
 
 
 async def test_a_synchronous_repository_takes_a_synchronous_client() -> None:
-    """A client of aioboto3, one whose methods are coroutines, and one of another service are refused with the remedy."""
-    async with aioboto3.Session().client("dynamodb") as opened:
+    """A client of aiobotocore, one whose methods are coroutines, and one of another service are refused with the remedy."""
+    async with AioSession().create_client("dynamodb") as opened:
         for client in (*CLIENTS, opened, Double(), plain_client("s3"), boto3.resource("dynamodb").Table("my-app")):
             with pytest.raises(ValidationError, match=r'client must be boto3\.client\("dynamodb"\), not .* use Repository'):
                 SyncRepository("my-app", client=client)
@@ -114,11 +113,11 @@ async def test_a_synchronous_repository_takes_a_synchronous_client() -> None:
 
 async def test_sessions_and_clients_of_the_right_kind_pass() -> None:
     """Those of AWS's libraries, and whatever has their methods."""
-    for session in (aioboto3.Session(), AioSession(), Double()):
+    for session in (AioSession(), Double()):
         Repository("my-app", session=session)
     for session in (boto3.Session(), Double()):
         SyncRepository("my-app", session=session)
-    async with aioboto3.Session().client("dynamodb") as opened:
+    async with AioSession().create_client("dynamodb") as opened:
         for client in (opened, Double(), SyncDouble()):
             Repository("my-app", client=client)
     for client in (plain_client(), SyncDouble()):

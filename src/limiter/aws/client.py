@@ -1,5 +1,5 @@
 # seam
-"""Opens and closes AWS clients, in pairs: aioboto3 or aiobotocore for asyncio, boto3 for plain code.
+"""Opens and closes AWS clients, in pairs: aiobotocore for asyncio, with or without aioboto3 around it; boto3 for plain code.
 
 botocore is imported when the first client is opened and not before: imported ahead of gevent's patching it recurses without end
 in TLS.
@@ -40,12 +40,12 @@ class ClientOptions:
 
 
 def new_session(options: ClientOptions) -> Any:
-    """A new aioboto3 session, or aiobotocore session where aioboto3 is absent."""
+    """A new aiobotocore session."""
     try:
-        import aioboto3
-    except ImportError:
-        return _new_aiobotocore_session(options)
-    return aioboto3.Session(profile_name=options.profile)
+        from aiobotocore.session import AioSession
+    except ImportError as error:
+        raise _missing_extra() from error
+    return AioSession(profile=options.profile)
 
 
 def sync_new_session(options: ClientOptions) -> Any:
@@ -116,21 +116,22 @@ def check_connection(session: Any, client: Any) -> None:
     """Raise `ValidationError` where a session or client cannot serve asyncio; what AWS's libraries have not made passes."""
     if session is not None and (not _has(session, "create_client", "client") or _maker(session) == "plain"):
         raise ValidationError(
-            f"session must be an aioboto3.Session(), not {shown(session)}; for boto3.Session use SyncRepository"
+            "session must be an aiobotocore.session.AioSession() or an aioboto3.Session(), "
+            f"not {shown(session)}; for boto3.Session use SyncRepository"
         )
     if client is not None and (not _has(client, "update_item") or _maker(client) in {"plain", "resource"}):
-        remedy = 'what `async with aioboto3.Session().client("dynamodb") as client` gives'
+        remedy = 'what `async with AioSession().create_client("dynamodb") as client` gives'
         raise ValidationError(f"client must be {remedy}, not {shown(client)}; for a client of boto3 use SyncRepository")
 
 
 def sync_check_connection(session: Any, client: Any) -> None:
     """Raise `ValidationError` where a session or client cannot serve plain code; what AWS's libraries have not made passes."""
     if session is not None and (not _has(session, "client") or _maker(session) == "asynchronous"):
-        raise ValidationError(f"session must be a boto3.Session(), not {shown(session)}; for aioboto3.Session use Repository")
+        raise ValidationError(f"session must be a boto3.Session(), not {shown(session)}; for AioSession use Repository")
     waits = inspect.iscoroutinefunction(getattr(client, "update_item", None))
     if client is not None and (not _has(client, "update_item") or waits or _maker(client) in {"asynchronous", "resource"}):
         remedy = 'boto3.client("dynamodb")'
-        raise ValidationError(f"client must be {remedy}, not {shown(client)}; for a client of aioboto3 use Repository")
+        raise ValidationError(f"client must be {remedy}, not {shown(client)}; for a client of aiobotocore use Repository")
 
 
 def _has(value: Any, *methods: str) -> bool:
@@ -196,16 +197,8 @@ def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
     session.send = send_in_time
 
 
-def _new_aiobotocore_session(options: ClientOptions) -> Any:
-    try:
-        from aiobotocore.session import AioSession
-    except ImportError as error:
-        raise _missing_extra() from error
-    return AioSession(profile=options.profile)
-
-
 def _missing_extra() -> ConfigurationError:
-    return ConfigurationError('the asynchronous limiter needs aioboto3: pip install "dynamodb-limiter[async]"')
+    return ConfigurationError('the asynchronous limiter needs aiobotocore: pip install "dynamodb-limiter[async]"')
 
 
 def _session_region(session: Any) -> str | None:

@@ -236,9 +236,10 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     message = cleaned(error.response.get("Error", {}).get("Message", ""))
     if code == "ResourceNotFoundException":
+        name = table.rpartition("/")[2]  # also of an ARN
         return StackNotFound(
-            f"there is no table {table!r} {place}: if that is the right place, deploy it with `limiter deploy {table}`, "
-            f"or on an engine of your own with limiter.testing.create_table({table!r}, endpoint_url=...)"
+            f"there is no table {table!r} {place}: if that is the right place, deploy it with `limiter deploy {name}`, "
+            f"or on an engine of your own with limiter.testing.create_table({name!r}, endpoint_url=...)"
         )
     if code in _THROTTLED:
         return Throttled(f"{action} on table {table!r} was throttled: {code}: {message}", hot_key=_is_hot_key(error))

@@ -24,6 +24,14 @@ _SETTINGS = (
     ),
     click.option("--read-capacity", type=int, metavar="UNITS", help="Read units per second with provisioned billing."),
     click.option("--write-capacity", type=int, metavar="UNITS", help="Write units per second with provisioned billing."),
+    click.option("--max-read-units", type=int, metavar="UNITS", help="Most read units per second on demand; 0 for no maximum."),
+    click.option("--max-write-units", type=int, metavar="UNITS", help="Most write units per second on demand; 0 for no maximum."),
+    click.option(
+        "--warm-read-units", type=int, metavar="UNITS", help="Read units per second that the table serves at once, from 12000."
+    ),
+    click.option(
+        "--warm-write-units", type=int, metavar="UNITS", help="Write units per second that the table serves at once, from 4000."
+    ),
     click.option("--table-class", type=click.Choice(["standard", "infrequent-access"]), help="Table class.  [default: standard]"),
     click.option("--point-in-time-recovery/--no-point-in-time-recovery", default=None, help="Keep backups of the last 35 days."),
     click.option("--deletion-protection/--no-deletion-protection", default=None, help="Refuse to delete the table."),
@@ -57,6 +65,12 @@ _SETTINGS = (
     click.option("--alarms/--no-alarms", default=None, help="Create alarms for throttling, errors and hot keys."),
     click.option("--alarm-topic-arn", metavar="ARN", help="Topic for the alarms.  [default: a new topic in the stack]"),
     click.option("--alarm-email", metavar="ADDRESS", help="Address subscribed to the new topic."),
+    click.option("--dashboard/--no-dashboard", default=None, help="Create a CloudWatch dashboard."),
+    click.option(
+        "--dashboard-namespace",
+        metavar="NAME",
+        help="CloudWatch namespace of the metrics of decisions that the dashboard shows.  [default: limiter]",
+    ),
     click.option(
         "--tag",
         "tags",

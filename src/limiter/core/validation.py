@@ -19,6 +19,7 @@ MAX_METADATA = 384 * 1024
 METADATA_OVERHEAD = 2
 """Bytes that DynamoDB adds to each key and each value of a map, at most."""
 _TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
+_TABLE_ARN = re.compile("arn:aws[a-z-]*:dynamodb:(?P<region>[a-z0-9-]+):[0-9]{12}:table/[a-zA-Z0-9_.-]{3,255}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BAD_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -44,6 +45,26 @@ def check_table_name(value: object) -> str:
     if not isinstance(value, str) or not _TABLE_NAME.fullmatch(value):
         raise ValidationError(f"invalid table name {shown(value)}: use 3-255 letters, digits, '_', '.' or '-'")
     return value
+
+
+def check_table(value: object) -> str:
+    """Return `value` when it is a table's name or its ARN, such as that of a table in another account."""
+    if isinstance(value, str) and value.startswith("arn:"):
+        if not _TABLE_ARN.fullmatch(value):
+            example = "arn:aws:dynamodb:eu-west-1:123456789012:table/my-app"
+            raise ValidationError(f"the ARN of a table looks like {example}, unlike {shown(value)}")
+        return value
+    return check_table_name(value)
+
+
+def check_table_region(table: str, region: str | None) -> str | None:
+    """Return the region of a table's ARN, or `region` for a table's name; raises `ValidationError` where the two differ."""
+    found = _TABLE_ARN.fullmatch(table)
+    if found is None:
+        return region
+    if region not in (None, found["region"]):
+        raise ValidationError(f"region is {shown(region)}, but the table is in {found['region']!r}; leave region out for an ARN")
+    return found["region"]
 
 
 def check_endpoint(value: object) -> str | None:

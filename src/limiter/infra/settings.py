@@ -24,8 +24,12 @@ PATTERNS = {
     "permissions_boundary": r"^$|^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$",
     "alarm_topic_arn": r"^$|^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:.+$",
     "alarm_email": r"^$|^[^@ ]+@[^@ ]+$",
+    "dashboard_namespace": r"^[A-Za-z0-9._/#:-]{1,255}$",
 }
 """The template's own patterns, checked before the call to CloudFormation."""
+
+LEAST_UNITS = {"max_read_units": 1, "max_write_units": 1, "warm_read_units": 12_000, "warm_write_units": 4_000}
+"""The fewest units per second of a maximum and of warm throughput; 0 stands for none."""
 
 _MAX_REGION, _MAX_POLICY_NAME, _MAX_ROLE_NAME = 14, 128, 64
 _DELETED = "DeletionPolicy: Delete # `limiter template --retain` says Retain\n"
@@ -38,6 +42,10 @@ class StackSettings:
 
     - `billing_mode`: "on-demand" (default) or "provisioned".
     - `read_capacity`, `write_capacity`: units per second with provisioned billing.
+    - `max_read_units`, `max_write_units`: the most units per second with on-demand billing. DynamoDB throttles beyond them. 0
+      (default) sets no maximum.
+    - `warm_read_units` (12,000 or more), `warm_write_units` (4,000 or more): units per second that the table serves at once. 0
+      (default) leaves them to DynamoDB, which charges for raising them and does not lower them again.
     - `table_class`: "standard" (default) or "infrequent-access".
     - `point_in_time_recovery`: keeps backups of the last 35 days.
     - `deletion_protection`: refuses to delete the table.
@@ -49,12 +57,17 @@ class StackSettings:
     - `permissions_boundary`: ARN of the policy that bounds the roles.
     - `trusted_principals` (ARNs or account numbers), `trusted_services`: who may assume the roles; creates a role per policy.
     - `alarms`: creates alarms, which go to `alarm_topic_arn`, or to a new topic with the subscriber `alarm_email`.
+    - `dashboard`: creates a CloudWatch dashboard; `dashboard_namespace` is the namespace of the metrics of `limiter.contrib.emf`.
     - `tags`: all custom tags.
     """
 
     billing_mode: str | None = None
     read_capacity: int | None = None
     write_capacity: int | None = None
+    max_read_units: int | None = None
+    max_write_units: int | None = None
+    warm_read_units: int | None = None
+    warm_write_units: int | None = None
     table_class: str | None = None
     point_in_time_recovery: bool | None = None
     deletion_protection: bool | None = None
@@ -70,6 +83,8 @@ class StackSettings:
     alarms: bool | None = None
     alarm_topic_arn: str | None = None
     alarm_email: str | None = None
+    dashboard: bool | None = None
+    dashboard_namespace: str | None = None
     tags: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +92,8 @@ class StackSettings:
             _check_choice(name, getattr(self, name), choices)
         for name in ("read_capacity", "write_capacity"):
             _check_capacity(name, getattr(self, name))
+        for name, least in LEAST_UNITS.items():
+            _check_units(name, getattr(self, name), least)
         for name, pattern in PATTERNS.items():
             _check_pattern(name, getattr(self, name), pattern)
         for name in ("trusted_principals", "trusted_services"):
@@ -159,6 +176,12 @@ def _check_choice(name: str, value: object, choices: Mapping[str, str]) -> None:
 def _check_capacity(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ValidationError(f"{name} must be an integer of at least 1 (units per second), not {value!r}")
+
+
+def _check_units(name: str, value: object, least: int) -> None:
+    usable = value is None or (isinstance(value, int) and not isinstance(value, bool) and (value == 0 or value >= least))
+    if not usable:
+        raise ValidationError(f"{name} must be 0 (none) or an integer of at least {least} (units per second), not {value!r}")
 
 
 def _check_pattern(name: str, value: object, pattern: str) -> None:

@@ -58,9 +58,9 @@ async def opened(
 ) -> AsyncIterator[tuple[Meter, Callable[..., RateLimiter]]]:
     """A meter, and what makes limiters that it reads."""
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
-    import aioboto3
+    from aiobotocore.session import AioSession
 
-    async with aioboto3.Session().client("dynamodb", endpoint_url=atomic_engine.endpoint_url) as client:
+    async with AioSession().create_client("dynamodb", endpoint_url=atomic_engine.endpoint_url) as client:
 
         async def sleep(seconds: float) -> None:
             clock.advance(seconds)

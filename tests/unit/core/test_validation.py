@@ -21,7 +21,7 @@ from limiter import (
     ValidationError,
 )
 from limiter.core.limits import check_amounts, check_limits
-from limiter.core.validation import check_integer, check_name, check_timeout
+from limiter.core.validation import check_integer, check_name, check_table, check_table_region, check_timeout
 from limiter.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -276,3 +276,29 @@ def test_an_overlong_value_is_cut_short() -> None:
         check_name("id", "a" * 100_000)
     assert len(str(caught.value)) < 200
     assert "(100000 characters)" in str(caught.value)
+
+
+ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/my-app"
+
+
+def test_a_table_has_a_name_or_an_arn() -> None:
+    """The ARN of a table of any partition stands for its name; its region is that of the calls."""
+    assert check_table("my-app") == "my-app"
+    for arn in (ARN, "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/my-app"):
+        assert check_table(arn) == arn
+        assert check_table_region(arn, None) == arn.split(":")[3]
+    assert check_table_region(ARN, "eu-west-1") == "eu-west-1"
+    assert check_table_region("my-app", None) is None
+
+
+@pytest.mark.parametrize("arn", [f"{ARN}/index/listing", ARN.replace("dynamodb", "s3"), ARN.replace("123456789012", "1"), "arn:"])
+def test_an_arn_of_something_else_is_refused(arn: str) -> None:
+    """The message shows what an ARN of a table looks like."""
+    with pytest.raises(ValidationError, match=r"the ARN of a table looks like arn:aws:dynamodb:.*, unlike 'arn:"):
+        SyncRepository(arn)
+
+
+def test_an_arn_and_another_region_are_refused() -> None:
+    """DynamoDB serves a table in its own region only."""
+    with pytest.raises(ValidationError, match="region is 'us-east-1', but the table is in 'eu-west-1'"):
+        SyncRepository(ARN, region="us-east-1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from limiter import StackManager
 from limiter.aws import schema
+from limiter.contrib.emf import METRICS
 from limiter.infra.settings import BILLING_MODES, PATTERNS, TABLE_CLASSES, TEMPLATE_FIELDS, parameter_name
 
 if TYPE_CHECKING:
@@ -98,9 +100,9 @@ def test_the_table_is_the_one_that_the_code_expects(table: dict[str, Any]) -> No
 
 
 def test_the_default_costs_nothing_extra(template: dict[str, Any]) -> None:
-    """By default: on demand, no backups, no protection, AWS's own key, no alarms, no roles."""
+    """By default: on demand without bounds, no backups, no protection, AWS's own key, no alarms, no dashboard, no roles."""
     defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
-    chosen = {name: value for name, value in defaults.items() if value not in {"", "false"}}
+    chosen = {name: value for name, value in defaults.items() if value not in {"", "false", 0}}
     assert chosen == {
         "BillingMode": schema.table_definition("my-app")["BillingMode"],
         "ReadCapacity": 5,
@@ -108,17 +110,19 @@ def test_the_default_costs_nothing_extra(template: dict[str, Any]) -> None:
         "TableClass": "STANDARD",
         "Policies": "true",
         "IamPath": "/",
+        "DashboardNamespace": "limiter",
     }
 
 
 def test_nothing_but_what_is_announced(template: dict[str, Any]) -> None:
-    """No function, stream or bucket: one table, policies, and on request roles and alarms."""
+    """No function, stream or bucket: one table, policies, and on request roles, alarms and a dashboard."""
     kinds = {resource["Type"] for resource in template["Resources"].values()}
     assert kinds == {
         "AWS::DynamoDB::Table",
         "AWS::IAM::ManagedPolicy",
         "AWS::IAM::Role",
         "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Dashboard",
         "AWS::SNS::Topic",
         "AWS::SNS::Subscription",
     }
@@ -226,6 +230,35 @@ def test_alarms_watch_the_three_troubles(template: dict[str, Any]) -> None:
     assert all(alarm["AlarmActions"] == alarm["OKActions"] == topic for alarm in alarms)
 
 
+def test_the_dashboard_shows_the_table_and_decisions(template: dict[str, Any]) -> None:
+    """Units, throttling, hot keys and latency of this table, and metrics that the adapter for CloudWatch writes."""
+    body = template["Resources"]["TableDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert set(re.findall(r"\$\{([^}]+)\}", body)) == {"AWS::Region", "Table", "DashboardNamespace"}
+    charts = [each["properties"]["metrics"] for each in json.loads(body)["widgets"]]
+    series = [line for chart in charts for line in chart]
+    assert {line[1] for line in series if line[0] == "AWS/DynamoDB"} == {
+        "ConsumedReadCapacityUnits",
+        "ConsumedWriteCapacityUnits",
+        "ReadKeyRangeThroughputThrottleEvents",
+        "ReadThrottleEvents",
+        "SuccessfulRequestLatency",
+        "WriteKeyRangeThroughputThrottleEvents",
+        "WriteThrottleEvents",
+    }
+    assert all(line[2:4] == ["TableName", "${Table}"] for line in series if line[0] == "AWS/DynamoDB")
+    searched = {found for line in series for found in re.findall(r'MetricName="(\w+)"', str(line))}
+    assert searched == set(METRICS) - {"WaitTime"}
+
+
+def test_bounds_of_throughput_are_left_out_unless_chosen(template: dict[str, Any], table: dict[str, Any]) -> None:
+    """0 stands for no maximum and no warm throughput, and a maximum is for billing on demand."""
+    nothing = {"Ref": "AWS::NoValue"}
+    assert table["OnDemandThroughput"]["Fn::If"][::2] == ["HasMaximum", nothing]
+    assert table["WarmThroughput"]["Fn::If"][::2] == ["HasWarmThroughput", nothing]
+    for name in ("HasMaxReads", "HasMaxWrites"):
+        assert {"Fn::Not": [{"Condition": "IsProvisioned"}]} in template["Conditions"][name]["Fn::And"]
+
+
 def test_every_output_is_exported(template: dict[str, Any]) -> None:
     """Other stacks import outputs by the stack's name and the output's."""
     for name, output in template["Outputs"].items():
@@ -260,6 +293,9 @@ EVERYTHING = {
     "KmsKey": "arn:aws:kms:us-east-1:123456789012:key/1234",
     "DeletionProtection": "true",
     "PointInTimeRecovery": "true",
+    "MaxWriteUnits": "5000",
+    "WarmWriteUnits": "8000",
+    "Dashboard": "true",
 }
 
 
@@ -276,7 +312,8 @@ def test_outputs_on_an_engine(server_engine: Engine, table_name: str, parameters
     always = {"TableName", "TableArn", "AcquirePolicyArn", "ReadPolicyArn", "AdminPolicyArn"}
     namespaced = {"NamespaceAcquirePolicyArn", "NamespaceReadPolicyArn", "NamespaceAdminPolicyArn"}
     roles = {"AcquireRoleArn", "ReadRoleArn", "AdminRoleArn", "KeyPolicyArn"}
-    assert set(outputs) == (always | namespaced | roles if parameters else always)
+    chosen = namespaced | roles | {"DashboardName"}
+    assert set(outputs) == (always | chosen if parameters else always)
     iam = boto3.client("iam", "us-east-1", endpoint_url=server_engine.endpoint_url)
     version = iam.get_policy_version(PolicyArn=outputs["AcquirePolicyArn"], VersionId="v1")["PolicyVersion"]
     assert version["Document"]["Statement"][0]["Resource"] == [outputs["TableArn"]]

@@ -1,0 +1,34 @@
+"""Sessions and clients of aioboto3 serve the asynchronous repository, and no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from limiter import Repository, SyncRepository, ValidationError
+
+aioboto3 = pytest.importorskip("aioboto3", reason="aioboto3 has an environment of its own: run `make test-aioboto3`")
+
+
+async def test_an_asynchronous_repository_takes_what_aioboto3_makes() -> None:
+    """A session, and a client that is open."""
+    Repository("my-app", session=aioboto3.Session())
+    async with aioboto3.Session().client("dynamodb") as opened:
+        Repository("my-app", client=opened)
+
+
+async def test_a_synchronous_repository_refuses_what_aioboto3_makes() -> None:
+    """The message names the repository that takes it."""
+    with pytest.raises(ValidationError, match=r"session must be a boto3\.Session\(\), not .* use Repository"):
+        SyncRepository("my-app", session=aioboto3.Session())
+    async with aioboto3.Session().client("dynamodb") as opened:
+        with pytest.raises(ValidationError, match=r'client must be boto3\.client\("dynamodb"\), not .* use Repository'):
+            SyncRepository("my-app", client=opened)
+
+
+async def test_a_client_that_is_not_open_is_refused() -> None:
+    """The message shows how one is opened."""
+    unopened = aioboto3.Session().client("dynamodb")
+    with pytest.raises(ValidationError, match=r"client must be what `async with .* use SyncRepository"):
+        Repository("my-app", client=unopened)
+    async with unopened:  # It warns when it is never entered.
+        pass
