@@ -17,6 +17,7 @@ from .core import status
 from .core.chain import Bucket, blocked, call_requests, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
+from .core.request import Grant
 from .core.resolution import in_code
 from .core.trust import relied_on
 from .exceptions import RateLimiterUnavailable
@@ -29,7 +30,7 @@ from .runtime.concurrency import gather
 from .statistics import Counters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .core.call import Call
     from .core.records import BucketKey
@@ -155,6 +156,16 @@ class Acquirer:
             [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now)]
         )
 
+    async def order(self, call: Call, make: Callable[[Bucket], Request]) -> Grant | None:
+        """Write the request that `make` makes of the call's own bucket; None if nothing is counted there."""
+        own = (await self.chain(call))[0]
+        if own.access is not None:
+            return None
+        (outcome,) = await self.committer.decide([make(own)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome if isinstance(outcome, Grant) else None
+
     async def _read(self, keys: Sequence[BucketKey]) -> list[BucketState]:
         """The states of buckets, by consistent reads."""
         with self._breaker.guard():
@@ -184,7 +195,11 @@ class Acquirer:
     async def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> Admission:
         last = self._last
         # Callers that ask the same of the same chain as the last one make the same requests.
-        if last is not None and last.chain == chain and last.asks == (call.amounts, call.prefetch, call.also):
+        if (
+            last is not None
+            and last.chain == chain
+            and last.asks == (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
+        ):
             asked = last.requests
         else:
             asked = call_requests(chain, call)
@@ -192,7 +207,7 @@ class Acquirer:
                 return Admission(None, chain, (), blocked=key)
             if never := status.never_satisfiable(asked):
                 return Admission(None, chain, asked, never=never)
-            self._last = _Last(chain, (call.amounts, call.prefetch, call.also), asked)
+            self._last = _Last(chain, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize), asked)
         if self._unreported.any:
             await self.fallback.report(chain)
         return await charge_in_turn(self.committer, chain, asked, call.patience)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from .acquirer import Acquirer, AcquirerSettings, Process
 from .acquisition import Acquisition
 from .administration import Administration
+from .bucket_control import BucketControl
 from .commit.committer import CommitterOptions
 from .core.call import Call, OnUnavailable, check_also, check_policy, check_prefetch
 from .core.chain import own_amounts
+from .core.headroom import check_headroom
 from .core.limits import Access, check_amounts, check_limits
 from .core.records import BucketKey
 from .core.refund_policy import RefundOnError, check_refund_policy
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
 
     from .commit.charge import Admission
     from .core.call import Also
+    from .core.chain import Bucket
+    from .core.headroom import Headroom
     from .core.prefetch import Prefetch
     from .core.records import Limits
+    from .core.request import Grant, Request
     from .models import BaseLimit, Decision
     from .repository_protocol import RepositoryProtocol
     from .statistics import CacheStatistics, DecisionEvent, LeaseEvent, Statistics
@@ -51,7 +56,7 @@ _UNLOGGED = frozenset(("statuses", "buckets", "charges"))
 """What the log does not show of a decision."""
 
 
-class RateLimiter(Administration):
+class RateLimiter(BucketControl, Administration):
     """Decides how much of a resource an entity may use, by limits shared by every process that uses the same table.
 
     Three ways to ask: `acquire` takes units for the length of a block, `try_acquire` takes them for good and returns a decision,
@@ -158,6 +163,8 @@ class RateLimiter(Administration):
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
+        headroom: Headroom = None,
+        oversize: bool = False,
         refund_on_error: RefundOnError = True,
     ) -> Acquisition:
         """Take units for the length of the `async with` block, which receives the `Lease`.
@@ -166,7 +173,9 @@ class RateLimiter(Administration):
         UNLIMITED and BLOCKED stand in place of a list. `also` names more targets, as pairs of an entity and a resource or triples
         with amounts of their own; all buckets are charged, or none.
 
-        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time.
+        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. `headroom` is
+        the share of every capacity to leave to others, or a share for each limit by name. With `oversize` an amount above a
+        capacity is admitted when the bucket is full, into debt.
 
         When the block raises, everything taken is given back, except what `lease.keep()` was called for. With
         `refund_on_error=False` nothing is; with an exception type or a tuple of types only for those errors; with a function of
@@ -177,7 +186,9 @@ class RateLimiter(Administration):
         reached.
         """
         note_blocking("acquire")
-        call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
+        call = self._call(
+            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
+        )
         policy = refund_on_error if refund_on_error is True else check_refund_policy(refund_on_error)
         caller = sys._getframe(1)
         return Acquisition(self._enter, call, policy, (caller.f_code, caller.f_lasti))
@@ -193,10 +204,14 @@ class RateLimiter(Administration):
         timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
+        headroom: Headroom = None,
+        oversize: bool = False,
     ) -> Decision:
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
-        call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
+        call = self._call(
+            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
+        )
         if call.amounts == {} and all(target.amounts == {} for target in call.also):
             raise ValidationError(
                 "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
@@ -227,10 +242,13 @@ class RateLimiter(Administration):
         *,
         also: Also = (),
         limits: Iterable[BaseLimit] | Access | None = None,
+        headroom: Headroom = None,
+        oversize: bool = False,
     ) -> Decision:
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
         note_blocking("check")
-        return await self._acquirers.get().check(self._call(entity_id, resource, consume, also, limits))
+        call = self._call(entity_id, resource, consume, also, limits, headroom=headroom, oversize=oversize)
+        return await self._acquirers.get().check(call)
 
     def limited(
         self,
@@ -243,6 +261,8 @@ class RateLimiter(Administration):
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
+        headroom: Headroom = None,
+        oversize: bool = False,
         refund_on_error: RefundOnError = True,
     ) -> Callable[[F], F]:
         """Decorate a function so that each call runs inside an `acquire`, which takes the same options.
@@ -260,6 +280,8 @@ class RateLimiter(Administration):
             "timeout": timeout,
             "on_unavailable": on_unavailable,
             "prefetch": prefetch,
+            "headroom": check_headroom(headroom, oversize=oversize),
+            "oversize": oversize,
             "refund_on_error": check_refund_policy(refund_on_error),
         }
 
@@ -268,6 +290,12 @@ class RateLimiter(Administration):
             return self.acquire(entity, where, what, also=others, **options)
 
         return lambda *function, **named: decorate(the_function(function, named), enter)
+
+    async def _order(self, entity_id: str, resource: str, order: Callable[[Bucket], Request]) -> Grant | None:
+        return await self._acquirers.get().order(self._call(entity_id, resource), order)
+
+    def _now(self) -> int:
+        return self.repository.clock()
 
     async def _admit(self, call: Call) -> tuple[Admission, Trail | None]:
         """Decide a call, count it, and tell the hook, which is told on the trail what becomes of it."""
@@ -330,6 +358,9 @@ class RateLimiter(Administration):
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
+        headroom: Headroom = None,
+        *,
+        oversize: bool = False,
     ) -> Call:
         """Check the arguments of a call."""
         check_name("entity_id", entity_id)
@@ -348,6 +379,8 @@ class RateLimiter(Administration):
             self.prefetch if prefetch is None else check_prefetch(prefetch),
             monotonic(),
             () if also == () else check_also(also, key, amounts),
+            check_headroom(headroom, oversize=oversize),
+            oversize,
         )
 
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from .sync_acquirer import SyncAcquirer, SyncAcquirerSettings, SyncProcess
 from .sync_acquisition import SyncAcquisition
 from .sync_administration import SyncAdministration
+from .sync_bucket_control import SyncBucketControl
 from .commit.sync_committer import SyncCommitterOptions
 from .core.call import Call, OnUnavailable, check_also, check_policy, check_prefetch
 from .core.chain import own_amounts
+from .core.headroom import check_headroom
 from .core.limits import Access, check_amounts, check_limits
 from .core.records import BucketKey
 from .core.refund_policy import RefundOnError, check_refund_policy
@@ -35,8 +37,11 @@ if TYPE_CHECKING:
 
     from .commit.sync_charge import SyncAdmission
     from .core.call import Also
+    from .core.chain import Bucket
+    from .core.headroom import Headroom
     from .core.prefetch import Prefetch
     from .core.records import Limits
+    from .core.request import Grant, Request
     from .models import BaseLimit, Decision
     from .sync_repository_protocol import SyncRepositoryProtocol
     from .statistics import CacheStatistics, DecisionEvent, LeaseEvent, Statistics
@@ -51,7 +56,7 @@ _UNLOGGED = frozenset(("statuses", "buckets", "charges"))
 """What the log does not show of a decision."""
 
 
-class SyncRateLimiter(SyncAdministration):
+class SyncRateLimiter(SyncBucketControl, SyncAdministration):
     """Decides how much of a resource an entity may use, by limits shared by every process that uses the same table.
 
     Three ways to ask: `acquire` takes units for the length of a block, `try_acquire` takes them for good and returns a decision,
@@ -158,6 +163,8 @@ class SyncRateLimiter(SyncAdministration):
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
+        headroom: Headroom = None,
+        oversize: bool = False,
         refund_on_error: RefundOnError = True,
     ) -> SyncAcquisition:
         """Take units for the length of the `with` block, which receives the `SyncLease`.
@@ -166,7 +173,9 @@ class SyncRateLimiter(SyncAdministration):
         UNLIMITED and BLOCKED stand in place of a list. `also` names more targets, as pairs of an entity and a resource or triples
         with amounts of their own; all buckets are charged, or none.
 
-        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time.
+        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. `headroom` is
+        the share of every capacity to leave to others, or a share for each limit by name. With `oversize` an amount above a
+        capacity is admitted when the bucket is full, into debt.
 
         When the block raises, everything taken is given back, except what `lease.keep()` was called for. With
         `refund_on_error=False` nothing is; with an exception type or a tuple of types only for those errors; with a function of
@@ -177,7 +186,9 @@ class SyncRateLimiter(SyncAdministration):
         reached.
         """
         sync_note_blocking("acquire")
-        call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
+        call = self._call(
+            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
+        )
         policy = refund_on_error if refund_on_error is True else check_refund_policy(refund_on_error)
         caller = sys._getframe(1)
         return SyncAcquisition(self._enter, call, policy, (caller.f_code, caller.f_lasti))
@@ -193,10 +204,14 @@ class SyncRateLimiter(SyncAdministration):
         timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
+        headroom: Headroom = None,
+        oversize: bool = False,
     ) -> Decision:
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         sync_note_blocking("try_acquire")
-        call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
+        call = self._call(
+            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
+        )
         if call.amounts == {} and all(target.amounts == {} for target in call.also):
             raise ValidationError(
                 "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
@@ -227,10 +242,13 @@ class SyncRateLimiter(SyncAdministration):
         *,
         also: Also = (),
         limits: Iterable[BaseLimit] | Access | None = None,
+        headroom: Headroom = None,
+        oversize: bool = False,
     ) -> Decision:
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
         sync_note_blocking("check")
-        return self._acquirers.get().check(self._call(entity_id, resource, consume, also, limits))
+        call = self._call(entity_id, resource, consume, also, limits, headroom=headroom, oversize=oversize)
+        return self._acquirers.get().check(call)
 
     def limited(
         self,
@@ -243,6 +261,8 @@ class SyncRateLimiter(SyncAdministration):
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
+        headroom: Headroom = None,
+        oversize: bool = False,
         refund_on_error: RefundOnError = True,
     ) -> Callable[[F], F]:
         """Decorate a function so that each call runs inside an `acquire`, which takes the same options.
@@ -260,6 +280,8 @@ class SyncRateLimiter(SyncAdministration):
             "timeout": timeout,
             "on_unavailable": on_unavailable,
             "prefetch": prefetch,
+            "headroom": check_headroom(headroom, oversize=oversize),
+            "oversize": oversize,
             "refund_on_error": check_refund_policy(refund_on_error),
         }
 
@@ -268,6 +290,12 @@ class SyncRateLimiter(SyncAdministration):
             return self.acquire(entity, where, what, also=others, **options)
 
         return lambda *function, **named: sync_decorate(the_function(function, named), enter)
+
+    def _order(self, entity_id: str, resource: str, order: Callable[[Bucket], Request]) -> Grant | None:
+        return self._acquirers.get().order(self._call(entity_id, resource), order)
+
+    def _now(self) -> int:
+        return self.repository.clock()
 
     def _admit(self, call: Call) -> tuple[SyncAdmission, Trail | None]:
         """Decide a call, count it, and tell the hook, which is told on the trail what becomes of it."""
@@ -330,6 +358,9 @@ class SyncRateLimiter(SyncAdministration):
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
+        headroom: Headroom = None,
+        *,
+        oversize: bool = False,
     ) -> Call:
         """Check the arguments of a call."""
         check_name("entity_id", entity_id)
@@ -348,6 +379,8 @@ class SyncRateLimiter(SyncAdministration):
             self.prefetch if prefetch is None else check_prefetch(prefetch),
             monotonic(),
             () if also == () else check_also(also, key, amounts),
+            check_headroom(headroom, oversize=oversize),
+            oversize,
         )
 
 

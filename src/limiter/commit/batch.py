@@ -95,6 +95,20 @@ class BatchWriter:
         """Whether the store's time may be relied on; if not, the next answer sets it."""
         return is_trusted(self.store.clock)
 
+    def warn_of_rivals(self, queue: BucketQueue, plan: Plan) -> None:
+        """Log once for each bucket that two rates or periods of one name are in use in it, or that an account was dropped."""
+        if queue.warned or not (plan.rivals or plan.dropped):
+            return
+        queue.warned = True
+        names = ", ".join(visible(each) for each in (*plan.rivals, *plan.dropped))
+        _log.warning(
+            "%s/%s is used with two rates or periods of one name at once: %s; each counts by itself: use two names, or one rate",
+            visible(queue.key.entity_id),
+            visible(queue.key.resource),
+            names,
+            extra={name: visible(value) for name, value in queue.key._asdict().items()} | {"limits": names},
+        )
+
     def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
         """Count and log a correction or refund that could not be written. The units stay taken until they refill."""
         self.counters.add("corrections_lost")
@@ -256,6 +270,7 @@ class Batch:
         planned, now = self._carried or self.requests, self._writer.store.clock()
         requests = [pending.request for pending in planned]
         plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error())
+        self._writer.warn_of_rivals(queue, plan)
         self._deliver_refusals(plan, planned, now)
         if plan.update is not None:
             self._start_write(plan, plan.update, planned)

@@ -105,7 +105,19 @@ class BucketQueue:
     """
 
     __slots__ = (
-        *("ahead", "batch", "buffer", "denied", "key", "leader", "min_interval", "requests", "returning", "same_charges"),
+        *(
+            "ahead",
+            "batch",
+            "buffer",
+            "denied",
+            "key",
+            "leader",
+            "min_interval",
+            "requests",
+            "returning",
+            "same_charges",
+            "warned",
+        ),
         *("seen", "state", "wrote"),
     )
 
@@ -122,6 +134,7 @@ class BucketQueue:
         self.ahead = 0
         self.same_charges: tuple[object, ...] = ()
         self.min_interval = 0
+        self.warned = False
         self.buffer: PrefetchBuffer | None = None
 
     def add(self, pending: PendingRequest, now: int = 0) -> None:

@@ -7,10 +7,12 @@ The writes go out together. If one bucket refuses or fails, the others are given
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING
 
 from ..core import status
 from ..core.request import Grant, NotTried, Refusal
+from ..core.state import UNBOUNDED
 from ..core.units import NANOSECONDS
 from ..exceptions import Blocked, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
 from ..models import Decision
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from .bucket_queue import Outcome
     from .committer import Committer
 
+JITTER = NANOSECONDS
+"""Nanoseconds at most by which callers who wait for the same moment are spread."""
 SLACK = 2 * NANOSECONDS
 """Nanoseconds by which an answer may set the clock back without the start being rejected."""
 
@@ -131,9 +135,15 @@ async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequen
 
 async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> Admission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
-    deadline = committer.clock() + patience
-    requests = [request._replace(deadline=deadline) for request in requests]
-    admission = await charge(committer, chain, requests)
+    deadline, waited = committer.clock() + patience, 0
+    admission = await charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
+    while patience and not admission.allowed and (delay := _delay(admission, committer.clock(), patience - waited)):
+        # No start ahead may be promised: of a quota, of a paused bucket, beside the headroom of others.
+        await (committer.sleep or asyncio.sleep)(delay / NANOSECONDS)
+        waited += delay
+        deadline = committer.clock() + patience - waited
+        admission = await charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
+    admission.waited = waited / NANOSECONDS
     if not admission.allowed:
         return admission
     now = committer.clock()
@@ -142,10 +152,23 @@ async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests
             # The table did not heed the condition, or an answer has set the clock back and the deadline was told by a wrong one.
             await admission.refund()
             raise RateLimiterUnavailable("the granted start time exceeds the timeout")
-        admission.waited = (admission.start - now) / NANOSECONDS
+        delay = admission.start - now
+        admission.waited += delay / NANOSECONDS
         try:
-            await (committer.sleep or asyncio.sleep)(admission.waited)
+            await (committer.sleep or asyncio.sleep)(delay / NANOSECONDS)
         except BaseException:
             await admission.refund()
             raise
     return admission
+
+
+def _delay(admission: Admission, now: int, left: int) -> int:
+    """Nanoseconds after which a refused caller, who can wait for so many, asks again; 0 if that would not help.
+
+    A random delay on top spreads the callers who wait for the same moment.
+    """
+    starts = [outcome.start for outcome in admission.outcomes if isinstance(outcome, Refusal)]
+    delay = max(starts, default=UNBOUNDED) - now
+    if admission.never or not 0 < delay <= left:
+        return 0
+    return min(left, delay + random.randint(1, max(1, min(JITTER, delay // 10))))  # noqa: S311 - spreads callers, hides nothing

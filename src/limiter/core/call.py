@@ -12,6 +12,7 @@ from .records import BucketKey
 from .validation import check_name, shown
 
 if TYPE_CHECKING:
+    from .headroom import Headroom
     from .records import Limits
 
 OnUnavailable = Literal["block", "allow", "local"]
@@ -32,6 +33,7 @@ class Call(NamedTuple):
 
     `amounts` are units by limit name; None asks for 1 of every limit. `limits` replace the entity's own limits, `defaults` apply
     where nothing is stored. The caller waits up to `patience` nanoseconds for its turn. It came at `asked` (monotonic seconds).
+    It leaves `headroom` to others; with `oversize` an amount above a capacity is admitted when the bucket is full.
     """
 
     key: BucketKey
@@ -43,6 +45,8 @@ class Call(NamedTuple):
     prefetch: Prefetch | None = None
     asked: float = 0.0
     also: tuple[Target, ...] = ()
+    headroom: Headroom = None
+    oversize: bool = False
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import ValidationError
+from .headroom import reserves
 from .limits import BLOCKED, Access, unknown_limit
 from .request import Charge, Request
 
@@ -47,10 +48,12 @@ def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, prefetc
 
 def call_requests(chain: Sequence[Bucket], call: Call) -> tuple[Request, ...]:
     """The requests that a call makes of its buckets, each by the amounts of the target that reached it first."""
-    if not call.also:
-        return requests(chain, call.amounts, call.prefetch)
-    check_known(chain, call.names)
-    return _requests(chain, [target.amounts for target in call.targets], call.prefetch)
+    if call.also:
+        check_known(chain, call.names)
+        asked = _requests(chain, [target.amounts for target in call.targets], call.prefetch)
+    else:
+        asked = requests(chain, call.amounts, call.prefetch)
+    return _as_asked(asked, call)
 
 
 def own_requests(call: Call) -> tuple[Request, ...]:
@@ -59,7 +62,14 @@ def own_requests(call: Call) -> tuple[Request, ...]:
         return ()
     known = {limit.name for limit in call.limits}
     amounts = None if call.amounts is None else {name: units for name, units in call.amounts.items() if name in known}
-    return requests((Bucket(call.key, call.limits),), amounts)
+    return _as_asked(requests((Bucket(call.key, call.limits),), amounts), call)
+
+
+def _as_asked(asked: tuple[Request, ...], call: Call) -> tuple[Request, ...]:
+    """The requests with the headroom that the call leaves, or with its leave to exceed a capacity."""
+    if call.headroom is None and not call.oversize:
+        return asked
+    return tuple([each._replace(headroom=reserves(each.charges, call.headroom), oversize=call.oversize) for each in asked])
 
 
 def own_amounts(chain: Sequence[Bucket], call: Call) -> dict[str, int]:

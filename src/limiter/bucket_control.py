@@ -1,0 +1,75 @@
+# twin: sync_bucket_control.py
+"""Changes of a bucket from outside a lease: corrections, resets and pauses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .core.chain import check_known
+from .core.limits import check_amounts
+from .core.request import Charge, Grant, Request
+from .core.validation import MAX_AMOUNT, check_name, check_seconds
+from .exceptions import ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .core.chain import Bucket
+
+
+class BucketControl:
+    """Changes what a bucket holds, for every process that shares it. Parents are not concerned.
+
+    A change under UNLIMITED or BLOCKED does nothing, since nothing is counted there.
+    """
+
+    async def _order(self, entity_id: str, resource: str, order: Callable[[Bucket], Request]) -> Grant | None:
+        """Write the request that `order` makes for the entity's own bucket; None if nothing is counted there."""
+        raise NotImplementedError
+
+    async def adjust(self, entity_id: str, resource: str, amounts: Mapping[str, int]) -> None:
+        """Correct what a bucket counts as used: `await limiter.adjust("user-42", "gpt-4", {"tokens": -500, "requests": +1})`.
+
+        Positive units are charged, into debt if need be. Negative units are given back, at most until the bucket is full. Raises
+        `ValidationError` for a name that the bucket has no limit for.
+        """
+        checked = check_amounts(amounts, minimum=-MAX_AMOUNT)
+
+        def order(bucket: Bucket) -> Request:
+            check_known((bucket,), checked)
+            charges = tuple(Charge(limit, checked[limit.name]) for limit in bucket.limits if checked.get(limit.name))
+            return Request(bucket.key, charges, forced=True)
+
+        await self._order(entity_id, resource, order)
+
+    async def reset(self, entity_id: str, resource: str, names: Iterable[str] | None = None) -> None:
+        """Make the limits of a bucket as if nothing had been used: those of `names`, or all. Slots stay held.
+
+        Units that were taken before can no longer be given back. Raises `ValidationError` for a name that the bucket has no limit
+        for.
+        """
+        if isinstance(names, str):
+            raise ValidationError(f"names must be a list of limit names, not {names!r}; wrap a single one in a list")
+        asked = None if names is None else tuple(check_name("limit name", name) for name in names)
+
+        def order(bucket: Bucket) -> Request:
+            check_known((bucket,), asked or ())
+            return Request(bucket.key, clear=tuple(limit.name for limit in bucket.limits) if asked is None else asked)
+
+        await self._order(entity_id, resource, order)
+
+    async def pause(self, entity_id: str, resource: str, seconds: float) -> None:
+        """Have a bucket admit nothing for so many seconds, in any process; 0 ends a pause. For a provider's Retry-After.
+
+        A pause never shortens a longer one. Callers with a `timeout` wait it out. Units that are held stay held.
+        """
+        nanoseconds = check_seconds("seconds", seconds)
+
+        def order(bucket: Bucket) -> Request:
+            return Request(bucket.key, pause=self._now() + nanoseconds if nanoseconds else 0)
+
+        await self._order(entity_id, resource, order)
+
+    def _now(self) -> int:
+        """The time of the repository, in nanoseconds since the epoch."""
+        raise NotImplementedError
