@@ -54,6 +54,7 @@ check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, an
 	$(BIN)/python scripts/generate_docs.py --check
 	$(BIN)/python scripts/generate_terraform.py --check
 	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(BENCH)/.bench-installed ## Measure beside others; ARGS=--long for publication, ARGS=--help for the rest.
 	$(BENCH)/bin/python -m benchmarks $(ARGS)

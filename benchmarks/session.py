@@ -112,7 +112,7 @@ class Selection:
                 scenario = SCENARIOS[name]
                 if number and not scenario.core:
                     continue
-                # Redis is the same whatever the engine is.
+                # Redis does not depend on the engine.
                 peers = [each for each in scenario.peers if each in self.peers and not (number and PEERS[each].store == "redis")]
                 for _, peer in itertools.product(range(repetitions), peers):
                     yield engine, scenario, peer

@@ -10,10 +10,10 @@ The model, and what it assumes:
   mode (idle or busy) is guessed from the state last seen, and a wrong guess costs a second write; a state seen at most a second
   ago proves refusals; a throttled write is tried three times in all, 50 ms times 2 to the attempt and a random factor apart,
   and then its batch fails.
-- `linger` is the least time between two writes of a process; whoever asks meanwhile waits, to be refused also. `prefetch` takes
+- `linger` is the least time between two writes of a process; later callers wait, also to be refused. `prefetch` takes
   with a write what the observed rate spends in its horizon; stale units go back with the next write.
 - `adaptive linger` doubles with every throttled write, from 50 ms to 16 s, eases by a tenth with every write that succeeds, and
-  whoever has queued meanwhile rides along with a write that is tried again. The library does so up to half of its decision
+  requests that queue in between join a write that is tried again. The library does so up to half of its decision
   timeout, so the model shows a timeout of 32 s; without it, the policies show what the library would be like.
 - Callers arrive at random (Poisson), each asks for one unit once, and does not come back when it is refused or failed.
 """

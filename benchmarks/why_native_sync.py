@@ -112,7 +112,7 @@ def child(way: str, runtime: str, endpoint: str, calls: str) -> None:
     else:
         report = run(call, CALLERS[runtime], int(calls))
     print(json.dumps(report), flush=True)
-    os._exit(0)  # whatever loops and threads a way has left behind
+    os._exit(0)  # a way may have left loops and threads behind
 
 
 def run(call: Callable[[str], object], callers: int, calls: int) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def fork(call: Callable[[str], object]) -> dict[str, Any]:
 
 
 def interrupt(call: Callable[[str], object], way: str, endpoint: str, calls: int) -> dict[str, Any]:
-    """Interrupt calls in their middle, as a request's time limit does, and see what they took although nobody got it."""
+    """Interrupt calls in their middle, as a request's time limit does, and see what they took without a result."""
     import gevent
 
     names = [f"{way}, interrupted {number}" for number in range(8)]
@@ -199,7 +199,7 @@ TABLE = "limiter-bench"
 
 
 def limits() -> list[Any]:
-    """A limit that nobody meets, and that does not refill meanwhile."""
+    """A limit that no call reaches, and that does not refill during the run."""
     from limiter import Limit
 
     return [Limit("requests", CAPACITY, 1, 86400.0)]

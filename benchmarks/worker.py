@@ -55,7 +55,7 @@ class Measurement:
         self.figures: dict[str, Any] = {}
 
     def phases(self) -> Iterator[Phase]:
-        """Each phase in turn; whoever iterates runs it before asking for the next."""
+        """Each phase in turn; the caller runs it before asking for the next."""
         yield Phase("warm", self.warm_up, min(self.job.keys, 2 * self.job.callers))
         METER.reset()
         if self.job.driver == "waiters":

@@ -1,6 +1,6 @@
 """Bare `update_item`, byte for byte the request of this library's warm acquire, but for its stamp: the floor under any limiter.
 
-It decides nothing, waits for nobody and cannot be refused; it shows what one call costs. The plain peers have the libraries' own
+It decides nothing, never waits and cannot be refused; it shows what one call costs. The plain peers have the libraries' own
 settings and a connection for each caller; the tuned ones have the settings with which this library opens its client.
 """
 

@@ -1,6 +1,6 @@
 """This library and bare clients in one process, some calls each in turn: what it adds to the CPU time of a call.
 
-Two processes that run one after the other differ by more than what is to be told: the machine has changed its pace meanwhile.
+Two processes that run one after the other differ by more than what is to be told: the machine has changed its pace in between.
 """
 
 from __future__ import annotations

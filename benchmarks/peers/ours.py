@@ -57,7 +57,7 @@ class Limiter:
             return False
 
     async def owe(self, key: str, units: int) -> None:
-        """Take so many more than the limit allows; nobody else is admitted before they have refilled."""
+        """Take so many more than the limit allows; no other request is admitted before they have refilled."""
         async with self.limiter.acquire(key, RESOURCE, ONE) as lease:
             await lease.adjust({LIMIT: units})
 
@@ -90,7 +90,7 @@ class ThreadedLimiter:
             return False
 
     def owe(self, key: str, units: int) -> None:
-        """Take so many more than the limit allows; nobody else is admitted before they have refilled."""
+        """Take so many more than the limit allows; no other request is admitted before they have refilled."""
         with self.limiter.acquire(key, RESOURCE, ONE) as lease:
             lease.adjust({LIMIT: units})
 

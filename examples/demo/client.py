@@ -21,7 +21,7 @@ PAUSE = 0.12
 
 
 def report(decision: dict[str, Any]) -> None:
-    """Tell whoever started this program of one decision."""
+    """Report one decision to the program that started this one."""
     sys.stdout.write(json.dumps(decision) + "\n")
     sys.stdout.flush()
 

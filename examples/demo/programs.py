@@ -77,7 +77,7 @@ class Program:
             self.finish()
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)  # whatever is left of the group
+                os.killpg(self.process.pid, signal.SIGKILL)  # the rest of the group
             self.process.wait()
         for stream in (self.process.stdout, self.log):
             if stream is not None:

@@ -12,6 +12,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .core.limits import BLOCKED, UNLIMITED, Concurrency, Limit, Quota
+    from .core.prefetch import Prefetch
     from .exceptions import (
         Blocked,
         BlockingCallWarning,
@@ -50,10 +51,10 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .limiter import RateLimiter
     from .memory_repository import MemoryRepository
-    from .models import BaseLimit, Decision, Entity, LimitStatus, Prefetch
+    from .models import BaseLimit, Decision, Entity, LimitStatus
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
-    from .statistics import Charged, DecisionEvent, LeaseEvent, Statistics
+    from .statistics import CacheStatistics, Charged, DecisionEvent, LeaseEvent, Statistics
     from .sync_lease import SyncLease
     from .sync_limiter import SyncRateLimiter
     from .sync_memory_repository import SyncMemoryRepository
@@ -65,6 +66,7 @@ _MODULES = {
     "BaseLimit": "models",
     "Blocked": "exceptions",
     "BlockingCallWarning": "exceptions",
+    "CacheStatistics": "statistics",
     "Charged": "statistics",
     "CircuitOpen": "exceptions",
     "Concurrency": "core.limits",
@@ -89,7 +91,7 @@ _MODULES = {
     "NeverSatisfiable": "exceptions",
     "PermissionDenied": "exceptions",
     "Plan": "infra.change_set",
-    "Prefetch": "models",
+    "Prefetch": "core.prefetch",
     "Quota": "core.limits",
     "RateLimitExceeded": "exceptions",
     "RateLimiter": "limiter",
@@ -127,6 +129,7 @@ __all__ = [
     "BaseLimit",
     "Blocked",
     "BlockingCallWarning",
+    "CacheStatistics",
     "Charged",
     "CircuitOpen",
     "Concurrency",

@@ -18,6 +18,7 @@ from .core.chain import Bucket, blocked, call_requests, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.resolution import in_code
+from .core.trust import relied_on
 from .exceptions import RateLimiterUnavailable
 from .memory_repository import MemoryRepository
 from .models import Decision
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 MAX_RECORDS = 100_000
 """Stored limits and entities that are remembered, absent ones included."""
+
+MAX_LOCAL_QUEUES = 1_000
+"""Buckets whose local state is remembered beside the local store, where reading it costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class Process:
         self.breaker = Breaker()
         self.outage_log = OutageLog(repository.clock)
         self.unreported = UnreportedUsage()
-        self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
+        self.local = MemoryRepository(namespace=repository.namespace, clock=relied_on(repository.clock))
         self.id = os.urandom(6).hex()
         self.numbers = itertools.count(1)
 
@@ -105,7 +109,7 @@ class Acquirer:
         self._ready = False
         self._stored = settings.stored
         self._last: _Last | None = None
-        alone = Committer(process.local, replace(options, linger=0))
+        alone = Committer(process.local, replace(options, linger=0, max_queues=MAX_LOCAL_QUEUES))
         self.fallback = Fallback(
             self.committer, alone, process.local, process.unreported, process.outage_log, settings.local_share
         )
@@ -195,7 +199,7 @@ class Acquirer:
 
 
 def _refused_unread(call: Call) -> Admission | None:
-    """The refusal of a call that its own limits refuse whatever is stored; None if they do not."""
+    """The refusal of a call that its own limits refuse, so that no stored ones matter; None if they do not."""
     if call.limits is BLOCKED:
         return Admission(None, (Bucket.of(call.key, BLOCKED),), (), blocked=call.key)
     asked = own_requests(call)

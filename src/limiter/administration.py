@@ -12,6 +12,7 @@ from .core.resolution import MAX_DEPTH
 from .core.validation import check_metadata, check_name, check_optional_name, shown
 from .exceptions import EntityChanged, EntityExists, EntityNotFound, UnreadableItem, ValidationError
 from .models import Entity
+from .runtime.retry import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from .repository_protocol import RepositoryProtocol
 
 ATTEMPTS = 10
-"""How often a change of place is tried again when somebody else changes the same chain meanwhile."""
+"""How often a change of an entity's place is tried while other callers change the same chain."""
+LONGEST_PAUSE = 3
+"""The attempt from which on the pauses before the next one grow no longer: a few tenths of a second."""
 
 
 class Administration:
@@ -50,7 +53,7 @@ class Administration:
     async def set_limits(
         self, limits: Iterable[BaseLimit] | Access, entity_id: str | None = None, resource: str | None = None
     ) -> None:
-        """Store the limits of one level, whole: of an entity, a resource, an entity for a resource, or of the namespace.
+        """Replace the limits of one level: of an entity, a resource, an entity for a resource, or of the namespace.
 
         UNLIMITED or BLOCKED stand in place of a list.
 
@@ -101,7 +104,8 @@ class Administration:
         check_name("entity_id", entity_id)
         check_optional_name("parent_id", parent_id)
         entity = Entity(entity_id, parent_id, bool(cascade), check_optional_name("name", name), check_metadata(metadata))
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            await self._pause(attempt)
             if await self.get_entity(entity_id) is not None:
                 raise EntityExists(f"entity {entity_id!r} exists already; use set_parent to move it")
             if await self._place(entity, None):
@@ -133,10 +137,11 @@ class Administration:
         """
         check_name("entity_id", entity_id)
         check_optional_name("parent_id", parent_id)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            await self._pause(attempt)
             record = await self._entity(entity_id)
             if record is None:
-                raise EntityNotFound(f"there is no entity {entity_id!r}; create it with create_entity")
+                raise EntityNotFound(f"entity {entity_id!r} is not registered; create it with create_entity")
             moved = replace(record.entity, parent_id=parent_id)
             if await self._place(moved, record):
                 return moved
@@ -198,7 +203,7 @@ class Administration:
                 )
             record = await self._entity(parent_id)
             if record is None and not seen:
-                raise EntityNotFound(f"there is no entity {parent_id!r} to be a parent; create it first")
+                raise EntityNotFound(f"parent entity {parent_id!r} is not registered; create it first")
             if record is None or parent_id in seen:
                 break
             seen[parent_id] = record.entity.parent_id
@@ -250,6 +255,11 @@ class Administration:
                         below.append((child.entity.entity_id, *line))
             generation = below
         return found
+
+    async def _pause(self, attempt: int) -> None:
+        """Wait before another attempt, so that those who change the same entities do not meet again."""
+        if attempt:
+            await backoff(min(attempt, LONGEST_PAUSE))
 
     async def _link(self, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool = False) -> bool:
         try:

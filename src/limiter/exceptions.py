@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from .core.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 class LimiterError(Exception):
     """The base of every error that the limiter raises on purpose."""
+
+    def __str__(self) -> str:
+        """The message, in which characters that could deceive the reader of a log are escaped."""
+        return visible(super().__str__())
 
 
 class ValidationError(LimiterError, ValueError):
@@ -28,7 +34,7 @@ class EntityExists(ValidationError):
 
 
 class EntityChanged(LimiterError):
-    """An entity's place was changed by somebody else at the same time, again and again; nothing was written."""
+    """An entity was modified concurrently, in every attempt; nothing was written."""
 
 
 class LeaseClosed(LimiterError):
@@ -101,8 +107,8 @@ class Throttled(RateLimiterUnavailable):
 class RateLimitExceeded(LimiterError):
     """At least one limit has too little left.
 
-    `statuses` holds every limit that was consulted, `violations` those that stood in the way, and `retry_after` the seconds
-    until all of them would admit the same amounts, if nobody else came first; None when that can never be. `degraded` is true
+    `statuses` holds every limit that was consulted, and `violations` those that refused. `retry_after` is the seconds until all
+    of them would allow the same amounts, if no other caller came first; None if they never would. `degraded` is true
     when an acquire was refused without the table, by what this process allows by itself.
     """
 
@@ -113,7 +119,7 @@ class RateLimitExceeded(LimiterError):
 
     def __str__(self) -> str:
         """Name each limit in the way, what was requested, and the remedy; formatted when it is shown only."""
-        return self._describe()
+        return visible(self._describe())
 
     @property
     def decision(self) -> Decision:
@@ -180,7 +186,7 @@ def anew(error: Exception) -> Exception:
 
 def _remedy(status: LimitStatus) -> str:
     if status.retry_after is None:
-        return f"capacity {status.limit.capacity}, so never: ask for less, or raise the limit's burst"
+        return f"which exceeds the capacity of {status.limit.capacity}; reduce the amount or raise the burst"
     return f"available {status.available}, retry after {status.retry_after:.3f} s"
 
 

@@ -21,6 +21,7 @@ from .core.limits import Access, check_amounts, check_limits
 from .core.records import BucketKey
 from .core.refund_policy import RefundOnError, check_refund_policy
 from .core.validation import check_callable, check_flag, check_hook, check_name, check_seconds, check_share, check_timeout
+from .core.visible import visible
 from .exceptions import ValidationError
 from .lease import Lease
 from .runtime.concurrency import check_store, note_blocking
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 
     from .commit.charge import Admission
     from .core.call import Also
-    from .core.record_cache import CacheStatistics
+    from .core.prefetch import Prefetch
     from .core.records import Limits
-    from .models import BaseLimit, Decision, Prefetch
+    from .models import BaseLimit, Decision
     from .repository_protocol import RepositoryProtocol
-    from .statistics import DecisionEvent, LeaseEvent, Statistics
+    from .statistics import CacheStatistics, DecisionEvent, LeaseEvent, Statistics
 
 F = TypeVar("F", bound="Callable[..., Any]")
 L = TypeVar("L")
@@ -123,7 +124,7 @@ class RateLimiter(Administration):
 
     def __repr__(self) -> str:
         limits = self.limits if isinstance(self.limits, Access) else f"[{', '.join(map(str, self.limits))}]"
-        return f"<{type(self).__name__} {self.repository!r} limits={limits}>"
+        return f"<{type(self).__name__} {self.repository!r} limits={visible(str(limits))}>"
 
     def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...]]:
         """Pickle and copy the configuration, the repository's included: what arrives opens anew, and holds no units."""
@@ -159,7 +160,7 @@ class RateLimiter(Administration):
         prefetch: Prefetch | None = None,
         refund_on_error: RefundOnError = True,
     ) -> Acquisition:
-        """Take units for the length of an `async with` block, which receives the `Lease`.
+        """Take units for the length of the `async with` block, which receives the `Lease`.
 
         `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call;
         UNLIMITED and BLOCKED stand in place of a list. `also` names more targets, as pairs of an entity and a resource or triples
@@ -177,8 +178,9 @@ class RateLimiter(Administration):
         """
         note_blocking("acquire")
         call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
+        policy = refund_on_error if refund_on_error is True else check_refund_policy(refund_on_error)
         caller = sys._getframe(1)
-        return Acquisition(self._enter, call, check_refund_policy(refund_on_error), (caller.f_code, caller.f_lasti))
+        return Acquisition(self._enter, call, policy, (caller.f_code, caller.f_lasti))
 
     async def try_acquire(
         self,
@@ -315,7 +317,7 @@ class RateLimiter(Administration):
         try:
             hook(event)
         except Exception as error:
-            fields = {"entity_id": entity_id, "resource": resource, "error": str(error)}
+            fields = {"entity_id": visible(entity_id), "resource": visible(resource), "error": visible(str(error))}
             _log.exception("on_decision raised, which changes no decision", extra=fields)
 
     def _call(
@@ -345,7 +347,7 @@ class RateLimiter(Administration):
             self.on_unavailable if on_unavailable is None else check_policy(on_unavailable),
             self.prefetch if prefetch is None else check_prefetch(prefetch),
             monotonic(),
-            check_also(also, key, amounts),
+            () if also == () else check_also(also, key, amounts),
         )
 
 
@@ -360,11 +362,12 @@ def _check_patience(decision_timeout: float) -> float:
 
 
 def _debug(event: DecisionEvent, namespace: str) -> None:
-    violated = [status.limit.name for status in event.statuses if status.exceeded]
+    violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
     fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
-    verdict = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
-    extra = fields | {"namespace": namespace, "violated": violated}
-    _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)
+    fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
+    result = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
+    extra = fields | {"namespace": visible(namespace), "violated": violated}
+    _decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], result, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

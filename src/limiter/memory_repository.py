@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NoReturn, Self
 
+from .core.forgetting import is_forgettable
 from .core.records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from .core.state import EMPTY, WriteResult
 from .core.validation import check_clock, check_name
@@ -21,17 +23,21 @@ if TYPE_CHECKING:
     from .core.resolution import Lookup
     from .core.state import BucketState, Update
 
+LOOKED_AT = 2
+"""Buckets that are looked at for each new one."""
+
 
 class MemoryRepository:
     """The same promises as `Repository`, within one process and for as long as it lives.
 
-    Several limiters may share one instance, from any number of threads. Not for limits that several processes share.
+    Several limiters may share one instance, from any number of threads. Not for limits that several processes share. Buckets that
+    are full again are forgotten while others are written.
     """
 
     def __init__(self, *, namespace: str = "default", clock: Callable[[], int] = time.time_ns) -> None:
         self.namespace = check_name("namespace", namespace)
         self.clock = check_clock(clock)
-        self._buckets: dict[BucketKey, BucketState] = {}
+        self._buckets: OrderedDict[BucketKey, BucketState] = OrderedDict()
         self._records: dict[RecordKey, Record] = {}
         self._locks = ProcessLocal(threading.Lock)
 
@@ -63,8 +69,10 @@ class MemoryRepository:
         await self.close()
 
     async def read_bucket(self, key: BucketKey) -> BucketState:
-        """The bucket's present state; an absent bucket is an empty one."""
-        return self._buckets.get(key, EMPTY)
+        """The bucket's present state; an absent bucket is an empty one, and one that is full is made absent."""
+        with self._locks.get():
+            self._forget(key, self.clock())
+            return self._buckets.get(key, EMPTY)
 
     async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Apply `update` if all its conditions hold."""
@@ -72,6 +80,8 @@ class MemoryRepository:
             state = self._buckets.get(key, EMPTY)
             if not update.holds(state):
                 return WriteResult(state.stamp == update.stamp, state)
+            if key not in self._buckets:
+                self._forget_oldest()
             after = self._buckets[key] = update.apply(state)
             return WriteResult(True, after)
 
@@ -103,7 +113,7 @@ class MemoryRepository:
             missing = missing_ancestor(seen)
             stands = stands and (missing is None or EntityKey(missing) not in self._records)
             if not stands or not all(self._has_parent(ancestor, parent) for ancestor, parent in seen.items()):
-                raise EntityChanged(f"entity {key.entity_id!r} or an ancestor of it was changed meanwhile")
+                raise EntityChanged(f"entity {key.entity_id!r} or one of its ancestors was modified concurrently")
             self._records[key] = record
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
@@ -159,6 +169,21 @@ class MemoryRepository:
             self._buckets.clear()
             self._records.clear()
             return count
+
+    def _forget(self, key: BucketKey, now: int) -> bool:
+        state = self._buckets.get(key)
+        if state is None or not is_forgettable(state, now):
+            return False
+        del self._buckets[key]
+        return True
+
+    def _forget_oldest(self) -> None:
+        """Look at a few buckets for each new one, so that those that are full never outnumber the others for long."""
+        now = self.clock()
+        for _ in range(min(LOOKED_AT, len(self._buckets))):
+            key = next(iter(self._buckets))
+            if not self._forget(key, now):
+                self._buckets.move_to_end(key)
 
     def _entities(self) -> list[EntityRecord]:
         return [record for record in self._records.values() if isinstance(record, EntityRecord)]

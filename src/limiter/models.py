@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .core.validation import shown
-from .exceptions import ValidationError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -69,23 +66,6 @@ class Decision:
 
     def __bool__(self) -> bool:
         return self.allowed
-
-
-@dataclass(frozen=True, slots=True)
-class Prefetch:
-    """How much to take in advance: what the observed rate spends in `horizon` seconds, at most `fraction` of a capacity.
-
-    What is not spent within the horizon is stale. Not for limits whose burst must be exact, and of no use to callers that run
-    concurrently in one process, whose requests share writes anyway.
-    """
-
-    horizon: float = 0.1
-    fraction: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, value, most in (("horizon", self.horizon, 60), ("fraction", self.fraction, 1)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-                raise ValidationError(f"prefetch {name} must be a number above 0 and at most {most}, not {shown(value)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
-from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, Record, RecordKey
+from .core.limits import Access
+from .core.records import BucketKey, EntityKey, EntityRecord, Limits, LimitsKey, Record, RecordKey
 from .core.resolution import MISSING, Lookup, Missing
 from .core.state import BucketState, Change, Condition, Level, Update, WriteResult
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MISSING",
+    "Access",
     "BucketKey",
     "BucketState",
     "BucketStore",
@@ -23,6 +25,7 @@ __all__ = [
     "EntityKey",
     "EntityRecord",
     "Level",
+    "Limits",
     "LimitsKey",
     "Lookup",
     "Missing",
@@ -57,7 +60,7 @@ class RecordStore(Protocol):
 
     @property
     def namespace(self) -> str:
-        """The tenant whose buckets and records these are."""
+        """The namespace of these buckets and records."""
 
     async def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()

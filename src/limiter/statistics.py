@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .exceptions import RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
-    from .commit.breaker import BreakerState
     from .models import BaseLimit, LimitStatus
+
+BreakerState = Literal["closed", "open", "half-open"]
+"""Whether calls reach the store: always, not at all, or one at a time to see whether it is back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,18 @@ class LeaseEvent:
     charges: tuple[Charged, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """How a configuration cache has served so far; `fetches` counts calls, `hits` and `misses` count chains."""
+
+    entries: int
+    hits: int
+    misses: int
+    fetches: int
+
+
 class Counters:
-    """Counts that several threads add to; nobody sees some names of one addition without the others."""
+    """Counts that several threads add to. All counts of one addition change together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

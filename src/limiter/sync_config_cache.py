@@ -12,11 +12,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
-from .core.record_cache import CacheStatistics
 from .core.resolution import MISSING, MissingRecords
 from .exceptions import RateLimiterUnavailable, anew
 from .runtime.concurrency import sync_start, sync_wait_event, sync_with_timeout
 from .runtime.gate import SyncGate
+from .statistics import CacheStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 from .aws import schema
 from .aws.client import ClientOptions, sync_check_connection
 from .aws.clock import ServerClock
+from .aws.errors import no_item_returned
 from .aws.sync_table import SyncTable
 from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from .core.state import WriteResult
+from .core.state import EMPTY, WriteResult
 from .core.validation import check_clock, check_endpoint, check_name, check_region, check_table, check_table_region
 from .exceptions import EntityChanged, Throttled, ValidationError
 from .runtime.sync_retry import ATTEMPTS, SyncRetry
@@ -135,7 +136,10 @@ class SyncRepository:
         try:
             answer = self._table.call("UpdateItem", parameters)
         except ClientError as error:
-            state = schema.bucket_state(error.response.get("Item"))
+            item = error.response.get("Item")
+            if not item and update.holds(EMPTY):  # It would have been applied if there were no item.
+                raise no_item_returned(self.stack) from error
+            state = schema.bucket_state(item)
             return WriteResult(state.stamp == update.stamp, state)
         return WriteResult(True, schema.bucket_state(answer["Attributes"]))
 
@@ -167,15 +171,24 @@ class SyncRepository:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
         One that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` when that is not so. One
-        transaction: two write units for each item.
+        transaction: two write units for each item. It is repeated only while it is throttled, and so surely not applied.
         """
         from botocore.exceptions import ClientError
 
         writes = schema.link_writes(self.stack, self.namespace, record, seen, before, new=new)
-        try:
-            self._table.call("TransactWriteItems", {"TransactItems": writes})
-        except ClientError as error:
-            raise EntityChanged(f"entity {record.entity.entity_id!r} or an ancestor of it was changed meanwhile") from error
+        retry = SyncRetry()
+        while True:
+            try:
+                self._table.call("TransactWriteItems", {"TransactItems": writes})
+                return
+            except Throttled:
+                if retry.is_over():
+                    raise
+            except ClientError as error:
+                raise EntityChanged(
+                    f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently"
+                ) from error
+            retry.backoff()
 
     def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
         """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""

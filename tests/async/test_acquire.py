@@ -112,12 +112,12 @@ async def test_limits_of_the_call_apply_at_once_to_a_bucket_in_use(new_limiter: 
         assert await limiter.try_acquire("user")
     assert not await limiter.try_acquire("user")
     higher = [Limit.parse("requests=10/minute burst 25")]
-    assert sum([bool(await limiter.try_acquire("user", limits=higher)) for _ in range(25)]) == 15
+    assert sum([bool(await limiter.try_acquire("user", limits=higher)) for _ in range(30)]) == 15
     assert not await limiter.try_acquire("user")
 
 
-async def test_units_survive_a_change_of_the_rate(new_limiter: Any, clock: FakeClock) -> None:
-    """A new rate begins with the units that its name has used, and refills at its own pace."""
+async def test_a_changed_rate_keeps_the_units_used(new_limiter: Any, clock: FakeClock) -> None:
+    """A new rate begins with what its name has used, and refills it at its own pace."""
     limiter = new_limiter("requests=10/minute")
     assert await limiter.try_acquire("user", consume={"requests": 5})
     statuses = (await limiter.check("user", limits=[Limit.parse("requests=100/minute")])).statuses
@@ -234,7 +234,7 @@ async def test_bad_amounts_are_named_and_take_nothing(new_limiter: Any, reposito
     assert repository.take() == {}
 
 
-@pytest.mark.parametrize("name", ["", "x" * 256, "a#b", "a\nb", "a\x00", "\ud800", None, 7])
+@pytest.mark.parametrize("name", ["", "x" * 256, "a\x7fb", "a\nb", "a\x00", "\ud800", None, 7])
 async def test_bad_ids_are_named_and_take_nothing(new_limiter: Any, repository: Any, name: Any) -> None:
     """An id that could not be a key is refused before any call."""
     limiter = new_limiter("requests=10/minute")
@@ -276,7 +276,7 @@ async def test_a_call_without_any_limit_is_an_error(new_limiter: Any) -> None:
 
 
 async def test_an_acquire_that_nobody_enters_takes_nothing_and_says_so(new_limiter: Any) -> None:
-    """Whoever forgets the `with` is warned, at the line of the call."""
+    """A caller that forgets the `with` is warned, at the line of the call."""
     limiter = new_limiter("requests=1/minute")
     with pytest.warns(RuntimeWarning, match="never entered") as warnings:
         limiter.acquire("user")

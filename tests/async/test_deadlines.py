@@ -58,7 +58,7 @@ class Server:
 
     def stop(self) -> None:
         self.ended.set()
-        # Closing alone would not wake up whoever accepts.
+        # Closing alone would not wake up the thread that accepts.
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()

@@ -94,7 +94,7 @@ async def test_no_more_is_given_back_than_is_held(new_limiter: Any) -> None:
 
 @pytest.mark.parametrize("error", [Failure, Interruption, KeyboardInterrupt, GeneratorExit, SystemExit])
 async def test_a_failing_body_gets_everything_refunded(new_limiter: Any, error: type[BaseException]) -> None:
-    """Whatever ends the body, all that the lease took is given back, and the exception goes on unchanged."""
+    """However the body ends, all that the lease took is given back, and the exception goes on unchanged."""
     limiter = new_limiter("requests=10/minute", "tokens=100/minute")
     failure = error()
     with pytest.raises(error) as caught:

@@ -1,5 +1,5 @@
 # twin: ../sync/test_logging.py
-"""What the log is told: the beginnings and ends of trouble, once, with fields that a machine can read, and no secrets."""
+"""What the log is told: the beginning and end of an outage, once, with fields that a machine can read, and no secrets."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_an_interruption_in_the_hook_takes_nothing(store: Any, error: type
 
 
 async def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever fails, credentials stay out of every message and field of the limiter's loggers."""
+    """In every failure, credentials stay out of every message and field of the limiter's loggers."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "whisper")
     caplog.set_level(logging.DEBUG, "limiter")

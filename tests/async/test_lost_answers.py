@@ -1,8 +1,8 @@
 # twin: ../sync/test_lost_answers.py
 """Writes whose answers are lost, wholly or from any byte on, and requests that are lost on the way, or arrive late.
 
-The rule. A debit that was sent again counts once when nobody else wrote to the bucket in between, and at most twice otherwise. A
-refund or settlement never gives back more than was taken, whatever happened in between; at worst it gives back nothing.
+The rule. A debit that was sent again counts once if no other process wrote in between, and at most twice otherwise. A
+refund or settlement never gives back more than was taken, in any order of events; at worst it gives back nothing.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def boundaries(size: int, engine: Engine, *, step: int = 0) -> list[int]:
 
 
 async def test_a_lost_answer_changes_nothing(world: World, atomic_engine: Engine) -> None:
-    """Wherever the answer to a write is cut off, the write counts exactly once: nobody else wrote in between."""
+    """Wherever the answer to a write is cut off, the write counts exactly once: no other write came in between."""
     for name, scene in SCENES.items():
         await play(world, scene, passing())
         size = world.proxy.counts().answer_bytes
@@ -297,7 +297,7 @@ async def test_a_refund_that_arrives_late_does_not_pass_for_the_next_debit(world
 
 
 async def test_losses_that_go_on_leave_a_debit_counted_once(world: World) -> None:
-    """Whoever is told that the table cannot be reached may have been counted, once, and holds nothing."""
+    """A caller that gets `RateLimiterUnavailable` may have been counted, once, and holds nothing."""
     await world.taken()
     world.proxy.inject(cut(0))
     with pytest.raises(RateLimiterUnavailable):
@@ -348,7 +348,7 @@ async def test_a_write_that_is_covered_twice_is_not_made_a_third_time(world: Wor
 
 
 async def test_nobody_is_admitted_by_a_late_write_without_him(world: World) -> None:
-    """A write that arrives late bears witness to those whom it carried, and to nobody who came to fit since."""
+    """A write that arrives late proves the requests that it carried, and none that came to fit since."""
     world.entity, held = next(world.entities), world.proxy.counts().held
     occupied = world.other.acquire(world.entity, "api", {"requests": LIMITS[0].capacity - 10})
     await occupied.__aenter__()
@@ -499,7 +499,7 @@ class Game:
         self.meddled = 0
 
     async def move(self, what: str, units: int, which: int, fault: str) -> None:
-        """One move; whatever needs a lease takes one when there is none."""
+        """One move. A move that needs a lease takes one if there is none."""
         if what == "pass":
             self.clock.now_ns += units
             self.bounds.refill(units)

@@ -76,7 +76,7 @@ async def test_listings_for_people(new_limiter: Any) -> None:
     assert await limiter.list_entities("model") == ("y",)
 
 
-@pytest.mark.parametrize("name", ["", "a#b", None])
+@pytest.mark.parametrize("name", ["", "a\x7fb", None])
 async def test_bad_names_are_refused(new_limiter: Any, name: Any) -> None:
     """Listings and deletions take names that could exist."""
     limiter = new_limiter()

@@ -95,7 +95,7 @@ async def test_what_is_not_decided_is_no_decision(new: Any, store: Any, told: li
 
 
 async def test_every_call_is_counted(repository: Any, new_limiter: Any, clock: FakeClock) -> None:
-    """Whatever is done, `calls` are the reads and writes that the repository was asked for."""
+    """In every operation, `calls` are the reads and writes that the repository was asked for."""
     limiter = new_limiter("requests=10/hour", "tokens=100/hour")
     await limiter.create_entity("team")
     await limiter.create_entity("user", parent_id="team")

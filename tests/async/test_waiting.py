@@ -110,7 +110,7 @@ async def test_a_timeout_counts_the_reading_that_failed(
 
 
 async def test_a_wait_that_cannot_fit_is_refused_at_once_and_costs_nothing(new_limiter: Any, clock: FakeClock) -> None:
-    """Nobody waits in vain, and a refused wait holds nobody up."""
+    """No caller waits in vain, and a refused wait delays no other caller."""
     limiter = new_limiter("requests=6/minute burst 1")
     assert await limiter.try_acquire("user")
     before = clock()
@@ -147,7 +147,7 @@ async def test_nobody_overtakes_those_who_wait(booking_limiter: RateLimiter, clo
 
 
 async def test_an_interrupted_wait_gives_the_last_booking_back(interrupted_limiter: RateLimiter) -> None:
-    """A wait that nobody built on is undone as if it had not been."""
+    """A wait that no later one was built on is undone completely."""
     assert await interrupted_limiter.try_acquire("user")
     for _ in range(3):
         with pytest.raises(Interruption):

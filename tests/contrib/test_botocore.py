@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib.recording import left, recorded
+from support.adapter_recording import left, recorded
 
 from limiter import RateLimitExceeded, ValidationError
 from limiter.contrib.botocore import guard

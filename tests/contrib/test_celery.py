@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib.recording import left, recorded
+from support.adapter_recording import left, recorded
 from support.engines import wait_until
 
 from limiter import ConfigurationError, Limit, NeverSatisfiable, RateLimitExceeded, SyncRateLimiter, SyncRepository
@@ -227,16 +227,16 @@ def test_workers_run_what_the_limit_admits_and_the_rest_later(pool: str, redis_u
             limiter.set_limits([Limit("requests", 5, 1, 86_400.0)])
             environment = {**os.environ, "BROKER": redis_url, "ENDPOINT": engine.endpoint_url}
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-            command = [sys.executable, "-m", "celery", "-A", "contrib.celery_app"]
+            command = [sys.executable, "-m", "celery", "-A", "support.celery_app"]
             worker = subprocess.Popen(
                 [*command, "worker", "-P", pool, "-c", "4", "--without-gossip", "--without-mingle", "-l", "WARNING"],
                 env=environment,
                 start_new_session=True,
             )
             try:
-                send = "from contrib.celery_app import run\nfor number in range(20): run.delay(number)"
+                send = "from support.celery_app import run\nfor number in range(20): run.delay(number)"
                 subprocess.run([sys.executable, "-c", send], env=environment, check=True, timeout=60)
-                assert wait_until(lambda: limiter.check("mail", "contrib.celery_app.run").statuses[0].available == 0)
+                assert wait_until(lambda: limiter.check("mail", "support.celery_app.run").statuses[0].available == 0)
                 assert wait_until(lambda: redis.llen("ran") == 5)
                 limiter.set_limits([Limit("calls", 50, 50, 1.0)])
                 assert wait_until(lambda: redis.llen("ran") >= 20)

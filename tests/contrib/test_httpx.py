@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib.recording import left, recorded
+from support.adapter_recording import left, recorded
 
 from limiter import RateLimiterUnavailable, RateLimitExceeded
 from limiter.contrib.httpx import OPENAI, AsyncLimiterTransport, LimiterTransport

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib.recording import AsyncRecorded, left, recorded
+from support.adapter_recording import AsyncRecorded, left, recorded
 
 from limiter import RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from limiter.contrib.llm import reserve, sync_reserve, usage_of
@@ -114,7 +114,7 @@ def test_a_call_waits_for_its_turn_or_is_refused(kind: str, clock: FakeClock) ->
 
 
 def test_what_was_not_reserved_cannot_be_reported(kind: str, clock: FakeClock) -> None:
-    """A misspelt name is an error where it stands, and the adapters leave out what nobody limits."""
+    """A misspelt name is an error where it stands, and the adapters leave out what has no limit."""
     limiter = recorded(kind, clock, *LIMITS)
     with pytest.raises(ValidationError, match="cannot report 'token': reserved were requests, tokens"):
         make(kind, limiter, lambda call: call.report(token=5))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib.recording import AsyncRecorded
+from support.adapter_recording import AsyncRecorded
 
 from limiter import RateLimitExceeded
 

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contrib.recording import left, recorded
+from support.adapter_recording import left, recorded
 
 from limiter import RateLimitExceeded
 from limiter.contrib.requests import OPENAI, LimiterAdapter

@@ -1,4 +1,4 @@
-"""Whatever is passed to the limiter, it works or says what is wrong, and a call that is refused has written nothing."""
+"""For every argument the limiter works or says what is wrong, and a call that is refused has written nothing."""
 
 from __future__ import annotations
 

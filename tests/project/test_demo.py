@@ -85,7 +85,7 @@ class Demo:
 
 @pytest.fixture
 def start() -> Iterator[type[Demo]]:
-    """Starts the demo; whatever a failed test left of it is ended."""
+    """Starts the demo, and ends what a failed test left of it."""
     started: list[Demo] = []
 
     class Started(Demo):

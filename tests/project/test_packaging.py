@@ -94,7 +94,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: dict[str, Path]) ->
 
 
 def test_every_source_in_the_wheel_has_its_twin(built: dict[str, Path]) -> None:
-    """Whatever names a twin in its first line has it beside it, of as many lines."""
+    """A file that names a twin in its first line has it beside it, with as many lines."""
     wheel = zipfile.ZipFile(built["wheel"])
     texts = {name: wheel.read(name).decode() for name in wheel.namelist() if name.endswith(".py")}
     twins = {name: name.rpartition("/")[0] + "/" + text.split("\n")[0].removeprefix("# twin: ") for name, text in texts.items()}

@@ -75,7 +75,7 @@ def search(script: Script, runs: int) -> str | None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_promises_hold(name: str) -> None:
-    """Whatever tasks of several clients do at once, every promise holds and nothing leaks."""
+    """In every order of what tasks of several clients do, every promise holds and nothing leaks."""
     assert search(SCRIPTS[name], RUNS) is None
 
 
@@ -110,7 +110,7 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "prefetch: stale blocks spent": (faults.stale_blocks, replace(CALM, prefetch=BLOCKS)),
     "prefetch: blocks given back and spent": (faults.blocks_given_back_and_kept, replace(CALM, prefetch=BLOCKS)),
     "waiting: a booking not recorded": (faults.drop_changes("booked", "floor"), CALM),
-    "waiting: nobody waits": (faults.nobody_told_to_wait, CALM),
+    "waiting: no caller waits": (faults.nobody_told_to_wait, CALM),
     "refunds: after the bucket was full": (faults.relax(faults.without_since), CALM),
     "refunds: repeated when an answer is lost": (faults.lost_refunds_repeated, replace(CALM, losses=0.4)),
     "debt: half forgiven": (faults.debts_half_forgiven, CALM),
@@ -139,7 +139,7 @@ def test_planted_faults_are_found(name: str, monkeypatch: pytest.MonkeyPatch) ->
 SHARED = (
     "refunds: after the bucket was full",
     "debt: half forgiven",
-    "waiting: nobody waits",
+    "waiting: no caller waits",
     "clocks: the future overwritten",
     "arithmetic: zero costs",
 )

@@ -36,7 +36,7 @@ def samples(*, rss: int = 0, blocks: float = 0, descriptors: int = 0, sockets: i
     ],
 )
 def test_what_leaks_is_found(leak: dict[str, int], found: str) -> None:
-    """Growth that goes on is found, whatever it is that grows."""
+    """Growth that goes on is found, in every figure."""
     faults = faults_of_use(samples(**leak), max_connections=16, own=24)
     assert faults[:1] == [found][: len(found)]
 

@@ -23,7 +23,7 @@ def stage(clock: FakeClock) -> Stage:
 
 
 def make(stage: Stage, **options: Any) -> SyncRateLimiter:
-    """A limiter that has used the bucket once, and so knows it, and on which nobody really waits."""
+    """A limiter that has used the bucket once, and so knows it. Its waits take no time."""
     limiter = SyncRateLimiter(stage, [LIMIT], decision_timeout=60, sleep=lambda seconds: None, **options)
     assert limiter.try_acquire("user", "api", {"requests": 0})
     return limiter
@@ -63,10 +63,10 @@ def test_a_crowd_that_waits_gathers(stage: Stage, monkeypatch: pytest.MonkeyPatc
 def test_nobody_who_is_in_a_hurry_is_kept(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, timeouts: tuple[float | None, ...]
 ) -> None:
-    """Whoever is alone, or must not wait, is decided at once, and so is everybody with them."""
+    """A caller that is alone, or that must not wait, is decided at once, and so are the callers that queue with it."""
     assert run(stage, make(stage), monkeypatch, *timeouts) == []
 
 
 def test_a_state_that_is_too_old_gives_no_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no state is believed, nobody can know that the first has to wait."""
+    """If no state is believed, no caller knows that the first has to wait."""
     assert run(stage, make(stage, denial_ttl=0), monkeypatch, 60, 60) == []

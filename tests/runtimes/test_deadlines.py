@@ -1,4 +1,4 @@
-"""Nobody waits beyond the deadline for another thread: whoever follows leaves in time, and the lead goes to who has patience."""
+"""No thread waits beyond its deadline for another: followers leave in time, and the lead goes to one that can wait."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_who_follows_a_fetch_that_hangs_leaves_in_time(stage: Stage, monkeypatch
 
 
 def test_a_crowd_in_an_outage_is_gone_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for ever, however the lead goes round; when the store is back everybody is served."""
+    """No thread waits without end, however the lead changes; when the store is back every thread is served."""
     monkeypatch.setattr("limiter.commit.breaker.REST", 0.0)
     limiter = make(stage)
     stage.before.extend([fail_with(RateLimiterUnavailable("down", unsent=True))] * 10_000)

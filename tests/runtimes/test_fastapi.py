@@ -60,7 +60,7 @@ def test_the_twins_share_one_limit(uvicorn: Callable[..., Server]) -> None:
 @pytest.mark.parametrize("filters", ["default", "always"])
 @pytest.mark.engines("dynoxide")
 def test_the_synchronous_limiter_in_the_event_loop_warns_once(uvicorn: Callable[..., Any], filters: str) -> None:
-    """There it works, and says once, whatever the filters, which line of the application blocks and what to use instead."""
+    """It works there, and says once, under any filters, which line of the application blocks and what to use instead."""
     server = uvicorn(PYTHONWARNINGS=filters)
 
     answers = server.call_all(["/mixed?entity=one"] * 20)

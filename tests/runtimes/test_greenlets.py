@@ -31,7 +31,7 @@ def test_greenlets_overlap_and_admit_exactly(
     run_script: Callable[..., Script],
     slow_network: Callable[..., Proxy],
 ) -> None:
-    """200 greenlets wait together, another one runs meanwhile, the limit is exact; importing the limiter first does no harm."""
+    """200 greenlets wait together while another one runs, and the limit is exact; importing the limiter first does no harm."""
     need(library)
     result = run_script("greenlets.py", library, order, STACK=table, **slow_network(server_engine).environment).result
 

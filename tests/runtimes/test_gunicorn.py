@@ -60,7 +60,7 @@ def workers(answers: list[Any]) -> set[int]:
 @pytest.mark.parametrize("options", [GEVENT, GEVENT_PRELOADED], ids=["gevent", "gevent-preloaded"])
 @pytest.mark.engines("dynoxide", "dynamodb-local")
 def test_greenlets_overlap_and_admit_exactly(server_engine: Engine, table: str, gunicorn: Any, options: Any) -> None:
-    """200 requests at once wait together in two workers, other greenlets run meanwhile, and the limit is exact."""
+    """200 requests at once wait together in two workers while other greenlets run, and the limit is exact."""
     server, network = gunicorn(server_engine, table, **options, CAPACITY=str(ADMITTED))
 
     answers = server.call_all(["/?entity=one"] * REQUESTS)

@@ -46,7 +46,7 @@ class Slow:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_cancelled_task_keeps_nothing(clock: FakeClock, seed: int) -> None:
-    """Whoever is cancelled, once or twice, leading or in line, leaves in the end what the others hold and no more."""
+    """A task that is cancelled, once or twice, as leader or in the queue, leaves in the end what the others hold and no more."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     inner = MemoryRepository(clock=clock)
     limiter = RateLimiter(Slow(inner, chance), [LIMIT], denial_ttl=0)
@@ -115,7 +115,7 @@ async def test_a_task_cancelled_in_its_write_gives_it_back(clock: FakeClock, can
 
 
 async def test_tasks_start_in_the_order_in_which_they_asked(clock: FakeClock) -> None:
-    """Whoever finds that limits have to be read first does not lose its place to those who wait for the same."""
+    """A task that has to read limits first does not lose its place to those that wait for the same limits."""
     starts: list[int] = []
 
     async def sleep(seconds: float) -> None:
@@ -140,7 +140,9 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came to pass")
 
 
-async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refund_without_a_caller_is_written_though_the_next_leader_goes(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
     monkeypatch.setattr("limiter.commit.committer.MAX_QUEUES", 10)
     inner = MemoryRepository(clock=clock)

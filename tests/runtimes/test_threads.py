@@ -1,4 +1,4 @@
-"""One synchronous limiter under many threads: exact, in few calls, and nobody is forgotten whatever befalls another."""
+"""One synchronous limiter under many threads: exact, in few calls, and no thread is forgotten when another one fails."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_lead_is_handed_over_to_the_last(clock: FakeClock) -> None:
 
 @pytest.mark.usefixtures("restless")
 def test_refunds_of_many_threads_leave_nothing_behind(clock: FakeClock) -> None:
-    """When every block fails, whatever the threads took is back in the end."""
+    """When every block fails, everything that the threads took is back in the end."""
     limiter = SyncRateLimiter(Stage(clock), [LIMIT], denial_ttl=0)
 
     def call() -> None:
@@ -136,7 +136,7 @@ def test_refunds_of_many_threads_leave_nothing_behind(clock: FakeClock) -> None:
 
 @pytest.mark.parametrize("error", [PermissionDenied("no"), RuntimeError("bug")], ids=repr)
 def test_an_error_reaches_exactly_its_batch(limiter: SyncRateLimiter, stage: Stage, error: Exception) -> None:
-    """A write that fails fails all whom it carried, nobody before them, and nobody who came after."""
+    """A failing write fails every request that it carried, and no request before or after them."""
     gate, leader = hold_the_lead(limiter, stage)
     batch = [take(limiter).wait_until_blocked() for _ in range(5)]
     second = Gate()
@@ -155,7 +155,7 @@ def test_an_error_reaches_exactly_its_batch(limiter: SyncRateLimiter, stage: Sta
 
 
 def test_an_error_that_cannot_be_copied_is_still_told(limiter: SyncRateLimiter, stage: Stage) -> None:
-    """An error of a repository's own, of whatever shape, reaches the caller as what it is."""
+    """An error that a repository raises itself, of any shape, reaches the caller unchanged."""
 
     class Odd(Exception):
         def __init__(self, first: int, second: int) -> None:
@@ -310,7 +310,7 @@ def test_an_interrupted_pause_between_writes_hands_over(stage: Stage, interrupti
 
 
 def test_an_error_while_undoing_does_not_hide_the_interruption(limiter: SyncRateLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is interrupted is told by what, and what went wrong beside is the cause."""
+    """A thread that is interrupted gets the interruption, with the error that came with it as its cause."""
     monkeypatch.setattr(SyncCommitter, "_enter", lambda *_: fail_with(KeyboardInterrupt())())
     monkeypatch.setattr(SyncCommitter, "refund_grants", lambda *_: fail_with(ValueError("bug"))())
     with pytest.raises(KeyboardInterrupt) as interruption:

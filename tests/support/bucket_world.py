@@ -85,7 +85,7 @@ class Giving:
 
 @dataclass(slots=True, eq=False)
 class Admission:
-    """An admitted request, and what its caller holds: by limit the takings, and the holding that a lease would have."""
+    """An admitted request, and what its caller holds: by limit the takings, and the allocation that a lease would have."""
 
     grant: Grant
     settled: bool = False

@@ -170,7 +170,8 @@ class World:
         promise(given >= 0, "a bucket moves on by what was taken, and no further")
         promise(given <= sum(refund.cost for _, refund in back), "no more is given back than was asked to be")
         if idle:
-            account.since = now
+            account.since = after.level(name).since
+            promise(now <= account.since <= max(now, before.level(name).since + 1), "a busy period begins with its first taking")
         alive = sum(refund.cost for _, refund in back if refund.since == account.since)
         peak = base + total
         effective = max(now, peak) - max(now, new)

@@ -81,7 +81,7 @@ def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def denial_behind_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever has gone still stands before those who come."""
-    still = lambda self, ticket: setattr(self, "returning", self.returning - ticket.returns)  # noqa: E731
+    still = lambda self, pending: setattr(self, "returning", self.returning - pending.returns)  # noqa: E731
     monkeypatch.setattr(BucketQueue, "discount", still)
 
 
@@ -131,7 +131,7 @@ def blocks_of_another_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def blocks_given_back_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: what was given back stays in the purse."""
+    """A fault: what was given back stays in the buffer."""
     sound = PrefetchBuffer.drain
 
     def empty(self: PrefetchBuffer, now: int | None = None) -> Any:

@@ -30,7 +30,7 @@ def watching(world: World) -> Iterator[None]:
         for owner, name, value in (
             (planning, "plan", plan_told_to(world)),
             (planning.Plan, "grants", grants_told_to(world)),
-            (PrefetchBuffer, "add", deposit_told_to(world)),
+            (PrefetchBuffer, "add", add_told_to(world)),
             (batch, "backoff", backoff),
             (sync_batch, "sync_backoff", lambda _: None),
             (sync_acquirer, "sync_gather", one_after_another),
@@ -65,17 +65,17 @@ def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
     return grants
 
 
-def deposit_told_to(world: World) -> Callable[..., None]:
-    """`Purse.deposit`, with the world told: only now, when the whole batch is decided that took it, a block's time begins."""
+def add_told_to(world: World) -> Callable[..., None]:
+    """`PrefetchBuffer.add`, which tells the world: the time of a block begins when the whole batch is decided."""
     sound = PrefetchBuffer.add
 
-    def deposit(buffer: PrefetchBuffer, grant: Grant, now: int) -> None:
+    def add(buffer: PrefetchBuffer, grant: Grant, now: int) -> None:
         _, client, key = world.carriers[id(world.grants[id(grant)][1])]
         for receipt in grant.receipts:
             client.advances[key, receipt.limit].latest = now
         sound(buffer, grant, now)
 
-    return deposit
+    return add
 
 
 async def backoff(_: int) -> None:

@@ -256,7 +256,7 @@ def test_concurrent_moves_make_no_cycle(new_limiter: Any) -> None:
 
 
 def test_an_ancestor_that_comes_back_below_makes_no_ring(new_limiter: Any, repository: Any) -> None:
-    """A chain that ends at somebody removed is not built on if it is created anew meanwhile, below whom it is to be above."""
+    """A chain that ends at a removed entity is not built on if that entity is created anew below the one to be moved."""
     limiter = new_limiter("requests=10/minute")
     family(limiter, "gone", "middle")
     limiter.create_entity("moved")

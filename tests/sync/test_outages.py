@@ -292,7 +292,7 @@ def test_one_at_a_time_looks_and_nobody_waits_for_it(world: World) -> None:
 
 @pytest.mark.usefixtures("eager")
 def test_a_look_that_fails_leaves_the_breaker_open(world: World) -> None:
-    """And the next one may look; each look ends with the repetitions of one call."""
+    """And the next one may look; each look ends with the retries of one call."""
     limiter = world.limiter()
     go_down(world, limiter)
     for _ in range(3):
@@ -340,7 +340,7 @@ def recover(world: World, limiter: SyncRateLimiter, fault: Fault, users: list[st
     healed, *served = together([heal, *(partial(call, user) for user in users)])
     after = limiter.stats()
     assert after.breaker == "closed"
-    # Whoever was looking when the table came back may have to read what became of its first attempt.
+    # The caller that probed when the table came back may have to read what became of its first attempt.
     assert (after.calls - before.calls) - (after.failures - before.failures) <= len(users) + 1
     return float(max(served) - healed)
 
@@ -526,7 +526,7 @@ def test_a_table_that_comes_and_goes_gives_no_new_burst(world: World) -> None:
 
 @pytest.mark.usefixtures("eager")
 def test_handing_back_leads_into_no_debt(world: World) -> None:
-    """However many processes hand back at once, and whatever was taken meanwhile."""
+    """However many processes report at once, and any number of units was taken in between."""
     limiters = [world.limiter(on_unavailable="local", local_share=0.5) for _ in range(4)]
     for limiter in limiters:
         go_down(world, limiter)
@@ -540,7 +540,7 @@ def test_handing_back_leads_into_no_debt(world: World) -> None:
 
 
 @pytest.mark.usefixtures("eager")
-def test_what_could_not_be_handed_back_is_owed_still(world: World) -> None:
+def test_usage_whose_report_was_put_back_is_reported_later(world: World) -> None:
     """A table that goes away in that very moment is charged when it is back again."""
     limiter = world.limiter(on_unavailable="local")
     assert limiter.try_acquire("user")
@@ -555,7 +555,7 @@ def test_what_could_not_be_handed_back_is_owed_still(world: World) -> None:
 
 @pytest.mark.usefixtures("lasting")
 def test_limits_that_were_never_read(world: World) -> None:
-    """Nobody can tell whether a name is wrong: "allow" lets it through, and "local", which cannot keep it, is unavailable."""
+    """It is unknown whether a name is wrong: "allow" lets it through, and "local", which cannot keep it, is unavailable."""
     world.beside.set_limits([Limit.per_hour("tokens", 100)], entity_id="user")
     limiter = world.limiter(limits=())
     go_down(world, limiter)

@@ -103,7 +103,7 @@ def test_a_lease_paid_from_a_block_is_refunded_like_any_other(new_limiter: Any, 
 
 
 def test_a_block_is_no_way_past_a_debt(new_limiter: Any, clock: FakeClock) -> None:
-    """While the bucket owes, nobody is admitted by what was taken in advance; once it does not, it is spent again."""
+    """While the bucket is in debt, no caller is admitted by prefetched units; afterwards they are spent again."""
     limiter = new_limiter("requests=100/hour", prefetch=Prefetch(horizon=60, fraction=0.5))
     assert run(limiter, clock, 20, 0.001) == 20
     with limiter.acquire("user") as lease:
@@ -157,7 +157,7 @@ def test_callers_with_versions_of_one_limit_take_one_block(new_limiter: Any, clo
 
 
 def test_blocks_are_taken_of_what_is_asked_for_now(new_limiter: Any, clock: FakeClock) -> None:
-    """A limit that nobody has asked for since is not taken in advance any more."""
+    """A limit without requests since is not prefetched any more."""
     limits = "requests=100000/second", "tokens=100000/second"
     limiter, other = new_limiter(*limits, prefetch=Prefetch(horizon=0.1, fraction=0.5)), new_limiter(*limits)
     for _ in range(50):

@@ -92,7 +92,7 @@ def test_a_machine_that_is_right_is_left_alone(
 def test_an_injected_clock_is_used_as_it_is(
     on_machine: Callable[..., SyncRepository], clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever brings a clock gets no other time, no skew and no warning, however far off it is."""
+    """A repository with its own clock gets no other time, no skew and no warning, however far off the clock is."""
     repository = on_machine(0.0, clock=clock)
     repository.open()
     assert repository.clock is clock

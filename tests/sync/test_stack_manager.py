@@ -293,7 +293,7 @@ class TestOwnership:
         assert {action for action, _ in cloud.calls} <= reads
 
     def test_a_review_of_somebody_else_stays(self, cloud: Cloud) -> None:
-        """A stack in review whose change set has other tags is not the limiter's, whatever its change set is called."""
+        """A stack in review whose change set has other tags is not the limiter's, under any name of its change set."""
         stack = cloud.add("my-app", "REVIEW_IN_PROGRESS", own=False)
         stack.change_sets["dynamodb-limiter-x"] = {"Tags": [{"Key": "team", "Value": "web"}], "looks": 0, "type": "CREATE"}
         with pytest.raises(StackNotOwned, match="delete-stack --stack-name my-app"):
@@ -475,7 +475,7 @@ class TestStatus:
             found.status = "changed"
 
     def test_the_table_may_be_hidden_or_gone(self, cloud: Cloud) -> None:
-        """A table that nobody may see, or that is gone, is None; the rest is shown."""
+        """A table that the caller may not see, or that is gone, is None; the rest is shown."""
         cloud.add("my-app")
         cloud.fail("DescribeTable", denied("dynamodb:DescribeTable"))
         assert (manage(cloud).status()).table is None
@@ -530,7 +530,7 @@ class TestDrift:
         assert drift.resources[0].differences[0].actual == "b"
 
     def test_in_sync(self, cloud: Cloud) -> None:
-        """A stack that nobody changed is in sync."""
+        """A stack without changes is in sync."""
         cloud.add("my-app")
         assert (manage(cloud).drift()).in_sync
 

@@ -95,7 +95,7 @@ def test_what_is_not_decided_is_no_decision(new: Any, store: Any, told: list[Dec
 
 
 def test_every_call_is_counted(repository: Any, new_limiter: Any, clock: FakeClock) -> None:
-    """Whatever is done, `calls` are the reads and writes that the repository was asked for."""
+    """In every operation, `calls` are the reads and writes that the repository was asked for."""
     limiter = new_limiter("requests=10/hour", "tokens=100/hour")
     limiter.create_entity("team")
     limiter.create_entity("user", parent_id="team")

@@ -177,7 +177,7 @@ def test_bad_levels_are_refused_and_change_nothing(new_limiter: Any, bad: Any) -
     assert limiter.get_limits("user") == limits("requests=1/minute")
 
 
-@pytest.mark.parametrize("level", [{"entity_id": ""}, {"resource": "a#b"}, {"entity_id": 7}])
+@pytest.mark.parametrize("level", [{"entity_id": ""}, {"resource": "a\nb"}, {"entity_id": 7}])
 def test_bad_ids_are_refused(new_limiter: Any, level: dict[str, Any]) -> None:
     """Levels are named as strictly as buckets are."""
     limiter = new_limiter()
@@ -201,7 +201,7 @@ def test_all_levels_are_listed(new_limiter: Any) -> None:
 
 
 def test_periods_survive_the_store(new_limiter: Any) -> None:
-    """Limits read back are equal to those written, whatever their period."""
+    """Limits read back are equal to those written, for every period."""
     stored = (Limit("a", 5, 3, 0.1), Limit("b", 7, 7, 1 / 3), Limit("c", 1, 1, 86_400 * 366), Limit("d", 10**12, 10**12, 86_400))
     limiter = new_limiter()
     limiter.set_limits(stored, resource="model")

@@ -85,7 +85,6 @@ def test_parse(text: str, limit: Limit) -> None:
         "0/second",
         "5.5/second",
         "5/0 seconds",
-        "a#b=5/second",
         "1_/second",
         "1__0/second",
         "5/second burst 1_",
@@ -99,7 +98,7 @@ def test_parse(text: str, limit: Limit) -> None:
     ids=lambda text: repr(text)[:30],
 )
 def test_parse_refuses_what_is_no_limit(text: object) -> None:
-    """Text that is no limit is a `ValidationError`, whatever is wrong with it."""
+    """Text that is no limit is a `ValidationError`, for every kind of mistake."""
     with pytest.raises(ValidationError):
         Limit.parse(text)  # type: ignore[arg-type] # the point of the test
 
@@ -129,7 +128,7 @@ def test_text_is_short() -> None:
     ("name", "capacity", "amount", "period"),
     [
         ("", 1, 1, 1.0),
-        ("a#b", 1, 1, 1.0),
+        ("a\x7fb", 1, 1, 1.0),
         (None, 1, 1, 1.0),
         ("a" * 256, 1, 1, 1.0),
         ("a", 0, 1, 1.0),
@@ -163,7 +162,7 @@ def test_limits_out_of_bounds_are_refused(name: object, capacity: object, amount
 
 
 def test_a_bad_rate_is_called_a_rate() -> None:
-    """Whoever writes a rate alone is told of the rate, and of no capacity."""
+    """An error about a rate alone names the rate and no capacity."""
     with pytest.raises(ValidationError, match=r"^refill_amount \(the rate\) of limit 'a' must be an integer, not 0\.5"):
         Limit.per_minute("a", 0.5)  # type: ignore[arg-type] # the mistake is the point
     with pytest.raises(ValidationError, match=r"^refill_amount \(the rate\) of limit 'a' must be between .* not 0"):
@@ -242,11 +241,11 @@ def test_a_refusal_tells_what_stood_in_the_way() -> None:
 
 
 def test_what_can_never_be_satisfied_has_no_time() -> None:
-    """`NeverSatisfiable` is a `RateLimitExceeded` without a retry time, whatever else stood in the way, and says what to do."""
+    """`NeverSatisfiable` is a `RateLimitExceeded` without a retry time, also beside other violations, and says what to do."""
     error = NeverSatisfiable((STATUS, dataclasses.replace(STATUS, retry_after=None)))
     assert isinstance(error, RateLimitExceeded)
     assert error.retry_after is None
-    assert "ask for less" in str(error)
+    assert "reduce the amount" in str(error)
 
 
 def test_a_block_has_no_time_and_says_what_is_blocked() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .uses import Doubt
 
 REFUSED, TAKEN, GIVING, GIVEN = range(4)
-"""What happens at one time, in its order: whatever the order was in fact, this one excuses most."""
+"""What happens at one time, in an order that excuses most, since the real order is unknown."""
 
 Step = tuple[int, int, int, int, int]
 """What happens: time, what, nanoseconds or units, the other end of its interval, a number."""

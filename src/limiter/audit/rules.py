@@ -50,7 +50,7 @@ class Rule:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What two limits share that count on the same account of a bucket, whatever their capacities."""
+        """What two limits share that count on the same account of a bucket, also if their capacities differ."""
         pace = Fraction(self.amount, self.period) if self.kind == "rate" else None
         return self.kind, self.name, pace, self.calendar, self.zone, self.period if self.kind == "session" else 0
 

@@ -1,6 +1,6 @@
 """The most that was admitted in any span of time, beyond what was given back and what refilled in it.
 
-What is admitted counts at its `start`. No span of it exceeds what the limit allows, whatever the processes' clocks, since the
+What is admitted counts at its `start`. No span of it exceeds what the limit allows, however clocks differ, since the
 bucket stores times of the same clocks: the last one that was admitted found room by its own clock, and the first one took by its
 own. A refund is written at some time in an interval. It counts in every span that it may have fallen into, so no right history is
 found wrong.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .reader import Change, Taking
 
 RETURN, TAKE, REMEMBER, FORCE, RETURNED = range(5)
-"""What happens at one time, in its order: whatever the order was in fact, this one excuses most."""
+"""What happens at one time, in an order that excuses most, since the real order is unknown."""
 
 
 class Peak(NamedTuple):

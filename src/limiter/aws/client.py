@@ -23,7 +23,7 @@ _log = logging.getLogger("limiter.client")
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """How to reach AWS. Whatever is None follows the standard AWS variables and files.
+    """How to reach AWS. Fields that are None follow the standard AWS variables and files.
 
     Timeouts are in seconds: `connect_timeout` to reach the server, `read_timeout` for the whole of its answer, and both together
     for an asynchronous call. Calls are never repeated by botocore, which cannot know whether a lost one was applied.

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
+from ..core.visible import visible
+from ..exceptions import (
+    ConfigurationError,
+    LimiterError,
+    PermissionDenied,
+    RateLimiterUnavailable,
+    StackNotFound,
+    Throttled,
+    ValidationError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +47,12 @@ _THROTTLED = frozenset(
         "LimitExceededException",
     }
 )
+_CONFLICTS = frozenset({"ReplicatedWriteConflictException", "TransactionConflictException"})
+"""Another write to the same item was under way, here or in another Region of the table; this one was surely not applied."""
+_THROTTLED_REASONS = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
+_INVALID_REASONS = frozenset({"ValidationError", "ItemCollectionSizeLimitExceeded"})
+_REASONS = re.compile(r"\[(\w+(?:, \w+)*)\]")
+_TOO_LARGE = re.compile("(?i)item size")
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _DENIED = frozenset(
     {
@@ -55,16 +71,16 @@ _DENIED = frozenset(
 
 
 def error_code(error: ClientError) -> str:
-    """The code of an error that AWS answered with, or whatever else answered."""
+    """The code of an error that AWS, or a server in its place, responded with."""
     return cleaned(error.response.get("Error", {}).get("Code", "Unknown"), 100)
 
 
 def cleaned(text: object, most: int = 500) -> str:
-    """What somebody else has written, as a message can hold it: cut, and without what a signature or an address may give away.
+    """Foreign text as a message can hold it: cut, and without what a signature or an address may give away.
 
     AWS shows the whole request when a signature does not match, and with it the session's token.
     """
-    found = _ADDRESS.sub("//…@", str(text))
+    found = visible(_ADDRESS.sub("//…@", str(text)))
     if (secret := _SIGNED.search(found)) is not None:
         found = f"{found[: secret.start()].rstrip()} …"
     return found if len(found) <= most else f"{found[:most]}… ({len(found)} characters)"
@@ -74,11 +90,32 @@ def is_decided_by_condition(error: Any) -> bool:
     """Whether a write was not made because of its own conditions, or of another write to the same items at the same time."""
     # Errors of the connection have a response too, which is None.
     expected = _CONDITIONAL.get(getattr(error, "operation_name", ""))
-    return expected is not None and bool(getattr(error, "response", None)) and error_code(error) == expected
+    if expected is None or not getattr(error, "response", None) or error_code(error) != expected:
+        return False
+    codes = cancellation_reasons(error)
+    return "ConditionalCheckFailed" in codes or not codes & (_THROTTLED_REASONS | _INVALID_REASONS)
+
+
+def cancellation_reasons(error: ClientError) -> frozenset[str]:
+    """Why the parts of a transaction were canceled, by DynamoDB's codes; empty if the error does not say."""
+    response: Mapping[str, Any] = error.response
+    given = response.get("CancellationReasons")
+    listed = [str(each.get("Code")) for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+    if not listed and (found := _REASONS.search(str(response.get("Error", {}).get("Message", "")))):
+        listed = found[1].split(", ")  # Older botocore does not parse them; the message has them too.
+    return frozenset(listed) - {"None"}
+
+
+def no_item_returned(table: str) -> ConfigurationError:
+    """The error where an engine does not return the item that kept a write from being made."""
+    return ConfigurationError(
+        f"the engine of table {table!r} returns no item when a condition fails (ReturnValuesOnConditionCheckFailure), "
+        "which every decision relies on: use DynamoDB, DynamoDB Local 2.2 or newer, or `limiter local`"
+    )
 
 
 def is_of_table(error: Any, action: str) -> bool:
-    """Whether an error is an answer to `action` in DynamoDB's form; a page of somebody else has no code but its status."""
+    """Whether an error is a response to `action` in DynamoDB's form. The page of another server has no code but its status."""
     answered = getattr(error, "operation_name", "") == action and bool(getattr(error, "response", None))
     return answered and error_code(error) not in ("", "Unknown") and not error_code(error).isdecimal()
 
@@ -111,9 +148,14 @@ def translate(error: Exception, table: str, action: str, meta: Any = None) -> Li
             f"no client for table {table!r} can be opened: {error}: "
             "an endpoint begins with http:// or https://; check endpoint_url= and AWS_ENDPOINT_URL_DYNAMODB"
         )
+    if _is_of_moto(error):
+        return ConfigurationError(
+            f"{action} on table {table!r} was answered by moto's mock_aws, whose answers the asynchronous limiter cannot await: "
+            "use SyncRepository within mock_aws, or limiter.testing.LocalEngine, which is a server"
+        )
     if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):
-        # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
-        return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
+        # The response came from another server, such as a proxy. What became of the request is unknown.
+        return RateLimiterUnavailable(f"{action} on table {table!r} got an unexpected response: {cleaned(repr(error))}")
     return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
 
 
@@ -167,6 +209,11 @@ def _is_of_parsing(error: Exception) -> bool:
     return isinstance(error, AttributeError | TypeError | LookupError) and module.removeprefix("aio") in _PARSING
 
 
+def _is_of_moto(error: Exception) -> bool:
+    """Whether aiobotocore tried to await the bytes that moto's `mock_aws` answers with."""
+    return isinstance(error, TypeError) and "'await' expression" in str(error) and "moto" in sys.modules
+
+
 def _says_that_credentials_cannot_be_renewed(error: Exception) -> bool:
     from botocore import exceptions as boto
 
@@ -196,6 +243,17 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
         )
     if code in _THROTTLED:
         return Throttled(f"{action} on table {table!r} was throttled: {code}: {message}", hot_key=_is_hot_key(error))
+    if code in _CONFLICTS:
+        # As for a hot key: it concerns this item alone, and is worth another attempt.
+        return Throttled(f"{action} on table {table!r} met another write to the same item: {code}: {message}", hot_key=True)
+    reasons = cancellation_reasons(error) if code == TRANSACTION_CANCELED else frozenset()
+    if reasons & _THROTTLED_REASONS:
+        return Throttled(f"{action} on table {table!r} was throttled: {', '.join(sorted(reasons))}: {message}")
+    if _TOO_LARGE.search(f"{message} {_reason_messages(error)}"):
+        return ValidationError(
+            f"{action} on table {table!r} would make an item of more than 400 KB, which is all that DynamoDB stores in one: "
+            "store less metadata, or fewer limits"
+        )
     if code in _EXPIRED:
         return RateLimiterUnavailable(f"the AWS credentials have expired; renew them: {message}", unsent=True)
     if code in _DENIED:
@@ -204,6 +262,13 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
     if status >= 500 or code.isdecimal():
         return RateLimiterUnavailable(f"{action} on table {table!r} failed at AWS: {code} {status}: {message}", unsent=False)
     return LimiterError(f"{action} on table {table!r} was refused: {code}: {message}")
+
+
+def _reason_messages(error: ClientError) -> str:
+    """The messages of a canceled transaction's parts."""
+    response: Mapping[str, Any] = error.response
+    given = response.get("CancellationReasons")
+    return " ".join(str(each.get("Message", "")) for each in given if isinstance(each, dict)) if isinstance(given, list) else ""
 
 
 def _is_hot_key(error: ClientError) -> bool:

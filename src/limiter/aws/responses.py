@@ -1,4 +1,8 @@
-"""Whether an answer is whole, and one that a DynamoDB table gives: of whatever else answers in its place nothing is believed."""
+"""Validates responses before they are used.
+
+A truncated response, or one from a server in the table's place, raises `RateLimiterUnavailable`; its content and its `Date` are
+not used.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +28,22 @@ def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
     if headers is None or holds_something(answer):
         return
     if not headers.get("content-length", "").isdecimal() and "transfer-encoding" not in headers:
-        raise RateLimiterUnavailable(f"{action} on table {table!r} got half an answer", unsent=False)
+        raise RateLimiterUnavailable(f"{action} on table {table!r} got a truncated response", unsent=False)
 
 
 def holds_something(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer has content, if only the checksum of none; what has not may as well be a page of somebody else."""
+    """Whether a response has content, or the checksum of an empty body. One without may come from another server."""
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
     return len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING
 
 
 def check_answer(action: str, parameters: Mapping[str, Any], answer: Any) -> None:
-    """Raise `RateLimiterUnavailable` unless this is an answer of a table to `action`, and to an update one with its stamp.
+    """Raise `RateLimiterUnavailable` unless a table gave this response to `action`; the response to an update has its stamp.
 
-    Where something else answers in the table's place, nobody knows what became of the request.
+    If another server responded in the table's place, it is unknown what became of the request.
     """
     if not isinstance(answer, dict) or not all(check(answer.get(name), parameters) for name, check in _PARTS.get(action, ())):
-        raise RateLimiterUnavailable(f"{action} was answered by something that is no table: {shown(answer)}")
+        raise RateLimiterUnavailable(f"{action} got a response that is not a DynamoDB response: {shown(answer)}")
 
 
 def _are_written(attributes: object, parameters: Mapping[str, Any]) -> bool:

@@ -1,7 +1,8 @@
 """The table's layout: keys, and items to values and back. Nothing else knows an attribute's name.
 
-One table, partition key `pk` and sort key `sk`, both strings. Every `pk` starts with the namespace and `#`, and no id may hold
-`#`, so a principal can be confined to a namespace by `dynamodb:LeadingKeys` and no id can forge another's key.
+One table, partition key `pk` and sort key `sk`, both strings. Every `pk` starts with the namespace and `#`. A `#` within a
+namespace is escaped (as `%23`), so the first one ends it: a principal can be confined to a namespace by `dynamodb:LeadingKeys`,
+and no id can forge another's key. Other ids stand as they are, since each is the last part of its key.
 
 | item | pk | sk | attributes |
 |---|---|---|---|
@@ -41,7 +42,8 @@ from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, Schedu
 from ..core.schedule import Schedule, check_schedule
 from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
-from ..exceptions import UnreadableItem, ValidationError
+from ..core.visible import visible
+from ..exceptions import UnreadableItem
 from ..models import Entity
 from .expressions import Expressions
 
@@ -63,6 +65,8 @@ _VERSION = "v"
 _PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
 _UNREADABLE = {TTL_ATTRIBUTE: TTL, PAUSE_ATTRIBUTE: PAUSED}
 _OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE}
+_ESCAPED = re.compile("%(23|25)")
+"""A `#` or `%` in the namespace of a key. A `%` stands for itself unless it would read as one of these."""
 _INTEGER = re.compile("-?[0-9]{1,38}")  # DynamoDB keeps 38 digits
 _FIELD = {prefix: name for name, prefix in _PREFIX.items()}
 
@@ -151,12 +155,10 @@ def record_key(namespace: str, key: RecordKey) -> Item:
 def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
     """The item that stores a record."""
     item = record_key(namespace, key) | {_VERSION: {"N": str(VERSION)}}
-    if isinstance(record, Access):
-        raise ValidationError(f"{record!r} cannot be stored in a table yet; pass it as limits= of a call or of the limiter")
     if isinstance(record, EntityRecord):
         return item | _entity_attributes(namespace, record)
     if isinstance(key, LimitsKey) and key.entity_id is not None and key.resource is not None:
-        item |= _listed(_joined(namespace, "r", key.resource), key.entity_id)
+        item |= _listed(_within(namespace, "r", key.resource), key.entity_id)
     if isinstance(record, ScheduledLimits):
         return item | _level_attributes(record.plain) | {"schedule": _schedule_attribute(record.schedule)}
     return item | _level_attributes(record)
@@ -199,7 +201,7 @@ def entity_of(item: Mapping[str, Any]) -> str:
 
 def namespace_of(item: Mapping[str, Any]) -> str:
     """The namespace that an item belongs to."""
-    return item_key(item)[0].partition("#")[0]
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), item_key(item)[0].partition("#")[0])
 
 
 def children_query(namespace: str, parent_id: str) -> dict[str, Any]:
@@ -218,7 +220,7 @@ def partition_query(namespace: str, entity_id: str, prefix: str) -> dict[str, An
         "KeyConditionExpression": "#0 = :0 AND begins_with(#1, :1)",
         "ProjectionExpression": "#0, #1",
         "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
-        "ExpressionAttributeValues": {":0": {"S": _joined(namespace, entity_id)}, ":1": {"S": prefix}},
+        "ExpressionAttributeValues": {":0": {"S": _within(namespace, entity_id)}, ":1": {"S": prefix}},
         "ConsistentRead": True,
     }
 
@@ -228,7 +230,7 @@ def keys_scan(namespace: str | None = None) -> dict[str, Any]:
     names = {"#0": PARTITION_KEY, "#1": SORT_KEY}
     scan: dict[str, Any] = {"ProjectionExpression": "#0, #1", "ExpressionAttributeNames": names, "ConsistentRead": True}
     if namespace is not None:
-        values = {":0": {"S": _joined(namespace, "")}}
+        values = {":0": {"S": _within(namespace, "")}}
         scan |= {"FilterExpression": "begins_with(#0, :0)", "ExpressionAttributeValues": values}
     return scan
 
@@ -263,7 +265,7 @@ def link_writes(
     expected = {ancestor: _has_parent(parent) for ancestor, parent in seen.items()}
     missing = missing_ancestor(seen)
     if missing is not None:
-        expected[missing] = absent  # Were it created below the entity meanwhile, the chain would be a ring.
+        expected[missing] = absent  # If it were created below the entity in the meantime, the chain would be a ring.
     for ancestor, condition in expected.items():
         place = {"TableName": table, "Key": record_key(namespace, EntityKey(ancestor))}
         writes.append({"ConditionCheck": place | condition})
@@ -279,8 +281,7 @@ def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
 
 
 def _shown_key(item: object) -> str:
-    text = "/".join(_text(item, key) or "?" for key in (PARTITION_KEY, SORT_KEY))
-    return text if text.isprintable() else ascii(text)
+    return visible("/".join(_text(item, key) or "?" for key in (PARTITION_KEY, SORT_KEY)))
 
 
 def _text(item: object, name: str) -> str | None:
@@ -319,7 +320,14 @@ def _has_parent(parent: str | None) -> dict[str, Any]:
 
 
 def _key(namespace: str, entity_id: str, sort: str) -> Item:
-    return {PARTITION_KEY: {"S": _joined(namespace, entity_id)}, SORT_KEY: {"S": sort}}
+    return {PARTITION_KEY: {"S": _within(namespace, entity_id)}, SORT_KEY: {"S": sort}}
+
+
+def _within(namespace: str, *parts: str) -> str:
+    """A key of the table or of the index, which begins with its namespace."""
+    if "#" in namespace or "%" in namespace:
+        namespace = _ESCAPED.sub(r"%25\1", namespace).replace("#", "%23")
+    return _joined(namespace, *parts)
 
 
 def _joined(*parts: str) -> str:
@@ -338,7 +346,7 @@ def _index_query(namespace: str, kind: str, name: str) -> dict[str, Any]:
         "KeyConditionExpression": "#0 = :0",
         "FilterExpression": "begins_with(#1, :1)",
         "ExpressionAttributeNames": {"#0": INDEX_PARTITION_KEY, "#1": PARTITION_KEY},
-        "ExpressionAttributeValues": {":0": {"S": _joined(namespace, kind, name)}, ":1": {"S": _joined(namespace, "")}},
+        "ExpressionAttributeValues": {":0": {"S": _within(namespace, kind, name)}, ":1": {"S": _within(namespace, "")}},
     }
 
 
@@ -379,7 +387,7 @@ def _entity_attributes(namespace: str, record: EntityRecord) -> Item:
     if entity.metadata:
         attributes["metadata"] = {"M": {key: {"S": value} for key, value in entity.metadata.items()}}
     if entity.parent_id is not None:
-        attributes |= _listed(_joined(namespace, "p", entity.parent_id), entity.entity_id)
+        attributes |= _listed(_within(namespace, "p", entity.parent_id), entity.entity_id)
         attributes["parent"] = {"S": entity.parent_id}
         attributes["ancestors"] = {"L": [{"S": ancestor} for ancestor in record.ancestors]}
     return attributes

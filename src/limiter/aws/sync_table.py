@@ -29,7 +29,7 @@ _log = logging.getLogger("limiter.clock")
 class SyncTable:
     """A table by its name, and a client for each process and event loop, opened by the first call.
 
-    `clock` learns the server's time from every answer of the table, of errors too, and from nobody else's.
+    `clock` learns the server's time from every response of the table, errors included, and from no other server's.
     """
 
     def __init__(self, name: str, client: Any, options: ClientOptions, clock: ServerClock | None = None) -> None:
@@ -105,6 +105,8 @@ class SyncTable:
         check_answer(action, parameters, answer)
         if holds_something(answer):
             self._learn(answer, sent)
+        elif self._clock is not None:
+            self._clock.observe_undated()
         return answer
 
     def _learn(self, answer: Any, sent: int) -> None:

@@ -76,7 +76,7 @@ def limit_rows(limits: Limits) -> list[tuple[Any, ...]]:
 
     if isinstance(limits, Access):
         return [(None, None, None, None, str(limits))]
-    rates = [(each.refill_amount, each.refill_period) if isinstance(each, Limit) else ("", "") for each in limits]
+    rates = [(each.refill_amount, each.refill_period) if isinstance(each, Limit) else (None, None) for each in limits]
     return [(each.name, *rate, each.capacity, str(each)) for each, rate in zip(limits, rates, strict=True)]
 
 

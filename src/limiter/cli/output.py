@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -103,7 +105,7 @@ def _style(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Return the text with every character escaped that could control a terminal; line breaks stay."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+    return visible(text.replace("\t", "\\t"))
 
 
 def cell(value: Any) -> str:

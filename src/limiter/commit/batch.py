@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 from ..core import plan as planning
 from ..core import preview
+from ..core.records import BucketKey
 from ..core.request import Grant, Refusal, Request
 from ..core.state import WriteResult
+from ..core.trust import is_trusted
 from ..core.units import NANOSECONDS
+from ..core.visible import visible
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from ..runtime.retry import ATTEMPTS, backoff
 from .bucket_queue import PendingRequest
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..core.plan import Plan
-    from ..core.records import BucketKey
     from ..core.state import BucketState, Update
     from ..repository_protocol import BucketStore
     from ..runtime.gate import Gate
@@ -87,15 +89,20 @@ class BatchWriter:
 
     def proves_refusals(self, queue: BucketQueue, now: int) -> bool:
         """Whether the last state was seen so lately that it proves refusals. A state never proves admissions."""
-        return queue.seen is not None and 0 <= now - queue.seen < self._denial_ttl
+        return queue.seen is not None and 0 <= now - queue.seen < self._denial_ttl and self.is_on_time()
+
+    def is_on_time(self) -> bool:
+        """Whether the store's time may be relied on; if not, the next answer sets it."""
+        return is_trusted(self.store.clock)
 
     def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
         """Count and log a correction or refund that could not be written. The units stay taken until they refill."""
         self.counters.add("corrections_lost")
         # An open breaker was logged already, and holds back any number of corrections.
         level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
-        fields = key._asdict() | {"error": str(error)}
-        _log.log(level, "a correction of %s/%s was not written: %s", key.entity_id, key.resource, error, extra=fields)
+        shown = BucketKey(*map(visible, key))
+        fields = shown._asdict() | {"error": str(error)}
+        _log.log(level, "a correction of %s/%s was not written: %s", shown.entity_id, shown.resource, error, extra=fields)
 
     def error(self) -> int:
         """Nanoseconds by which the store's clock may be wrong: a second before it has learnt anything."""
@@ -281,6 +288,8 @@ class Batch:
     def _must_look(self) -> bool:
         """Whether no update can be planned by what is known."""
         queue = self._queue
+        if not self._writer.is_on_time():
+            return True
         if queue.seen is None and any(pending.request.refunds for pending in self.requests):
             return True  # What a refund is worth depends on the state, which an update of other limits alone would not assert.
         return bool(queue.state.unreadable) and not self._fresh  # The item may have been deleted since.

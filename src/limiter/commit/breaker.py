@@ -11,19 +11,19 @@ import random
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..exceptions import CircuitOpen, RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..statistics import BreakerState
+
 _log = logging.getLogger("limiter.breaker")
 
-BreakerState = Literal["closed", "open", "half-open"]
-
 THRESHOLD = 3
-"""Failures in a row, each after its own repetitions, that open the breaker."""
+"""Failures in a row, each after its own retries, that open the breaker."""
 REST = 0.3
 """Seconds between two looks at a store that is down, at most; at least half of it, so that processes do not look in step."""
 LATE = 0.1

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.preview import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request
@@ -15,7 +15,6 @@ from .prefetch import PrefetchBuffer
 if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
-    from .batch import Batch
 
     # None where another request of the same caller was refused at once, and this one was not looked at.
     Outcome = Grant | Refusal | NotTried | Exception | None
@@ -78,6 +77,24 @@ class Waiter(Wakeup):
         self.pending = 0
 
 
+class CurrentBatch(Protocol):
+    """The batch of a queue that is under way, as the queue and its committer see it; see `Batch`."""
+
+    requests: list[PendingRequest]
+    in_flight: tuple[int, int, int]
+    sent: float | None
+    last_error: Exception | None
+
+    async def carry_out(self) -> None:
+        """Decide every request."""
+
+    def fail(self, error: Exception) -> None:
+        """Tell every undecided request what went wrong."""
+
+    def keep_block(self, now: int) -> None:
+        """Keep the block that the batch has prefetched."""
+
+
 class BucketQueue:
     """What this process knows of one bucket, and the requests that wait for it.
 
@@ -99,7 +116,7 @@ class BucketQueue:
         self.wrote: int | None = None
         self.denied = 0
         self.leader: object = None
-        self.batch: Batch | None = None
+        self.batch: CurrentBatch | None = None
         self.requests: list[PendingRequest] = []
         self.returning = 0
         self.ahead = 0

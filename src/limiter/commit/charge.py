@@ -109,7 +109,7 @@ class Admission:
         return (NeverSatisfiable if self.never else RateLimitExceeded)(self.statuses, self.degraded)
 
     async def refund(self) -> None:
-        """Give back everything that was granted, also if the caller is cancelled meanwhile."""
+        """Give back everything that was granted, also if the caller is cancelled during this."""
         if self.committer is not None:
             await shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..core.request import NotTried, Receipt
     from ..core.state import BucketState
     from ..repository_protocol import BucketStore
-    from .bucket_queue import Outcome
+    from .bucket_queue import CurrentBatch, Outcome
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
@@ -55,12 +55,14 @@ class CommitterOptions:
 
     For `denial_ttl` after a state was seen it proves refusals, though never admissions. `linger` is the shortest interval between
     two writes of this process to one bucket. The table may take `patience` for a decision, from the sending of its first call.
+    The last states of `max_queues` buckets are remembered, or of `MAX_QUEUES`.
     """
 
     denial_ttl: int = 0
     linger: int = 0
     patience: float = 1.0
     sleep: Callable[[float], Awaitable[None]] | None = None
+    max_queues: int | None = None
 
 
 class Committer:
@@ -175,7 +177,7 @@ class Committer:
                 return
             for pending in waiter.requests:
                 queue = pending.queue
-                paid = queue.pay(pending.request, now)
+                paid = queue.pay(pending.request, now) if self._writer.is_on_time() else None
                 if paid is not None:
                     pending.finish(paid)
                     self._counters.add("cache_hits")
@@ -193,7 +195,7 @@ class Committer:
         queue = self._queues.get(key)
         if queue is None:
             queue = self._queues[key] = BucketQueue(key)
-            if len(self._queues) > MAX_QUEUES:
+            if len(self._queues) > (self._options.max_queues or MAX_QUEUES):
                 self._forget_oldest()
         else:
             self._queues.move_to_end(key)
@@ -385,7 +387,7 @@ class Committer:
                 queue.batch.keep_block(self.clock())
             queue.batch = None
 
-    async def _finish_interrupted(self, batch: Batch) -> None:
+    async def _finish_interrupted(self, batch: CurrentBatch) -> None:
         try:
             await batch.carry_out()
         except BaseException as error:

@@ -1,7 +1,7 @@
 """Units taken in advance by one write, and spent here without any.
 
 For callers that come one after another, whose requests therefore cannot share a write. The long-run rate is kept: every unit was
-taken from the bucket before it is spent. But a unit taken now and spent later can meet a bucket that has refilled meanwhile, so
+taken from the bucket before it is spent. But a unit taken now and spent later can meet a bucket that has refilled since, so
 within any span the burst is bounded by the capacity plus the unspent blocks of all processes. Units that go stale are given back
 with the next write, or at close; those of a process that falls silent or dies come back by refill. See ADR-132.
 """
@@ -18,12 +18,13 @@ from ..core.units import NANOSECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..models import BaseLimit, Prefetch
+    from ..core.prefetch import Prefetch
+    from ..models import BaseLimit
 
 MEMORY = NANOSECONDS
 """Nanoseconds after which an observation counts for 1/e in the rate."""
 FORGET = 20 * MEMORY
-"""Nanoseconds after which the rate of a limit that nobody asks for has come down to nothing."""
+"""Nanoseconds after which the rate of a limit without requests has come down to nothing."""
 
 
 class _Units:
@@ -99,7 +100,7 @@ class PrefetchBuffer:
                 units_of.until = now + int(self._prefetch.horizon * NANOSECONDS)
 
     def drain(self, now: int | None = None) -> tuple[Refund, ...]:
-        """Take out what is stale at `now`, or everything, to be given back; forgets limits that nobody asks for any more."""
+        """Take out what is stale at `now`, or everything, to be given back; forgets limits that get no requests any more."""
         stale = [units_of for units_of in self._held.values() if now is None or now >= units_of.until]
         refunds = [units_of.clear() for units_of in stale if units_of.allocation.units]
         if now is not None:

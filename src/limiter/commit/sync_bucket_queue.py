@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.preview import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request
@@ -15,7 +15,6 @@ from .prefetch import PrefetchBuffer
 if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
-    from .sync_batch import SyncBatch
 
     # None where another request of the same caller was refused at once, and this one was not looked at.
     Outcome = Grant | Refusal | NotTried | Exception | None
@@ -78,6 +77,24 @@ class SyncWaiter(SyncWakeup):
         self.pending = 0
 
 
+class SyncCurrentBatch(Protocol):
+    """The batch of a queue that is under way, as the queue and its committer see it; see `SyncBatch`."""
+
+    requests: list[SyncPendingRequest]
+    in_flight: tuple[int, int, int]
+    sent: float | None
+    last_error: Exception | None
+
+    def carry_out(self) -> None:
+        """Decide every request."""
+
+    def fail(self, error: Exception) -> None:
+        """Tell every undecided request what went wrong."""
+
+    def keep_block(self, now: int) -> None:
+        """Keep the block that the batch has prefetched."""
+
+
 class SyncBucketQueue:
     """What this process knows of one bucket, and the requests that wait for it.
 
@@ -99,7 +116,7 @@ class SyncBucketQueue:
         self.wrote: int | None = None
         self.denied = 0
         self.leader: object = None
-        self.batch: SyncBatch | None = None
+        self.batch: SyncCurrentBatch | None = None
         self.requests: list[SyncPendingRequest] = []
         self.returning = 0
         self.ahead = 0

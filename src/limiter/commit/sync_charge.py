@@ -109,7 +109,7 @@ class SyncAdmission:
         return (NeverSatisfiable if self.never else RateLimitExceeded)(self.statuses, self.degraded)
 
     def refund(self) -> None:
-        """Give back everything that was granted, also if the caller is cancelled meanwhile."""
+        """Give back everything that was granted, also if the caller is cancelled during this."""
         if self.committer is not None:
             sync_shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
 

@@ -28,6 +28,7 @@ from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakKeyDictionary
 
 from .. import ValidationError
+from ..core.validation import check_optional_name
 from .extras import not_installed
 
 try:
@@ -253,7 +254,7 @@ class Counters:
         """The write that counts `amount` if it fits and the item is in the state `seen`, or in one that leads to the same.
 
         1. No hit in this window or the one before: this window begins.
-        2. The last hit was in the window before: its count, whatever it is now, becomes the weight, if that leaves room.
+        2. The last hit was in the window before: its count becomes the weight, if that leaves room.
         3. The window has begun: the count grows, if the count before is as seen and leaves room.
         """
         room, number = limit - amount, moment.number
@@ -296,8 +297,7 @@ class _Options(NamedTuple):
             raise ValidationError(f"invalid storage URI {uri!r}: name the table, such as dynamodb://my-app?region=eu-west-1")
         if unknown := set(options) - {"endpoint_url", "region", "namespace"}:
             raise ValidationError(f"unknown option {min(unknown)!r} of {uri!r}; expected one of: endpoint_url, region, namespace")
-        if "#" in options.get("namespace", ""):
-            raise ValidationError(f"invalid namespace {options['namespace']!r}: it must not contain '#'")
+        check_optional_name("namespace", options.get("namespace"))
         return cls(table, **options)
 
     def client(self, config: Any) -> dict[str, Any]:

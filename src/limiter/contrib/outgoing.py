@@ -66,7 +66,7 @@ class Outgoing:
         return Target(entity, _resolved(self.resource, request), _resolved(self.consume, request))
 
     def pause(self, status: int, headers: Mapping[str, str]) -> float | None:
-        """Seconds that the server asks to pause; None when it does not, or nobody wants to know."""
+        """Seconds that the server asks to pause; None when it does not, or when pauses are ignored."""
         if not self.feedback or status != TOO_MANY_REQUESTS:
             return None
         seconds = retry_after(headers.get("retry-after"), time.time())

@@ -29,18 +29,18 @@ class Allocation:
 
     @classmethod
     def of(cls, receipt: Receipt) -> Allocation:
-        """The holding of one taking."""
+        """The allocation that one grant makes."""
         return cls(receipt.limit, receipt.units, receipt.cost, receipt.cost, receipt.since)
 
     def add(self, receipt: Receipt) -> Allocation:
-        """The holding after one more taking."""
+        """The allocation after one more grant."""
         kept = self.refundable if receipt.since == self.since else 0
         return Allocation(self.limit, self.units + receipt.units, self.cost + receipt.cost, kept + receipt.cost, receipt.since)
 
     def release(self, units: int) -> tuple[Allocation, Refund]:
-        """The holding without `units` of it, and the credit for them.
+        """The allocation without `units` of it, and the refund for them.
 
-        The credit rounds down, so that what stays held is never worth less than it cost. What was taken last goes first.
+        The refund rounds down, so that what stays held is never worth less than it cost. What was taken last goes first.
         """
         left = self.units - units
         given = max(0, self.cost - cost(self.limit, left))

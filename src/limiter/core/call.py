@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from ..exceptions import ValidationError
-from ..models import Prefetch
 from .limits import check_amounts
+from .prefetch import Prefetch
 from .records import BucketKey
 from .validation import check_name, shown
 

@@ -11,8 +11,9 @@ from .request import Charge, Request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..models import BaseLimit, Prefetch
+    from ..models import BaseLimit
     from .call import Call
+    from .prefetch import Prefetch
     from .records import BucketKey, Limits
 
 

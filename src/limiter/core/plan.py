@@ -2,7 +2,7 @@
 
 A batch of requests is played, one after another, against the last state seen. Those that fit become one conditional `Update`,
 whose conditions assert exactly what the admissions were built on, limit by limit: each kind of limit has an account that knows
-them. So if the state has changed meanwhile, the update either still admits all of them rightly or is not applied, and the state
+them. So if the state has changed since, the update either still admits all of them rightly or is not applied, and the state
 that comes back decides anew. What was refused is final only when the state was fresh.
 
 Within a batch everything that takes comes first and everything that gives back last, so that a refund never hides that a bucket
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..models import BaseLimit
-    from .limits.accounts import Account
+    from .limits.protocol import Account
     from .request import Request
     from .state import BucketState
 

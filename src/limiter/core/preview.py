@@ -12,7 +12,7 @@ from .state import MARK, PAUSED, UNBOUNDED, View
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from .limits.accounts import Account
+    from .limits.protocol import Account
     from .request import Charge, Request
     from .state import BucketState
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .resolution import MISSING
+from .trust import is_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .records import RecordKey
     from .resolution import Lookup
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStatistics:
-    """How a configuration cache has served so far; `fetches` counts calls, `hits` and `misses` count chains."""
-
-    entries: int
-    hits: int
-    misses: int
-    fetches: int
 
 
 class _Entry(NamedTuple):
@@ -41,6 +32,7 @@ class RecordCache:
 
     def __init__(self, clock: Callable[[], int], ttl: int, max_entries: int) -> None:
         self._clock = clock
+        """The time by which records age, in nanoseconds since the epoch."""
         self._ttl = ttl
         self._max_entries = max_entries
         self._entries: OrderedDict[RecordKey, _Entry] = OrderedDict()
@@ -51,8 +43,8 @@ class RecordCache:
         return len(self._entries)
 
     def now(self) -> int:
-        """The time by which records age, in nanoseconds since the epoch."""
-        return self._clock()
+        """The time by which records age, in nanoseconds since the epoch; past every expiry while the clock is not trusted."""
+        return self._clock() if is_trusted(self._clock) else sys.maxsize
 
     def lookup(self, key: RecordKey) -> tuple[Lookup, int]:
         """The record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""
@@ -66,16 +58,18 @@ class RecordCache:
     def store(self, records: Mapping[RecordKey, Lookup], generation: int) -> None:
         """Keep what a fetch has brought that began at `generation`."""
         with self._lock:
+            expires = self._clock() + self._ttl
+            absent = _Entry(None, expires, generation)  # One for all: most records are absent, and an attacker can ask for many.
             for key, value in records.items():
                 entry = self._entries.get(key)
                 if entry is None or entry.generation <= generation:
-                    self._keep(key, value, generation)
+                    self._keep(key, absent if value is None else _Entry(value, expires, generation))
 
     def put(self, key: RecordKey, value: Lookup) -> None:
         """Keep what this process has written."""
         with self._lock:
             self.generation += 1
-            self._keep(key, value, self.generation)
+            self._keep(key, _Entry(value, self._clock() + self._ttl, self.generation))
 
     def clear(self) -> None:
         """Forget everything, also what fetches under way may bring."""
@@ -84,8 +78,8 @@ class RecordCache:
             for key in self._entries:
                 self._entries[key] = _Entry(MISSING, 0, self.generation)
 
-    def _keep(self, key: RecordKey, value: Lookup, generation: int) -> None:
-        self._entries[key] = _Entry(value, self._clock() + self._ttl, generation)
+    def _keep(self, key: RecordKey, entry: _Entry) -> None:
+        self._entries[key] = entry
         self._entries.move_to_end(key)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .schedule import Limits as Limits  # a part of Record, named by those who name records
-from .schedule import Schedule
+from ..models import BaseLimit
+from .limits import Access
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..models import Entity
+    from .schedule import Schedule
 
 
 class BucketKey(NamedTuple):
@@ -49,6 +50,9 @@ class EntityRecord:
 def missing_ancestor(seen: Mapping[str, str | None]) -> str | None:
     """Who is named as a parent by the last of a chain, given as each ancestor's parent, and does not exist; None otherwise."""
     return next((parent for parent in seen.values() if parent is not None and parent not in seen), None)
+
+
+Limits = tuple[BaseLimit, ...] | Access
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
-    from ..models import BaseLimit, Prefetch
+    from ..models import BaseLimit
+    from .prefetch import Prefetch
     from .records import BucketKey
     from .state import Level
 
 
 class Charge(NamedTuple):
-    """`units` to take from `limit`. From outside a lease they may be negative, to give back whatever was taken, if `forced`."""
+    """`units` to take from `limit`. From outside a lease they may be negative, to give back units of any caller, if `forced`."""
 
     limit: BaseLimit
     units: int
@@ -102,7 +103,7 @@ class Grant(tuple[Any, ...]):
     """The request is admitted, from `start` on, as decided at `now`.
 
     One flat tuple: `now`, the charges, and of each charge what its receipt says beyond it. Hundreds are made at once, and
-    whatever each of them consisted of would be the garbage collector's to visit.
+    the garbage collector would visit every part of each.
     """
 
     __slots__ = ()

@@ -10,8 +10,8 @@ from ..exceptions import UnreadableItem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-UNBOUNDED = 1 << 100
-"""Later than any time in nanoseconds, and no less so where Python's words have 32 bits."""
+UNBOUNDED = 1 << 200
+"""Later than any time in nanoseconds, and larger than any number that a table holds."""
 
 
 class Level(NamedTuple):

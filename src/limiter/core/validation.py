@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 255
 MAX_AMOUNT = 10**12
+MAX_METADATA = 384 * 1024
+"""Bytes of an entity's metadata, in UTF-8. An item of DynamoDB holds 400 KB; the longest ids of a chain take 12 of them."""
+METADATA_OVERHEAD = 2
+"""Bytes that DynamoDB adds to each key and each value of a map, at most."""
 _TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
 _TABLE_ARN = re.compile("arn:aws[a-z-]*:dynamodb:(?P<region>[a-z0-9-]+):[0-9]{12}:table/[a-zA-Z0-9_.-]{3,255}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BAD_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def check_name(what: str, value: object) -> str:
-    """Return `value` when it is a usable id: 1 to 255 characters, no control character, no `#`, encodable as UTF-8."""
+    """Return `value` when it is a usable id: 1 to 255 characters, no control character, encodable as UTF-8."""
     if not isinstance(value, str):
         remedy = f"; convert it, as in str({shown(value)})" if _is_number_or_uuid(value) else ""
         raise ValidationError(f"{what} must be a string, not {shown(value)}{remedy}")
     if not 1 <= len(value) <= MAX_NAME_LENGTH:
         raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {shown(value)}")
-    if (bad := _BAD_CHARACTERS.search(value)) is not None:
-        if bad[0] == "#":
-            raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {shown(value)}")
+    if _BAD_CHARACTERS.search(value):
         raise ValidationError(f"{what} must not hold control characters or lone surrogates: {shown(value)}")
     return value
 
@@ -41,7 +43,7 @@ def _is_number_or_uuid(value: object) -> bool:
 def check_table_name(value: object) -> str:
     """Return `value` when DynamoDB takes it as a table's name: 3 to 255 letters, digits and `_`, `.`, `-`."""
     if not isinstance(value, str) or not _TABLE_NAME.fullmatch(value):
-        raise ValidationError(f"a table name has 3 to 255 letters, digits, '_', '.' or '-', unlike {shown(value)}")
+        raise ValidationError(f"invalid table name {shown(value)}: use 3-255 letters, digits, '_', '.' or '-'")
     return value
 
 
@@ -68,7 +70,7 @@ def check_table_region(table: str, region: str | None) -> str | None:
 def check_endpoint(value: object) -> str | None:
     """Return `value` when it is None or an address that begins with http:// or https://."""
     if value is not None and not (isinstance(value, str) and value.startswith(("http://", "https://"))):
-        raise ValidationError(f"endpoint_url must begin with http:// or https://, unlike {shown(value)}")
+        raise ValidationError(f"endpoint_url must begin with http:// or https://, not {shown(value)}")
     if value is not None and "@" in value.partition("//")[2].partition("/")[0]:
         # Not shown: it would be in logs, as it would be in every error of botocore.
         raise ValidationError("endpoint_url must not hold a user name or password; DynamoDB takes neither")
@@ -88,6 +90,12 @@ def check_metadata(value: object) -> dict[str, str]:
         raise ValidationError(f"metadata must map strings to strings, not {shown(value)}")
     if any(_SURROGATES.search(each) for pair in value.items() for each in pair):
         raise ValidationError(f"metadata must not hold lone surrogates: {shown(value)}")
+    size = sum(len(each.encode()) + METADATA_OVERHEAD for pair in value.items() for each in pair)
+    if size > MAX_METADATA:
+        raise ValidationError(
+            f"metadata takes {size} bytes, and at most {MAX_METADATA} fit: an item of DynamoDB holds 400 KB, ids included; "
+            "store what is large elsewhere, and its address here"
+        )
     return dict(value)
 
 
@@ -131,7 +139,7 @@ def check_callable(what: str, value: object) -> None:
 
 
 def check_hook(what: str, value: object) -> None:
-    """Raise `ValidationError` unless `value` is None or callable, and no coroutine function, which nobody would await."""
+    """Raise `ValidationError` unless `value` is None or callable, and no coroutine function, which would never be awaited."""
     check_callable(what, value)
     if inspect.iscoroutinefunction(value):
         raise ValidationError(f"{what} must be a plain function, not {shown(value)}, which is `async def` and never awaited")

@@ -26,13 +26,10 @@ class OutageLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._began: int | None = None
+        self.active = False
+        """Whether an outage has begun and not ended. Read by every call, so not computed."""
         self._last = 0
         self._count = 0
-
-    @property
-    def active(self) -> bool:
-        """Whether it has begun, and has not ended."""
-        return self._began is not None
 
     def note(self, error: RateLimiterUnavailable, policy: str) -> None:
         """Learn that a decision or correction was made without the table, for this reason and as this policy says."""
@@ -40,7 +37,7 @@ class OutageLog:
         with self._lock:
             begins = self._began is None
             if begins:
-                self._began, self._count = now, 0
+                self._began, self._count, self.active = now, 0, True
             self._last = now
             self._count += 1
         if begins:
@@ -54,7 +51,7 @@ class OutageLog:
             began, count = self._began, self._count
             if began is None or now - self._last < CALM:
                 return
-            self._began = None
+            self._began, self.active = None, False
         seconds = (now - began) / NANOSECONDS
         fields = {"seconds": seconds, "degraded": count}
         _log.warning("limiting on the table again, after %.0f s and %d decisions without it", seconds, count, extra=fields)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..commit.sync_charge import SyncAdmission, sync_charge, sync_charge_in_turn
 from ..core import status
 from ..core.chain import blocked, call_requests
+from ..core.forgetting import is_forgettable
 from ..core.request import Refusal, Request
 from ..core.share import check_remembered, fitting, local_requests, unbounded
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .log import OutageLog
     from .unreported import UnreportedUsage
 
+LOOKED_AT = 2
+"""Buckets that are looked at in each decision."""
 MAX_ROUNDS = 10
 """Charges for local usage that other processes may defeat before the rest is dropped."""
 
@@ -70,8 +73,10 @@ class SyncFallback:
             return SyncAdmission(None, chain, asked, never=never)
         if call.on_unavailable == "allow":
             return SyncAdmission(None, chain, asked)
+        now = self._committer.clock()
         for bucket in chain:
-            self._unreported.record(bucket.key, bucket.limits)
+            self._unreported.record(bucket.key, bucket.limits, now)
+        self._forget_refilled()
         admission = sync_charge_in_turn(self._alone, chain, local_requests(asked, self._share), call.patience)
         admission.share = self._share
         return admission
@@ -81,8 +86,9 @@ class SyncFallback:
         self._log.note(error, call.on_unavailable)
         admission = None
         if call.on_unavailable == "local" and asked:
+            now = self._committer.clock()
             for request in asked:
-                self._unreported.record(request.key, [limit for limit, _ in request.charges])
+                self._unreported.record(request.key, [limit for limit, _ in request.charges], now)
             admission = sync_charge(self._alone, (), local_requests(asked, self._share))
             if not admission.allowed:
                 return admission
@@ -94,6 +100,17 @@ class SyncFallback:
         for bucket in chain:
             if bucket.key in self._unreported:
                 self._report(bucket.key)
+        self._forget_refilled()
+
+    def _forget_refilled(self) -> None:
+        """Look at a few buckets that were used locally, at each decision, and forget those that have refilled."""
+        now = self._committer.clock()
+        for _ in range(LOOKED_AT):
+            key = self._unreported.oldest(now)
+            if key is None:
+                return
+            if is_forgettable(self._local.read_bucket(key), now):
+                self._unreported.forget(key, now)
 
     def _report(self, key: BucketKey) -> None:
         now = self._committer.clock()

@@ -29,7 +29,7 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 async def shielded(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end even if the caller is cancelled meanwhile; the caller is then cancelled at once, the work goes on."""
+    """Run `work` to its end even if the caller is cancelled. The caller is then cancelled at once, and the work continues."""
     import asyncio
 
     try:
@@ -51,11 +51,11 @@ def start_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) ->
 def _forget(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
-        task.exception()  # Seen: where the caller has gone, nobody is left to be told.
+        task.exception()  # Marks the error as seen: the caller has gone.
 
 
 async def start(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]], wait: Callable[[], Awaitable[object]]) -> None:
-    """Have all calls made beside the caller, who waits meanwhile; they have begun before anything can wake it."""
+    """Make all calls in tasks while the caller waits. They have begun before anything can wake the caller."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -110,7 +110,7 @@ async def responsive_timeout(seconds: float) -> AsyncIterator[None]:
 
 
 def sync_with_timeout(seconds: float, call: Callable[[], T]) -> T:
-    """Make a call; how long it may take is up to whatever it waits for."""
+    """Make a call. What it waits for bounds how long it takes."""
     return call()
 
 
@@ -168,13 +168,15 @@ def _in_thread(call: Callable[[], None]) -> threading.Thread | None:
 def check_store(repository: Any) -> None:
     """Raise `ValidationError` unless this is a repository for asyncio."""
     if not inspect.iscoroutinefunction(getattr(repository, "open", None)):
-        raise ValidationError(f"{shown(repository)} is no Repository or MemoryRepository; for SyncRepository use SyncRateLimiter")
+        given = shown(repository)
+        raise ValidationError(f"expected a Repository or MemoryRepository, got {given}; for a SyncRepository use SyncRateLimiter")
 
 
 def sync_check_store(repository: Any) -> None:
     """Raise `ValidationError` unless this is a synchronous repository."""
     if not callable(method := getattr(repository, "open", None)) or inspect.iscoroutinefunction(method):
-        raise ValidationError(f"{shown(repository)} is no SyncRepository or SyncMemoryRepository; for Repository use RateLimiter")
+        given = shown(repository)
+        raise ValidationError(f"expected a SyncRepository or SyncMemoryRepository, got {given}; for a Repository use RateLimiter")
 
 
 def note_blocking(call: str) -> None:

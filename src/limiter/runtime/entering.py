@@ -28,7 +28,7 @@ class Entering:
 
 
 class _AsyncForm(TypeError, AttributeError):
-    """An `async with` on a synchronous acquire. Whatever asks for the attribute instead is told that there is none."""
+    """An `async with` on a synchronous acquire. Code that asks for the attribute instead finds none."""
 
 
 class _NoAsyncForm:

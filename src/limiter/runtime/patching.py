@@ -110,5 +110,5 @@ def _holds_old_tls() -> bool:
     """Whether urllib3 holds the class that `ssl.SSLContext` was before it was patched, whose setters then call themselves."""
     held = getattr(sys.modules.get("urllib3.util.ssl_"), "SSLContext", None)
     current = getattr(sys.modules.get("ssl"), "SSLContext", None)
-    # A class from elsewhere, as pyOpenSSL puts there, is nobody's mistake.
+    # A class of another module, such as pyOpenSSL's, is no sign of late patching.
     return getattr(held, "__module__", None) == "ssl" and held is not current

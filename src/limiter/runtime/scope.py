@@ -25,8 +25,8 @@ T = TypeVar("T")
 class LoopLocal(Generic[T]):
     """Holds one `T` for each event loop of each process; a forked child makes its own.
 
-    What a child inherits stays untouched: were it collected there, it would take the parent's sockets out of the selector that
-    both share, or wait for a lock that nobody is left to release.
+    A child does not touch what it inherits. Collecting it there would take the parent's sockets out of the selector that both
+    share, or wait for a lock that no thread releases.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 FEW = 64
-"""Callers among whom nobody is searched for who waits no more."""
+"""Waiting callers up to which those that have left are not searched for."""
 
 
 class Wakeup:
-    """Wakes the one who waits for it, by an `Deadlines`."""
+    """Wakes the task that waits for it through `Deadlines`."""
 
     __slots__ = ("_future", "_is_set")
 
@@ -72,7 +72,7 @@ class SyncWakeup:
 
 
 class Waiting(Protocol):
-    """A signal that is waited for until `expires`, in seconds of the monotonic clock, unless nothing is `pending` before."""
+    """A wakeup that is waited for until `expires` (monotonic seconds), or until nothing is `pending`."""
 
     expires: float
     pending: int
@@ -81,7 +81,7 @@ class Waiting(Protocol):
     def _wait(self) -> Callable[..., Any]: ...
 
     def set(self) -> None:
-        """As a signal's."""
+        """See `Wakeup`."""
 
 
 class Deadlines:
@@ -96,7 +96,7 @@ class Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def wait(self, waiting: Waiting) -> Awaitable[object]:
-        """Wait for the signal, or until the time is up."""
+        """Wait until it is set, or until its time is up."""
         while self._waiting and not self._waiting[0].pending:
             self._waiting.popleft()
         self._waiting.append(waiting)
@@ -133,5 +133,5 @@ class SyncDeadlines:
     """Wakes those whose time is up."""
 
     def wait(self, waiting: Waiting) -> None:
-        """Wait for the signal, or until the time is up."""
+        """Wait until it is set, or until its time is up."""
         waiting._wait(waiting.expires - time.monotonic())

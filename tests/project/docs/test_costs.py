@@ -110,7 +110,7 @@ async def test_a_refusal_is_free_for_a_second_and_then_a_read(opened: Opened, cl
 
 
 async def test_a_surprising_refusal_and_a_surprising_admission_cost_a_write_more(opened: Opened, clock: FakeClock) -> None:
-    """When somebody else has changed the bucket, one write finds out: it refuses, or a second one admits."""
+    """When another process has changed the bucket, one write finds out: it refuses, or a second one admits."""
     meter, new = opened
     one, other = new("requests=2/hour"), new("requests=2/hour")
     await one.check("user", "search")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import os
 import pkgutil
 import subprocess
 import sys
@@ -53,6 +54,7 @@ def found_by_search(index: dict[str, Any], word: str) -> bool:
 def public_values() -> Iterator[tuple[str, Any]]:
     """Every public name, and what it stands for."""
     yield from ((name, getattr(limiter, name)) for name in limiter.__all__)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "support.django_project")  # the adapter to REST framework asks for some
     adapters = [f"limiter.contrib.{each.name}" for each in pkgutil.iter_modules(limiter.contrib.__path__)]
     for module in map(importlib.import_module, (*MODULES, *adapters)):
         yield module.__name__.rpartition(".")[2], module

@@ -55,7 +55,7 @@ def test_absent_engine_is_skipped_and_named(tmp_path: Path) -> None:
 
 
 def test_absent_engine_fails_ci(tmp_path: Path) -> None:
-    """In CI no test runs when an engine is absent that nobody excused."""
+    """In CI no test runs when an engine is absent without an excuse."""
     done = run_session(tmp_path, CI="true", LIMITER_ENGINES_ABSENT="dynamodb-local")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "engine dynoxide is absent" in done.stderr

@@ -37,7 +37,7 @@ REPOSITORY = """\
 @pytest.fixture(autouse=True)
 def modules(project: Project) -> None:
     """A package `pkg` that holds a module `pkg`, as `limiter` does."""
-    project.add("src/pkg/_compat.py", SEAM)
+    project.add("src/pkg/_seams.py", SEAM)
     project.add("src/pkg/repository.py", REPOSITORY)
     project.add("src/pkg/pkg.py", "# twin: sync_pkg.py\nclass Main: ...\n")
     project.add("src/pkg/infra/stacks.py", "# twin: sync_stacks.py\nclass Stacks: ...\n")
@@ -81,8 +81,8 @@ def test_public_classes_and_coroutines_are_renamed_where_they_are_defined(projec
         ("import pkg.pkg", "import pkg.sync_pkg"),
         ("import pkg.repository as r, os, pkg.infra.stacks", "import pkg.sync_repository as r, os, pkg.infra.sync_stacks"),
         (
-            "from ._compat import Scope, Alone, gather, lonely, sleep",
-            "from ._compat import SyncScope, Alone, sync_gather, lonely, sync_sleep",
+            "from ._seams import Scope, Alone, gather, lonely, sleep",
+            "from ._seams import SyncScope, Alone, sync_gather, lonely, sync_sleep",
         ),
         ("from .models import Limit, Scoped", "from .models import Limit, Scoped"),
         ("from repository import x", "from repository import x"),
@@ -90,8 +90,8 @@ def test_public_classes_and_coroutines_are_renamed_where_they_are_defined(projec
         ("from time import sleep\nsleep(1)", "from time import sleep\nsleep(1)"),
         ("import repository", "import repository"),
         (
-            "def f():\n    from ._compat import gather\n    gather()",
-            "def f():\n    from ._compat import sync_gather\n    sync_gather()",
+            "def f():\n    from ._seams import gather\n    gather()",
+            "def f():\n    from ._seams import sync_gather\n    sync_gather()",
         ),
     ],
 )
@@ -100,7 +100,7 @@ def test_imports_follow_the_names(project: Project, before: str, after: str) -> 
     assert project.twin(f"{before}\n") == f"{after}\n"
 
 
-@pytest.mark.parametrize("statement", ["from pkg import _compat", "from . import _compat as c", "import pkg._compat"])
+@pytest.mark.parametrize("statement", ["from pkg import _seams", "from . import _seams as c", "import pkg._seams"])
 def test_seams_are_not_imported_as_modules(project: Project, statement: str) -> None:
     """The attributes of a module keep their names, so a twin would call the asynchronous side of a seam."""
     assert f"src/pkg/thing.py:2: import the names of a seam, not the seam: {statement}\n" in project.refusal(f"{statement}\n")
@@ -176,16 +176,16 @@ def test_classes_are_renamed_everywhere_in_code(project: Project, before: str, a
 )
 def test_functions_are_renamed_by_reference(project: Project, before: str, after: str | None) -> None:
     """A function is renamed where its name refers to it: neither as an attribute, nor as a keyword, nor as a parameter."""
-    source = "from ._compat import gather, sleep\n" + before.replace("class A", "class _A") + "\n"
+    source = "from ._seams import gather, sleep\n" + before.replace("class A", "class _A") + "\n"
     if after is None:
         assert "no rule translates `gather`" in project.refusal(source)
     else:
-        assert project.twin(source) == f"from ._compat import sync_gather, sync_sleep\n{after}\n"
+        assert project.twin(source) == f"from ._seams import sync_gather, sync_sleep\n{after}\n"
 
 
 def test_functions_are_renamed_only_where_they_are_imported(project: Project) -> None:
     """A file that does not import a function may use its name for something else."""
-    source = "def sleep(discover): return discover\nsleep(plain)\nfrom ._compat import sleep as doze\n"
+    source = "def sleep(discover): return discover\nsleep(plain)\nfrom ._seams import sleep as doze\n"
     assert project.twin(source) == source.replace("import sleep", "import sync_sleep")
 
 
@@ -204,13 +204,13 @@ def test_functions_are_renamed_only_where_they_are_imported(project: Project) ->
     ],
 )
 def test_a_hidden_function_is_refused(project: Project, binding: str) -> None:
-    """Whoever gives a renamed function's name to something else is asked for another name."""
-    assert "this hides a renamed function" in project.refusal(f"from ._compat import sleep\n{binding}\n")
+    """A source that gives a renamed function's name to something else is asked for another name."""
+    assert "this hides a renamed function" in project.refusal(f"from ._seams import sleep\n{binding}\n")
 
 
 def test_a_renamed_function_in_an_fstring_is_refused(project: Project) -> None:
     """Python 3.11 does not tell where a name in an f-string stands."""
-    said = project.refusal("from ._compat import sleep\nx = 1\ny = f'{x}{sleep}'\n")
+    said = project.refusal("from ._seams import sleep\nx = 1\ny = f'{x}{sleep}'\n")
     assert ":4: move this out of the f-string: y = f'{x}{sleep}'\n" in said
 
 
@@ -247,7 +247,7 @@ def test_tests_use_the_twins(project: Project) -> None:
         ("monkeypatch.setattr('pkg.pkg.Main', 1)", "monkeypatch.setattr('pkg.sync_pkg.SyncMain', 1)"),
         ('monkeypatch.setattr("pkg.repository.asyncio.sleep", x)', 'monkeypatch.setattr("pkg.sync_repository.time.sleep", x)'),
         ('monkeypatch.setattr("asyncio.sleep", x)', 'monkeypatch.setattr("time.sleep", x)'),
-        ('monkeypatch.setattr("pkg._compat.gather", x)', 'monkeypatch.setattr("pkg._compat.sync_gather", x)'),
+        ('monkeypatch.setattr("pkg._seams.gather", x)', 'monkeypatch.setattr("pkg._seams.sync_gather", x)'),
         ('monkeypatch.setattr("pkg.models.sleep", x)', 'monkeypatch.setattr("pkg.models.sleep", x)'),
         ('monkeypatch.setattr("pkg.Main.sleep", x)', 'monkeypatch.setattr("pkg.SyncMain.sleep", x)'),
         ('monkeypatch.setattr("pkgs.repository.x", x)', 'monkeypatch.setattr("pkgs.repository.x", x)'),

@@ -88,7 +88,7 @@ def test_examples_call_the_functions_that_the_file_knows(project: Project) -> No
     ],
 )
 def test_data_is_never_touched(project: Project, data: str) -> None:
-    """A string at run time is the same in both worlds, whatever it says."""
+    """A string at run time is the same on both sides, with any content."""
     assert project.twin(f"{data}\n") == f"{data}\n"
 
 

@@ -58,7 +58,7 @@ def test_a_run_leaves_no_other_files(project: Project, twin: str) -> None:
 
 
 def test_a_twin_is_replaced_at_one_stroke(project: Project, twin: str) -> None:
-    """Whoever has the old twin open goes on reading the old one."""
+    """A process that has the old twin open goes on reading the old one."""
     project.add("src/pkg/thing.py", SOURCE + "x = 1\n")
     with (project.root / twin).open() as old:
         assert project.run().output == f"{twin}\n"

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from limiter import ConfigurationError, Limit, Repository, SyncRateLimiter, SyncRepository
 from limiter.aws.client import ClientOptions, close_client, open_client, sync_close_client, sync_open_client
+from limiter.testing import create_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,3 +87,19 @@ def test_a_call_is_made_as_often_as_was_said(server: Failing, attempts: int, cal
     numbers = [request.get("amz-sdk-request", "none") for request in server.requests]
     expected = ["none"] if attempts == 1 else ["attempt=1", "attempt=2"]
     assert [wanted for wanted, number in zip(expected, numbers, strict=True) if wanted in number] == expected
+
+
+def test_mock_aws_beside_the_asynchronous_limiter_is_named() -> None:
+    """The mock answers within the process with what aiobotocore cannot await; the error names it and both ways out."""
+    moto = pytest.importorskip("moto")
+
+    async def call() -> None:
+        async with Repository("my-app"):
+            pass
+
+    with moto.mock_aws(), pytest.raises(ConfigurationError, match=r"mock_aws.*SyncRepository.*LocalEngine"):
+        asyncio.run(call())
+    with moto.mock_aws():
+        create_table("my-app")
+        with SyncRepository("my-app") as repository:
+            assert SyncRateLimiter(repository, [Limit.per_minute("requests", 5)]).try_acquire("user").allowed

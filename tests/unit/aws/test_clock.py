@@ -53,6 +53,10 @@ class World:
         self.pass_time(back)
         clock.observe(date, sent, clock.monotonic())
 
+    def trusts(self, clock: ServerClock) -> bool:
+        """Whether a clock is trusted now; mypy takes a property for as good as constant."""
+        return clock.trusted
+
     def error(self, clock: ServerClock) -> float:
         """The seconds by which a clock is ahead of the server's."""
         return (clock() - self.now) / NANOSECONDS
@@ -173,6 +177,126 @@ def test_a_suspended_machine_is_right_again_after_one_answer(skew: float) -> Non
     assert world.error(clock) < -3_000
     world.call(clock)
     assert abs(world.error(clock)) <= 0.52
+
+
+@given(
+    st.floats(-2, 2),
+    st.floats(-DRIFT, DRIFT, allow_nan=False),
+    st.floats(0, 1),
+    st.lists(st.tuples(st.floats(0, 1_000), st.floats(0, 0.5), st.floats(0, 0.5)), min_size=1, max_size=20),
+)
+def test_a_machine_that_runs_on_is_trusted(
+    skew: float, drift: float, phase: float, calls: Sequence[tuple[float, float, float]]
+) -> None:
+    """Neither latency, nor drift, nor a machine's clock that is a little off asks for another call, from the first answer on."""
+    world = World(skew, drift=drift, phase=phase)
+    clock = world.machine()
+    assert world.trusts(clock)
+    for pause, there, back in calls:
+        for _ in range(10):  # The machine's clock drifts along, so that it is as far off as before.
+            world.pass_time(pause / 10)
+            world.skew += round(pause / 10 * NANOSECONDS * drift / 1_000_000)
+            assert world.trusts(clock)
+        world.call(clock, there, back)
+        assert world.trusts(clock)
+
+
+@pytest.mark.parametrize("skew", [0.0, 30.0, -30.0])
+@pytest.mark.parametrize("frozen", [1.5, 60.0, 36_000.0])
+def test_a_machine_that_stood_still_is_trusted_after_an_answer(skew: float, frozen: float) -> None:
+    """From the moment of its going on until the first answer nothing may be judged by its time, and the stated error says so."""
+    world = World(skew)
+    clock = world.machine()
+    for _ in range(5):
+        world.pass_time(0.37)
+        world.call(clock)
+    assert world.trusts(clock)
+    world.now += round(frozen * NANOSECONDS)
+    assert not world.trusts(clock)
+    assert clock.error is not None
+    assert clock.error >= frozen
+    world.call(clock)
+    assert world.trusts(clock)
+    assert abs(world.error(clock)) <= 0.52
+
+
+def test_an_answer_from_before_a_freeze_vouches_for_nothing() -> None:
+    """Where the machine stood still during a call, its answer agrees with those before, and is as old as they are."""
+    world = World()
+    clock = world.machine()
+    world.call(clock)
+    world.pass_time(0.1)
+    sent, date = clock.monotonic(), world.date()
+    world.now += 600 * NANOSECONDS
+    clock.observe(date, sent, clock.monotonic())
+    assert not world.trusts(clock)
+    clock.observe(date, sent, clock.monotonic())  # Nor does another one that was under way.
+    assert not world.trusts(clock)
+    world.call(clock)
+    assert world.trusts(clock)
+    assert abs(world.error(clock)) <= 0.52
+
+
+def test_a_machine_whose_clock_was_set_is_trusted_after_two_answers() -> None:
+    """That it was not suspended shows when a second answer, asked for afterwards, agrees with all before."""
+    world = World()
+    clock = world.machine()
+    world.call(clock)
+    world.skew = 3_600 * NANOSECONDS
+    for trusted in (False, False, True):
+        assert world.trusts(clock) is trusted
+        world.pass_time(0.1)
+        world.call(clock)
+        assert abs(world.error(clock)) <= 0.52
+
+
+@pytest.mark.parametrize("ahead", [3_600, -3_600, 10, -10])
+@pytest.mark.parametrize("first", [True, False])
+def test_one_wrong_date_is_not_trusted(first: bool, ahead: int) -> None:
+    """An answer that moves the time by more than a few seconds counts when the wall clock or a second answer agrees."""
+    world = World()
+    clock = world.machine()
+    if not first:
+        world.call(clock)
+    world.pass_time(0.1)
+    world.now += ahead * NANOSECONDS
+    world.skew -= ahead * NANOSECONDS
+    world.call(clock)
+    assert not world.trusts(clock)
+    world.now -= ahead * NANOSECONDS
+    world.skew += ahead * NANOSECONDS
+    world.call(clock)
+    assert world.trusts(clock)
+    assert abs(world.error(clock)) <= 0.52
+
+
+@pytest.mark.parametrize("ahead", [3_600, -3_600])
+def test_a_server_whose_clock_was_set_is_followed_after_two_answers(ahead: int) -> None:
+    """All other processes go by that time too."""
+    world = World()
+    clock = world.machine()
+    world.call(clock)
+    world.now += ahead * NANOSECONDS
+    world.skew -= ahead * NANOSECONDS
+    world.call(clock)
+    assert not world.trusts(clock)
+    assert abs(world.error(clock)) >= abs(ahead) - 1
+    world.pass_time(0.1)
+    world.call(clock)
+    assert world.trusts(clock)
+    assert abs(world.error(clock)) <= 0.52
+
+
+def test_without_dates_a_machine_that_stood_still_goes_on_by_its_own_time() -> None:
+    """An engine that tells no time leaves the machine's clock, which other machines go by as well."""
+    world = World(0.2)
+    clock = world.machine()
+    clock.observe_undated()
+    world.now += 36_000 * NANOSECONDS
+    assert not world.trusts(clock)
+    clock.observe_answer({"ResponseMetadata": {"HTTPHeaders": {}}}, clock.monotonic())
+    assert world.trusts(clock)
+    assert clock() == world.now + world.skew
 
 
 def test_without_an_answer_it_is_the_machines_own_time() -> None:

@@ -10,7 +10,15 @@ from botocore import exceptions as boto
 from botocore.parsers import create_parser
 from botocore.session import Session
 
-from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
+from limiter import (
+    ConfigurationError,
+    LimiterError,
+    PermissionDenied,
+    RateLimiterUnavailable,
+    StackNotFound,
+    Throttled,
+    ValidationError,
+)
 from limiter.aws.errors import OPENING, is_decided_by_condition, translate
 from limiter.aws.responses import check_whole
 
@@ -39,6 +47,9 @@ def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.C
         (RuntimeError("the refreshed credentials are still expired."), RateLimiterUnavailable, True),
         (RuntimeError("a bug"), LimiterError, None),
         (answered("InternalServerError", 500), RateLimiterUnavailable, False),
+        (answered("ReplicatedWriteConflictException"), Throttled, True),
+        (answered("ReplicatedWriteConflictException", 500), Throttled, True),
+        (answered("TransactionConflictException"), Throttled, True),
         (answered("400"), RateLimiterUnavailable, False),
         (answered("ResourceNotFoundException"), StackNotFound, None),
         (answered("AccessDeniedException"), PermissionDenied, None),
@@ -161,6 +172,31 @@ def test_only_answers_are_decided_by_a_condition() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reasons", "meaning"),
+    [
+        ([{"Code": "None"}, {"Code": "ThrottlingError"}], Throttled),
+        ([{"Code": "ProvisionedThroughputExceeded"}, {"Code": "TransactionConflict"}], Throttled),
+        ([{"Code": "ThrottlingError"}, {"Code": "ConditionalCheckFailed"}], None),
+        ([{"Code": "TransactionConflict"}], None),
+        ([{"Code": "ValidationError", "Message": "Item size has exceeded the maximum allowed size"}], ValidationError),
+        ([{"Code": "ValidationError", "Message": "something else"}], LimiterError),
+        ([{}, 5, None], None),
+        ("no", None),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_canceled_transactions_are_told_apart(reasons: Any, meaning: type[LimiterError] | None) -> None:
+    """Throttling, sizes and mistakes are errors of their own; None stands for a change by others, as where no reason is told."""
+    error = answered("TransactionCanceledException", action="TransactWriteItems")
+    response: dict[str, Any] = error.response  # type: ignore[assignment] # what botocore parses, more than it types
+    response["CancellationReasons"] = reasons
+    assert is_decided_by_condition(error) is (meaning is None)
+    if meaning is not None:
+        assert type(translate(error, "my-app", "TransactWriteItems")) is meaning
+
+
+@pytest.mark.parametrize(
     ("answer", "whole"),
     [
         ({"Item": {}, "ResponseMetadata": {"HTTPHeaders": {}}}, True),
@@ -178,6 +214,6 @@ def test_an_answer_without_a_body_is_none(answer: dict[str, Any], whole: bool) -
     if whole:
         check_whole(answer, "my-app", "GetItem")
     else:
-        with pytest.raises(RateLimiterUnavailable, match="half an answer") as error:
+        with pytest.raises(RateLimiterUnavailable, match="a truncated response") as error:
             check_whole(answer, "my-app", "GetItem")
         assert not error.value.unsent

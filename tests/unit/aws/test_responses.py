@@ -57,6 +57,6 @@ def test_what_a_table_answers_is_taken(action: str, parameters: Any, answer: Any
 )
 def test_what_no_table_answers_counts_as_an_outage(action: str, parameters: Any, answer: Any) -> None:
     """An update is believed only with its own stamp; what became of the request is not known."""
-    with pytest.raises(RateLimiterUnavailable, match="no table") as caught:
+    with pytest.raises(RateLimiterUnavailable, match="not a DynamoDB response") as caught:
         check_answer(action, parameters, answer)
     assert not caught.value.unsent

@@ -209,6 +209,49 @@ def test_any_number_of_limits_fits_the_expressions(count: int) -> None:
     busiest([Limit.per_second(f"limit {place}", 1) for place in range(count)], KEY)
 
 
+def mixture(count: int, kind: int) -> list[Any]:
+    """So many limits, rates and counts in turn, or of one kind."""
+    makers = (
+        lambda name: Limit.per_second(name, 5),
+        lambda name: Quota.session(name, 5, 3_600),
+        lambda name: Quota.per_day(name, 5),
+    )
+    return [makers[place % 3 if kind == 3 else kind](f"limit {place}") for place in range(count)]
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_the_most_conditions_fit_the_expressions(kind: int) -> None:
+    """As many limits as a bucket may have are taken and given back together, beside bookings, births and accounts that leave."""
+    limits, now = mixture(MAX_LIMITS, kind), EPOCH
+    every = tuple(Charge(limit, 2) for limit in limits)
+    state, item = EMPTY, {}
+    for name in ("limit 0", "limit 3"):
+        state, item = write(state, item, [Request(KEY, (Charge(Limit.per_minute(name, 7), 1),), deadline=now)], now)
+    now += 7_200 * NANOSECONDS
+    plan = planning.plan(state, [Request(KEY, every, deadline=now)], now, "first")
+    state, item = apply(plan.update, state, item)
+    grant = plan.grants(state)[0]
+    wait = tuple(Charge(limit, 5 if isinstance(limit, Limit) else 1) for limit in limits)
+    state, item = write(state, item, [Request(KEY, wait, deadline=now + 10**10)], now)
+    refunds = tuple(each.refund() for each in grant.receipts)
+    more = Request(KEY, tuple(Charge(limit, 1) for limit in limits), refunds, forced=True)
+    nothing = Request(KEY, tuple(Charge(limit, 0) for limit in limits), deadline=now + 10**11)
+    write(state, item, [more, nothing], now)
+
+
+def write(state: BucketState, item: Any, requests: list[Request], now: int) -> tuple[BucketState, Any]:
+    """The state and the item after a plan's update."""
+    return apply(planning.plan(state, requests, now, f"{now}-{len(item)}-{state.stamp}"[:40]).update, state, item)
+
+
+def apply(update: Update | None, state: BucketState, item: Any) -> tuple[BucketState, Any]:
+    """The state and the item after an update."""
+    assert update is not None
+    parameters = schema.update_parameters(update)
+    assert expressions.holds(parameters, item)
+    return update.apply(state), expressions.apply(parameters, item)
+
+
 @pytest.mark.parametrize(("value", "size"), [("0", 1), ("5", 2), ("100", 2), ("1800000000000000001", 11), ("-12", 3)])
 def test_numbers_are_measured_as_documented(value: str, size: int) -> None:
     """A number takes a byte for two significant digits, and one more."""

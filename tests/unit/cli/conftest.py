@@ -33,7 +33,7 @@ class Outcome:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Runs the command in this process; nobody is there to answer."""
+    """Runs the command in this process, without a terminal to answer in."""
 
     def call(*arguments: str) -> Outcome:
         capsys.readouterr()

@@ -32,7 +32,7 @@ def parse(*texts: str) -> tuple[Limit, ...]:
 
 
 def test_all_levels() -> None:
-    """A file has a place for each of the four levels, and names are texts whatever they look like."""
+    """A file has a place for each of the four levels, and every name is text, also one that looks like a number."""
     levels = {
         LimitsKey(): parse("requests=100/minute", "tokens=10000/minute burst 50000"),
         LimitsKey(None, "gpt-4"): parse("tokens=5000/minute"),
@@ -100,7 +100,7 @@ def test_entities() -> None:
         ("version: 1\nlimits: [a=99999999999/s]\n", "f:2: limit 'a' refills"),
         ("version: 1\nresources:\n  gpt-4: [1/s]\n  gpt-4: [2/s]\n", "f:4: 'gpt-4' is given twice"),
         ("version: 1\nversion: 1\n", "f:2: 'version' is given twice"),
-        ("version: 1\nresources:\n  'a#b': [1/s]\n", "f:3: resource must not hold '#'"),
+        ('version: 1\nresources:\n  "a\\e": [1/s]\n', "f:3: resource must not hold control characters"),
         ("version: 1\nentities:\n  '': {limits: [1/s]}\n", "f:3: entity must have 1 to 255 characters"),
         ("version: 1\nresources: [1/s]\n", "f:2: expected a mapping"),
         ("version: 1\n? [a]\n: b\n", "f:2: a name must be a text"),

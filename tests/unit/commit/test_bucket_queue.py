@@ -1,4 +1,4 @@
-"""Lanes: who stands before whom."""
+"""Queues of buckets: which requests come first."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def test_whoever_is_decided_or_gone_stands_before_nobody(end: str) -> None:
 
 
 def test_only_the_same_demand_counts() -> None:
-    """Who asks for something else, may wait, or is forced in, stands before nobody; nor does anybody before what it asks."""
+    """A request for other charges, one that may wait and a forced one come before no other request, and none before them."""
     queue = BucketQueue(KEY)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
     queue.add(PendingRequest(Request(KEY, TWO, deadline=NOW), queue), NOW)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW + 1), queue), NOW)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW, forced=True), queue), NOW)
-    assert (queue.ahead, queue.same_charges[0]) == (1, ONE)
+    assert (queue.ahead, queue.same_charges) == (1, (ONE, (), False))
 
 
 def test_a_refund_stands_before_nobody() -> None:
@@ -85,7 +85,7 @@ def test_a_refund_stands_before_nobody() -> None:
     queue = BucketQueue(KEY)
     queue.add(PendingRequest(Request(KEY, refunds=(Refund(ONE[0].limit, 1, 0),)), queue), NOW)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
-    assert (queue.ahead, queue.same_charges[0]) == (1, ONE)
+    assert (queue.ahead, queue.same_charges) == (1, (ONE, (), False))
 
 
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core.limits import Limit, gcra
+from limiter.core.prefetch import Prefetch
 from limiter.core.request import Charge, Grant, Receipt
 from limiter.core.units import NANOSECONDS
-from limiter.models import Prefetch
 
 SECOND = NANOSECONDS
 EPOCH = 1_800_000_000 * SECOND
@@ -29,7 +29,7 @@ def held(buffer: PrefetchBuffer) -> dict[str, int]:
 
 
 def busy(*charges: Charge) -> PrefetchBuffer:
-    """A purse whose owner asks for the charges 100 times in 100 ms, and holds a block of them from then on."""
+    """A buffer whose owner asks for the charges 100 times in 100 ms, and holds a block of them afterwards."""
     buffer = PrefetchBuffer()
     for turn in range(100):
         buffer.take(charges, PREFETCH, EPOCH - (100 - turn) * SECOND // 1_000)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from support.bucket_world import EPOCH, KEY, Script, play_seed
+from support.bucket_world import EPOCH, KEY, PromiseBroken, Script, play_seed
 from support.store import Store
 
 from limiter import Limit, Quota
 from limiter.core import plan as planning
 from limiter.core import preview
 from limiter.core.limits import births, gcra
+from limiter.core.limits.account import RateAccount
 from limiter.core.request import Charge, Grant, NotTried, Request
-from limiter.core.state import EMPTY, Level
+from limiter.core.state import EMPTY, Condition, Level
 from limiter.core.units import NANOSECONDS
 
 SECOND = NANOSECONDS
@@ -287,6 +290,31 @@ def test_each_rate_keeps_every_promise(name: str) -> None:
     """Mixed fleets and alternating rates break no promise of any rate, and no newborn owes for longer than its name did."""
     births_seen = sum(play_seed(seed, SCRIPTS[name]).births for seed in range(60))
     assert births_seen > 100
+
+
+def owe_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: a newborn owes more than its name did."""
+    sound = RateAccount._bear
+
+    def bear(self: Any, limit: Any, view: Any, others: Any) -> None:
+        sound(self, limit, view, others)
+        self.tat = view.now + 3 * (self.tat - view.now)
+
+    monkeypatch.setattr(RateAccount, "_bear", bear)
+
+
+def leave_while_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: accounts leave the item whenever another of their name is written."""
+    monkeypatch.setattr(births, "_rested", lambda identity, *_: Condition(identity, "tat", None, 10**30, absent=True))
+
+
+@pytest.mark.parametrize("plant", [owe_three_times, leave_while_in_use])
+def test_planted_faults_are_found(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A birth or a leaving with a known fault breaks a promise within the first worlds."""
+    plant(monkeypatch)
+    with pytest.raises(PromiseBroken):
+        for seed in range(60):
+            play_seed(seed, Script(rates=True))
 
 
 def test_a_level_without_a_mark_is_no_reason_to_inherit_nothing() -> None:

@@ -302,8 +302,8 @@ def test_a_look_says_what_a_batch_would(limit: Quota, units: int, carried: int, 
     store = Store()
     store.take(limit)
     ask = Request(KEY, (Charge(limit, units),), deadline=store.now)
-    flight = planning.plan(store.state, [ask] * carried, store.now, "flight")
-    after = flight.update.apply(store.state) if flight.update else store.state
+    written = planning.plan(store.state, [ask] * carried, store.now, "written")
+    after = written.update.apply(store.state) if written.update else store.state
     plan = planning.plan(after, [ask] * (waiting + 1), store.now, "next")
     look = preview.look(store.state, ask, store.now, preview.Ahead(waiting, carried, store.now))
     assert isinstance(look, Refusal) == (waiting in plan.refused)

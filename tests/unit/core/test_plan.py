@@ -526,12 +526,12 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
         return BucketState({limit.identity: Level(EPOCH + level, 0) for limit, level in zip(limits, levels, strict=True)})
 
     def play(start: BucketState) -> tuple[planning.Plan, planning.Plan]:
-        flight = planning.plan(start, [request] * carried, planned, "stamp")
-        after = start if flight.update is None else flight.update.apply(start)
-        return flight, planning.plan(after, [request] * (waiting + 1), EPOCH, "next")
+        written = planning.plan(start, [request] * carried, planned, "stamp")
+        after = start if written.update is None else written.update.apply(start)
+        return written, planning.plan(after, [request] * (waiting + 1), EPOCH, "next")
 
-    flight, plan = play(state(first, second))
-    assume(not flight.refused and len(flight.shares) == carried)
+    written, plan = play(state(first, second))
+    assume(not written.refused and len(written.shares) == carried)
     look = preview.look(state(first, second), request, EPOCH, preview.Ahead(waiting, carried, planned))
     assert isinstance(look, Refusal) == (waiting in plan.refused)
     if isinstance(look, Refusal):

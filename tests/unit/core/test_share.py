@@ -87,65 +87,65 @@ class Alone:
         self.clock, self.share = FakeClock(), share
         self.store = SyncMemoryRepository(clock=self.clock)
         self.limiter = SyncRateLimiter(self.store, [local_limit(LIMIT, share)], denial_ttl=0)
-        self.owed = UnreportedUsage()
-        self.owed.record(KEY, [LIMIT])
+        self.unreported = UnreportedUsage()
+        self.unreported.record(KEY, [LIMIT], self.clock())
 
     def take(self, units: int) -> bool:
         return self.limiter.try_acquire("user", consume={"requests": units}).allowed
 
-    def claim(self) -> UsageReport:
-        return self.owed.take(KEY, self.share, self.store.read_bucket(KEY), self.clock())
+    def take_report(self) -> UsageReport:
+        return self.unreported.take(KEY, self.share, self.store.read_bucket(KEY), self.clock())
 
-    def claimed(self) -> int:
-        return sum(units for _, units in self.claim().charges)
+    def reported(self) -> int:
+        return sum(units for _, units in self.take_report().charges)
 
 
-def test_what_was_allowed_is_owed_once() -> None:
+def test_local_usage_is_reported_once() -> None:
     """As far as it has not refilled here; a part of a unit counts as one."""
     alone = Alone()
-    assert alone.claimed() == 0
+    assert alone.reported() == 0
     assert alone.take(3)
-    assert [alone.claimed(), alone.claimed()] == [3, 0]
+    assert [alone.reported(), alone.reported()] == [3, 0]
     assert alone.take(2)
-    assert [alone.claimed(), alone.claimed()] == [2, 0]
+    assert [alone.reported(), alone.reported()] == [2, 0]
     alone.clock.advance(5 * 720)
     assert alone.take(4)
     alone.clock.advance(720)
-    assert [alone.claimed(), alone.claimed()] == [3, 0]
+    assert [alone.reported(), alone.reported()] == [3, 0]
     alone.clock.advance(3 * 720 - 1)
-    assert alone.claimed() == 0
+    assert alone.reported() == 0
     alone.clock.advance(1)
     assert alone.take(1)
     alone.clock.advance(1)
-    assert alone.claimed() == 1
-    assert KEY in alone.owed
-    assert BucketKey("default", "other", "default") not in alone.owed
+    assert alone.reported() == 1
+    assert KEY in alone.unreported
+    assert BucketKey("default", "other", "default") not in alone.unreported
 
 
-def test_what_could_not_be_charged_is_owed_again() -> None:
-    """Whoever else has claimed something meanwhile, at worst twice, never forgotten."""
+def test_usage_that_could_not_be_charged_is_reported_again() -> None:
+    """Whoever else has reported something meanwhile, at worst twice, never forgotten."""
     alone = Alone()
     assert alone.take(2)
-    first = alone.claim()
+    first = alone.take_report()
     assert alone.take(1)
-    second = alone.claim()
-    assert [units for claim in (first, second) for _, units in claim.charges] == [2, 1]
-    alone.owed.put_back(first)
-    alone.owed.put_back(second)
-    assert alone.claimed() == 3
+    second = alone.take_report()
+    assert [units for report in (first, second) for _, units in report.charges] == [2, 1]
+    alone.unreported.put_back(first)
+    alone.unreported.put_back(second)
+    assert alone.reported() == 3
     for _ in range(5):
-        alone.owed.put_back(alone.claim())
-    assert alone.claimed() == 0
+        alone.unreported.put_back(alone.take_report())
+    assert alone.reported() == 0
 
 
-steps = st.lists(st.tuples(st.sampled_from(["take", "wait", "claim", "fail"]), st.integers(1, 5)), max_size=40)
+steps = st.lists(st.tuples(st.sampled_from(["take", "wait", "report", "fail"]), st.integers(1, 5)), max_size=40)
 
 
 @given(steps, st.sampled_from([1.0, 0.5, 0.3]))
-def test_nothing_is_forgotten_and_nothing_owed_twice(steps: list[tuple[str, int]], share: float) -> None:
-    """What is claimed in all covers what was taken, less what has refilled before, and exceeds it by parts of units alone."""
+def test_no_usage_is_forgotten_or_reported_twice(steps: list[tuple[str, int]], share: float) -> None:
+    """What is reported in all covers what was taken, less what has refilled before, and exceeds it by parts of units alone."""
     alone = Alone(share)
-    taken = claimed = claims = waited = 0
+    taken = reported = reports = waited = 0
     for step, number in steps:
         if step == "take":
             taken += number if alone.take(number) else 0
@@ -153,16 +153,16 @@ def test_nothing_is_forgotten_and_nothing_owed_twice(steps: list[tuple[str, int]
             alone.clock.advance(100 * number)
             waited += 100 * number
         elif step == "fail":
-            alone.owed.put_back(alone.claim())
+            alone.unreported.put_back(alone.take_report())
         else:
-            units = alone.claimed()
-            claimed, claims = claimed + units, claims + bool(units)
-    claimed += alone.claimed()
-    assert claimed <= taken
-    assert claimed >= taken - waited * share * 10 / 3_600 - 1e-6
+            units = alone.reported()
+            reported, reports = reported + units, reports + bool(units)
+    reported += alone.reported()
+    assert reported <= taken
+    assert reported >= taken - waited * share * 10 / 3_600 - 1e-6
 
 
-def test_what_is_owed_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreported_usage_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that makes each call in a loop of its own is charged as well."""
     repository = MemoryRepository(clock=FakeClock())
     limiter = RateLimiter(repository, [LIMIT], on_unavailable="local", denial_ttl=0)

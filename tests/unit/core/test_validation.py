@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LIMITS = [Limit.per_second("requests", 10), Limit.per_second("tokens", 1_000)]
 HUGE = 10**5_000
 
-BAD_NAMES = ["", "a" * 256, "a#b", "a\nb", "\x00", "a\x7f", "a\x85", "\ud800", None, 5, b"user", ["user"]]
+BAD_NAMES = ["", "a" * 256, "a\nb", "\x00", "a\x7f", "a\x85", "\ud800", None, 5, b"user", ["user"]]
 BAD_AMOUNTS = [
     ({"requests": -1}, "-1"),
     ({"requests": 1.0}, "1.0"),
@@ -94,7 +94,7 @@ CALLS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: ascii(name)[:12])
 def test_bad_ids_are_refused(limiter: SyncRateLimiter, call: str, name: object) -> None:
-    """An id that is empty, overlong, no text, or holds a control character or `#` is named in the error."""
+    """An id that is empty, overlong, no text, or holds a control character is named in the error."""
     for place in ("entity_id", "resource"):
         with pytest.raises(ValidationError) as caught:
             CALLS[call](limiter, **{place: name})
@@ -238,7 +238,7 @@ def test_an_unreachable_endpoint_is_told_with_its_address(monkeypatch: pytest.Mo
 # The checks themselves.
 
 
-@given(st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="#"), min_size=1, max_size=255))
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=255))
 def test_all_other_names_are_fine(name: str) -> None:
     """Any other text of up to 255 characters is a usable id, and can be stored."""
     assert check_name("id", name) == name

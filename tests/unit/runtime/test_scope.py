@@ -18,7 +18,7 @@ LIMIT = Limit.per_hour("requests", 100)
 
 
 async def hold(limiter: RateLimiter, inside: list[bool]) -> None:
-    """Take units, and wait for what never comes: nobody but this task knows the future, and nobody but that one the task."""
+    """Take units, and wait for what never comes: only this task knows the future, and only the future knows the task."""
     async with limiter.acquire(consume={"requests": 10}):
         inside.append(True)
         await asyncio.get_running_loop().create_future()

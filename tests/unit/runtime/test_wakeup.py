@@ -1,4 +1,4 @@
-"""Signals: what is set before somebody waits is not lost, and what is set twice counts once."""
+"""Wakeups: one that is set before the wait is not lost, and one that is set twice counts once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_thread_hears_what_was_set_before_it_waits() -> None:
 
 
 def test_a_thread_that_waits_is_woken() -> None:
-    """Whoever waits goes on when another sets the signal."""
+    """A caller that waits continues when another sets the wakeup."""
     signal = SyncWakeup()
     waiter = threading.Thread(target=signal._wait, args=(60.0,), daemon=True)
     waiter.start()

@@ -85,7 +85,7 @@ def check_limits(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access
             raise _same_name(limit.name)
         checked[limit.name] = limit
         if len(checked) > MAX_LIMITS:
-            raise ValidationError(f"more than {MAX_LIMITS} limits are too many for one bucket; so many fit one write")
+            raise ValidationError(f"too many limits for one bucket (maximum {MAX_LIMITS})")
     return tuple(checked.values())
 
 

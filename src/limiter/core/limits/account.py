@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from ..state import UNBOUNDED, Change, Condition, Level
 from ..units import NANOSECONDS
 from . import gcra
-from .births import Birth, birth, put_mark, rate_of
+from .births import birth, put_mark, rate_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..request import Refund
     from ..state import BucketState, Draft, View
-    from .accounts import Account
+    from .protocol import Account, Birth
     from .rate import Limit
 
 DEBT_MARGIN = 86_400 * NANOSECONDS
@@ -153,7 +153,7 @@ class RateAccount:
         self.refunds.append(refund)
 
     def withdraw(self, draft: Draft, units: int) -> int:
-        """Give back up to `units` of cost, whoever took them, and return what that changes the total by.
+        """Give back up to `units` of cost, of any caller, and return what that changes the total by.
 
         Nothing is given back beyond a full bucket, nor what a pending booking was built on.
         """

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..state import MARK, Condition, Level, Mark, check_readable
 from ..units import HOUR, NANOSECONDS
+from .protocol import Birth
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from ...models import BaseLimit
     from ..state import BucketState, Draft, View
-    from .accounts import Account
+    from .protocol import Account
     from .quota import Quota
 
 MAX_ACCOUNTS = 8
@@ -33,18 +34,6 @@ RATE = re.compile("([0-9]+)/([0-9]+)")
 
 class Unseen(Exception):
     """An account can be born only by who has seen the bucket's present state."""
-
-
-class Birth(NamedTuple):
-    """The first use of an account: the mark that is written with it, and the identities of the other accounts of its name."""
-
-    mark: Mark
-    siblings: Sequence[str]
-
-    @property
-    def inherits(self) -> bool:
-        """Whether the name is, or was, used by another account."""
-        return bool(self.siblings) or not self.mark.absent
 
 
 def birth(limit: BaseLimit, view: View, opened: Mapping[str, Account]) -> Birth:

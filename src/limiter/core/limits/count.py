@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...exceptions import UnreadableItem
 from ..state import UNBOUNDED, Change, Condition, Level
 from ..units import NANOSECONDS
-from .births import Birth, birth, counted, put_mark
+from .births import birth, counted, put_mark
 from .quota import CalendarQuota, Quota
 from .session import SessionQuota
 from .total import TotalQuota
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..request import Refund
     from ..state import BucketState, Draft, View
-    from .accounts import Account
+    from .protocol import Account, Birth
 
 FAR = 9_999_999_999 * NANOSECONDS
 """The time up to which a bucket is kept that counts a total."""
@@ -145,7 +145,7 @@ class CountAccount:
         self.refunds.append(refund)
 
     def withdraw(self, draft: Draft, units: int) -> int:
-        """Give back up to `units`, whoever took them, and return what that changes the total by."""
+        """Give back up to `units`, of any caller, and return what that changes the total by."""
         given = max(0, min(units, self.used))
         if given and not self.over:
             most = None if given == units else self.used

@@ -9,10 +9,23 @@ scheduling form of ITU-T Recommendation I.371, annex A.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .rate import Limit
+
+class Rate(Protocol):
+    """What the arithmetic needs to know of a limit."""
+
+    @property
+    def refill_amount(self) -> int:
+        """Units that refill in a period."""
+
+    @property
+    def period_ns(self) -> int:
+        """Nanoseconds of a period."""
+
+    @property
+    def window(self) -> int:
+        """Nanoseconds that an empty bucket takes to fill."""
 
 
 def window(capacity: int, amount: int, period: int) -> int:
@@ -26,17 +39,17 @@ def window(capacity: int, amount: int, period: int) -> int:
     return _ceil_div(capacity * period, amount) + slack
 
 
-def cost(limit: Limit, units: int) -> int:
+def cost(limit: Rate, units: int) -> int:
     """Nanoseconds of refill that `units` are worth."""
     return _ceil_div(units * limit.period_ns, limit.refill_amount)
 
 
-def available(limit: Limit, tat: int, now: int) -> int:
+def available(limit: Rate, tat: int, now: int) -> int:
     """Units that can be taken at `now`; negative while the bucket is in debt."""
     return (now + limit.window - max(tat, now)) * limit.refill_amount // limit.period_ns
 
 
-def start(limit: Limit, tat: int) -> int:
+def start(limit: Rate, tat: int) -> int:
     """The time from which a taking that leaves the bucket at `tat` is allowed."""
     return tat - limit.window
 

@@ -18,9 +18,6 @@ from .text import AMOUNT, PER, PERIODS, shadow, singular
 if TYPE_CHECKING:
     from datetime import date
 
-    from .session import SessionQuota
-    from .total import TotalQuota
-
 _FORM = re.compile(rf"{AMOUNT}{PER}(?P<unit>[a-z]+)\s+in\s+(?P<zone>\S+)")
 _HOUR = int(HOUR)
 _LAST = 200_000_000_000
@@ -61,14 +58,14 @@ class Quota(BaseLimit):
         return CalendarQuota(name, n, "month", zone, enforce=enforce)
 
     @classmethod
-    def session(cls, name: str, n: int, seconds: float, *, enforce: bool = True) -> SessionQuota:
+    def session(cls, name: str, n: int, seconds: float, *, enforce: bool = True) -> Quota:
         """`n` units in a window of so many seconds that begins with the first use."""
         from .session import SessionQuota
 
         return SessionQuota(name, n, seconds, enforce=enforce)
 
     @classmethod
-    def total(cls, name: str, n: int, *, enforce: bool = True) -> TotalQuota:
+    def total(cls, name: str, n: int, *, enforce: bool = True) -> Quota:
         """`n` units in all, which never come back by themselves."""
         from .total import TotalQuota
 

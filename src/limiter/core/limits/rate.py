@@ -115,7 +115,7 @@ class Limit(BaseLimit):
     def at_most(cls, name: str, n: int, period: float, burst: int | None = None, *, enforce: bool = True) -> Limit:
         """A rate under which no half-open span of `period` seconds admits more than `n` units.
 
-        The capacity is `burst`, by default half of `n` rounded up, and `n - burst + 1` units refill every period: whatever span
+        The capacity is `burst`, by default half of `n` rounded up, and `n - burst + 1` units refill every period: any span
         begins with a full bucket admits the burst and what refills before the span's end. A larger burst allows more at once and
         less in the long run. Where a unit would be no whole number of nanoseconds, the refill period is the shortest above
         `period` that makes it one, since rounding could admit one unit more.

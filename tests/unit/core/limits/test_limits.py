@@ -220,7 +220,7 @@ def test_a_list_may_mix_kinds() -> None:
         (Concurrency("a", 1), "wrap a single one in a list"),
         ([BaseLimit("a", 1)], "is not a Limit"),
         (["unlimited"], r"Limit\.parse"),
-        ([Limit.per_second(f"a{number}", 1) for number in range(26)], "more than 25"),
+        ([Limit.per_second(f"a{number}", 1) for number in range(26)], "maximum 25"),
     ],
     ids=["two of one name", "constant beside", "constant inside", "no list", "no kind", "text", "too many"],
 )

@@ -1,4 +1,4 @@
-"""A Celery application on Redis, and limits in a table: `celery -A contrib.celery_app worker`."""
+"""A Celery application on Redis, and limits in a table: `celery -A support.celery_app worker`."""
 
 from __future__ import annotations
 

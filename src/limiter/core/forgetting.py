@@ -1,0 +1,28 @@
+"""Which buckets a store in memory may forget, as a table's time to live does: an idle bucket equals an absent one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .state import EMPTY, Level
+from .units import NANOSECONDS
+
+if TYPE_CHECKING:
+    from .state import BucketState
+
+
+def is_forgettable(state: BucketState, now: int) -> bool:
+    """Whether all limits of a bucket are full at `now`, so that its state says nothing.
+
+    A state that holds more than rates is kept until its `ttl`, which no use of any limit outlives.
+    """
+    if 0 <= state.ttl * NANOSECONDS < now:
+        return True
+    rates = state == replace(EMPTY, levels=state.levels, ttl=state.ttl, stamp=state.stamp, marks=state.marks)
+    return rates and all(_is_full_rate(level, now) for level in state.levels.values())
+
+
+def _is_full_rate(level: Level, now: int) -> bool:
+    # The count of another kind of limit lies before its `since`.
+    return level == Level(*level[:4]) and 0 <= level.since <= level.tat <= now
