@@ -52,6 +52,7 @@ NAVIGATION = {
         "README",
         "docs/guide-llm-gateway",
         "docs/limits-and-entities",
+        "docs/kinds-of-limits",
         "docs/coming-from",
         "docs/testing",
         "docs/glossary",

@@ -40,7 +40,7 @@ class LimiterMiddleware:
         feedback: bool = True,
         remaining: Mapping[str, str] | None = None,
     ) -> None:
-        self._limiter: Any = limiter
+        self._limiter = limiter
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
     async def __call__(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:

@@ -48,7 +48,7 @@ class LimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
         remaining: Mapping[str, str] | None = None,
     ) -> None:
         self._inner = inner
-        self._limiter: Any = limiter
+        self._limiter = limiter
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
     def handle_request(self, request: Any) -> Any:
@@ -98,7 +98,7 @@ class AsyncLimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
         remaining: Mapping[str, str] | None = None,
     ) -> None:
         self._inner = inner
-        self._limiter: Any = limiter
+        self._limiter = limiter
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
     async def handle_async_request(self, request: Any) -> Any:

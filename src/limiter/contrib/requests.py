@@ -44,7 +44,7 @@ class LimiterAdapter(DuckTyped):  # type: ignore[misc] # it is Any
         remaining: Mapping[str, str] | None = None,
     ) -> None:
         self._inner = inner
-        self._limiter: Any = limiter
+        self._limiter = limiter
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
     def send(self, request: Any, **options: Any) -> Any:
