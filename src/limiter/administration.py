@@ -57,8 +57,8 @@ class Administration:
 
         UNLIMITED or BLOCKED stand in place of a list.
 
-        Units that were used stay used. A higher capacity frees the difference at once, a lower one can put a bucket in debt, and a
-        new rate begins with the units that the old one had used.
+        Units that were used stay used. A higher capacity frees the difference at once, a lower one can put a bucket in debt, and
+        a new rate begins with the units that the old one had used.
         """
         key = _limits_key(entity_id, resource)
         checked = check_level(limits)
