@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from fnmatch import fnmatch
+from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
@@ -15,11 +16,15 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from django.conf import settings  # noqa: E402
+
 import limiter  # noqa: E402 - found by the line above
 import limiter.contrib  # noqa: E402
 import limiter.exceptions  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sphinx.application import Sphinx
 
 project = "dynamodb-limiter"
@@ -96,7 +101,24 @@ def add_adapters(app: Sphinx, docname: str, source: list[str]) -> None:
         return
     for module in sorted(each.name for each in iter_modules(limiter.contrib.__path__) if not each.name.startswith("_")):
         name = f"limiter.contrib.{module}"
+        late_members = dict(late_classes(name))
         source[0] += f"\n\n{name}\n{'-' * len(name)}\n\n.. automodule:: {name}\n   :members:\n   :show-inheritance:\n"
+        source[0] += f"   :exclude-members: {', '.join(late_members)}\n" if late_members else ""
+        for late, members in late_members.items():
+            source[0] += f"\n.. autoclass:: {name}.{late}\n   :members: {', '.join(members)}\n   :undoc-members:\n"
+
+
+def late_classes(module_name: str) -> Iterator[tuple[str, list[str]]]:
+    """The classes of an adapter that are made on first use, and their members from this package; only what is installed."""
+    if module_name.endswith(".drf") and not settings.configured:
+        settings.configure()
+    module = import_module(module_name)
+    for name in sorted(set(getattr(module, "__all__", ())) - set(vars(module))):
+        try:
+            bases = [each for each in getattr(module, name).__mro__[1:] if each.__module__.startswith("limiter")]
+        except limiter.ConfigurationError:
+            continue
+        yield name, sorted({member for base in bases for member in vars(base) if not member.startswith("_")})
 
 
 def translate_docstring(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:

@@ -55,7 +55,9 @@ class LimiterMiddleware:
     """
 
     sync_capable = True
+    """Django may call it without an event loop."""
     async_capable = True
+    """Django may call it under an event loop, without a thread."""
 
     def __init__(self, get_response: Callable[..., Any]) -> None:
         from asgiref.sync import iscoroutinefunction, markcoroutinefunction
