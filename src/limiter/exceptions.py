@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from .core.visible import visible
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,6 +16,8 @@ class LimiterError(Exception):
 
     def __str__(self) -> str:
         """The message, in which characters that could deceive the reader of a log are escaped."""
+        from .core.visible import visible
+
         return visible(super().__str__())
 
 
@@ -119,6 +119,8 @@ class RateLimitExceeded(LimiterError):
 
     def __str__(self) -> str:
         """Name each limit in the way, what was requested, and the remedy; formatted when it is shown only."""
+        from .core.visible import visible
+
         return visible(self._describe())
 
     @property
