@@ -70,6 +70,7 @@ async def test_a_paused_bucket_admits_nobody(new_limiter: Any, clock: FakeClock)
     clock.advance(30)
     assert await other.try_acquire("user", "api")
     await limiter.pause("user", "api", 1_000)
+    assert not await limiter.try_acquire("user", "api")
     await limiter.pause("user", "api", 0)
     assert await limiter.try_acquire("user", "api")
 

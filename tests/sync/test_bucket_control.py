@@ -70,6 +70,7 @@ def test_a_paused_bucket_admits_nobody(new_limiter: Any, clock: FakeClock) -> No
     clock.advance(30)
     assert other.try_acquire("user", "api")
     limiter.pause("user", "api", 1_000)
+    assert not limiter.try_acquire("user", "api")
     limiter.pause("user", "api", 0)
     assert limiter.try_acquire("user", "api")
 

@@ -228,7 +228,7 @@ class SyncCommitter:
     def _look(self, pending: SyncPendingRequest, now: int) -> Refusal | NotTried | None:
         """What the last state says, behind earlier requests for the same; None if it proves nothing."""
         queue, request = pending.queue, pending.request
-        if queue.returning or queue.state.unreadable or request.forced or pending.returns:
+        if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns:
             return None
         if not self._writer.proves_refusals(queue, now):
             return None
