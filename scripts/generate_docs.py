@@ -15,12 +15,12 @@ import click
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from limiter import schema  # noqa: E402 - found by the line above
+from limiter.aws import schema  # noqa: E402 - found by the line above
 from limiter.cli import COMMANDS, build_group  # noqa: E402
 from limiter.cli.exit_codes import MEANINGS  # noqa: E402
 from limiter.cli.options import aws_options  # noqa: E402
-from limiter.records import BucketKey  # noqa: E402
-from limiter.state import Change, Level, Update  # noqa: E402
+from limiter.core.records import BucketKey  # noqa: E402
+from limiter.core.state import Change, Level, Update  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

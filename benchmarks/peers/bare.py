@@ -81,7 +81,7 @@ class TunedAiobotocore(Aiobotocore):
 
     async def open(self) -> None:
         """Open a client by the library's own function."""
-        from limiter.infra._client import ClientOptions, open_client
+        from limiter.aws.client import ClientOptions, open_client
 
         self.client = await open_client("dynamodb", ClientOptions(region=REGION, endpoint_url=self.job.endpoint_url))
 
@@ -116,6 +116,6 @@ class TunedBoto3(Boto3):
 
     def open(self) -> None:
         """Open a client by the library's own function."""
-        from limiter.infra._client import ClientOptions, sync_open_client
+        from limiter.aws.client import ClientOptions, sync_open_client
 
         self.client = sync_open_client("dynamodb", ClientOptions(region=REGION, endpoint_url=self.job.endpoint_url))

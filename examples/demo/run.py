@@ -24,8 +24,8 @@ from rich.table import Table
 from verdict import Tally, Verdict, judge, units_within
 
 from limiter import Limit, LimiterError, SyncRateLimiter, SyncRepository, SyncStackManager
+from limiter.core.records import BucketKey
 from limiter.local import LocalEngine
-from limiter.records import BucketKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

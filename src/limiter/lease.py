@@ -8,25 +8,25 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from . import decision
-from ._compat import shielded
-from .charging import charge
-from .demand import check_known, demands
+from .commit.charge import charge
+from .core import status
+from .core.allocation import Holding
+from .core.chain import check_known, demands
+from .core.request import Charge, Credit, Grant, Request
+from .core.share import local_demands, local_limit
+from .core.validation import MAX_AMOUNT, check_amounts
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
-from .holding import Holding
-from .local_share import local_demands, local_limit
-from .request import Charge, Credit, Grant, Request
-from .validation import MAX_AMOUNT, check_amounts
+from .runtime.concurrency import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from ._compat import Home
-    from .charging import Verdict
-    from .committer import Committer
-    from .demand import Bucket, Demand
+    from .commit.charge import Verdict
+    from .commit.committer import Committer
+    from .core.chain import Bucket, Demand
+    from .core.records import BucketKey
     from .models import LimitStatus
-    from .records import BucketKey
+    from .runtime.concurrency import Home
 
     SettleAlone = Callable[[Sequence[Demand], RateLimiterUnavailable], Awaitable[None]]
 
@@ -111,7 +111,7 @@ class Lease:
         """
         changes = self._changes(amounts, named, minimum=0)
         asked = demands(self._chain, changes)
-        decision.check_satisfiable(asked)
+        status.check_satisfiable(asked)
         if self._committer is None:
             self._count(changes)
         elif asked:

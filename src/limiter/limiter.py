@@ -10,22 +10,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 from warnings import warn
 
-from . import decision
-from ._compat import ProcessScope, Scope, check_function, check_store, note_blocking
-from ._entering import Entering
+from .acquirer import Call, Decider, OnUnavailable
 from .administration import Administration
-from .breaker import Breaker
-from .committer import CommitterOptions
-from .config import Question, own_demand
-from .decider import Call, Decider, OnUnavailable
-from .degradation import Degradation
-from .exceptions import LimiterError, RateLimitExceeded, ValidationError
-from .local_share import Owed
-from .memory_repository import MemoryRepository
-from .models import Prefetch
-from .record_cache import CacheStatistics, RecordCache
-from .statistics import Counters, DecisionEvent, Statistics
-from .validation import (
+from .commit.breaker import Breaker
+from .commit.committer import CommitterOptions
+from .core import status
+from .core.record_cache import CacheStatistics, RecordCache
+from .core.resolution import Question, own_demand
+from .core.share import Owed
+from .core.validation import (
     check_amounts,
     check_callable,
     check_hook,
@@ -36,6 +29,13 @@ from .validation import (
     check_timeout,
     shown,
 )
+from .exceptions import LimiterError, RateLimitExceeded, ValidationError
+from .memory_repository import MemoryRepository
+from .models import Prefetch
+from .outage.log import Degradation
+from .runtime.concurrency import ProcessScope, Scope, check_function, check_store, note_blocking
+from .runtime.entering import Entering
+from .statistics import Counters, DecisionEvent, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -163,8 +163,8 @@ class RateLimiter(Administration):
         try:
             lease = await self._acquire(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
         except RateLimitExceeded as error:
-            return decision.decide(error.statuses)
-        return decision.decide(lease.statuses)
+            return status.decide(error.statuses)
+        return status.decide(lease.statuses)
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -194,8 +194,8 @@ class RateLimiter(Administration):
         question, amounts = self._question(entity_id, resource, consume, limits)
         seen = await self._deciders.get().look(question, amounts)
         now = self.repository.clock()
-        statuses = [each for demand, state in seen for each in decision.preview(demand.key, demand.charges, state, now)]
-        return decision.decide(statuses)
+        statuses = [each for demand, state in seen for each in status.preview(demand.key, demand.charges, state, now)]
+        return status.decide(statuses)
 
     def limited(
         self,
@@ -243,7 +243,7 @@ class RateLimiter(Administration):
         decider, began = self._deciders.get(), monotonic()
         try:
             if question.given:
-                decision.check_satisfiable(own_demand(question, amounts))
+                status.check_satisfiable(own_demand(question, amounts))
             lease = await decider.decide(Call(question, amounts, patience, policy, advance))
         except RateLimitExceeded as error:
             decider.counters.add_decision(refused=True, degraded=error.degraded)

@@ -7,19 +7,19 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from ._compat import ProcessScope
+from .core.records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
+from .core.state import EMPTY, Outcome
+from .core.validation import check_clock, check_name
 from .exceptions import EntityChanged
-from .records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
-from .state import EMPTY, Outcome
-from .validation import check_clock, check_name
+from .runtime.concurrency import ProcessScope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .config import Lookup
-    from .records import BucketKey, Record, RecordKey
-    from .state import BucketState, Update
+    from .core.records import BucketKey, Record, RecordKey
+    from .core.resolution import Lookup
+    from .core.state import BucketState, Update
 
 
 class MemoryRepository:

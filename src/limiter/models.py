@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from . import gcra
+from .core.limits import gcra
+from .core.validation import MAX_AMOUNT, check_integer, check_name, shown
 from .exceptions import ValidationError
-from .validation import MAX_AMOUNT, check_integer, check_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .config import Lookup
-    from .records import BucketKey, EntityRecord, LimitsKey, Record, RecordKey
-    from .state import BucketState, Outcome, Update
+    from .core.records import BucketKey, EntityRecord, LimitsKey, Record, RecordKey
+    from .core.resolution import Lookup
+    from .core.state import BucketState, Outcome, Update
 
 
 class RepositoryProtocol(Protocol):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .exceptions import RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
-    from .breaker import BreakerState
+    from .commit.breaker import BreakerState
     from .models import LimitStatus
 
 

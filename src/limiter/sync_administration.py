@@ -6,18 +6,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .config import MAX_DEPTH
+from .core.records import EntityKey, EntityRecord, LimitsKey
+from .core.resolution import MAX_DEPTH
+from .core.validation import check_level, check_metadata, check_name, check_optional_name
 from .exceptions import EntityChanged, EntityExists, EntityNotFound, UnreadableItem, ValidationError
 from .models import Entity
-from .records import EntityKey, EntityRecord, LimitsKey
-from .validation import check_level, check_metadata, check_name, check_optional_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .core.record_cache import RecordCache
+    from .core.records import RecordKey
     from .models import Limit
-    from .record_cache import RecordCache
-    from .records import RecordKey
     from .sync_repository_protocol import SyncRepositoryProtocol
 
 ATTEMPTS = 10

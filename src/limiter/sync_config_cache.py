@@ -10,23 +10,23 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import config
-from ._compat import sync_arrive, sync_begin
-from .config import MISSING, Needs
+from .core import resolution
+from .core.record_cache import CacheStatistics
+from .core.resolution import MISSING, Needs
 from .exceptions import anew
-from .record_cache import CacheStatistics
+from .runtime.concurrency import sync_arrive, sync_begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .breaker import Breaker
-    from .config import Lookup, Question
-    from .demand import Bucket
+    from .commit.breaker import Breaker
+    from .core.chain import Bucket
+    from .core.record_cache import RecordCache
+    from .core.records import BucketKey, RecordKey
+    from .core.resolution import Lookup, Question
+    from .core.state import BucketState
     from .models import Limit
-    from .record_cache import RecordCache
-    from .records import BucketKey, RecordKey
     from .sync_repository_protocol import SyncRepositoryProtocol
-    from .state import BucketState
     from .statistics import Counters
 
 
@@ -122,11 +122,11 @@ class SyncConfigCache:
         """
         now, generation = self._records.now(), self._records.generation
         reading = _Reading(self._records, now)
-        answer = config.resolve(question, reading.lookup)
+        answer = resolution.resolve(question, reading.lookup)
         self._count("misses" if isinstance(answer, Needs) else "hits")
         while isinstance(answer, Needs):
             reading.fetched |= self._fetch(answer)
-            answer = config.resolve(question, reading.lookup)
+            answer = resolution.resolve(question, reading.lookup)
         if len(self._resolved) >= MAX_CHAINS:
             self._resolved.clear()
         if reading.expires > now:
@@ -139,8 +139,8 @@ class SyncConfigCache:
 
         For when nothing can be read.
         """
-        whole = not isinstance(config.resolve(question, lambda key: self._records.lookup(key)[0]), Needs)
-        answer = config.resolve(question, lambda key: _known(self._records.lookup(key)[0]))
+        whole = not isinstance(resolution.resolve(question, lambda key: self._records.lookup(key)[0]), Needs)
+        answer = resolution.resolve(question, lambda key: _known(self._records.lookup(key)[0]))
         return () if isinstance(answer, Needs) else answer, whole
 
     def _count(self, name: str) -> None:

@@ -8,25 +8,25 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from . import decision
-from ._compat import sync_shielded
-from .sync_charging import sync_charge
-from .demand import check_known, demands
+from .commit.sync_charge import sync_charge
+from .core import status
+from .core.allocation import Holding
+from .core.chain import check_known, demands
+from .core.request import Charge, Credit, Grant, Request
+from .core.share import local_demands, local_limit
+from .core.validation import MAX_AMOUNT, check_amounts
 from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
-from .holding import Holding
-from .local_share import local_demands, local_limit
-from .request import Charge, Credit, Grant, Request
-from .validation import MAX_AMOUNT, check_amounts
+from .runtime.concurrency import sync_shielded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ._compat import SyncHome
-    from .sync_charging import SyncVerdict
-    from .sync_committer import SyncCommitter
-    from .demand import Bucket, Demand
+    from .commit.sync_charge import SyncVerdict
+    from .commit.sync_committer import SyncCommitter
+    from .core.chain import Bucket, Demand
+    from .core.records import BucketKey
     from .models import LimitStatus
-    from .records import BucketKey
+    from .runtime.concurrency import SyncHome
 
     SettleAlone = Callable[[Sequence[Demand], RateLimiterUnavailable], None]
 
@@ -111,7 +111,7 @@ class SyncLease:
         """
         changes = self._changes(amounts, named, minimum=0)
         asked = demands(self._chain, changes)
-        decision.check_satisfiable(asked)
+        status.check_satisfiable(asked)
         if self._committer is None:
             self._count(changes)
         elif asked:

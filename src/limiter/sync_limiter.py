@@ -10,22 +10,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 from warnings import warn
 
-from . import decision
-from ._compat import ProcessScope, SyncScope, sync_check_function, sync_check_store, sync_note_blocking
-from ._entering import SyncEntering
+from .sync_acquirer import SyncCall, SyncDecider, OnUnavailable
 from .sync_administration import SyncAdministration
-from .breaker import Breaker
-from .sync_committer import SyncCommitterOptions
-from .config import Question, own_demand
-from .sync_decider import SyncCall, SyncDecider, OnUnavailable
-from .degradation import Degradation
-from .exceptions import LimiterError, RateLimitExceeded, ValidationError
-from .local_share import Owed
-from .sync_memory_repository import SyncMemoryRepository
-from .models import Prefetch
-from .record_cache import CacheStatistics, RecordCache
-from .statistics import Counters, DecisionEvent, Statistics
-from .validation import (
+from .commit.breaker import Breaker
+from .commit.sync_committer import SyncCommitterOptions
+from .core import status
+from .core.record_cache import CacheStatistics, RecordCache
+from .core.resolution import Question, own_demand
+from .core.share import Owed
+from .core.validation import (
     check_amounts,
     check_callable,
     check_hook,
@@ -36,6 +29,13 @@ from .validation import (
     check_timeout,
     shown,
 )
+from .exceptions import LimiterError, RateLimitExceeded, ValidationError
+from .sync_memory_repository import SyncMemoryRepository
+from .models import Prefetch
+from .outage.log import Degradation
+from .runtime.concurrency import ProcessScope, SyncScope, sync_check_function, sync_check_store, sync_note_blocking
+from .runtime.entering import SyncEntering
+from .statistics import Counters, DecisionEvent, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -163,8 +163,8 @@ class SyncRateLimiter(SyncAdministration):
         try:
             lease = self._acquire(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
         except RateLimitExceeded as error:
-            return decision.decide(error.statuses)
-        return decision.decide(lease.statuses)
+            return status.decide(error.statuses)
+        return status.decide(lease.statuses)
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -194,8 +194,8 @@ class SyncRateLimiter(SyncAdministration):
         question, amounts = self._question(entity_id, resource, consume, limits)
         seen = self._deciders.get().look(question, amounts)
         now = self.repository.clock()
-        statuses = [each for demand, state in seen for each in decision.preview(demand.key, demand.charges, state, now)]
-        return decision.decide(statuses)
+        statuses = [each for demand, state in seen for each in status.preview(demand.key, demand.charges, state, now)]
+        return status.decide(statuses)
 
     def limited(
         self,
@@ -243,7 +243,7 @@ class SyncRateLimiter(SyncAdministration):
         decider, began = self._deciders.get(), monotonic()
         try:
             if question.given:
-                decision.check_satisfiable(own_demand(question, amounts))
+                status.check_satisfiable(own_demand(question, amounts))
             lease = decider.decide(SyncCall(question, amounts, patience, policy, advance))
         except RateLimitExceeded as error:
             decider.counters.add_decision(refused=True, degraded=error.degraded)

@@ -5,22 +5,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from . import schema
+from .aws import schema
+from .aws.client import ClientOptions, sync_check_connection
+from .aws.clock import ServerClock
+from .aws.sync_table import ATTEMPTS, SyncRepetition, SyncTable
+from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from .core.state import Outcome
+from .core.validation import check_clock, check_endpoint, check_name, check_region, check_table_name
 from .exceptions import EntityChanged, Throttled
-from .infra._client import ClientOptions, sync_check_connection
-from .records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from .server_clock import ServerClock
-from .state import Outcome
-from .sync_table import ATTEMPTS, SyncRepetition, SyncTable
-from .validation import check_clock, check_endpoint, check_name, check_region, check_table_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .config import Lookup
-    from .records import Record, RecordKey
-    from .state import BucketState, Update
+    from .core.records import Record, RecordKey
+    from .core.resolution import Lookup
+    from .core.state import BucketState, Update
 
 BATCH_READ, BATCH_WRITE = 100, 25
 """Items of one BatchGetItem and of one BatchWriteItem; see the service quotas of DynamoDB."""

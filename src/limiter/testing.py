@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from . import schema
-from .aws_errors import translate
-from .infra._client import ClientOptions, sync_close_client, sync_open_client
-from .validation import check_endpoint, check_table_name
+from .aws import schema
+from .aws.client import ClientOptions, sync_close_client, sync_open_client
+from .aws.errors import translate
+from .core.validation import check_endpoint, check_table_name
 
 
 def create_table(table_name: str, *, endpoint_url: str | None = None, region: str | None = None, client: Any = None) -> None:

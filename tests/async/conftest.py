@@ -11,7 +11,7 @@ from engines import plain_client
 from faults.proxy import FaultProxy
 
 from limiter import Limit, MemoryRepository, RateLimiter, Repository
-from limiter.infra._client import ClientOptions, new_session
+from limiter.aws.client import ClientOptions, new_session
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def proxies() -> Iterator[Callable[[str], FaultProxy]]:
 @pytest.fixture
 def proxy(atomic_engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     """A proxy without faults before an engine with a table, and no pauses before calls are repeated."""
-    monkeypatch.setattr("limiter.table.BACKOFF", 0.0)
+    monkeypatch.setattr("limiter.aws.table.BACKOFF", 0.0)
     create_table(table_name, client=plain_client(str(atomic_engine.endpoint_url)))
     proxy: FaultProxy = proxies(atomic_engine.endpoint_url)
     proxy.heal()
@@ -165,10 +165,10 @@ def store(clock: FakeClock) -> Store:
 @pytest.fixture
 def closed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A breaker that opened stays open."""
-    monkeypatch.setattr("limiter.breaker.REST", 3600.0)
+    monkeypatch.setattr("limiter.commit.breaker.REST", 3600.0)
 
 
 @pytest.fixture
 def tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A breaker that opened lets one call at a time through."""
-    monkeypatch.setattr("limiter.breaker.REST", 0.0)
+    monkeypatch.setattr("limiter.commit.breaker.REST", 0.0)

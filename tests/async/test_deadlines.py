@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limiter import RateLimiterUnavailable, Repository
-from limiter._compat import gather
-from limiter.records import BucketKey
-from limiter.state import EMPTY
+from limiter.core.records import BucketKey
+from limiter.core.state import EMPTY
+from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

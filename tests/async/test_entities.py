@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limiter import Entity, EntityExists, EntityNotFound, Limit, RateLimitExceeded, ValidationError
-from limiter._compat import gather
+from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
     from engines import FakeClock

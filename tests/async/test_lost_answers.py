@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limiter import Limit, RateLimiter, RateLimiterUnavailable, Repository
-from limiter._compat import gather
-from limiter.records import BucketKey
+from limiter.core.records import BucketKey
+from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

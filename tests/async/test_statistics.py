@@ -21,7 +21,7 @@ from limiter import (
     Throttled,
     ValidationError,
 )
-from limiter._compat import gather
+from limiter.runtime.concurrency import gather
 from limiter.testing import create_table
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scripted_cloudformation import denied, refused
 
+from limiter.aws.clock import ServerClock
 from limiter.cli import doctor
 from limiter.cli.findings import Finding, has_failed, judge_clock, judge_permissions, judge_throttling, judge_ttl, judge_versions
-from limiter.server_clock import ServerClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from limiter import Limit, LimiterError, ValidationError
 from limiter.cli.limits_file import Levels, changes, diff_lines, dump, load
-from limiter.records import LimitsKey
+from limiter.core.records import LimitsKey
 
 FILE = """\
 version: 1

@@ -16,7 +16,7 @@ import yaml
 from limiter import Limit, LimitStatus, ValidationError
 from limiter.cli.top import Gauge, gauges
 from limiter.cli.wording import in_commands
-from limiter.validation import check_timeout
+from limiter.core.validation import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,9 @@ from faults.crowd import RUNTIMES, START, Crowd
 from faults.turns import CALLERS
 from runtimes.processes import need
 
-from limiter import Limit, SyncRepository, gcra
-from limiter.records import BucketKey
+from limiter import Limit, SyncRepository
+from limiter.core.limits import gcra
+from limiter.core.records import BucketKey
 from limiter.testing import create_table
 
 if TYPE_CHECKING:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from limiter import batch, bucket, committer, gcra, purse
-from limiter.bucket import Queue
-from limiter.config import MISSING
-from limiter.gcra import NANOSECONDS
-from limiter.lane import Lane
-from limiter.purse import Purse
-from limiter.record_cache import RecordCache
-from limiter.request import Grant, Request
-from limiter.state import Condition, Level, Outcome, Update
+from limiter.commit import batch, committer, prefetch
+from limiter.commit.bucket_queue import Lane
+from limiter.commit.prefetch import Purse
+from limiter.core import plan as planning
+from limiter.core.limits import gcra
+from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.plan import Queue
+from limiter.core.record_cache import RecordCache
+from limiter.core.request import Grant, Request
+from limiter.core.resolution import MISSING
+from limiter.core.state import Condition, Level, Outcome, Update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
     from limiter import Limit
-    from limiter.state import BucketState
+    from limiter.core.state import BucketState
 
     Fault = Callable[[pytest.MonkeyPatch], None]
 
@@ -100,7 +102,7 @@ def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
         (key, request), *more = requests
         lane = self._lanes.get(key)
         if lane is not None and lane.seen is not None and request.charges and not request.forced and not more:
-            made = bucket.plan(lane.state, [request], self._repository.clock(), "none")
+            made = planning.plan(lane.state, [request], self._repository.clock(), "none")
             if made.update is not None and not made.refused:
                 return [made.grants(made.update.apply(lane.state))[0]]
         return await sound(self, requests, *others)
@@ -111,7 +113,7 @@ def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
 def stale_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: what was taken in advance is spent whenever it may be."""
     empty = Purse.empty
-    monkeypatch.setattr(purse._Stock, "covers", lambda self, units, _: 0 < units <= self.holding.units)
+    monkeypatch.setattr(prefetch._Stock, "covers", lambda self, units, _: 0 < units <= self.holding.units)
     monkeypatch.setattr(Purse, "empty", lambda self, now=None: () if now is not None else empty(self))
 
 
@@ -182,7 +184,7 @@ def lost_refunds_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a batch takes for all its members, also for those whom it refuses."""
-    sound = bucket.plan
+    sound = planning.plan
 
     def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
         made = sound(state, requests, now, stamp)
@@ -193,7 +195,7 @@ def refused_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:
         shares = {index: share for index, share in full.shares.items() if index not in made.refused}
         return replace(made, update=full.update, shares=shares, ledgers=full.ledgers)
 
-    monkeypatch.setattr(bucket, "plan", plan)
+    monkeypatch.setattr(planning, "plan", plan)
 
 
 def zero_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +206,7 @@ def zero_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def limits_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: in a batch everybody is held to the limits of the first."""
-    sound = bucket.plan
+    sound = planning.plan
 
     def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
         first: dict[str, Limit] = {}
@@ -214,22 +216,22 @@ def limits_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
             changed.append(each._replace(charges=charges))
         return sound(state, changed, now, stamp)
 
-    monkeypatch.setattr(bucket, "plan", plan)
+    monkeypatch.setattr(planning, "plan", plan)
 
 
 def nobody_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever has to wait goes at once."""
-    sound = bucket.Plan._grant
+    sound = planning.Plan._grant
 
     def at_once(self: Any, *others: Any) -> Grant:
         return Grant([each._replace(start=self.now) for each in sound(self, *others).receipts], self.now)
 
-    monkeypatch.setattr(bucket.Plan, "_grant", at_once)
+    monkeypatch.setattr(planning.Plan, "_grant", at_once)
 
 
 def debts_half_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: of what is taken beyond the limit only a part is entered."""
-    sound = bucket.plan
+    sound = planning.plan
 
     def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
         made = sound(state, requests, now, stamp)
@@ -242,22 +244,22 @@ def debts_half_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
             changes.append(change._replace(value=min(change.value, max(0, most))) if change.field == "tat" else change)
         return replace(made, update=replace(made.update, changes=tuple(changes)))
 
-    monkeypatch.setattr(bucket, "plan", plan)
+    monkeypatch.setattr(planning, "plan", plan)
 
 
 def debts_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a correction is held to the limit."""
-    sound = bucket.plan
+    sound = planning.plan
 
     def plan(state: BucketState, requests: Any, now: int, stamp: str) -> Any:
         return sound(state, [each._replace(forced=each.forced and not each.charges) for each in requests], now, stamp)
 
-    monkeypatch.setattr(bucket, "plan", plan)
+    monkeypatch.setattr(planning, "plan", plan)
 
 
 def nothing_for_free_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: an amount of 0 is admitted whatever the state is."""
-    ceiling, earliest = bucket._ceiling, bucket._Draft.earliest_start
+    ceiling, earliest = planning._ceiling, planning._Draft.earliest_start
 
     def earliest_start(self: Any, request: Any) -> int:
         return earliest(self, request._replace(charges=tuple(each for each in request.charges if each.units)))
@@ -265,8 +267,8 @@ def nothing_for_free_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:
     def unbounded(ledger: Any) -> int:
         return 10**30 if ledger.takes and not ledger.total else ceiling(ledger)
 
-    monkeypatch.setattr(bucket, "_ceiling", unbounded)
-    monkeypatch.setattr(bucket._Draft, "earliest_start", earliest_start)
+    monkeypatch.setattr(planning, "_ceiling", unbounded)
+    monkeypatch.setattr(planning._Draft, "earliest_start", earliest_start)
 
 
 def limits_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +284,7 @@ def limits_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def the_future_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a busy period that begins in the future, by this process's clock, is taken for none."""
-    ledger, holds = bucket._Draft.ledger, Update.holds
+    ledger, holds = planning._Draft.ledger, Update.holds
 
     def known(level: Level, now: int) -> Level:
         return Level() if level.since > now else level
@@ -296,5 +298,5 @@ def the_future_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
         levels = {name: known(each, starts.get(name, 10**30)) for name, each in state.levels.items()}
         return holds(self, replace(state, levels=levels))
 
-    monkeypatch.setattr(bucket._Draft, "ledger", of_the_past)
+    monkeypatch.setattr(planning._Draft, "ledger", of_the_past)
     monkeypatch.setattr(Update, "holds", holds_of_the_past)

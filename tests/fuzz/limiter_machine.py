@@ -15,15 +15,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from unit.bucket_world import promise
 
 from limiter import Limit, Prefetch, RateLimitExceeded, SyncMemoryRepository, SyncRateLimiter
+from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.records import BucketKey
 from limiter.exceptions import LimiterError, RateLimiterUnavailable
-from limiter.gcra import NANOSECONDS
-from limiter.records import BucketKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from limiter import SyncLease
-    from limiter.state import BucketState, Outcome, Update
+    from limiter.core.state import BucketState, Outcome, Update
 
 BLOCKS = Prefetch(horizon=1.0, fraction=0.5)
 LIMITS = (Limit("a", 4, 4, 1.0), Limit("b", 3, 1, 7.0))

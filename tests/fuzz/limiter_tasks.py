@@ -15,16 +15,16 @@ from fuzz.watching import watching
 from unit.bucket_world import PromiseBroken, draw_limit, promise, redraw_limit
 
 from limiter import Limit, MemoryRepository, Prefetch, RateLimiter, RateLimitExceeded
+from limiter.core.limits.gcra import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
-from limiter.gcra import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from random import Random
 
     from limiter import Lease
-    from limiter.records import BucketKey, RecordKey
-    from limiter.state import BucketState, Outcome, Update
+    from limiter.core.records import BucketKey, RecordKey
+    from limiter.core.state import BucketState, Outcome, Update
 
 LIFE: contextvars.ContextVar[Life] = contextvars.ContextVar("LIFE")
 REAL_SECONDS = 5.0

@@ -25,21 +25,21 @@ from fuzz import spans
 from fuzz.log import Account, Advance, Giving, Life, Moment, Payment, Submission, Taking, cost_of
 from unit.bucket_world import EPOCH, promise
 
-from limiter.bucket import Queue
+from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.plan import Queue
+from limiter.core.request import Grant, Refusal
+from limiter.core.state import EMPTY
 from limiter.exceptions import RateLimiterUnavailable
-from limiter.gcra import NANOSECONDS
-from limiter.request import Grant, Refusal
-from limiter.state import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fuzz.log import Client, Place
 
-    from limiter.bucket import Plan
-    from limiter.records import BucketKey
-    from limiter.request import Charge, Credit, Request
-    from limiter.state import BucketState, Update
+    from limiter.core.plan import Plan
+    from limiter.core.records import BucketKey
+    from limiter.core.request import Charge, Credit, Request
+    from limiter.core.state import BucketState, Update
 
 
 class World:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from limiter.bucket import NOBODY, Queue
-from limiter.gcra import NANOSECONDS
+from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.plan import NOBODY, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from fuzz.limiter_world import World
 
     from limiter import Limit
-    from limiter.records import BucketKey
-    from limiter.request import Grant, Refusal, Request
-    from limiter.state import BucketState
+    from limiter.core.records import BucketKey
+    from limiter.core.request import Grant, Refusal, Request
+    from limiter.core.state import BucketState
 
     Place = tuple[BucketKey, str]
 

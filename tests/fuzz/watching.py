@@ -8,17 +8,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from limiter import batch, breaker, bucket, sync_batch, sync_committer, sync_decider
-from limiter.purse import Purse
+from limiter import sync_acquirer
+from limiter.commit import batch, breaker, sync_batch, sync_committer
+from limiter.commit.prefetch import Purse
+from limiter.core import plan as planning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from fuzz.limiter_world import World
 
-    from limiter.bucket import Plan
-    from limiter.request import Grant, Request
-    from limiter.state import BucketState
+    from limiter.core.plan import Plan
+    from limiter.core.request import Grant, Request
+    from limiter.core.state import BucketState
 
 
 @contextlib.contextmanager
@@ -26,12 +28,12 @@ def watching(world: World) -> Iterator[None]:
     """Tell the world; and let nobody pause, start threads or go by real time, so that a run can be repeated."""
     with contextlib.ExitStack() as stack:
         for owner, name, value in (
-            (bucket, "plan", plan_told_to(world)),
-            (bucket.Plan, "grants", grants_told_to(world)),
+            (planning, "plan", plan_told_to(world)),
+            (planning.Plan, "grants", grants_told_to(world)),
             (Purse, "deposit", deposit_told_to(world)),
             (batch, "pause", pause),
             (sync_batch, "sync_pause", lambda _: None),
-            (sync_decider, "sync_gather", one_after_another),
+            (sync_acquirer, "sync_gather", one_after_another),
             (sync_committer, "sync_begin", lambda calls, _: one_after_another(calls)),
             (breaker, "THRESHOLD", sys.maxsize),
         ):
@@ -41,7 +43,7 @@ def watching(world: World) -> Iterator[None]:
 
 def plan_told_to(world: World) -> Callable[..., Plan]:
     """`bucket.plan`, with the world told of every update that is planned."""
-    sound = bucket.plan
+    sound = planning.plan
 
     def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
         made = sound(state, requests, now, stamp)
@@ -53,7 +55,7 @@ def plan_told_to(world: World) -> Callable[..., Plan]:
 
 def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
     """`Plan.grants`, with the world told which update carried them."""
-    sound = bucket.Plan.grants
+    sound = planning.Plan.grants
 
     def grants(made: Plan, after: BucketState) -> dict[int, Grant]:
         found = sound(made, after)

@@ -15,7 +15,8 @@ from contextlib import suppress
 import atheris  # type: ignore[import-not-found] # installed by hand, see above
 
 with atheris.instrument_imports(include=["limiter"]):
-    from limiter import Limit, UnreadableItem, ValidationError, schema
+    from limiter import Limit, UnreadableItem, ValidationError
+    from limiter.aws import schema
     from limiter.cli.limits_file import load
 
 

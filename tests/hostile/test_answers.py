@@ -25,7 +25,7 @@ from limiter import (
     SyncRepository,
     Throttled,
 )
-from limiter.table import ATTEMPTS
+from limiter.aws.table import ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,9 +23,9 @@ from limiter import (
     SyncRateLimiter,
     SyncRepository,
     ValidationError,
-    schema,
 )
-from limiter.records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from limiter.aws import schema
+from limiter.core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable

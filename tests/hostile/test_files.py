@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from limiter import Limit, SyncRepository, ValidationError, cli
 from limiter.cli.limits_file import MAX_BYTES, load
 from limiter.cli.output import cell
-from limiter.records import LimitsKey
+from limiter.core.records import LimitsKey
 from limiter.testing import create_table
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from limiter import (
     SyncRateLimiter,
     SyncRepository,
     UnreadableItem,
-    schema,
 )
-from limiter.records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from limiter.state import BucketState
+from limiter.aws import schema
+from limiter.core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from limiter.core.state import BucketState
 from limiter.testing import create_table
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
-from limiter import StackManager, schema
+from limiter import StackManager
+from limiter.aws import schema
 from limiter.infra.settings import BILLING_MODES, PATTERNS, TABLE_CLASSES, TEMPLATE_FIELDS, parameter_name
 
 if TYPE_CHECKING:

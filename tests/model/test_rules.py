@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from model import checker
 
-from limiter import Limit, bucket, gcra
-from limiter.request import Charge, Credit, Grant, Request
-from limiter.state import BucketState, Level
+from limiter import Limit
+from limiter.core import plan as planning
+from limiter.core.limits import gcra
+from limiter.core.request import Charge, Credit, Grant, Request
+from limiter.core.state import BucketState, Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +55,7 @@ class Case:
 
     def __init__(self, guess: tuple[int, ...], request: tuple[int, ...]) -> None:
         self.requests = requests_of(request)
-        self.plan = bucket.plan(state_of(*guess), self.requests, moment(AT), MINE)
+        self.plan = planning.plan(state_of(*guess), self.requests, moment(AT), MINE)
 
     def outcome(self, actual: tuple[int, ...]) -> tuple[int, ...]:
         """What becomes of the actual item, in the model's notation."""
@@ -111,7 +113,7 @@ def cases(directory: Path, defines: tuple[str, ...] = ()) -> list[str]:
 @pytest.fixture(autouse=True)
 def _checker(monkeypatch: pytest.MonkeyPatch) -> None:
     checker.require()
-    monkeypatch.setattr(bucket, "TTL_GRACE", GRACE)
+    monkeypatch.setattr(planning, "TTL_GRACE", GRACE)
 
 
 def test_the_model_decides_as_the_code_does(tmp_path: Path) -> None:

@@ -93,10 +93,10 @@ def members(cls: type) -> dict[str, Any]:
 
 def test_there_are_twins_to_compare() -> None:
     """The promised pairs are among those that are compared."""
-    promised = {"repository", "memory_repository", "committer", "config_cache", "lease", "limiter", "repository_protocol"}
+    promised = {"repository", "memory_repository", "commit.committer", "config_cache", "lease", "limiter", "repository_protocol"}
     assert {f"limiter.{name}" for name in promised} <= set(TWINS)
     assert {"limiter.RateLimiter", "limiter.Repository"} <= {f"limiter.{name}" for _, _, name in CLASSES}
-    assert set(SEAMS) >= {"limiter._compat", "limiter._signals", "limiter.infra._client"}
+    assert set(SEAMS) >= {"limiter.runtime.concurrency", "limiter.runtime.wakeup", "limiter.aws.client"}
 
 
 @pytest.mark.parametrize("source", TWINS)

@@ -120,7 +120,7 @@ def test_limiters_are_told_apart_or_added_up(clock: FakeClock, meters: Meters) -
 
 def test_breaker_and_skew(clock: FakeClock, meters: Meters, monkeypatch: pytest.MonkeyPatch) -> None:
     """An open breaker is 1; a skew is there once it is known, and of one clock that several limiters use it is not added up."""
-    from limiter.breaker import Breaker
+    from limiter.commit.breaker import Breaker
 
     limiters = [new(clock), new(clock)]
     for limiter in limiters:

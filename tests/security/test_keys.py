@@ -11,11 +11,12 @@ from engines import plain_client
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from limiter import Entity, Limit, SyncRateLimiter, SyncRepository, ValidationError, schema
-from limiter.records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from limiter.state import Change, Update
+from limiter import Entity, Limit, SyncRateLimiter, SyncRepository, ValidationError
+from limiter.aws import schema
+from limiter.core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from limiter.core.state import Change, Update
+from limiter.core.validation import check_name
 from limiter.testing import create_table
-from limiter.validation import check_name
 
 if TYPE_CHECKING:
     from engines import Engine

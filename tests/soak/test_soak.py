@@ -28,8 +28,9 @@ from runtimes.processes import need
 from soak import play
 from soak.judge import Event, Sample, faults_of_statistics, faults_of_use, growth, most_beyond
 
-from limiter import SyncRateLimiter, SyncRepository, gcra
-from limiter.records import BucketKey
+from limiter import SyncRateLimiter, SyncRepository
+from limiter.core.limits import gcra
+from limiter.core.records import BucketKey
 from limiter.testing import create_table
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limiter import Limit, LimiterError, RateLimiterUnavailable, RateLimitExceeded
-from limiter._compat import sync_gather
+from limiter.runtime.concurrency import sync_gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limiter import RateLimiterUnavailable, SyncRepository
-from limiter._compat import sync_gather
-from limiter.records import BucketKey
-from limiter.state import EMPTY
+from limiter.core.records import BucketKey
+from limiter.core.state import EMPTY
+from limiter.runtime.concurrency import sync_gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limiter import Entity, EntityExists, EntityNotFound, Limit, RateLimitExceeded, ValidationError
-from limiter._compat import sync_gather
+from limiter.runtime.concurrency import sync_gather
 
 if TYPE_CHECKING:
     from engines import FakeClock

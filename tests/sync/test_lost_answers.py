@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limiter import Limit, SyncRateLimiter, RateLimiterUnavailable, SyncRepository
-from limiter._compat import sync_gather
-from limiter.records import BucketKey
+from limiter.core.records import BucketKey
+from limiter.runtime.concurrency import sync_gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Callable

@@ -38,9 +38,9 @@ from limiter import (
     StackNotFound,
     ValidationError,
 )
-from limiter._compat import sync_gather
-from limiter.breaker import REST, THRESHOLD
-from limiter.records import BucketKey
+from limiter.commit.breaker import REST, THRESHOLD
+from limiter.core.records import BucketKey
+from limiter.runtime.concurrency import sync_gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Callable
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from engines import Engine, FakeClock
     from faults.proxy import Fault
 
-    from limiter.sync_decider import OnUnavailable
+    from limiter.sync_acquirer import OnUnavailable
 
 pytestmark = pytest.mark.engines("dynoxide")
 
@@ -115,13 +115,13 @@ def world(
 @pytest.fixture
 def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A breaker that opens stays open for longer than a test takes."""
-    monkeypatch.setattr("limiter.breaker.REST", 10 * PATIENCE)
+    monkeypatch.setattr("limiter.commit.breaker.REST", 10 * PATIENCE)
 
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """An open breaker does not rest: the next caller looks."""
-    monkeypatch.setattr("limiter.breaker.REST", 0.0)
+    monkeypatch.setattr("limiter.commit.breaker.REST", 0.0)
 
 
 def together(calls: list[Callable[[], Any]]) -> list[Any]:

@@ -10,8 +10,8 @@ import pytest
 from engines import plain_client
 
 from limiter import Limit, SyncRateLimiter, SyncRepository, StackNotFound
-from limiter.gcra import NANOSECONDS
-from limiter.server_clock import ServerClock
+from limiter.aws.clock import ServerClock
+from limiter.core.limits.gcra import NANOSECONDS
 from limiter.testing import create_table
 
 if TYPE_CHECKING:

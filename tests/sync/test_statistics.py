@@ -21,7 +21,7 @@ from limiter import (
     Throttled,
     ValidationError,
 )
-from limiter._compat import sync_gather
+from limiter.runtime.concurrency import sync_gather
 from limiter.testing import create_table
 
 if TYPE_CHECKING:

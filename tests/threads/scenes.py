@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limiter import SyncRateLimiter
-    from limiter.records import BucketKey
-    from limiter.state import BucketState, Outcome, Update
+    from limiter.core.records import BucketKey
+    from limiter.core.state import BucketState, Outcome, Update
 
 PATIENCE = 30.0
 
@@ -112,8 +112,8 @@ class Caller(threading.Thread):
         while frame is not None:
             names.append((frame.f_globals.get("__name__"), frame.f_code.co_name))
             frame = frame.f_back
-        waits = names[:1] in ([("limiter._signals", "_wait")], [("threading", "wait")])
-        committer = [name for module, name in names if module == "limiter.sync_committer"]
+        waits = names[:1] in ([("limiter.runtime.wakeup", "_wait")], [("threading", "wait")])
+        committer = [name for module, name in names if module == "limiter.commit.sync_committer"]
         return waits and "decide" in committer and "_withdraw" not in committer
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limiter import MemoryRepository
-    from limiter.records import BucketKey
-    from limiter.state import Outcome, Update
+    from limiter.core.records import BucketKey
+    from limiter.core.state import Outcome, Update
 
 
 class Slow:

@@ -114,7 +114,7 @@ def test_who_follows_a_fetch_that_hangs_leaves_in_time(stage: Stage, monkeypatch
 
 def test_a_crowd_in_an_outage_is_gone_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for ever, however the lead goes round; when the store is back everybody is served."""
-    monkeypatch.setattr("limiter.breaker.REST", 0.0)
+    monkeypatch.setattr("limiter.commit.breaker.REST", 0.0)
     limiter = make(stage)
     stage.before.extend([fail_with(RateLimiterUnavailable("down", unsent=True))] * 10_000)
     callers = [take(limiter) for _ in range(50)]
@@ -145,8 +145,8 @@ def test_a_key_pressed_while_waiting_leaves_the_line_in_order(stage: Stage) -> N
 
 def test_a_key_pressed_in_a_look_leaves_the_place_to_the_next(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The interrupted caller raises, and the next one finds that the store is back."""
-    monkeypatch.setattr("limiter.breaker.REST", 0.0)
-    monkeypatch.setattr("limiter.table.BACKOFF", 0.0)
+    monkeypatch.setattr("limiter.commit.breaker.REST", 0.0)
+    monkeypatch.setattr("limiter.aws.table.BACKOFF", 0.0)
     limiter = make(stage)
     stage.before.extend([fail_with(RateLimiterUnavailable("down", unsent=True))] * 9)
     for _ in range(3):

@@ -13,18 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from threads.scenes import Caller, Stage
 
-from limiter import (
-    Limit,
-    Prefetch,
-    SyncMemoryRepository,
-    SyncRateLimiter,
-    holding,
-    sync_batch,
-    sync_charging,
-    sync_committer,
-    sync_lane,
-    sync_lease,
-)
+from limiter import Limit, Prefetch, SyncMemoryRepository, SyncRateLimiter, sync_lease
+from limiter.commit import sync_batch, sync_bucket_queue, sync_charge, sync_committer
+from limiter.core import allocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +28,8 @@ LIMIT = Limit.per_second("requests", 100)
 PATIENCE = 3.0
 OTHER = Limit.per_second("tokens", 100)
 NOTHING = {"requests": 0, "tokens": 0}
-FILES = {module.__file__ for module in (sync_batch, sync_committer, sync_lane)}
-LEASE_FILES = {module.__file__ for module in (holding, sync_charging, sync_lease)}
+FILES = {module.__file__ for module in (sync_batch, sync_committer, sync_bucket_queue)}
+LEASE_FILES = {module.__file__ for module in (allocation, sync_charge, sync_lease)}
 
 
 class Struck(BaseException):

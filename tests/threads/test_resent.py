@@ -6,16 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from limiter import Limit, MemoryRepository, RateLimiterUnavailable
-from limiter.committer import Committer, CommitterOptions
-from limiter.records import BucketKey
-from limiter.request import Charge, Grant, Request
+from limiter.commit.committer import Committer, CommitterOptions
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Request
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from engines import FakeClock
 
-    from limiter.state import Outcome, Update
+    from limiter.core.state import Outcome, Update
 
 KEY = BucketKey("default", "user", "api")
 LIMIT = Limit("requests", 3, 1, 1.0)

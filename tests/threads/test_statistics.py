@@ -10,8 +10,8 @@ import pytest
 from threads.scenes import Caller, Gate, Stage, fail_with
 
 from limiter import Limit, RateLimiterUnavailable, SyncRateLimiter
-from limiter.breaker import THRESHOLD
-from limiter.table import ATTEMPTS
+from limiter.aws.table import ATTEMPTS
+from limiter.commit.breaker import THRESHOLD
 
 if TYPE_CHECKING:
     from engines import FakeClock
@@ -63,7 +63,7 @@ def test_threads_lose_no_count(clock: FakeClock) -> None:
 
 def test_the_call_that_looks_whether_the_table_is_back_shows(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The breaker is "open" after the failures, "half-open" while one call looks, and "closed" when that was answered."""
-    monkeypatch.setattr("limiter.breaker.REST", 0.0)
+    monkeypatch.setattr("limiter.commit.breaker.REST", 0.0)
     stage, gate = Stage(clock), Gate()
     limiter = SyncRateLimiter(stage, [Limit.per_second("requests", 9)], "allow", decision_timeout=60.0)
     limiter.check("user")

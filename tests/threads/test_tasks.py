@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limiter import Limit, MemoryRepository, RateLimiter, RateLimiterUnavailable, RateLimitExceeded
-from limiter.lane import Caller
+from limiter.commit.bucket_queue import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
-    monkeypatch.setattr("limiter.committer.MAX_LANES", 10)
+    monkeypatch.setattr("limiter.commit.committer.MAX_LANES", 10)
     inner = MemoryRepository(clock=clock)
     gated = Gated(inner)
     limiter = RateLimiter(gated, [LIMIT], decision_timeout=0.05)

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from limiter import bucket, gcra
-from limiter.holding import Holding
+from limiter.core import plan as planning
+from limiter.core.allocation import Holding
+from limiter.core.limits import gcra
+from limiter.core.request import Charge, Grant, Refusal, Request
+from limiter.core.state import EMPTY
 from limiter.models import DAY, HOUR, Limit
-from limiter.request import Charge, Grant, Refusal, Request
-from limiter.state import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from limiter.bucket import Plan
-    from limiter.request import Receipt
-    from limiter.state import BucketState, Update
+    from limiter.core.plan import Plan
+    from limiter.core.request import Receipt
+    from limiter.core.state import BucketState, Update
 
 EPOCH = 1_800_000_000 * gcra.NANOSECONDS
 STEPS_A_BATCH = 6
@@ -233,7 +234,7 @@ class Client:
             promise(steps <= STEPS_A_BATCH, "a batch comes to an end")
             self.stamps += 1
             batch = [calls[place] for place in waiting]
-            plan = bucket.plan(
+            plan = planning.plan(
                 self.state, [call.request for call in batch], self.world.now + self.offset, f"{self.name}-{self.stamps}"
             )
             self._judge_plan(batch, plan)

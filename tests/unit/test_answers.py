@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from limiter import RateLimiterUnavailable
-from limiter.answers import check_answer
+from limiter.aws.responses import check_answer
 
 UPDATE = {"ExpressionAttributeValues": {":w": {"S": "me1"}}}
 READ = {"RequestItems": {"my-app": {}}}

@@ -11,8 +11,8 @@ from botocore.parsers import create_parser
 from botocore.session import Session
 
 from limiter import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
-from limiter.answers import check_whole
-from limiter.aws_errors import OPENING, is_decided_by_condition, translate
+from limiter.aws.errors import OPENING, is_decided_by_condition, translate
+from limiter.aws.responses import check_whole
 
 
 def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.ClientError:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limiter.breaker import PROBE, REST, THRESHOLD, Breaker
+from limiter.commit.breaker import PROBE, REST, THRESHOLD, Breaker
 from limiter.exceptions import CircuitOpen, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled, ValidationError
 
 if TYPE_CHECKING:

@@ -11,16 +11,17 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from unit.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, World, play, play_seed
 
-from limiter import bucket, gcra
+from limiter.core import plan as planning
+from limiter.core.limits import gcra
+from limiter.core.request import Charge, Credit, Grant, Receipt, Refusal, Request
+from limiter.core.state import EMPTY, BucketState, Level
 from limiter.models import Limit
-from limiter.request import Charge, Credit, Grant, Receipt, Refusal, Request
-from limiter.state import EMPTY, BucketState, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from limiter.state import Change, Condition, Update
+    from limiter.core.state import Change, Condition, Update
 
     Fault = Callable[[pytest.MonkeyPatch], None]
 
@@ -88,7 +89,7 @@ def rewrite_updates(change: Callable[[list[Condition], list[Change]], tuple[list
     """A fault in every update that is planned."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        sound = bucket._Draft.update
+        sound = planning._Draft.update
 
         def faulty(self: Any, *arguments: Any) -> Update | None:
             update = sound(self, *arguments)
@@ -97,7 +98,7 @@ def rewrite_updates(change: Callable[[list[Condition], list[Change]], tuple[list
             conditions, changes = change(list(update.conditions), list(update.changes))
             return replace(update, conditions=tuple(conditions), changes=tuple(changes))
 
-        monkeypatch.setattr(bucket._Draft, "update", faulty)
+        monkeypatch.setattr(planning._Draft, "update", faulty)
 
     return plant
 
@@ -177,33 +178,33 @@ def ledger_that_is_never_idle(self: Any, name: str) -> Any:
     return ledger
 
 
-SOUND_ADMIT = bucket._Ledger.admit
-SOUND_GRANT = bucket.Plan._grant
-SOUND_LEDGER = bucket._Draft.ledger
-SOUND_UNDO = bucket._undo_last_bookings
+SOUND_ADMIT = planning._Ledger.admit
+SOUND_GRANT = planning.Plan._grant
+SOUND_LEDGER = planning._Draft.ledger
+SOUND_UNDO = planning._undo_last_bookings
 EVERYTHING = Script()
 FAULTS: dict[str, tuple[Fault, Script]] = {
-    "the ceiling without the cost": (set_attribute(bucket._Ledger, "admit", admit_without_cost), EVERYTHING),
-    "the ceiling of each alone": (set_attribute(bucket._Ledger, "admit", admit_each_alone), EVERYTHING),
+    "the ceiling without the cost": (set_attribute(planning._Ledger, "admit", admit_without_cost), EVERYTHING),
+    "the ceiling of each alone": (set_attribute(planning._Ledger, "admit", admit_each_alone), EVERYTHING),
     "busy without the lower bound": (rewrite_updates(drop_lower_bound), EVERYTHING),
     "idle without the upper bound": (rewrite_updates(drop_idle_bound), EVERYTHING),
-    "never idle again": (set_attribute(bucket._Draft, "ledger", ledger_that_is_never_idle), EVERYTHING),
+    "never idle again": (set_attribute(planning._Draft, "ledger", ledger_that_is_never_idle), EVERYTHING),
     "`since` not written": (drop_changes("since"), EVERYTHING),
     "a refund without `since`": (drop_conditions("since"), EVERYTHING),
     "`booked` not written": (drop_changes("booked"), EVERYTHING),
     "a refund without `booked`": (drop_conditions("booked"), EVERYTHING),
-    "a refund that ignores bookings": (set_attribute(bucket, "_undo_last_bookings", lambda *_: (0, -1)), EVERYTHING),
-    "any booking undone": (set_attribute(bucket, "_undo_last_bookings", undo_any_booking), EVERYTHING),
-    "no booking undone": (set_attribute(bucket, "_undo_last_bookings", lambda level, *_: (0, level.booked)), EVERYTHING),
-    "the last booking taken for the only one": (set_attribute(bucket, "_undo_last_bookings", undo_to_the_start), EVERYTHING),
+    "a refund that ignores bookings": (set_attribute(planning, "_undo_last_bookings", lambda *_: (0, -1)), EVERYTHING),
+    "any booking undone": (set_attribute(planning, "_undo_last_bookings", undo_any_booking), EVERYTHING),
+    "no booking undone": (set_attribute(planning, "_undo_last_bookings", lambda level, *_: (0, level.booked)), EVERYTHING),
+    "the last booking taken for the only one": (set_attribute(planning, "_undo_last_bookings", undo_to_the_start), EVERYTHING),
     "`floor` not written": (drop_changes("floor"), EVERYTHING),
     "a refund without `floor`": (drop_conditions("floor"), Script(overrides=True)),
-    "no refund": (set_attribute(bucket._Draft, "_write_credits", lambda *_: None), EVERYTHING),
+    "no refund": (set_attribute(planning._Draft, "_write_credits", lambda *_: None), EVERYTHING),
     "`ttl` not written": (drop_changes("ttl"), EVERYTHING),
-    "`ttl` not extended": (set_attribute(bucket._Draft, "_extend_ttl", lambda *_: None), EVERYTHING),
+    "`ttl` not extended": (set_attribute(planning._Draft, "_extend_ttl", lambda *_: None), EVERYTHING),
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
-    "nobody told to wait": (set_attribute(bucket.Plan, "_grant", grant_without_wait), EVERYTHING),
-    "a batch told alike": (set_attribute(bucket.Plan, "_grant", grant_of_the_first), EVERYTHING),
+    "nobody told to wait": (set_attribute(planning.Plan, "_grant", grant_without_wait), EVERYTHING),
+    "a batch told alike": (set_attribute(planning.Plan, "_grant", grant_of_the_first), EVERYTHING),
     "costs rounded down": (
         set_attribute(gcra, "cost", lambda limit, units: units * limit.period_ns // limit.refill_amount),
         SCRIPTS["admissions"],
@@ -254,7 +255,7 @@ class Store:
 
     def ask(self, *requests: Request) -> list[Grant | Refusal | None]:
         """Plan once, write, and return the outcomes; None for what has to be planned again."""
-        plan = bucket.plan(self.known, requests, self.now, f"stamp-{self.planned}")
+        plan = planning.plan(self.known, requests, self.now, f"stamp-{self.planned}")
         outcomes: dict[int, Grant | Refusal] = dict(plan.refused)
         if plan.update is not None:
             self.planned += 1
@@ -372,7 +373,7 @@ def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
     store = Store()
     taken = store.take(ONE)
     store.take(ONE, patience=5)
-    assert bucket.plan(store.state, [credits_of(taken)], store.now, "x").update is None
+    assert planning.plan(store.state, [credits_of(taken)], store.now, "x").update is None
 
 
 def test_a_batch_makes_nobody_wait_who_is_not_on_record() -> None:
@@ -492,7 +493,7 @@ def test_a_refusal_by_a_known_state_writes_nothing() -> None:
     """Where the state shows that nobody fits, no update is planned."""
     store = Store()
     store.take(ONE)
-    assert bucket.plan(store.state, [store.taking(ONE), store.taking(ONE)], store.now, "x").update is None
+    assert planning.plan(store.state, [store.taking(ONE), store.taking(ONE)], store.now, "x").update is None
 
 
 def test_a_batch_is_decided_in_order() -> None:
@@ -521,14 +522,14 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
     def state(*levels: int) -> BucketState:
         return BucketState({limit.name: Level(EPOCH + level, 0) for limit, level in zip(limits, levels, strict=True)})
 
-    def play(start: BucketState) -> tuple[bucket.Plan, bucket.Plan]:
-        flight = bucket.plan(start, [request] * carried, planned, "stamp")
+    def play(start: BucketState) -> tuple[planning.Plan, planning.Plan]:
+        flight = planning.plan(start, [request] * carried, planned, "stamp")
         after = start if flight.update is None else flight.update.apply(start)
-        return flight, bucket.plan(after, [request] * (waiting + 1), EPOCH, "next")
+        return flight, planning.plan(after, [request] * (waiting + 1), EPOCH, "next")
 
     flight, plan = play(state(first, second))
     assume(not flight.refused and len(flight.shares) == carried)
-    look = bucket.look(state(first, second), request, EPOCH, bucket.Queue(waiting, carried, planned))
+    look = planning.look(state(first, second), request, EPOCH, planning.Queue(waiting, carried, planned))
     assert isinstance(look, Refusal) == (waiting in plan.refused)
     if isinstance(look, Refusal):
         assert look.levels == plan.refused[waiting].levels
@@ -560,7 +561,7 @@ def test_writers_without_fresh_knowledge_do_not_defeat_each_other() -> None:
     """An update that was planned on an old state of the same mode is applied, whoever has written meanwhile."""
     store = Store()
     store.take(TEN)
-    plans = [bucket.plan(store.state, [store.taking(TEN)], store.now, f"writer-{index}") for index in range(9)]
+    plans = [planning.plan(store.state, [store.taking(TEN)], store.now, f"writer-{index}") for index in range(9)]
     for plan in plans:
         assert plan.update is not None
         assert plan.update.holds(store.state)
@@ -581,7 +582,7 @@ def test_the_item_outlives_every_limit(debt: int) -> None:
 
 def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
     """An update that was applied and is sent again changes nothing."""
-    plan = bucket.plan(EMPTY, [Request((Charge(TEN, 1),), deadline=EPOCH)], EPOCH, "x")
+    plan = planning.plan(EMPTY, [Request((Charge(TEN, 1),), deadline=EPOCH)], EPOCH, "x")
     assert plan.update is not None
     once = plan.update.apply(EMPTY)
     assert not plan.update.holds(once)
@@ -591,8 +592,8 @@ def test_a_batch_that_asks_for_nothing_plans_nothing() -> None:
     """Without requests, and for credits that are worth nothing, there is nothing to write."""
     dead = Request(credits=(Credit(TEN, 1, EPOCH - 1, -1),))
     state = BucketState({"a": Level(EPOCH + 5, EPOCH)}, 0, "x")
-    assert bucket.plan(EMPTY, [], EPOCH, "y").update is None
-    plan = bucket.plan(state, [dead], EPOCH, "y")
+    assert planning.plan(EMPTY, [], EPOCH, "y").update is None
+    plan = planning.plan(state, [dead], EPOCH, "y")
     assert plan.update is None
     assert plan.grants(state)[0].receipts == ()
 

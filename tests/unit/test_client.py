@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from limiter.infra._client import ClientOptions, close_client, open_client, sync_close_client, sync_open_client
+from limiter.aws.client import ClientOptions, close_client, open_client, sync_close_client, sync_open_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from limiter import Limit, NeverSatisfiable, decision, gcra
-from limiter.demand import Demand
-from limiter.records import BucketKey
-from limiter.request import Charge, Grant, Receipt, Refusal
-from limiter.state import EMPTY, BucketState, Level
+from limiter import Decision, Limit, NeverSatisfiable
+from limiter.core import status as rules
+from limiter.core.chain import Demand
+from limiter.core.limits import gcra
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Receipt, Refusal
+from limiter.core.state import EMPTY, BucketState, Level
 
 KEY = BucketKey("default", "user", "api")
 NOW = 1_800_000_000 * gcra.NANOSECONDS
@@ -26,18 +28,18 @@ def state(limit: Limit, ahead: int) -> BucketState:
 def test_an_admitted_request_is_told_what_is_left() -> None:
     """After an admission the statuses count what the bucket has left, and when it will be full; nothing is exceeded."""
     tat = NOW + gcra.cost(TEN, 4)
-    (status,) = decision.granted(KEY, Grant((Receipt(TEN, 4, gcra.cost(TEN, 4), NOW, NOW, tat),), NOW))
+    (status,) = rules.granted(KEY, Grant((Receipt(TEN, 4, gcra.cost(TEN, 4), NOW, NOW, tat),), NOW))
     assert (status.entity_id, status.resource, status.limit, status.requested) == ("user", "api", TEN, 4)
     assert (status.available, status.exceeded, status.retry_after, status.reset_after) == (6, False, 0.0, 0.4)
-    assert decision.decide([status]) == decision.Decision(allowed=True, statuses=(status,), retry_after=0.0)
+    assert rules.decide([status]) == Decision(allowed=True, statuses=(status,), retry_after=0.0)
 
 
 def test_a_refused_request_is_told_what_stood_in_the_way() -> None:
     """Of several limits those that had too little are exceeded, and the longest wait counts."""
     charges = (Charge(TEN, 4), Charge(ONE, 1))
-    statuses = decision.refused(KEY, charges, Refusal((NOW + gcra.cost(TEN, 3), NOW + gcra.cost(ONE, 1) // 4), NOW))
+    statuses = rules.refused(KEY, charges, Refusal((NOW + gcra.cost(TEN, 3), NOW + gcra.cost(ONE, 1) // 4), NOW))
     assert [(status.available, status.exceeded, status.retry_after) for status in statuses] == [(7, False, 0.0), (0, True, 0.25)]
-    decided = decision.decide(statuses)
+    decided = rules.decide(statuses)
     assert not decided
     assert decided.retry_after == 0.25
 
@@ -45,30 +47,30 @@ def test_a_refused_request_is_told_what_stood_in_the_way() -> None:
 def test_what_can_never_be_has_no_time() -> None:
     """A request above a capacity is told so without a look, and no other wait covers that up."""
     with pytest.raises(NeverSatisfiable) as never:
-        decision.check_satisfiable([Demand(KEY, (Charge(TEN, 11), Charge(ONE, 1)))])
+        rules.check_satisfiable([Demand(KEY, (Charge(TEN, 11), Charge(ONE, 1)))])
     statuses = never.value.statuses
     assert [(status.limit, status.exceeded, status.retry_after) for status in statuses] == [(TEN, True, None)]
-    waiting = decision.refused(KEY, (Charge(ONE, 1),), Refusal((NOW + 5 * gcra.NANOSECONDS,), NOW))
-    assert decision.decide([*waiting, *statuses]).retry_after is None
-    decision.check_satisfiable([Demand(KEY, (Charge(TEN, 10), Charge(ONE, 0)))])
+    waiting = rules.refused(KEY, (Charge(ONE, 1),), Refusal((NOW + 5 * gcra.NANOSECONDS,), NOW))
+    assert rules.decide([*waiting, *statuses]).retry_after is None
+    rules.check_satisfiable([Demand(KEY, (Charge(TEN, 10), Charge(ONE, 0)))])
 
 
 def test_a_debt_is_negative() -> None:
     """In debt the available units are negative, and even nothing has to wait until it is paid."""
-    (status,) = decision.preview(KEY, (Charge(TEN, 0),), state(TEN, gcra.cost(TEN, 15)), NOW)
+    (status,) = rules.preview(KEY, (Charge(TEN, 0),), state(TEN, gcra.cost(TEN, 15)), NOW)
     assert (status.available, status.exceeded, status.retry_after, status.reset_after) == (-5, True, 0.5, 1.5)
 
 
 def test_a_preview_of_an_empty_bucket_and_of_too_much() -> None:
     """An unknown bucket is full, and a preview tells what can never be as an acquire would."""
-    fine, never = decision.preview(KEY, (Charge(TEN, 10), Charge(ONE, 2)), EMPTY, NOW)
+    fine, never = rules.preview(KEY, (Charge(TEN, 10), Charge(ONE, 2)), EMPTY, NOW)
     assert (fine.available, fine.exceeded, fine.reset_after) == (10, False, 0.0)
     assert (never.exceeded, never.retry_after) == (True, None)
 
 
 def test_a_preview_of_what_can_never_be_tells_what_is_there() -> None:
     """Above the capacity there is no time to come back, and what is left, and when it is full, is as the bucket says."""
-    (never,) = decision.preview(KEY, (Charge(TEN, 11),), state(TEN, gcra.cost(TEN, 6)), NOW)
+    (never,) = rules.preview(KEY, (Charge(TEN, 11),), state(TEN, gcra.cost(TEN, 6)), NOW)
     assert (never.available, never.exceeded, never.retry_after, never.reset_after) == (4, True, None, 0.6)
 
 
@@ -76,13 +78,13 @@ def test_a_preview_of_what_can_never_be_tells_what_is_there() -> None:
 def test_the_wait_is_exact(limit: Limit, units: int, ahead: int) -> None:
     """After the wait that is told the same request fits, and a nanosecond before it does not."""
     assume(units <= limit.capacity)
-    (status,) = decision.preview(KEY, (Charge(limit, units),), state(limit, ahead), NOW)
+    (status,) = rules.preview(KEY, (Charge(limit, units),), state(limit, ahead), NOW)
     assert status.retry_after is not None
     wait = round(status.retry_after * gcra.NANOSECONDS)
-    (then,) = decision.preview(KEY, (Charge(limit, units),), state(limit, ahead), NOW + wait)
+    (then,) = rules.preview(KEY, (Charge(limit, units),), state(limit, ahead), NOW + wait)
     assert not then.exceeded
     if status.exceeded:
-        (before,) = decision.preview(KEY, (Charge(limit, units),), state(limit, ahead), NOW + wait - 1)
+        (before,) = rules.preview(KEY, (Charge(limit, units),), state(limit, ahead), NOW + wait - 1)
         assert before.exceeded
         assert status.available < max(units, 1)
     else:
@@ -92,7 +94,7 @@ def test_the_wait_is_exact(limit: Limit, units: int, ahead: int) -> None:
 @given(LIMITS, st.integers(-(10**9), 2 * 10**12))
 def test_a_bucket_is_full_after_the_reset(limit: Limit, ahead: int) -> None:
     """After `reset_after` seconds the whole capacity is available."""
-    (status,) = decision.preview(KEY, (Charge(limit, 0),), state(limit, ahead), NOW)
+    (status,) = rules.preview(KEY, (Charge(limit, 0),), state(limit, ahead), NOW)
     later = NOW + round(status.reset_after * gcra.NANOSECONDS)
-    (then,) = decision.preview(KEY, (Charge(limit, 0),), state(limit, ahead), later)
+    (then,) = rules.preview(KEY, (Charge(limit, 0),), state(limit, ahead), later)
     assert (then.available, then.reset_after) == (limit.capacity, 0.0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from limiter import Limit, ValidationError
-from limiter.demand import Bucket, Demand, demands
-from limiter.records import BucketKey
-from limiter.request import Charge
+from limiter.core.chain import Bucket, Demand, demands
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge
 
 TOKENS, REQUESTS = Limit.per_minute("tokens", 1_000), Limit.per_minute("requests", 10)
 OWN, PARENT = BucketKey("default", "user", "api"), BucketKey("default", "team", "api")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from limiter import gcra
+from limiter.core.limits import gcra
 from limiter.models import DAY, HOUR, MINUTE, SECOND, Limit
 
 EPOCH = 1_800_000_000 * gcra.NANOSECONDS

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limiter import gcra
-from limiter.holding import Holding
+from limiter.core.allocation import Holding
+from limiter.core.limits import gcra
+from limiter.core.request import Receipt
 from limiter.models import Limit
-from limiter.request import Receipt
 
 THIRDS = Limit("a", 1_000, 3, 1.0)
 LIMITS = st.builds(Limit, st.just("a"), st.integers(1, 1_000), st.integers(1, 50), st.sampled_from([5e-8, 1.0, 60.0]))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limiter import Limit
-from limiter.bucket import NOBODY, Queue
-from limiter.lane import Lane, Ticket
-from limiter.records import BucketKey
-from limiter.request import Charge, Credit, Grant, Request
+from limiter.commit.bucket_queue import Lane, Ticket
+from limiter.core.plan import NOBODY, Queue
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Credit, Grant, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

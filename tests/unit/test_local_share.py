@@ -19,16 +19,16 @@ from limiter import (
     RateLimitExceeded,
     SyncMemoryRepository,
     SyncRateLimiter,
-    gcra,
 )
-from limiter.demand import Bucket, Demand
-from limiter.local_share import Owed, check_remembered, fitting, local_demands, local_limit, unbounded
+from limiter.core.chain import Bucket, Demand
+from limiter.core.limits import gcra
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge
+from limiter.core.share import Owed, check_remembered, fitting, local_demands, local_limit, unbounded
 from limiter.models import DAY
-from limiter.records import BucketKey
-from limiter.request import Charge
 
 if TYPE_CHECKING:
-    from limiter.local_share import Claim
+    from limiter.core.share import Claim
 
 KEY = BucketKey("default", "user", "default")
 LIMIT = Limit.per_hour("requests", 10)
@@ -165,7 +165,7 @@ def test_what_is_owed_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch) ->
     repository = MemoryRepository(clock=FakeClock())
     limiter = RateLimiter(repository, [LIMIT], on_unavailable="local", denial_ttl=0)
     with monkeypatch.context() as outage:
-        outage.setattr("limiter.table.BACKOFF", 0.0)
+        outage.setattr("limiter.aws.table.BACKOFF", 0.0)
         outage.setattr(repository, "write_bucket", AsyncMock(side_effect=RateLimiterUnavailable("down", unsent=True)))
         assert asyncio.run(limiter.try_acquire("user", consume={"requests": 4}))
         assert limiter.stats().degraded == 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limiter import gcra
+from limiter.commit.prefetch import Purse
+from limiter.core.limits import gcra
+from limiter.core.request import Charge, Grant, Receipt
 from limiter.models import Limit, Prefetch
-from limiter.purse import Purse
-from limiter.request import Charge, Grant, Receipt
 
 SECOND = gcra.NANOSECONDS
 EPOCH = 1_800_000_000 * SECOND

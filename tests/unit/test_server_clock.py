@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter
-from limiter.gcra import NANOSECONDS
-from limiter.server_clock import DRIFT, SLACK, ServerClock
+from limiter.aws.clock import DRIFT, SLACK, ServerClock
+from limiter.core.limits.gcra import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from limiter._signals import Signal, SyncSignal
+from limiter.runtime.wakeup import Signal, SyncSignal
 
 
 def test_a_thread_hears_what_was_set_before_it_waits() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter
-from limiter._compat import sync_begin, sync_gather
+from limiter.runtime.concurrency import sync_begin, sync_gather
 
 if TYPE_CHECKING:
     from engines import FakeClock

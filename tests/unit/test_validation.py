@@ -20,8 +20,8 @@ from limiter import (
     SyncRepository,
     ValidationError,
 )
+from limiter.core.validation import check_amounts, check_integer, check_limits, check_name, check_timeout
 from limiter.exceptions import ConfigurationError
-from limiter.validation import check_amounts, check_integer, check_limits, check_name, check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -44,7 +44,7 @@ def demo(limit: str, workers: int, seconds: float) -> int:
 def _client(endpoint_url: str) -> object:
     import boto3
 
-    from ..infra._client import ClientOptions, sync_open_client
+    from ..aws.client import ClientOptions, sync_open_client
     from .local import ACCESS_KEY, DEFAULT_REGION, SECRET_KEY
 
     session = boto3.Session(ACCESS_KEY, SECRET_KEY, region_name=DEFAULT_REGION)

@@ -9,17 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..server_clock import ServerClock
+from ..aws.clock import ServerClock
 from .exit_codes import FAILED, OK
-from .findings import (
-    Finding,
-    has_failed,
-    judge_clock,
-    judge_permissions,
-    judge_throttling,
-    judge_ttl,
-    judge_versions,
-)
+from .findings import Finding, has_failed, judge_clock, judge_permissions, judge_throttling, judge_ttl, judge_versions
 from .options import aws_options, stack_argument
 from .output import Table, show
 
@@ -82,7 +74,7 @@ class Examination:
         return [*found, self._skew(), self._time_to_live(), *self._throttling(), self._versions(), _runtime()]
 
     def _client(self, service: str) -> Any:
-        from ..infra._client import ClientOptions, sync_open_client
+        from ..aws.client import ClientOptions, sync_open_client
 
         options = ClientOptions(
             region=self._target.region,
@@ -171,7 +163,7 @@ class Examination:
         return judge_clock(self._clock.skew, self._clock.error)
 
     def _time_to_live(self) -> Finding:
-        from ..schema import TTL_ATTRIBUTE
+        from ..aws.schema import TTL_ATTRIBUTE
 
         try:
             answer = self._client("dynamodb").describe_time_to_live(TableName=self._stack)
@@ -189,9 +181,9 @@ class Examination:
 
     def _versions(self) -> Finding:
         from .._version import __version__
+        from ..aws.schema import VERSION
         from ..exceptions import LimiterError, StackNotFound
         from ..infra.sync_stack_manager import SyncStackManager
-        from ..schema import VERSION
 
         try:
             found = SyncStackManager(self._stack, **self._target.aws()).status()
@@ -206,7 +198,7 @@ class Examination:
         return Finding("failed" if fatal else "unknown", subject, str(self._explained(error, action)))
 
     def _explained(self, error: Exception, action: str) -> Exception:
-        from ..aws_errors import translate
+        from ..aws.errors import translate
 
         return translate(error, self._stack, action)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..server_clock import MAX_SKEW
+from ..aws.clock import MAX_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -75,7 +75,7 @@ def set_limits(stack: str, target: Target, texts: tuple[str, ...], entity: str |
 @aws_options
 def delete_limits(stack: str, target: Target, entity: str | None, resource: str | None, yes: bool) -> None:
     """Remove one level, so that the next weaker one applies."""
-    from ..records import LimitsKey
+    from ..core.records import LimitsKey
     from .limits_file import level_name
 
     confirm(f"Delete the limits of {level_name(LimitsKey(entity, resource))} in namespace {target.namespace!r}?", yes=yes)

@@ -17,10 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ..core.records import LimitsKey
+from ..core.validation import check_level, check_name
 from ..exceptions import ConfigurationError, LimiterError, ValidationError
 from ..models import Limit
-from ..records import LimitsKey
-from ..validation import check_level, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .. import schema
-from ..records import LimitsKey
+from ..aws import schema
+from ..core.records import LimitsKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..core.validation import check_amounts, check_name, check_seconds
 from ..exceptions import ConfigurationError
-from ..validation import check_amounts, check_name, check_seconds
 
 try:
     from langchain_core.rate_limiters import BaseRateLimiter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..aws_errors import error_code, translate
+from ..aws.errors import error_code, translate
 from ..exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable
 
 if TYPE_CHECKING:

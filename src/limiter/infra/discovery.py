@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._compat import gather
+from ..aws.client import ClientOptions
 from ..exceptions import LimiterError
-from ._client import ClientOptions
+from ..runtime.concurrency import gather
 from .stack_client import Access, StackClient
 from .stack_summary import read_stack
 

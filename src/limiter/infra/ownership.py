@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from .._version import __version__
+from ..aws.schema import VERSION as SCHEMA_VERSION
 from ..exceptions import LimiterError, StackNotOwned, ValidationError
-from ..schema import VERSION as SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

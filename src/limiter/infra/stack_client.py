@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from ..aws.client import close_client, open_client
 from ..exceptions import LimiterError, RateLimiterUnavailable
-from ._client import close_client, open_client
 from .cloudformation_errors import Conflict, Missing, Unchanged, explain, is_conflict, is_missing, is_unchanged
 from .pacing import RETRY_DELAYS
 from .stack_events import read_event, take_new
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from ._client import ClientOptions
+    from ..aws.client import ClientOptions
     from .stack_events import StackEvent
     from .stack_summary import StackSummary, TableSummary
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..aws.client import ClientOptions
 from ..exceptions import LimiterError, PermissionDenied, StackNotFound, ValidationError
 from . import template as template_text
-from ._client import ClientOptions
 from .change_set import Deployment, Plan, check_table_survives, is_failed
 from .cloudformation_errors import Conflict, Missing
 from .drift import check_detected, read_drift

@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._compat import sync_gather
+from ..aws.client import ClientOptions
 from ..exceptions import LimiterError
-from ._client import ClientOptions
+from ..runtime.concurrency import sync_gather
 from .sync_stack_client import SyncAccess, SyncStackClient
 from .stack_summary import read_stack
 

@@ -1,0 +1,1 @@
+"""Knows AWS, its clients and its items; no other room does. May import core and runtime."""

@@ -1,0 +1,213 @@
+"""Turns errors of the AWS libraries into the limiter's own: what they mean, whether the call had an effect, what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ConfigurationError, LimiterError, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from botocore.exceptions import BotoCoreError, ClientError
+
+CONDITION_FAILED = "ConditionalCheckFailedException"
+TRANSACTION_CANCELED = "TransactionCanceledException"
+OPENING = "opening a client"
+"""The action that comes before all others, which says nothing about the table."""
+_CONDITIONAL = {"UpdateItem": CONDITION_FAILED, "TransactWriteItems": TRANSACTION_CANCELED}
+_ADDRESS = re.compile(r"//[^/\s@]*@")
+_USER = re.compile(r"\S*@")
+_LOOPBACK = re.compile(r"https?://(?:[^/@]*@)?(localhost|127\.[\d.]+|\[::1\])(:|/|$)")
+_PARSING = frozenset({"botocore.endpoint", "botocore.model", "botocore.parsers"})
+_SIGNED = re.compile(
+    r"(?i)the canonical string|canonical request|string-to-sign|x-amz-security-token|authorization[=:]|credential="
+)
+_THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "LimitExceededException",
+    }
+)
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "IncompleteSignature",
+        "MissingAuthenticationToken",
+        "AuthFailure",
+    }
+)
+
+
+def error_code(error: ClientError) -> str:
+    """The code of an error that AWS answered with, or whatever else answered."""
+    return cleaned(error.response.get("Error", {}).get("Code", "Unknown"), 100)
+
+
+def cleaned(text: object, most: int = 500) -> str:
+    """What somebody else has written, as a message can hold it: cut, and without what a signature or an address may give away.
+
+    AWS shows the whole request when a signature does not match, and with it the session's token.
+    """
+    found = _ADDRESS.sub("//…@", str(text))
+    if (secret := _SIGNED.search(found)) is not None:
+        found = f"{found[: secret.start()].rstrip()} …"
+    return found if len(found) <= most else f"{found[:most]}… ({len(found)} characters)"
+
+
+def is_decided_by_condition(error: Any) -> bool:
+    """Whether a write was not made because of its own conditions, or of another write to the same items at the same time."""
+    # Errors of the connection have a response too, which is None.
+    expected = _CONDITIONAL.get(getattr(error, "operation_name", ""))
+    return expected is not None and bool(getattr(error, "response", None)) and error_code(error) == expected
+
+
+def is_of_table(error: Any, action: str) -> bool:
+    """Whether an error is an answer to `action` in DynamoDB's form; a page of somebody else has no code but its status."""
+    answered = getattr(error, "operation_name", "") == action and bool(getattr(error, "response", None))
+    return answered and error_code(error) not in ("", "Unknown") and not error_code(error).isdecimal()
+
+
+def translate(error: Exception, table: str, action: str, meta: Any = None) -> LimiterError:
+    """The limiter's error for `error`, which `action` on `table` raised; the caller raises it from `error`.
+
+    `meta` is that of the client, which knows the region and the endpoint.
+    """
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, LimiterError):
+        return error
+    if isinstance(error, boto.ClientError):
+        _clean(error)
+        return _answered(error, table, action, _place(meta))
+    if isinstance(error, boto.BotoCoreError):
+        error.args = tuple(cleaned(each) for each in error.args)
+    unsent = _unsent(error, table, action)
+    if unsent is not None:
+        return unsent
+    if isinstance(error, boto.HTTPClientError | OSError):
+        return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {cleaned(error)}", unsent=False)
+    if isinstance(error, boto.BotoCoreError):
+        return ConfigurationError(f"{action} on table {table!r} could not be sent: {cleaned(error)}")
+    if action == OPENING and isinstance(error, ValueError):
+        error.args = (_USER.sub("…@", cleaned(error)),)
+        return ConfigurationError(
+            f"no client for table {table!r} can be opened: {error}: "
+            "an endpoint begins with http:// or https://; check endpoint_url= and AWS_ENDPOINT_URL_DYNAMODB"
+        )
+    if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):
+        # Whatever sits between answers in place of the table, such as a proxy; what it did with the request nobody knows.
+        return RateLimiterUnavailable(f"{action} on table {table!r} was answered with nonsense: {cleaned(repr(error))}")
+    return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
+
+
+def _unsent(error: Exception, table: str, action: str) -> LimiterError | None:
+    """The error where the request was certainly not sent."""
+    from botocore import exceptions as boto
+
+    if isinstance(error, boto.NoRegionError):
+        return ConfigurationError("no AWS region is configured: pass region=, or set AWS_DEFAULT_REGION")
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return ConfigurationError(
+            f"{cleaned(error)}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach a role"
+        )
+    if isinstance(error, boto.ProfileNotFound):
+        return ConfigurationError(f"{cleaned(error)}: check AWS_PROFILE or profile=, and the names in ~/.aws/config")
+    if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):
+        return RateLimiterUnavailable(f"{action} on table {table!r} could not connect to {_unreached(error)}", unsent=True)
+    if _says_that_credentials_cannot_be_renewed(error):
+        return RateLimiterUnavailable(f"the AWS credentials could not be renewed: {cleaned(error)}", unsent=True)
+    return None
+
+
+def _unreached(error: BotoCoreError) -> str:
+    """The endpoint or proxy that takes no connections, and where it is this machine's own, what to do about that."""
+    address = cleaned(error.kwargs.get("endpoint_url") or error.kwargs.get("proxy_url") or error)
+    if _LOOPBACK.match(address) is None:
+        return address
+    return f"{address}: is an engine running there? check endpoint_url= and AWS_ENDPOINT_URL_DYNAMODB"
+
+
+def _place(meta: Any) -> str:
+    """Where a client looks for its tables, as far as that is known."""
+    region, endpoint = getattr(meta, "region_name", None), getattr(meta, "endpoint_url", None)
+    if not region or not endpoint:
+        return "in this account and region"
+    return f"in region {region} at {cleaned(endpoint)}, in the account of these credentials"
+
+
+def _is_of_parsing(error: Exception) -> bool:
+    """Whether botocore broke at an answer that has not the form which it takes for granted."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = "" if frame is None else frame.tb_frame.f_globals.get("__name__", "")
+    return isinstance(error, AttributeError | TypeError | LookupError) and module.removeprefix("aio") in _PARSING
+
+
+def _says_that_credentials_cannot_be_renewed(error: Exception) -> bool:
+    from botocore import exceptions as boto
+
+    retrieval = boto.CredentialRetrievalError | boto.TokenRetrievalError | boto.MetadataRetrievalError
+    # Where what was renewed is old itself, as on a machine that lost its metadata service, botocore raises no class of its own.
+    return isinstance(error, retrieval | boto.UnauthorizedSSOTokenError) or (
+        type(error) is RuntimeError and "expired" in str(error)
+    )
+
+
+def _clean(error: ClientError) -> None:
+    """Take out of an error what it may give away, since it goes on as the cause of the limiter's."""
+    error.args = tuple(cleaned(each) for each in error.args)
+    answered = error.response.get("Error", {})
+    answered["Message"] = cleaned(answered.get("Message", ""))
+
+
+def _answered(error: ClientError, table: str, action: str, place: str) -> LimiterError:
+    code = error_code(error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    message = cleaned(error.response.get("Error", {}).get("Message", ""))
+    if code == "ResourceNotFoundException":
+        return StackNotFound(
+            f"there is no table {table!r} {place}: if that is the right place, deploy it with `limiter deploy {table}`, "
+            f"or on an engine of your own with limiter.testing.create_table({table!r}, endpoint_url=...)"
+        )
+    if code in _THROTTLED:
+        return Throttled(f"{action} on table {table!r} was throttled: {code}: {message}", hot_key=_is_hot_key(error))
+    if code in _EXPIRED:
+        return RateLimiterUnavailable(f"the AWS credentials have expired; renew them: {message}", unsent=True)
+    if code in _DENIED:
+        return PermissionDenied(f"AWS denied dynamodb:{action} on table {table!r} ({code}): {message}")
+    # An answer without a body has no code but its status: the connection broke before it.
+    if status >= 500 or code.isdecimal():
+        return RateLimiterUnavailable(f"{action} on table {table!r} failed at AWS: {code} {status}: {message}", unsent=False)
+    return LimiterError(f"{action} on table {table!r} was refused: {code}: {message}")
+
+
+def _is_hot_key(error: ClientError) -> bool:
+    """Whether one key alone is throttled; DynamoDB says so in `ThrottlingReasons`, of which older botocore tells nothing.
+
+    Without reasons it is taken for a hot key where it comes from the table itself: an on-demand table has no other bound of its
+    own until an account's quota is reached.
+    """
+    response: Mapping[str, Any] = error.response
+    # A ThrottlingException spells it with a small letter, the other errors with a large one.
+    given = response.get("ThrottlingReasons") or response.get("throttlingReasons")
+    listed = given if isinstance(given, list) else []
+    reasons = [str(each.get("reason", "")) for each in listed if isinstance(each, dict)]
+    if reasons:
+        return all("KeyRangeThroughputExceeded" in reason for reason in reasons)
+    return error_code(error) in ("ProvisionedThroughputExceededException", "ThrottlingException")

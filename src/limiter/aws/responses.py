@@ -1,0 +1,84 @@
+"""Whether an answer is whole, and one that a DynamoDB table gives: of whatever else answers in its place nothing is believed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..core.validation import shown
+from ..exceptions import RateLimiterUnavailable
+from . import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+CHECKSUM_OF_NOTHING = "2745614147"
+"""The CRC-32 of `{}`, the shortest body there is."""
+
+
+def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
+    """Raise `RateLimiterUnavailable` when the connection broke while the headers came.
+
+    http.client takes such a head for a whole one, of an answer without a body, which would then read as "there is no item".
+    """
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders")
+    if headers is None or holds_something(answer):
+        return
+    if not headers.get("content-length", "").isdecimal() and "transfer-encoding" not in headers:
+        raise RateLimiterUnavailable(f"{action} on table {table!r} got half an answer", unsent=False)
+
+
+def holds_something(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer has content, if only the checksum of none; what has not may as well be a page of somebody else."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
+    return len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING
+
+
+def check_answer(action: str, parameters: Mapping[str, Any], answer: Any) -> None:
+    """Raise `RateLimiterUnavailable` unless this is an answer of a table to `action`, and to an update one with its stamp.
+
+    Where something else answers in the table's place, nobody knows what became of the request.
+    """
+    if not isinstance(answer, dict) or not all(check(answer.get(name), parameters) for name, check in _PARTS.get(action, ())):
+        raise RateLimiterUnavailable(f"{action} was answered by something that is no table: {shown(answer)}")
+
+
+def _are_written(attributes: object, parameters: Mapping[str, Any]) -> bool:
+    written = schema.stamp(attributes)
+    return written is not None and written == parameters["ExpressionAttributeValues"][":w"]["S"]
+
+
+def _are_items(items: object, _: object) -> bool:
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
+
+
+def _are_responses(responses: object, parameters: Mapping[str, Any]) -> bool:
+    return isinstance(responses, dict) and all(_are_items(responses.get(table, []), None) for table in parameters["RequestItems"])
+
+
+def _is_left(left: object, _: object) -> bool:
+    return left is None or isinstance(left, dict)
+
+
+def _are_unread(left: object, _: object) -> bool:
+    return left is None or (
+        isinstance(left, dict) and all(isinstance(each, dict) and _are_items(each.get("Keys"), None) for each in left.values())
+    )
+
+
+def _are_undeleted(left: object, _: object) -> bool:
+    if left is None:
+        return True
+    if not isinstance(left, dict) or not all(_are_items(writes, None) for writes in left.values()):
+        return False
+    return all(isinstance((write.get("DeleteRequest") or {}).get("Key"), dict) for writes in left.values() for write in writes)
+
+
+_PARTS: dict[str, tuple[tuple[str, Callable[[object, Mapping[str, Any]], bool]], ...]] = {
+    "BatchGetItem": (("Responses", _are_responses), ("UnprocessedKeys", _are_unread)),
+    "BatchWriteItem": (("UnprocessedItems", _are_undeleted),),
+    "GetItem": (("Item", _is_left),),
+    "Query": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),
+    "Scan": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),
+    "UpdateItem": (("Attributes", _are_written),),
+}
+"""What must be in an answer, and what may."""

@@ -1,0 +1,129 @@
+"""A circuit breaker: while the store is down, calls are refused at once, but for one at a time that looks whether it is back.
+
+The pattern is Michael Nygard's ("Release It!", 2007). What the store answers, be it a refusal, closes the breaker; only its
+silence opens it, and failures of its own. A hot key that is throttled is no outage: the other keys are served.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from ..exceptions import CircuitOpen, RateLimiterUnavailable, Throttled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_log = logging.getLogger("limiter.breaker")
+
+BreakerState = Literal["closed", "open", "half-open"]
+
+THRESHOLD = 3
+"""Failures in a row, each after its own repetitions, that open the breaker."""
+REST = 0.3
+"""Seconds between two looks at a store that is down, at most; at least half of it, so that processes do not look in step."""
+PROBE = 10.0
+"""Seconds after which a look counts as lost that never ended, as when its event loop was stopped for good."""
+
+
+def _rest() -> float:
+    return REST * random.uniform(0.5, 1)  # noqa: S311 - spreads callers, hides nothing
+
+
+class Breaker:
+    """Counts failures in a row and decides whether a call may be tried. Safe for threads.
+
+    `monotonic` is the time in seconds, `rest` the seconds until the next look.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, rest: Callable[[], float] = _rest) -> None:
+        self._monotonic = monotonic
+        self._rest = rest
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._cause: RateLimiterUnavailable | None = None
+        self._reopens = 0.0
+        self._probe: object | None = None
+        self._overdue = 0.0
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether calls pass, are refused, or wait for the one that looks."""
+        if self._failures < THRESHOLD:
+            return "closed"
+        return "open" if self._probe is None else "half-open"
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Surrounds an attempt to reach the store, and learns from how it ends; raises `CircuitOpen` when none may be made."""
+        attempt = object()
+        self._enter(attempt)
+        try:
+            yield
+        except Throttled as error:
+            self._end(attempt, None if error.hot_key else error)
+            raise
+        except RateLimiterUnavailable as error:
+            self._end(attempt, error)
+            raise
+        except Exception:
+            self._end(attempt, None)
+            raise
+        except BaseException:
+            self._withdraw(attempt)  # An interruption says nothing about the store.
+            raise
+        self._end(attempt, None)
+
+    def refusal(self) -> CircuitOpen | None:
+        """Why the store must not be asked now; None when it may be, though another caller may be first."""
+        if self._failures < THRESHOLD:
+            return None
+        with self._lock:
+            return self._refusal()
+
+    def _refusal(self) -> CircuitOpen | None:
+        now = self._monotonic()
+        if self._failures < THRESHOLD or now >= (self._reopens if self._probe is None else self._overdue):
+            return None
+        what = f"it is not asked again for {self._reopens - now:.1f} s" if self._probe is None else "one caller asks it now"
+        error = CircuitOpen(f"the table has not answered; {what}")
+        error.__cause__ = self._cause
+        return error
+
+    def _enter(self, attempt: object) -> None:
+        if self._failures < THRESHOLD:
+            return
+        with self._lock:
+            refusal = self._refusal()
+            if refusal is not None:
+                raise refusal
+            if self._failures >= THRESHOLD:
+                self._probe, self._overdue = attempt, self._monotonic() + PROBE
+
+    def _end(self, attempt: object, failure: RateLimiterUnavailable | None) -> None:
+        if failure is None and not self._failures and self._probe is not attempt:
+            return
+        with self._lock:
+            before = self._failures
+            self._release(attempt)
+            self._cause = failure
+            self._failures = 0 if failure is None else self._failures + 1
+            if failure is not None:
+                self._reopens = self._monotonic() + self._rest()
+        if failure is None and before >= THRESHOLD:
+            _log.info("the table answers again: the breaker is closed", extra={"failures": before})
+        elif failure is not None and before == THRESHOLD - 1:
+            fields = {"failures": THRESHOLD, "error": str(failure)}
+            _log.warning("the table has failed %d times in a row: the breaker is open: %s", THRESHOLD, failure, extra=fields)
+
+    def _withdraw(self, attempt: object) -> None:
+        with self._lock:
+            self._release(attempt)
+
+    def _release(self, attempt: object) -> None:
+        if self._probe is attempt:
+            self._probe = None

@@ -1,0 +1,1 @@
+"""Decides: pure rules without I/O, locks or waiting. May import `models` and `exceptions`."""

@@ -1,0 +1,1 @@
+"""The kinds of limits, one module for each."""

@@ -1,0 +1,48 @@
+"""The generic cell rate algorithm in exact integer arithmetic.
+
+A bucket stores one number per limit, the *theoretical arrival time* `tat`, in nanoseconds since the epoch: the moment at which
+the bucket will be full again. Taking units moves it into the future, and time catches up with it. The algorithm is the virtual
+scheduling form of ITU-T Recommendation I.371, annex A.
+
+`amount` units refill every `period` nanoseconds. Rounding always favours the limit: costs round up, availability rounds down.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...models import Limit
+
+NANOSECONDS = 1_000_000_000
+"""Nanoseconds per second."""
+
+
+def window(capacity: int, amount: int, period: int) -> int:
+    """Nanoseconds that an empty bucket takes to fill: how far `tat` may lie ahead of now.
+
+    Where a unit is no whole number of nanoseconds, each of up to `capacity` takings may have rounded its cost up by less than
+    one, so that much slack is added, but never as much as one unit costs. Hence any way to take exactly `capacity` units fits
+    (while a unit costs at least `capacity` nanoseconds), and `capacity + 1` units never do.
+    """
+    slack = min(capacity, period // amount) - 1 if period % amount else 0
+    return _ceil_div(capacity * period, amount) + slack
+
+
+def cost(limit: Limit, units: int) -> int:
+    """Nanoseconds of refill that `units` are worth."""
+    return _ceil_div(units * limit.period_ns, limit.refill_amount)
+
+
+def available(limit: Limit, tat: int, now: int) -> int:
+    """Units that can be taken at `now`; negative while the bucket is in debt."""
+    return (now + limit.window - max(tat, now)) * limit.refill_amount // limit.period_ns
+
+
+def start(limit: Limit, tat: int) -> int:
+    """The time from which a taking that leaves the bucket at `tat` is allowed."""
+    return tat - limit.window
+
+
+def _ceil_div(dividend: int, divisor: int) -> int:
+    return -(-dividend // divisor)

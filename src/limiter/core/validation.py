@@ -1,0 +1,185 @@
+"""Checks at the door: every name and number from outside passes here before anything else happens."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..exceptions import ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..models import Limit
+
+MAX_NAME_LENGTH = 255
+MAX_AMOUNT = 10**12
+MAX_LIMITS = 30
+"""Limits of one bucket: one write takes up to nine operators for each, of the 300 that DynamoDB takes in an expression."""
+_TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def check_name(what: str, value: object) -> str:
+    """Return `value` when it is a usable id: 1 to 255 characters, no control character, no `#`, encodable as UTF-8."""
+    if not isinstance(value, str):
+        raise ValidationError(f"{what} must be a string, not {shown(value)}")
+    if not 1 <= len(value) <= MAX_NAME_LENGTH:
+        raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {shown(value)}")
+    if (bad := _BAD_CHARACTERS.search(value)) is not None:
+        if bad[0] == "#":
+            raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {shown(value)}")
+        raise ValidationError(f"{what} must not hold control characters or lone surrogates: {shown(value)}")
+    return value
+
+
+def check_table_name(value: object) -> str:
+    """Return `value` when DynamoDB takes it as a table's name: 3 to 255 letters, digits and `_`, `.`, `-`."""
+    if not isinstance(value, str) or not _TABLE_NAME.fullmatch(value):
+        raise ValidationError(f"a table name has 3 to 255 letters, digits, '_', '.' or '-', unlike {shown(value)}")
+    return value
+
+
+def check_endpoint(value: object) -> str | None:
+    """Return `value` when it is None or an address that begins with http:// or https://."""
+    if value is not None and not (isinstance(value, str) and value.startswith(("http://", "https://"))):
+        raise ValidationError(f"endpoint_url must begin with http:// or https://, unlike {shown(value)}")
+    if value is not None and "@" in value.partition("//")[2].partition("/")[0]:
+        # Not shown: it would be in logs, as it would be in every error of botocore.
+        raise ValidationError("endpoint_url must not hold a user name or password; DynamoDB takes neither")
+    return value
+
+
+def check_optional_name(what: str, value: object) -> str | None:
+    """Return `value` when it is None or a usable id."""
+    return None if value is None else check_name(what, value)
+
+
+def check_metadata(value: object) -> dict[str, str]:
+    """Return `value`, a mapping of strings that can be encoded as UTF-8 to such strings, or None, as a dict."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(each, str) for pair in value.items() for each in pair):
+        raise ValidationError(f"metadata must map strings to strings, not {shown(value)}")
+    if any(_SURROGATES.search(each) for pair in value.items() for each in pair):
+        raise ValidationError(f"metadata must not hold lone surrogates: {shown(value)}")
+    return dict(value)
+
+
+def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_AMOUNT) -> int:
+    """Return `value` when it is an integer, not a bool, between the bounds."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValidationError(f"{what} must be an integer, not {shown(value)}")
+    if not minimum <= value <= maximum:
+        raise ValidationError(f"{what} must be between {minimum} and {maximum}, not {shown(value)}")
+    return value
+
+
+def check_timeout(value: object) -> int:
+    """Return the nanoseconds of a timeout given in seconds; None counts as 0."""
+    return 0 if value is None else check_seconds("timeout", value, but="None or ")
+
+
+def check_seconds(what: str, value: object, *, but: str = "") -> int:
+    """Return the nanoseconds of a time span given in seconds; `but` names what the caller takes besides."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 366 * 86_400:
+        raise ValidationError(f"{what} must be {but}a number of seconds from 0 to one year, not {shown(value)}")
+    return round(value * 1_000_000_000)
+
+
+def check_clock(clock: object) -> Callable[[], int]:
+    """Return `clock` when a reading of it is an integer; a float would make the buckets unreadable for everybody."""
+    if not callable(clock):
+        raise ValidationError(f"clock must be callable, such as time.time_ns, not {shown(clock)}")
+    reading = clock()
+    if isinstance(reading, bool) or not isinstance(reading, int):
+        raise ValidationError(
+            f"clock must return integer nanoseconds since the epoch, such as time.time_ns, not {shown(reading)}"
+        )
+    return clock
+
+
+def check_callable(what: str, value: object) -> None:
+    """Raise `ValidationError` unless `value` is None or callable."""
+    if value is not None and not callable(value):
+        raise ValidationError(f"{what} must be None or callable, not {shown(value)}")
+
+
+def check_hook(what: str, value: object) -> None:
+    """Raise `ValidationError` unless `value` is None or callable, and no coroutine function, which nobody would await."""
+    check_callable(what, value)
+    if inspect.iscoroutinefunction(value):
+        raise ValidationError(f"{what} must be a plain function, not {shown(value)}, which is `async def` and never awaited")
+
+
+def check_region(value: object) -> str | None:
+    """Return `value` when it is None or a string."""
+    if value is not None and not isinstance(value, str):
+        raise ValidationError(f"region must be None or a string such as 'eu-west-1', not {shown(value)}")
+    return value
+
+
+def check_share(what: str, value: object) -> float:
+    """Return `value` when it is a number above 0 and at most 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ValidationError(f"{what} must be a number above 0 and at most 1, not {shown(value)}")
+    return float(value)
+
+
+def check_limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Return the limits as a tuple when each is a `Limit` and no two share a name."""
+    from ..models import Limit
+
+    # The class of a list has __iter__ too, and cannot be iterated.
+    if isinstance(limits, str | Limit | type) or not hasattr(limits, "__iter__"):
+        raise ValidationError(f"limits must be a list of Limit, not {shown(limits)}; wrap a single one in a list")
+    checked: dict[str, Limit] = {}
+    for limit in limits:
+        if not isinstance(limit, Limit):
+            raise ValidationError(f"{shown(limit)} is not a Limit; build one with Limit.per_minute(...) or Limit.parse(...)")
+        if limit.name in checked:
+            raise ValidationError(f"limit {limit.name!r} is given twice; names must be unique within a list of limits")
+        checked[limit.name] = limit
+        if len(checked) > MAX_LIMITS:
+            raise ValidationError(f"more than {MAX_LIMITS} limits are too many for one bucket; so many fit one write")
+    return tuple(checked.values())
+
+
+def check_level(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    """Return the limits as a tuple when they make up a level that can be stored: as `check_limits`, and at least one."""
+    checked = check_limits(limits)
+    if not checked:
+        raise ValidationError("a level needs at least one limit; use delete_limits to remove a level")
+    return checked
+
+
+def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
+    """Return a mapping of limit name to units as a dict."""
+    if not isinstance(amounts, Mapping):
+        raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {shown(amounts)}")
+    checked = {}
+    for name, amount in amounts.items():
+        check_name("limit name", name)
+        # Asked here first, since most amounts are good, and a message is not formed for nothing.
+        if type(amount) is not int or not minimum <= amount <= MAX_AMOUNT:
+            check_integer(f"amount of {name!r}", amount, minimum=minimum)
+        checked[name] = amount
+    return checked
+
+
+def unknown_limit(name: str, known: Iterable[str]) -> ValidationError:
+    """The error for an amount whose limit the bucket does not have."""
+    return ValidationError(f"unknown limit {name!r}; this call is limited by: {', '.join(sorted(known)) or 'nothing'}")
+
+
+def shown(value: object) -> str:
+    """A value as a message can show it: its repr, cut where it is long; its type where that fails, as the caller's code may."""
+    try:
+        text = repr(value)
+    except Exception:  # Python itself refuses to print integers of more than 4,300 digits, and lists nested very deep.
+        kind = type(value).__name__
+        return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {kind} that cannot be shown"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(value if isinstance(value, str) else text)} characters)"
