@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .exceptions import RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
+    from .aws.transport import TransportInUse, TransportName
     from .commit.breaker import BreakerState
     from .models import LimitStatus
 
@@ -25,7 +26,8 @@ class Statistics:
     store's side, of which `throttled` were turned away because a table or a key takes no more. `cache_hits` are requests to a
     bucket that were refused or granted by what was known here, without a call. `corrections_lost` are corrections and refunds,
     one for each bucket, that could not be written. `breaker` is "closed", "open" or "half-open". `skew` is the seconds that this
-    machine's clock is ahead of the store's; None when unknown.
+    machine's clock is ahead of the store's; None when unknown. `transport` is how frequent calls are made: "direct",
+    or "botocore" for the `transport_reason`; None before the first call, and for a store that makes no calls.
     """
 
     decisions: int
@@ -39,6 +41,8 @@ class Statistics:
     corrections_lost: int
     breaker: BreakerState
     skew: float | None
+    transport: TransportName | None = None
+    transport_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,12 @@ class Counters:
         elif isinstance(error, RateLimiterUnavailable):
             self.add("failures")
 
-    def statistics(self, breaker: BreakerState, skew: float | None) -> Statistics:
+    def statistics(self, breaker: BreakerState, skew: float | None, transport: TransportInUse | None = None) -> Statistics:
         """All counts so far."""
         with self._lock:
-            counts = {name: self._counts[name] for name in Statistics.__dataclass_fields__ if name not in ("breaker", "skew")}
-        return Statistics(**counts, breaker=breaker, skew=skew)
+            counts = {name: self._counts[name] for name in _COUNTED}
+        name, reason = (None, "") if transport is None else (transport.name, transport.reason)
+        return Statistics(**counts, breaker=breaker, skew=skew, transport=name, transport_reason=reason)
+
+
+_COUNTED = [name for name in Statistics.__dataclass_fields__ if name not in {"breaker", "skew", "transport", "transport_reason"}]

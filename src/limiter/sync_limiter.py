@@ -169,7 +169,8 @@ class SyncRateLimiter(SyncAdministration):
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
         process = self._process.get()
-        return process.counters.statistics(process.breaker.state, getattr(self.repository, "skew", None))
+        skew, transport = (getattr(self.repository, name, None) for name in ("skew", "transport"))
+        return process.counters.statistics(process.breaker.state, skew, transport)
 
     @property
     def config_statistics(self) -> CacheStatistics:

@@ -45,22 +45,23 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> Response | None:
         """Take what has arrived, and return the response once it is whole; raises `UnexpectedForm`."""
+        seen = len(self._data)
         self._data += data
-        if self._head is None and not self._read_head():
-            return None
+        if self._head is None:
+            self._read_head(seen)
         if self._head is None or len(self._data) < self._end:
             return None
         if len(self._data) > self._end:
             raise UnexpectedForm("bytes behind the end of the response")
         return Response(*self._head, bytes(self._data[self._start :]))
 
-    def _read_head(self) -> bool:
-        """Read the status and the headers, if they have arrived."""
-        end = self._data.find(b"\r\n\r\n", 0, MAX_HEAD)
+    def _read_head(self, seen: int) -> None:
+        """Read the status and the headers, if they have arrived; their end is not among the first bytes, which were `seen`."""
+        end = self._data.find(b"\r\n\r\n", max(0, seen - 3), MAX_HEAD)
         if end < 0:
             if len(self._data) >= MAX_HEAD:
                 raise UnexpectedForm("headers without an end")
-            return False
+            return
         status, *lines = self._data[:end].decode("latin-1").split("\r\n")
         matched = _STATUS.fullmatch(status)
         if matched is None:
@@ -69,7 +70,6 @@ class ResponseReader:
         self._head = int(matched[1]), headers
         self._start = end + 4
         self._end = self._start + _body_length(headers)
-        return True
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
