@@ -28,13 +28,13 @@ test: $(VENV)/.test-installed $(PLAIN)/.test-installed ## Run every test, in eac
 	$(MAKE) --no-print-directory --output-sync -j3 test-gevent test-eventlet test-aiobotocore
 
 test-gevent test-eventlet: test-%:
-	$(BIN)/python tests/run_patched.py $* tests/sync
+	$(BIN)/python tests/support/run_patched.py $* tests/sync
 
 test-aiobotocore:
 	$(PLAIN)/bin/python -m pytest --engines=memory,moto tests/async
 
 soak: $(VENV)/.test-installed ## Load it from 8 processes while the table fails now and then, for 10 minutes or SECONDS=...
-	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/soak/test_soak.py
+	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py
 
 check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, and check types.
 	$(BIN)/ruff check .
@@ -53,13 +53,13 @@ audit: $(VENV)/.test-installed ## Look everything that is installed up in the ad
 	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps --requirement $(VENV)/audited.txt
 
 pythons: $(VENV)/.test-installed ## Run the suites on every other supported Python that is on PATH.
-	$(BIN)/python tests/runtimes/run_pythons.py
+	$(BIN)/python tests/support/run_pythons.py
 
 engines: ## Install the test engines that pip cannot, into .engines.
 	@$(call need-python)
 	$(PYTHON) scripts/install_engines.py
 
-checker: ## Install the model checker that tests/model needs, from Debian or Ubuntu; as root, or with sudo.
+checker: ## Install the model checker that tests/promises needs, from Debian or Ubuntu; as root, or with sudo.
 	@{ command -v spin && command -v gcc; } >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q spin gcc libc6-dev; }
 
 clean: ## Remove everything that these commands made.

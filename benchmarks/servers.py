@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "tests"))
 
-from engines import RECIPES, Engines, ServerProcess, port_of  # noqa: E402 - found by the line above
+from support.engines import RECIPES, Engines, ServerProcess, port_of  # noqa: E402 - found by the line above
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -35,7 +35,7 @@ def main() -> None:
     """Measure everything."""
     parser = argparse.ArgumentParser(description="what could be used instead of a native synchronous limiter")
     parser.add_argument("--calls", type=int, default=400, help="calls for each way and runtime (default: %(default)s)")
-    parser.add_argument("--engine", default="dynoxide", help="one of tests/engines.py (default: %(default)s)")
+    parser.add_argument("--engine", default="dynoxide", help="one of tests/support/engines.py (default: %(default)s)")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:

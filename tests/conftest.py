@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from engines import ATOMIC_NAMES, ENGINE_NAMES, RECIPES, SERVER_NAMES, Engine, Engines, FakeClock
+from support.engines import ATOMIC_NAMES, ENGINE_NAMES, RECIPES, SERVER_NAMES, Engine, Engines, FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import pytest
 from limiter import Limit, NeverSatisfiable, RateLimitExceeded, Repository, ValidationError
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 async def test_a_full_bucket_admits_its_capacity_and_no_more(new_limiter: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from limiter import LeaseClosed, NeverSatisfiable, RateLimitExceeded, ValidationError
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 class Failure(Exception):

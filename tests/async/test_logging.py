@@ -7,14 +7,14 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import free_port
+from support.engines import free_port
 
 from limiter import Limit, RateLimiter, RateLimiterUnavailable, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import FakeClock
+    from support.engines import FakeClock
 
     Told = Callable[[str], list[logging.LogRecord]]
 

@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from faults.proxy import FaultProxy, cut, cut_request, hold, keep, passing, reset, server_error, throttle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.fault_proxy import FaultProxy, cut, cut_request, hold, keep, passing, reset, server_error, throttle
 
 from limiter import Limit, RateLimiter, RateLimiterUnavailable, Repository
 from limiter.core.records import BucketKey
@@ -25,7 +25,7 @@ from limiter.runtime.concurrency import gather
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from engines import Engine, FakeClock
+    from support.engines import Engine, FakeClock
 
 # One unit takes one nanosecond to refill, so that the table's numbers are units.
 LIMITS = [Limit(name, 100_000, 1_000_000_000, 1.0) for name in ("requests", "tokens")]

@@ -12,7 +12,7 @@ from limiter import Limit, RateLimiter, UnreadableItem, ValidationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
+    from support.engines import Engine
 
 ONE = [Limit.parse("requests=1/minute")]
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faults.proxy import (
+from support.fault_proxy import (
     FaultProxy,
     black_hole,
     delay,
@@ -45,8 +45,8 @@ from limiter.runtime.concurrency import gather
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from engines import Engine, FakeClock
-    from faults.proxy import Fault
+    from support.engines import Engine, FakeClock
+    from support.fault_proxy import Fault
 
     from limiter.acquirer import OnUnavailable
 

@@ -10,7 +10,7 @@ import pytest
 from limiter import Limit, Prefetch, ValidationError
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 async def run(limiter: Any, clock: FakeClock, calls: int, interval: float) -> int:

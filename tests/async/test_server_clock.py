@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import plain_client
+from support.engines import plain_client
 
 from limiter import Limit, RateLimiter, Repository, StackNotFound
 from limiter.aws.clock import ServerClock
@@ -17,7 +17,7 @@ from limiter.testing import create_table
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from engines import Engine, FakeClock
+    from support.engines import Engine, FakeClock
 
 TELLING = pytest.mark.engines("dynoxide", "dynamodb-local")
 """Engines that write a `Date` into their answers; moto's server does not."""

@@ -27,7 +27,7 @@ from limiter.testing import create_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine, FakeClock
+    from support.engines import Engine, FakeClock
 
     from limiter import DecisionEvent
 

@@ -11,7 +11,7 @@ from limiter import Limit, RateLimiter, ValidationError
 from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 def limits(*texts: str) -> tuple[Limit, ...]:

@@ -6,14 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import free_port
+from support.engines import free_port
 
 from limiter import ConfigurationError, Limit, RateLimiter, RateLimiterUnavailable, Repository, StackNotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engines import Engine, FakeClock
+    from support.engines import Engine, FakeClock
 
 LIMITS = [Limit.parse("requests=2/minute")]
 

@@ -10,7 +10,7 @@ import pytest
 from limiter import RateLimiter, RateLimitExceeded
 
 if TYPE_CHECKING:
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 class Interruption(BaseException):

@@ -15,11 +15,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
-from engines import wait_until
-from faults.crash_play import ADVANCE, BLOCK, MOST_UNITS, QUOTA, RATE
-from faults.crowd import RUNTIMES, START, Crowd
-from faults.turns import CALLERS
-from runtimes.processes import need
+from support.crash_play import ADVANCE, BLOCK, MOST_UNITS, QUOTA, RATE
+from support.crowd import RUNTIMES, START, Crowd
+from support.engines import wait_until
+from support.processes import need
+from support.turns import CALLERS
 
 from limiter import Limit, SyncRepository
 from limiter.core.limits import gcra
@@ -29,7 +29,7 @@ from limiter.testing import create_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engines import Engine, FakeClock
+    from support.engines import Engine, FakeClock
 
 SECONDS = float(os.environ.get("LIMITER_SOAK_SECONDS", "10"))
 HOLDER = """
@@ -56,7 +56,7 @@ def crowds(atomic_engine: Engine, table_name: str) -> Iterator[list[Crowd]]:
     need("gevent", "eventlet")
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
     job = {"endpoint_url": atomic_engine.endpoint_url, "table": table_name}
-    started = [Crowd(runtime, "faults.crash_play", job) for runtime in RUNTIMES]
+    started = [Crowd(runtime, "support.crash_play", job) for runtime in RUNTIMES]
     try:
         for crowd in started:
             start_one(crowd)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from engines import port_of
-from runtimes.processes import PATIENCE, Proxy, Script, Server
+from support.engines import port_of
+from support.processes import PATIENCE, Proxy, Script, Server
 
 from limiter.testing import create_table
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from engines import Engine
+    from support.engines import Engine
 
 
 @pytest.fixture(scope="session")
@@ -95,3 +96,12 @@ def table(table_name: str, server_engine: Engine) -> str:
     """A table on the engine."""
     create_table(table_name, endpoint_url=server_engine.endpoint_url)
     return table_name
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads that take turns as often as the interpreter can make them."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)

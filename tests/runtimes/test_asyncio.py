@@ -9,8 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
-    from runtimes.processes import Proxy, Script
+    from support.engines import Engine
+    from support.processes import Proxy, Script
 
 CAPACITY = 100
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runtimes.processes import FOLDER, need
+from support.processes import FOLDER, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
-    from runtimes.processes import Proxy, Server
+    from support.engines import Engine
+    from support.processes import Proxy, Server
 
 REQUESTS, CAPACITY = 100, 60
 APPLICATION = FOLDER / "fastapi_app.py"

@@ -9,8 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
-    from runtimes.processes import Script
+    from support.engines import Engine
+    from support.processes import Script
 
 CAPACITY = 150
 

@@ -7,13 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from runtimes.processes import PATIENCE, need
+from support.processes import PATIENCE, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
-    from runtimes.processes import Proxy, Script
+    from support.engines import Engine
+    from support.processes import Proxy, Script
 
 LIBRARIES = ("gevent", "eventlet")
 REMEDIES = {"gevent": "call gevent.monkey.patch_all()", "eventlet": "call eventlet.monkey_patch()"}

@@ -6,13 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runtimes.processes import FOLDER, need
+from support.processes import FOLDER, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
-    from runtimes.processes import Server
+    from support.engines import Engine
+    from support.processes import Server
 
 REQUESTS = 200
 ADMITTED = 150

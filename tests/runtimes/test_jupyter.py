@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runtimes.processes import FOLDER, need
+from support.processes import FOLDER, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from runtimes.processes import Script
+    from support.processes import Script
 
 NOTEBOOK = FOLDER.parent.parent / "examples" / "notebook.ipynb"
 

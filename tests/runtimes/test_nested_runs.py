@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from runtimes.processes import need
+from support.processes import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
-    from runtimes.processes import Proxy, Script
+    from support.engines import Engine
+    from support.processes import Proxy, Script
 
 
 @pytest.mark.engines("dynoxide")

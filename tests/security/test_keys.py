@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import plain_client
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.engines import plain_client
 
 from limiter import Entity, Limit, SyncRateLimiter, SyncRepository, ValidationError
 from limiter.aws import schema
@@ -19,7 +19,7 @@ from limiter.core.validation import check_name
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
-    from engines import Engine
+    from support.engines import Engine
 
 
 def is_name(text: str) -> bool:

@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import FakeClock, plain_client
-from infra.test_template import load
-from parity.recording_proxy import RecordingProxy
-from parity.test_requests import administration, bookings, decisions, send_async, send_sync, settlements
-from security.policies import Request, Statement, allows, requests, statements
+from project.test_parity_of_requests import administration, bookings, decisions, send_async, send_sync, settlements
+from support.engines import FakeClock, plain_client
+from support.policies import Request, Statement, allows, requests, statements
+from support.recording_proxy import RecordingProxy
+from unit.infra.test_template import load
 
 from limiter import Limit, StackManager, SyncRateLimiter, SyncRepository, cli
 from limiter.cli import doctor
@@ -20,7 +20,7 @@ from limiter.testing import create_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
+    from support.engines import Engine
 
 ROLES = ("acquire", "read", "admin")
 LIMITS = [Limit.parse("tokens=1000/second burst 5000"), Limit.parse("requests=10/minute")]

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
-from engines import free_port
+from support.engines import free_port
 
 from limiter import Limit, LimiterError, RateLimiter, Repository, SyncRateLimiter, SyncRepository, ValidationError, cli
 
@@ -63,7 +63,7 @@ def endpoint_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def _marked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Credentials that are told apart from everything else, logs down to the last detail, and attempts without pauses."""
     for module in ("table", "sync_table"):
-        monkeypatch.setattr(f"limiter.{module}.BACKOFF", 0.001)
+        monkeypatch.setattr(f"limiter.aws.{module}.BACKOFF", 0.001)
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     caplog.set_level(logging.DEBUG, "limiter")

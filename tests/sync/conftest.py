@@ -7,8 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import plain_client
-from faults.proxy import FaultProxy
+from support.engines import plain_client
+from support.fault_proxy import FaultProxy
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter, SyncRepository
 from limiter.aws.client import ClientOptions, sync_new_session
@@ -17,7 +17,7 @@ from limiter.testing import create_table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Callable, Iterator
 
-    from engines import Engine, FakeClock
+    from support.engines import Engine, FakeClock
 
     from limiter.sync_repository_protocol import SyncRepositoryProtocol
 

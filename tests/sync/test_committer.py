@@ -15,7 +15,7 @@ from limiter.runtime.concurrency import sync_gather
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import FakeClock
+    from support.engines import FakeClock
 
 
 class Gate:

@@ -6,14 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted_cloudformation import Cloud, denied, refused
+from support.scripted_cloudformation import Cloud, denied, refused
 
 from limiter import PermissionDenied, SyncStackManager, sync_discover
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
+    from support.engines import Engine
 
 
 class Client:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
-from scripted_cloudformation import POLICY, SUCCESS, TABLE, Cloud, change, denied, failed_creation, failed_update, refused
+from support.scripted_cloudformation import POLICY, SUCCESS, TABLE, Cloud, change, denied, failed_creation, failed_update, refused
 
 from limiter import (
     ConfigurationError,
@@ -28,7 +28,7 @@ from limiter import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines import Engine
+    from support.engines import Engine
 
     from limiter import StackEvent
 

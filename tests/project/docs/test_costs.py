@@ -1,0 +1,175 @@
+"""The table of costs in the README: calls and capacity units, counted on engines that bill as AWS does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limiter import Limit, RateLimiter, Repository
+from limiter.testing import create_table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from support.engines import Engine, FakeClock
+
+    Opened = tuple["Meter", Callable[..., RateLimiter]]
+
+LIMITS = ("requests=100/minute", "tokens=100000/minute")
+AMOUNTS = {"requests": 1, "tokens": 500}
+
+
+class Meter:
+    """The calls made through a client since the last reading, and the units that they consumed."""
+
+    def __init__(self, client: Any) -> None:
+        self.calls: Counter[str] = Counter()
+        self.written = self.read = 0.0
+        client.meta.events.register("provide-client-params.dynamodb.*", self._ask)
+        client.meta.events.register("after-call.dynamodb.*", self._note)
+
+    def _ask(self, params: dict[str, Any], **_: Any) -> None:
+        params["ReturnConsumedCapacity"] = "TOTAL"
+
+    def _note(self, parsed: dict[str, Any], model: Any, **_: Any) -> None:
+        self.calls[model.name] += 1
+        consumed = parsed.get("ConsumedCapacity", [])
+        units = sum(each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed]))
+        if model.name == "UpdateItem":
+            # The answer to a condition that did not hold names no units; it costs one.
+            self.written += units or 1.0
+        else:
+            self.read += units
+
+    def take(self) -> tuple[dict[str, int], float, float]:
+        """Calls, write units and read units."""
+        reading = dict(self.calls), self.written, self.read
+        self.calls.clear()
+        self.written = self.read = 0.0
+        return reading
+
+
+@pytest.fixture
+async def opened(
+    atomic_engine: Engine, table_name: str, clock: FakeClock
+) -> AsyncIterator[tuple[Meter, Callable[..., RateLimiter]]]:
+    """A meter, and what makes limiters that it reads."""
+    create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
+    import aioboto3
+
+    async with aioboto3.Session().client("dynamodb", endpoint_url=atomic_engine.endpoint_url) as client:
+
+        async def sleep(seconds: float) -> None:
+            clock.advance(seconds)
+
+        def new(*limits: str) -> RateLimiter:
+            repository = Repository(table_name, client=client, clock=clock)
+            return RateLimiter(repository, [Limit.parse(limit) for limit in limits or LIMITS], sleep=sleep, decision_timeout=60)
+
+        yield Meter(client), new
+
+
+async def test_an_admission_costs_a_write_unit_and_a_first_one_a_read_besides(opened: Opened) -> None:
+    """Two limits in one bucket: one UpdateItem when warm, one BatchGetItem of six items before it when not."""
+    meter, new = opened
+    limiter = new()
+    async with limiter.acquire("user", "search", AMOUNTS):
+        calls, written, read = meter.take()
+    assert (calls, written) == ({"BatchGetItem": 1, "UpdateItem": 1}, 1.0)
+    assert read <= 6.0
+    async with limiter.acquire("user", "search", AMOUNTS):
+        pass
+    assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+
+
+async def test_five_limits_cost_one_write_unit(opened: Opened) -> None:
+    """The item stays below 1 KB, with bookings too."""
+    meter, new = opened
+    limiter = new(*(f"limit-number-{number}=1/second" for number in range(5)))
+    await limiter.try_acquire("user", "search")
+    await limiter.try_acquire("user", "search", timeout=5)
+    meter.take()
+    await limiter.try_acquire("user", "search", timeout=5)
+    assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+
+
+async def test_a_refusal_is_free_for_a_second_and_then_a_read(opened: Opened, clock: FakeClock) -> None:
+    """What is known to be refused is looked up again after a second, by a read and not by a write."""
+    meter, new = opened
+    limiter = new("requests=1/hour")
+    await limiter.try_acquire("user", "search")
+    meter.take()
+    assert not await limiter.try_acquire("user", "search")
+    assert meter.take() == ({}, 0.0, 0.0)
+    clock.advance(1.0)
+    assert not await limiter.try_acquire("user", "search")
+    assert meter.take() == ({"GetItem": 1}, 0.0, 1.0)
+
+
+async def test_a_surprising_refusal_and_a_surprising_admission_cost_a_write_more(opened: Opened, clock: FakeClock) -> None:
+    """When somebody else has changed the bucket, one write finds out: it refuses, or a second one admits."""
+    meter, new = opened
+    one, other = new("requests=2/hour"), new("requests=2/hour")
+    await one.check("user", "search")
+    await one.try_acquire("user", "search", {"requests": 0})
+    assert await other.try_acquire("user", "search")
+    meter.take()
+    assert await one.try_acquire("user", "search")
+    assert meter.take() == ({"UpdateItem": 2}, 2.0, 0.0)
+    assert not await other.try_acquire("user", "search")
+    assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+
+
+async def test_tasks_that_ask_at_once_share_one_write(opened: Opened) -> None:
+    """Fifty tasks on one bucket are decided by one UpdateItem."""
+    meter, new = opened
+    limiter = new()
+    await limiter.try_acquire("user", "search")
+    meter.take()
+    decisions = await asyncio.gather(*(limiter.try_acquire("user", "search") for _ in range(50)))
+    assert all(decisions)
+    assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+
+
+async def test_a_wait_costs_a_write_unit(opened: Opened) -> None:
+    """A turn is booked by one UpdateItem, however long the wait."""
+    meter, new = opened
+    limiter = new("requests=1/second")
+    await limiter.try_acquire("user", "search")
+    meter.take()
+    async with limiter.acquire("user", "search", timeout=5) as lease:
+        assert lease.waited == 1.0
+    assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+
+
+async def test_a_chain_costs_a_write_unit_for_each_bucket(opened: Opened) -> None:
+    """A key, its project and its organisation: three UpdateItems."""
+    meter, new = opened
+    limiter = new()
+    await limiter.create_entity("organisation")
+    await limiter.create_entity("project", parent_id="organisation")
+    await limiter.create_entity("key", parent_id="project")
+    await limiter.try_acquire("key", "search")
+    meter.take()
+    await limiter.try_acquire("key", "search")
+    assert meter.take() == ({"UpdateItem": 3}, 3.0, 0.0)
+
+
+async def test_a_correction_costs_a_write_unit_and_the_end_of_the_block_nothing(opened: Opened) -> None:
+    """Each correction is one UpdateItem, and so is giving everything back."""
+    meter, new = opened
+    limiter = new()
+    async with limiter.acquire("user", "search", AMOUNTS) as lease:
+        for correct in (lease.adjust, lease.consume, lease.release):
+            meter.take()
+            await correct(tokens=10)
+            assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+    assert meter.take() == ({}, 0.0, 0.0)
+    with pytest.raises(KeyError):
+        async with limiter.acquire("user", "search", AMOUNTS):
+            meter.take()
+            raise KeyError
+    assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)

@@ -1,0 +1,109 @@
+"""The benchmark harness runs, in its smallest form, and writes what it says it writes. What it measures is asserted nowhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.engines import RECIPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = "dynoxide"
+FIGURES = {
+    "decisions",
+    "admitted",
+    "per_second",
+    "cpu_us",
+    "p50_ms",
+    "p99_ms",
+    "calls_per_decision",
+    "write_units_per_decision",
+    "read_units_per_decision",
+    "dollars_per_million",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """What one tiny run has written, and what it has printed."""
+    if (why := RECIPES[ENGINE].absence()) is not None:
+        pytest.skip(f"engine {ENGINE} is ABSENT: {why}")
+    output = tmp_path_factory.mktemp("benchmarks")
+    choice = ["--engines", ENGINE, "--scenarios", "single,cold,delayed-single,waiters,over-demand-25"]
+    peers = ["--peers", "limiter,limiter-gevent,aiobotocore,boto3"]
+    command = [sys.executable, "-m", "benchmarks", "--tiny", *choice, *peers, "--output", str(output), "--without", "plots"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return output, ended.stdout
+
+
+@pytest.fixture(scope="module")
+def document(run: tuple[Path, str]) -> dict[str, Any]:
+    """The JSON of the run."""
+    text: dict[str, Any] = json.loads((run[0] / "results.json").read_text())
+    return text
+
+
+def test_every_measurement_has_every_figure(document: dict[str, Any]) -> None:
+    """Each peer is measured in each scenario, with a median between two extremes for every figure."""
+    assert document["schema"] == 1
+    assert document["engines"] == [ENGINE]
+    assert len(document["measurements"]) == 13
+    for each in document["measurements"]:
+        assert each["failures"] == []
+        assert each.keys() == {"engine", "scenario", "peer", "repetitions", "failures", "calls", "figures"}
+        assert each["figures"].keys() >= FIGURES, each["scenario"]
+        assert all(spread["low"] <= spread["median"] <= spread["high"] for spread in each["figures"].values())
+
+
+def test_one_call_is_counted_for_a_bare_one(document: dict[str, Any]) -> None:
+    """A bare update is one call and one write unit, and costs what a million write units cost."""
+    bare = [each["figures"] for each in document["measurements"] if each["peer"] in ("aiobotocore", "boto3")]
+    assert bare
+    for figures in bare:
+        found = [figures[name]["median"] for name in ("calls_per_decision", "write_units_per_decision", "dollars_per_million")]
+        assert found == pytest.approx([1.0, 1.0, 0.625])
+
+
+def test_goals_say_whether_they_were_reached(document: dict[str, Any]) -> None:
+    """A goal has a verdict where it was measured, and none where it was not."""
+    for goal in document["goals"]:
+        assert goal["reached"] in ((None,) if goal["measured"] is None else (True, False))
+    assert any(goal["reached"] is None for goal in document["goals"])
+
+
+def test_start_up_and_simulation_are_written(document: dict[str, Any]) -> None:
+    """Imports are timed, and fleets are simulated at each size under each policy."""
+    assert {"pass", "import limiter"} <= {each["statement"] for each in document["start_up"]}
+    sizes = {each["processes"] for each in document["simulation"]}
+    assert len(document["simulation"]) == len(sizes) * len(
+        {(e["fleet"]["name"], e["policy"]["name"]) for e in document["simulation"]}
+    )
+
+
+def test_the_tables_are_printed_and_written(run: tuple[Path, str]) -> None:
+    """The terminal and the page show the goals and every scenario."""
+    output, printed = run
+    page = (output / "results.md").read_text()
+    for text in ("single", "over-demand-25", "waiters", "reached", "not measured"):
+        assert text in printed
+        assert text in page
+
+
+def test_what_is_absent_is_named(tmp_path: Path) -> None:
+    """A run without any engine says which is absent and why, writes nothing, and fails."""
+    choice = ["--tiny", "--engines", ENGINE, "--peers", "limiter", "--output", str(tmp_path)]
+    environment = {**os.environ, "LIMITER_ENGINES": str(tmp_path)}
+    command = [sys.executable, "-m", "benchmarks", *choice]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert f"ABSENT {ENGINE}" in ended.stdout
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,105 @@
+"""Processes of every runtime that share one bucket are together held to its limit, exactly, on engines that are atomic."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.exactness_workers import Worker
+
+from limiter import Limit, SyncRateLimiter, SyncRepository
+from limiter.testing import create_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from support.engines import Engine, FakeClock
+
+PROCESSES = 8
+CALLERS = 8
+CREWS = {
+    "threads": ("threads",) * PROCESSES,
+    "greenlets": ("greenlets",) * PROCESSES,
+    "tasks": ("tasks",) * PROCESSES,
+    "all at once": ("threads", "greenlets", "tasks", "threads", "greenlets", "tasks", "greenlets", "tasks"),
+}
+MILLISECOND = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Callable[[str], list[Worker]]]:
+    """Eight processes at a time, started once for all tests and engines."""
+    started: dict[str, list[Worker]] = {runtime: [] for runtime in ("threads", "greenlets", "tasks")}
+
+    def gather(name: str) -> list[Worker]:
+        chosen = []
+        places = {runtime: itertools.count() for runtime in started}
+        for runtime in CREWS[name]:
+            place = next(places[runtime])
+            if place == len(started[runtime]):
+                started[runtime].append(Worker("exactness_worker.py", runtime))
+            chosen.append(started[runtime][place])
+        return chosen
+
+    yield gather
+    for worker in itertools.chain(*started.values()):
+        worker.stop()
+
+
+@pytest.fixture
+def bucket(atomic_engine: Engine, table_name: str) -> dict[str, Any]:
+    """What a job has to know of a new table."""
+    create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
+    return {"endpoint_url": atomic_engine.endpoint_url, "table": table_name, "callers": CALLERS}
+
+
+def run(workers: Sequence[Worker], job: dict[str, Any], limit: Limit) -> list[dict[str, Any]]:
+    """Have all workers do one job at once."""
+    numbers = [limit.name, limit.capacity, limit.refill_amount, limit.refill_period]
+    for seed, worker in enumerate(workers):
+        worker.send(job | {"limits": [numbers], "seed": seed})
+    answers = [worker.receive() for worker in workers]
+    assert sum(answer["turns"] for answer in answers) == PROCESSES * job["acquires"]
+    return answers
+
+
+@pytest.mark.parametrize("name", CREWS)
+def test_a_frozen_clock_admits_exactly_the_capacity(
+    name: str, crew: Callable[[str], list[Worker]], bucket: dict[str, Any], clock: FakeClock
+) -> None:
+    """Of 2,000 acquires by 64 callers in 8 processes exactly as many are admitted as the bucket holds while time stands still."""
+    limit = Limit.per_second("requests", 800)
+    answers = run(crew(name), bucket | {"now": clock(), "step": 0, "acquires": 250}, limit)
+    assert sum(answer["held"] for answer in answers) == limit.capacity
+
+
+@pytest.mark.parametrize("name", CREWS)
+def test_a_moving_clock_admits_no_more_than_refills(
+    name: str, crew: Callable[[str], list[Worker]], bucket: dict[str, Any], clock: FakeClock
+) -> None:
+    """While every process's time moves at its own pace, no more is admitted than the capacity and what refilled, plus one."""
+    limit = Limit("requests", 50, 1_000, 1.0)
+    answers = run(crew(name), bucket | {"now": clock(), "step": MILLISECOND // 2, "acquires": 150}, limit)
+    elapsed = max(answer["last"] for answer in answers) - min(answer["first"] for answer in answers)
+    admitted = sum(answer["held"] for answer in answers)
+    assert limit.capacity <= admitted <= limit.capacity + elapsed * limit.refill_amount / limit.period_ns + 1
+
+
+def test_real_time_admits_no_more_than_refills(crew: Callable[[str], list[Worker]], bucket: dict[str, Any]) -> None:
+    """In real time all runtimes at once admit no more than the capacity and what refilled from first to last, plus one."""
+    limit = Limit("requests", 100, 200, 1.0)
+    answers = run(crew("all at once"), bucket | {"now": None, "step": 0, "acquires": 250}, limit)
+    elapsed = max(answer["last"] for answer in answers) - min(answer["first"] for answer in answers)
+    admitted = sum(answer["held"] for answer in answers)
+    assert limit.capacity <= admitted <= limit.capacity + elapsed * limit.refill_amount / limit.period_ns + 1
+
+
+def test_refunds_and_settlements_add_up(crew: Callable[[str], list[Worker]], bucket: dict[str, Any], clock: FakeClock) -> None:
+    """When all have taken, corrected, released and failed at random, what is left is the capacity less what they hold."""
+    limit = Limit.per_second("requests", 1_000_000)
+    answers = run(crew("all at once"), bucket | {"now": clock(), "step": 0, "acquires": 40, "settles": True}, limit)
+    patient = {"connect_timeout": 30.0, "read_timeout": 30.0}
+    with SyncRepository(bucket["table"], endpoint_url=bucket["endpoint_url"], clock=clock, **patient) as repository:
+        status = SyncRateLimiter(repository, [limit], decision_timeout=60).check("user", "api").statuses[0]
+    assert limit.capacity - status.available == sum(answer["held"] for answer in answers) > 0

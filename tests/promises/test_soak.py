@@ -1,0 +1,381 @@
+"""Processes of every runtime share many keys while the table fails now and then: limits hold, nothing leaks, all recover.
+
+A short form is a test like others; `make soak` is the long one. `LIMITER_SOAK_SECONDS` says for how long, and
+`LIMITER_SOAK_SEED` chooses other faults and turns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from math import inf
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import fault_proxy as proxy
+from support import soak_play as play
+from support.crowd import RUNTIMES, START, Crowd
+from support.engines import wait_until
+from support.fault_proxy import FaultProxy
+from support.processes import need
+from support.soak_judge import Event, Sample, faults_of_statistics, faults_of_use, growth, most_beyond
+from support.turns import CALLERS, RESOURCE
+
+from limiter import SyncRateLimiter, SyncRepository
+from limiter.core.limits import gcra
+from limiter.core.records import BucketKey
+from limiter.testing import create_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.engines import Engine
+    from support.fault_proxy import Fault
+
+    from limiter import Limit
+
+
+@dataclass(frozen=True)
+class Form:
+    """How long and how large a soak is."""
+
+    seconds: float
+    processes: int
+    """Of each runtime."""
+    keys: int
+    rest: float
+    """Seconds that a caller rests between its turns, on average."""
+    seed: str
+    progress: float
+    """Seconds from one line of progress to the next."""
+
+    @property
+    def calm(self) -> float:
+        """Seconds without faults at the beginning, and at the end."""
+        return min(60.0, self.seconds * 0.3)
+
+
+SECONDS = os.environ.get("LIMITER_SOAK_SECONDS")
+SEED = os.environ.get("LIMITER_SOAK_SEED", "1")
+FORM = Form(float(SECONDS), 2, 1000, 0.25, SEED, 10.0) if SECONDS else Form(20.0, 1, 100, 0.15, SEED, inf)
+COLUMNS = (
+    *("process", "runtime", "samples", "decisions", "calls", "failures", "MB first/warm/last"),
+    *("+blocks", "+decisions", "+keys", "descriptors", "sockets"),
+)
+"""Of the closing table; + is what was added from the middle third of the samples to the last."""
+ROW = "{:>8} {:8} {:>7} {:>9} {:>7} {:>8} {:>18} {:>7} {:>10} {:>5} {:>11} {:>7}"
+RECOVERY = play.DECISION_TIMEOUT + 1.0
+"""Seconds after a fault in which decisions that began during it may still fail, or be slow."""
+CLOCK_ERROR = 0.05
+"""Seconds by which the clocks of processes on one machine may differ, generously."""
+WARM_DESCRIPTORS = 24
+"""Of a process with no connection: files, pipes, an event loop, and libraries'."""
+SLOWER, SLOWER_BY = 5, 0.2
+"""How much longer the median decision may take after the faults, as a factor and in seconds: others use this machine."""
+FAULTS: dict[str, Fault] = {
+    "refuse": proxy.refuse(),
+    "black hole": proxy.black_hole(),
+    "error 500": proxy.server_error(),
+    "error 503": proxy.service_unavailable(),
+    "throttle": proxy.throttle(),
+    "hot key": proxy.throttle(hot_key=True),
+    "trickle": proxy.trickle(0.05),
+    "delay": proxy.delay(0.3),
+    "cut": proxy.cut(17),
+    "cut request": proxy.cut_request(100),
+    "reset": proxy.reset(),
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One admission: who, when it ended, and the seconds that deciding took."""
+
+    pid: int
+    ended: float
+    took: float
+
+
+class Soakers(Crowd):
+    """Processes of one runtime, and all that they have said, for the judge."""
+
+    def __init__(self, runtime: str, module: str, job: dict[str, Any]) -> None:
+        self.taken: dict[str, list[Event]] = defaultdict(list)
+        self.given: dict[str, tuple[str, int, float]] = {}
+        self.ended: dict[str, float] = {}
+        self.calls: list[Call] = []
+        self.unavailable: list[tuple[float, str]] = []
+        self.samples: dict[int, list[Sample]] = defaultdict(list)
+        self.admissions: Counter[int] = Counter()
+        self.sampled: Counter[int] = Counter()
+        super().__init__(runtime, module, job)
+
+    def hear(self, sign: str, first: str, *rest: str) -> None:
+        """Take down one line."""
+        super().hear(sign, first, *rest)
+        if sign == "+":
+            units, call, pid = int(rest[0]), rest[1], int(rest[2])
+            began, ended, waited = map(float, rest[3:])
+            self.taken[first].append(Event(units, began, ended))
+            self.calls.append(Call(pid, ended, ended - began - waited))
+            self.admissions[pid] += call == "acquire"
+        elif sign == "-":
+            self.given[rest[1]] = first, int(rest[0]), float(rest[2])
+        elif sign == ".":
+            self.ended[first] = float(rest[0])
+        elif sign == "x":
+            self.unavailable.append((float(first), f"{self.runtime}, {' '.join(rest)}"))
+        elif sign == "%":
+            # A caller may be admitted between the look at the statistics and the line that tells of it.
+            self.sampled[int(first)] = self.admissions[int(first)] - CALLERS
+            self.samples[int(first)].append(Sample(**json.loads(rest[0])))
+
+    def events(self) -> Iterator[tuple[str, Event]]:
+        """What was taken and given back, by key, parents included."""
+        own = [(entity, event) for entity, events in self.taken.items() for event in events]
+        for number, (entity, units, began) in self.given.items():
+            own.append((entity, Event(-units, began, self.ended.get(number, inf))))
+        for entity, event in own:
+            yield entity, event
+            if (parent := play.parent_of(entity)) is not None:
+                yield parent, event
+
+
+class Schedule:
+    """Which fault strikes when: the table serves well most of the time, and all kinds have their turns."""
+
+    def __init__(self, seed: str) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - no secret
+        self.deck: list[str] = []
+        self.struck: Counter[str] = Counter()
+
+    def next(self) -> tuple[float, str, float]:
+        """Seconds to serve well, the fault after that, and the seconds that it lasts."""
+        if not self.deck:
+            self.deck = self.random.sample(sorted(FAULTS), len(FAULTS))
+        kind = self.deck.pop()
+        self.struck[kind] += 1
+        return self.random.uniform(1.0, 3.0), kind, self.random.uniform(0.3, 1.5)
+
+
+class Soak:
+    """One soak, while it lasts."""
+
+    def __init__(self, form: Form, engine_url: str, table: str, faulty: FaultProxy) -> None:
+        self.form = form
+        self.schedule = Schedule(form.seed)
+        self.faulty = faulty
+        self.engine_url = engine_url
+        self.table = table
+        self.shown = 0.0
+        self.crowds: list[Soakers] = []
+
+    def start(self) -> None:
+        """Have all processes at work, and warm."""
+        job = {"endpoint_url": self.faulty.endpoint_url, "table": self.table}
+        for runtime in RUNTIMES:
+            self.crowds.append(Soakers(runtime, "support.soak_play", job))
+            for number in range(self.form.processes):
+                self.crowds[-1].start(f"{self.form.seed}-{runtime}-{number} {self.form.keys} {self.form.rest}")
+        working = wait_until(lambda: all(len(crowd.admissions) == self.form.processes for crowd in self.crowds), START)
+        assert working, [crowd.complaints for crowd in self.crowds]
+        self.began = self.shown = time.monotonic()
+
+    def run(self) -> None:
+        """Let them work: calm, then faults, then calm."""
+        self.wait_until(self.began + self.form.calm, "calm")
+        self.first_fault = self.last_fault = time.monotonic()
+        while (left := self.began + self.form.seconds - self.form.calm - time.monotonic()) > 0:
+            well, kind, ill = self.schedule.next()
+            self.wait_until(time.monotonic() + min(left, well), "calm")
+            self.faulty.inject(FAULTS[kind])
+            self.wait_until(time.monotonic() + ill, kind)
+            self.faulty.heal()
+            self.last_fault = time.monotonic()
+        self.wait_until(self.last_fault + self.form.calm, "calm")
+        self.ended = time.monotonic()
+
+    def stop(self) -> None:
+        """End all processes, and hear what they have said."""
+        for crowd in self.crowds:
+            crowd.stop()
+
+    def wait_until(self, moment: float, what: str) -> None:
+        """Wait, and show how it goes."""
+        while (left := moment - time.monotonic()) > 0:
+            time.sleep(min(left, 1.0))
+            if time.monotonic() - self.shown >= self.form.progress:
+                self.shown = time.monotonic()
+                latest = [samples[-1] for samples in self.samples.values()]
+                show(
+                    f"{self.shown - self.began:5.0f} s  {sum(len(crowd.calls) for crowd in self.crowds):7} admitted"
+                    f"  {len(self.unavailable):5} unavailable  {sum(each.rss for each in latest) / 1e6:6.1f} MB"
+                    f"  {sum(each.descriptors for each in latest):4} descriptors"
+                    f"  {sum(each.sockets for each in latest):4} sockets  {sum(each.blocks for each in latest):9} blocks  {what}"
+                )
+
+    @property
+    def samples(self) -> dict[int, list[Sample]]:
+        """What each process has used."""
+        return {pid: samples for crowd in self.crowds for pid, samples in crowd.samples.items()}
+
+    @property
+    def unavailable(self) -> list[tuple[float, str]]:
+        """When the table could not be reached, and what was said then."""
+        return sorted(chain.from_iterable(crowd.unavailable for crowd in self.crowds))
+
+    def stall(self, moment: float) -> float:
+        """Seconds for which some process did nothing shortly before that, not even tell what it uses: the machine is busy."""
+        near = (moment - play.DECISION_TIMEOUT - 1.0, moment + 1.0)
+        pairs = [pair for samples in self.samples.values() for pair in pairwise(samples)]
+        return max((late.at - early.at - 1.0 for early, late in pairs if near[0] <= late.at <= near[1]), default=0.0)
+
+    def calls(self, begin: float, end: float) -> list[Call]:
+        """The admissions of that time."""
+        return [call for crowd in self.crowds for call in crowd.calls if begin <= call.ended < end]
+
+
+def show(line: str) -> None:
+    """Print a line, which -s shows."""
+    print(line, flush=True)  # noqa: T201 - the answer to the user
+
+
+def limit_of(entity: str) -> Limit:
+    """What a key is limited to."""
+    kind = play.kind_of(entity)
+    return {"parent": play.PARENT, "quota": play.QUOTA}.get(kind, play.RATE)
+
+
+def over_admissions(soak: Soak) -> list[str]:
+    """Keys of which more was taken, in some span of time, than capacity, refill and what is held in advance allow."""
+    events: dict[str, list[Event]] = defaultdict(list)
+    for crowd in soak.crowds:
+        for entity, event in crowd.events():
+            events[entity].append(event)
+    wrong, tightest = [], (inf, "")
+    for entity, each in events.items():
+        limit = limit_of(entity)
+        rate = limit.refill_amount / limit.refill_period
+        allowed = limit.capacity + 1 + rate * CLOCK_ERROR
+        if play.kind_of(entity) == "advance":
+            allowed += len(soak.samples) * limit.capacity * play.PREFETCH.fraction
+        most = most_beyond(each, rate)
+        tightest = min(tightest, (allowed - most, f"{entity}: {most:.1f} units beyond the refill, of {allowed:.1f}"))
+        if most > allowed:
+            wrong.append(f"{entity}: {most:.1f} units beyond the refill, of {allowed:.1f}")
+    show(f"{len(events)} keys; nearest to its limit came {tightest[1]}")
+    return wrong
+
+
+def inconsistencies(soak: Soak) -> list[str]:
+    """Buckets whose stored state makes no sense, or says that less was taken than was, or much more."""
+    wrong = []
+    net: Counter[str] = Counter()
+    for crowd in soak.crowds:
+        net.update(crowd.reported)
+    callers = len(soak.samples) * CALLERS
+    with SyncRepository(soak.table, endpoint_url=soak.engine_url, read_timeout=START) as repository:
+        now = repository.clock()
+        for entity in [*net, *{play.parent_of(each) for each in net} - {None}]:
+            limit = limit_of(str(entity))
+            state = repository.read_bucket(BucketKey("default", str(entity), RESOURCE))
+            level = state.level(limit.name)
+            # Every caller may have taken a last correction into debt, and wait.
+            latest = now + limit.window + gcra.cost(limit, callers * play.MOST_UNITS) + int(play.WAIT * gcra.NANOSECONDS)
+            if state.unreadable or not 0 <= level.since <= level.tat <= latest or state.ttl < level.tat // gcra.NANOSECONDS:
+                wrong.append(f"{entity}: {state}")
+        lost, quotas = 0, [entity for entity in net if play.kind_of(entity) == "quota"]
+        for entity in quotas:
+            tat = repository.read_bucket(BucketKey("default", entity, RESOURCE)).level("units").tat
+            missing = -(-(tat - repository.clock()) // gcra.cost(play.QUOTA, 1))
+            lost += missing - net[entity]
+            if missing < net[entity]:
+                wrong.append(f"{entity}: {net[entity]} units were taken, of which the table knows {missing}")
+    failures = sum(int(samples[-1].statistics["failures"] or 0) for samples in soak.samples.values())
+    if lost > (failures + callers) * play.MOST_UNITS:
+        wrong.append(f"{lost} units were lost by {failures} failed calls")
+    taken = sum(net[each] for each in quotas)
+    show(f"{len(quotas)} keys without refill: {taken} units taken, {lost} lost in {failures} failed calls")
+    return wrong
+
+
+def failures_to_recover(soak: Soak) -> list[str]:
+    """What did not go on after the faults as it went before."""
+    before = soak.calls(soak.first_fault - soak.form.calm / 2, soak.first_fault)
+    after = soak.calls(soak.last_fault + RECOVERY, soak.ended)
+    wrong = [f"process {pid} admits nothing after the faults" for pid in soak.samples.keys() - {call.pid for call in after}]
+    late = [(moment - soak.last_fault, what) for moment, what in soak.unavailable if moment > soak.last_fault + RECOVERY]
+    if len(late) > len(after) / 100:
+        wrong.append(f"{len(late)} decisions found the table out of reach after the faults, beside {len(after)} admissions")
+    for seconds, what in late[:10]:
+        stall = soak.stall(soak.last_fault + seconds)
+        show(f"{seconds:.1f} s after the last fault, when a process paused for {stall:.1f} s: {what}")
+    medians = [median(call.took for call in calls) if calls else inf for calls in (before, after)]
+    if medians[1] > SLOWER * medians[0] + SLOWER_BY:
+        wrong.append(f"a decision took {medians[0]:.3f} s before the faults and {medians[1]:.3f} s after them")
+    took = " and ".join(f"{each * 1000:.1f} ms" for each in medians)
+    show(f"median decision before the faults and after them: {took}; {len(late)} failed after them")
+    return wrong
+
+
+def overuses(soak: Soak) -> list[str]:
+    """What processes used too much of, and statistics that make no sense."""
+    wrong = []
+    show(ROW.format(*COLUMNS))
+    for crowd in soak.crowds:
+        for pid, samples in crowd.samples.items():
+            if len(samples) < soak.form.seconds / 2:
+                wrong.append(f"{crowd.runtime} {pid}: told what it uses {len(samples)} times only")
+                continue
+            statistics, grown = samples[-1].statistics, growth(samples)
+            counts = [statistics[name] for name in ("decisions", "calls", "failures")]
+            memory = "/".join(f"{samples[at].rss / 1e6:.1f}" for at in (0, len(samples) // 2, -1))
+            more = [f"{each:.0f}" for each in (grown.blocks, grown.decisions, grown.keys)]
+            most = [max(each) for each in zip(*((each.descriptors, each.sockets) for each in samples), strict=True)]
+            show(ROW.format(pid, crowd.runtime, len(samples), *counts, memory, *more, *most))
+            found = faults_of_use(samples, play.MAX_CONNECTIONS, WARM_DESCRIPTORS)
+            found += faults_of_statistics(statistics, crowd.sampled[pid])
+            wrong += [f"{crowd.runtime} {pid}: {each}" for each in found]
+    connections, allowed = soak.faulty.counts().open, len(soak.samples) * play.MAX_CONNECTIONS
+    if connections > allowed:
+        wrong.append(f"{connections} connections are open, of {allowed}")
+    return wrong
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="what a process uses is read from /proc")
+@pytest.mark.engines("dynoxide")
+@pytest.mark.timeout(FORM.seconds + 5 * START)
+def test_a_table_that_fails_now_and_then_costs_neither_limits_nor_memory(atomic_engine: Engine, table_name: str) -> None:
+    """No limit is exceeded in any span of time, processes stay as large as they were, and all go on when the table is back."""
+    need("gevent", "eventlet")
+    url = atomic_engine.endpoint_url or ""
+    create_table(table_name, endpoint_url=url)
+    with SyncRateLimiter(SyncRepository(table_name, endpoint_url=url, read_timeout=START), decision_timeout=START) as limiter:
+        for number in range(play.PARENTS):
+            limiter.create_entity(f"parent-{number}")
+            limiter.set_limits([play.PARENT], f"parent-{number}")
+        for entity in filter(play.parent_of, map(play.entity_of, range(FORM.keys))):
+            limiter.create_entity(entity, parent_id=play.parent_of(entity))
+        limiter.set_limits([play.RATE])
+    with FaultProxy(url) as faulty:
+        soak = Soak(FORM, url, table_name, faulty)
+        try:
+            soak.start()
+            soak.run()
+            wrong = overuses(soak)
+        finally:
+            soak.stop()
+    wrong += [f"{crowd.runtime}: {complaint}" for crowd in soak.crowds for complaint in crowd.complaints]
+    wrong += failures_to_recover(soak) + inconsistencies(soak) + over_admissions(soak)
+    admissions, struck = len(soak.calls(0, inf)), dict(soak.schedule.struck)
+    show(f"{admissions} admissions, {len(soak.unavailable)} decisions without the table; seed {FORM.seed}, {struck}")
+    assert not wrong
+    assert soak.unavailable
+    assert admissions > 10 * len(soak.samples)

@@ -1,0 +1,139 @@
+"""An exception that a signal handler raises, such as KeyboardInterrupt, strikes between any two steps of the program.
+
+CPython runs signal handlers when a function is entered and when one written in C has returned, so those are the places that are
+tried, one after another: every one that an acquire passes in the committer, and a correction in the lease.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from support.scenes import Caller, Stage
+
+from limiter import Limit, Prefetch, SyncMemoryRepository, SyncRateLimiter, sync_lease
+from limiter.commit import sync_batch, sync_bucket_queue, sync_charge, sync_committer
+from limiter.core import allocation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from support.engines import FakeClock
+
+T = TypeVar("T")
+LIMIT = Limit.per_second("requests", 100)
+PATIENCE = 3.0
+OTHER = Limit.per_second("tokens", 100)
+NOTHING = {"requests": 0, "tokens": 0}
+FILES = {module.__file__ for module in (sync_batch, sync_committer, sync_bucket_queue)}
+LEASE_FILES = {module.__file__ for module in (allocation, sync_charge, sync_lease)}
+
+
+class Struck(BaseException):
+    """What a signal handler raises."""
+
+
+class Strike:
+    """Interrupts a call at the place with a number; `place` says where that was, if the call got there."""
+
+    def __init__(self, number: int, files: set[str | None] = FILES) -> None:
+        self.left = number
+        self.place: str | None = None
+        self._files = files
+
+    def make(self, call: Callable[[], T]) -> T | None:
+        """Make the call; None when it was struck."""
+        sys.setprofile(self._profile)
+        try:
+            return call()
+        except Struck:
+            return None
+        finally:
+            sys.setprofile(None)
+
+    def call(self, limiter: SyncRateLimiter) -> bool:
+        """Take ten units, and be interrupted; whether they were taken all the same."""
+        decision = self.make(lambda: limiter.try_acquire("user", "api", {"requests": 10}))
+        return decision is not None and decision.allowed
+
+    def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
+        if frame.f_code.co_filename not in self._files or event not in ("call", "c_return"):
+            return
+        self.left -= 1
+        if self.left == 0:
+            self.place = f"{event} in {frame.f_code.co_name}, line {frame.f_lineno}"
+            raise Struck
+
+
+def strike(number: int, clock: FakeClock) -> tuple[str | None, str]:
+    """Interrupt one acquire, and say where, and what became of the bucket."""
+    stage = Stage(clock)
+    limiter = SyncRateLimiter(stage, [LIMIT], denial_ttl=0)
+    limiter.try_acquire("user", "api", {"requests": 0})
+    strike = Strike(number)
+    struck = Caller(lambda: strike.call(limiter))
+    struck.join(PATIENCE)
+    if struck.is_alive():
+        return strike.place, "the interrupted caller hangs"
+    following = Caller(lambda: limiter.try_acquire("user", "api", {"requests": 1}))
+    following.join(PATIENCE)
+    if following.is_alive():
+        return strike.place, "the line is stuck"
+    left = SyncRateLimiter(stage.inner, [LIMIT]).check("user", "api", {"requests": 0}).statuses[0].available
+    taken = LIMIT.capacity - 1 - left
+    return strike.place, "" if taken == 10 * struck.finish() else f"{taken} units are gone"
+
+
+def test_an_interruption_anywhere_leaves_the_line_and_the_bucket_in_order(clock: FakeClock) -> None:
+    """Wherever a caller is struck, the next one is served, and what the struck one took is given back."""
+    harm = []
+    for number in range(1, 1_000):
+        place, what = strike(number, clock)
+        if place is None:
+            break
+        if what:
+            harm.append(f"{what}: {place}")
+    assert number > 20
+    if harm:
+        pytest.fail("\n".join(harm))
+
+
+@pytest.mark.parametrize("change", ["release", "adjust", "consume"])
+def test_an_interruption_of_a_correction_leaves_the_rest_to_the_block(change: str, clock: FakeClock) -> None:
+    """Wherever a correction is struck, the block that fails then gives back everything but what the correction was about."""
+    for number in range(1, 1_000):
+        stage = Stage(clock)
+        limiter = SyncRateLimiter(stage, [LIMIT, OTHER], denial_ttl=0)
+        strike = Strike(number, LEASE_FILES)
+        with suppress(Struck), limiter.acquire("user", "api", {"requests": 40, "tokens": 40}) as lease:
+            strike.make(lambda lease=lease: getattr(lease, change)(requests=1))
+            raise Struck
+        left = {each.limit.name: each.available for each in limiter.check("user", "api", NOTHING).statuses}
+        assert left["tokens"] == OTHER.capacity, strike.place
+        assert left["requests"] >= LIMIT.capacity - 1, strike.place
+        if strike.place is None:
+            break
+    assert number > 20
+
+
+def test_a_block_whose_write_was_interrupted_is_held_all_the_same(clock: FakeClock) -> None:
+    """What was taken in advance by a write that an interruption struck is given back at the end, not lost."""
+    repository = SyncMemoryRepository(clock=clock)
+    limiter = SyncRateLimiter(repository, [LIMIT], prefetch=Prefetch(horizon=60, fraction=0.5))
+    write, interruptions = repository.write_bucket, [Struck()]
+
+    def write_bucket(*arguments: Any) -> Any:
+        outcome = write(*arguments)
+        if interruptions:
+            raise interruptions.pop()
+        return outcome
+
+    repository.write_bucket = write_bucket  # type: ignore[method-assign] # the same with an interruption
+    with pytest.raises(Struck):
+        limiter.try_acquire("user", "api")
+    limiter.close()
+    left = SyncRateLimiter(repository, [LIMIT]).check("user", "api", {"requests": 0}).statuses[0].available
+    assert left == LIMIT.capacity

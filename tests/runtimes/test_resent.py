@@ -1,0 +1,61 @@
+"""An update that was given up for lost may arrive late, and must not pass for another that was sent in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from limiter import Limit, MemoryRepository, RateLimiterUnavailable
+from limiter.commit.committer import Committer, CommitterOptions
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from support.engines import FakeClock
+
+    from limiter.core.state import Outcome, Update
+
+KEY = BucketKey("default", "user", "api")
+LIMIT = Limit("requests", 3, 1, 1.0)
+ONE, NOTHING = (Request((Charge(LIMIT, units),)) for units in (1, 0))
+
+
+class Late(MemoryRepository):
+    """Takes its time for every write, and holds one back until just before the next."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+    held: Update | None = None
+
+    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+        await asyncio.sleep(0)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+            self.held = update
+            raise RateLimiterUnavailable("timed out")
+        if self.held is not None:
+            held, self.held = self.held, None
+            assert (await super().write_bucket(key, held)).applied
+        return await super().write_bucket(key, update)
+
+
+async def test_what_is_sent_again_passes_for_no_more_than_was_written(clock: FakeClock) -> None:
+    """Two callers ask where one unit is left; its update hangs; then there is room for both, and the update arrives after all."""
+    repository = Late(clock=clock)
+    ours, other = (Committer(repository, CommitterOptions()) for _ in range(2))
+    await other.submit(KEY, ONE)
+    theirs = await other.submit(KEY, ONE)
+    assert isinstance(theirs, Grant)
+
+    async def give_back() -> None:
+        await other.give_back([(KEY, theirs.receipts)])
+
+    await ours.submit(KEY, NOTHING)  # and so know that one unit is left
+    repository.meanwhile = give_back
+    outcomes = await asyncio.gather(ours.submit(KEY, ONE), ours.submit(KEY, ONE))
+    granted = sum(isinstance(outcome, Grant) for outcome in outcomes)
+    taken = (await repository.read_bucket(KEY)).level("requests").tat - clock()
+    assert granted == 2
+    assert taken >= (1 + granted) * 1_000_000_000

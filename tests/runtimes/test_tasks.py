@@ -1,0 +1,187 @@
+"""Tasks that are cancelled anywhere in a call."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limiter import Limit, MemoryRepository, RateLimiter, RateLimiterUnavailable, RateLimitExceeded
+from limiter.commit.bucket_queue import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.engines import FakeClock
+
+LIMIT = Limit.per_second("requests", 500)
+
+
+class Slow:
+    """A repository whose calls take a turn or more before and after what they do, so that a cancellation can strike anywhere."""
+
+    def __init__(self, inner: MemoryRepository, chance: random.Random) -> None:
+        self.inner, self.chance = inner, chance
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def pause(self) -> None:
+        for _ in range(self.chance.randint(0, 3)):
+            await asyncio.sleep(0)
+
+    async def read_bucket(self, key: Any) -> Any:
+        await self.pause()
+        return await self.inner.read_bucket(key)
+
+    async def write_bucket(self, key: Any, update: Any) -> Any:
+        await self.pause()
+        outcome = await self.inner.write_bucket(key, update)
+        await self.pause()
+        return outcome
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_cancelled_task_keeps_nothing(clock: FakeClock, seed: int) -> None:
+    """Whoever is cancelled, once or twice, leading or in line, leaves in the end what the others hold and no more."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    inner = MemoryRepository(clock=clock)
+    limiter = RateLimiter(Slow(inner, chance), [LIMIT], denial_ttl=0)
+    kept: list[int] = []
+
+    async def call() -> None:
+        try:
+            async with limiter.acquire("user", "api", {"requests": chance.randint(1, 5)}) as lease:
+                await asyncio.sleep(0)
+                await lease.adjust(requests=chance.randint(0, 3))
+            kept.append(lease.consumed["requests"])
+        except RateLimitExceeded:
+            pass
+
+    tasks = []
+    for _ in range(300):
+        tasks.append(asyncio.ensure_future(call()))
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+        if chance.random() < 0.6:
+            chance.choice(tasks).cancel()
+    await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=30)
+    left = (await RateLimiter(inner, [LIMIT]).check("user", "api", {"requests": 0})).statuses[0].available
+    assert left == LIMIT.capacity - sum(kept)
+
+
+class Gated(Slow):
+    """A repository whose writes wait until they are let through, one by one."""
+
+    def __init__(self, inner: MemoryRepository) -> None:
+        super().__init__(inner, random.Random(0))  # noqa: S311 - no secret
+        self.reached, self.through = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def write_bucket(self, key: Any, update: Any) -> Any:
+        self.reached.release()
+        await self.through.acquire()
+        return await self.inner.write_bucket(key, update)
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2])
+async def test_a_task_cancelled_in_its_write_gives_it_back(clock: FakeClock, cancelled: int) -> None:
+    """Whether a task leads the first write, leads the next because it was first in line, or rides along: it keeps nothing."""
+    inner = MemoryRepository(clock=clock)
+    gated = Gated(inner)
+    limiter = RateLimiter(gated, [LIMIT])
+    tasks = [asyncio.ensure_future(limiter.try_acquire("user", "api", {"requests": 10}))]
+    await gated.reached.acquire()
+    for _ in range(2):
+        tasks.append(asyncio.ensure_future(limiter.try_acquire("user", "api", {"requests": 10})))
+        await asyncio.sleep(0.01)
+    if cancelled:
+        gated.through.release()
+        await gated.reached.acquire()
+    tasks[cancelled].cancel()
+    await asyncio.sleep(0.01)
+    for _ in range(9):
+        gated.through.release()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(outcome, asyncio.CancelledError) for outcome in outcomes] == [place == cancelled for place in range(3)]
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=30)
+    left = (await RateLimiter(inner, [LIMIT]).check("user", "api", {"requests": 0})).statuses[0].available
+    assert left == LIMIT.capacity - 20
+
+
+async def test_tasks_start_in_the_order_in_which_they_asked(clock: FakeClock) -> None:
+    """Whoever finds that limits have to be read first does not lose its place to those who wait for the same."""
+    starts: list[int] = []
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds / 10_000)
+
+    limiter = RateLimiter(Slow(MemoryRepository(clock=clock), random.Random(0)), [LIMIT], sleep=sleep)  # noqa: S311 - no secret
+
+    async def call(number: int) -> None:
+        async with limiter.acquire("user", "api", {"requests": 500}, timeout=100):
+            starts.append(number)
+
+    await asyncio.gather(*(call(number) for number in range(50)))
+    assert starts == list(range(50))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks go on until something is so."""
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to pass")
+
+
+async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
+    monkeypatch.setattr("limiter.commit.committer.MAX_LANES", 10)
+    inner = MemoryRepository(clock=clock)
+    gated = Gated(inner)
+    limiter = RateLimiter(gated, [LIMIT], decision_timeout=0.05)
+    late = asyncio.ensure_future(limiter.try_acquire("user", "api"))
+    with pytest.raises(RateLimiterUnavailable):
+        await late
+    heir = asyncio.ensure_future(limiter.try_acquire("user", "api"))
+    (lane,) = limiter._deciders.get().committer._lanes.values()
+    await until(lambda: bool(lane.queue))
+    gated.through.release()
+    await until(lambda: isinstance(lane.leader, Caller))
+    heir.cancel()
+    for _ in range(200):
+        gated.through.release()
+    await asyncio.wait([heir], timeout=30)
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=30)
+    assert (await limiter.check("user", "api", {"requests": 0})).statuses[0].available == LIMIT.capacity
+    for number in range(20):
+        await limiter.try_acquire(f"user-{number}", "api")
+    assert len(limiter._deciders.get().committer._lanes) == 10
+
+
+def callers() -> int:
+    """How many callers are alive in this process."""
+    gc.collect()
+    return sum(isinstance(each, Caller) for each in gc.get_objects())
+
+
+async def test_callers_who_are_decided_are_forgotten_behind_one_who_waits(clock: FakeClock) -> None:
+    """One write that takes long keeps nothing of the others alive."""
+    gated = Gated(MemoryRepository(clock=clock))
+    limiter = RateLimiter(gated, [LIMIT], decision_timeout=600)
+    slow = asyncio.ensure_future(limiter.try_acquire("slow", "api"))
+    await gated.reached.acquire()
+    gated.write_bucket = gated.inner.write_bucket  # type: ignore[method-assign] # all but the first pass
+    before = callers()
+    for _ in range(300):
+        await limiter.try_acquire("user", "api")
+    assert callers() - before < 150
+    gated.through.release()
+    assert await slow

@@ -1,0 +1,171 @@
+"""What is noted while whole limiters run: who asked what of which bucket, and what every write took and gave back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.plan import NOBODY, Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from support.limiter_world import World
+
+    from limiter import Limit
+    from limiter.core.records import BucketKey
+    from limiter.core.request import Grant, Refusal, Request
+    from limiter.core.state import BucketState
+
+    Place = tuple[BucketKey, str]
+
+
+def cost_of(limit: Limit, units: int) -> int:
+    """What units are worth in nanoseconds, rounded up."""
+    return -(-units * limit.period_ns // limit.refill_amount)
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One lease from its acquire to its end, or one other cause of writes, such as closing a limiter.
+
+    `units` is what the caller was told that it holds; None when everything was to be given back.
+    """
+
+    name: str
+    client: Client
+    units: dict[str, int] | None = None
+    started: bool = False
+    doubtful: bool = False
+    paid: bool = False
+    limits: dict[Place, Limit] = field(default_factory=dict)
+    taken: dict[Place, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    returned: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
+    credited: dict[tuple[Place, int], int] = field(default_factory=lambda: defaultdict(int))
+    submissions: list[Submission] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """One request to one bucket, from when it was made, behind those `ahead`."""
+
+    client: Client
+    key: BucketKey
+    request: Request
+    life: Life
+    began: int
+    clock: int
+    answers: int
+    losses: int
+    ahead: Queue = NOBODY
+    ended: int = -1
+    outcome: Grant | Refusal | BaseException | None = None
+    carried: list[int] = field(default_factory=list)
+    credited: list[int] = field(default_factory=list)
+    takings: list[Taking] = field(default_factory=list)
+
+    @property
+    def is_impatient(self) -> bool:
+        """Whether it is to start at once or not at all."""
+        return not self.request.forced and self.request.deadline <= self.clock
+
+    @property
+    def cost(self) -> int:
+        """What it asks for."""
+        return sum(cost_of(*charge) for charge in self.request.charges)
+
+
+@dataclass(slots=True, eq=False)
+class Taking:
+    """What one carried request took of one limit. `start` is by the clock of its client, `time` the true one."""
+
+    limit: Limit
+    units: int
+    cost: int
+    start: int
+    tat: int
+    since: int
+    order: int
+    time: int
+    forced: bool
+    life: Life | None
+    booked: bool = False
+    cancelled: bool = False
+    gone: bool = False
+    remembered: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Giving:
+    """What one update gave back of one limit, of takings that had started; `own` of it was no unspent block."""
+
+    cost: int
+    own: int
+    order: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Units that were paid from what was taken in advance."""
+
+    limit: Limit
+    units: int
+    time: int
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """The log of one limit of one bucket, and the start of its present busy period."""
+
+    since: int = -1
+    takings: list[Taking] = field(default_factory=list)
+    givings: list[Giving] = field(default_factory=list)
+    payments: list[Payment] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A bucket's state from one write to the next, and how far each limit stood ahead before that write gave back."""
+
+    order: int
+    time: int
+    state: BucketState
+    peaks: Mapping[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class Advance:
+    """What one client has taken in advance of one limit of one bucket, where it went, and since when the latest of it is held."""
+
+    taken: int = 0
+    cost: int = 0
+    paid: int = 0
+    spent: int = 0
+    returned: int = 0
+    latest: int = 0
+
+
+class Client:
+    """One process: its clock, the answers that it has seen, and the failures that await it."""
+
+    def __init__(self, world: World, name: str, *, offset: int = 0, denial_ttl: float = 0.0, prefetch: Any = None) -> None:
+        self.world = world
+        self.name = name
+        self.offset = offset
+        self.denial_ns = round(denial_ttl * NANOSECONDS)
+        self.prefetch = prefetch
+        self.answers: dict[BucketKey, list[tuple[int, BucketState]]] = defaultdict(list)
+        self.losses = 0
+        self.advances: dict[tuple[BucketKey, Limit], Advance] = defaultdict(Advance)
+        self.closing = Life(f"closing {name}", self)
+
+    def clock(self) -> int:
+        """The time as this client sees it."""
+        return self.world.now + self.offset
+
+    def see(self, key: BucketKey, state: BucketState) -> None:
+        """Note an answer."""
+        self.answers[key].append((self.clock(), state))

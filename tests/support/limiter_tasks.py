@@ -1,0 +1,388 @@
+"""Tasks of several clients that acquire, wait, correct, fail and are cancelled all at once, in an order that chance decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from support.bucket_world import PromiseBroken, draw_limit, promise, redraw_limit
+from support.history import Client, Life
+from support.limiter_world import World
+from support.watching import watching
+
+from limiter import Limit, MemoryRepository, Prefetch, RateLimiter, RateLimitExceeded
+from limiter.core.limits.gcra import NANOSECONDS
+from limiter.exceptions import RateLimiterUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from random import Random
+
+    from limiter import Lease
+    from limiter.core.records import BucketKey, RecordKey
+    from limiter.core.state import BucketState, Outcome, Update
+
+LIFE: contextvars.ContextVar[Life] = contextvars.ContextVar("LIFE")
+REAL_SECONDS = 5.0
+"""Seconds of real time, which no run takes that keeps its promises."""
+PATIENCE = 20_000
+"""Turns of the event loop within which everybody gets an answer."""
+ENTITIES = ("solo", "kid")
+CHAINS = {"solo": ("solo",), "kid": ("kid", "parent")}
+
+
+class BodyFailed(Exception):
+    """What the body of a lease raises when it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What may happen."""
+
+    clients: int = 3
+    epochs: int = 3
+    steps: int = 60
+    waits: bool = True
+    failures: bool = True
+    debts: bool = True
+    cancels: bool = True
+    chains: bool = True
+    overrides: bool = False
+    changes: bool = False
+    losses: float = 0.0
+    skew: int = 0
+    denial_ttls: tuple[float, ...] = (0.0, 0.0, 1.0)
+    lingers: tuple[float, ...] = (0.0,)
+    prefetch: Prefetch | None = None
+    steady: bool = True
+    mates: bool = True
+
+
+class Front:
+    """What one client sees of the store: every call takes turns of the loop before and after, and answers get lost."""
+
+    def __init__(self, play: Play, client: Client) -> None:
+        self.play = play
+        self.client = client
+        self.clock = client.clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.play.inner, name)
+
+    async def turns(self) -> None:
+        """Let others go on."""
+        for _ in range(self.play.rng.choice((0, 0, 1, 2, 4))):
+            await asyncio.sleep(0)
+
+    async def read_bucket(self, key: BucketKey) -> BucketState:
+        await self.turns()
+        if self.play.rng.random() < self.play.script.losses:
+            raise RateLimiterUnavailable("no answer")
+        state = await self.play.inner.read_bucket(key)
+        await self.turns()
+        self._answer(key, state)
+        return state
+
+    async def read_records(self, keys: Iterable[RecordKey], buckets: Iterable[BucketKey] = ()) -> Any:
+        await self.turns()
+        records, states = await self.play.inner.read_records(tuple(keys), tuple(buckets))
+        for key, state in states.items():
+            if not self.client.answers[key]:
+                self.client.see(key, state)
+        return records, states
+
+    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+        self.play.sending += 1
+        try:
+            await self.turns()
+        finally:
+            self.play.sending -= 1
+        return await self._send(key, update)
+
+    async def _send(self, key: BucketKey, update: Update) -> Outcome:
+        rng, inner = self.play.rng, self.play.inner
+        fate = rng.choice(("unsent", "unapplied", "applied")) if rng.random() < self.play.script.losses else "answered"
+        if fate == "unsent":
+            raise RateLimiterUnavailable("throttled", unsent=True)
+        self.client.losses += fate != "answered"
+        if fate == "unapplied":
+            raise RateLimiterUnavailable("no answer")
+        before = await inner.read_bucket(key)
+        outcome = await inner.write_bucket(key, update)
+        if outcome.applied and before.stamp != update.stamp:
+            self.play.judging(self.play.world.applied, self.client, key, update, before, outcome.state)
+        await self.turns()
+        if fate == "applied":
+            raise RateLimiterUnavailable("no answer")
+        self._answer(key, outcome.state)
+        return outcome
+
+    def _answer(self, key: BucketKey, state: BucketState) -> None:
+        self.client.see(key, state)
+        self.play.answers.append((self.client, key))
+
+
+class Play:
+    """One run: the world, its clients' limiters, and the tasks that live in it."""
+
+    def __init__(self, rng: Random, script: Script) -> None:
+        self.rng = rng
+        self.script = script
+        self.world = World(skew=script.skew, mates=script.mates)
+        self.inner = MemoryRepository(clock=lambda: self.world.now)
+        self.sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self.numbers = itertools.count()
+        self.answers: list[tuple[Client, BucketKey]] = []
+        self.limits = [draw_limit(rng, name) for name in "ab"[: rng.randint(1, 2)]]
+        self.stored: dict[str, list[tuple[Limit, ...]]] = {name: [tuple(self.limits)] for name in ("solo", "kid", "parent")}
+        self.tasks: list[asyncio.Task[None]] = []
+        self.pairs: list[tuple[Client, RateLimiter]] = []
+        self.errors: list[BaseException] = []
+        self.sending = 0
+
+    async def run(self) -> World:
+        """Act the script out."""
+        with watching(self.world):
+            await self._open()
+            for _ in range(self.script.epochs):
+                for _ in range(self.script.steps):
+                    await self._step()
+                await self._drain()
+                await self._end_epoch()
+            self.world.judge()
+            await self._drain_buckets()
+        return self.world
+
+    async def _open(self) -> None:
+        admin = RateLimiter(self.inner)
+        await admin.create_entity("parent")
+        await admin.create_entity("kid", parent_id="parent")
+        for number in range(self.script.clients):
+            rng, skew = self.rng, self.script.skew
+            denial_ttl, linger = rng.choice(self.script.denial_ttls), rng.choice(self.script.lingers)
+            prefetch = self.script.prefetch if rng.random() < 0.7 else None
+            client = Client(
+                self.world, f"client{number}", offset=rng.randint(-skew, skew), denial_ttl=denial_ttl, prefetch=prefetch
+            )
+            limiter = RateLimiter(
+                Front(self, client),
+                self.limits,
+                config_ttl=0 if self.script.changes else 60,
+                denial_ttl=denial_ttl,
+                linger=linger,
+                prefetch=prefetch,
+                decision_timeout=REAL_SECONDS,
+                sleep=self.sleep,
+            )
+            self._watch(client, limiter)
+            self.world.clients.append(client)
+            self.pairs.append((client, limiter))
+
+    def _watch(self, client: Client, limiter: RateLimiter) -> None:
+        """Note everything that this limiter asks of a bucket, and what comes of it."""
+        committer = limiter._deciders.get().committer
+        sound = committer.decide
+
+        async def decide(requests: Any, expires: float | None = None) -> Any:
+            submissions = [self.world.submit(client, key, request, LIFE.get(client.closing)) for key, request in requests]
+            try:
+                outcomes = await sound(requests, expires)
+            except BaseException as error:
+                for submission in submissions:
+                    self.judging(self.world.finish, submission, error)
+                raise
+            for submission, outcome in zip(submissions, outcomes, strict=True):
+                self.judging(self.world.finish, submission, outcome)
+            return outcomes
+
+        committer.decide = decide  # type: ignore[method-assign]
+
+    def judging(self, judge: Callable[..., None], *arguments: Any) -> None:
+        """Keep what the judge finds where nobody swallows it."""
+        try:
+            judge(*arguments)
+        except PromiseBroken as broken:
+            self.errors.append(broken)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the world's time has moved on."""
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self.sleepers, (self.world.now + round(seconds * NANOSECONDS), next(self.numbers), future))
+        await future
+
+    def advance(self, time: int) -> None:
+        """Move the time on, and wake those whose time has come; in a steady play not while a write is under way."""
+        if self.script.steady and self.sending:
+            return
+        self.world.now = max(self.world.now, time)
+        while self.sleepers and self.sleepers[0][0] <= self.world.now:
+            _, _, future = heapq.heappop(self.sleepers)
+            if not future.done():
+                future.set_result(None)
+
+    async def _step(self) -> None:
+        rng, choice = self.rng, self.rng.random()
+        if choice < 0.6:
+            client, limiter = rng.choice(self.pairs)
+            self.tasks.append(asyncio.ensure_future(self._live(client, limiter)))
+        elif choice < 0.75:
+            self._move()
+        elif choice < 0.9 and self.script.cancels and self.tasks:
+            rng.choice(self.tasks[-6:]).cancel()
+        elif self.script.changes and choice < 0.93:
+            await self._change()
+        for _ in range(rng.choice((0, 0, 0, 1, 1, 3, 8))):
+            await self._turn()
+
+    async def _turn(self) -> None:
+        await asyncio.sleep(0)
+        if self.errors:
+            raise self.errors[0]
+        answers, self.answers = self.answers, []
+        for client, key in answers:
+            self.world.answered(client, key)
+
+    def _move(self) -> None:
+        """Let time pass: to or beside a moment that matters, by a little, or by a lot."""
+        rng, world = self.rng, self.world
+        keys = list(world.moments)
+        limit = rng.choice(self.limits)
+        unit = -(-limit.period_ns // limit.refill_amount)
+        choices = [1, unit, rng.randint(0, unit), rng.randint(0, limit.window), limit.window + 1, 10**6]
+        if self.script.prefetch is not None:
+            choices += [rng.randint(0, round(self.script.prefetch.horizon * NANOSECONDS))] * 2
+        if keys:
+            level = world.moments[rng.choice(keys)][-1].state.level(limit.name)
+            choices += [
+                edge + rng.choice((-1, 0, 0, 1)) - world.now for edge in (level.tat, level.booked, level.tat - limit.window)
+            ]
+        self.advance(world.now + max(0, rng.choice(choices)))
+
+    async def _change(self) -> None:
+        entity = self.rng.choice(("solo", "kid", "parent"))
+        limits = tuple(redraw_limit(self.rng, limit) for limit in self.limits)
+        # From when it may be read on; what was there before may still be under way to somebody.
+        self.stored[entity].append(limits)
+        await self.rng.choice(self.pairs)[1].set_limits(limits, entity_id=entity)
+
+    async def _live(self, client: Client, limiter: RateLimiter) -> None:
+        """One caller, from its call to the end of its lease."""
+        rng = self.rng
+        life = Life(f"life {len(self.world.lives)} of {client.name}", client)
+        self.world.lives.append(life)
+        LIFE.set(life)
+        entity = rng.choice(ENTITIES if self.script.chains else ENTITIES[:1])
+        given = tuple(redraw_limit(rng, each) for each in self.limits) if self.script.overrides and rng.random() < 0.4 else None
+        amounts = {each.name: rng.choice((0, 1, 1, 1, 2, each.capacity)) for each in self.limits if rng.random() < 0.8} or None
+        options: dict[str, Any] = {"limits": given}
+        if self.script.waits and rng.random() < 0.4:
+            options["timeout"] = rng.choice((0.001, 3.0, 100.0))
+        stored = {name: len(self.stored[name]) - 1 for name in CHAINS[entity]}
+        try:
+            if rng.random() < 0.3:
+                decision = await limiter.try_acquire(entity, "api", amounts, **options)
+                if decision:
+                    self._start(life)
+                    life.units = self._asked(amounts)
+            else:
+                async with limiter.acquire(entity, "api", amounts, **options) as lease:
+                    self._start(life)
+                    life.units = dict(lease.consumed)
+                    promise(life.units == self._asked(amounts), "a lease holds what was asked for")
+                    promise(lease.waited <= options.get("timeout", 0) + 1e-9, "nobody waits for longer than agreed")
+                    await self._hold(life, lease)
+                    promise(dict(lease.consumed) == life.units, "a lease says what it holds")
+        except (RateLimitExceeded, BodyFailed, RateLimiterUnavailable, asyncio.CancelledError) as error:
+            life.units = None
+            if isinstance(error, RateLimitExceeded) and error.retry_after is not None:
+                promise(error.retry_after > 0, "who is refused is told to wait")
+            lost = isinstance(error, RateLimiterUnavailable)
+            promise(self.script.losses > 0 or not lost, "where every call is answered the table is within reach")
+        except PromiseBroken as broken:
+            self.errors.append(broken)
+        self.judging(self._judge_limits, life, entity, given, {name: self.stored[name][last:] for name, last in stored.items()})
+
+    def _start(self, life: Life) -> None:
+        """A caller goes."""
+        life.started = True
+        takings = [each for submission in life.submissions for each in submission.takings]
+        promise(all(each.start <= life.client.clock() for each in takings), "nobody starts before its turn")
+
+    def _asked(self, amounts: Mapping[str, int] | None) -> dict[str, int]:
+        return dict(amounts) if amounts is not None else {limit.name: 1 for limit in self.limits}
+
+    def _judge_limits(
+        self, life: Life, entity: str, given: tuple[Limit, ...] | None, stored: Mapping[str, list[tuple[Limit, ...]]]
+    ) -> None:
+        """Every bucket is asked under limits that applied to it meanwhile."""
+        for each in life.submissions:
+            if each.request.forced or not each.request.charges:
+                continue
+            name = each.key.entity_id
+            allowed = [given] if given is not None and name == entity else stored[name]
+            charged = {charge.limit for charge in each.request.charges}
+            promise(any(charged <= set(limits) for limits in allowed), "a bucket is asked under the limits that apply to it")
+
+    async def _hold(self, life: Life, lease: Lease) -> None:
+        """What the body does."""
+        rng = self.rng
+        assert life.units is not None
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            for _ in range(rng.randint(0, 4)):
+                await asyncio.sleep(0)
+            name = rng.choice(list(life.units))
+            choice = rng.random()
+            try:
+                if choice < 0.3 and self.script.failures:
+                    units = rng.randint(0, life.units[name])
+                    life.units[name] -= units
+                    await lease.release({name: units})
+                elif choice < 0.6 and self.script.debts:
+                    units = rng.randint(0, 3)
+                    await lease.adjust({name: units})
+                    life.units[name] += units
+                elif choice < 0.8:
+                    await lease.consume({name: 1})
+                    life.units[name] += 1
+            except RateLimitExceeded:
+                pass
+        if self.script.failures and rng.random() < 0.3:
+            raise BodyFailed
+
+    async def _drain(self) -> None:
+        """Let everybody come to an end, and find those who never do."""
+        me = asyncio.current_task()
+        for turn in range(PATIENCE):
+            if not asyncio.all_tasks() - {me}:
+                break
+            if turn % 20 == 19 and self.sleepers:
+                self.advance(self.sleepers[0][0])
+            await self._turn()
+        promise(not asyncio.all_tasks() - {me}, "everybody gets an answer")
+        for task in self.tasks:
+            if (error := None if task.cancelled() else task.exception()) is not None:
+                raise error
+        self.tasks.clear()
+        await self._turn()
+
+    async def _end_epoch(self) -> None:
+        for client, limiter in self.pairs:
+            if client.prefetch is not None and self.rng.random() < 0.5:
+                self.tasks.append(asyncio.create_task(limiter.close()))
+        await self._drain()
+        self.world.settle(self.world.lives)
+        self.world.lives.clear()
+
+    async def _drain_buckets(self) -> None:
+        """What is said to be available is, to the unit, and never more than the capacity."""
+        for entity in ("solo", "parent"):
+            limiter = RateLimiter(self.inner, self.limits, denial_ttl=0)
+            for limit in self.stored[entity][-1]:
+                left = (await limiter.check(entity, "api", {limit.name: 0})).statuses[0].available
+                promise(left <= limit.capacity, "no more is available than the capacity")
+                promise(left <= 0 or bool(await limiter.try_acquire(entity, "api", {limit.name: left})), "what is available is")
+                promise(not await limiter.try_acquire(entity, "api", {limit.name: 1}), "what is not available is not")

@@ -1,0 +1,417 @@
+"""A store, its clients' clocks and a log, to fuzz whole limiters in; and the judge who knows what a limiter may do.
+
+The judge sees four things: what callers ask of a bucket and are told, which of these requests each update carries, what the
+updates do to the store, and what the leases are said to hold. From these alone, in its own arithmetic, it judges the promises of
+the design. It takes nobody's word for when a busy period began, which bookings are pending, or what is held in advance.
+
+Clocks differ: each client's is its own `offset` off, by at most `skew` nanoseconds. The promises hold within that bound:
+
+- a booking is pending, and a bucket full, by the clock of whoever writes;
+- a decision is made by the time before its write, and a write takes up to `latency` nanoseconds;
+- counted at true times, in any span of time what is admitted is at most the capacity, what refills in the span, one unit, and
+  what is refunded in the span; where clocks differ, both the refill and the refunds of the span are those of a span that is
+  longer at either end by the clocks' error: twice the skew, and the latency.
+
+A lost answer may cost units, and never gives any: what it took may stay taken, what it gave back may be lost. Where callers with
+different windows wait at the same time, a refund may take from what the later start was built on; what is admitted stays bounded.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from support import spans
+from support.bucket_world import EPOCH, promise
+from support.history import Account, Advance, Giving, Life, Moment, Payment, Submission, Taking, cost_of
+
+from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.plan import Queue
+from limiter.core.request import Grant, Refusal
+from limiter.core.state import EMPTY
+from limiter.exceptions import RateLimiterUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from support.history import Client, Place
+
+    from limiter.core.plan import Plan
+    from limiter.core.records import BucketKey
+    from limiter.core.request import Charge, Credit, Request
+    from limiter.core.state import BucketState, Update
+
+
+class World:
+    """The true time, the log, and the judge."""
+
+    def __init__(self, *, skew: int = 0, mates: bool = True) -> None:
+        self.now = EPOCH
+        self.skew = skew
+        self.latency = 0
+        self.mates = mates
+        self.order = 0
+        self.clients: list[Client] = []
+        self.lives: list[Life] = []
+        self.accounts: dict[Place, Account] = defaultdict(Account)
+        self.moments: dict[BucketKey, list[Moment]] = defaultdict(lambda: [Moment(0, EPOCH, EMPTY, {})])
+        self.writers: dict[BucketKey, list[tuple[int, Client]]] = defaultdict(list)
+        self.plans: dict[int, tuple[Update, Sequence[Request], Any]] = {}
+        self.flights: dict[tuple[Client, BucketKey], tuple[int, Sequence[Request], Sequence[Request]]] = {}
+        self.requests: dict[int, Submission] = {}
+        self.charges: dict[int, Submission] = {}
+        self.doubted: list[Submission] = []
+        self.carriers: dict[int, tuple[Update, Client, BucketKey]] = {}
+        self.grants: dict[int, tuple[Grant, Update]] = {}
+
+    # What the fuzzed code tells.
+
+    def submit(self, client: Client, key: BucketKey, request: Request, life: Life) -> Submission:
+        """Note that something is asked of a bucket."""
+        submission = Submission(client, key, request, life, self.order, client.clock(), len(client.answers[key]), client.losses)
+        if submission.is_impatient:
+            submission.ahead = self._queue_ahead(submission)
+        self.requests[id(request)] = submission
+        if request.charges:
+            self.charges[id(request.charges)] = submission
+        life.submissions.append(submission)
+        return submission
+
+    def applied(self, client: Client, key: BucketKey, update: Update, before: BucketState, after: BucketState) -> None:
+        """Enter an update that the store has applied, and judge it."""
+        promise(id(update) in self.plans, "nothing is written that was not planned")
+        _, requests, made = self.plans[id(update)]
+        self.carriers[id(update)] = update, client, key
+        self.order += 1
+        self.writers[key].append((self.order, client))
+        self.latency = max(self.latency, self.now + client.offset - made.now)
+        carried = [requests[index] for index in made.shares]
+        for request in carried:
+            submission = self._submission(request)
+            if submission is not None:
+                submission.carried.append(self.order)
+                if request.credits:
+                    submission.credited.append(self.order)
+        names = {charge.limit.name for request in carried for charge in request.charges}
+        names |= {credit.limit.name for request in carried for credit in request.credits}
+        for name in {*before.levels, *after.levels} - names:
+            promise(before.level(name) == after.level(name), "a write leaves alone what nobody asked for")
+        peaks = {name: self._enter(client, (key, name), carried, before, after, made.now) for name in sorted(names)}
+        self.moments[key].append(Moment(self.order, self.now, after, peaks))
+
+    def planned(self, made: Plan, requests: Sequence[Request]) -> None:
+        """Note an update that is about to be written."""
+        if made.update is None:
+            return
+        self.plans[id(made.update)] = made.update, tuple(requests), made
+        submission = next(filter(None, map(self._submission, requests)), None)
+        if submission is not None:
+            carried = [requests[place] for place in made.shares]
+            self.flights[submission.client, submission.key] = made.now, tuple(requests), carried
+
+    def answered(self, client: Client, key: BucketKey) -> None:
+        """Look again at the refusals that rest on a write which has come to its end meanwhile."""
+        self.flights.pop((client, key), None)
+        again = [each for each in self.doubted if each.client is client and each.key == key]
+        for submission in again:
+            self.doubted.remove(submission)
+            promise(self._is_refused(submission), "nothing is refused that an exact observer would admit")
+
+    def finish(self, submission: Submission, outcome: Grant | Refusal | BaseException) -> None:
+        """Note and judge what a request came to."""
+        submission.outcome, submission.ended = outcome, self.order
+        promise(len(submission.credited) <= 1, "nothing is given back twice")
+        if isinstance(outcome, RateLimiterUnavailable):
+            submission.life.doubtful = True
+        elif isinstance(outcome, Grant):
+            self._judge_grant(submission, outcome)
+        elif isinstance(outcome, Refusal):
+            promise(not submission.carried or self._was_overtaken(submission), "what is refused is not charged")
+            if not self._is_refused(submission):
+                self.doubted.append(submission)
+
+    # What the judge makes of it.
+
+    def _queue_ahead(self, submission: Submission) -> Queue:
+        """The requests of the same client for the same, to start at once, that are not decided yet, by where they are."""
+        same = [
+            other
+            for other in self.requests.values()
+            if (other.client, other.key, other.request.charges) == (submission.client, submission.key, submission.request.charges)
+            and other.is_impatient
+            and other.outcome is None
+        ]
+        planned, aboard, carried = self.flights.get((submission.client, submission.key), (0, (), ()))
+        waiting = sum(not any(other.request is each for each in aboard) for other in same)
+        return Queue(waiting, sum(any(other.request is each for each in carried) for other in same), planned)
+
+    def _submission(self, request: Request) -> Submission | None:
+        # After a lost answer a request goes on without its credits, as another one with the same charges.
+        return self.requests.get(id(request)) or (self.charges.get(id(request.charges)) if request.charges else None)
+
+    def _is_block(self, client: Client, request: Request) -> bool:
+        """Whether a request is about what is taken in advance."""
+        submission = self._submission(request)
+        return submission is None or submission.life is client.closing
+
+    def _enter(
+        self, client: Client, place: Place, carried: Sequence[Request], before: BucketState, after: BucketState, now: int
+    ) -> int:
+        """Enter one limit's part of an update; return how far the limit stood ahead before anything was given back."""
+        key, name = place
+        account, old, new = self.accounts[place], before.level(name).tat, after.level(name).tat
+        asked = [(request, charge) for request in carried for charge in request.charges if charge.limit.name == name]
+        back = [(request, credit) for request in carried for credit in request.credits if credit.limit.name == name]
+        total = sum(cost_of(*charge) for _, charge in asked)
+        idle = bool(total) and old <= now
+        base = now if idle else old
+        given = base + total - new
+        promise(given >= 0, "a bucket moves on by what was taken, and no further")
+        promise(given <= sum(credit.cost for _, credit in back), "no more is given back than was asked to be")
+        if idle:
+            account.since = now
+        alive = sum(credit.cost for _, credit in back if credit.since == account.since)
+        peak = base + total
+        effective = max(now, peak) - max(now, new)
+        promise(effective <= alive, "nothing is given back that was taken before the bucket was full")
+        self._judge_bookings(client, place, back, now, (alive, peak, effective, given))
+        self._enter_takings(client, place, asked, base, now)
+        for request, credit in back:
+            self._judge_period(place, request, credit)
+        self._enter_returns(client, key, back)
+        return peak
+
+    def _judge_period(self, place: Place, request: Request, credit: Credit) -> None:
+        """What was taken before the bucket was full is not given back as if it had been taken since."""
+        submission = self._submission(request)
+        if submission is None or submission.life is submission.client.closing:
+            return
+        life = submission.life
+        if any(each.request.prefetch and not isinstance(each.outcome, Grant) for each in life.submissions):
+            return  # A caller who was cancelled may have been paid from a block, and was not told.
+        life.credited[place, credit.since] += credit.cost
+        taken = sum(cost for cost, since in life.taken[place] if since == credit.since)
+        promise(life.credited[place, credit.since] <= taken, "nobody gives back more than was taken in the same busy period")
+
+    def _judge_bookings(
+        self, client: Client, place: Place, back: Sequence[tuple[Request, Credit]], now: int, amounts: tuple[int, int, int, int]
+    ) -> None:
+        """Judge what is given back against the promises made to those who wait, and enter it."""
+        alive, peak, effective, given = amounts
+        account = self.accounts[place]
+        lives = {each.life for request, _ in back if (each := self._submission(request)) is not None}
+        pending = [each for each in account.takings if each.booked and each.start > now and not each.gone]
+        pending = [each for each in pending if each.life is None or not each.life.started]
+        returned = [each for each in pending if each.life in lives]
+        if all(not each.booked or (each.remembered if each.cancelled else each.start) <= now for each in account.takings):
+            promise(effective == max(0, min(alive, peak - now)), "without pending bookings a refund is whole")
+        first = min((each.order for each in pending), default=0)
+        windows = {each.limit.window for each in account.takings if each.booked and each.order >= first}
+        if given and not self.skew and len(windows) == 1:
+            built_on = max((each.tat for each in pending if each not in returned), default=0)
+            promise(peak - given >= built_on, "nothing is given back that a pending booking was built on")
+        for each in returned:
+            # What is on record of a booking that was undone is that none before it starts after its own start less its cost.
+            each.cancelled, each.remembered = True, each.start - (each.cost if given >= each.cost else 0)
+        for each in account.takings:
+            each.gone |= each.life in lives and each.booked
+        # A client whose clock is ahead takes a bucket for fuller than it is, and what it gives back for less.
+        amount = (given if self.skew else effective) - sum(each.cost for each in returned)
+        if amount > 0:
+            own = sum(credit.cost for request, credit in back if not self._is_block(client, request))
+            account.givings.append(Giving(amount, min(amount, own), self.order, self.now))
+
+    def _enter_takings(self, client: Client, place: Place, asked: Sequence[tuple[Request, Charge]], base: int, now: int) -> None:
+        key = place[0]
+        account, tat = self.accounts[place], max(base, now)
+        for request, (limit, units) in asked:
+            submission = self._submission(request)
+            life = submission.life if submission else None
+            cost = cost_of(limit, units)
+            tat += cost
+            booked = bool(cost) and not request.forced and tat - limit.window > now
+            start = tat - limit.window if booked else now
+            if not request.forced:
+                promise(tat - limit.window <= max(now, request.deadline), "nobody is admitted whom the limit refuses")
+            time = start - client.offset if booked else self.now
+            taking = Taking(limit, units, cost, start, tat, account.since, self.order, time, request.forced, life, booked)
+            if cost:
+                account.takings.append(taking)
+            if submission is not None:
+                submission.takings.append(taking)
+                submission.life.taken[place].append((cost, account.since))
+                submission.life.limits[place] = limit
+            elif cost:
+                self._enter_block(client, key, taking)
+
+    def _enter_block(self, client: Client, key: BucketKey, taking: Taking) -> None:
+        promise(client.prefetch is not None, "only what is asked for is taken")
+        advance = client.advances[key, taking.limit]
+        advance.taken += taking.units
+        advance.cost += taking.cost
+        most = int(taking.limit.capacity * client.prefetch.fraction)
+        promise(taking.units <= most, "a block is at most its part of the capacity")
+
+    def _enter_returns(self, client: Client, key: BucketKey, back: Sequence[tuple[Request, Credit]]) -> None:
+        """Note what was taken in advance and is given back."""
+        for request, credit in back:
+            if self._is_block(client, request):
+                advance = client.advances[key, credit.limit]
+                advance.returned += credit.cost
+                self._judge_advance(advance)
+
+    def _judge_advance(self, advance: Advance) -> None:
+        promise(advance.paid <= advance.taken, "no unit that was taken in advance is spent twice")
+        promise(advance.spent + advance.returned <= advance.cost, "no unit that was taken in advance is spent and given back")
+
+    def _judge_grant(self, submission: Submission, grant: Grant) -> None:
+        told = [(receipt.limit, receipt.units) for receipt in grant.receipts]
+        promise(told == list(submission.request.charges), "who is admitted is told what was taken of every limit")
+        self._judge_credit(submission)
+        if submission.cost and not submission.carried:
+            self._pay(submission, grant)
+            return
+        promise(len(submission.carried) <= 1 or self._was_overtaken(submission), "who is admitted is charged once")
+        latest = {taking.limit.name: taking for taking in submission.takings}
+        for receipt in grant.receipts:
+            taking = latest.get(receipt.limit.name)
+            if taking is None or not taking.cost:
+                promise(not receipt.cost, "nothing is charged for nothing")
+                continue
+            promise(receipt.cost == taking.cost, "who is admitted is told what it cost")
+            promise(receipt.since == taking.since, "who is admitted is told the busy period")
+            start = max(receipt.start, grant.now)
+            promise(taking.forced or start == taking.start, "who has to wait is told until when")
+
+    def _judge_credit(self, submission: Submission) -> None:
+        """What was to be given back was, or was worth nothing, or the answer was lost."""
+        if submission.credited or submission.client.losses > submission.losses:
+            return
+        for credit in submission.request.credits:
+            levels = [moment.state.level(credit.limit.name) for moment in self._during(submission)]
+            void = any(level.since != credit.since or level.booked > submission.clock for level in levels)
+            promise(void, "what is to be given back is")
+
+    def _pay(self, submission: Submission, grant: Grant) -> None:
+        """Someone was admitted without a write: it was paid, when it was asked for, from what had been taken in advance."""
+        client = submission.client
+        promise(submission.request.prefetch is not None, "nobody is admitted without a write")
+        for receipt in grant.receipts:
+            place = submission.key, receipt.limit.name
+            advance = client.advances[submission.key, receipt.limit]
+            advance.paid += receipt.units
+            advance.spent += receipt.cost
+            horizon = round(client.prefetch.horizon * NANOSECONDS)
+            late = submission.clock - advance.latest - horizon - self.error
+            promise(late < 0, "nothing is spent that is stale")
+            self._judge_advance(advance)
+            submission.life.taken[place].append((receipt.cost, receipt.since))
+            submission.life.limits[place] = receipt.limit
+            submission.life.paid = True
+            self.accounts[place].payments.append(Payment(receipt.limit, receipt.units, submission.clock - client.offset))
+
+    def _was_overtaken(self, submission: Submission) -> bool:
+        """Whether an answer was lost, and somebody else wrote before the client could look."""
+        first, client = submission.carried[0], submission.client
+        others = any(order > first and writer is not client for order, writer in self.writers[submission.key])
+        return client.losses > submission.losses and others
+
+    def _during(self, submission: Submission) -> Iterable[Moment]:
+        """The states that the bucket had since the request was made, the one that it met included."""
+        for moment in reversed(self.moments[submission.key]):
+            yield moment
+            if moment.order <= submission.began:
+                return
+
+    def _is_refused(self, submission: Submission) -> bool:
+        """Whether any state that the client may have gone by refuses the request."""
+        client, request = submission.client, submission.request
+
+        def refuses(tats: Callable[[str], int], now: int) -> bool:
+            return any(
+                max(tats(limit.name), now) + cost_of(limit, units) - limit.window > max(now, request.deadline)
+                for limit, units in request.charges
+            )
+
+        for moment in self._during(submission):
+            now = max(submission.clock, moment.time + client.offset)
+            if refuses(lambda name, at=moment: max(at.state.level(name).tat, at.peaks.get(name, -1)), now):  # type: ignore[misc]
+                return True
+        seen = client.answers[submission.key][max(0, submission.answers - 1) :] if client.denial_ns else []
+        for clock, state in seen:
+            now = max(clock, submission.clock)
+            if submission.clock - clock < client.denial_ns:
+                tats = self._level_ahead(submission, state, now)
+                if refuses(lambda name, at=tats: at[name], now):  # type: ignore[misc]
+                    return True
+        return self.mates and self._is_refused_for_mates(submission, refuses)
+
+    def _level_ahead(self, submission: Submission, state: BucketState, now: int) -> dict[str, int]:
+        """Each limit's `tat` behind those ahead: the carried ones as of their plan, as many of the others as fit now."""
+        waiting, carried, planned = submission.ahead
+        costs = {limit: cost_of(limit, units) for limit, units in submission.request.charges}
+        tats = {limit: state.level(limit.name).tat for limit in costs}
+        if carried:
+            tats = {limit: max(tat, planned) + carried * costs[limit] for limit, tat in tats.items()}
+        for limit, cost in costs.items():
+            room = now + limit.window - max(tats[limit], now)
+            waiting = 0 if room < 0 else min(waiting, room // cost) if cost else waiting
+        return {limit.name: max(tat, now) + waiting * costs[limit] for limit, tat in tats.items()}
+
+    def _is_refused_for_mates(self, submission: Submission, refuses: Callable[[Callable[[str], int], int], bool]) -> bool:
+        """Whether it would be refused after others of a batch that was planned and not written."""
+        for update, requests, made in self.plans.values():
+            if not any(each is submission.request for each in requests):
+                continue
+            peaks = {name: ledger.tat + ledger.total for name, ledger in made.ledgers.items()}
+            if update is not None and refuses(lambda name, at=peaks: at.get(name, -1), made.now):  # type: ignore[misc]
+                return True
+        return False
+
+    # At the end.
+
+    def settle(self, lives: Iterable[Life]) -> None:
+        """Judge what is left of lives that have ended: what their callers were told, and not a unit more or less."""
+        promise(not self.doubted, "nothing is refused that an exact observer would admit")
+        for life in lives:
+            self._settle(life)
+        self.plans.clear()
+        self.carriers.clear()
+        self.grants.clear()
+        self.requests.clear()
+        self.charges.clear()
+
+    def _settle(self, life: Life) -> None:
+        for each in life.submissions:
+            if each.credited or not isinstance(each.outcome, BaseException):
+                for credit in each.request.credits:
+                    life.returned[each.key, credit.limit.name] += credit.cost
+            if len(each.carried) > 1 or each.client.losses > each.losses:
+                life.doubtful = True
+        for place, taken in life.taken.items():
+            self._settle_place(life, place, taken)
+
+    def _settle_place(self, life: Life, place: Place, taken: Sequence[tuple[int, int]]) -> None:
+        total, back = sum(cost for cost, _ in taken), life.returned[place]
+        rounding = len(taken) if life.limits[place].period_ns % life.limits[place].refill_amount else 0
+        latest = max((since for _, since in taken), default=-1)
+        current = sum(cost for cost, since in taken if since == latest)
+        what = f"{life.name} at {place}: took {taken}, gave back {back}, holds {life.units}"
+        promise(back <= total, f"nobody gives back more than was taken ({what})")
+        if life.doubtful:
+            return
+        if life.units is None:
+            promise(back >= current, f"who is to hold nothing has given back everything ({what})")
+            return
+        held = cost_of(life.limits[place], life.units.get(place[1], 0))
+        promise(life.paid or total - back >= held, f"what is held was paid for ({what})")
+        promise(current != total or total - back <= held + rounding, f"what was paid for is held ({what})")
+
+    @property
+    def error(self) -> int:
+        """Nanoseconds by which two decisions can misjudge the time that lies between them."""
+        return 2 * self.skew + self.latency
+
+    def judge(self) -> None:
+        """Judge every span of time of every limit."""
+        spans.judge(self.accounts, self.clients, self.error)

@@ -1,0 +1,103 @@
+"""Judges every span of time: how much more is admitted in it than is given back and refills, in exact fractions."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+from support.bucket_world import promise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from support.history import Account, Client, Place, Taking
+
+
+class Event(NamedTuple):
+    """An amount at a time, and the place in the order of the writes that it belongs to."""
+
+    time: int
+    order: int
+    amount: Fraction
+
+
+def judge(accounts: Mapping[Place, Account], clients: Sequence[Client], error: int) -> None:
+    """Judge every span of time of every limit."""
+    for (key, _), account in accounts.items():
+        run: list[Taking] = []
+        for taking in account.takings:
+            if run and run[-1].limit != taking.limit:
+                _judge_run(account, run, error)
+                run = []
+            run.append(taking)
+        _judge_run(account, run, error)
+        _judge_mixed(account, error)
+        _judge_payments(account, [client for client in clients for each in client.advances if each[0] == key], error)
+
+
+def _judge_run(account: Account, run: Sequence[Taking], error: int) -> None:
+    """While a limit stays the same, in units: at most the capacity, what refills in the span, and one unit."""
+    if not run:
+        return
+    limit, first, last = run[0].limit, run[0].order, run[-1].order
+    rate = Fraction(limit.refill_amount, limit.period_ns)
+    takings = [Event(each.time, each.order, Fraction(each.units)) for each in run if not each.forced and not each.cancelled]
+    givings = [Event(each.time, each.order, each.cost * rate) for each in account.givings if first <= each.order <= last]
+    most = highest(takings, givings, rate, error)
+    promise(most <= limit.capacity + 1, "what is admitted in a span is at most the capacity, what refills in it, and one unit")
+
+
+def _judge_mixed(account: Account, error: int) -> None:
+    """However limits change, in time: at most the largest window and the span."""
+    counted = [each for each in account.takings if not each.forced and not each.cancelled]
+    takings = [Event(each.time, each.order, Fraction(each.cost)) for each in counted]
+    givings = [Event(each.time, each.order, Fraction(each.cost)) for each in account.givings]
+    most, window = highest(takings, givings, Fraction(1), error), max((each.limit.window for each in counted), default=0)
+    promise(most <= window, "what is admitted in a span is at most the largest window and the span")
+
+
+def _judge_payments(account: Account, clients: Sequence[Client], error: int) -> None:
+    """What is paid in advance is counted when it is spent: the bound then includes the unspent blocks."""
+    limits = {each.limit for each in account.payments}
+    if not limits or len({each.limit for each in account.takings}) != 1:
+        return
+    limit = limits.pop()
+    rate = Fraction(limit.refill_amount, limit.period_ns)
+    blocks = sum(int(limit.capacity * client.prefetch.fraction) for client in clients)
+    own = [each for each in account.takings if each.life is not None and not each.forced and not each.cancelled]
+    takings = [Event(each.time, each.order, Fraction(each.units)) for each in own]
+    takings += [Event(each.time, 0, Fraction(each.units)) for each in account.payments]
+    givings = [Event(each.time, each.order, each.own * rate) for each in account.givings]
+    most = highest(takings, givings, rate, error)
+    promise(most <= limit.capacity + blocks + 1, "blocks add to a burst no more than what is unspent of them")
+
+
+def highest(takings: Sequence[Event], givings: Sequence[Event], rate: Fraction, error: int) -> Fraction:
+    """The most that any span takes beyond what is given back and what refills in it, where times are uncertain by `error`."""
+    if error:
+        return _highest_within(takings, givings, rate, error)
+    events = [(each.time, each.order, 0, each.amount) for each in takings]
+    events += [(each.time, each.order, 1, -each.amount) for each in givings]
+    level = most = Fraction(0)
+    then = 0
+    for time, _, _, amount in sorted(events):
+        level = max(Fraction(0), level - (time - then) * rate) + amount
+        then, most = time, max(most, level)
+    return most
+
+
+def _highest_within(takings: Sequence[Event], givings: Sequence[Event], rate: Fraction, error: int) -> Fraction:
+    """Every span has the refunds and the refill of one that is longer by `error` at either end."""
+    ordered, returned = sorted(takings), sorted(givings)
+    times = [each.time for each in returned]
+    sums = [Fraction(0), *itertools.accumulate(each.amount for each in returned)]
+    most = Fraction(0)
+    for index, first in enumerate(ordered):
+        taken, start = Fraction(0), bisect.bisect_left(times, first.time - error)
+        for each in ordered[index:]:
+            taken += each.amount
+            given = sums[bisect.bisect_right(times, each.time + error)] - sums[start]
+            most = max(most, taken - given - (each.time - first.time + error) * rate)
+    return most

@@ -1,0 +1,94 @@
+"""Shows a world what limiters do inside: every plan, what came of it, and when a block that was taken in advance is held."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from limiter import sync_acquirer
+from limiter.commit import batch, breaker, sync_batch, sync_committer
+from limiter.commit.prefetch import Purse
+from limiter.core import plan as planning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from support.limiter_world import World
+
+    from limiter.core.plan import Plan
+    from limiter.core.request import Grant, Request
+    from limiter.core.state import BucketState
+
+
+@contextlib.contextmanager
+def watching(world: World) -> Iterator[None]:
+    """Tell the world; and let nobody pause, start threads or go by real time, so that a run can be repeated."""
+    with contextlib.ExitStack() as stack:
+        for owner, name, value in (
+            (planning, "plan", plan_told_to(world)),
+            (planning.Plan, "grants", grants_told_to(world)),
+            (Purse, "deposit", deposit_told_to(world)),
+            (batch, "pause", pause),
+            (sync_batch, "sync_pause", lambda _: None),
+            (sync_acquirer, "sync_gather", one_after_another),
+            (sync_committer, "sync_begin", lambda calls, _: one_after_another(calls)),
+            (breaker, "THRESHOLD", sys.maxsize),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, value))
+        yield
+
+
+def plan_told_to(world: World) -> Callable[..., Plan]:
+    """`bucket.plan`, with the world told of every update that is planned."""
+    sound = planning.plan
+
+    def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) -> Plan:
+        made = sound(state, requests, now, stamp)
+        world.planned(made, requests)
+        return made
+
+    return plan
+
+
+def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
+    """`Plan.grants`, with the world told which update carried them."""
+    sound = planning.Plan.grants
+
+    def grants(made: Plan, after: BucketState) -> dict[int, Grant]:
+        found = sound(made, after)
+        world.grants |= {id(grant): (grant, made.update) for grant in found.values() if made.update is not None}
+        return found
+
+    return grants
+
+
+def deposit_told_to(world: World) -> Callable[..., None]:
+    """`Purse.deposit`, with the world told: only now, when the whole batch is decided that took it, a block's time begins."""
+    sound = Purse.deposit
+
+    def deposit(purse: Purse, grant: Grant, now: int) -> None:
+        _, client, key = world.carriers[id(world.grants[id(grant)][1])]
+        for receipt in grant.receipts:
+            client.advances[key, receipt.limit].latest = now
+        sound(purse, grant, now)
+
+    return deposit
+
+
+async def pause(_: int) -> None:
+    """Let others go on, and lose no time."""
+    await asyncio.sleep(0)
+
+
+def one_after_another(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What `sync_gather` does, without threads, so that a run can be repeated."""
+    outcomes: list[Any] = []
+    for call in calls:
+        try:
+            outcomes.append(call())
+        except BaseException as error:  # as sync_gather: handed on as an outcome
+            outcomes.append(error)
+    return outcomes

@@ -1,0 +1,232 @@
+"""Items and expressions, read by a reader of its own that is as strict as DynamoDB."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import expressions
+from support.bucket_world import EPOCH, Script, play_seed
+
+from limiter import Limit
+from limiter.aws import schema
+from limiter.core import plan as planning
+from limiter.core.limits import gcra
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Request
+from limiter.core.state import ABSENT, EMPTY, BucketState, Change, Level, Update
+from limiter.exceptions import UnreadableItem
+
+KEY = BucketKey("default", "user-42", "gpt-4")
+FIELDS = Level._fields
+TIMES = st.integers(0, 10**20)
+NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="#"), min_size=1, max_size=8)
+LEVELS = st.builds(Level, **{field: st.one_of(st.just(-1), TIMES) for field in FIELDS})
+STATES = st.builds(
+    BucketState, st.dictionaries(NAMES, LEVELS, max_size=4), st.one_of(st.just(-1), TIMES), st.text("abc", max_size=5)
+)
+PREFIXES = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
+
+
+def item_of(state: BucketState, key: BucketKey = KEY) -> dict[str, Any]:
+    """The item that holds a state, written by hand."""
+    item: dict[str, Any] = dict(schema.bucket_key(key))
+    for name, level in state.levels.items():
+        numbers = {PREFIXES[field] + name: value for field, value in level._asdict().items()}
+        item |= {attribute: {"N": str(value)} for attribute, value in numbers.items() if value >= 0}
+    if state.ttl >= 0:
+        item["ttl"] = {"N": str(state.ttl)}
+    if state.stamp:
+        item["w"] = {"S": state.stamp}
+    return item
+
+
+def without_absent(state: BucketState) -> BucketState:
+    """A state without limits that hold nothing, which no item can tell from absent ones."""
+    return BucketState({name: level for name, level in state.levels.items() if level != ABSENT}, state.ttl, state.stamp)
+
+
+@given(STATES)
+def test_a_state_is_read_from_its_item(state: BucketState) -> None:
+    """Whatever an item holds is read as it was meant, beside attributes that are not the limiter's."""
+    item = item_of(state) | {"x": {"S": "tat"}, "owner": {"L": []}}
+    assert schema.bucket_state(item) == without_absent(state)
+
+
+@pytest.mark.parametrize("item", [None, {}])
+def test_no_item_is_an_empty_bucket(item: dict[str, Any] | None) -> None:
+    """A missing item, as GetItem or a failed condition gives it, is an empty bucket."""
+    assert schema.bucket_state(item) == EMPTY
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"S": "5"}, {"N": "1.5"}, {"N": "1E+20"}, {"N": ""}, {"NULL": True}, {"L": []}, {"B": b"5"}, {"M": {"N": {"N": "1"}}}],
+    ids=repr,
+)
+@pytest.mark.parametrize("attribute", ["t:a", "s:a", "b:a", "f:a", "ttl"])
+def test_what_cannot_be_read_is_told_with_its_key(attribute: str, value: dict[str, Any]) -> None:
+    """A number that is none is an `UnreadableItem` that names the bucket and the remedy, for whoever needs it."""
+    state = schema.bucket_state(item_of(BucketState({"a": Level(5, 5, 5, 5)}, 5, "w")) | {attribute: value})
+    limit = Limit.per_second("a", 1)
+    with pytest.raises(UnreadableItem, match=r"default#user-42/b#gpt-4.*delete the item"):
+        planning.plan(state, [Request((Charge(limit, 1),), deadline=EPOCH)], EPOCH, "x")
+
+
+def test_an_unreadable_limit_harms_no_other() -> None:
+    """Beside a limit that cannot be read the others go on."""
+    state = schema.bucket_state(item_of(BucketState({"a": Level(5), "b": Level(5)}, 5, "w")) | {"t:a": {"S": "?"}})
+    update = planning.plan(state, [Request((Charge(Limit.per_second("b", 1), 1),), deadline=EPOCH)], EPOCH, "x").update
+    assert update is not None
+
+
+def test_keys_cannot_forge_each_other() -> None:
+    """No two buckets, nor a bucket and a record, share a primary key, whatever their ids are."""
+    ids = ["a", "b", "l", "e", "b:", "a b", "ab", "B", "ü"]
+    keys = [schema.item_key(schema.bucket_key(BucketKey(*each))) for each in [(x, y, z) for x in ids for y in ids for z in ids]]
+    assert len(set(keys)) == len(keys)
+    assert not [sort for _, sort in keys if not sort.startswith("b#")]
+    assert all(
+        partition.startswith(f"{space}#") for (partition, _), space in zip(keys, [x for x in ids for _ in range(81)], strict=True)
+    )
+
+
+def test_long_ids_fit_the_keys() -> None:
+    """Ids of 255 characters of four bytes are within DynamoDB's bounds for keys: 2,048 and 1,024 bytes."""
+    longest = "\U0001f40c" * 255
+    partition, sort = schema.item_key(schema.bucket_key(BucketKey(longest, longest, longest)))
+    assert len(partition.encode()) <= 2_048
+    assert len(sort.encode()) <= 1_024
+
+
+def updates() -> list[Update]:
+    """Updates of all kinds that the worlds of chance bring about."""
+    scripts = (Script(expiry=True), Script(overrides=True, clients=1), Script(steps=60))
+    return [update for seed in range(40) for script in scripts for update in play_seed(seed, script).updates]
+
+
+def test_every_update_says_in_expressions_what_it_means() -> None:
+    """An engine that reads the expressions decides and changes exactly as the update itself does, in order, from the first."""
+    for seed in range(60):
+        state, item = EMPTY, {}
+        for update in play_seed(seed, Script()).updates:
+            parameters = schema.update_parameters(update)
+            assert expressions.holds(parameters, item) == update.holds(state)
+            if update.holds(state):
+                state = update.apply(state)
+                item = expressions.apply(parameters, item or dict(schema.bucket_key(KEY)))
+                assert schema.bucket_state(item) == state
+
+
+@given(STATES, st.integers(0, 10**6))
+def test_expressions_mean_the_same_on_any_state(state: BucketState, place: int) -> None:
+    """Also where a bucket is in a state that no update left it in, the expressions hold when the update does."""
+    update = UPDATES[place % len(UPDATES)]
+    renamed = dict(zip(state.levels, "abc", strict=False))
+    state = BucketState({renamed[name]: level for name, level in state.levels.items() if name in renamed}, state.ttl, state.stamp)
+    assert expressions.holds(schema.update_parameters(update), item_of(state)) == update.holds(state)
+
+
+UPDATES = updates()
+
+
+def test_no_update_touches_an_index_or_a_key() -> None:
+    """What an update writes is the bucket's own attributes: none of the table's keys, nor of its index's."""
+    keys = {each["AttributeName"] for each in schema.table_definition("t")["AttributeDefinitions"]}
+    for update in UPDATES[:500]:
+        assert not keys & set(schema.update_parameters(update)["ExpressionAttributeNames"].values())
+
+
+def test_names_are_placeholders() -> None:
+    """A limit's name is never part of an expression, so no name is a reserved word or breaks the syntax."""
+    hostile = Limit.per_second("a = :w) OR (attribute_not_exists(pk", 1)
+    update = planning.plan(EMPTY, [Request((Charge(hostile, 1),), deadline=EPOCH)], EPOCH, "x").update
+    assert update is not None
+    parameters = schema.update_parameters(update)
+    assert "pk" not in parameters["ConditionExpression"] + parameters["UpdateExpression"]
+    assert expressions.holds(parameters, {})
+
+
+def busiest(limits: list[Limit], key: BucketKey) -> dict[str, Any]:
+    """The largest item that a bucket of these limits can be: all in debt, booked, and stamped."""
+    item: dict[str, Any] = dict(schema.bucket_key(key))
+    now, state = EPOCH + 123_456_789, EMPTY
+    for turn, request in enumerate(
+        [
+            Request(tuple(Charge(limit, 1) for limit in limits), deadline=now),
+            Request(tuple(Charge(limit, 1) for limit in limits), deadline=now + 10**15),
+            Request(tuple(Charge(limit, 7) for limit in limits), forced=True),
+        ]
+    ):
+        update = planning.plan(state, [request], now, f"{'f' * 12}{2**40 + turn:x}").update
+        assert update is not None
+        parameters = schema.update_parameters(update)
+        assert expressions.holds(parameters, item if turn else {})
+        item, state = expressions.apply(parameters, item), update.apply(state)
+    return item
+
+
+def test_five_limits_stay_within_one_write_unit() -> None:
+    """With five limits of 20-character names, ids of 100 characters each, and every attribute set, an item is below 1 KB."""
+    limits = [Limit(f"{name * 20}", 1, 1, 61.234567891) for name in "abcde"]
+    item = busiest(limits, BucketKey("n" * 100, "e" * 100, "r" * 100))
+    assert len(item) == 2 + 5 * len(FIELDS) + 2
+    assert expressions.size(item) <= 1_024
+
+
+@pytest.mark.parametrize("count", [1, 5, 20, 40])
+def test_any_number_of_limits_fits_the_expressions(count: int) -> None:
+    """Dozens of limits are decided by one update whose expressions are within DynamoDB's bounds."""
+    busiest([Limit.per_second(f"limit {place}", 1) for place in range(count)], KEY)
+
+
+@pytest.mark.parametrize(("value", "size"), [("0", 1), ("5", 2), ("100", 2), ("1800000000000000001", 11), ("-12", 3)])
+def test_numbers_are_measured_as_documented(value: str, size: int) -> None:
+    """A number takes a byte for two significant digits, and one more."""
+    assert expressions.value_size({"N": value}) == size
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ConditionExpression": "#0 BETWEEN :1 AND :0"},
+        {"ConditionExpression": "((#0 = :0))"},
+        {"ConditionExpression": "#0 = :0 AND"},
+        {"ConditionExpression": "#0 = :0 AND #9 = :1"},
+        {"UpdateExpression": "SET #0 = :0, #0 = :1"},
+        {"UpdateExpression": "SET #0 = #0 + #0"},
+        {"ExpressionAttributeNames": {"#0": "a", "#1": "b"}},
+        {"ExpressionAttributeValues": {":0": {"N": "1"}, ":1": {"N": "2"}, ":2": {"N": "3"}}},
+        {"ExpressionAttributeValues": {":0": {"N": "1"}, ":1": {"N": "9" * 39}}},
+        {"ConditionExpression": " AND ".join(["#0 = :0"] * 500)},
+    ],
+    ids=[str(place) for place in range(10)],
+)
+def test_the_reader_is_strict(change: dict[str, Any]) -> None:
+    """What DynamoDB calls invalid the reader of these tests calls invalid too."""
+    sound = {
+        "ConditionExpression": "#0 BETWEEN :0 AND :1",
+        "UpdateExpression": "SET #0 = #0 + :0",
+        "ExpressionAttributeNames": {"#0": "a"},
+        "ExpressionAttributeValues": {":0": {"N": "1"}, ":1": {"N": "2"}},
+    }
+    assert expressions.holds(sound, {"a": {"N": "1"}})
+    with pytest.raises(expressions.Invalid):
+        expressions.holds(sound | change, {"a": {"N": "1"}})
+
+
+def test_the_template_and_the_test_table_agree_on_time_to_live() -> None:
+    """The attribute that expires is the one that updates set."""
+    limit = Limit.per_second("a", 1)
+    update = planning.plan(EMPTY, [Request((Charge(limit, 1),), deadline=EPOCH)], EPOCH, "x").update
+    assert update is not None
+    item = expressions.apply(schema.update_parameters(update), {})
+    assert int(item[schema.TTL_ATTRIBUTE]["N"]) * gcra.NANOSECONDS >= EPOCH
+
+
+def test_only_integers_are_written() -> None:
+    """A float would be stored, and make the bucket unreadable for everybody, so that it raises instead."""
+    with pytest.raises(TypeError):
+        schema.update_parameters(Update("a", (), (Change("requests", "tat", None, 1.5),)))  # type: ignore[arg-type] # the mistake

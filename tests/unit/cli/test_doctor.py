@@ -1,0 +1,191 @@
+"""`limiter doctor`: each thing that can stand in the way is found, with its remedy."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.scripted_cloudformation import denied, refused
+
+from limiter.aws.clock import ServerClock
+from limiter.cli import doctor
+from limiter.cli.findings import Finding, has_failed, judge_clock, judge_permissions, judge_throttling, judge_ttl, judge_versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize(
+    ("skew", "result"),
+    [
+        (0, "ok"),
+        (1, "ok"),
+        (-1, "ok"),
+        (1.1, "warning"),
+        (-1.1, "warning"),
+        (5, "warning"),
+        (-5, "warning"),
+        (400, "failed"),
+        (-400, "failed"),
+    ],
+)
+def test_clock(skew: float, result: str) -> None:
+    """Up to a second is fine, more is a warning, and from five minutes on AWS refuses every request."""
+    found = judge_clock(skew, 0.5)
+    assert found.result == result
+    assert (found.result == "ok") == (not found.remedy)
+
+
+def test_no_time_in_the_answer() -> None:
+    """Without a date there is nothing to say about the clock."""
+    assert judge_clock(None, None).result == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("described", "result"),
+    [
+        ({"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}, "ok"),
+        ({"TimeToLiveStatus": "ENABLING", "AttributeName": "ttl"}, "ok"),
+        ({"TimeToLiveStatus": "ENABLED", "AttributeName": "expires"}, "failed"),
+        ({"TimeToLiveStatus": "DISABLED"}, "failed"),
+        ({}, "failed"),
+    ],
+)
+def test_time_to_live(described: dict[str, str], result: str) -> None:
+    """It has to be on, and on the right attribute; otherwise the remedy is a command."""
+    found = judge_ttl({"TimeToLiveDescription": described}, "ttl", "my-app")
+    assert found.result == result
+    assert result == "ok" or "aws dynamodb update-time-to-live --table-name my-app" in found.remedy
+
+
+def test_throttling() -> None:
+    """None is fine; some is a warning with a remedy that fits its kind."""
+    assert judge_throttling("WriteThrottleEvents", []).result == "ok"
+    assert "on-demand" in judge_throttling("WriteThrottleEvents", [3.0]).remedy
+    assert "split the entity" in judge_throttling("WriteKeyRangeThroughputThrottleEvents", [1.0, 2.0]).remedy
+
+
+def test_versions() -> None:
+    """A newer layout is a failure, another version a reason to look at the plan."""
+    assert judge_versions("1.0", "1.0", 1, 1, "my-app").result == "ok"
+    assert "limiter plan my-app" in judge_versions("1.1", "1.0", 1, 1, "my-app").remedy
+    assert "pip install --upgrade" in judge_versions("1.0", "2.0", 1, 2, "my-app").remedy
+
+
+def test_permissions() -> None:
+    """Only acquiring is indispensable; what is missing is named."""
+    assert judge_permissions("acquire", [], []).result == "ok"
+    missing = judge_permissions("acquire", ["UpdateItem"], [])
+    assert (missing.result, "dynamodb:UpdateItem" in missing.detail) == ("failed", True)
+    assert judge_permissions("admin", ["PutItem"], []).result == "warning"
+    assert judge_permissions("read", [], ["Query"]).result == "unknown"
+    assert has_failed([missing])
+    assert not has_failed([judge_permissions("admin", ["PutItem"], [])])
+
+
+def subjects(document: list[dict[str, str]]) -> dict[str, str]:
+    """The result of each subject."""
+    return {each["subject"]: each["result"] for each in document}
+
+
+@pytest.mark.engines("moto")
+class TestOnAnEngine:
+    def test_all_is_well(self, stack: str, run: Callable[..., Any]) -> None:
+        """A table that was made for tests has everything but a stack; doctor writes nothing."""
+        done = run("doctor", stack, "-o", "json")
+        found = subjects(json.loads(done.out))
+        assert done.code == 0
+        assert found.pop("versions") == "warning"
+        assert found.pop("clock") in {"ok", "unknown"}
+        assert set(found.values()) == {"ok"}
+        assert json.loads(run("namespace", "list", "-o", "json").out) == []
+
+    def test_a_missing_table(self, stack: str, run: Callable[..., Any]) -> None:
+        """It is the last finding, with the command that deploys it, and the status is 1."""
+        done = run("doctor", "no-such-stack", "-o", "json")
+        last = json.loads(done.out)[-1]
+        assert done.code == 1
+        assert (last["subject"], last["result"]) == ("table", "failed")
+        assert "limiter deploy no-such-stack" in last["detail"]
+
+    def test_a_missing_permission(self, stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """What AWS denies is named at its level, and the rest goes on."""
+        deny(monkeypatch, "update_item", denied("dynamodb:UpdateItem"))
+        deny(monkeypatch, "scan", denied("dynamodb:Scan"))
+        deny(monkeypatch, "get_metric_statistics", denied("cloudwatch:GetMetricStatistics"))
+        done = run("doctor", stack, "-o", "json")
+        found = subjects(json.loads(done.out))
+        assert done.code == 1
+        assert found["permissions: acquire"] == "failed"
+        assert found["permissions: read"] == "ok"
+        assert found["permissions: admin of all namespaces"] == "warning"
+        assert found["throttling"] == "unknown"
+
+    def test_who_may_only_acquire(self, stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Credentials that may not describe the table are no failure."""
+        for method in ("describe_table", "describe_time_to_live", "query", "put_item", "delete_item", "batch_write_item", "scan"):
+            deny(monkeypatch, method, denied("dynamodb:Something"))
+        deny(monkeypatch, "transact_write_items", denied("dynamodb:ConditionCheckItem"))
+        done = run("doctor", stack, "-o", "json")
+        found = subjects(json.loads(done.out))
+        assert done.code == 0
+        assert (found["table"], found["permissions: acquire"]) == ("unknown", "ok")
+
+    def test_bad_credentials(self, stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing else is asked with credentials that AWS does not know."""
+        deny(monkeypatch, "get_caller_identity", refused("InvalidClientTokenId", "The security token is invalid"))
+        done = run("doctor", stack, "-o", "json")
+        assert done.code == 1
+        assert list(subjects(json.loads(done.out))) == ["region", "credentials"]
+
+
+@pytest.mark.engines("dynoxide")
+@pytest.mark.parametrize(("skew", "result"), [(0.0, "ok"), (30.0, "warning"), (-400.0, "failed")])
+def test_a_clock_that_is_wrong(
+    skew: float, result: str, stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By how much this machine's clock is ahead of the table's is told once, to within a second, and with the remedy."""
+    monkeypatch.setattr(doctor, "ServerClock", lambda: ServerClock(lambda: time.time_ns() + round(skew * 1e9)))
+    monkeypatch.setattr(doctor.Examination, "_identity", lambda _: Finding("ok", "credentials", "not asked for on this engine"))
+    document = json.loads(run("doctor", stack, "-o", "json").out)
+    (clock,) = [each for each in document if each["subject"] == "clock"]
+    assert clock["result"] == result
+    assert float(clock["detail"].split()[0]) == pytest.approx(skew, abs=2)
+    assert ("NTP" in clock["remedy"]) == (result != "ok")
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
+    """Let every call of one method fail."""
+    original = doctor.Examination._client
+
+    def client(self: Any, service: str) -> Any:
+        opened = original(self, service)
+
+        def call(**_: Any) -> Any:
+            raise error
+
+        if hasattr(opened, method):
+            setattr(opened, method, call)
+        return opened
+
+    monkeypatch.setattr(doctor.Examination, "_client", client)
+
+
+def test_no_region(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a region nothing is asked at all."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    done = run("doctor", "my-app", "-o", "json")
+    assert done.code == 1
+    (only,) = json.loads(done.out)
+    assert "AWS_DEFAULT_REGION" in only["remedy"]
+
+
+def test_no_credentials(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy says where they are looked for."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    done = run("doctor", "my-app", "-o", "json")
+    assert done.code == 1
+    assert "AWS_PROFILE" in json.loads(done.out)[-1]["remedy"]
