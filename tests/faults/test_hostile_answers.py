@@ -10,6 +10,7 @@ import time
 import zlib
 from contextlib import suppress
 from email.utils import formatdate
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from limiter import (
     SyncRepository,
     Throttled,
 )
+from limiter.aws.client import ClientOptions, new_session, sync_new_session
 from limiter.aws.table import ATTEMPTS
 
 if TYPE_CHECKING:
@@ -193,9 +195,15 @@ def engine_gone_mad(request: pytest.FixtureRequest) -> Iterator[FakeEngine]:
     engine.stop()
 
 
+@cache
+def session(kind: str) -> Any:
+    """One session for all tests, which reads botocore's model of DynamoDB once."""
+    return sync_new_session(ClientOptions()) if kind == "sync" else new_session(ClientOptions())
+
+
 def call_sync(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]:
     """What a call gives by the synchronous limiter, and what the next gives once the engine is right again."""
-    repository = SyncRepository("my-app", endpoint_url=engine.endpoint_url, **engine.options)
+    repository = SyncRepository("my-app", endpoint_url=engine.endpoint_url, session=session("sync"), **engine.options)
     limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
     try:
         first = use(limiter)
@@ -212,7 +220,7 @@ def call_async(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]
     """The same by the asynchronous limiter."""
 
     async def call() -> tuple[Any, Any]:
-        repository = Repository("my-app", endpoint_url=engine.endpoint_url, **engine.options)
+        repository = Repository("my-app", endpoint_url=engine.endpoint_url, session=session("async"), **engine.options)
         limiter = RateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
         try:
             first = await use(limiter)
@@ -322,7 +330,9 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 def test_any_call_that_is_answered_with_nonsense(name: str, engine_gone_mad: FakeEngine) -> None:
     """Whatever answers any other action, the call gives a result or a typed error, and an acquire afterwards is admitted."""
     action, use = CALLS[name]
-    with SyncRepository("my-app", endpoint_url=engine_gone_mad.endpoint_url, **engine_gone_mad.options) as repository:
+    with SyncRepository(
+        "my-app", endpoint_url=engine_gone_mad.endpoint_url, session=session("sync"), **engine_gone_mad.options
+    ) as repository:
         for answer in ANSWERS.keys() - SLOW:
             limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
             engine_gone_mad.answers[action] = ANSWERS[answer]
@@ -354,7 +364,9 @@ def test_only_what_has_the_form_of_a_table_tells_the_time(
     action: str, use: Callable[[Any], Any], answers: set[str], engine_gone_mad: FakeEngine
 ) -> None:
     """The `Date` of a page of somebody else, an hour ahead, moves no clock; one of its own is corrected by the next."""
-    with SyncRepository("my-app", endpoint_url=engine_gone_mad.endpoint_url, **engine_gone_mad.options) as repository:
+    with SyncRepository(
+        "my-app", endpoint_url=engine_gone_mad.endpoint_url, session=session("sync"), **engine_gone_mad.options
+    ) as repository:
         engine_gone_mad.ahead = 3_600.0
         for answer in answers:
             limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)

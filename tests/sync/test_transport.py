@@ -8,8 +8,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from engines import wait_until
-from wire_server import CLOSE, EMPTY, WireServer
+from support.engines import wait_until
+from support.wire_server import CLOSE, EMPTY, WireServer
 
 from limiter import (
     ConfigurationError,

@@ -129,13 +129,24 @@ def _document(body: bytes) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
+def _has_form(found: dict[str, Any]) -> bool:
+    """Whether the members that come with an error are of the types that DynamoDB gives them."""
+    item, *reasons = (found.get(name) for name in ("Item", "ThrottlingReasons", "throttlingReasons"))
+    lists = [each for each in reasons if each is not None]
+    return isinstance(item, dict | None) and all(
+        isinstance(each, list) and all(isinstance(reason, dict) for reason in each) for each in lists
+    )
+
+
 def _error(action: str, response: Response, document: dict[str, Any] | None, metadata: dict[str, Any]) -> Exception:
     """The error of a response; one whose body is not in DynamoDB's form has its status for a code."""
     from botocore.exceptions import ClientError
 
     found = {"message": response.body[:1_000].decode("utf-8", "replace")} if document is None else document
-    code, message = found.get("__type"), found.get("message", found.get("Message", ""))
-    name = code.partition(":")[0].rpartition("#")[2] if isinstance(code, str) else str(response.status)
+    code, message = found.get("__type", response.status) or "", found.get("message", found.get("Message", ""))
+    name = str(code).partition(":")[0].rpartition("#")[2]
     error = {"Code": name, "Message": message if isinstance(message, str) else ""}
+    if not _has_form(found):
+        return ValueError(f"an error {name[:100]!r} with members of other types")
     raised: Exception = ClientError({**found, "Error": error, "ResponseMetadata": metadata}, action)
     return raised

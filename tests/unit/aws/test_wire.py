@@ -115,7 +115,8 @@ def test_a_response_is_what_botocore_returns() -> None:
     [
         (b'{"__type":"com.amazonaws.dynamodb.v20120810#Failed","message":"no"}', "Failed", "no"),
         (b'{"__type":"Failed:http://internal.amazon.com/","Message":"no"}', "Failed", "no"),
-        (b'{"__type":5,"message":5}', "400", ""),
+        (b'{"__type":5,"message":5}', "5", ""),
+        (b'{"__type":null,"message":null}', "", ""),
         (b"{}", "400", ""),
         (b"<html>", "400", "<html>"),
         (b"", "400", ""),
@@ -137,6 +138,13 @@ def test_a_failed_condition_has_the_item() -> None:
     with pytest.raises(ClientError) as raised:
         parsed("UpdateItem", Response(400, {}, body))
     assert raised.value.response["Item"] == {"pk": {"S": "a"}}
+
+
+@pytest.mark.parametrize("member", ['"Item":7', '"throttlingReasons":5', '"ThrottlingReasons":[5]'])
+def test_an_error_with_members_of_other_types_is_none(member: str) -> None:
+    """Whoever sent it, it was not a table; nothing of it is believed."""
+    with pytest.raises(ValueError, match="of other types"):
+        parsed("UpdateItem", Response(400, {}, f'{{"__type":"x#ThrottlingException",{member}}}'.encode()))
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{", b"\xff", b'{"M":' * 100_000])
