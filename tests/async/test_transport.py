@@ -145,7 +145,7 @@ async def test_a_later_patch_is_noticed(new: Any, monkeypatch: pytest.MonkeyPatc
         assert seen == ["GetItem"]
         assert repository.transport.name == "botocore"
         assert "_make_api_call is patched" in repository.transport.reason
-        with pytest.raises(ConfigurationError, match="_make_api_call is patched"):
+        with pytest.raises(ConfigurationError, match="_make_api_call is patched by"):
             await direct.read_bucket(KEY)
     await repository.read_bucket(KEY)
     assert seen == ["GetItem"]

@@ -35,6 +35,7 @@ _CLIENT = ("_make_api_call", "_make_request", "batch_get_item", "get_item", "upd
 _ENDPOINT = ("make_request", "create_request", "prepare_request", "_send_request", "_send")
 _BELOW = (("urllib3.connectionpool", "HTTPConnectionPool", "urlopen"), ("aiohttp.client", "ClientSession", "_request"))
 """What botocore and aiobotocore call in turn, which tracers of HTTP wrap."""
+_BENEATH = frozenset({"aiohttp", "urllib3"})
 
 
 class CallPath:
@@ -73,18 +74,21 @@ def _check_instance(place: Any, name: str) -> None:
     """Raise `Unsuitable` where an object has a function of another package in place of its class's."""
     replaced = vars(place).get(name)
     if replaced is not None and (type(replaced) is not FunctionType or _package(replaced) != "limiter"):
-        raise Unsuitable(_changed(type(place), name))
+        raise Unsuitable(f"{type(place).__qualname__}.{name} is patched by {_module(replaced)}")
 
 
 def _is_original(function: Any) -> bool:
-    """Whether it is a plain function whose code lies in the module that it belongs to."""
-    return type(function) is FunctionType and function.__code__.co_filename == function.__globals__.get("__file__")
+    """Whether it is a plain function of the libraries, whose code lies in the module that it belongs to."""
+    if type(function) is not FunctionType or _package(function) not in _OWN | _BENEATH:
+        return False
+    return bool(function.__code__.co_filename == function.__globals__.get("__file__"))
 
 
 def _changed(owner: type, name: str) -> str:
     function = getattr(owner, name)
-    by = "" if type(function) is FunctionType else f" (by {type(function).__module__}.{type(function).__qualname__})"
-    return f"{owner.__module__}.{owner.__qualname__}.{name} is patched{by}"
+    # wrapt, by which tracers patch, keeps what it calls here.
+    by = _module(getattr(function, "_self_wrapper", function))
+    return f"{owner.__module__}.{owner.__qualname__}.{name} is patched by {by}"
 
 
 def _check_listeners(client: Any) -> None:
