@@ -1,9 +1,9 @@
 """Makes calls of a limiter while another tool watches those of botocore, and prints as JSON what either saw.
 
-    python tests/support/tracing_tools.py TOOL sync|async
+    python -m support.tracing_tools TOOL sync|async     # in tests/
 
-In a process of its own, since tools patch for good. Each makes one call before the tool starts and one after; where the tool can be
-removed, one more. Prints the transport after each, and the calls that the tool has seen.
+In a process of its own, since tools patch for good. One call is made before the tool starts, two after, of which one by a new
+client, and one more where the tool can be removed. Prints the transport after each, and the calls that the tool has seen.
 """
 
 from __future__ import annotations
