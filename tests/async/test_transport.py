@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,7 @@ from limiter import (
 )
 from limiter.aws.client import ClientOptions, close_client, new_session, open_client
 from limiter.core.records import BucketKey, LimitsKey
+from limiter.core.state import Change, Condition, Update
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -265,15 +267,29 @@ def _botocore_session(session: Any) -> Any:
     return getattr(session, "_session", session)
 
 
-async def test_what_is_sent_is_what_botocore_sends(new: Any, server: WireServer) -> None:
-    """Body, address and signed headers of both transports are equal, with the same time in both."""
+@pytest.mark.parametrize("token", ["", "a token/with+signs=="])
+async def test_what_is_sent_is_what_botocore_sends(
+    token: str, new: Any, server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address, body, signed headers and user agent of every frequent call are equal by either transport."""
+    if token:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+    key = BucketKey("default", "üser ☃", 'api "v1"')
+    update = Update("stamp", (Condition("tokens", "tat", None, 5, True),), (Change("tokens", "tat", None, 7),))
     for option in ("direct", "botocore"):
-        await new(transport=option).read_bucket(KEY)
-    direct, botocore = server.received
-    signed = direct.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
-    assert (direct.line, direct.body) == (botocore.line, botocore.body)
-    assert json.loads(direct.body)["TableName"] == "my-app"
-    assert {"host", "content-type", "x-amz-date", "x-amz-target"} <= {*signed}
-    changing = {"x-amz-date"}
-    for name in {*signed, "user-agent", "content-length", "accept-encoding"} - changing:
-        assert direct.headers[name] == botocore.headers[name], name
+        repository = new(transport=option)
+        await repository.read_bucket(key)
+        for call in (partial(repository.write_bucket, key, update), partial(repository.read_records, [LimitsKey()], [key])):
+            with suppress(LimiterError):
+                await call()
+        assert repository.transport.name == option
+    sent = server.received
+    assert len(sent) % 2 == 0
+    for direct, botocore in zip(sent[: len(sent) // 2], sent[len(sent) // 2 :], strict=True):
+        signed = [each.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0] for each in (direct, botocore)]
+        assert signed[0] == signed[1]
+        assert ("x-amz-security-token" in signed[0]) == bool(token)
+        assert (direct.line, direct.body) == (botocore.line, botocore.body)
+        for name in {*signed[0].split(";"), "user-agent", "content-length", "accept-encoding"} - {"x-amz-date"}:
+            assert direct.headers[name] == botocore.headers[name], name
+    assert {request.headers["x-amz-target"].partition(".")[2] for request in sent} == {"GetItem", "UpdateItem", "BatchGetItem"}

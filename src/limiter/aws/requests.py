@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .signing import Signer
-from .transport import Unsuitable
+from .transport import Unequal, Unsuitable
 from .wire import encoded
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class Requests:
         parts = urlsplit(url)
         scope = _SCOPE.match(headers.get("authorization", ""))
         if scope is None:
-            raise Unsuitable("botocore signs by other means than Signature Version 4")
+            raise Unequal("botocore signs by other means than Signature Version 4")
         if parts.scheme not in _PORTS or not parts.hostname or parts.query or "@" in parts.netloc:
-            raise Unsuitable("the endpoint has a form that only botocore knows")
+            raise Unequal("the endpoint has a form that only botocore knows")
         name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.url = url
         self.host, self.port = parts.hostname, parts.port or _PORTS[parts.scheme]
@@ -73,7 +73,7 @@ class Requests:
         }
         if own != theirs:
             differing = sorted(name for name in {*own, *theirs} if own.get(name) != theirs.get(name))
-            raise Unsuitable(f"botocore sends other headers: {', '.join(differing)}")
+            raise Unequal(f"botocore sends other headers: {', '.join(differing)}")
 
 
 def readable(headers: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from . import schema
 from .call_path import CallPath
 from .connections import SyncConnections, sync_open_connections
 from .requests import Requests, readable
-from .transport import Unsuitable
+from .transport import Unequal
 from .wire import parsed
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def sync_open_direct(client: Any, table: str) -> SyncDirectTransport:
         transport.find_address()
     except (AttributeError, TypeError, KeyError) as error:
         # Some of what is needed has no public name.
-        raise Unsuitable(f"this botocore is made differently: {error!r}") from error
+        raise Unequal(f"this botocore is made differently: {error!r}") from error
     return transport
 
 
@@ -77,6 +77,11 @@ class SyncDirectTransport:
         request = address.requests.made(action, json.dumps(parameters).encode(), credentials)
         return parsed(action, address.connections.exchange(request))
 
+    @property
+    def url(self) -> str | None:
+        """Where requests go at present."""
+        return None if self._address is None else self._address.requests.url
+
     def close(self) -> None:
         """Close the connections."""
         for connections in self._connections.values():
@@ -86,10 +91,15 @@ class SyncDirectTransport:
         """Find out where botocore sends requests, and whether ours are equal; raises `Unsuitable`."""
         parameters = {"TableName": self._table, "Key": {schema.PARTITION_KEY: {"S": _PROBE}, schema.SORT_KEY: {"S": _PROBE}}}
         body = json.dumps(parameters).encode()
+        before = self._credentials and self._credentials.get_frozen_credentials()
         caught = self._catch(parameters)
-        if self._credentials is None or caught.method != "POST" or caught.body != body:
-            raise Unsuitable("botocore sends other requests")
+        if before is None:
+            raise Unequal("botocore does not sign requests")
+        if caught.method != "POST" or caught.body != body:
+            raise Unequal("botocore sends other requests")
         credentials = self._credentials.get_frozen_credentials()
+        if _account_id(before) != _account_id(credentials):
+            return self.find_address()  # The account has changed between the choice of the address and the signature.
         headers = readable(caught.headers)
         requests = Requests(caught.url, headers)
         requests.check("GetItem", body, credentials, headers)
@@ -108,7 +118,7 @@ class SyncDirectTransport:
             return caught.request
         finally:
             events.unregister("before-send.dynamodb.GetItem", _catch)
-        raise Unsuitable("botocore has sent a request that was to be caught")
+        raise Unequal("botocore has sent a request that was to be caught")
 
 
 def _catch(request: Any, **_: object) -> None:

@@ -131,7 +131,7 @@ class Table:
             try:
                 answer = await opened.direct.call(action, parameters)
             except Unsuitable as error:
-                self.transport.refuse(str(error))
+                self.transport.refuse(error)
             except UnexpectedForm as error:
                 self.transport.hand_over(f"{action} on table {self.name!r} was answered with {error}")
                 raise
@@ -198,7 +198,7 @@ class Table:
         try:
             direct = await open_direct(client, self.name)
         except Unsuitable as error:
-            self.transport.refuse(str(error))
+            self.transport.refuse(error)
             return None
         self.transport.settle()
         return direct

@@ -32,6 +32,10 @@ class Unsuitable(Exception):
     """The direct transport cannot make this call, and has sent nothing; the message says why."""
 
 
+class Unequal(Unsuitable):
+    """What botocore sends is not what the direct transport would send, which nobody has expected."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransportInUse:
     """The transport of the frequent calls, and the `reason` where it is botocore."""
@@ -43,7 +47,8 @@ class TransportInUse:
 class TransportChoice:
     """Which transport a table uses: what was asked for, and what has come of it in this process.
 
-    "auto" uses botocore, silently, where the direct transport is unsuitable; "direct" raises `ConfigurationError` there.
+    Where the direct transport is unsuitable, "auto" uses botocore, silently unless it came unexpected, and "direct" raises
+    `ConfigurationError`.
     """
 
     def __init__(self, option: TransportOption, client: object = None) -> None:
@@ -62,12 +67,16 @@ class TransportChoice:
         if self.in_use is None or self.in_use.name != "direct":
             self.in_use = TransportInUse("direct")
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, error: Unsuitable) -> None:
         """Note why a call is not made directly; raises `ConfigurationError` where botocore must not make it either."""
+        reason = str(error)
         if self._insists:
-            raise ConfigurationError(f'transport="direct" cannot be used: {reason}; transport="auto" uses botocore instead')
+            raise ConfigurationError(
+                f'transport="direct" cannot be used: {reason}; transport="auto" uses botocore instead'
+            ) from error
         if self.in_use is None or self.in_use.reason != reason:
-            _log.debug("calls to the table are made by botocore: %s", reason, extra={"reason": reason})
+            level = logging.WARNING if isinstance(error, Unequal) else logging.DEBUG
+            _log.log(level, "botocore makes the calls to the table: %s", reason, extra={"reason": reason})
         self.in_use = TransportInUse("botocore", reason)
 
     def hand_over(self, reason: str) -> None:
