@@ -294,7 +294,8 @@ def _unreached(error: Exception, url: str) -> Exception:
 
     if isinstance(error, TimeoutError | urllib3.ConnectTimeoutError):
         error = boto.ConnectTimeoutError(endpoint_url=url, error=error)
-    elif isinstance(error, ssl.SSLError | urllib3.SSLError):
+    elif isinstance(error, ssl.SSLError | urllib3.SSLError) or type(error).__name__ == "CertificateError":
+        # The last is urllib3's, for another host's certificate; each release keeps it elsewhere.
         error = boto.SSLError(endpoint_url=url, error=error)
     elif isinstance(error, OSError | urllib3.HTTPError):
         error = boto.EndpointConnectionError(endpoint_url=url, error=error)
