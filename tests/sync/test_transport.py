@@ -106,7 +106,7 @@ def test_a_handler_from_elsewhere_is_not_passed_by(new: Any) -> None:
         seen.append(event_name)
 
     session = sync_new_session(ClientOptions())
-    session.events.register("before-send.dynamodb", note)
+    _botocore_session(session).register("before-send.dynamodb", note)
     repository = new(session=session)
     repository.read_bucket(KEY)
     assert seen == ["before-send.dynamodb.GetItem"]
