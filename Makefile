@@ -14,7 +14,7 @@ SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test test-gevent test-eventlet test-aiobotocore check audit soak bench pythons engines checker clean
+.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aiobotocore check audit soak bench pythons engines checker clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -26,6 +26,17 @@ demo: $(VENV)/.demo-installed ## Run the main job on this machine.
 test: $(VENV)/.test-installed $(PLAIN)/.test-installed ## Run every test, in each runtime.
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests
 	$(MAKE) --no-print-directory --output-sync -j3 test-gevent test-eventlet test-aiobotocore
+
+quick: $(VENV)/.test-installed ## Run the unit, async and sync tests on the memory engine, in about a minute.
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal --engines=memory tests/unit tests/async tests/sync
+
+twins: ## Generate the sync versions from their async sources.
+	@$(call need-python)
+	$(PYTHON) scripts/generate_sync.py
+
+docs: $(VENV)/.test-installed ## Build the documentation into build/docs; a warning or a broken internal link is an error.
+	$(BIN)/python -m sphinx --conf-dir docs --builder html --fail-on-warning --keep-going --quiet . build/docs
+	@echo "open build/docs/index.html"
 
 test-gevent test-eventlet: test-%:
 	$(BIN)/python tests/support/run_patched.py $* tests/sync
@@ -81,7 +92,7 @@ $(VENV)/.demo-installed: $(SOURCES) | $(VENV)/.pip-upgraded
 	touch $@
 
 $(VENV)/.test-installed: $(SOURCES) | $(VENV)/.pip-upgraded
-	$(BIN)/python $(PIP_INSTALL) --group demo --group test --group runtimes --group check --editable '.[all]'
+	$(BIN)/python $(PIP_INSTALL) --group demo --group test --group runtimes --group check --group docs --editable '.[all]'
 	touch $@
 
 $(PLAIN)/.test-installed: $(SOURCES) | $(PLAIN)/.pip-upgraded

@@ -160,14 +160,14 @@ SCENARIOS = {
         Scenario("two-keys", "two independent keys, 50 callers each", "closed", TWO_KEYS, callers=100),
         Scenario(
             "delayed-single",
-            "one warm caller, engine 5 ms away",
+            "one warm caller, table 5 ms away",
             "closed",
             ("limiter", *PREFETCHING[:1], "aiobotocore", "zae-limiter"),
             delay=5.0,
         ),
         Scenario(
             "delayed-50",
-            "one hot key, 50 callers, engine 5 ms away",
+            "one hot key, 50 callers, table 5 ms away",
             "closed",
             (*OURS, "aiobotocore", *ZAE),
             callers=50,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,36 +11,61 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 
 mpl.use("agg")
-mpl.rcParams.update({"svg.hashsalt": "limiter", "svg.fonttype": "none", "font.size": 9, "axes.titlesize": 10, "figure.dpi": 110})
+mpl.rcParams.update({"svg.hashsalt": "limiter", "svg.fonttype": "none", "font.size": 10, "axes.titlesize": 11, "figure.dpi": 110})
 
 from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the backend
-from matplotlib.ticker import FuncFormatter  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402
 
-from .plan import PEERS, SCENARIOS  # noqa: E402
+from .plan import SCENARIOS  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-OURS, BARE, OTHER, REDIS = "#0b6e4f", "#7d8597", "#c1440e", "#3d5a98"
-FAMILIES = {"this library": OURS, "bare client": BARE, "zae-limiter": OTHER, "on Redis": REDIS}
-POLICY_STYLES = ("#222222", "#c1440e", "#e0a458", "#3d5a98", "#0b6e4f")
+COLOURS = {"this library": "#0b6e4f", "a bare call, no limiter": "#7d8597", "zae-limiter": "#c1440e", "on Redis": "#3d5a98"}
+LABELS = {
+    "limiter": ("this library", "this library, asyncio"),
+    "limiter-threads": ("this library", "this library, threads"),
+    "limiter-gevent": ("this library", "this library, gevent"),
+    "limiter-prefetch": ("this library", "this library, asyncio, prefetch"),
+    "limiter-threads-prefetch": ("this library", "this library, threads, prefetch"),
+    "limiter-linger": ("this library", "this library, asyncio, linger 20 ms"),
+    "aiobotocore": ("a bare call, no limiter", "aiobotocore call"),
+    "boto3": ("a bare call, no limiter", "boto3 call"),
+    "aiobotocore-tuned": ("a bare call, no limiter", "aiobotocore call, tuned client"),
+    "boto3-tuned": ("a bare call, no limiter", "boto3 call, tuned client"),
+    "zae-limiter": ("zae-limiter", "zae-limiter, asyncio"),
+    "zae-limiter-threads": ("zae-limiter", "zae-limiter, threads"),
+    "limits": ("on Redis", "limits on Redis"),
+    "throttled-py": ("on Redis", "throttled-py on Redis"),
+}
+"""The family and the name of each peer, in words; a peer that is missing here is drawn under its own name."""
+ENGINES = {"dynoxide": "dynoxide, an in-memory DynamoDB", "dynamodb-local": "DynamoDB Local", "moto": "moto"}
+POLICIES = {
+    "plain": ("defaults without adaptive linger", "#222222", "o"),
+    "linger 0.1 s": ("linger=0.1", "#c1440e", "s"),
+    "linger 1 s": ("linger=1", "#e0a458", "D"),
+    "prefetch 0.1 s": ("prefetch, horizon 0.1 s", "#3d5a98", "^"),
+    "adaptive linger": ("adaptive linger, decision_timeout=32", "#0b6e4f", "v"),
+}
 HOT = ("single", "hot-50", "hot-500")
 LOAD = ("over-demand-25", "over-demand-1000", "cold", "cascade")
 FAR = ("delayed-single", "delayed-50")
+MORE, LESS = "further right is better →", "← further left is better"
 
 
 def draw(document: dict[str, Any], output: Path, suffix: str = "svg") -> list[Path]:
     """Draw everything that the document holds; return the files."""
-    plans = {
-        "throughput": (HOT, "per_second", "decisions per second (log scale)"),
-        "cpu": (HOT, "cpu_us", "CPU of the client process, µs per decision (log scale)"),
-        "calls": ((*HOT[1:], *LOAD), "calls_per_decision", "calls to the store per decision (log scale)"),
-        "dollars": ((*HOT[1:], *LOAD), "dollars_per_million", "dollars per million decisions (log scale)"),
+    plans: dict[str, tuple[Sequence[str], str, str, Callable[[float], str]]] = {
+        "throughput": (HOT, "per_second", f"Decisions per second: {MORE}", short),
+        "cpu": (HOT, "cpu_us", f"CPU time of the client process for each decision: {LESS}", lambda value: duration(value / 1e6)),
+        "calls": ((*HOT[1:], *LOAD), "calls_per_decision", f"Calls to the store for each decision: {LESS}", short),
+        "dollars": ((*HOT[1:], *LOAD), "dollars_per_million", f"Dollars for a million decisions: {LESS}", dollars),
     }
-    figures = {name: bars(document, *plan) for name, plan in plans.items()}
+    figures = {name: dots(document, *plan) for name, plan in plans.items()}
     figures["latency"] = latencies(document, (*HOT, *FAR))
     if document.get("simulation"):
         figures["simulation"] = simulation(document["simulation"])
@@ -64,24 +90,35 @@ def measured(document: dict[str, Any], scenario: str, figure: str) -> list[tuple
 
 
 def family(peer: str) -> str:
-    """The colour of a peer."""
-    if peer.startswith("limiter"):
-        return OURS
-    if peer.startswith("zae"):
-        return OTHER
-    return REDIS if PEERS[peer].store == "redis" else BARE
+    """The family of a peer; peers without a label are variants of this library."""
+    return LABELS.get(peer, ("this library", peer))[0]
+
+
+def label(peer: str) -> str:
+    """The name of a peer in words."""
+    return LABELS.get(peer, ("this library", peer))[1]
+
+
+def colour(peer: str) -> str:
+    """The colour of a peer's family."""
+    return COLOURS[family(peer)]
 
 
 def grid(document: dict[str, Any], scenarios: Sequence[str], figure: str) -> tuple[Figure, list[tuple[str, Axes]]] | None:
-    """A figure with a panel for each scenario that was measured, in columns of two or three."""
+    """A figure with a panel for each scenario that was measured, two beside each other."""
     present = [name for name in scenarios if measured(document, name, figure)]
     if not present:
         return None
-    columns = 3 if len(present) in (3, 5, 6) else min(2, len(present))
-    rows = -(-len(present) // columns)
-    tallest = max(len(measured(document, name, figure)) for name in present)
+    columns = min(2, len(present))
+    rows = [present[first : first + columns] for first in range(0, len(present), columns)]
+    heights = [max(len(measured(document, name, figure)) for name in row) + 2.5 for row in rows]
     plot, axes = plt.subplots(
-        rows, columns, figsize=(4.7 * columns, rows * (1.2 + 0.27 * tallest)), squeeze=False, layout="constrained"
+        len(rows),
+        columns,
+        figsize=(6.4 * columns, 0.3 * sum(heights) + 0.8),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
     )
     flat = list(axes.flat)
     for spare in flat[len(present) :]:
@@ -89,27 +126,23 @@ def grid(document: dict[str, Any], scenarios: Sequence[str], figure: str) -> tup
     return plot, list(zip(present, flat, strict=False))
 
 
-def bars(document: dict[str, Any], scenarios: Sequence[str], figure: str, label: str) -> Figure | None:
-    """One figure of every peer as bars, the median with its extremes."""
+def dots(
+    document: dict[str, Any], scenarios: Sequence[str], figure: str, title: str, shown: Callable[[float], str]
+) -> Figure | None:
+    """One figure of every peer: a dot for the median on a line from the lowest to the highest."""
     made = grid(document, scenarios, figure)
     if made is None:
         return None
     plot, panels = made
     for name, axes in panels:
         found = measured(document, name, figure)
-        values = [spread["median"] for _, spread in found]
-        errors = [[s["median"] - s["low"] for _, s in found], [s["high"] - s["median"] for _, s in found]]
-        places = range(len(found))
-        axes.barh(places, values, xerr=errors, color=[family(peer) for peer, _ in found], height=0.7, ecolor="#555555", log=True)
-        axes.set_yticks(places, [peer for peer, _ in found])
-        axes.invert_yaxis()
-        axes.set_title(f"{name}\n{SCENARIOS[name].title}", loc="left")
-        axes.set_xlim(min(values) / 2, max(values) * 8)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-        axes.spines[["top", "right"]].set_visible(False)
-        for place, (_, spread) in zip(places, found, strict=True):
-            axes.text(spread["high"] * 1.15, place, short(spread["median"]), va="center", fontsize=8)
-    finish(document, plot, label)
+        for place, (peer, spread) in enumerate(found):
+            axes.plot([spread["low"], spread["high"]], [place, place], color=colour(peer), linewidth=1.5, alpha=0.6)
+            axes.plot([spread["median"]], [place], "o", color=colour(peer), markersize=7)
+            axes.annotate(shown(spread["median"]), (spread["high"], place), (9, 0), textcoords="offset points", va="center")
+        frame(axes, name, [peer for peer, _ in found], [spread[end] for _, spread in found for end in ("low", "high")], shown)
+    marks = [Line2D([], [], color="#555555", marker="o", linewidth=1.5, label="median, lowest to highest")]
+    finish(document, plot, title, [peer for name, _ in panels for peer, _ in measured(document, name, figure)], marks)
     return plot
 
 
@@ -121,89 +154,171 @@ def latencies(document: dict[str, Any], scenarios: Sequence[str]) -> Figure | No
     plot, panels = made
     for name, axes in panels:
         halves, tails = measured(document, name, "p50_ms"), dict(measured(document, name, "p99_ms"))
+        ends = []
         for place, (peer, spread) in enumerate(halves):
-            low, high = spread["median"], tails[peer]["median"]
-            axes.plot([low, high], [place, place], color=family(peer), linewidth=2.5, solid_capstyle="round")
-            axes.plot([low], [place], "o", color=family(peer), markersize=6)
-            axes.plot([high], [place], "|", color=family(peer), markersize=11, markeredgewidth=2.5)
-            axes.text(high * 1.2, place, f"{short(low)} · {short(high)}", va="center", fontsize=8)
-        axes.set_xscale("log")
-        axes.set_xlim(right=axes.get_xlim()[1] * 6)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-        axes.set_yticks(range(len(halves)), [peer for peer, _ in halves])
-        axes.set_ylim(len(halves) - 0.4, -0.6)
-        axes.set_title(f"{name}\n{SCENARIOS[name].title}", loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-    finish(document, plot, "ms for a decision (log scale): ● median, | 99th percentile")
+            low, high = spread["median"] / 1e3, tails[peer]["median"] / 1e3
+            axes.plot([low, high], [place, place], color=colour(peer), linewidth=1.5, alpha=0.6)
+            axes.plot([low], [place], "o", color=colour(peer), markersize=7)
+            axes.plot([high], [place], "|", color=colour(peer), markersize=11, markeredgewidth=2.5)
+            text = f"{duration(low)}, {duration(high)}"
+            axes.annotate(text, (high, place), (9, 0), textcoords="offset points", va="center")
+            ends += [low, high]
+        frame(axes, name, [peer for peer, _ in halves], ends, duration)
+    marks = [
+        Line2D([], [], color="#555555", marker="o", linewidth=0, label="median"),
+        Line2D([], [], color="#555555", marker="|", linewidth=0, markersize=11, markeredgewidth=2.5, label="99 % are faster"),
+    ]
+    peers = [peer for name, _ in panels for peer, _ in measured(document, name, "p50_ms")]
+    finish(document, plot, f"Time that a caller waits for a decision: {LESS}", peers, marks)
     return plot
 
 
-def finish(document: dict[str, Any], plot: Figure, label: str) -> None:
-    """The legend, the common label, and where it was measured."""
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in FAMILIES.values()]
-    plot.legend(handles, list(FAMILIES), loc="outside upper center", ncols=len(FAMILIES), frameon=False)
-    machine = document["machine"]
-    plot.supxlabel(
-        f"{label}; {document['engines'][0]}, {machine['processors']} processors, {document['profile']} run", fontsize=9
-    )
+def frame(axes: Axes, scenario: str, peers: Sequence[str], values: Sequence[float], shown: Callable[[float], str]) -> None:
+    """The logarithmic axis with few marks, the names of the peers, and the situation in words."""
+    title = SCENARIOS[scenario].title
+    axes.set_title(title[0].upper() + title[1:], loc="left")
+    axes.set_xscale("log")
+    low, high = math.log10(min(values)), math.log10(max(values))
+    space = max(high - low, 0.5)
+    axes.set_xlim(10 ** (low - 0.08 * space), 10 ** (high + 0.35 * space))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if space > 1 else (1.0, 3.0)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value)))
+    axes.set_yticks(range(len(peers)), [label(peer) for peer in peers])
+    axes.set_ylim(len(peers) - 0.4, -0.6)
+    axes.grid(visible=True, axis="x", color="#e5e5e5", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def finish(document: dict[str, Any], plot: Figure, title: str, peers: Sequence[str], marks: Sequence[Line2D]) -> None:
+    """The title, the legend of what is drawn, and where it was measured."""
+    families = list(dict.fromkeys(family(peer) for peer in peers))
+    handles = [Line2D([], [], color=COLOURS[name], marker="o", linewidth=0, markersize=7, label=name) for name in families]
+    legend(plot, title, [*handles, *marks])
+    machine, engine = document["machine"], document["engines"][0]
+    where = f"{ENGINES.get(engine, engine)}, on the same machine with {machine['processors']} processors"
+    plot.supxlabel(f"Logarithmic scale. Measured on {where}; {document['profile']} run.", fontsize=9)
+
+
+def legend(plot: Figure, title: str, marks: Sequence[Line2D]) -> None:
+    """The title of the figure with its legend below."""
+    font = {"size": 14, "weight": "bold"}
+    place = "outside upper center"
+    plot.legend(handles=marks, loc=place, ncols=len(marks), frameon=False, title=title, title_fontproperties=font)
 
 
 def simulation(runs: Sequence[dict[str, Any]]) -> Figure:
-    """The fleets over their size: a row for each fleet, a column for each figure, a line for each policy."""
+    """The fleets over their size: a column for each fleet, a row for each question, a line for each policy."""
     fleets = {run["fleet"]["name"]: run["fleet"] for run in runs}
-    policies = list(dict.fromkeys(run["policy"]["name"] for run in runs))
-    columns = {
-        "decisions_per_second": "decisions/s",
-        "admitted_per_second": "admitted/s",
-        "p99_ms": "p99 of a decision, ms",
-        "throttled_per_second": "throttled writes/s",
-        "failed_per_second": "failed (no decision)/s",
-    }
-    plot, axes = plt.subplots(
-        len(fleets), len(columns), figsize=(3.3 * len(columns), 3.1 * len(fleets)), squeeze=False, layout="constrained"
+    policies = [name for name in POLICIES if any(run["policy"]["name"] == name for run in runs)]
+    rows: tuple[tuple[str, Callable[[dict[str, Any]], float], Callable[[Axes, dict[str, Any]], None]], ...] = (
+        ("Requests that fail without a decision (less is better)", failed_share, style_share),
+        ("Allowed requests per second (closer to the dotted line is better)", lambda run: run["admitted_per_second"], style_rate),
+        ("99 % of decisions are faster than (less is better)", lambda run: run["p99_ms"] / 1e3, style_latency),
     )
-    for row, (fleet, about) in zip(axes, fleets.items(), strict=True):
-        for panel, (figure, title) in zip(row, columns.items(), strict=True):
-            for policy, colour in zip(policies, POLICY_STYLES, strict=False):
-                points = [
-                    (r["processes"], r[figure]) for r in runs if r["fleet"]["name"] == fleet and r["policy"]["name"] == policy
-                ]
-                panel.plot(*zip(*points, strict=True), "o-", color=colour, markersize=3, linewidth=1.3, label=policy)
-            decorate(panel, figure, title, about, [r for r in runs if r["fleet"]["name"] == fleet])
-        row[0].set_ylabel(fleet.replace(", ", ",\n"), fontsize=9)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    labels = [f"{label} (a proposal)" if label.startswith("adaptive") else label for label in labels]
-    plot.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    plot.supxlabel("processes (log scale); simulated, see the page for what the model assumes", fontsize=9)
+    plot, axes = plt.subplots(
+        len(rows), len(fleets), figsize=(7.0 * len(fleets), 4.2 * len(rows)), squeeze=False, layout="constrained"
+    )
+    for row, (title, figure, style) in zip(axes, rows, strict=True):
+        for panel, (name, fleet) in zip(row, fleets.items(), strict=True):
+            chosen = [run for run in runs if run["fleet"]["name"] == name]
+            for policy in policies:
+                points = [(run["processes"], figure(run)) for run in chosen if run["policy"]["name"] == policy]
+                _, tint, mark = POLICIES[policy]
+                panel.plot(*zip(*points, strict=True), color=tint, marker=mark, markersize=5, linewidth=1.6)
+            panel.set_title(f"{fleet_in_words(fleet)}\n{title}", loc="left")
+            decorate(panel, chosen)
+            style(panel, fleet)
+    marks = [Line2D([], [], color=POLICIES[name][1], marker=POLICIES[name][2], label=POLICIES[name][0]) for name in policies]
+    legend(plot, "One key and a growing fleet, simulated", marks)
+    plot.supxlabel(f"Processes (logarithmic scale){crossing(runs)}", fontsize=10)
     return plot
 
 
-def decorate(panel: Axes, figure: str, title: str, fleet: dict[str, Any], runs: Sequence[dict[str, Any]]) -> None:
-    """Scales, the line of what is asked and the line of the limit."""
+def fleet_in_words(fleet: dict[str, Any]) -> str:
+    """Who asks how much, and the limit."""
+    asks = f"Each process asks {fleet['per_process']:,.0f} times a second"
+    if not fleet["per_process"]:
+        asks = f"All processes together ask {fleet['in_all']:,.0f} times a second"
+    return f"{asks}, limit {fleet['limit']:,.0f} a second"
+
+
+def failed_share(run: dict[str, Any]) -> float:
+    """Failed requests as a part of those that have ended."""
+    ended = run["failed_per_second"] + run["decisions_per_second"]
+    return float(run["failed_per_second"] / ended) if ended else 0.0
+
+
+def crossing(runs: Sequence[dict[str, Any]]) -> str:
+    """Why a curve lies above the limit, where one does."""
+    if not any(run["admitted_per_second"] > 1.05 * run["fleet"]["limit"] for run in runs):
+        return ""
+    return (
+        "\nWhere a curve lies above the limit, the fleet spends units that it saved before: a burst of one second that refilled"
+        " while writes were throttled, and prefetched units.\nIn a run of a second or two they count beside the rate."
+    )
+
+
+def decorate(panel: Axes, runs: Sequence[dict[str, Any]]) -> None:
+    """The axis of processes."""
     panel.set_xscale("log")
-    panel.set_title(title, loc="left")
-    panel.set_yscale("symlog", linthresh=1.0)
-    panel.set_ylim(0, max(10.0, 2 * max(run[figure] for run in runs)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    panel.grid(visible=True, color="#e5e5e5", linewidth=0.6)
+    panel.set_xticks(sorted({run["processes"] for run in runs}))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    panel.grid(visible=True, color="#e5e5e5", linewidth=0.7)
     panel.spines[["top", "right"]].set_visible(False)
-    if figure == "decisions_per_second":
-        asked = sorted({(run["processes"], run["asked_per_second"]) for run in runs})
-        panel.plot(*zip(*asked, strict=True), ":", color="#888888", label="asked")
-    if figure == "admitted_per_second":
-        panel.axhline(fleet["limit"], color="#888888", linestyle=":")
-        panel.text(1, fleet["limit"] * 1.3, "limit", fontsize=8, color="#666666", clip_on=True)
-        panel.set_ylim(top=3 * max(fleet["limit"], *(run["admitted_per_second"] for run in runs)))
+
+
+def style_share(panel: Axes, fleet: dict[str, Any]) -> None:
+    """From nothing to all."""
+    panel.set_ylim(-0.03, 1.03)
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+
+
+def style_rate(panel: Axes, fleet: dict[str, Any]) -> None:
+    """The line of what is asked, which the limit cuts off."""
+    processes = [10 ** (place / 50) for place in range(201)]
+    best = [min(fleet["limit"], fleet["per_process"] * each or fleet["in_all"]) for each in processes]
+    panel.plot(processes, best, color="#666666", linestyle=":", linewidth=2)
+    text = "what is asked, at most the limit"
+    panel.annotate(text, (10_000, fleet["limit"]), (0, 6), textcoords="offset points", color="#444444", ha="right")
+    panel.set_ylim(0, 1.6 * fleet["limit"])
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def style_latency(panel: Axes, fleet: dict[str, Any]) -> None:
+    """Milliseconds to seconds."""
+    panel.set_yscale("log")
+    panel.set_ylim(0.005, 5)
+    panel.yaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
 
 
 def short(value: float) -> str:
-    """A figure with few digits."""
-    if value >= 9_950:
-        return f"{value / 1_000:,.0f}k"
-    if value >= 1_000:
-        return f"{value / 1_000:.3g}k"
-    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+    """A figure with two significant digits, thousands as k."""
+    rounded = two_digits(value)
+    return f"{rounded / 1_000:g}k" if rounded >= 1_000 else f"{rounded:g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with two significant digits, in the unit that suits: µs, ms or s."""
+    rounded = two_digits(seconds)
+    for factor, unit in ((1.0, "s"), (1e3, "ms")):
+        if rounded * factor >= 1:
+            return f"{two_digits(rounded * factor):g} {unit}"
+    return f"{two_digits(rounded * 1e6):g} µs"
+
+
+def two_digits(value: float) -> float:
+    """The value rounded to two significant digits, halves upwards."""
+    return float(f"{value * (1 + 1e-9):.2g}")
+
+
+def dollars(value: float) -> str:
+    """Dollars with two significant digits."""
+    return f"${short(value)}"
 
 
 if __name__ == "__main__":

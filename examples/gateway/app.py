@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException
 from jobs import JobManager
-from limits import caller, limiter, refused, sync_limiter, unavailable
+from limits import caller, limiter, sync_limiter
 from pydantic import BaseModel, Field
 from runner import PromptRejected, run
 
-from limiter import RateLimiterUnavailable, RateLimitExceeded
+from limiter.contrib.fastapi import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 JOB_THREADS = 4
 MODEL = "model"
 
-Caller = Annotated[str, Depends(caller)]
+Waiter = Annotated[str, Depends(caller)]
 
 
 class Prompt(BaseModel):
@@ -40,21 +40,19 @@ class Prompt(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the limiters, which fails here rather than at the first request when there is no table, and close them at the end."""
+    """Open the synchronous limiter, and at the end give up the jobs that have not ended; `install` opens the other limiter."""
     manager = app.state.jobs = JobManager(JOB_THREADS)
     with sync_limiter:
-        async with limiter:
-            yield
-            await manager.close()
+        yield
+        await manager.close()
 
 
 app = FastAPI(title="gateway", lifespan=lifespan)
-app.add_exception_handler(RateLimitExceeded, refused)  # type: ignore[arg-type]  # it gets no other error
-app.add_exception_handler(RateLimiterUnavailable, unavailable)  # type: ignore[arg-type]  # as above
+install(app, limiter)  # Answers what is refused: 429, 413 or 503.
 
 
 @app.post("/run")
-def run_now(prompt: Prompt, entity: Caller) -> dict[str, Any]:
+def run_now(prompt: Prompt, entity: Waiter) -> dict[str, Any]:
     """Work in this request. A plain `def` runs in a thread, where the synchronous limiter belongs."""
     amounts = {"requests": 1, "tokens": prompt.max_tokens}
     try:
@@ -67,7 +65,7 @@ def run_now(prompt: Prompt, entity: Caller) -> dict[str, Any]:
 
 
 @app.post("/run/async", status_code=202)
-async def run_later(prompt: Prompt, entity: Caller) -> dict[str, str]:
+async def run_later(prompt: Prompt, entity: Waiter) -> dict[str, str]:
     """Queue the work. An `async def` runs in the event loop, where the asynchronous limiter belongs."""
     amounts = {"requests": 1, "tokens": prompt.max_tokens}
     work = partial(run, prompt.prompt, prompt.max_tokens)
@@ -76,7 +74,7 @@ async def run_later(prompt: Prompt, entity: Caller) -> dict[str, str]:
 
 
 @app.get("/status/{job_id}")
-async def status(job_id: str, entity: Caller) -> dict[str, Any]:
+async def status(job_id: str, entity: Waiter) -> dict[str, Any]:
     """What became of a job of the caller's own."""
     job = app.state.jobs.get(job_id, entity)
     if job is None:

@@ -1,21 +1,14 @@
-"""The limits of the gateway, and what a refused request is answered."""
+"""The limits of the gateway, and who they are for."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import Header
-from fastapi.responses import JSONResponse
 
 from limiter import Limit, RateLimiter, Repository, SyncRateLimiter, SyncRepository
-
-if TYPE_CHECKING:
-    from fastapi import Request
-
-    from limiter import RateLimiterUnavailable, RateLimitExceeded
+from limiter.contrib.http import hashed_key
 
 STACK = os.environ.get("GATEWAY_STACK", "gateway")
 REQUESTS = int(os.environ.get("GATEWAY_REQUESTS_PER_MINUTE", "60"))
@@ -38,21 +31,4 @@ def caller(x_api_key: Annotated[str, Header(min_length=1, max_length=256)]) -> s
 
     A real gateway checks the key first.
     """
-    return hashlib.sha256(x_api_key.encode()).hexdigest()[:32]
-
-
-def refused(_request: Request, error: RateLimitExceeded) -> JSONResponse:
-    """429, and after how many seconds to try again; 413 when no waiting would help."""
-    if error.retry_after is None:
-        return JSONResponse({"detail": f"this takes more than the limit ever holds: {_limits(error)}"}, 413)
-    wait = max(1, math.ceil(error.retry_after))
-    return JSONResponse({"detail": f"over the limit: {_limits(error)}"}, 429, {"Retry-After": str(wait)})
-
-
-def unavailable(_request: Request, _error: RateLimiterUnavailable) -> JSONResponse:
-    """503: nothing was run, because nobody could say whether it may."""
-    return JSONResponse({"detail": "the limits cannot be read at the moment"}, 503, {"Retry-After": "1"})
-
-
-def _limits(error: RateLimitExceeded) -> str:
-    return ", ".join(str(status.limit) for status in error.violations)
+    return hashed_key(x_api_key)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .core.limits import BLOCKED, UNLIMITED, Concurrency, Limit, Quota
     from .exceptions import (
+        Blocked,
         BlockingCallWarning,
         CircuitOpen,
         ConfigurationError,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         EntityExists,
         EntityNotFound,
         LeaseClosed,
+        LeaseLost,
         LimiterError,
         NeverSatisfiable,
         PermissionDenied,
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .limiter import RateLimiter
     from .memory_repository import MemoryRepository
-    from .models import Decision, Entity, Limit, LimitStatus, Prefetch
+    from .models import BaseLimit, Decision, Entity, LimitStatus, Prefetch
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
     from .statistics import DecisionEvent, Statistics
@@ -58,8 +61,12 @@ if TYPE_CHECKING:
     from .sync_repository_protocol import SyncRepositoryProtocol
 
 _MODULES = {
+    "BLOCKED": "core.limits",
+    "BaseLimit": "models",
+    "Blocked": "exceptions",
     "BlockingCallWarning": "exceptions",
     "CircuitOpen": "exceptions",
+    "Concurrency": "core.limits",
     "ConfigurationError": "exceptions",
     "Decision": "models",
     "DecisionEvent": "statistics",
@@ -72,7 +79,8 @@ _MODULES = {
     "EntityNotFound": "exceptions",
     "Lease": "lease",
     "LeaseClosed": "exceptions",
-    "Limit": "models",
+    "LeaseLost": "exceptions",
+    "Limit": "core.limits",
     "LimitStatus": "models",
     "LimiterError": "exceptions",
     "MemoryRepository": "memory_repository",
@@ -80,6 +88,7 @@ _MODULES = {
     "PermissionDenied": "exceptions",
     "Plan": "infra.change_set",
     "Prefetch": "models",
+    "Quota": "core.limits",
     "RateLimitExceeded": "exceptions",
     "RateLimiter": "limiter",
     "RateLimiterUnavailable": "exceptions",
@@ -103,6 +112,7 @@ _MODULES = {
     "SyncRepositoryProtocol": "sync_repository_protocol",
     "SyncStackManager": "infra.sync_stack_manager",
     "Throttled": "exceptions",
+    "UNLIMITED": "core.limits",
     "UnreadableItem": "exceptions",
     "ValidationError": "exceptions",
     "discover": "infra.discovery",
@@ -110,8 +120,13 @@ _MODULES = {
 }
 
 __all__ = [
+    "BLOCKED",
+    "UNLIMITED",
+    "BaseLimit",
+    "Blocked",
     "BlockingCallWarning",
     "CircuitOpen",
+    "Concurrency",
     "ConfigurationError",
     "Decision",
     "DecisionEvent",
@@ -124,6 +139,7 @@ __all__ = [
     "EntityNotFound",
     "Lease",
     "LeaseClosed",
+    "LeaseLost",
     "Limit",
     "LimitStatus",
     "LimiterError",
@@ -132,6 +148,7 @@ __all__ = [
     "PermissionDenied",
     "Plan",
     "Prefetch",
+    "Quota",
     "RateLimitExceeded",
     "RateLimiter",
     "RateLimiterUnavailable",

@@ -6,7 +6,9 @@ import copy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .models import LimitStatus
+    from collections.abc import Callable
+
+    from .models import Decision, LimitStatus
 
 
 class LimiterError(Exception):
@@ -31,6 +33,10 @@ class EntityChanged(LimiterError):
 
 class LeaseClosed(LimiterError):
     """A lease was used after the end of its `with` block."""
+
+
+class LeaseLost(LimiterError):
+    """A lease was used after its slots had expired unrenewed, so that other callers may hold them; nothing was written."""
 
 
 class StackNotFound(LimiterError):
@@ -101,9 +107,20 @@ class RateLimitExceeded(LimiterError):
     """
 
     def __init__(self, statuses: tuple[LimitStatus, ...], degraded: bool = False) -> None:
+        super().__init__()
         self.statuses = statuses
         self.degraded = degraded
-        super().__init__(self._describe())
+
+    def __str__(self) -> str:
+        """Name each limit in the way, what was requested, and the remedy; formatted when it is shown only."""
+        return self._describe()
+
+    @property
+    def decision(self) -> Decision:
+        """The refusal as a value, as `try_acquire` returns it."""
+        from .models import Decision
+
+        return Decision.of(self.statuses)
 
     @property
     def violations(self) -> tuple[LimitStatus, ...]:
@@ -113,10 +130,9 @@ class RateLimitExceeded(LimiterError):
     @property
     def retry_after(self) -> float | None:
         """Seconds until the longest of the violations has passed; None when one of them never will."""
-        waits = [status.retry_after for status in self.violations]
-        return None if None in waits else max((wait for wait in waits if wait is not None), default=0.0)
+        return self.decision.retry_after
 
-    def __reduce__(self) -> tuple[type[RateLimitExceeded], tuple[tuple[LimitStatus, ...], bool]]:
+    def __reduce__(self) -> tuple[Callable[..., RateLimitExceeded], tuple[object, ...]]:
         """Rebuild from all parts, so that the error crosses process boundaries."""
         return type(self), (self.statuses, self.degraded)
 
@@ -129,6 +145,29 @@ class RateLimitExceeded(LimiterError):
 
 class NeverSatisfiable(RateLimitExceeded):
     """The amount is larger than a limit's capacity, so no wait would help; `retry_after` is None and no call was made."""
+
+
+class Blocked(RateLimitExceeded):
+    """The level that applies to a bucket is BLOCKED, so nothing is admitted there; no wait helps and no call was made."""
+
+    def __init__(
+        self, statuses: tuple[LimitStatus, ...] = (), degraded: bool = False, entity_id: str = "", resource: str = ""
+    ) -> None:
+        self.entity_id = entity_id
+        self.resource = resource
+        super().__init__(statuses, degraded)
+
+    @property
+    def retry_after(self) -> None:
+        """None: no wait helps."""
+        return None
+
+    def __reduce__(self) -> tuple[Callable[..., Blocked], tuple[object, ...]]:
+        """Rebuild from all parts, so that the error crosses process boundaries."""
+        return type(self), (self.statuses, self.degraded, self.entity_id, self.resource)
+
+    def _describe(self) -> str:
+        return f"{self.entity_id}/{self.resource} is blocked; store other limits for it, or delete the level, to end that"
 
 
 def anew(error: Exception) -> Exception:

@@ -10,61 +10,48 @@ from typing import TYPE_CHECKING
 
 from .commit.charge import charge
 from .core import status
-from .core.allocation import Holding
-from .core.chain import check_known, demands
-from .core.request import Charge, Credit, Grant, Request
-from .core.share import local_demands, local_limit
-from .core.validation import MAX_AMOUNT, check_amounts
-from .exceptions import LeaseClosed, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from .core.allocation import Allocation
+from .core.chain import check_known, requests
+from .core.limits import check_amounts
+from .core.request import Charge, Grant, Refund, Request
+from .core.share import local_limit, local_requests
+from .core.validation import MAX_AMOUNT
+from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import shielded
+from .runtime.scope import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from .commit.charge import Verdict
+    from .commit.charge import Admission
     from .commit.committer import Committer
-    from .core.chain import Bucket, Demand
     from .core.records import BucketKey
     from .models import LimitStatus
-    from .runtime.concurrency import Home
 
-    SettleAlone = Callable[[Sequence[Demand], RateLimiterUnavailable], Awaitable[None]]
+    Correct = Callable[[Sequence[Request], RateLimiterUnavailable], Awaitable[Admission | None]]
 
 
 class Lease:
     """Units taken from every bucket of an entity's chain, for as long as the `with` block lasts.
 
-    `waited` is the seconds that the caller waited for its turn. `degraded` is true when the table could not be reached and the
-    limiter went on without it; then it may have been taken within this process, at a `share` of every limit.
+    `waited` is the seconds that the caller waited for its turn. `degraded` is true if the table could not be reached and the
+    limiter went on without it.
     """
 
-    def __init__(
-        self,
-        committer: Committer | None,
-        home: Home,
-        chain: Sequence[Bucket],
-        verdict: Verdict,
-        taken: Sequence[Demand],
-        *,
-        waited: float = 0.0,
-        degraded: bool = False,
-        share: float = 1.0,
-        settle_alone: SettleAlone | None = None,
-    ) -> None:
-        self._verdict = verdict
-        self.waited = waited
-        self.degraded = degraded
-        self._committer = committer
-        self._share = share
-        self._settle_alone = settle_alone
-        self._chain = chain
+    def __init__(self, admission: Admission, correct: Correct | None) -> None:
+        self._admission = admission
+        self._correct = correct
+        self.waited = admission.waited
+        self.degraded = admission.degraded
+        self._committer = admission.committer
+        self._chain = admission.chain
         self._lock = threading.Lock()
-        self._home = home
-        self._tenant = home.tenant()
+        self._origin = Origin() if admission.committer is None else admission.committer.origin
+        self._task = self._origin.current_task()
         self._open = True
         self._refunded = False
-        self._consumed = {limit.name: units for demand in taken for limit, units in demand.charges}
-        self._held: dict[tuple[BucketKey, str], Holding] | None = None
+        self._consumed = {limit.name: units for request in admission.requests for limit, units in request.charges}
+        self._held: dict[tuple[BucketKey, str], Allocation] | None = None
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
@@ -72,18 +59,18 @@ class Lease:
 
     @property
     def entity_id(self) -> str:
-        """Whose lease it is."""
+        """The entity that is limited."""
         return self._chain[0].key.entity_id
 
     @property
     def resource(self) -> str:
-        """Of what."""
+        """The resource that is limited."""
         return self._chain[0].key.resource
 
     @property
     def statuses(self) -> tuple[LimitStatus, ...]:
-        """What every limit that was consulted has said on admission."""
-        return self._verdict.statuses
+        """The status of every limit that was consulted, as of the admission."""
+        return self._admission.statuses
 
     @property
     def consumed(self) -> Mapping[str, int]:
@@ -110,39 +97,37 @@ class Lease:
         Raises `RateLimitExceeded` when it does not; then nothing more was taken, and the lease stays as it was.
         """
         changes = self._changes(amounts, named, minimum=0)
-        asked = demands(self._chain, changes)
-        status.check_satisfiable(asked)
+        asked = requests(self._chain, changes)
+        if never := status.never_satisfiable(asked):
+            raise NeverSatisfiable(never)
         if self._committer is None:
             self._count(changes)
         elif asked:
             await shielded(self._consume(self._committer, asked, changes))
 
-    async def _consume(self, committer: Committer, asked: Sequence[Demand], changes: Mapping[str, int]) -> None:
+    async def _consume(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
         try:
-            verdict = await charge(committer, local_demands(asked, self._share), deadline=0)
+            admission = await charge(committer, self._chain, local_requests(asked, self._admission.share))
         except RateLimiterUnavailable as error:
             await self._go_on(asked, error)
             self._count(changes)
             return
-        if not verdict.allowed:
-            raise RateLimitExceeded(verdict.statuses)
-        await self._keep([(demand.key, grant) for demand, grant in verdict.grants], changes)
+        if not admission.allowed:
+            raise admission.refusal()
+        await self._keep([(request.key, grant) for request, grant in admission.grants], changes)
 
     async def _settle(self, changes: Mapping[str, int]) -> None:
         """Write what is added and what is given back, in one update for each bucket."""
         with self._lock:
-            requests = self._requests(changes)
+            asked = self._requests(changes)
         if self._committer is None:
             self._count({name: units for name, units in changes.items() if units > 0})
-        elif requests:
-            await shielded(self._write(self._committer, requests, changes))
+        elif asked:
+            await shielded(self._write(self._committer, asked, changes))
 
-    async def _write(
-        self, committer: Committer, requests: Sequence[tuple[BucketKey, Request]], changes: Mapping[str, int]
-    ) -> None:
-        outcomes = await committer.decide(requests)
-        keys = [key for key, _ in requests]
-        grants = [(key, each) for key, each in zip(keys, outcomes, strict=True) if isinstance(each, Grant)]
+    async def _write(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
+        outcomes = await committer.decide(asked)
+        grants = [(request.key, each) for request, each in zip(asked, outcomes, strict=True) if isinstance(each, Grant)]
         await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         for error in errors:
@@ -150,11 +135,13 @@ class Lease:
         if errors and not grants:
             self._count({name: units for name, units in changes.items() if units > 0})
 
-    async def _go_on(self, asked: Sequence[Demand], error: Exception) -> None:
-        """Do without the table, where the caller has said so; raises the error otherwise."""
-        if self._settle_alone is None or not isinstance(error, RateLimiterUnavailable):
+    async def _go_on(self, asked: Sequence[Request], error: Exception) -> None:
+        """Go on without the table if the caller has said so; raises the error otherwise."""
+        if self._correct is None or not isinstance(error, RateLimiterUnavailable):
             raise error
-        await self._settle_alone(asked, error)
+        admission = await self._correct(asked, error)
+        if admission is not None and not admission.allowed:
+            raise admission.refusal()
         self.degraded = True
 
     async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
@@ -163,10 +150,10 @@ class Lease:
             late = self._refunded
             if not late:
                 for key, grant in grants:
-                    _hold(self._holdings(), key, grant)
+                    _allocate(self._allocations(), key, grant)
                 self._add(changes)
         if late and self._committer is not None:
-            await self._committer.give_back([(key, grant.receipts) for key, grant in grants])
+            await self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
 
     async def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
@@ -176,22 +163,22 @@ class Lease:
         if not refund:
             self._open = False
             return
-        if self._home.is_inherited():
+        if self._origin.is_forked():
             return
         with self._lock:
             self._open = False
             self._refunded = True
-            requests = self._requests({name: -units for name, units in self._consumed.items()})
-        if self._committer is not None and requests:
-            refunds = [(key, request.credits) for key, request in requests]
-            await self._home.finish(partial(self._committer.credit, refunds), self._tenant)
+            asked = self._requests({name: -units for name, units in self._consumed.items()})
+        if self._committer is not None and asked:
+            refunds = [request._replace(forced=False) for request in asked]
+            await self._origin.run_cleanup(partial(self._committer.write_refunds, refunds), self._task)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
     ) -> dict[str, int]:
         if not self._open:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
-        if not self._home.is_here():
+        if not self._origin.is_current():
             raise LeaseClosed(
                 f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
             )
@@ -200,32 +187,32 @@ class Lease:
         check_known(self._chain, changes)
         return changes
 
-    def _requests(self, changes: Mapping[str, int]) -> list[tuple[BucketKey, Request]]:
+    def _requests(self, changes: Mapping[str, int]) -> list[Request]:
         """The update of each bucket that makes `changes`; what is given back leaves the lease here."""
         for name, units in changes.items():
             held = self._consumed.get(name, 0)
             if -units > held:
                 raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {held}")
-        requests, holdings = [], self._holdings()
+        asked, allocations = [], self._allocations()
         for key, limits in self._chain:
             added = ((limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
-            charges = tuple(Charge(local_limit(limit, self._share), units) for limit, units in added)
-            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in holdings]
-            credits = tuple(_release(holdings, (key, name), -changes[name]) for name in returned)
-            worth = tuple(credit for credit in credits if credit.cost)
+            charges = tuple(Charge(local_limit(limit, self._admission.share), units) for limit, units in added)
+            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in allocations]
+            refunds = tuple(_release(allocations, (key, name), -changes[name]) for name in returned)
+            worth = tuple(refund for refund in refunds if refund.cost)
             if charges or worth:
-                requests.append((key, Request(charges, worth, forced=True)))
+                asked.append(Request(key, charges, worth, forced=True))
         for name, units in changes.items():
             if units < 0:
                 self._consumed[name] += units
-        return requests
+        return asked
 
-    def _holdings(self) -> dict[tuple[BucketKey, str], Holding]:
+    def _allocations(self) -> dict[tuple[BucketKey, str], Allocation]:
         """What is held of each limit in each bucket; most leases end as they began, and never need to know."""
         if self._held is None:
-            held: dict[tuple[BucketKey, str], Holding] = {}
-            for demand, grant in self._verdict.grants:
-                _hold(held, demand.key, grant)
+            held: dict[tuple[BucketKey, str], Allocation] = {}
+            for request, grant in self._admission.grants:
+                _allocate(held, request.key, grant)
             self._held = held  # At one stroke: an interruption may strike before.
         return self._held
 
@@ -238,12 +225,12 @@ class Lease:
             self._consumed[name] = self._consumed.get(name, 0) + units
 
 
-def _hold(holdings: dict[tuple[BucketKey, str], Holding], key: BucketKey, grant: Grant) -> None:
+def _allocate(allocations: dict[tuple[BucketKey, str], Allocation], key: BucketKey, grant: Grant) -> None:
     for receipt in grant.receipts:
-        held = holdings.get((key, receipt.limit.name))
-        holdings[key, receipt.limit.name] = Holding.of(receipt) if held is None else held.add(receipt)
+        held = allocations.get((key, receipt.limit.name))
+        allocations[key, receipt.limit.name] = Allocation.of(receipt) if held is None else held.add(receipt)
 
 
-def _release(holdings: dict[tuple[BucketKey, str], Holding], place: tuple[BucketKey, str], units: int) -> Credit:
-    holdings[place], credit = holdings[place].release(units)
-    return credit
+def _release(allocations: dict[tuple[BucketKey, str], Allocation], place: tuple[BucketKey, str], units: int) -> Refund:
+    allocations[place], refund = allocations[place].release(units)
+    return refund

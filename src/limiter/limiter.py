@@ -1,5 +1,5 @@
 # twin: sync_limiter.py
-"""The rate limiter: what most programs use, and all that most programs use."""
+"""The rate limiter: arguments in, `Decision` or `Lease` out."""
 
 from __future__ import annotations
 
@@ -10,39 +10,29 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 from warnings import warn
 
-from .acquirer import Call, Decider, OnUnavailable
+from .acquirer import Acquirer, AcquirerSettings, Process
 from .administration import Administration
-from .commit.breaker import Breaker
 from .commit.committer import CommitterOptions
 from .core import status
-from .core.record_cache import CacheStatistics, RecordCache
-from .core.resolution import Question, own_demand
-from .core.share import Owed
-from .core.validation import (
-    check_amounts,
-    check_callable,
-    check_hook,
-    check_limits,
-    check_name,
-    check_seconds,
-    check_share,
-    check_timeout,
-    shown,
-)
-from .exceptions import LimiterError, RateLimitExceeded, ValidationError
-from .memory_repository import MemoryRepository
-from .models import Prefetch
-from .outage.log import Degradation
-from .runtime.concurrency import ProcessScope, Scope, check_function, check_store, note_blocking
+from .core.call import Call, OnUnavailable
+from .core.limits import check_amounts, check_limits
+from .core.records import BucketKey
+from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
+from .exceptions import LimiterError, ValidationError
+from .lease import Lease
+from .models import Decision, Prefetch
+from .runtime.concurrency import check_function, check_store, note_blocking
 from .runtime.entering import Entering
-from .statistics import Counters, DecisionEvent, Statistics
+from .runtime.scope import LoopLocal, ProcessLocal
+from .statistics import DecisionEvent, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
-    from .lease import Lease
-    from .models import Decision, Limit, LimitStatus
+    from .commit.charge import Admission
+    from .core.limits import Limit
+    from .core.record_cache import CacheStatistics
     from .repository_protocol import RepositoryProtocol
 
 P = ParamSpec("P")
@@ -51,25 +41,28 @@ T = TypeVar("T")
 _log = logging.getLogger("limiter")
 _decisions = logging.getLogger("limiter.decisions")
 
-MAX_RECORDS = 100_000
-"""Stored limits and entities that are remembered, absent ones included."""
-
 
 class RateLimiter(Administration):
-    """Decides how much of which resource an entity may use, on limits shared by everybody who uses the same table.
+    """Decides how much of a resource an entity may use, by limits shared by every process that uses the same table.
 
-    `limits` apply where nothing more specific does. `on_unavailable` says what happens when the table cannot be reached: "block"
-    raises `RateLimiterUnavailable`, "allow" admits without counting, "local" limits within this process alone until it is back,
-    at `local_share` of every limit (1 by default; with N processes, 1/N keeps them within the limit together), and then charges
-    the table with what has not refilled. It counts as out of reach when a decision has not been made within `decision_timeout`
-    seconds, or at once after repeated failures, until one call in some tenths of a second finds it again.
-    Stored limits and entities are remembered for `config_ttl` seconds, and changes made elsewhere are in force after that; 0
-    reads them at every call. A bucket that was seen empty refuses for up to `denial_ttl` seconds without another look; 0 always
-    looks. `linger` is the least time in seconds between two writes of this process to one bucket, for fleets so large that they
-    would exceed a partition's write units; it is added to the `decision_timeout`. `prefetch` takes units in advance, for callers
-    that come one after another; see `Prefetch`. `on_decision` is called with a `DecisionEvent` after every decision, and must
-    not block. `sleep` waits for a number of seconds; it is there for tests that own the repository's clock.
-    One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
+    Three ways to ask: `acquire` takes units for the length of a block, `try_acquire` takes them for good and returns a decision,
+    `check` only looks. One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
+
+    - `repository`: the store of buckets and stored limits.
+    - `limits`: apply where nothing more specific does.
+    - `on_unavailable`: what happens if the table cannot be reached. "block" fails closed: it raises `RateLimiterUnavailable`.
+      "allow" fails open: it admits without counting. "local" limits within this process, and charges the table when it is back.
+    - `config_ttl`: seconds for which stored limits and entities are remembered, and after which changes made elsewhere apply; 0
+      reads them at every call.
+    - `denial_ttl`: seconds for which a bucket that was seen empty refuses without another look; 0 always looks.
+    - `linger`: the shortest interval in seconds between two writes of this process to one bucket, for fleets so large that they
+      would exceed a partition's write units; it is added to the `decision_timeout`.
+    - `prefetch`: takes units in advance, for callers that come one after another; see `Prefetch`.
+    - `decision_timeout`: seconds after which the table counts as out of reach if a decision has not been made. After repeated
+      failures it counts so at once, until a call every few tenths of a second finds it again.
+    - `local_share`: the share of every limit that "local" allows; with N processes, 1/N keeps them within the limit together.
+    - `on_decision`: called with a `DecisionEvent` after every decision; must not block.
+    - `sleep`: waits for a number of seconds, in tests that own the repository's clock.
     """
 
     def __init__(
@@ -88,9 +81,8 @@ class RateLimiter(Administration):
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         check_store(repository)
-        ttl = check_seconds("config_ttl", config_ttl)
-        self._records_of_process = ProcessScope(partial(RecordCache, repository.clock, ttl, MAX_RECORDS))
-        super().__init__(repository, self._records_of_process.get)
+        self._process = ProcessLocal(partial(Process, repository, check_seconds("config_ttl", config_ttl)))
+        super().__init__(repository, lambda: self._process.get().records)
         self.limits = check_limits(limits)
         self.on_unavailable = _check_policy(on_unavailable)
         self.prefetch = _check_prefetch(prefetch)
@@ -100,9 +92,8 @@ class RateLimiter(Administration):
         options = CommitterOptions(
             check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
         )
-        self._process = ProcessScope(partial(_Process, repository))
-        make = partial(_decider, repository, options, check_share("local_share", local_share), share_fetches=ttl > 0)
-        self._deciders = Scope(lambda: make(self._records(), self._process.get()))
+        settings = AcquirerSettings(options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share))
+        self._acquirers = LoopLocal(lambda: Acquirer(self._process.get(), settings))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
@@ -117,8 +108,8 @@ class RateLimiter(Administration):
         await self.close()
 
     async def close(self) -> None:
-        """Give back what was taken in advance, and close the repository; a later call opens it again."""
-        await self._deciders.get().committer.close()
+        """Give back prefetched units, and close the repository; a later call opens it again."""
+        await self._acquirers.get().committer.close()
         await self.repository.close()
 
     def acquire(
@@ -144,8 +135,8 @@ class RateLimiter(Administration):
         reached.
         """
         note_blocking("acquire")
-        call = partial(self._acquire, entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
-        return Acquisition(call, refund_on_error=refund_on_error)
+        call = self._call(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
+        return Acquisition(self, call, refund_on_error=refund_on_error)
 
     async def try_acquire(
         self,
@@ -160,11 +151,8 @@ class RateLimiter(Administration):
     ) -> Decision:
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
-        try:
-            lease = await self._acquire(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
-        except RateLimitExceeded as error:
-            return status.decide(error.statuses)
-        return status.decide(lease.statuses)
+        admission = await self._admit(self._call(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch))
+        return Decision.of(admission.statuses)
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -175,12 +163,11 @@ class RateLimiter(Administration):
     @property
     def config_statistics(self) -> CacheStatistics:
         """How the cache of stored limits and entities has served this event loop, or this process, so far."""
-        return self._deciders.get().config.statistics
+        return self._acquirers.get().config.statistics
 
     async def resolve_limits(self, entity_id: str, resource: str) -> tuple[Limit, ...]:
         """The limits that an acquire of this entity and resource would be decided by; empty when none apply."""
-        question, _ = self._question(entity_id, resource, None, None)
-        return (await self._deciders.get().chain(question))[0].limits
+        return (await self._acquirers.get().chain(self._call(entity_id, resource)))[0].limits
 
     async def check(
         self,
@@ -192,11 +179,10 @@ class RateLimiter(Administration):
     ) -> Decision:
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
         note_blocking("check")
-        question, amounts = self._question(entity_id, resource, consume, limits)
-        seen = await self._deciders.get().look(question, amounts)
+        seen = await self._acquirers.get().look(self._call(entity_id, resource, consume, limits))
         now = self.repository.clock()
-        statuses = [each for demand, state in seen for each in status.preview(demand.key, demand.charges, state, now)]
-        return status.decide(statuses)
+        statuses = [each for request, state in seen for each in status.preview(request.key, request.charges, state, now)]
+        return Decision.of(statuses)
 
     def limited(
         self,
@@ -227,54 +213,33 @@ class RateLimiter(Administration):
 
         return decorate
 
-    async def _acquire(
-        self,
-        entity_id: str,
-        resource: str,
-        consume: Mapping[str, int] | None,
-        limits: Iterable[Limit] | None,
-        timeout: float | None,  # noqa: ASYNC109 - as in acquire
-        on_unavailable: OnUnavailable | None,
-        prefetch: Prefetch | None,
-    ) -> Lease:
-        patience = check_timeout(timeout)
-        advance = self.prefetch if prefetch is None else _check_prefetch(prefetch)
-        policy = self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable)
-        question, amounts = self._question(entity_id, resource, consume, limits)
-        decider, began = self._deciders.get(), monotonic()
-        try:
-            if question.given:
-                status.check_satisfiable(own_demand(question, amounts))
-            lease = await decider.decide(Call(question, amounts, patience, policy, advance))
-        except RateLimitExceeded as error:
-            decider.counters.add_decision(refused=True, degraded=error.degraded)
-            self._tell(question, began, error.statuses, allowed=False, degraded=error.degraded)
-            raise
-        decider.counters.add_decision(refused=False, degraded=lease.degraded)
-        if self._is_told:  # Statuses are worked out for those who look at them only.
+    async def _admit(self, call: Call) -> Admission:
+        """Decide a call, count it, and tell `on_decision`."""
+        acquirer = self._acquirers.get()
+        admission = await acquirer.acquire(call)
+        acquirer.counters.add_decision(refused=not admission.allowed, degraded=admission.degraded)
+        if self._is_told:  # Statuses are computed for a hook that looks at them only.
             try:
-                self._tell(question, began, lease.statuses, allowed=True, degraded=lease.degraded, waited=lease.waited)
+                self._tell(call, admission)
             except BaseException:  # An interruption in the hook: no block will end, and give back what was taken.
-                await lease.close(refund=True)
+                await admission.refund()
                 raise
-        return lease
+        return admission
 
-    def _tell(
-        self,
-        question: Question,
-        began: float,
-        statuses: tuple[LimitStatus, ...],
-        *,
-        allowed: bool,
-        degraded: bool = False,
-        waited: float = 0.0,
-    ) -> None:
-        if not self._is_told:
-            return
-        seconds = max(0.0, monotonic() - began - waited)
-        event = DecisionEvent(question.entity_id, question.resource, allowed, degraded, waited, seconds, statuses)
+    async def _enter(self, call: Call) -> Lease:
+        """Take what the call asks for; raises `RateLimitExceeded` if a limit stands in the way."""
+        admission = await self._admit(call)
+        if not admission.allowed:
+            raise admission.refusal()
+        correct = None if call.on_unavailable == "block" else partial(self._acquirers.get().fallback.correct, call)
+        return Lease(admission, correct)
+
+    def _tell(self, call: Call, admission: Admission) -> None:
+        seconds = max(0.0, monotonic() - call.asked - admission.waited)
+        key, allowed, degraded = call.key, admission.allowed, admission.degraded
+        event = DecisionEvent(key.entity_id, key.resource, allowed, degraded, admission.waited, seconds, admission.statuses)
         if _decisions.isEnabledFor(logging.DEBUG):
-            _debug(event, question.namespace)
+            _debug(event, key.namespace)
         try:
             if self._on_decision is not None:
                 self._on_decision(event)
@@ -286,61 +251,51 @@ class RateLimiter(Administration):
     def _is_told(self) -> bool:
         return self._on_decision is not None or _decisions.isEnabledFor(logging.DEBUG)
 
-    def _question(
-        self, entity_id: str, resource: str, consume: Mapping[str, int] | None, limits: Iterable[Limit] | None
-    ) -> tuple[Question, dict[str, int] | None]:
+    def _call(
+        self,
+        entity_id: str,
+        resource: str,
+        consume: Mapping[str, int] | None = None,
+        limits: Iterable[Limit] | None = None,
+        timeout: float | None = None,
+        on_unavailable: OnUnavailable | None = None,
+        prefetch: Prefetch | None = None,
+    ) -> Call:
+        """Check the arguments of a call."""
         check_name("entity_id", entity_id)
         check_name("resource", resource)
-        amounts = None if consume is None else check_amounts(consume)
-        given = None if limits is None else check_limits(limits)
-        return Question(self.repository.namespace, entity_id, resource, given, self.limits), amounts
-
-
-class _Process:
-    """What all event loops and threads of one process share: counts, the store's health as it is known, and a store to go on."""
-
-    def __init__(self, repository: RepositoryProtocol) -> None:
-        self.counters = Counters()
-        self.breaker = Breaker()
-        self.degradation = Degradation(repository.clock)
-        self.owed = Owed()
-        self.local = MemoryRepository(namespace=repository.namespace, clock=repository.clock)
-
-
-def _decider(
-    repository: RepositoryProtocol,
-    options: CommitterOptions,
-    share: float,
-    records: RecordCache,
-    process: _Process,
-    *,
-    share_fetches: bool,
-) -> Decider:
-    health = process.breaker, process.counters, process.degradation
-    alone = process.local, process.owed
-    return Decider(repository, records, options, *health, *alone, share=share, share_fetches=share_fetches)
+        return Call(
+            BucketKey(self.repository.namespace, entity_id, resource),
+            None if consume is None else check_amounts(consume),
+            None if limits is None else check_limits(limits),
+            self.limits,
+            check_timeout(timeout),
+            self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable),
+            self.prefetch if prefetch is None else _check_prefetch(prefetch),
+            monotonic(),
+        )
 
 
 class Acquisition(Entering):
     """The context manager that `acquire` returns; it may be entered once, and takes nothing before."""
 
-    __slots__ = ("_call", "_entered", "_lease", "_refund_on_error")
+    __slots__ = ("_call", "_entered", "_lease", "_limiter", "_refund_on_error")
 
-    def __init__(self, call: partial[Any], *, refund_on_error: bool) -> None:
+    def __init__(self, limiter: RateLimiter, call: Call, *, refund_on_error: bool) -> None:
+        self._limiter = limiter
         self._call = call
         self._entered = False
         self._refund_on_error = refund_on_error
         self._lease: Lease | None = None
 
     def __repr__(self) -> str:
-        entity_id, resource, *_ = self._call.args
-        return f"<{type(self).__name__} {entity_id!r}/{resource!r}>"
+        return f"<{type(self).__name__} {self._call.key.entity_id!r}/{self._call.key.resource!r}>"
 
     async def __aenter__(self) -> Lease:
         if self._entered:
             raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
         self._entered = True
-        self._lease = await self._call()
+        self._lease = await self._limiter._enter(self._call)
         return self._lease
 
     async def __aexit__(
@@ -350,7 +305,7 @@ class Acquisition(Entering):
             await self._lease.close(refund=exc_type is not None and self._refund_on_error)
 
     def __del__(self) -> None:
-        # As Python does for a coroutine that nobody has awaited: nothing was limited, and nothing else would tell.
+        # As Python does for a coroutine that was never awaited: nothing was limited, and nothing else would tell.
         if not self._entered:
             warn(f"an acquire() was never entered, and limits nothing: {self.FORM}", RuntimeWarning, 2)
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 from .aws import schema
 from .aws.client import ClientOptions, check_connection
 from .aws.clock import ServerClock
-from .aws.table import ATTEMPTS, Repetition, Table
+from .aws.table import Table
 from .aws.transport import TransportChoice
 from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from .core.state import Outcome
+from .core.state import WriteResult
 from .core.validation import check_clock, check_endpoint, check_name, check_region, check_table_name
 from .exceptions import EntityChanged, Throttled
+from .runtime.retry import ATTEMPTS, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -117,7 +118,7 @@ class Repository:
         answer = await self._table.call("GetItem", self._addressed(schema.bucket_key(key)) | {"ConsistentRead": True})
         return schema.bucket_state(answer.get("Item"))
 
-    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Apply `update` if all its conditions hold: one UpdateItem, one write unit whether it does or not."""
         from botocore.exceptions import ClientError
 
@@ -128,8 +129,8 @@ class Repository:
             answer = await self._table.call("UpdateItem", parameters)
         except ClientError as error:
             state = schema.bucket_state(error.response.get("Item"))
-            return Outcome(state.stamp == update.stamp, state)
-        return Outcome(True, schema.bucket_state(answer["Attributes"]))
+            return WriteResult(state.stamp == update.stamp, state)
+        return WriteResult(True, schema.bucket_state(answer["Attributes"]))
 
     async def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
@@ -221,7 +222,7 @@ class Repository:
 
     async def _read_items(self, wanted: list[schema.Item]) -> dict[tuple[str, str], schema.Item]:
         found: dict[tuple[str, str], schema.Item] = {}
-        repetition = Repetition()
+        retry = Retry()
         while wanted:
             request = {self.stack: {"Keys": wanted[:BATCH_READ], "ConsistentRead": True}}
             answer = await self._table.call("BatchGetItem", {"RequestItems": request}, attempts=ATTEMPTS)
@@ -229,23 +230,23 @@ class Repository:
             left = answer.get("UnprocessedKeys", {}).get(self.stack, {}).get("Keys", [])
             wanted = left + wanted[BATCH_READ:]
             if left:
-                await self._pause(repetition, "BatchGetItem")
+                await self._pause(retry, "BatchGetItem")
         return found
 
     async def _delete_items(self, keys: list[schema.Item]) -> None:
-        repetition = Repetition()
+        retry = Retry()
         while keys:
             deletions = [{"DeleteRequest": {"Key": key}} for key in keys[:BATCH_WRITE]]
             answer = await self._table.call("BatchWriteItem", {"RequestItems": {self.stack: deletions}}, attempts=ATTEMPTS)
             left = [each["DeleteRequest"]["Key"] for each in answer.get("UnprocessedItems", {}).get(self.stack, [])]
             if len(left) < len(deletions):
-                repetition = Repetition()  # It goes on, and no decision waits for it.
+                retry = Retry()  # It goes on, and no decision waits for it.
             keys = left + keys[BATCH_WRITE:]
             if left:
-                await self._pause(repetition, "BatchWriteItem")
+                await self._pause(retry, "BatchWriteItem")
 
-    async def _pause(self, repetition: Repetition, action: str) -> None:
+    async def _pause(self, retry: Retry, action: str) -> None:
         """Wait before asking for what was left; keys are left out of an answer where the table's throughput does not suffice."""
-        if repetition.is_over():
+        if retry.is_over():
             raise Throttled(f"{action} on table {self.stack!r} was throttled: it leaves keys unprocessed, again and again")
-        await repetition.pause()
+        await retry.backoff()

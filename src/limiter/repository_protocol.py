@@ -1,53 +1,63 @@
 # twin: sync_repository_protocol.py
-"""What a store of buckets and records must be able to do."""
+"""What a store of buckets and records must be able to do, and every type that its methods name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
+from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, Record, RecordKey
+from .core.resolution import MISSING, Lookup, Missing
+from .core.state import BucketState, Change, Condition, Level, Update, WriteResult
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from .core.records import BucketKey, EntityRecord, LimitsKey, Record, RecordKey
-    from .core.resolution import Lookup
-    from .core.state import BucketState, Outcome, Update
+__all__ = [
+    "MISSING",
+    "BucketKey",
+    "BucketState",
+    "BucketStore",
+    "Change",
+    "Condition",
+    "EntityKey",
+    "EntityRecord",
+    "Level",
+    "LimitsKey",
+    "Lookup",
+    "Missing",
+    "Record",
+    "RecordKey",
+    "RecordStore",
+    "RepositoryProtocol",
+    "Update",
+    "WriteResult",
+]
 
 
-class RepositoryProtocol(Protocol):
-    """A store of one namespace's buckets and records, each of which is written atomically and read as last written."""
-
-    @property
-    def namespace(self) -> str:
-        """The tenant whose buckets and records these are."""
+class BucketStore(Protocol):
+    """A store of buckets, each of which is written atomically and read as last written."""
 
     @property
     def clock(self) -> Callable[[], int]:
         """The time in nanoseconds since the epoch."""
 
-    async def open(self) -> None:
-        """Make the store ready; does nothing when it is."""
-
-    async def prepare(self) -> None:
-        """Do what the first call would have to do before it is sent; asks the store nothing."""
-
-    async def close(self) -> None:
-        """Release what `open` acquired; does nothing when it is closed."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
-
     async def read_bucket(self, key: BucketKey) -> BucketState:
         """The bucket's present state; an absent bucket is an empty one."""
 
-    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Apply `update` if all its conditions hold.
 
         Raises `RateLimiterUnavailable` when the store did not answer, and tells whether the update may have been applied.
         """
+
+
+class RecordStore(Protocol):
+    """A store of one namespace's limits and entities, each of which is written atomically and read as last written."""
+
+    @property
+    def namespace(self) -> str:
+        """The tenant whose buckets and records these are."""
 
     async def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
@@ -85,3 +95,22 @@ class RepositoryProtocol(Protocol):
 
     async def delete_namespace(self, namespace: str) -> int:
         """Remove everything of a namespace, and return how many items there were; safe to repeat."""
+
+
+class RepositoryProtocol(BucketStore, RecordStore, Protocol):
+    """A store of one namespace's buckets and records, which is opened and closed."""
+
+    async def open(self) -> None:
+        """Make the store ready; does nothing when it is."""
+
+    async def prepare(self) -> None:
+        """Do what the first call would have to do before it is sent; asks the store nothing."""
+
+    async def close(self) -> None:
+        """Release what `open` acquired; does nothing when it is closed."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...

@@ -6,18 +6,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .core.limits import check_level
 from .core.records import EntityKey, EntityRecord, LimitsKey
 from .core.resolution import MAX_DEPTH
-from .core.validation import check_level, check_metadata, check_name, check_optional_name
+from .core.validation import check_metadata, check_name, check_optional_name
 from .exceptions import EntityChanged, EntityExists, EntityNotFound, UnreadableItem, ValidationError
 from .models import Entity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .core.limits import Limit
     from .core.record_cache import RecordCache
     from .core.records import RecordKey
-    from .models import Limit
     from .sync_repository_protocol import SyncRepositoryProtocol
 
 ATTEMPTS = 10

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
 from .core.record_cache import CacheStatistics
-from .core.resolution import MISSING, Needs
+from .core.resolution import MISSING, MissingRecords
 from .exceptions import anew
-from .runtime.concurrency import sync_arrive, sync_begin
+from .runtime.concurrency import sync_start, sync_wait_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .commit.breaker import Breaker
+    from .core.call import Call
     from .core.chain import Bucket
+    from .core.limits import Limit
     from .core.record_cache import RecordCache
     from .core.records import BucketKey, RecordKey
-    from .core.resolution import Lookup, Question
+    from .core.resolution import Lookup
     from .core.state import BucketState
-    from .models import Limit
     from .sync_repository_protocol import SyncRepositoryProtocol
     from .statistics import Counters
 
@@ -106,15 +107,15 @@ class SyncConfigCache:
         """How the cache has served so far."""
         return CacheStatistics(len(self._records), *(self._counts[name] for name in ("hits", "misses", "fetches")))
 
-    def known(self, question: Question) -> tuple[Bucket, ...] | None:
+    def known(self, call: Call) -> tuple[Bucket, ...] | None:
         """The chain of a call as it was resolved before, if that still holds."""
-        known = self._resolved.get((question.entity_id, question.resource, question.given))
+        known = self._resolved.get((call.key.entity_id, call.key.resource, call.limits))
         if known is None or known.expires <= self._records.now() or known.generation != self._records.generation:
             return None
         self._count("hits")
         return known.chain
 
-    def chain(self, question: Question) -> tuple[Bucket, ...]:
+    def chain(self, call: Call) -> tuple[Bucket, ...]:
         """The buckets that a call charges, the entity's own first.
 
         Raises `RateLimiterUnavailable` when what is needed cannot be read, `TimeoutError` when somebody else takes too long
@@ -122,32 +123,32 @@ class SyncConfigCache:
         """
         now, generation = self._records.now(), self._records.generation
         reading = _Reading(self._records, now)
-        answer = resolution.resolve(question, reading.lookup)
-        self._count("misses" if isinstance(answer, Needs) else "hits")
-        while isinstance(answer, Needs):
+        answer = resolution.resolve(call, reading.lookup)
+        self._count("misses" if isinstance(answer, MissingRecords) else "hits")
+        while isinstance(answer, MissingRecords):
             reading.fetched |= self._fetch(answer)
-            answer = resolution.resolve(question, reading.lookup)
+            answer = resolution.resolve(call, reading.lookup)
         if len(self._resolved) >= MAX_CHAINS:
             self._resolved.clear()
         if reading.expires > now:
-            place = (question.entity_id, question.resource, question.given)
+            place = (call.key.entity_id, call.key.resource, call.limits)
             self._resolved[place] = _Resolved(answer, reading.expires, generation)
         return answer
 
-    def remembered(self, question: Question) -> tuple[tuple[Bucket, ...], bool]:
+    def remembered(self, call: Call) -> tuple[tuple[Bucket, ...], bool]:
         """The chain by what is known, however old, taking what is unknown for absent, and whether nothing was unknown.
 
         For when nothing can be read.
         """
-        whole = not isinstance(resolution.resolve(question, lambda key: self._records.lookup(key)[0]), Needs)
-        answer = resolution.resolve(question, lambda key: _known(self._records.lookup(key)[0]))
-        return () if isinstance(answer, Needs) else answer, whole
+        whole = not isinstance(resolution.resolve(call, lambda key: self._records.lookup(key)[0]), MissingRecords)
+        answer = resolution.resolve(call, lambda key: _known(self._records.lookup(key)[0]))
+        return () if isinstance(answer, MissingRecords) else answer, whole
 
     def _count(self, name: str) -> None:
         with self._lock:
             self._counts[name] += 1
 
-    def _fetch(self, needs: Needs) -> dict[RecordKey, Lookup]:
+    def _fetch(self, needs: MissingRecords) -> dict[RecordKey, Lookup]:
         """Read what is needed, together with whoever reads some of it already."""
         own = _Flight()
         with self._lock:
@@ -156,12 +157,12 @@ class SyncConfigCache:
             self._flights |= dict.fromkeys(mine, own)
         if mine:
             # Whoever fetches waits in the same line as those who join it, and before them: callers go on in the order they came.
-            landing = partial(sync_arrive, own.landed, self._patience)
-            sync_begin([partial(self._load, own, mine, needs.buckets)], landing)
+            landing = partial(sync_wait_event, own.landed, self._patience)
+            sync_start([partial(self._load, own, mine, needs.buckets)], landing)
             if own.error is not None:
                 raise own.error
         for flight in {id(each): each for each in others.values()}.values():
-            sync_arrive(flight.landed, self._patience)
+            sync_wait_event(flight.landed, self._patience)
             if flight.error is not None:
                 raise anew(flight.error) from flight.error.__cause__
         return own.records | {key: flight.records[key] for key, flight in others.items() if key in flight.records}

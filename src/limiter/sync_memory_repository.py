@@ -8,10 +8,10 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from .core.records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
-from .core.state import EMPTY, Outcome
+from .core.state import EMPTY, WriteResult
 from .core.validation import check_clock, check_name
 from .exceptions import EntityChanged
-from .runtime.concurrency import ProcessScope
+from .runtime.scope import ProcessLocal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class SyncMemoryRepository:
         self.clock = check_clock(clock)
         self._buckets: dict[BucketKey, BucketState] = {}
         self._records: dict[RecordKey, Record] = {}
-        self._locks = ProcessScope(threading.Lock)
+        self._locks = ProcessLocal(threading.Lock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} namespace={self.namespace!r}>"
@@ -59,14 +59,14 @@ class SyncMemoryRepository:
         """The bucket's present state; an absent bucket is an empty one."""
         return self._buckets.get(key, EMPTY)
 
-    def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Apply `update` if all its conditions hold."""
         with self._locks.get():
             state = self._buckets.get(key, EMPTY)
             if not update.holds(state):
-                return Outcome(state.stamp == update.stamp, state)
+                return WriteResult(state.stamp == update.stamp, state)
             after = self._buckets[key] = update.apply(state)
-            return Outcome(True, after)
+            return WriteResult(True, after)
 
     def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()

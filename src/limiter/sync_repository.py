@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 from .aws import schema
 from .aws.client import ClientOptions, sync_check_connection
 from .aws.clock import ServerClock
-from .aws.sync_table import ATTEMPTS, SyncRepetition, SyncTable
+from .aws.sync_table import SyncTable
 from .aws.transport import TransportChoice
 from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
-from .core.state import Outcome
+from .core.state import WriteResult
 from .core.validation import check_clock, check_endpoint, check_name, check_region, check_table_name
 from .exceptions import EntityChanged, Throttled
+from .runtime.sync_retry import ATTEMPTS, SyncRetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -117,7 +118,7 @@ class SyncRepository:
         answer = self._table.call("GetItem", self._addressed(schema.bucket_key(key)) | {"ConsistentRead": True})
         return schema.bucket_state(answer.get("Item"))
 
-    def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Apply `update` if all its conditions hold: one UpdateItem, one write unit whether it does or not."""
         from botocore.exceptions import ClientError
 
@@ -128,8 +129,8 @@ class SyncRepository:
             answer = self._table.call("UpdateItem", parameters)
         except ClientError as error:
             state = schema.bucket_state(error.response.get("Item"))
-            return Outcome(state.stamp == update.stamp, state)
-        return Outcome(True, schema.bucket_state(answer["Attributes"]))
+            return WriteResult(state.stamp == update.stamp, state)
+        return WriteResult(True, schema.bucket_state(answer["Attributes"]))
 
     def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
@@ -221,7 +222,7 @@ class SyncRepository:
 
     def _read_items(self, wanted: list[schema.Item]) -> dict[tuple[str, str], schema.Item]:
         found: dict[tuple[str, str], schema.Item] = {}
-        repetition = SyncRepetition()
+        retry = SyncRetry()
         while wanted:
             request = {self.stack: {"Keys": wanted[:BATCH_READ], "ConsistentRead": True}}
             answer = self._table.call("BatchGetItem", {"RequestItems": request}, attempts=ATTEMPTS)
@@ -229,23 +230,23 @@ class SyncRepository:
             left = answer.get("UnprocessedKeys", {}).get(self.stack, {}).get("Keys", [])
             wanted = left + wanted[BATCH_READ:]
             if left:
-                self._pause(repetition, "BatchGetItem")
+                self._pause(retry, "BatchGetItem")
         return found
 
     def _delete_items(self, keys: list[schema.Item]) -> None:
-        repetition = SyncRepetition()
+        retry = SyncRetry()
         while keys:
             deletions = [{"DeleteRequest": {"Key": key}} for key in keys[:BATCH_WRITE]]
             answer = self._table.call("BatchWriteItem", {"RequestItems": {self.stack: deletions}}, attempts=ATTEMPTS)
             left = [each["DeleteRequest"]["Key"] for each in answer.get("UnprocessedItems", {}).get(self.stack, [])]
             if len(left) < len(deletions):
-                repetition = SyncRepetition()  # It goes on, and no decision waits for it.
+                retry = SyncRetry()  # It goes on, and no decision waits for it.
             keys = left + keys[BATCH_WRITE:]
             if left:
-                self._pause(repetition, "BatchWriteItem")
+                self._pause(retry, "BatchWriteItem")
 
-    def _pause(self, repetition: SyncRepetition, action: str) -> None:
+    def _pause(self, retry: SyncRetry, action: str) -> None:
         """Wait before asking for what was left; keys are left out of an answer where the table's throughput does not suffice."""
-        if repetition.is_over():
+        if retry.is_over():
             raise Throttled(f"{action} on table {self.stack!r} was throttled: it leaves keys unprocessed, again and again")
-        repetition.pause()
+        retry.backoff()

@@ -93,7 +93,7 @@ def proxies() -> Iterator[Callable[[str], FaultProxy]]:
 @pytest.fixture
 def proxy(atomic_engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     """A proxy without faults before an engine with a table, and no pauses before calls are repeated."""
-    monkeypatch.setattr("limiter.aws.table.BACKOFF", 0.0)
+    monkeypatch.setattr("limiter.runtime.retry.BACKOFF", 0.0)
     create_table(table_name, client=plain_client(str(atomic_engine.endpoint_url)))
     proxy: FaultProxy = proxies(atomic_engine.endpoint_url)
     proxy.heal()

@@ -201,16 +201,16 @@ class Scene(NamedTuple):
 
     play: Any
     debited: Units = Units()
-    credited: Units = Units()
+    refunded: Units = Units()
 
 
 SCENES = {
     "debit": Scene(debit, Units(5)),
-    "refund": Scene(refund, credited=Units(5, 3)),
+    "refund": Scene(refund, refunded=Units(5, 3)),
     "more": Scene(more, Units(3)),
-    "less": Scene(less, credited=Units(2)),
+    "less": Scene(less, refunded=Units(2)),
     "settlement": Scene(settlement, Units(4), Units(0, 3)),
-    "release": Scene(release, credited=Units(4)),
+    "release": Scene(release, refunded=Units(4)),
     "consume": Scene(consume, Units(6)),
     "stale debit": Scene(stale_debit),  # what is struck is a write that the table refuses
 }
@@ -248,7 +248,7 @@ async def test_a_lost_request_is_sent_again_if_it_takes(world: World, atomic_eng
         size = world.proxy.counts().request_bytes
         for sent in boundaries(size, atomic_engine):
             taken, held = await play(world, scene, cut_request(sent, **WRITE))
-            assert taken == held.plus(scene.credited), f"{name} cut behind {sent} of {size} bytes"
+            assert taken == held.plus(scene.refunded), f"{name} cut behind {sent} of {size} bytes"
 
 
 async def test_the_answer_about_a_lost_answer_may_be_lost_too(world: World, atomic_engine: Engine) -> None:
@@ -277,10 +277,10 @@ async def test_a_write_that_arrives_late_counts_twice_at_most(world: World) -> N
     """
     for name, scene in SCENES.items():
         early, held = await play(world, scene, keep(**WRITE))
-        assert early == held.plus(scene.credited), name
+        assert early == held.plus(scene.refunded), name
         await world.other.try_acquire(world.entity, "api", {"requests": MEDDLED, "tokens": MEDDLED})
         world.proxy.deliver()
-        late = Units(MEDDLED, MEDDLED).plus(scene.debited).plus(scene.credited, times=-1)
+        late = Units(MEDDLED, MEDDLED).plus(scene.debited).plus(scene.refunded, times=-1)
         assert await world.taken() == late, name
 
 
@@ -288,7 +288,7 @@ async def test_a_write_that_arrives_late_but_next_counts_once(world: World) -> N
     """A request that hangs in the network until it was sent again finds its own stamp in the bucket, and does nothing."""
     for name in ("debit", "more", "consume", "settlement"):
         early, held = await play(world, SCENES[name], keep(**WRITE))
-        assert early == held.plus(SCENES[name].credited), name
+        assert early == held.plus(SCENES[name].refunded), name
         world.proxy.deliver()
         assert await world.taken() == Units(), name
 
@@ -463,8 +463,8 @@ class Bounds:
 
     def deliver(self) -> None:
         """All that hangs in the network arrives, and is applied or not."""
-        for debited, credited in self.late:
-            self.least = max(0, self.least - credited)
+        for debited, refunded in self.late:
+            self.least = max(0, self.least - refunded)
             self.most += debited
         self.late.clear()
 

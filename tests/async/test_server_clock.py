@@ -11,7 +11,7 @@ from support.engines import plain_client
 
 from limiter import Limit, RateLimiter, Repository, StackNotFound
 from limiter.aws.clock import ServerClock
-from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.units import NANOSECONDS
 from limiter.testing import create_table
 
 if TYPE_CHECKING:

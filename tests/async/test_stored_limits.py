@@ -155,7 +155,7 @@ async def test_a_write_here_wins_over_a_fetch_that_began_before_it(new_limiter: 
 
 async def test_the_cache_is_bounded(new_limiter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many entities are seen, only so many records are remembered."""
-    monkeypatch.setattr("limiter.limiter.MAX_RECORDS", 50)
+    monkeypatch.setattr("limiter.acquirer.MAX_RECORDS", 50)
     limiter = new_limiter("requests=1/minute")
     for number in range(30):
         assert await limiter.try_acquire(f"user-{number}")

@@ -27,7 +27,7 @@ from limiter import (
     Throttled,
 )
 from limiter.aws.client import ClientOptions, new_session, sync_new_session
-from limiter.aws.table import ATTEMPTS
+from limiter.runtime.retry import ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -241,8 +241,8 @@ both = pytest.mark.parametrize("call", [call_sync, call_async])
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let attempts follow each other at once."""
-    for module in ("table", "sync_table"):
-        monkeypatch.setattr(f"limiter.aws.{module}.BACKOFF", 0.001)
+    for module in ("retry", "sync_retry"):
+        monkeypatch.setattr(f"limiter.runtime.{module}.BACKOFF", 0.001)
 
 
 @both

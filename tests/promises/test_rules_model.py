@@ -11,14 +11,16 @@ from support import model_checker as checker
 
 from limiter import Limit
 from limiter.core import plan as planning
-from limiter.core.limits import gcra
-from limiter.core.request import Charge, Credit, Grant, Request
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Refund, Request
 from limiter.core.state import BucketState, Level
+from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+KEY = BucketKey("default", "user", "api")
 LIMIT = Limit("only", 2, 1, 1.0)
 AT, GRACE = 4, 1
 MINE, OTHERS = "mine", "others"
@@ -28,7 +30,7 @@ LEAST_CASES = 250_000
 
 def moment(tick: int) -> int:
     """Nanoseconds; the model counts in units of refill, here seconds, and 0 stands for absent."""
-    return tick * gcra.NANOSECONDS if tick else -1
+    return tick * NANOSECONDS if tick else -1
 
 
 def state_of(tat: int, since: int, booked: int, floor: int, ttl: int, stamp: int = 1) -> BucketState:
@@ -42,11 +44,12 @@ def requests_of(numbers: tuple[int, ...]) -> list[Request]:
     cost1, patience1, cost2, patience2, back, bsince, bstart, blevel, bearlier = numbers
     takings = [(cost1, patience1), (cost2, patience2)]
     requests = [
-        Request((Charge(LIMIT, cost),), deadline=moment(AT + patience)) if cost else Request() for cost, patience in takings
+        Request(KEY, (Charge(LIMIT, cost),), deadline=moment(AT + patience)) if cost else Request(KEY)
+        for cost, patience in takings
     ]
     if back:
-        credit = Credit(LIMIT, moment(back), moment(bsince), moment(bstart), moment(blevel), moment(bearlier))
-        requests.append(Request(credits=(credit,)))
+        refund = Refund(LIMIT, moment(back), moment(bsince), moment(bstart), moment(blevel), moment(bearlier))
+        requests.append(Request(KEY, refunds=(refund,)))
     return requests
 
 
@@ -66,7 +69,7 @@ class Case:
         carried = [bool(self.requests[place].charges) and place in self.plan.shares for place in (0, 1)]
         refused = [place in self.plan.refused for place in (0, 1)]
         level = after.level(LIMIT.name)
-        item = [0 if each < 0 else each // gcra.NANOSECONDS for each in level]
+        item = [0 if each < 0 else each // NANOSECONDS for each in level]
         stamp = next(number for number, name in STAMPS.items() if name == after.stamp)
         told = self._told(after) if holds else {}
         starts = [number for place in (0, 1) for number in told.get(place, (0, 0))]
@@ -78,7 +81,7 @@ class Case:
         told = {}
         for place, grant in grants.items():
             for receipt in grant.receipts:
-                told[place] = receipt.start // gcra.NANOSECONDS, receipt.tat // gcra.NANOSECONDS
+                told[place] = receipt.start // NANOSECONDS, receipt.tat // NANOSECONDS
         return told
 
 

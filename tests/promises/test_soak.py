@@ -31,6 +31,7 @@ from support.turns import CALLERS, RESOURCE
 from limiter import SyncRateLimiter, SyncRepository
 from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
+from limiter.core.units import NANOSECONDS
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
@@ -288,8 +289,8 @@ def inconsistencies(soak: Soak) -> list[str]:
             state = repository.read_bucket(BucketKey("default", str(entity), RESOURCE))
             level = state.level(limit.name)
             # Every caller may have taken a last correction into debt, and wait.
-            latest = now + limit.window + gcra.cost(limit, callers * play.MOST_UNITS) + int(play.WAIT * gcra.NANOSECONDS)
-            if state.unreadable or not 0 <= level.since <= level.tat <= latest or state.ttl < level.tat // gcra.NANOSECONDS:
+            latest = now + limit.window + gcra.cost(limit, callers * play.MOST_UNITS) + int(play.WAIT * NANOSECONDS)
+            if state.unreadable or not 0 <= level.since <= level.tat <= latest or state.ttl < level.tat // NANOSECONDS:
                 wrong.append(f"{entity}: {state}")
         lost, quotas = 0, [entity for entity in net if play.kind_of(entity) == "quota"]
         for entity in quotas:

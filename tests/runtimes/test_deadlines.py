@@ -146,7 +146,7 @@ def test_a_key_pressed_while_waiting_leaves_the_line_in_order(stage: Stage) -> N
 def test_a_key_pressed_in_a_look_leaves_the_place_to_the_next(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """The interrupted caller raises, and the next one finds that the store is back."""
     monkeypatch.setattr("limiter.commit.breaker.REST", 0.0)
-    monkeypatch.setattr("limiter.aws.table.BACKOFF", 0.0)
+    monkeypatch.setattr("limiter.runtime.retry.BACKOFF", 0.0)
     limiter = make(stage)
     stage.before.extend([fail_with(RateLimiterUnavailable("down", unsent=True))] * 9)
     for _ in range(3):

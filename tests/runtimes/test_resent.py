@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from support.engines import FakeClock
 
-    from limiter.core.state import Outcome, Update
+    from limiter.core.state import Update, WriteResult
 
 KEY = BucketKey("default", "user", "api")
 LIMIT = Limit("requests", 3, 1, 1.0)
-ONE, NOTHING = (Request((Charge(LIMIT, units),)) for units in (1, 0))
+ONE, NOTHING = (Request(KEY, (Charge(LIMIT, units),)) for units in (1, 0))
 
 
 class Late(MemoryRepository):
@@ -28,7 +28,7 @@ class Late(MemoryRepository):
     meanwhile: Callable[[], Awaitable[None]] | None = None
     held: Update | None = None
 
-    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         await asyncio.sleep(0)
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
@@ -45,17 +45,17 @@ async def test_what_is_sent_again_passes_for_no_more_than_was_written(clock: Fak
     """Two callers ask where one unit is left; its update hangs; then there is room for both, and the update arrives after all."""
     repository = Late(clock=clock)
     ours, other = (Committer(repository, CommitterOptions()) for _ in range(2))
-    await other.submit(KEY, ONE)
-    theirs = await other.submit(KEY, ONE)
+    await other.decide([ONE])
+    theirs = (await other.decide([ONE]))[0]
     assert isinstance(theirs, Grant)
 
-    async def give_back() -> None:
-        await other.give_back([(KEY, theirs.receipts)])
+    async def refund_grants() -> None:
+        await other.refund_grants([(KEY, theirs.receipts)])
 
-    await ours.submit(KEY, NOTHING)  # and so know that one unit is left
-    repository.meanwhile = give_back
-    outcomes = await asyncio.gather(ours.submit(KEY, ONE), ours.submit(KEY, ONE))
-    granted = sum(isinstance(outcome, Grant) for outcome in outcomes)
+    await ours.decide([NOTHING])  # and so know that one unit is left
+    repository.meanwhile = refund_grants
+    outcomes = await asyncio.gather(ours.decide([ONE]), ours.decide([ONE]))
+    granted = sum(isinstance(outcome, Grant) for (outcome,) in outcomes)
     taken = (await repository.read_bucket(KEY)).level("requests").tat - clock()
     assert granted == 2
     assert taken >= (1 + granted) * 1_000_000_000

@@ -10,8 +10,8 @@ import pytest
 from support.scenes import Caller, Gate, Stage, fail_with
 
 from limiter import Limit, RateLimiterUnavailable, SyncRateLimiter
-from limiter.aws.table import ATTEMPTS
 from limiter.commit.breaker import THRESHOLD
+from limiter.runtime.retry import ATTEMPTS
 
 if TYPE_CHECKING:
     from support.engines import FakeClock

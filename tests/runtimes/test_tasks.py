@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limiter import Limit, MemoryRepository, RateLimiter, RateLimiterUnavailable, RateLimitExceeded
-from limiter.commit.bucket_queue import Caller
+from limiter.commit.bucket_queue import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,34 +142,34 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_refund_of_nobody_is_written_though_its_heir_goes(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
-    monkeypatch.setattr("limiter.commit.committer.MAX_LANES", 10)
+    monkeypatch.setattr("limiter.commit.committer.MAX_QUEUES", 10)
     inner = MemoryRepository(clock=clock)
     gated = Gated(inner)
     limiter = RateLimiter(gated, [LIMIT], decision_timeout=0.05)
     late = asyncio.ensure_future(limiter.try_acquire("user", "api"))
     with pytest.raises(RateLimiterUnavailable):
         await late
-    heir = asyncio.ensure_future(limiter.try_acquire("user", "api"))
-    (lane,) = limiter._deciders.get().committer._lanes.values()
-    await until(lambda: bool(lane.queue))
+    next_leader = asyncio.ensure_future(limiter.try_acquire("user", "api"))
+    (queue,) = limiter._acquirers.get().committer._queues.values()
+    await until(lambda: bool(queue.requests))
     gated.through.release()
-    await until(lambda: isinstance(lane.leader, Caller))
-    heir.cancel()
+    await until(lambda: isinstance(queue.leader, Waiter))
+    next_leader.cancel()
     for _ in range(200):
         gated.through.release()
-    await asyncio.wait([heir], timeout=30)
+    await asyncio.wait([next_leader], timeout=30)
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others, timeout=30)
     assert (await limiter.check("user", "api", {"requests": 0})).statuses[0].available == LIMIT.capacity
     for number in range(20):
         await limiter.try_acquire(f"user-{number}", "api")
-    assert len(limiter._deciders.get().committer._lanes) == 10
+    assert len(limiter._acquirers.get().committer._queues) == 10
 
 
 def callers() -> int:
     """How many callers are alive in this process."""
     gc.collect()
-    return sum(isinstance(each, Caller) for each in gc.get_objects())
+    return sum(isinstance(each, Waiter) for each in gc.get_objects())
 
 
 async def test_callers_who_are_decided_are_forgotten_behind_one_who_waits(clock: FakeClock) -> None:

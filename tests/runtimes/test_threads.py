@@ -193,7 +193,7 @@ def test_a_store_that_goes_down_for_good_fails_the_batch_and_no_more(
     limiter: SyncRateLimiter, stage: Stage, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When no attempt gets through, all are told so, and the next call works when the store is back."""
-    monkeypatch.setattr("limiter.commit.sync_batch.sync_pause", lambda attempt: None)
+    monkeypatch.setattr("limiter.commit.sync_batch.sync_backoff", lambda attempt: None)
     down = fail_with(RateLimiterUnavailable("down", unsent=place == "before"))
     getattr(stage, place)[:] = stage.looking[:] = [down] * 3
     with pytest.raises(RateLimiterUnavailable, match="down"):
@@ -204,7 +204,7 @@ def test_a_store_that_goes_down_for_good_fails_the_batch_and_no_more(
 
 def test_a_lost_answer_is_not_counted_twice(limiter: SyncRateLimiter, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a write was applied but its answer was lost, the caller is admitted once and charged once."""
-    monkeypatch.setattr("limiter.commit.sync_batch.sync_pause", lambda attempt: None)
+    monkeypatch.setattr("limiter.commit.sync_batch.sync_backoff", lambda attempt: None)
     stage.after.append(fail_with(RateLimiterUnavailable("no answer")))
     assert limiter.try_acquire("user", "api", {"requests": 10})
     assert available(limiter) == LIMIT.capacity - 10
@@ -239,7 +239,7 @@ def test_threads_do_not_share_one_lease_twice(limiter: SyncRateLimiter) -> None:
 
 def test_a_failed_settlement_is_not_held(limiter: SyncRateLimiter, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease whose `adjust` could not be written holds no more than before, and has no more to give back."""
-    monkeypatch.setattr("limiter.commit.sync_batch.sync_pause", lambda attempt: None)
+    monkeypatch.setattr("limiter.commit.sync_batch.sync_backoff", lambda attempt: None)
     with limiter.acquire("user", "api", {"requests": 10}) as lease:
         stage.before[:] = [fail_with(RateLimiterUnavailable("down", unsent=True))] * 3
         with pytest.raises(RateLimiterUnavailable):
@@ -312,7 +312,7 @@ def test_an_interrupted_pause_between_writes_hands_over(stage: Stage, interrupti
 def test_an_error_while_undoing_does_not_hide_the_interruption(limiter: SyncRateLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is interrupted is told by what, and what went wrong beside is the cause."""
     monkeypatch.setattr(SyncCommitter, "_enter", lambda *_: fail_with(KeyboardInterrupt())())
-    monkeypatch.setattr(SyncCommitter, "give_back", lambda *_: fail_with(ValueError("bug"))())
+    monkeypatch.setattr(SyncCommitter, "refund_grants", lambda *_: fail_with(ValueError("bug"))())
     with pytest.raises(KeyboardInterrupt) as interruption:
         limiter.try_acquire("user", "api", {"requests": 1})
     assert isinstance(interruption.value.__cause__, ValueError)

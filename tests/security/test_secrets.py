@@ -62,8 +62,8 @@ def endpoint_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _marked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Credentials that are told apart from everything else, logs down to the last detail, and attempts without pauses."""
-    for module in ("table", "sync_table"):
-        monkeypatch.setattr(f"limiter.aws.{module}.BACKOFF", 0.001)
+    for module in ("retry", "sync_retry"):
+        monkeypatch.setattr(f"limiter.runtime.{module}.BACKOFF", 0.001)
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     caplog.set_level(logging.DEBUG, "limiter")

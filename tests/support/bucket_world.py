@@ -12,11 +12,12 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from limiter.core import plan as planning
-from limiter.core.allocation import Holding
-from limiter.core.limits import gcra
+from limiter.core.allocation import Allocation
+from limiter.core.limits import Limit, gcra
+from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refusal, Request
 from limiter.core.state import EMPTY
-from limiter.models import DAY, HOUR, Limit
+from limiter.core.units import DAY, HOUR, NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from limiter.core.request import Receipt
     from limiter.core.state import BucketState, Update
 
-EPOCH = 1_800_000_000 * gcra.NANOSECONDS
+KEY = BucketKey("default", "user", "api")
+EPOCH = 1_800_000_000 * NANOSECONDS
 STEPS_A_BATCH = 6
 
 
@@ -88,13 +90,13 @@ class Admission:
     grant: Grant
     settled: bool = False
     takings: dict[str, list[Taking]] = field(default_factory=dict)
-    holdings: dict[str, Holding] = field(default_factory=dict)
+    allocations: dict[str, Allocation] = field(default_factory=dict)
 
     def add(self, takings: Iterable[Taking]) -> None:
         """Enter what was taken."""
         for each in takings:
             self.takings.setdefault(each.name, []).append(each)
-            self.holdings[each.name] = self.holdings.get(each.name, Holding(each.receipt.limit)).add(each.receipt)
+            self.allocations[each.name] = self.allocations.get(each.name, Allocation(each.receipt.limit)).add(each.receipt)
 
 
 @dataclass(slots=True, eq=False)
@@ -104,13 +106,13 @@ class Call:
     request: Request
     admission: Admission | None = None
 
-    def credited(self, name: str) -> int:
+    def refunded(self, name: str) -> int:
         """What the call wants back of one limit."""
-        return sum(credit.cost for credit in self.request.credits if credit.limit.name == name)
+        return sum(refund.cost for refund in self.request.refunds if refund.limit.name == name)
 
     def takings(self, name: str) -> list[Taking]:
         """What the call's credits for one limit were taken by."""
-        return self.admission.takings.get(name, []) if self.admission and self.credited(name) else []
+        return self.admission.takings.get(name, []) if self.admission and self.refunded(name) else []
 
 
 class World:
@@ -144,7 +146,7 @@ class World:
         self.state = update.apply(before)
         self.order += 1
         latest = max((level.tat for level in self.state.levels.values()), default=0)
-        promise(self.state.ttl * gcra.NANOSECONDS >= latest, "no item expires before its bucket is full")
+        promise(self.state.ttl * NANOSECONDS >= latest, "no item expires before its bucket is full")
         return True
 
     def delete_when_full(self) -> None:
@@ -224,7 +226,7 @@ class Client:
     def submit(self, calls: Sequence[Call]) -> list[Grant | Refusal]:
         """Decide a batch as the committer does, and enter what happens in the log."""
         outcomes: dict[int, Grant | Refusal] = {}
-        fresh = not self.seen and any(call.request.credits for call in calls)
+        fresh = not self.seen and any(call.request.refunds for call in calls)
         if fresh:
             # What a refund is worth depends on the state, so it is read first where it was never seen.
             self.state = self.world.state
@@ -268,7 +270,7 @@ class Client:
         world = self.world
         known = self.state == world.state
         names = {charge.limit.name for call in batch for charge in call.request.charges}
-        names |= {credit.limit.name for call in batch for credit in call.request.credits}
+        names |= {refund.limit.name for call in batch for refund in call.request.refunds}
         periods = {name: world.period(name) for name in names}
         before = world.state
         applied = world.write(update)
@@ -314,13 +316,13 @@ class Client:
         total = sum(each.cost for each in taken)
         tat = max(now, before.level(name).tat) if total else before.level(name).tat
         given = tat + total - after
-        wanted = sum(call.credited(name) for call in carried)
+        wanted = sum(call.refunded(name) for call in carried)
         promise(0 <= given <= wanted, "a bucket moves by what was taken and what was given back")
         tops = sorted(each.receipt.tat for each in taken if each.cost)
         promise(not tops or tops[-1] == tat + total, "receipts tell where they left the bucket")
         effective = max(now, tat + total) - max(now, after)
         period = world.periods.get(name, 0)
-        alive = sum(min(call.credited(name), sum(e.cost for e in call.takings(name) if e.period == period)) for call in carried)
+        alive = sum(min(call.refunded(name), sum(e.cost for e in call.takings(name) if e.period == period)) for call in carried)
         promise(effective <= alive, "nothing is given back that was taken before the bucket was full")
         self._judge_giving(name, tat + total, effective, alive, [each for call in carried for each in call.takings(name)])
 
@@ -386,7 +388,7 @@ def play(rng: Random, script: Script) -> World:
 def draw_limit(rng: Random, name: str) -> Limit:
     """A limit whose unit costs between one nanosecond and minutes."""
     capacity, amount = rng.randint(1, 5), rng.randint(1, 4)
-    period = rng.choice((rng.randint(amount, 12) / gcra.NANOSECONDS, 1.0, 60.0, DAY))
+    period = rng.choice((rng.randint(amount, 12) / NANOSECONDS, 1.0, 60.0, DAY))
     return Limit(name, capacity, amount, period)
 
 
@@ -403,7 +405,7 @@ def move(rng: Random, world: World, limits: Sequence[Limit], *, expiry: bool) ->
     unit = gcra.cost(limit, 1)
     passing = rng.choice((edge - world.now, edge - world.now, 1, unit, rng.randint(0, unit), rng.randint(0, limit.window)))
     if rng.random() < 0.05:
-        passing = round(rng.choice((HOUR, DAY, 40 * DAY)) * gcra.NANOSECONDS)
+        passing = round(rng.choice((HOUR, DAY, 40 * DAY)) * NANOSECONDS)
     world.now += max(0, passing)
     if expiry and rng.random() < 0.2:
         world.delete_when_full()
@@ -429,34 +431,34 @@ def taking(rng: Random, now: int, limits: Sequence[Limit], script: Script) -> Ca
     charges = charges or [Charge(limits[0], 1)]
     longest = max(charge.limit.window for charge in charges)
     patience = rng.choice((0, rng.randint(0, longest), 3 * longest)) if script.bookings else 0
-    return Call(Request(tuple(charges), deadline=now + patience))
+    return Call(Request(KEY, tuple(charges), deadline=now + patience))
 
 
 def withdrawal(admission: Admission) -> Call:
     """What a cancelled caller sends: everything its grant took."""
     receipts = admission.grant.receipts
-    credits = tuple(each.credit() for each in receipts if each.cost)
-    return Call(Request(credits=credits), admission)
+    refunds = tuple(each.refund() for each in receipts if each.cost)
+    return Call(Request(KEY, refunds=refunds), admission)
 
 
 def refund(admission: Admission) -> Call:
     """What a lease sends at the end of a failed block: everything that it holds."""
-    credits = []
-    for name, held in admission.holdings.items():
-        admission.holdings[name], credit = held.release(held.units)
-        credits.append(credit)
-    return Call(Request(credits=tuple(credit for credit in credits if credit.cost), forced=True), admission)
+    refunds = []
+    for name, held in admission.allocations.items():
+        admission.allocations[name], refund = held.release(held.units)
+        refunds.append(refund)
+    return Call(Request(KEY, refunds=tuple(refund for refund in refunds if refund.cost), forced=True), admission)
 
 
 def settlement(rng: Random, admission: Admission, script: Script) -> Call:
     """What a lease sends to correct itself: of each limit it takes more, gives some back, or leaves it."""
-    charges, credits, admission.settled = [], [], True
-    for name, held in tuple(admission.holdings.items()):
+    charges, refunds, admission.settled = [], [], True
+    for name, held in tuple(admission.allocations.items()):
         choice = rng.random()
         if script.debts and choice < 0.4:
             charges.append(Charge(held.limit, rng.randint(1, 2 * held.limit.capacity)))
         elif script.refunds and choice < 0.8 and held.units:
-            admission.holdings[name], credit = held.release(rng.randint(1, held.units))
-            if credit.cost:
-                credits.append(credit)
-    return Call(Request(tuple(charges), tuple(credits), forced=True), admission)
+            admission.allocations[name], refund = held.release(rng.randint(1, held.units))
+            if refund.cost:
+                refunds.append(refund)
+    return Call(Request(KEY, tuple(charges), tuple(refunds), forced=True), admission)

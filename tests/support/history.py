@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from limiter.core.limits.gcra import NANOSECONDS
-from limiter.core.plan import NOBODY, Queue
+from limiter.core.plan import NONE_AHEAD, Ahead
+from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ class Life:
     limits: dict[Place, Limit] = field(default_factory=dict)
     taken: dict[Place, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     returned: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
-    credited: dict[tuple[Place, int], int] = field(default_factory=lambda: defaultdict(int))
+    refunded: dict[tuple[Place, int], int] = field(default_factory=lambda: defaultdict(int))
     submissions: list[Submission] = field(default_factory=list)
 
 
@@ -59,11 +59,11 @@ class Submission:
     clock: int
     answers: int
     losses: int
-    ahead: Queue = NOBODY
+    ahead: Ahead = NONE_AHEAD
     ended: int = -1
     outcome: Grant | Refusal | BaseException | None = None
     carried: list[int] = field(default_factory=list)
-    credited: list[int] = field(default_factory=list)
+    refunded: list[int] = field(default_factory=list)
     takings: list[Taking] = field(default_factory=list)
 
     @property

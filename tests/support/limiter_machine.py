@@ -15,15 +15,15 @@ from support.limiter_world import World
 from support.watching import watching
 
 from limiter import Limit, Prefetch, RateLimitExceeded, SyncMemoryRepository, SyncRateLimiter
-from limiter.core.limits.gcra import NANOSECONDS
 from limiter.core.records import BucketKey
+from limiter.core.units import NANOSECONDS
 from limiter.exceptions import LimiterError, RateLimiterUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from limiter import SyncLease
-    from limiter.core.state import BucketState, Outcome, Update
+    from limiter.core.state import BucketState, Update, WriteResult
 
 BLOCKS = Prefetch(horizon=1.0, fraction=0.5)
 LIMITS = (Limit("a", 4, 4, 1.0), Limit("b", 3, 1, 7.0))
@@ -68,7 +68,7 @@ class SyncFront:
                 self.client.see(key, state)
         return records, states
 
-    def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         fate = self.fates.popleft() if self.fates else "answered"
         if fate == "unsent":
             raise RateLimiterUnavailable("throttled", unsent=True)
@@ -134,11 +134,11 @@ class LimiterMachine(RuleBasedStateMachine):
             sleep=self._sleep,
             decision_timeout=REAL_SECONDS,
         )
-        committer = limiter._deciders.get().committer
+        committer = limiter._acquirers.get().committer
         sound = committer.decide
 
         def decide(requests: Any, expires: float | None = None) -> Any:
-            submissions = [self.world.submit(client, key, request, self.acting or client.closing) for key, request in requests]
+            submissions = [self.world.submit(client, request, self.acting or client.closing) for request in requests]
             try:
                 outcomes = sound(requests, expires)
             except BaseException as error:

@@ -15,7 +15,7 @@ from support.limiter_world import World
 from support.watching import watching
 
 from limiter import Limit, MemoryRepository, Prefetch, RateLimiter, RateLimitExceeded
-from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.units import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from limiter import Lease
     from limiter.core.records import BucketKey, RecordKey
-    from limiter.core.state import BucketState, Outcome, Update
+    from limiter.core.state import BucketState, Update, WriteResult
 
 LIFE: contextvars.ContextVar[Life] = contextvars.ContextVar("LIFE")
 REAL_SECONDS = 5.0
@@ -95,7 +95,7 @@ class Front:
                 self.client.see(key, state)
         return records, states
 
-    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         self.play.sending += 1
         try:
             await self.turns()
@@ -103,7 +103,7 @@ class Front:
             self.play.sending -= 1
         return await self._send(key, update)
 
-    async def _send(self, key: BucketKey, update: Update) -> Outcome:
+    async def _send(self, key: BucketKey, update: Update) -> WriteResult:
         rng, inner = self.play.rng, self.play.inner
         fate = rng.choice(("unsent", "unapplied", "applied")) if rng.random() < self.play.script.losses else "answered"
         if fate == "unsent":
@@ -184,11 +184,11 @@ class Play:
 
     def _watch(self, client: Client, limiter: RateLimiter) -> None:
         """Note everything that this limiter asks of a bucket, and what comes of it."""
-        committer = limiter._deciders.get().committer
+        committer = limiter._acquirers.get().committer
         sound = committer.decide
 
         async def decide(requests: Any, expires: float | None = None) -> Any:
-            submissions = [self.world.submit(client, key, request, LIFE.get(client.closing)) for key, request in requests]
+            submissions = [self.world.submit(client, request, LIFE.get(client.closing)) for request in requests]
             try:
                 outcomes = await sound(requests, expires)
             except BaseException as error:

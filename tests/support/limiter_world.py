@@ -25,10 +25,10 @@ from support import spans
 from support.bucket_world import EPOCH, promise
 from support.history import Account, Advance, Giving, Life, Moment, Payment, Submission, Taking, cost_of
 
-from limiter.core.limits.gcra import NANOSECONDS
-from limiter.core.plan import Queue
+from limiter.core.plan import Ahead
 from limiter.core.request import Grant, Refusal
 from limiter.core.state import EMPTY
+from limiter.core.units import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from limiter.core.plan import Plan
     from limiter.core.records import BucketKey
-    from limiter.core.request import Charge, Credit, Request
+    from limiter.core.request import Charge, Refund, Request
     from limiter.core.state import BucketState, Update
 
 
@@ -66,8 +66,9 @@ class World:
 
     # What the fuzzed code tells.
 
-    def submit(self, client: Client, key: BucketKey, request: Request, life: Life) -> Submission:
+    def submit(self, client: Client, request: Request, life: Life) -> Submission:
         """Note that something is asked of a bucket."""
+        key = request.key
         submission = Submission(client, key, request, life, self.order, client.clock(), len(client.answers[key]), client.losses)
         if submission.is_impatient:
             submission.ahead = self._queue_ahead(submission)
@@ -90,10 +91,10 @@ class World:
             submission = self._submission(request)
             if submission is not None:
                 submission.carried.append(self.order)
-                if request.credits:
-                    submission.credited.append(self.order)
+                if request.refunds:
+                    submission.refunded.append(self.order)
         names = {charge.limit.name for request in carried for charge in request.charges}
-        names |= {credit.limit.name for request in carried for credit in request.credits}
+        names |= {refund.limit.name for request in carried for refund in request.refunds}
         for name in {*before.levels, *after.levels} - names:
             promise(before.level(name) == after.level(name), "a write leaves alone what nobody asked for")
         peaks = {name: self._enter(client, (key, name), carried, before, after, made.now) for name in sorted(names)}
@@ -120,7 +121,7 @@ class World:
     def finish(self, submission: Submission, outcome: Grant | Refusal | BaseException) -> None:
         """Note and judge what a request came to."""
         submission.outcome, submission.ended = outcome, self.order
-        promise(len(submission.credited) <= 1, "nothing is given back twice")
+        promise(len(submission.refunded) <= 1, "nothing is given back twice")
         if isinstance(outcome, RateLimiterUnavailable):
             submission.life.doubtful = True
         elif isinstance(outcome, Grant):
@@ -132,7 +133,7 @@ class World:
 
     # What the judge makes of it.
 
-    def _queue_ahead(self, submission: Submission) -> Queue:
+    def _queue_ahead(self, submission: Submission) -> Ahead:
         """The requests of the same client for the same, to start at once, that are not decided yet, by where they are."""
         same = [
             other
@@ -141,9 +142,9 @@ class World:
             and other.is_impatient
             and other.outcome is None
         ]
-        planned, aboard, carried = self.flights.get((submission.client, submission.key), (0, (), ()))
-        waiting = sum(not any(other.request is each for each in aboard) for other in same)
-        return Queue(waiting, sum(any(other.request is each for each in carried) for other in same), planned)
+        planned, batch_size, carried = self.flights.get((submission.client, submission.key), (0, (), ()))
+        waiting = sum(not any(other.request is each for each in batch_size) for other in same)
+        return Ahead(waiting, sum(any(other.request is each for each in carried) for other in same), planned)
 
     def _submission(self, request: Request) -> Submission | None:
         # After a lost answer a request goes on without its credits, as another one with the same charges.
@@ -161,27 +162,27 @@ class World:
         key, name = place
         account, old, new = self.accounts[place], before.level(name).tat, after.level(name).tat
         asked = [(request, charge) for request in carried for charge in request.charges if charge.limit.name == name]
-        back = [(request, credit) for request in carried for credit in request.credits if credit.limit.name == name]
+        back = [(request, refund) for request in carried for refund in request.refunds if refund.limit.name == name]
         total = sum(cost_of(*charge) for _, charge in asked)
         idle = bool(total) and old <= now
         base = now if idle else old
         given = base + total - new
         promise(given >= 0, "a bucket moves on by what was taken, and no further")
-        promise(given <= sum(credit.cost for _, credit in back), "no more is given back than was asked to be")
+        promise(given <= sum(refund.cost for _, refund in back), "no more is given back than was asked to be")
         if idle:
             account.since = now
-        alive = sum(credit.cost for _, credit in back if credit.since == account.since)
+        alive = sum(refund.cost for _, refund in back if refund.since == account.since)
         peak = base + total
         effective = max(now, peak) - max(now, new)
         promise(effective <= alive, "nothing is given back that was taken before the bucket was full")
         self._judge_bookings(client, place, back, now, (alive, peak, effective, given))
         self._enter_takings(client, place, asked, base, now)
-        for request, credit in back:
-            self._judge_period(place, request, credit)
+        for request, refund in back:
+            self._judge_period(place, request, refund)
         self._enter_returns(client, key, back)
         return peak
 
-    def _judge_period(self, place: Place, request: Request, credit: Credit) -> None:
+    def _judge_period(self, place: Place, request: Request, refund: Refund) -> None:
         """What was taken before the bucket was full is not given back as if it had been taken since."""
         submission = self._submission(request)
         if submission is None or submission.life is submission.client.closing:
@@ -189,12 +190,12 @@ class World:
         life = submission.life
         if any(each.request.prefetch and not isinstance(each.outcome, Grant) for each in life.submissions):
             return  # A caller who was cancelled may have been paid from a block, and was not told.
-        life.credited[place, credit.since] += credit.cost
-        taken = sum(cost for cost, since in life.taken[place] if since == credit.since)
-        promise(life.credited[place, credit.since] <= taken, "nobody gives back more than was taken in the same busy period")
+        life.refunded[place, refund.since] += refund.cost
+        taken = sum(cost for cost, since in life.taken[place] if since == refund.since)
+        promise(life.refunded[place, refund.since] <= taken, "nobody gives back more than was taken in the same busy period")
 
     def _judge_bookings(
-        self, client: Client, place: Place, back: Sequence[tuple[Request, Credit]], now: int, amounts: tuple[int, int, int, int]
+        self, client: Client, place: Place, back: Sequence[tuple[Request, Refund]], now: int, amounts: tuple[int, int, int, int]
     ) -> None:
         """Judge what is given back against the promises made to those who wait, and enter it."""
         alive, peak, effective, given = amounts
@@ -218,7 +219,7 @@ class World:
         # A client whose clock is ahead takes a bucket for fuller than it is, and what it gives back for less.
         amount = (given if self.skew else effective) - sum(each.cost for each in returned)
         if amount > 0:
-            own = sum(credit.cost for request, credit in back if not self._is_block(client, request))
+            own = sum(refund.cost for request, refund in back if not self._is_block(client, request))
             account.givings.append(Giving(amount, min(amount, own), self.order, self.now))
 
     def _enter_takings(self, client: Client, place: Place, asked: Sequence[tuple[Request, Charge]], base: int, now: int) -> None:
@@ -252,12 +253,12 @@ class World:
         most = int(taking.limit.capacity * client.prefetch.fraction)
         promise(taking.units <= most, "a block is at most its part of the capacity")
 
-    def _enter_returns(self, client: Client, key: BucketKey, back: Sequence[tuple[Request, Credit]]) -> None:
+    def _enter_returns(self, client: Client, key: BucketKey, back: Sequence[tuple[Request, Refund]]) -> None:
         """Note what was taken in advance and is given back."""
-        for request, credit in back:
+        for request, refund in back:
             if self._is_block(client, request):
-                advance = client.advances[key, credit.limit]
-                advance.returned += credit.cost
+                advance = client.advances[key, refund.limit]
+                advance.returned += refund.cost
                 self._judge_advance(advance)
 
     def _judge_advance(self, advance: Advance) -> None:
@@ -285,11 +286,11 @@ class World:
 
     def _judge_credit(self, submission: Submission) -> None:
         """What was to be given back was, or was worth nothing, or the answer was lost."""
-        if submission.credited or submission.client.losses > submission.losses:
+        if submission.refunded or submission.client.losses > submission.losses:
             return
-        for credit in submission.request.credits:
-            levels = [moment.state.level(credit.limit.name) for moment in self._during(submission)]
-            void = any(level.since != credit.since or level.booked > submission.clock for level in levels)
+        for refund in submission.request.refunds:
+            levels = [moment.state.level(refund.limit.name) for moment in self._during(submission)]
+            void = any(level.since != refund.since or level.booked > submission.clock for level in levels)
             promise(void, "what is to be given back is")
 
     def _pay(self, submission: Submission, grant: Grant) -> None:
@@ -383,9 +384,9 @@ class World:
 
     def _settle(self, life: Life) -> None:
         for each in life.submissions:
-            if each.credited or not isinstance(each.outcome, BaseException):
-                for credit in each.request.credits:
-                    life.returned[each.key, credit.limit.name] += credit.cost
+            if each.refunded or not isinstance(each.outcome, BaseException):
+                for refund in each.request.refunds:
+                    life.returned[each.key, refund.limit.name] += refund.cost
             if len(each.carried) > 1 or each.client.losses > each.losses:
                 life.doubtful = True
         for place, taken in life.taken.items():

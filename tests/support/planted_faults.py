@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from limiter.commit import batch, committer, prefetch
-from limiter.commit.bucket_queue import Lane
-from limiter.commit.prefetch import Purse
+from limiter.commit.bucket_queue import BucketQueue
+from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core import plan as planning
 from limiter.core.limits import gcra
-from limiter.core.limits.gcra import NANOSECONDS
-from limiter.core.plan import Queue
+from limiter.core.plan import Ahead
 from limiter.core.record_cache import RecordCache
 from limiter.core.request import Grant, Request
 from limiter.core.resolution import MISSING
-from limiter.core.state import Condition, Level, Outcome, Update
+from limiter.core.state import Condition, Level, Update, WriteResult
+from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,18 +80,19 @@ def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def denial_behind_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever has gone still stands before those who come."""
-    monkeypatch.setattr(Lane, "_discount", lambda self, ticket: setattr(self, "returning", self.returning - ticket.returns))
+    still = lambda self, ticket: setattr(self, "returning", self.returning - ticket.returns)  # noqa: E731
+    monkeypatch.setattr(BucketQueue, "discount", still)
 
 
 def denial_behind_the_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever is in a batch under way counts, carried by its write or not, as if it were to take now."""
-    sound = Lane.before
+    sound = BucketQueue.before
 
-    def before(self: Lane, request: Request, now: int) -> Queue:
+    def before(self: BucketQueue, request: Request, now: int) -> Ahead:
         queue = sound(self, request, now)
-        return Queue(self.ahead) if queue else queue
+        return Ahead(self.ahead) if queue else queue
 
-    monkeypatch.setattr(Lane, "before", before)
+    monkeypatch.setattr(BucketQueue, "before", before)
 
 
 def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,12 +100,12 @@ def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = committer.Committer.decide
 
     async def decide(self: Any, requests: Any, *others: Any) -> Any:
-        (key, request), *more = requests
-        lane = self._lanes.get(key)
-        if lane is not None and lane.seen is not None and request.charges and not request.forced and not more:
-            made = planning.plan(lane.state, [request], self._repository.clock(), "none")
+        request, *more = requests
+        queue = self._queues.get(request.key)
+        if queue is not None and queue.seen is not None and request.charges and not request.forced and not more:
+            made = planning.plan(queue.state, [request], self.clock(), "none")
             if made.update is not None and not made.refused:
-                return [made.grants(made.update.apply(lane.state))[0]]
+                return [made.grants(made.update.apply(queue.state))[0]]
         return await sound(self, requests, *others)
 
     monkeypatch.setattr(committer.Committer, "decide", decide)
@@ -112,74 +113,74 @@ def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stale_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: what was taken in advance is spent whenever it may be."""
-    empty = Purse.empty
-    monkeypatch.setattr(prefetch._Stock, "covers", lambda self, units, _: 0 < units <= self.holding.units)
-    monkeypatch.setattr(Purse, "empty", lambda self, now=None: () if now is not None else empty(self))
+    empty = PrefetchBuffer.drain
+    monkeypatch.setattr(prefetch._Units, "covers", lambda self, units, _: 0 < units <= self.allocation.units)
+    monkeypatch.setattr(PrefetchBuffer, "drain", lambda self, now=None: () if now is not None else empty(self))
 
 
 def blocks_of_another_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: what was taken under one limit is spent under another of the same name."""
-    sound = Purse.spend
+    sound = PrefetchBuffer.take
 
-    def spend(self: Purse, charges: Any, prefetch: Any, now: int) -> Any:
-        held = {limit.name: limit for limit, stock in self._stocks.items() if stock.holding.units}
+    def spend(self: PrefetchBuffer, charges: Any, prefetch: Any, now: int) -> Any:
+        held = {limit.name: limit for limit, stock in self._held.items() if stock.allocation.units}
         return sound(self, [each._replace(limit=held.get(each.limit.name, each.limit)) for each in charges], prefetch, now)
 
-    monkeypatch.setattr(Purse, "spend", spend)
+    monkeypatch.setattr(PrefetchBuffer, "take", spend)
 
 
 def blocks_given_back_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: what was given back stays in the purse."""
-    sound = Purse.empty
+    sound = PrefetchBuffer.drain
 
-    def empty(self: Purse, now: int | None = None) -> Any:
-        kept = {stock: stock.holding for stock in self._stocks.values()}
-        credits = sound(self, now)
-        for stock, holding in kept.items():
-            stock.holding = holding
-        return credits
+    def empty(self: PrefetchBuffer, now: int | None = None) -> Any:
+        kept = {stock: stock.allocation for stock in self._held.values()}
+        refunds = sound(self, now)
+        for stock, allocation in kept.items():
+            stock.allocation = allocation
+        return refunds
 
-    monkeypatch.setattr(Purse, "empty", empty)
+    monkeypatch.setattr(PrefetchBuffer, "drain", empty)
 
 
 def waiters_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: whoever is cancelled keeps what was taken."""
 
-    async def give_back(*_: Any) -> None:
+    async def refund_grants(*_: Any) -> None:
         pass
 
-    monkeypatch.setattr(committer.Committer, "give_back", give_back)
+    monkeypatch.setattr(committer.Committer, "refund_grants", refund_grants)
 
 
 def leaders_take_their_batch_along(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: with a cancelled leader ends the work of its batch."""
 
-    async def begin(calls: Any, _: Any) -> None:
+    async def start(calls: Any, _: Any) -> None:
         for call in calls:
             await call()
 
     async def finish(*_: Any) -> None:
         pass
 
-    monkeypatch.setattr(committer, "begin", begin)
+    monkeypatch.setattr(committer, "start", start)
     monkeypatch.setattr(committer.Committer, "_finish_interrupted", finish)
 
 
 def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: after a lost answer everything is written once more."""
 
-    async def recover(self: Any, lane: Any) -> None:
-        state = await self._repository.read_bucket(lane.key)
-        lane.stamp = ""
-        self._answer(lane, Outcome(False, state))
+    async def recover(self: Any) -> None:
+        state = await self._writer.store.read_bucket(self._queue.key)
+        self._stamp = ""
+        self._answer(WriteResult(False, state))
 
-    monkeypatch.setattr(batch.BatchWriter, "_recover", recover)
+    monkeypatch.setattr(batch.Batch, "_recover", recover)
 
 
 def lost_refunds_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: when it is not known whether something was given back, it is given back again."""
     sound = Request._replace
-    monkeypatch.setattr(Request, "_replace", lambda request, **more: request if "credits" in more else sound(request, **more))
+    monkeypatch.setattr(Request, "_replace", lambda request, **more: request if "refunds" in more else sound(request, **more))
 
 
 def refused_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from limiter import SyncRateLimiter
     from limiter.core.records import BucketKey
-    from limiter.core.state import BucketState, Outcome, Update
+    from limiter.core.state import BucketState, Update, WriteResult
 
 PATIENCE = 30.0
 
@@ -45,7 +45,7 @@ class Stage:
             self.looking.pop(0)()
         return self.inner.read_bucket(key)
 
-    def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         self.writes += 1
         before = self.before.pop(0) if self.before else None
         after = self.after.pop(0) if self.after else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from limiter import MemoryRepository
     from limiter.core.records import BucketKey
-    from limiter.core.state import Outcome, Update
+    from limiter.core.state import Update, WriteResult
 
 
 class Slow:
@@ -20,7 +20,7 @@ class Slow:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    async def write_bucket(self, key: BucketKey, update: Update) -> Outcome:
+    async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         for _ in range(self.turns[key.entity_id]):
             await asyncio.sleep(0)
         return await self.inner.write_bucket(key, update)

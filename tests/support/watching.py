@@ -10,7 +10,7 @@ from unittest import mock
 
 from limiter import sync_acquirer
 from limiter.commit import batch, breaker, sync_batch, sync_committer
-from limiter.commit.prefetch import Purse
+from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core import plan as planning
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def watching(world: World) -> Iterator[None]:
         for owner, name, value in (
             (planning, "plan", plan_told_to(world)),
             (planning.Plan, "grants", grants_told_to(world)),
-            (Purse, "deposit", deposit_told_to(world)),
-            (batch, "pause", pause),
-            (sync_batch, "sync_pause", lambda _: None),
+            (PrefetchBuffer, "add", deposit_told_to(world)),
+            (batch, "backoff", backoff),
+            (sync_batch, "sync_backoff", lambda _: None),
             (sync_acquirer, "sync_gather", one_after_another),
-            (sync_committer, "sync_begin", lambda calls, _: one_after_another(calls)),
+            (sync_committer, "sync_start", lambda calls, _: one_after_another(calls)),
             (breaker, "THRESHOLD", sys.maxsize),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
@@ -67,18 +67,18 @@ def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
 
 def deposit_told_to(world: World) -> Callable[..., None]:
     """`Purse.deposit`, with the world told: only now, when the whole batch is decided that took it, a block's time begins."""
-    sound = Purse.deposit
+    sound = PrefetchBuffer.add
 
-    def deposit(purse: Purse, grant: Grant, now: int) -> None:
+    def deposit(buffer: PrefetchBuffer, grant: Grant, now: int) -> None:
         _, client, key = world.carriers[id(world.grants[id(grant)][1])]
         for receipt in grant.receipts:
             client.advances[key, receipt.limit].latest = now
-        sound(purse, grant, now)
+        sound(buffer, grant, now)
 
     return deposit
 
 
-async def pause(_: int) -> None:
+async def backoff(_: int) -> None:
     """Let others go on, and lose no time."""
     await asyncio.sleep(0)
 

@@ -23,7 +23,7 @@ class Gate:
 
     def __init__(self, repository: Any, limiter: Any, requests: int) -> None:
         self.repository = repository
-        self.committer = limiter._deciders.get().committer
+        self.committer = limiter._acquirers.get().committer
         self.missing = requests
         self.passed = threading.Event()
         self.write = repository.inner.write_bucket

@@ -155,7 +155,7 @@ def test_a_write_here_wins_over_a_fetch_that_began_before_it(new_limiter: Any, r
 
 def test_the_cache_is_bounded(new_limiter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many entities are seen, only so many records are remembered."""
-    monkeypatch.setattr("limiter.sync_limiter.MAX_RECORDS", 50)
+    monkeypatch.setattr("limiter.sync_acquirer.MAX_RECORDS", 50)
     limiter = new_limiter("requests=1/minute")
     for number in range(30):
         assert limiter.try_acquire(f"user-{number}")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from limiter import Decision, Entity, Limit, LimitStatus, ValidationError, exceptions
+from limiter import Blocked, Decision, Entity, LeaseLost, Limit, LimitStatus, ValidationError, exceptions
 from limiter.exceptions import LimiterError, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
 
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="#"), min_size=1, max_size=20)
@@ -247,3 +247,19 @@ def test_what_can_never_be_satisfied_has_no_time() -> None:
     assert isinstance(error, RateLimitExceeded)
     assert error.retry_after is None
     assert "ask for less" in str(error)
+
+
+def test_a_block_has_no_time_and_says_what_is_blocked() -> None:
+    """`Blocked` is a `RateLimitExceeded` without a retry time, which names the bucket, also after it was pickled."""
+    error = Blocked(entity_id="user", resource="api")
+    assert isinstance(error, RateLimitExceeded)
+    assert (error.statuses, error.violations, error.retry_after) == ((), (), None)
+    twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - just written
+    assert "user/api is blocked" in str(twin)
+    assert (twin.entity_id, twin.resource, twin.retry_after) == ("user", "api", None)
+
+
+def test_a_lost_lease_is_an_error_of_its_own() -> None:
+    """`LeaseLost` is no refusal, and no lease that was closed."""
+    assert issubclass(LeaseLost, LimiterError)
+    assert not issubclass(LeaseLost, RateLimitExceeded | exceptions.LeaseClosed)

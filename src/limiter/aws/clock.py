@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..core.limits.gcra import NANOSECONDS
+from ..core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,41 +27,30 @@ _TO_CLOSE = 1.0
 """Seconds that closed connections may take to go."""
 
 
-async def open_connections(client: Any, requests: Requests) -> Connections:
-    """Connections to where requests go, as an aiobotocore client would open them; raises `Unsuitable`."""
-    import asyncio
-
-    session = client._endpoint.http_session
-    _check_directness(session, requests.url)
-    if set(session._connector_args) - {"keepalive_timeout"}:
-        raise Unsuitable("connector_args= are set")
-    context = await asyncio.to_thread(_tls_context, session) if requests.is_secure else None
-    return Connections(requests, client.meta.config, session, context)
-
-
-def sync_open_connections(client: Any, requests: Requests) -> SyncConnections:
-    """Connections to where requests go, as a boto3 client opens them; raises `Unsuitable`."""
-    session = client._endpoint.http_session
-    _check_directness(session, requests.url)
-    pool = session._manager.connection_from_url(requests.url)
-    session._setup_ssl_cert(pool, requests.url, session._verify)
-    return SyncConnections(pool, requests.url)
-
-
 class Connections:
-    """Connections of one event loop, opened as they are needed, and at most as many as the client may have."""
+    """Connections of one event loop to where requests go, opened as an aiobotocore client would, and as many at most.
 
-    def __init__(self, requests: Requests, config: Any, session: Any, context: ssl.SSLContext | None) -> None:
+    Raises `Unsuitable` where only the client knows how.
+    """
+
+    def __init__(self, client: Any, requests: Requests) -> None:
         import asyncio
 
+        session, config = client._endpoint.http_session, client.meta.config
+        _check_directness(session, requests.url)
+        if set(session._connector_args) - {"keepalive_timeout"}:
+            raise Unsuitable("connector_args= are set")
         self._loop = asyncio.get_running_loop()
         self._url = requests.url
+        self._session = session
         self._read_timeout, self._connect_timeout = config.read_timeout, config.connect_timeout
         self._keepalive = session._connector_args.get("keepalive_timeout", 0.0)
         self._socket_options = session._socket_options
         # A loop that is not asyncio's own may not know how to try several addresses at once.
         delay = {"happy_eyeballs_delay": 0.25} if isinstance(self._loop, asyncio.BaseEventLoop) else {}
-        self._address: dict[str, Any] = {"host": requests.host, "port": requests.port, "ssl": context, **delay}
+        self._address: dict[str, Any] = {"host": requests.host, "port": requests.port, **delay}
+        self._context: ssl.SSLContext | None = None
+        self._is_secure = requests.is_secure
         self._make: Any = partial(_Link, self._loop)
         self._free = asyncio.Semaphore(config.max_pool_connections)
         self._idle: list[_Link] = []
@@ -119,8 +108,11 @@ class Connections:
 
         link: _Link
         try:
+            if self._is_secure and self._context is None:
+                # Reads files: the bundle of certificates.
+                self._context = await asyncio.to_thread(_tls_context, self._session)
             async with asyncio.timeout(self._connect_timeout):
-                _, link = await self._loop.create_connection(self._make, **self._address)
+                _, link = await self._loop.create_connection(self._make, ssl=self._context, **self._address)
         except Exception as error:
             raise _unreached(error, self._url) from error
         self._links.add(link)
@@ -131,12 +123,18 @@ class Connections:
 
 
 class SyncConnections:
-    """The connections of a boto3 client to one address, which it uses for its own calls too, and closes."""
+    """The connections of a boto3 client to where requests go; it uses them for its own calls too, and closes them.
 
-    def __init__(self, pool: Any, url: str) -> None:
-        self._pool = pool
-        self._url = url
-        self._read_timeout = pool.timeout.read_timeout
+    Raises `Unsuitable` where only the client knows how.
+    """
+
+    def __init__(self, client: Any, requests: Requests) -> None:
+        session = client._endpoint.http_session
+        _check_directness(session, requests.url)
+        self._pool = session._manager.connection_from_url(requests.url)
+        session._setup_ssl_cert(self._pool, requests.url, session._verify)
+        self._url = requests.url
+        self._read_timeout = self._pool.timeout.read_timeout
 
     def exchange(self, request: bytes) -> Response:
         """Send a request and return its response, within the read timeout once there is a connection.

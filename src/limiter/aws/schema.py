@@ -22,11 +22,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..core.limits import Limit, check_level
 from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from ..core.state import TTL, BucketState, Level, Update
-from ..core.validation import check_level, check_name, shown
+from ..core.validation import check_name, shown
 from ..exceptions import UnreadableItem
-from ..models import Entity, Limit
+from ..models import Entity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import schema
 from .call_path import CallPath
-from .connections import SyncConnections, sync_open_connections
+from .connections import SyncConnections
 from .requests import Requests, readable
 from .transport import Unequal
 from .wire import parsed
@@ -104,7 +104,7 @@ class SyncDirectTransport:
         requests = Requests(caught.url, headers)
         requests.check("GetItem", body, credentials, headers)
         if requests.url not in self._connections:
-            self._connections[requests.url] = sync_open_connections(self._client, requests)
+            self._connections[requests.url] = SyncConnections(self._client, requests)
         self._address = _Address(_account_id(credentials), requests, self._connections[requests.url])
         return self._address
 

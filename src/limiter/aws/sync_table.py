@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
-import threading, time
+import threading
 import logging
 import os
-import random
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.limits.gcra import NANOSECONDS
+from ..core.units import NANOSECONDS
 from ..exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
-from ..runtime.concurrency import SyncHome, SyncScope
+from ..runtime.sync_retry import ATTEMPTS, SyncRetry
+from ..runtime.scope import SyncLoopLocal, SyncOrigin
 from .client import sync_close_client, sync_open_client, sync_use_client
 from .clock import MAX_SKEW
-from .sync_direct import SyncDirectTransport, sync_open_direct
+from .sync_direct import sync_open_direct
 from .errors import OPENING, is_decided_by_condition, is_of_table, translate
 from .responses import check_answer, check_whole, holds_something
-from .transport import DIRECT_ACTIONS, TransportChoice, Unsuitable
+from .transport import DIRECT_ACTIONS, Transport, TransportChoice, Unsuitable
 from .wire import UnexpectedForm
 
 if TYPE_CHECKING:
@@ -28,13 +27,6 @@ if TYPE_CHECKING:
     from .clock import ServerClock
 
 _log = logging.getLogger("limiter.clock")
-
-ATTEMPTS = 3
-"""How often a call that may be repeated is made before the table counts as unavailable."""
-RETRY_FOR = 1.0
-"""Seconds that all attempts together may be expected to take."""
-BACKOFF = 0.05
-"""Seconds before the second attempt, on average; doubled before the next."""
 
 
 class SyncTable:
@@ -59,22 +51,24 @@ class SyncTable:
         self._looks_again = 0
         self._client = client
         self._options = options
-        self._client_home: SyncHome | None = None
-        self._connections = SyncScope(_Connection)
+        self._client_origin: SyncOrigin | None = None
+        self._connections = SyncLoopLocal(_Connection)
 
     def call(self, action: str, parameters: dict[str, Any], *, attempts: int = 1) -> Any:
         """Make one call to the table, up to `attempts` times while it is unavailable.
 
         A condition that did not hold is raised as botocore raises it, everything else as one of the limiter's errors.
         """
-        repetition = SyncRepetition(attempts)
+        if attempts == 1:
+            return self._send(action, parameters)
+        retry = SyncRetry(attempts)
         while True:
             try:
                 return self._send(action, parameters)
             except RateLimiterUnavailable:
-                if repetition.is_over():
+                if retry.is_over():
                     raise
-            repetition.pause()
+            retry.backoff()
 
     def pages(self, action: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The items of a Query or Scan, page after page."""
@@ -193,7 +187,7 @@ class SyncTable:
             self._close(_Opened(client, None))
             raise
 
-    def _new_direct(self, client: Any) -> SyncDirectTransport | None:
+    def _new_direct(self, client: Any) -> Transport | None:
         """The direct transport beside a client, where that is suitable."""
         try:
             direct = sync_open_direct(client, self.name)
@@ -213,9 +207,9 @@ class SyncTable:
         """The client that the caller has passed, which cannot follow into another event loop or a forked child."""
         if self._client is None:
             return None
-        if self._client_home is None:
-            self._client_home = SyncHome()
-        elif not self._client_home.is_here():
+        if self._client_origin is None:
+            self._client_origin = SyncOrigin()
+        elif not self._client_origin.is_current():
             raise ConfigurationError(
                 "the client= of this repository was used by another process or event loop, where its connections belong; "
                 "pass session=, or neither, and the repository opens a client for each"
@@ -227,7 +221,7 @@ class _Opened(NamedTuple):
     """A client, and the direct transport beside it where there is one."""
 
     client: Any
-    direct: SyncDirectTransport | None
+    direct: Transport | None
 
 
 class _Connection:
@@ -236,31 +230,6 @@ class _Connection:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.opened: _Opened | None = None
-
-
-def sync_pause(attempt: int) -> None:
-    """Wait before the attempt after number `attempt`, longer each time, and not in step with others."""
-    time.sleep(BACKOFF * 2**attempt * random.uniform(0.25, 0.75))  # noqa: S311 - spreads callers, hides nothing
-
-
-class SyncRepetition:
-    """How often something is attempted: `attempts` times at most, while the next attempt can be expected to end in time."""
-
-    def __init__(self, attempts: int = ATTEMPTS) -> None:
-        self._attempts = attempts
-        self._attempt = 1
-        self._first = self._began = monotonic()
-
-    def is_over(self) -> bool:
-        """Whether the attempt that has just failed was the last."""
-        # The next attempt may well take as long as this one did.
-        return self._attempt == self._attempts or 2 * monotonic() - self._began - self._first > RETRY_FOR
-
-    def pause(self) -> None:
-        """Wait before the next attempt."""
-        sync_pause(self._attempt)
-        self._attempt += 1
-        self._began = monotonic()
 
 
 _METHODS = {

@@ -18,7 +18,7 @@ from .output import say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..models import Limit
+    from ..core.limits import Limit
     from .options import Target
 
 

@@ -9,7 +9,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..models import Decision, Limit, LimitStatus
+    from ..core.limits import Limit
+    from ..models import Decision, LimitStatus
     from .output import Table
 
 consume_option = click.option(
@@ -45,9 +46,18 @@ def _read_amount(text: str) -> tuple[str, int]:
 
 def read_limits(texts: Sequence[str]) -> tuple[Limit, ...] | None:
     """The limits that were given; None when none were."""
-    from ..models import Limit
+    return tuple(map(read_limit, texts)) or None
 
-    return tuple(map(Limit.parse, texts)) or None
+
+def read_limit(text: str) -> Limit:
+    """The rate that a text says."""
+    from ..core.limits import Limit
+    from ..exceptions import ValidationError
+
+    limit = Limit.parse(text)
+    if not isinstance(limit, Limit):
+        raise ValidationError(f"{text!r} is not a rate, which is all that the command can use so far; write it like '100/minute'")
+    return limit
 
 
 def limit_rows(limits: Sequence[Limit]) -> list[tuple[Any, ...]]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .amounts import read_limit
 from .exit_codes import FAILED, OK
 from .output import say
 
 if TYPE_CHECKING:
-    from ..models import Limit
+    from ..core.limits import Limit
     from ..sync_limiter import SyncRateLimiter
 
 STACK = "limiter-demo"
@@ -28,10 +29,9 @@ def demo(limit: str, workers: int, seconds: float) -> int:
     Needs no AWS account. Status 1 when they got more than that, which they never do.
     """
     from ..local import LocalEngine
-    from ..models import Limit
     from ..testing import create_table
 
-    shared = Limit.parse(limit)
+    shared = read_limit(limit)
     say("starting an engine on this machine ...")
     with LocalEngine() as engine:
         client = _client(engine.endpoint_url)

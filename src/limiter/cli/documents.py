@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..core.limits import Limit
+
 if TYPE_CHECKING:
     from ..infra.change_set import Change, Plan
     from ..infra.drift import Drift
     from ..infra.stack_events import StackEvent
     from ..infra.stack_summary import StackSummary
-    from ..models import Decision, Entity, Limit, LimitStatus
+    from ..models import BaseLimit, Decision, Entity, LimitStatus
 
 
 def stack_document(stack: StackSummary) -> dict[str, Any]:
@@ -93,15 +95,12 @@ def drift_document(drift: Drift) -> dict[str, Any]:
     }
 
 
-def limit_document(limit: Limit) -> dict[str, Any]:
+def limit_document(limit: BaseLimit) -> dict[str, Any]:
     """A limit, as text and in numbers."""
-    return {
-        "text": str(limit),
-        "name": limit.name,
-        "capacity": limit.capacity,
-        "refill_amount": limit.refill_amount,
-        "refill_period": limit.refill_period,
-    }
+    document = {"text": str(limit), "name": limit.name, "capacity": limit.capacity}
+    if isinstance(limit, Limit):
+        document |= {"refill_amount": limit.refill_amount, "refill_period": limit.refill_period}
+    return document
 
 
 def status_document(status: LimitStatus) -> dict[str, Any]:

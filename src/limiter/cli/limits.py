@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .amounts import LIMIT_COLUMNS, limit_rows
+from .amounts import LIMIT_COLUMNS, limit_rows, read_limit
 from .exit_codes import FAILED, OK
 from .options import aws_options, confirm, stack_option, yes_option
 from .output import Table, pairs, printable, say, show
 
 if TYPE_CHECKING:
-    from ..models import Limit
+    from ..core.limits import Limit
     from .limits_file import LevelChange
     from .options import Target
 
@@ -59,9 +59,7 @@ def get_limits(stack: str, target: Target, entity: str | None, resource: str | N
 @aws_options
 def set_limits(stack: str, target: Target, texts: tuple[str, ...], entity: str | None, resource: str | None) -> None:
     """Store the limits of one level, whole: every LIMIT is a text such as "tokens=10000/minute burst 50000"."""
-    from ..models import Limit
-
-    chosen = tuple(map(Limit.parse, texts))
+    chosen = tuple(map(read_limit, texts))
     with target.limiter(stack) as limiter:
         limiter.set_limits(chosen, entity_id=entity, resource=resource)
     _show(target, chosen)

@@ -17,10 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ..core.limits import Limit, check_level
 from ..core.records import LimitsKey
-from ..core.validation import check_level, check_name
+from ..core.validation import check_name
 from ..exceptions import ConfigurationError, LimiterError, ValidationError
-from ..models import Limit
+from .amounts import read_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -192,7 +193,7 @@ class _Reader:
     def _limit(self, node: Any) -> Limit:
         if type(node).__name__ != "ScalarNode":
             raise self._error(node, "a limit is a text such as tokens=10000/minute burst 50000")
-        return self._checked(node, Limit.parse, node.value)
+        return self._checked(node, read_limit, node.value)
 
     def _mapping(self, node: Any, known: tuple[str, ...]) -> dict[str, Any]:
         items = self._items(node)

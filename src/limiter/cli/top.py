@@ -15,7 +15,7 @@ from .output import Table, console, rich_table, show
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..models import Limit, LimitStatus
+    from ..models import BaseLimit, LimitStatus
     from ..sync_limiter import SyncRateLimiter
     from .options import Target
 
@@ -29,9 +29,9 @@ class Gauge:
 
     entity_id: str
     resource: str
-    limit: Limit
+    limit: BaseLimit
     available: int
-    reset_after: float
+    reset_after: float | None
     rate: float | None = None
 
     @property
@@ -102,7 +102,7 @@ def _statuses(limiter: SyncRateLimiter, entity: str, resource: str) -> tuple[Lim
 def gauges(statuses: list[LimitStatus], before: list[Gauge], seconds: float) -> list[Gauge]:
     """What is shown of the statuses, given what was seen `seconds` before."""
     seen = {(each.entity_id, each.resource, each.limit): each for each in before}
-    found: dict[tuple[str, str, Limit], Gauge] = {}
+    found: dict[tuple[str, str, BaseLimit], Gauge] = {}
     for status in statuses:
         key = (status.entity_id, status.resource, status.limit)
         rate = _rate(seen[key], status, seconds) if key in seen and seconds > 0 else None
@@ -112,7 +112,10 @@ def gauges(statuses: list[LimitStatus], before: list[Gauge], seconds: float) -> 
 
 def _rate(before: Gauge, status: LimitStatus, seconds: float) -> float:
     """What was used per second: what went missing, and what was refilled meanwhile."""
-    refilled = status.limit.refill_amount / status.limit.refill_period * seconds
+    from ..core.limits import Limit
+
+    limit = status.limit
+    refilled = limit.refill_amount / limit.refill_period * seconds if isinstance(limit, Limit) else 0.0
     expected = min(status.limit.capacity, before.available + refilled)
     return max(0.0, (expected - status.available) / seconds)
 
@@ -133,8 +136,9 @@ def _row(gauge: Gauge) -> tuple[Any, ...]:
     bar = round(gauge.fill * _BAR)
     rate = None if gauge.rate is None else round(gauge.rate, 1)
     fill = "#" * bar + "." * (_BAR - bar)
+    full = None if gauge.reset_after is None else round(gauge.reset_after, 1)
     limit = gauge.limit
-    return (gauge.entity_id, gauge.resource, str(limit), fill, gauge.available, limit.capacity, rate, round(gauge.reset_after, 1))
+    return (gauge.entity_id, gauge.resource, str(limit), fill, gauge.available, limit.capacity, rate, full)
 
 
 def _document(gauge: Gauge) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 # twin: sync_batch.py
-"""Carries out the batch of a lane: decides it, writes what it takes, and finds out what became of a write without an answer."""
+"""One batch of a bucket's requests: planned, written in one call if possible, and told its outcomes.
+
+A write without an answer is looked up by its stamp before anything is written again.
+"""
 
 from __future__ import annotations
 
@@ -9,251 +12,332 @@ import logging
 import os
 import random
 from time import monotonic
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..aws.table import ATTEMPTS, pause
 from ..core import plan as planning
-from ..core.limits.gcra import NANOSECONDS
-from ..core.request import Refusal
-from ..core.state import Outcome
+from ..core.request import Grant, Refusal, Request
+from ..core.state import WriteResult
+from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
-from .bucket_queue import GROUNDED
+from ..runtime.retry import ATTEMPTS, backoff
+from .bucket_queue import PendingRequest
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping, Sequence
 
+    from ..core.plan import Plan
     from ..core.records import BucketKey
-    from ..core.request import Grant
     from ..core.state import BucketState, Update
-    from ..repository_protocol import RepositoryProtocol
+    from ..repository_protocol import BucketStore
     from ..statistics import Counters
     from .breaker import Breaker
-    from .bucket_queue import Lane, Ticket
+    from .bucket_queue import BucketQueue
+
+    Outcomes = Mapping[int, Grant | Refusal | UnreadableItem]
 
 _log = logging.getLogger("limiter.committer")
 
 MAX_BATCH = 1_000
-"""Requests that one write carries at most."""
+"""Requests in one write at most."""
 MAX_ROUNDS = 50
-"""Writes that other processes may defeat before a batch gives up."""
-FIRST_PACE = 50_000_000
+"""Writes that other processes may defeat before a batch fails."""
+FIRST_INTERVAL = 50_000_000
 """Nanoseconds between two writes to a key that DynamoDB has throttled once; doubled each time, and eased by success."""
+NOT_IN_FLIGHT = (0, 0, 0)
+"""No write is under way."""
 
 
 class BatchWriter:
-    """Decides batches, with as many calls as it takes: one when the last state seen is still right.
+    """What all batches of a committer share.
 
-    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_pace` nanoseconds is the longest that throttling
-    makes a lane wait between two writes. `lock` guards the lanes.
+    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
+    between two writes that throttling enforces. `lock` guards the queues.
     """
 
     def __init__(
         self,
-        repository: RepositoryProtocol,
+        store: BucketStore,
         lock: threading.Lock,
         breaker: Breaker,
         counters: Counters,
         *,
         denial_ttl: int,
-        max_pace: int,
+        max_interval: int,
     ) -> None:
-        self._repository = repository
-        self._lock = lock
-        self._breaker = breaker
-        self._counters = counters
+        self.store = store
+        self.lock = lock
+        self.breaker = breaker
+        self.counters = counters
+        self.max_interval = max_interval
         self._denial_ttl = denial_ttl
-        self._max_pace = max_pace
-        self._writer = os.urandom(6).hex()
+        self._name = os.urandom(6).hex()
         self._stamps = itertools.count(1)
 
-    async def carry_out(self, lane: Lane, until: float) -> None:
-        """Decide every ticket of the batch; attempts that fail are repeated while they can be expected to end by `until`.
+    def next_stamp(self) -> str:
+        """A name that no other write has."""
+        return f"{self._name}{next(self._stamps):x}"
 
-        Raises what the last attempt failed with; the tickets that are left have to be told.
-        """
-        with self._breaker.guard():
-            await self._try(lane, until)
-        if lane.batch:
-            raise RateLimiterUnavailable(f"{MAX_ROUNDS} writes to {lane.key} were overtaken by other processes", unsent=True)
+    def proves_refusals(self, queue: BucketQueue, now: int) -> bool:
+        """Whether the last state was seen so lately that it proves refusals. A state never proves admissions."""
+        return queue.seen is not None and 0 <= now - queue.seen < self._denial_ttl
 
-    def fail(self, lane: Lane, error: Exception) -> None:
-        """Tell everybody who is left in the batch what went wrong."""
-        if isinstance(error, CircuitOpen) and lane.sent is not None:
-            cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
-            error.__cause__ = cause
-        with self._lock:
-            lost = sum(ticket.caller is None and ticket.returns for ticket in lane.batch)
-            for ticket in lane.batch:
-                lane.finish(ticket, error)
-            lane.batch, lane.carried, lane.sent, lane.flight = [], [], None, GROUNDED
-        for _ in range(lost):
-            self.note_lost(lane.key, error)
-
-    def note_lost(self, key: BucketKey, error: Exception) -> None:
-        """Count a correction or refund that could not be written, and tell the log; what was taken stays taken meanwhile."""
-        self._counters.add("corrections_lost")
-        # An open breaker has been told of, and holds back any number of them.
+    def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
+        """Count and log a correction or refund that could not be written. The units stay taken until they refill."""
+        self.counters.add("corrections_lost")
+        # An open breaker was logged already, and holds back any number of corrections.
         level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
         fields = key._asdict() | {"error": str(error)}
         _log.log(level, "a correction of %s/%s was not written: %s", key.entity_id, key.resource, error, extra=fields)
 
-    def proves_refusals(self, lane: Lane, now: int) -> bool:
-        """Whether the last state was seen so lately that it proves refusals, though never admissions."""
-        return lane.seen is not None and 0 <= now - lane.seen < self._denial_ttl
 
-    async def _try(self, lane: Lane, until: float) -> None:
+class Batch:
+    """Requests that are decided together.
+
+    `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
+    that it was planned for; `stamp` names it. While a lost update may still arrive, `carried` are the requests in it, and
+    `covered` says that others have written since. `in_flight` is the time at which the write under way was planned, how many of
+    the counted requests it carries, and how many are in the batch. `last_error` is the failure of the last call.
+    """
+
+    __slots__ = (
+        *("_called", "_carried", "_covered", "_fresh", "_queue", "_sent", "_stamp", "_writer"),
+        *("block", "in_flight", "last_error", "requests"),
+    )
+
+    def __init__(self, writer: BatchWriter, queue: BucketQueue, requests: list[PendingRequest]) -> None:
+        self._writer = writer
+        self._queue = queue
+        self.requests = requests
+        self.in_flight = NOT_IN_FLIGHT
+        self.last_error: Exception | None = None
+        self._fresh = False
+        self._called = False
+        self._carried: list[PendingRequest] = []
+        self._covered = False
+        self._sent: tuple[Plan, Update, list[PendingRequest]] | None = None
+        self._stamp = ""
+        self.block: PendingRequest | None = None
+
+    async def carry_out(self, until: float) -> None:
+        """Decide every request; failed attempts are repeated while they can be expected to end by `until`.
+
+        Raises the error of the last attempt. The undecided requests have to be told by `fail`.
+        """
+        with self._writer.breaker.guard():
+            await self._try(until)
+        if self.requests:
+            raise RateLimiterUnavailable(
+                f"{MAX_ROUNDS} writes to {self._queue.key} were overtaken by other processes", unsent=True
+            )
+
+    def fail(self, error: Exception) -> None:
+        """Tell every undecided request what went wrong."""
+        if isinstance(error, CircuitOpen) and self._sent is not None:
+            cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
+            error.__cause__ = cause
+        with self._writer.lock:
+            lost = sum([pending.waiter is None and pending.returns for pending in self.requests])
+            for pending in self.requests:
+                self._queue.finish(pending, error)
+            self.requests, self._carried, self._sent, self.in_flight = [], [], None, NOT_IN_FLIGHT
+        for _ in range(lost):
+            self._writer.record_lost_refund(self._queue.key, error)
+
+    def order_block(self, now: int) -> None:
+        """Prefetch a block along with the batch, and give back the stale units."""
+        queue = self._queue
+        if queue.buffer is None or not any(pending.request.prefetch for pending in self.requests):
+            return
+        stale = queue.buffer.drain(now)
+        if stale:
+            self.requests.append(PendingRequest(Request(queue.key, refunds=stale), queue))
+            queue.returning += 1
+        charges = queue.buffer.wanted(
+            charge for each in self.requests if each.request.prefetch for charge in each.request.charges
+        )
+        if charges:
+            self.block = PendingRequest(Request(queue.key, charges), queue)
+            self.requests.append(self.block)
+
+    def keep_block(self, now: int) -> None:
+        """Keep the block that the batch has prefetched, however the batch ended."""
+        buffer = self._queue.buffer
+        if self.block is not None and buffer is not None and isinstance(self.block.outcome, Grant):
+            buffer.add(self.block.outcome, now)
+
+    async def _try(self, until: float) -> None:
         failures = 0
         for _ in range(MAX_ROUNDS):
-            if not lane.batch:
+            if not self.requests:
                 return
             began = monotonic()
             try:
-                await self._step(lane)
+                await self._step()
             except RateLimiterUnavailable as error:
-                lane.trouble = error
-                self._counters.add_failure(error)
+                self.last_error = error
+                self._writer.counters.add_failure(error)
                 hot = isinstance(error, Throttled) and error.hot_key
                 failures += not hot
-                delay = self._slow_down(lane) if hot else 0
+                delay = self._slow_down() if hot else 0
                 # The next attempt may well take as long as this one did.
                 if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
                     raise
-                await (asyncio.sleep(delay) if hot else pause(failures))
-                self._gather_more(lane)
+                await (asyncio.sleep(delay) if hot else backoff(failures))
+                self._gather_more()
 
-    def _slow_down(self, lane: Lane) -> float:
-        """Write to the lane less often from now on, so that its batches grow; return the seconds until the next attempt."""
-        lane.pace = min(max(2 * lane.pace, FIRST_PACE), self._max_pace)
-        return lane.pace / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
+    def _slow_down(self) -> float:
+        """Lengthen the interval between writes, so that batches grow; return the seconds until the next attempt."""
+        queue = self._queue
+        queue.min_interval = min(max(2 * queue.min_interval, FIRST_INTERVAL), self._writer.max_interval)
+        return queue.min_interval / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
 
-    def _gather_more(self, lane: Lane) -> None:
-        """Take along what has queued up meanwhile."""
-        with self._lock:
-            room = MAX_BATCH - len(lane.batch)
-            lane.batch, lane.queue = lane.batch + lane.queue[:room], lane.queue[room:]
+    def _gather_more(self) -> None:
+        """Take along the requests that have queued up since."""
+        with self._writer.lock:
+            queue, room = self._queue, MAX_BATCH - len(self.requests)
+            self.requests, queue.requests = self.requests + queue.requests[:room], queue.requests[room:]
 
-    async def _step(self, lane: Lane) -> None:
+    async def _step(self) -> None:
         """Make one call, or deliver what the last one has decided."""
-        if lane.sent is not None:
-            await self._recover(lane)
-            return
-        if self._must_look(lane):
-            await self._look(lane)
-            return
-        with self._lock:
-            lane.drop_abandoned()
-        if lane.state.unreadable:
-            self._deliver(lane, lane.batch, planning.unreadable(lane.state, [ticket.request for ticket in lane.batch]))
-        lane.carried = [ticket for ticket in lane.carried if not ticket.done]
-        if not lane.carried:
-            lane.stamp, lane.covered = f"{self._writer}{next(self._stamps):x}", False
-        tickets, now = lane.carried or lane.batch, self._repository.clock()
-        plan = planning.plan(lane.state, [ticket.request for ticket in tickets], now, lane.stamp)
-        # What the batch gives back may be just what the others lack: then they are judged by the state that its write leaves.
-        returns = plan.update is not None and any(ticket.returns for ticket in tickets)
-        if plan.refused and not returns and (lane.fresh or self.proves_refusals(lane, now)):
-            proven = {place: each for place, each in plan.refused.items() if each.by_state}
-            if not lane.fresh:
-                self._counters.add("cache_hits", count=sum(not tickets[place].done for place in proven))
-            self._deliver(lane, tickets, proven)
+        if self._sent is not None:
+            await self._recover()
+        elif self._must_look():
+            await self._look()
+        else:
+            await self._plan()
+
+    async def _plan(self) -> None:
+        queue = self._queue
+        self._drop_abandoned()
+        if queue.state.unreadable:
+            requests = [pending.request for pending in self.requests]
+            self._deliver(self.requests, planning.unreadable(queue.state, requests))
+        self._carried = [pending for pending in self._carried if not pending.done]
+        if not self._carried:
+            self._stamp, self._covered = self._writer.next_stamp(), False
+        planned, now = self._carried or self.requests, self._writer.store.clock()
+        plan = planning.plan(queue.state, [pending.request for pending in planned], now, self._stamp)
+        self._deliver_refusals(plan, planned, now)
         if plan.update is not None:
-            with self._lock:
-                lane.sent = plan, plan.update, tickets
-                lane.board([tickets[place] for place in plan.shares], now)
-            self._answer(lane, await self._write(lane, plan.update))
-        elif lane.fresh:
-            self._deliver(lane, tickets, plan.grants(lane.state))
-        elif lane.batch:
-            await self._look(lane)
+            self._start_write(plan, plan.update, planned)
+            self._answer(await self._write(plan.update))
+        elif self._fresh:
+            self._deliver(planned, plan.grants(queue.state))
+        elif self.requests:
+            await self._look()
 
-    def _must_look(self, lane: Lane) -> bool:
+    def _deliver_refusals(self, plan: Plan, planned: Sequence[PendingRequest], now: int) -> None:
+        """Tell the refusals that the state proves by itself."""
+        # What the batch gives back may be just what the others lack: then they are judged by the state that its write leaves.
+        returns = plan.update is not None and any(pending.returns for pending in planned)
+        if not plan.refused or returns or not (self._fresh or self._writer.proves_refusals(self._queue, now)):
+            return
+        proven = {place: each for place, each in plan.refused.items() if each.by_state}
+        if not self._fresh:
+            self._writer.counters.add("cache_hits", count=sum([not planned[place].done for place in proven]))
+        self._deliver(planned, proven)
+
+    def _drop_abandoned(self) -> None:
+        """Leave out requests whose callers have gone, unless they give something back."""
+        with self._writer.lock:
+            for pending in self.requests:
+                if pending.abandoned and not pending.returns and not pending.done:
+                    pending.done = True
+                    self._queue.discount(pending)
+            self.requests = [pending for pending in self.requests if not pending.done]
+
+    def _must_look(self) -> bool:
         """Whether no update can be planned by what is known."""
-        if lane.seen is None and any(ticket.request.credits for ticket in lane.batch):
+        queue = self._queue
+        if queue.seen is None and any(pending.request.refunds for pending in self.requests):
             return True  # What a refund is worth depends on the state, which an update of other limits alone would not assert.
-        return bool(lane.state.unreadable) and not lane.fresh  # Somebody may have deleted the item since.
+        return bool(queue.state.unreadable) and not self._fresh  # The item may have been deleted since.
 
-    def _count_call(self, lane: Lane) -> None:
+    def _count_call(self) -> None:
         """Count a call, and its batch with the first one."""
-        self._counters.add("calls", *(() if lane.called else ("batches",)))
-        lane.called = True
+        self._writer.counters.add("calls", *(() if self._called else ("batches",)))
+        self._called = True
 
-    async def _look(self, lane: Lane) -> None:
-        self._count_call(lane)
-        self._see(lane, await self._repository.read_bucket(lane.key))
+    async def _look(self) -> None:
+        self._count_call()
+        self._see(await self._writer.store.read_bucket(self._queue.key))
 
-    async def _write(self, lane: Lane, update: Update) -> Outcome:
-        self._count_call(lane)
-        lane.wrote = self._repository.clock()
+    def _start_write(self, plan: Plan, update: Update, planned: list[PendingRequest]) -> None:
+        with self._writer.lock:
+            self._sent = plan, update, planned
+            carried = sum([planned[place].counted for place in plan.shares])
+            self.in_flight = plan.now, carried, sum([each.counted for each in self.requests])
+
+    async def _write(self, update: Update) -> WriteResult:
+        self._count_call()
+        self._queue.wrote = self._writer.store.clock()
         try:
-            return await self._repository.write_bucket(lane.key, update)
+            return await self._writer.store.write_bucket(self._queue.key, update)
         except LimiterError as error:
             if not isinstance(error, RateLimiterUnavailable) or error.unsent:
-                with self._lock:
-                    lane.sent, lane.flight = None, GROUNDED
+                with self._writer.lock:
+                    self._sent, self.in_flight = None, NOT_IN_FLIGHT
             raise
 
-    async def _recover(self, lane: Lane) -> None:
-        """Find out what became of a write whose answer was lost.
+    async def _recover(self) -> None:
+        """Find out whether a write was applied whose answer was lost.
 
-        If it is the last one on record, it was applied. If not, what it took is taken again, under the same stamp, and counts
-        twice if others have covered it; so that is done once. What it gave back is not given back again: at worst it is lost.
+        If its stamp is the last one on record, it was applied. If not, its units are taken again, under the same stamp, and count
+        twice if others have covered it; so that is done once. Its refunds are not repeated: at worst they are lost.
         """
-        self._count_call(lane)
-        state = await self._repository.read_bucket(lane.key)
-        applied = state.stamp == lane.stamp
-        if not applied and lane.sent is not None:
-            covered = state.stamp != lane.state.stamp
-            if covered and lane.covered:
-                self.fail(lane, RateLimiterUnavailable(f"two writes to {lane.key} were lost, and covered by those of others"))
+        self._count_call()
+        queue = self._queue
+        state = await self._writer.store.read_bucket(queue.key)
+        applied = state.stamp == self._stamp
+        if not applied and self._sent is not None:
+            covered = state.stamp != queue.state.stamp
+            if covered and self._covered:
+                self.fail(RateLimiterUnavailable(f"two writes to {queue.key} were lost, and covered by those of others"))
                 return
-            plan, _, tickets = lane.sent
-            lane.carried, lane.covered = [tickets[place] for place in plan.shares], lane.covered or covered
-            for ticket in lane.carried:
-                if ticket.request.credits:
-                    ticket.request = ticket.request._replace(credits=())
-        self._answer(lane, Outcome(applied, state))
+            plan, _, planned = self._sent
+            self._carried, self._covered = [planned[place] for place in plan.shares], self._covered or covered
+            for pending in self._carried:
+                if pending.request.refunds:
+                    pending.request = pending.request._replace(refunds=())
+        self._answer(WriteResult(applied, state))
 
-    def _answer(self, lane: Lane, outcome: Outcome) -> None:
-        state = outcome.state
-        if lane.sent is not None and outcome.applied:
-            plan, _, tickets = lane.sent
-            # Whoever did not fit beside the others is refused as of their write, not by a state that has refilled since.
+    def _answer(self, result: WriteResult) -> None:
+        queue, state = self._queue, result.state
+        if self._sent is not None and result.applied:
+            plan, _, planned = self._sent
+            # A request that did not fit beside the others is refused as of their write, not by a state that has refilled since.
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
-            # Where something has become unreadable, the next look tells whom it concerns.
+            # If an attribute has become unreadable, the next look tells the requests that it concerns.
             for place in () if state.unreadable else plan.refused:
-                look = planning.look(state, tickets[place].request, plan.now)
+                look = planning.look(state, planned[place].request, plan.now)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
-            self._see(lane, state, tickets, outcomes)
-            lane.carried = []
-            lane.pace = lane.pace * 9 // 10 if lane.pace > FIRST_PACE else 0
+            self._see(state, planned, outcomes)
+            self._carried = []
+            queue.min_interval = queue.min_interval * 9 // 10 if queue.min_interval > FIRST_INTERVAL else 0
         else:
-            self._see(lane, state)
-        lane.sent = None
+            self._see(state)
+        self._sent = None
 
-    def _see(
-        self,
-        lane: Lane,
-        state: BucketState,
-        tickets: Sequence[Ticket] = (),
-        outcomes: Mapping[int, Grant | Refusal | UnreadableItem] = MappingProxyType({}),
-    ) -> None:
-        """Keep a state, and tell the tickets whose outcomes are in it: at once, or what they took would count twice."""
-        with self._lock:
-            lane.state, lane.seen, lane.fresh, lane.trouble = state, self._repository.clock(), True, None
-            lane.flight = GROUNDED
-            self._tell(lane, tickets, outcomes)
+    def _see(self, state: BucketState, planned: Sequence[PendingRequest] = (), outcomes: Outcomes | None = None) -> None:
+        """Keep a state, and tell the requests whose outcomes are in it: at once, or what they took would count twice."""
+        with self._writer.lock:
+            queue = self._queue
+            queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.store.clock(), True, None
+            self.in_flight = NOT_IN_FLIGHT
+            if outcomes:
+                self._tell(planned, outcomes)
 
-    def _deliver(self, lane: Lane, tickets: Sequence[Ticket], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]) -> None:
-        with self._lock:
-            self._tell(lane, tickets, outcomes)
+    def _deliver(self, planned: Sequence[PendingRequest], outcomes: Outcomes) -> None:
+        with self._writer.lock:
+            self._tell(planned, outcomes)
 
-    def _tell(self, lane: Lane, tickets: Sequence[Ticket], outcomes: Mapping[int, Grant | Refusal | UnreadableItem]) -> None:
-        for index, outcome in outcomes.items():
-            if not tickets[index].done:
+    def _tell(self, planned: Sequence[PendingRequest], outcomes: Outcomes) -> None:
+        queue = self._queue
+        for place, outcome in outcomes.items():
+            if not planned[place].done:
                 if isinstance(outcome, Refusal):
-                    lane.denied = max(lane.denied, outcome.now)
-                lane.finish(tickets[index], outcome)
-        lane.batch = [ticket for ticket in lane.batch if not ticket.done]
+                    queue.denied = max(queue.denied, outcome.now)
+                queue.finish(planned[place], outcome)
+        self.requests = [pending for pending in self.requests if not pending.done]

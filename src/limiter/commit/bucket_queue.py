@@ -1,53 +1,49 @@
 # twin: sync_bucket_queue.py
-"""What one process knows of a bucket, the requests that wait for it, and the callers who wait for them."""
+"""The queue of one bucket: what this process knows of the bucket, the requests that wait for it, and the callers who wait."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.plan import NOBODY, Queue, owes
+from ..core.plan import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request
 from ..core.state import EMPTY
 from ..exceptions import anew
-from ..runtime.wakeup import Signal
-from .prefetch import Purse
+from ..runtime.wakeup import Wakeup
+from .prefetch import PrefetchBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..core.plan import Plan
     from ..core.records import BucketKey
-    from ..core.request import Charge, Refusal, Unsent
-    from ..core.state import Update
+    from ..core.request import Charge, NotTried, Refusal
+    from .batch import Batch
+
+    # None where another request of the same caller was refused at once, and this one was not looked at.
+    Outcome = Grant | Refusal | NotTried | Exception | None
 
 
-GROUNDED = (0, 0, 0)
-"""No write is under way."""
+class PendingRequest:
+    """One request on its way through a queue.
 
-
-class Ticket:
-    """One request on its way through a lane.
-
-    Nobody waits for its outcome where `caller` is None, and nobody any more where it was `abandoned`. It has `entered` when it
-    was queued, and is `counted` while those who ask the same can be refused because of it. The outcome stays None where it
-    never was, because another one of the same caller was refused at once and of this one nothing is known.
+    `waiter` is the caller to be woken; None for requests that the limiter makes itself. `abandoned` means that the caller has
+    gone. A request has `entered` when it was queued, and is `counted` while equal requests behind it can be refused because of
+    it.
     """
 
-    __slots__ = ("abandoned", "caller", "counted", "done", "entered", "lane", "outcome", "request", "returns")
+    __slots__ = ("abandoned", "counted", "done", "entered", "outcome", "queue", "request", "returns", "waiter")
 
-    def __init__(self, request: Request, lane: Lane, caller: Caller | None = None) -> None:
+    def __init__(self, request: Request, queue: BucketQueue, waiter: Waiter | None = None) -> None:
         self.request = request
-        self.lane = lane
-        self.caller = caller
-        self.returns = bool(request.credits)
+        self.queue = queue
+        self.waiter = waiter
+        self.returns = bool(request.refunds)
         self.abandoned = False
         self.counted = False
         self.entered = False
         self.done = False
-        self.outcome: Grant | Refusal | Unsent | Exception | None = None
+        self.outcome: Outcome = None
 
-    def result(self) -> Grant | Refusal | Unsent | Exception | None:
-        """The outcome; an error anew for everybody who shares it."""
+    def result(self) -> Outcome:
+        """The outcome. Callers that share an error each get a copy."""
         outcome = self.outcome
         if not isinstance(outcome, Exception):
             return outcome
@@ -55,49 +51,44 @@ class Ticket:
         fresh.__cause__ = outcome.__cause__
         return fresh
 
-    def finish(self, outcome: Grant | Refusal | Unsent | Exception) -> None:
-        """Settle the ticket and wake whoever waits for it."""
+    def finish(self, outcome: Outcome) -> None:
+        """Set the outcome and wake the caller."""
         self.outcome, self.done = outcome, True
-        if self.caller is not None:
-            self.caller.pending -= 1
-            self.caller.set()
+        if self.waiter is not None:
+            self.waiter.pending -= 1
+            self.waiter.set()
 
 
-class Caller(Signal):
-    """Somebody who waits for some tickets until `expires`, in seconds of the monotonic clock.
+class Waiter(Wakeup):
+    """A task or thread that waits for its requests, until `expires` (monotonic seconds).
 
-    `pending` of them are undecided. It is set when one is decided, and when there is a lane to lead: one of `leads`. `leading`
-    counts those that the caller is leading already.
+    It is woken when one of them is decided, or when it becomes leader of a queue in `to_lead`. `pending` counts its undecided
+    requests, `leading` the queues that it leads already.
     """
 
-    __slots__ = ("expires", "leading", "leads", "pending", "tickets")
+    __slots__ = ("expires", "leading", "pending", "requests", "to_lead")
 
     def __init__(self, expires: float) -> None:
         super().__init__()
         self.expires = expires
-        self.leads: tuple[Lane, ...] = ()
+        self.to_lead: tuple[BucketQueue, ...] = ()
         self.leading = 0
-        self.tickets: tuple[Ticket, ...] = ()
+        self.requests: tuple[PendingRequest, ...] = ()
         self.pending = 0
 
 
-class Lane:
+class BucketQueue:
     """What this process knows of one bucket, and the requests that wait for it.
 
-    `leader` is who is to lead, and then the lead itself, while it carries out batches; None when the lane is at rest.
-    `returning` is how many requests on their way give something back, and `ahead` how many ask to take exactly `alike` at once.
-    `denied` is the time of the last refusal. `flight` is the time at which the write under way was planned, how many of those
-    ahead it carries, and how many are in its batch. `state` is the last one seen, at the time `seen`, and `fresh` when the
-    present batch has seen it, and `called` when it has made a call; the last write was at the time `wrote`. `sent` is an update
-    without an answer yet, with the tickets that it was planned for; `stamp` names it. While a lost update may still arrive,
-    `carried` are the tickets in it, to which alone its stamp bears witness, and `covered` says that others have written since.
-    `trouble` is what the last call failed with. `pace` is the least time between two writes, in nanoseconds, that throttling
-    has taught.
+    `state` is the last state seen, at the time `seen`; the last write was at `wrote`. `denied` is the time of the last refusal.
+    `leader` is the waiter that is to lead, then the lead itself while it carries out batches, and None when the queue is at rest.
+    `batch` is under way. `returning` counts the requests that give something back, `ahead` those that ask for exactly
+    `same_charges` at once. `min_interval` is the shortest interval between two writes, in nanoseconds, learnt from throttling.
     """
 
     __slots__ = (
-        *("ahead", "alike", "batch", "called", "carried", "covered", "denied", "flight", "fresh", "key", "leader", "pace"),
-        *("purse", "queue", "returning", "seen", "sent", "stamp", "state", "trouble", "wrote"),
+        *("ahead", "batch", "buffer", "denied", "key", "leader", "min_interval", "requests", "returning", "same_charges"),
+        *("seen", "state", "wrote"),
     )
 
     def __init__(self, key: BucketKey) -> None:
@@ -105,125 +96,92 @@ class Lane:
         self.state = EMPTY
         self.seen: int | None = None
         self.wrote: int | None = None
-        self.pace = 0
-        self.purse: Purse | None = None
-        self.fresh = False
-        self.called = False
+        self.denied = 0
         self.leader: object = None
-        self.trouble: Exception | None = None
-        self.carried: list[Ticket] = []
-        self.covered = False
-        self.queue: list[Ticket] = []
+        self.batch: Batch | None = None
+        self.requests: list[PendingRequest] = []
         self.returning = 0
         self.ahead = 0
-        self.denied = 0
-        self.flight = GROUNDED
-        self.alike: tuple[Charge, ...] = ()
-        self.batch: list[Ticket] = []
-        self.sent: tuple[Plan, Update, list[Ticket]] | None = None
-        self.stamp = ""
+        self.same_charges: tuple[Charge, ...] = ()
+        self.min_interval = 0
+        self.buffer: PrefetchBuffer | None = None
 
-    def add(self, ticket: Ticket, now: int = 0) -> None:
-        """Put a ticket at the end of the queue, at the time `now`."""
-        self.queue.append(ticket)
-        ticket.entered = True
-        self.returning += ticket.returns
-        request = ticket.request
+    def add(self, pending: PendingRequest, now: int = 0) -> None:
+        """Put a request at the end of the queue, at the time `now`."""
+        self.requests.append(pending)
+        pending.entered = True
+        self.returning += pending.returns
+        request = pending.request
         if not request.charges or request.forced or request.deadline > now:
             return
         if not self.ahead:
-            self.alike = request.charges
-        if request.charges == self.alike:
-            ticket.counted = True
+            self.same_charges = request.charges
+        if request.charges == self.same_charges:
+            pending.counted = True
             self.ahead += 1
 
-    def board(self, carried: Sequence[Ticket], planned: int) -> None:
-        """A write sets out, planned at that time, that carries so many of the batch."""
-        self.flight = planned, sum([each.counted for each in carried]), sum([each.counted for each in self.batch])
+    def before(self, request: Request, now: int) -> Ahead:
+        """The undecided requests for exactly the same charges that came earlier.
 
-    def before(self, request: Request, now: int) -> Queue:
-        """Those who have asked for exactly the same and are not decided yet.
-
-        The ones of a batch whom its write does not carry have been refused by its plan, and only wait to be told.
+        Requests of a batch that its write does not carry have been refused by its plan, and only wait to be told.
         """
-        if request.deadline > now or request.charges != self.alike:
-            return NOBODY
-        planned, carried, aboard = self.flight
-        return Queue(self.ahead - aboard, carried, planned)
+        if request.deadline > now or request.charges != self.same_charges:
+            return NONE_AHEAD
+        if self.batch is None:
+            return Ahead(self.ahead)
+        planned, carried, in_batch = self.batch.in_flight
+        return Ahead(self.ahead - in_batch, carried, planned)
 
     def covers(self, request: Request, now: int) -> bool:
-        """Whether it can be paid from what was taken in advance, which is no way past a debt, or past those who wait."""
-        if self.purse is None or request.prefetch is None or owes(self.state, request.charges, now):
+        """Whether the request can be paid from prefetched units. They are no way past a debt, or past callers who wait."""
+        if self.buffer is None or request.prefetch is None or owes(self.state, request.charges, now):
             return False
-        return self.purse.covers(request.charges, now)
+        return self.buffer.covers(request.charges, now)
 
     def pay(self, request: Request, now: int) -> Grant | None:
-        """Pay for it from what was taken in advance, where it is covered."""
+        """Pay for the request from prefetched units, if they cover it."""
         if request.prefetch is None or owes(self.state, request.charges, now):
             return None
-        if self.purse is None:
-            self.purse = Purse()
-        return self.purse.spend(request.charges, request.prefetch, now)
+        if self.buffer is None:
+            self.buffer = PrefetchBuffer()
+        return self.buffer.take(request.charges, request.prefetch, now)
 
-    def order_block(self, now: int) -> Ticket | None:
-        """Have the batch take a block in advance, and give back what has gone stale."""
-        if self.purse is None or not any(ticket.request.prefetch for ticket in self.batch):
-            return None
-        stale = self.purse.empty(now)
-        if stale:
-            self.batch.append(Ticket(Request(credits=stale), self))
-            self.returning += 1
-        charges = self.purse.order(charge for each in self.batch if each.request.prefetch for charge in each.request.charges)
-        block = Ticket(Request(charges), self) if charges else None
-        if block is not None:
-            self.batch.append(block)
-        return block
-
-    def deposit(self, block: Ticket, now: int) -> None:
-        """Keep a block that the batch has taken, however it ended."""
-        if self.purse is not None and isinstance(block.outcome, Grant):
-            self.purse.deposit(block.outcome, now)
-
-    def remove(self, ticket: Ticket) -> bool:
-        """Take a ticket out of the queue; false when it is not there any more."""
-        if ticket not in self.queue:
+    def remove(self, pending: PendingRequest) -> bool:
+        """Take a request out of the queue; false if it is in a batch already."""
+        if pending not in self.requests:
             return False
-        self.queue.remove(ticket)
-        self._discount(ticket)
+        self.requests.remove(pending)
+        self.discount(pending)
         return True
 
-    def finish(self, ticket: Ticket, outcome: Grant | Refusal | Exception) -> None:
-        """Settle a ticket of the batch; what was granted to somebody who has gone is queued to be given back."""
-        self._discount(ticket)
-        if not ticket.abandoned:
-            ticket.finish(outcome)
+    def finish(self, pending: PendingRequest, outcome: Outcome) -> None:
+        """Set the outcome of a request in the batch. A grant whose caller has gone is queued to be refunded."""
+        self.discount(pending)
+        if not pending.abandoned:
+            pending.finish(outcome)
             return
-        ticket.done = True
+        pending.done = True
         if isinstance(outcome, Grant):
-            credits = tuple(receipt.credit() for receipt in outcome.receipts if receipt.cost)
-            if credits:
-                self.add(Ticket(Request(credits=credits), self))
+            refunds = tuple(receipt.refund() for receipt in outcome.receipts if receipt.cost)
+            if refunds:
+                self.add(PendingRequest(Request(self.key, refunds=refunds), self))
 
-    def drop_abandoned(self) -> None:
-        """Leave out of the batch what nobody waits for any more, unless it gives something back."""
-        for ticket in self.batch:
-            if ticket.abandoned and not ticket.returns and not ticket.done:
-                ticket.done = True
-                self._discount(ticket)
-        self.batch = [ticket for ticket in self.batch if not ticket.done]
-
-    def _discount(self, ticket: Ticket) -> None:
-        self.returning -= ticket.returns
-        self.ahead -= ticket.counted
-        ticket.counted = False
+    def discount(self, pending: PendingRequest) -> None:
+        """Stop counting a request as on its way."""
+        self.returning -= pending.returns
+        self.ahead -= pending.counted
+        pending.counted = False
         if not self.ahead:
-            self.alike = ()
+            self.same_charges = ()
 
-    def heir(self) -> Caller | None:
-        """Who leads next: the last who came, having the most patience left, if it leads nothing else; None when nobody waits."""
+    def next_leader(self) -> Waiter | None:
+        """Choose the next leader, or None if no caller waits.
+
+        Prefers the latest arrival, whose deadline is furthest away, among callers that lead no other queue.
+        """
         last = None
-        for ticket in reversed(self.queue):
-            if ticket.caller is not None and not ticket.caller.leading:
-                return ticket.caller
-            last = last or ticket.caller
+        for pending in reversed(self.requests):
+            if pending.waiter is not None and not pending.waiter.leading:
+                return pending.waiter
+            last = last or pending.waiter
         return last

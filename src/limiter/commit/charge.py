@@ -1,35 +1,61 @@
 # twin: sync_charge.py
-"""Charges all the buckets of a chain, or none: the writes go out together, and a refusal or failure gives back the others."""
+"""Charges all buckets of a chain or none, and waits for the start.
+
+The writes go out together. If one bucket refuses or fails, the others are given back.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from ..core import status
-from ..core.request import Grant, Refusal, Request, Unsent
+from ..core.request import Grant, NotTried, Refusal
+from ..core.units import NANOSECONDS
+from ..exceptions import NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
 from ..runtime.concurrency import shielded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..core.chain import Demand
-    from ..models import LimitStatus, Prefetch
-    from .committer import Committer, Outcome
+    from ..core.chain import Bucket
+    from ..core.request import Request
+    from ..models import LimitStatus
+    from .bucket_queue import Outcome
+    from .committer import Committer
+
+SLACK = 2 * NANOSECONDS
+"""Nanoseconds by which an answer may set the clock back without the start being rejected."""
 
 
-class Verdict:
-    """What became of each demand, None where its bucket was not asked.
+class Admission:
+    """What became of a call: whether it is `allowed`, and the outcome of each request, None where its bucket was not asked.
 
-    It is `allowed` when the whole chain admits the call, from `start` on, in nanoseconds since the epoch.
+    It may start at `start` (nanoseconds since the epoch), for which it has `waited` seconds. It was decided by `committer`; None
+    means that it was not counted at all. `degraded` means without the table, at `share` of every limit. `never` holds the
+    statuses of amounts above a capacity, for which nothing was asked.
     """
 
-    __slots__ = ("allowed", "demands", "outcomes", "start")
+    __slots__ = ("allowed", "chain", "committer", "degraded", "never", "outcomes", "requests", "share", "start", "waited")
 
-    def __init__(self, demands: Sequence[Demand] = (), outcomes: Sequence[Outcome] = ()) -> None:
-        self.demands = demands
+    def __init__(
+        self,
+        committer: Committer | None,
+        chain: Sequence[Bucket],
+        requests: Sequence[Request],
+        outcomes: Sequence[Outcome] = (),
+        never: tuple[LimitStatus, ...] = (),
+    ) -> None:
+        self.committer = committer
+        self.chain = chain
+        self.requests = requests
         self.outcomes = outcomes
-        self.allowed = True
+        self.never = never
+        self.allowed = not never
         self.start = 0
+        self.waited = 0.0
+        self.degraded = False
+        self.share = 1.0
         for outcome in outcomes:
             if isinstance(outcome, Grant):
                 self.start = max(self.start, outcome.start)
@@ -37,36 +63,70 @@ class Verdict:
                 self.allowed = False
 
     @property
-    def grants(self) -> list[tuple[Demand, Grant]]:
-        """What was granted of the demands."""
-        pairs = zip(self.demands, self.outcomes, strict=True)
-        return [(demand, outcome) for demand, outcome in pairs if isinstance(outcome, Grant)]
+    def grants(self) -> list[tuple[Request, Grant]]:
+        """The requests that were granted."""
+        pairs = zip(self.requests, self.outcomes, strict=True) if self.outcomes else ()
+        return [(request, outcome) for request, outcome in pairs if isinstance(outcome, Grant)]
 
     @property
     def statuses(self) -> tuple[LimitStatus, ...]:
-        """What every limit that was consulted has said."""
+        """The status of every limit that was consulted."""
+        if self.never or not self.outcomes:
+            return self.never
         statuses: list[LimitStatus] = []
-        for demand, outcome in zip(self.demands, self.outcomes, strict=True):
+        for request, outcome in zip(self.requests, self.outcomes, strict=True):
             if isinstance(outcome, Grant):
-                statuses += status.granted(demand.key, outcome)
-            elif isinstance(outcome, Refusal | Unsent):
-                statuses += status.refused(demand.key, demand.charges, outcome)
+                statuses += status.granted(request.key, outcome)
+            elif isinstance(outcome, Refusal | NotTried):
+                statuses += status.refused(request.key, request.charges, outcome)
         return tuple(statuses)
+
+    def refusal(self) -> RateLimitExceeded:
+        """The error that tells a caller of a refusal."""
+        return (NeverSatisfiable if self.never else RateLimitExceeded)(self.statuses, self.degraded)
+
+    async def refund(self) -> None:
+        """Give back everything that was granted, also if the caller is cancelled meanwhile."""
+        if self.committer is not None:
+            await shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
 
 
 async def charge(
-    committer: Committer, demands: Sequence[Demand], deadline: int, prefetch: Prefetch | None = None, expires: float | None = None
-) -> Verdict:
-    """Take what is demanded, to start by `deadline`, decided by `expires`; when a bucket refuses, nothing stays taken.
+    committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], expires: float | None = None
+) -> Admission:
+    """Take what is requested, decided by `expires` (monotonic seconds). If a bucket refuses, nothing stays taken.
 
     Raises what a bucket's write raised, after giving back what the others took.
     """
-    requests = [(key, Request(charges, deadline=deadline, prefetch=prefetch)) for key, charges in demands]
-    verdict = Verdict(demands, await committer.decide(requests, expires))
-    if not verdict.allowed:
+    admission = Admission(committer, chain, requests, await committer.decide(requests, expires))
+    if not admission.allowed:
         if len(requests) > 1:
-            await shielded(committer.give_back([(demand.key, grant.receipts) for demand, grant in verdict.grants]))
-        for outcome in verdict.outcomes:
+            await admission.refund()
+        for outcome in admission.outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
-    return verdict
+    return admission
+
+
+async def charge_in_turn(
+    committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int, expires: float | None = None
+) -> Admission:
+    """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
+    deadline = committer.clock() + patience
+    requests = [request._replace(deadline=deadline) for request in requests]
+    admission = await charge(committer, chain, requests, expires)
+    if not admission.allowed:
+        return admission
+    now = committer.clock()
+    if admission.start > now:
+        if admission.start - now > patience + SLACK:
+            # The table did not heed the condition, or an answer has set the clock back and the deadline was told by a wrong one.
+            await admission.refund()
+            raise RateLimiterUnavailable("the granted start time exceeds the timeout")
+        admission.waited = (admission.start - now) / NANOSECONDS
+        try:
+            await (committer.sleep or asyncio.sleep)(admission.waited)
+        except BaseException:
+            await admission.refund()
+            raise
+    return admission

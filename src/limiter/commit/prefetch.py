@@ -11,26 +11,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..core.allocation import Holding
-from ..core.limits import gcra
-from ..core.request import Charge, Credit, Grant, Receipt
+from ..core.allocation import Allocation
+from ..core.request import Charge, Grant, Receipt, Refund
+from ..core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..models import Limit, Prefetch
+    from ..core.limits import Limit
+    from ..models import Prefetch
 
-MEMORY = gcra.NANOSECONDS
+MEMORY = NANOSECONDS
 """Nanoseconds after which an observation counts for 1/e in the rate."""
 FORGET = 20 * MEMORY
 """Nanoseconds after which the rate of a limit that nobody asks for has come down to nothing."""
 
 
-class _Stock:
+class _Units:
     """What is held of one limit, until when it may be spent, and the rate at which it is asked for."""
 
     def __init__(self, limit: Limit) -> None:
-        self.holding = Holding(limit)
+        self.allocation = Allocation(limit)
         self.until = 0
         self.tat = 0
         self.level = 0.0
@@ -42,69 +43,69 @@ class _Stock:
 
     def wanted(self, prefetch: Prefetch) -> int:
         """Units that are missing from a full block."""
-        per_horizon = self.level * prefetch.horizon * gcra.NANOSECONDS / MEMORY
-        return int(min(per_horizon, self.holding.limit.capacity * prefetch.fraction)) - self.holding.units
+        per_horizon = self.level * prefetch.horizon * NANOSECONDS / MEMORY
+        return int(min(per_horizon, self.allocation.limit.capacity * prefetch.fraction)) - self.allocation.units
 
     def covers(self, units: int, now: int) -> bool:
-        return 0 < units <= self.holding.units and now < self.until
+        return 0 < units <= self.allocation.units and now < self.until
 
     def matters(self, now: int) -> bool:
-        return self.holding.units > 0 or now - self.observed < FORGET
+        return self.allocation.units > 0 or now - self.observed < FORGET
 
     def pay(self, units: int, now: int) -> Receipt:
-        self.holding, credit = self.holding.release(units)
-        return Receipt(self.holding.limit, units, credit.cost, credit.since, now, self.tat)
+        self.allocation, refund = self.allocation.release(units)
+        return Receipt(self.allocation.limit, units, refund.cost, refund.since, now, self.tat)
 
-    def clear(self) -> Credit:
-        self.holding, credit = self.holding.release(self.holding.units)
-        return credit
+    def clear(self) -> Refund:
+        self.allocation, refund = self.allocation.release(self.allocation.units)
+        return refund
 
 
-class Purse:
+class PrefetchBuffer:
     """What one process holds in advance of one bucket. Not safe for threads: the caller holds a lock."""
 
     def __init__(self) -> None:
-        self._stocks: dict[Limit, _Stock] = {}
+        self._held: dict[Limit, _Units] = {}
         self._prefetch: Prefetch | None = None
 
-    def spend(self, charges: Sequence[Charge], prefetch: Prefetch, now: int) -> Grant | None:
+    def take(self, charges: Sequence[Charge], prefetch: Prefetch, now: int) -> Grant | None:
         """Pay from what is held, if all of it is there and not stale; notes in any case what was asked for."""
         self._prefetch = prefetch
-        asked = [(self._stock(limit), units) for limit, units in charges]
-        for stock, units in asked:
-            stock.observe(units, now)
+        asked = [(self._units_of(limit), units) for limit, units in charges]
+        for units_of, units in asked:
+            units_of.observe(units, now)
         if not self.covers(charges, now):
             return None
-        return Grant(tuple(stock.pay(units, now) for stock, units in asked), now)
+        return Grant(tuple(units_of.pay(units, now) for units_of, units in asked), now)
 
     def covers(self, charges: Sequence[Charge], now: int) -> bool:
         """Whether all of it is held, and not stale."""
-        return all(self._stock(limit).covers(units, now) for limit, units in charges)
+        return all(self._units_of(limit).covers(units, now) for limit, units in charges)
 
-    def order(self, asked: Iterable[Charge]) -> tuple[Charge, ...]:
+    def wanted(self, asked: Iterable[Charge]) -> tuple[Charge, ...]:
         """The block to take along with a write that carries what is `asked`; empty when no rate asks for one."""
         if self._prefetch is None:
             return ()
         # Of a limit that is asked for in several versions the last counts: a request names each limit once.
         latest = {limit.name: limit for limit, _ in asked}
-        block = [Charge(limit, self._stock(limit).wanted(self._prefetch)) for limit in latest.values()]
+        block = [Charge(limit, self._units_of(limit).wanted(self._prefetch)) for limit in latest.values()]
         return tuple(charge for charge in block if charge.units > 0)
 
-    def deposit(self, grant: Grant, now: int) -> None:
+    def add(self, grant: Grant, now: int) -> None:
         """Keep a block that was granted; what was left of an older one is as fresh from now on."""
         for receipt in grant.receipts:
-            stock = self._stock(receipt.limit)
-            stock.holding, stock.tat = stock.holding.add(receipt), receipt.tat
+            units_of = self._units_of(receipt.limit)
+            units_of.allocation, units_of.tat = units_of.allocation.add(receipt), receipt.tat
             if self._prefetch is not None:
-                stock.until = now + int(self._prefetch.horizon * gcra.NANOSECONDS)
+                units_of.until = now + int(self._prefetch.horizon * NANOSECONDS)
 
-    def empty(self, now: int | None = None) -> tuple[Credit, ...]:
+    def drain(self, now: int | None = None) -> tuple[Refund, ...]:
         """Take out what is stale at `now`, or everything, to be given back; forgets limits that nobody asks for any more."""
-        stale = [stock for stock in self._stocks.values() if now is None or now >= stock.until]
-        credits = [stock.clear() for stock in stale if stock.holding.units]
+        stale = [units_of for units_of in self._held.values() if now is None or now >= units_of.until]
+        refunds = [units_of.clear() for units_of in stale if units_of.allocation.units]
         if now is not None:
-            self._stocks = {limit: stock for limit, stock in self._stocks.items() if stock.matters(now)}
-        return tuple(credit for credit in credits if credit.cost)
+            self._held = {limit: units_of for limit, units_of in self._held.items() if units_of.matters(now)}
+        return tuple(refund for refund in refunds if refund.cost)
 
-    def _stock(self, limit: Limit) -> _Stock:
-        return self._stocks.setdefault(limit, _Stock(limit))
+    def _units_of(self, limit: Limit) -> _Units:
+        return self._held.setdefault(limit, _Units(limit))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.validation import check_amounts, check_name, check_seconds
+from ..core.limits import check_amounts
+from ..core.validation import check_name, check_seconds
 from ..exceptions import ConfigurationError
 
 try:

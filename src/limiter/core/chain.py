@@ -1,17 +1,19 @@
-"""Works out what a call asks of which bucket, from its amounts and the limits that apply."""
+"""The buckets of an entity's chain, and the requests that a call makes of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import ValidationError
-from .request import Charge
-from .validation import unknown_limit
+from .limits import unknown_limit
+from .request import Charge, Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..models import Limit
+    from ..models import Prefetch
+    from .call import Call
+    from .limits import Limit
     from .records import BucketKey
 
 
@@ -22,15 +24,8 @@ class Bucket(NamedTuple):
     limits: tuple[Limit, ...]
 
 
-class Demand(NamedTuple):
-    """What one call asks of one bucket."""
-
-    key: BucketKey
-    charges: tuple[Charge, ...]
-
-
-def demands(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple[Demand, ...]:
-    """What `amounts` asks of every bucket of the chain; without amounts, 1 of every limit.
+def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, prefetch: Prefetch | None = None) -> tuple[Request, ...]:
+    """The requests that `amounts` makes of the buckets of the chain; without amounts, 1 of every limit.
 
     A limit that is not named is not consulted, and a bucket of which nothing is asked is left out. Raises `ValidationError` for a
     name that no bucket of the chain has, and when no limits apply at all.
@@ -43,8 +38,17 @@ def demands(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple
         )
     if amounts is not None:
         check_known(chain, amounts)
-    asked = (Demand(bucket.key, _charges(bucket, amounts)) for bucket in chain)
-    return tuple(demand for demand in asked if demand.charges)
+    asked = [(bucket.key, _charges(bucket, amounts)) for bucket in chain]
+    return tuple([Request(key, charges, prefetch=prefetch) for key, charges in asked if charges])
+
+
+def own_requests(call: Call) -> tuple[Request, ...]:
+    """What the call asks of the entity's own bucket, as far as it is known before anything is read."""
+    if not call.limits:
+        return ()
+    known = {limit.name for limit in call.limits}
+    amounts = None if call.amounts is None else {name: units for name, units in call.amounts.items() if name in known}
+    return requests((Bucket(call.key, call.limits),), amounts)
 
 
 def check_known(chain: Sequence[Bucket], names: Iterable[str]) -> None:

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import UnreadableItem
 from .limits import gcra
-from .request import Grant, Refusal, Unsent
+from .request import Grant, NotTried, Refusal
 from .state import TTL, Change, Condition, Update
+from .units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ..models import Limit
-    from .request import Charge, Credit, Request
+    from .limits import Limit
+    from .request import Charge, Refund, Request
     from .state import BucketState, Level
 
 TTL_GRACE = 3_600
 """Seconds by which `ttl` is set beyond what is needed, so that a busy bucket seldom has to move it."""
-DEBT_MARGIN = 86_400 * gcra.NANOSECONDS
+DEBT_MARGIN = 86_400 * NANOSECONDS
 """Nanoseconds by which a bucket's debt may have grown unseen before a settlement has to look again."""
 UNBOUNDED = 1 << 100
 """Later than any time in nanoseconds, and no less so where Python's words have 32 bits."""
@@ -54,7 +55,7 @@ class _Ledger:
     patient: int = UNBOUNDED
     prompt: int = UNBOUNDED
     booked: int | None = None
-    credited: int = 0
+    refunded: int = 0
 
     def admit(self, limit: Limit, cost: int, now: int, patience: int) -> None:
         """Enter a taking, already in the total, that may start so many nanoseconds after `now`, and has to fit."""
@@ -100,7 +101,7 @@ class Plan:
         """The `tat` that the batch has met in fact, and the busy period that it belongs to."""
         if ledger.idle and ledger.total:
             return self.now, level.since
-        return max(self.now, level.tat - ledger.total + ledger.credited), level.since
+        return max(self.now, level.tat - ledger.total + ledger.refunded), level.since
 
     def _grant(self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]) -> Grant:
         figures: list[int] = []
@@ -125,7 +126,7 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
     draft = _Draft(state, now)
     shares: dict[int, int] = {}
     refused: dict[int, Refusal] = {}
-    returning = {credit.limit.name for request in requests for credit in request.credits}
+    returning = {refund.limit.name for request in requests for refund in request.refunds}
     for index, request in enumerate(requests):
         start = draft.earliest_start(request)
         if request.forced or start <= now:
@@ -135,21 +136,21 @@ def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str) 
         elif not any(charge.limit.name in returning for charge in request.charges):
             shares[index] = draft.take(request)
         # else: a booking would void the refunds of its batch, so it is left for the next update.
-    credits = [credit for index in shares for credit in requests[index].credits]
-    return Plan(now, requests, draft.update(credits, stamp), refused, shares, draft.totals, draft.ledgers)
+    refunds = [refund for index in shares for refund in requests[index].refunds]
+    return Plan(now, requests, draft.update(refunds, stamp), refused, shares, draft.totals, draft.ledgers)
 
 
 def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, UnreadableItem]:
     """The errors of those requests, by their place, that ask for a limit whose stored state makes no sense."""
     errors = {}
     for place, request in enumerate(requests):
-        for limit in (*(charge.limit for charge in request.charges), *(credit.limit for credit in request.credits)):
+        for limit in (*(charge.limit for charge in request.charges), *(refund.limit for refund in request.refunds)):
             if limit.name in state.unreadable:
                 errors[place] = UnreadableItem(state.unreadable[limit.name])
     return errors
 
 
-class Queue(NamedTuple):
+class Ahead(NamedTuple):
     """Requests for exactly the same, to be admitted at once or not at all, that come before another and are not decided yet.
 
     A write that was planned at the time `planned` carries `carried` of them; `waiting` are in none.
@@ -160,10 +161,10 @@ class Queue(NamedTuple):
     planned: int = 0
 
 
-NOBODY = Queue()
+NONE_AHEAD = Ahead()
 
 
-def look(state: BucketState, request: Request, now: int, ahead: Queue = NOBODY) -> Refusal | Unsent:
+def look(state: BucketState, request: Request, now: int, ahead: Ahead = NONE_AHEAD) -> Refusal | NotTried:
     """The refusal of a request that the state alone keeps from starting in time; what else it would meet.
 
     Whoever is `ahead` counts as admitted: those whom a write carries as of its plan, of those who wait as many as fit now. If
@@ -182,7 +183,7 @@ def look(state: BucketState, request: Request, now: int, ahead: Queue = NOBODY) 
             waiting = _fitting(now - gcra.start(limit, tat), cost, waiting)
     levels = tuple([tat + waiting * cost for _, tat, cost in met])
     late = any(gcra.start(limit, tat + (waiting + 1) * cost) > latest for limit, tat, cost in met)
-    return Refusal(levels, now) if late else Unsent(levels, now)
+    return Refusal(levels, now) if late else NotTried(levels, now)
 
 
 def owes(state: BucketState, charges: Iterable[Charge], now: int) -> bool:
@@ -253,17 +254,17 @@ class _Draft:
                 ledger.admit(limit, cost, self.now, max(0, request.deadline - self.now))
         return first
 
-    def update(self, credits: Sequence[Credit], stamp: str) -> Update | None:
-        """The update that makes every change entered so far and gives back `credits`; None when there is nothing to write."""
+    def update(self, refunds: Sequence[Refund], stamp: str) -> Update | None:
+        """The update that makes every change entered so far and gives back `refunds`; None when there is nothing to write."""
         reach = self.now
-        returned: dict[str, list[Credit]] = {}
-        for credit in credits:
-            returned.setdefault(credit.limit.name, []).append(credit)
+        returned: dict[str, list[Refund]] = {}
+        for refund in refunds:
+            returned.setdefault(refund.limit.name, []).append(refund)
         for name, ledger in self.ledgers.items():
             if ledger.takes:
                 reach = max(reach, self._write_charges(name, ledger, returned.pop(name, [])))
         for name, alone in returned.items():
-            self._write_credits(name, self.ledger(name), alone)
+            self._write_refunds(name, self.ledger(name), alone)
         if not self.conditions:
             return None
         self.conditions += self.reasons
@@ -271,7 +272,7 @@ class _Draft:
             self._extend_ttl(reach)
         return Update(stamp, tuple(self.conditions), tuple(self.changes))
 
-    def _write_charges(self, name: str, ledger: _Ledger, credits: Sequence[Credit]) -> int:
+    def _write_charges(self, name: str, ledger: _Ledger, refunds: Sequence[Refund]) -> int:
         """Add one limit's part of the update, and return how far into the future its `tat` can be left.
 
         The four cases, by what is taken and by the state it is taken from:
@@ -284,7 +285,7 @@ class _Draft:
         ceiling = _ceiling(ledger)
         if not ledger.total:
             self.conditions.append(Condition(name, "tat", None, ceiling, absent=True))
-            self._write_credits(name, ledger, credits)
+            self._write_refunds(name, ledger, refunds)
             return self.now
         if ledger.idle:
             self.conditions.append(Condition(name, "tat", None, self.now, absent=True))
@@ -297,8 +298,8 @@ class _Draft:
         self.conditions.append(Condition(name, "tat", self.now + 1, ceiling))
         self._write_booking(name, ledger)
         if ledger.booked is None:
-            self._write_credits(name, ledger, credits)
-        if not ledger.credited:
+            self._write_refunds(name, ledger, refunds)
+        if not ledger.refunded:
             self.changes.append(Change(name, "tat", "tat", ledger.total))
         return ceiling + ledger.total
 
@@ -316,33 +317,33 @@ class _Draft:
         else:
             self.changes.append(Change(name, "booked", base, origin + self.now - ledger.tightest))
 
-    def _write_credits(self, name: str, ledger: _Ledger, credits: Sequence[Credit]) -> None:
+    def _write_refunds(self, name: str, ledger: _Ledger, refunds: Sequence[Refund]) -> None:
         """Add what one limit gets back: nothing of an older busy period, nothing that a pending booking was built on."""
-        if not credits:
+        if not refunds:
             return
         level = self.state.level(name)
-        alive = [credit for credit in credits if credit.since == level.since]
+        alive = [refund for refund in refunds if refund.since == level.since]
         undone, booked = _undo_last_bookings(level, alive, self.now)
-        plain = sum(credit.cost for credit in alive) - undone
+        plain = sum(refund.cost for refund in alive) - undone
         if plain and booked > self.now:
             # Others were promised starts up to the floor; only what was taken above it is free.
             floor = level.floor - undone
             plain = min(plain, max(0, ledger.tat + ledger.total - undone - floor))
             if plain:
                 self.conditions.append(Condition(name, "tat", floor + undone + plain - ledger.total, None))
-        ledger.credited = undone + plain
+        ledger.refunded = undone + plain
         reasons = [Condition(name, "since", level.since, level.since)]
         if level.booked > self.now:
             reasons.append(Condition(name, "booked", level.booked, level.booked))
             reasons.append(Condition(name, "floor", level.floor, level.floor))
         else:
             reasons.append(Condition(name, "booked", None, self.now, absent=True))
-        if not ledger.credited:
+        if not ledger.refunded:
             # What bookings hold back may be free by now: whatever else is written asserts that it is not.
             self.reasons += reasons if alive else []
             return
         self.conditions += reasons
-        self.changes.append(Change(name, "tat", "tat", ledger.total - ledger.credited))
+        self.changes.append(Change(name, "tat", "tat", ledger.total - ledger.refunded))
         if undone:
             self.changes.append(Change(name, "floor", "floor", -undone))
         if booked < level.booked:
@@ -350,7 +351,7 @@ class _Draft:
 
     def _extend_ttl(self, reach: int) -> None:
         _check_readable(self.state, TTL)
-        needed = -(-reach // gcra.NANOSECONDS)
+        needed = -(-reach // NANOSECONDS)
         if self.state.ttl >= needed:
             self.conditions.append(Condition(TTL, "ttl", needed, None))
         else:
@@ -380,15 +381,15 @@ def _ceiling(ledger: _Ledger) -> int:
     return ledger.tat + DEBT_MARGIN if ceiling == UNBOUNDED else ceiling
 
 
-def _undo_last_bookings(level: Level, credits: Iterable[Credit], now: int) -> tuple[int, int]:
+def _undo_last_bookings(level: Level, refunds: Iterable[Refund], now: int) -> tuple[int, int]:
     """Take back bookings that nothing was built on, the latest first; return their cost and the latest start left.
 
     The booking that reaches up to the floor is the last. With it gone, no pending start under its window can lie after its own
     less its cost; under other windows, none that was known can lie after the latest at that time.
     """
     undone, booked = 0, level.booked
-    for credit in sorted(credits, key=lambda each: each.level, reverse=True):
-        if credit.start > now and credit.level == level.floor - undone:
-            undone += credit.cost
-            booked = max(credit.start - credit.cost, credit.earlier) if credit.start == booked else booked
+    for refund in sorted(refunds, key=lambda each: each.level, reverse=True):
+        if refund.start > now and refund.level == level.floor - undone:
+            undone += refund.cost
+            booked = max(refund.start - refund.cost, refund.earlier) if refund.start == booked else booked
     return undone, booked

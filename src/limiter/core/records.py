@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..models import Entity, Limit
+from .limits import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ..models import Entity
 
 
 class BucketKey(NamedTuple):

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
-    from ..models import Limit, Prefetch
+    from ..models import Prefetch
+    from .limits import Limit
+    from .records import BucketKey
 
 
 class Charge(NamedTuple):
@@ -18,7 +20,7 @@ class Charge(NamedTuple):
     units: int
 
 
-class Credit(NamedTuple):
+class Refund(NamedTuple):
     """`cost` nanoseconds to give back to `limit`, taken in the busy period `since`.
 
     For a booking that has not started, `start` is its start, `level` the `tat` that it left the bucket at, and `earlier` the
@@ -34,15 +36,16 @@ class Credit(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one caller asks of one bucket.
+    """What one caller asks of the bucket `key`.
 
     `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
-    admitted always, into debt if need be. `credits` are given back as far as they are still worth something. With `prefetch`,
+    admitted always, into debt if need be. `refunds` are given back as far as they are still worth something. With `prefetch`,
     units may be taken in advance of later requests.
     """
 
+    key: BucketKey
     charges: tuple[Charge, ...] = ()
-    credits: tuple[Credit, ...] = ()
+    refunds: tuple[Refund, ...] = ()
     deadline: int = 0
     forced: bool = False
     prefetch: Prefetch | None = None
@@ -63,9 +66,9 @@ class Receipt(NamedTuple):
     tat: int
     earlier: int = -1
 
-    def credit(self) -> Credit:
+    def refund(self) -> Refund:
         """What gives it all back."""
-        return Credit(self.limit, self.cost, self.since, self.start, self.tat, self.earlier)
+        return Refund(self.limit, self.cost, self.since, self.start, self.tat, self.earlier)
 
 
 _BEYOND = Receipt._fields.index("cost")
@@ -126,8 +129,13 @@ class Refusal(NamedTuple):
     by_state: bool = True
 
 
-class Unsent(NamedTuple):
+class NotTried(NamedTuple):
     """The request fits, but was not sent, because another one of the same caller is refused; `levels` as of a refusal."""
 
     levels: tuple[int, ...]
     now: int
+
+
+def refund_of(key: BucketKey, receipts: Iterable[Receipt]) -> Request:
+    """The request that gives back everything that the receipts say was taken of a bucket."""
+    return Request(key, refunds=tuple(receipt.refund() for receipt in receipts if receipt.cost))

@@ -10,13 +10,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import UnreadableItem
-from .chain import Bucket, Demand, demands
+from .chain import Bucket
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from ..models import Limit
+    from .call import Call
+    from .limits import Limit
     from .records import RecordKey
 
 MAX_DEPTH = 8
@@ -33,28 +34,11 @@ MISSING = Missing.MISSING
 Lookup = Record | UnreadableItem | Missing | None
 
 
-class Needs(NamedTuple):
+class MissingRecords(NamedTuple):
     """What has to be read before a chain can be resolved, and the buckets that are new as well."""
 
     records: tuple[RecordKey, ...]
     buckets: tuple[BucketKey, ...]
-
-
-class Question(NamedTuple):
-    """Which buckets a call charges: `given` replaces the entity's own limits, `defaults` apply where nothing is stored."""
-
-    namespace: str
-    entity_id: str
-    resource: str
-    given: tuple[Limit, ...] | None
-    defaults: tuple[Limit, ...]
-
-
-def own_demand(question: Question, amounts: Mapping[str, int] | None) -> tuple[Demand, ...]:
-    """What the call asks of the entity's own bucket, as far as it is known before anything is read."""
-    bucket = Bucket(BucketKey(question.namespace, question.entity_id, question.resource), question.given or ())
-    known = {limit.name for limit in bucket.limits}
-    return demands((bucket,), amounts and {name: units for name, units in amounts.items() if name in known})
 
 
 def levels(entity_id: str, resource: str) -> tuple[LimitsKey, ...]:
@@ -62,7 +46,7 @@ def levels(entity_id: str, resource: str) -> tuple[LimitsKey, ...]:
     return LimitsKey(entity_id, resource), LimitsKey(entity_id), LimitsKey(None, resource), LimitsKey()
 
 
-def resolve(question: Question, lookup: Callable[[RecordKey], Lookup]) -> tuple[Bucket, ...] | Needs:
+def resolve(call: Call, lookup: Callable[[RecordKey], Lookup]) -> tuple[Bucket, ...] | MissingRecords:
     """The chain of buckets, the entity's own first; or all that is needed to know it, as far as that can be told.
 
     An ancestor that does not exist ends the chain, as does an entity that does not cascade. Raises `UnreadableItem` when a record
@@ -71,24 +55,24 @@ def resolve(question: Question, lookup: Callable[[RecordKey], Lookup]) -> tuple[
     needed: list[RecordKey] = []
     cold: list[BucketKey] = []
     chain: dict[str, Bucket] = {}
-    current: str | None = question.entity_id
+    current: str | None = call.key.entity_id
     hint: tuple[str, ...] = ()
     while current is not None and current not in chain:
         record = _readable(lookup(EntityKey(current)))
         if record is None and chain:
             break
         before = len(needed)
-        limits = question.given if question.given is not None and not chain else None
+        limits = call.limits if call.limits is not None and not chain else None
         if limits is None:
-            limits = _strongest(levels(current, question.resource), lookup, needed)
+            limits = _strongest(levels(current, call.key.resource), lookup, needed)
         if record is MISSING:
             needed.append(EntityKey(current))
-        key = BucketKey(question.namespace, current, question.resource)
-        chain[current] = Bucket(key, question.defaults if limits is None else limits)
+        key = BucketKey(call.key.namespace, current, call.key.resource)
+        chain[current] = Bucket(key, call.defaults if limits is None else limits)
         if len(needed) > before:
             cold.append(key)
         current, hint = _next(record, hint)
-    return Needs(tuple(dict.fromkeys(needed)), tuple(cold)) if needed else tuple(chain.values())
+    return MissingRecords(tuple(dict.fromkeys(needed)), tuple(cold)) if needed else tuple(chain.values())
 
 
 def _next(record: object, hint: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

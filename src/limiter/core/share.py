@@ -1,27 +1,25 @@
-"""What one process allows by itself while the table cannot be reached."""
+"""Limits at a share of their rate, for what one process allows without the table."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..exceptions import RateLimiterUnavailable
-from ..models import MAX_AMOUNT, Limit
-from .chain import Demand
-from .limits import gcra
+from .limits import Limit, gcra
 from .request import Charge
+from .units import NANOSECONDS
+from .validation import MAX_AMOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from .chain import Bucket
-    from .records import BucketKey
-    from .state import BucketState
+    from .request import Request
 
 
-LONGEST = 50 * 366 * 86_400 * gcra.NANOSECONDS
+LONGEST = 50 * 366 * 86_400 * NANOSECONDS
 """Nanoseconds that an empty bucket takes to fill at most, however small the share: the half of what a limit may."""
 
 
@@ -33,10 +31,13 @@ def local_limit(limit: Limit, share: float, units: int = 1) -> Limit:
     return replace(limit, capacity=max(ceil(limit.capacity * share), units), refill_period=limit.refill_period / share)
 
 
-def local_demands(asked: Sequence[Demand], share: float) -> tuple[Demand, ...]:
-    """The same demands, on limits at that share."""
+def local_requests(requests: Sequence[Request], share: float) -> tuple[Request, ...]:
+    """The same requests, on limits at that share."""
+    if share == 1.0:
+        return tuple(requests)
     return tuple(
-        Demand(key, tuple(Charge(local_limit(limit, share, units), units) for limit, units in charges)) for key, charges in asked
+        request._replace(charges=tuple(Charge(local_limit(limit, share, units), units) for limit, units in request.charges))
+        for request in requests
     )
 
 
@@ -56,61 +57,15 @@ def unbounded(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tup
     return (chain[0]._replace(limits=chain[0].limits + added), *chain[1:])
 
 
-class Owed:
-    """What was allowed here and the table has not been charged with, bucket by bucket. Safe for threads.
-
-    It is known from the buckets' local states: whatever of a limit's `tat` lies ahead, and beyond the one that was claimed last.
-    So a local lease that takes more when the table is back is noticed too, and nothing is charged twice.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._limits: dict[BucketKey, dict[str, Limit]] = {}
-        self._claimed: dict[BucketKey, dict[str, int]] = {}
-
-    def __contains__(self, key: BucketKey) -> bool:
-        return key in self._limits
-
-    def note(self, key: BucketKey, limits: Iterable[Limit]) -> None:
-        """Something is about to be allowed here."""
-        with self._lock:
-            self._limits[key] = self._limits.get(key, {}) | {limit.name: limit for limit in limits}
-
-    def claim(self, key: BucketKey, share: float, state: BucketState, now: int) -> Claim:
-        """What the table is to be charged with, which nobody else claims then."""
-        with self._lock:
-            limits, before = self._limits.get(key, {}), self._claimed.get(key, {})
-            ahead = {name: state.level(name).tat for name in limits if state.level(name).tat > now}
-            self._claimed[key] = ahead
-        spans = {name: tat - max(now, before.get(name, now)) for name, tat in ahead.items()}
-        charges = (Charge(limits[name], _units(limits[name], share, span)) for name, span in spans.items())
-        return Claim(key, tuple(charge for charge in charges if charge.units > 0), before)
-
-    def disclaim(self, claim: Claim) -> None:
-        """The charges could not be made, and are owed as before."""
-        with self._lock:
-            claimed = self._claimed.get(claim.key, {})
-            for name in claimed:
-                claimed[name] = min(claimed[name], claim.before.get(name, 0))
-
-
-class Claim(NamedTuple):
-    """Charges to be made to a bucket for what was allowed here, and up to where that was claimed `before`."""
-
-    key: BucketKey
-    charges: tuple[Charge, ...]
-    before: Mapping[str, int]
-
-
-def _units(limit: Limit, share: float, span: int) -> int:
-    """The units that take so many nanoseconds to refill here; a part of one counts as one, lest many parts be forgotten."""
-    local = local_limit(limit, share)
-    return min(-(-span * local.refill_amount // local.period_ns), limit.capacity)
-
-
 def fitting(charges: Sequence[Charge], levels: Sequence[int], now: int) -> tuple[Charge, ...]:
     """As much of the charges as fits beside what the limits' levels are, so that no bucket goes into debt."""
     fits = (
         Charge(limit, min(units, gcra.available(limit, tat, now))) for (limit, units), tat in zip(charges, levels, strict=True)
     )
     return tuple(charge for charge in fits if charge.units > 0)
+
+
+def local_units(limit: Limit, share: float, span: int) -> int:
+    """Units that refill in `span` nanoseconds at the local share. Rounds up, so that repeated fractions are not lost."""
+    local = local_limit(limit, share)
+    return min(-(-span * local.refill_amount // local.period_ns), limit.capacity)

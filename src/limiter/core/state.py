@@ -94,7 +94,7 @@ class Update:
         return BucketState(levels, ttl, self.stamp)
 
 
-class Outcome(NamedTuple):
+class WriteResult(NamedTuple):
     """Whether an update was applied, and the state after it, or the one that kept it from being applied."""
 
     applied: bool

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..exceptions import NeverSatisfiable, UnreadableItem
-from ..models import Decision, LimitStatus
+from ..exceptions import UnreadableItem
+from ..models import LimitStatus
 from .limits import gcra
-from .request import Charge, Grant, Refusal, Unsent
+from .request import Charge, Grant, NotTried, Refusal
+from .units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..models import Limit
-    from .chain import Demand
+    from .limits import Limit
     from .records import BucketKey
+    from .request import Request
     from .state import BucketState
 
 
@@ -26,7 +27,7 @@ def granted(key: BucketKey, grant: Grant) -> tuple[LimitStatus, ...]:
     )
 
 
-def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal | Unsent) -> tuple[LimitStatus, ...]:
+def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal | NotTried) -> tuple[LimitStatus, ...]:
     """The statuses of a request that changed nothing."""
     now = refusal.now
     levels = zip(charges, refusal.levels, strict=True)
@@ -39,32 +40,25 @@ def preview(key: BucketKey, charges: Sequence[Charge], state: BucketState, now: 
         if limit.name in state.unreadable:
             raise UnreadableItem(state.unreadable[limit.name])
     levels = tuple(max(state.level(limit.name).tat, now) for limit, _ in charges)
-    statuses = refused(key, charges, Unsent(levels, now))
+    statuses = refused(key, charges, NotTried(levels, now))
     return tuple(
         replace(status, exceeded=True, retry_after=None) if charge.units > charge.limit.capacity else status
         for charge, status in zip(charges, statuses, strict=True)
     )
 
 
-def check_satisfiable(asked: Sequence[Demand]) -> None:
-    """Raise `NeverSatisfiable` when no wait would help, because an amount is above its capacity; needs no state."""
-    for _key, charges in asked:
-        for limit, units in charges:
+def never_satisfiable(requests: Sequence[Request]) -> tuple[LimitStatus, ...]:
+    """The statuses of amounts above their capacity, which no wait would help; needs no state."""
+    for request in requests:
+        for limit, units in request.charges:
             if units > limit.capacity:
-                statuses = [_never(each.key, charge) for each in asked for charge in each.charges]
-                raise NeverSatisfiable(tuple(status for status in statuses if status.requested > status.limit.capacity))
-
-
-def decide(statuses: Sequence[LimitStatus]) -> Decision:
-    """The decision that the statuses add up to."""
-    violations = [status.retry_after for status in statuses if status.exceeded]
-    waits = [wait for wait in violations if wait is not None]
-    retry_after = None if len(waits) < len(violations) else max(waits, default=0.0)
-    return Decision(not violations, tuple(statuses), retry_after)
+                statuses = [_never(each.key, charge) for each in requests for charge in each.charges]
+                return tuple(status for status in statuses if status.requested > status.limit.capacity)
+    return ()
 
 
 def _wait(limit: Limit, units: int, tat: int, now: int) -> float:
-    return max(0, gcra.start(limit, tat + gcra.cost(limit, units)) - now) / gcra.NANOSECONDS
+    return max(0, gcra.start(limit, tat + gcra.cost(limit, units)) - now) / NANOSECONDS
 
 
 def _never(key: BucketKey, charge: Charge) -> LimitStatus:
@@ -81,5 +75,5 @@ def _status(key: BucketKey, limit: Limit, units: int, tat: int, now: int, retry_
         available=gcra.available(limit, tat, now),
         exceeded=retry_after > 0,
         retry_after=retry_after,
-        reset_after=max(0, tat - now) / gcra.NANOSECONDS,
+        reset_after=max(0, tat - now) / NANOSECONDS,
     )

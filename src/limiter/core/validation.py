@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING
 from ..exceptions import ValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from ..models import Limit
+    from collections.abc import Callable
 
 MAX_NAME_LENGTH = 255
 MAX_AMOUNT = 10**12
-MAX_LIMITS = 30
-"""Limits of one bucket: one write takes up to nine operators for each, of the 300 that DynamoDB takes in an expression."""
 _TABLE_NAME = re.compile("[a-zA-Z0-9_.-]{3,255}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -127,52 +123,6 @@ def check_share(what: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
         raise ValidationError(f"{what} must be a number above 0 and at most 1, not {shown(value)}")
     return float(value)
-
-
-def check_limits(limits: Iterable[Limit]) -> tuple[Limit, ...]:
-    """Return the limits as a tuple when each is a `Limit` and no two share a name."""
-    from ..models import Limit
-
-    # The class of a list has __iter__ too, and cannot be iterated.
-    if isinstance(limits, str | Limit | type) or not hasattr(limits, "__iter__"):
-        raise ValidationError(f"limits must be a list of Limit, not {shown(limits)}; wrap a single one in a list")
-    checked: dict[str, Limit] = {}
-    for limit in limits:
-        if not isinstance(limit, Limit):
-            raise ValidationError(f"{shown(limit)} is not a Limit; build one with Limit.per_minute(...) or Limit.parse(...)")
-        if limit.name in checked:
-            raise ValidationError(f"limit {limit.name!r} is given twice; names must be unique within a list of limits")
-        checked[limit.name] = limit
-        if len(checked) > MAX_LIMITS:
-            raise ValidationError(f"more than {MAX_LIMITS} limits are too many for one bucket; so many fit one write")
-    return tuple(checked.values())
-
-
-def check_level(limits: Iterable[Limit]) -> tuple[Limit, ...]:
-    """Return the limits as a tuple when they make up a level that can be stored: as `check_limits`, and at least one."""
-    checked = check_limits(limits)
-    if not checked:
-        raise ValidationError("a level needs at least one limit; use delete_limits to remove a level")
-    return checked
-
-
-def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
-    """Return a mapping of limit name to units as a dict."""
-    if not isinstance(amounts, Mapping):
-        raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {shown(amounts)}")
-    checked = {}
-    for name, amount in amounts.items():
-        check_name("limit name", name)
-        # Asked here first, since most amounts are good, and a message is not formed for nothing.
-        if type(amount) is not int or not minimum <= amount <= MAX_AMOUNT:
-            check_integer(f"amount of {name!r}", amount, minimum=minimum)
-        checked[name] = amount
-    return checked
-
-
-def unknown_limit(name: str, known: Iterable[str]) -> ValidationError:
-    """The error for an amount whose limit the bucket does not have."""
-    return ValidationError(f"unknown limit {name!r}; this call is limited by: {', '.join(sorted(known)) or 'nothing'}")
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from ..core.limits.gcra import NANOSECONDS
+from ..core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ CALM = 5 * NANOSECONDS
 """Nanoseconds in which everything was decided on the table, after which it has ended: a table that fails now and then flaps."""
 
 
-class Degradation:
+class OutageLog:
     """Whether this process goes on without the table. Safe for threads. `clock` is the time in nanoseconds."""
 
     def __init__(self, clock: Callable[[], int]) -> None:

@@ -1,5 +1,5 @@
 # seam
-"""How callers wait and are woken, in pairs of equal signature: `Signal` for asyncio, `SyncSignal` for threads and greenlets."""
+"""How callers wait and are woken, in pairs of equal signature: `Wakeup` for asyncio, `SyncWakeup` for threads and greenlets."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FEW = 64
 """Callers among whom nobody is searched for who waits no more."""
 
 
-class Signal:
-    """Wakes the one who waits for it, by an `Alarm`."""
+class Wakeup:
+    """Wakes the one who waits for it, by an `Deadlines`."""
 
     __slots__ = ("_future", "_is_set")
 
@@ -45,8 +45,11 @@ class Signal:
         return self._future
 
 
-class SyncSignal:
-    """Wakes the one who waits for it, by a `SyncAlarm`: a lock, as an event would be a condition, a list and two more locks."""
+class SyncWakeup:
+    """Wakes the thread that waits for it through `SyncDeadlines`.
+
+    A lock: an `Event` would be a condition, a list and two more locks.
+    """
 
     __slots__ = ("_lock",)
 
@@ -81,7 +84,7 @@ class Waiting(Protocol):
         """As a signal's."""
 
 
-class Alarm:
+class Deadlines:
     """Wakes those whose time is up: one timer for all, since one for each would cost more than the waiting."""
 
     def __init__(self) -> None:
@@ -126,7 +129,7 @@ class Alarm:
             self._set(min(left))
 
 
-class SyncAlarm:
+class SyncDeadlines:
     """Wakes those whose time is up."""
 
     def wait(self, waiting: Waiting) -> None:

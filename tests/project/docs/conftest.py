@@ -1,4 +1,4 @@
-"""One embedded engine for the documentation's programs, with a fresh table named as they name it."""
+"""One embedded engine for the documentation's programs, with a table named as they name it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ TABLE = "my-app"
 
 @pytest.fixture(scope="session")
 def documentation_engine() -> Iterator[LocalEngine]:
-    """The engine, which no other test uses, so that it can be reset."""
+    """The engine, with the table that all pages share, as they do for a reader who runs one after another."""
     with LocalEngine() as engine:
+        create_table(TABLE, endpoint_url=engine.endpoint_url)
         yield engine
 
 
 @pytest.fixture
 def environment(documentation_engine: LocalEngine) -> dict[str, str]:
     """What `limiter local --table my-app` tells its user to export."""
-    documentation_engine.reset()
-    url = documentation_engine.endpoint_url
-    create_table(TABLE, endpoint_url=url)
-    return {**os.environ, "AWS_ENDPOINT_URL_DYNAMODB": url, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "AWS_ENDPOINT_URL_DYNAMODB": documentation_engine.endpoint_url, "PYTHONUNBUFFERED": "1"}

@@ -40,6 +40,7 @@ def run(block: Block, page: Path, directory: Path, environment: dict[str, str]) 
         timeout=TIMEOUT,
     )
     assert done.returncode == 0, f"{page_name(page)}:{block.line} failed:\n{done.stdout}{done.stderr}"
+    assert "Unclosed" not in done.stderr, f"{page_name(page)}:{block.line} leaves a client open:\n{done.stderr}"
     return done.stdout
 
 
@@ -47,7 +48,7 @@ def run(block: Block, page: Path, directory: Path, environment: dict[str, str]) 
 def test_every_program_of_a_page_runs_and_prints_what_the_page_says(
     page: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    """The programs of a page run in order, on one table."""
+    """The programs of a page run in order, on one table with those of all other pages: none meets another in a bucket."""
     printed: str | None = None
     for block in blocks(page):
         if block.mark == "runnable":
@@ -63,6 +64,18 @@ def test_every_python_block_is_python(page: Path) -> None:
         if block.language == "python":
             flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
             compile(block.text, f"{page_name(page)}:{block.line}", "exec", flags)
+
+
+def test_the_tests_on_the_page_about_testing_pass(tmp_path: Path) -> None:
+    """They need no table but their own."""
+    shown = [block for block in blocks(ROOT / "docs" / "testing.md") if block.name is not None]
+    for block in shown:
+        (tmp_path / str(block.name)).write_text(block.text, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTEST_"))}
+    command = [sys.executable, "-m", "pytest", "-q", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{sum(block.text.count('def test_') for block in shown)} passed" in done.stdout
 
 
 def test_every_mark_is_found() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter
 from limiter.aws.clock import DRIFT, SLACK, ServerClock
-from limiter.core.limits.gcra import NANOSECONDS
+from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -63,11 +62,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The address and the access key of every request, none of which is sent."""
     found: list[tuple[str, str]] = []
 
-    async def connections(_: Any, requests: Any) -> Nowhere:
-        return AsyncNowhere(requests.url, found)
-
-    monkeypatch.setattr("limiter.aws.direct.open_connections", connections)
-    monkeypatch.setattr("limiter.aws.sync_direct.sync_open_connections", lambda _, requests: Nowhere(requests.url, found))
+    monkeypatch.setattr("limiter.aws.direct.Connections", lambda _, requests: AsyncNowhere(requests.url, found))
+    monkeypatch.setattr("limiter.aws.sync_direct.SyncConnections", lambda _, requests: Nowhere(requests.url, found))
     return found
 
 
@@ -176,14 +172,3 @@ def test_requests_that_are_not_signed_are_botocores(caplog: pytest.LogCaptureFix
     assert repository.transport.name == "botocore"
     assert repository.transport.reason == "botocore does not sign requests"
     assert repository.transport.reason in caplog.text
-
-
-def test_both_sides_have_the_same_methods() -> None:
-    """What one connection pool can, the other can too."""
-    from limiter.aws.connections import Connections, SyncConnections
-
-    public = [
-        {name: list(inspect.signature(each).parameters) for name, each in vars(owner).items() if name[0] != "_"}
-        for owner in (Connections, SyncConnections)
-    ]
-    assert public[0] == public[1]

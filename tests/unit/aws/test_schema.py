@@ -13,10 +13,10 @@ from support.bucket_world import EPOCH, Script, play_seed
 from limiter import Limit
 from limiter.aws import schema
 from limiter.core import plan as planning
-from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Request
 from limiter.core.state import ABSENT, EMPTY, BucketState, Change, Level, Update
+from limiter.core.units import NANOSECONDS
 from limiter.exceptions import UnreadableItem
 
 KEY = BucketKey("default", "user-42", "gpt-4")
@@ -72,13 +72,13 @@ def test_what_cannot_be_read_is_told_with_its_key(attribute: str, value: dict[st
     state = schema.bucket_state(item_of(BucketState({"a": Level(5, 5, 5, 5)}, 5, "w")) | {attribute: value})
     limit = Limit.per_second("a", 1)
     with pytest.raises(UnreadableItem, match=r"default#user-42/b#gpt-4.*delete the item"):
-        planning.plan(state, [Request((Charge(limit, 1),), deadline=EPOCH)], EPOCH, "x")
+        planning.plan(state, [Request(KEY, (Charge(limit, 1),), deadline=EPOCH)], EPOCH, "x")
 
 
 def test_an_unreadable_limit_harms_no_other() -> None:
     """Beside a limit that cannot be read the others go on."""
     state = schema.bucket_state(item_of(BucketState({"a": Level(5), "b": Level(5)}, 5, "w")) | {"t:a": {"S": "?"}})
-    update = planning.plan(state, [Request((Charge(Limit.per_second("b", 1), 1),), deadline=EPOCH)], EPOCH, "x").update
+    update = planning.plan(state, [Request(KEY, (Charge(Limit.per_second("b", 1), 1),), deadline=EPOCH)], EPOCH, "x").update
     assert update is not None
 
 
@@ -142,7 +142,7 @@ def test_no_update_touches_an_index_or_a_key() -> None:
 def test_names_are_placeholders() -> None:
     """A limit's name is never part of an expression, so no name is a reserved word or breaks the syntax."""
     hostile = Limit.per_second("a = :w) OR (attribute_not_exists(pk", 1)
-    update = planning.plan(EMPTY, [Request((Charge(hostile, 1),), deadline=EPOCH)], EPOCH, "x").update
+    update = planning.plan(EMPTY, [Request(KEY, (Charge(hostile, 1),), deadline=EPOCH)], EPOCH, "x").update
     assert update is not None
     parameters = schema.update_parameters(update)
     assert "pk" not in parameters["ConditionExpression"] + parameters["UpdateExpression"]
@@ -155,9 +155,9 @@ def busiest(limits: list[Limit], key: BucketKey) -> dict[str, Any]:
     now, state = EPOCH + 123_456_789, EMPTY
     for turn, request in enumerate(
         [
-            Request(tuple(Charge(limit, 1) for limit in limits), deadline=now),
-            Request(tuple(Charge(limit, 1) for limit in limits), deadline=now + 10**15),
-            Request(tuple(Charge(limit, 7) for limit in limits), forced=True),
+            Request(KEY, tuple(Charge(limit, 1) for limit in limits), deadline=now),
+            Request(KEY, tuple(Charge(limit, 1) for limit in limits), deadline=now + 10**15),
+            Request(KEY, tuple(Charge(limit, 7) for limit in limits), forced=True),
         ]
     ):
         update = planning.plan(state, [request], now, f"{'f' * 12}{2**40 + turn:x}").update
@@ -220,10 +220,10 @@ def test_the_reader_is_strict(change: dict[str, Any]) -> None:
 def test_the_template_and_the_test_table_agree_on_time_to_live() -> None:
     """The attribute that expires is the one that updates set."""
     limit = Limit.per_second("a", 1)
-    update = planning.plan(EMPTY, [Request((Charge(limit, 1),), deadline=EPOCH)], EPOCH, "x").update
+    update = planning.plan(EMPTY, [Request(KEY, (Charge(limit, 1),), deadline=EPOCH)], EPOCH, "x").update
     assert update is not None
     item = expressions.apply(schema.update_parameters(update), {})
-    assert int(item[schema.TTL_ATTRIBUTE]["N"]) * gcra.NANOSECONDS >= EPOCH
+    assert int(item[schema.TTL_ATTRIBUTE]["N"]) * NANOSECONDS >= EPOCH
 
 
 def test_only_integers_are_written() -> None:

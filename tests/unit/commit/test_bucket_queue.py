@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from limiter import Limit
-from limiter.commit.bucket_queue import Lane, Ticket
-from limiter.core.plan import NOBODY, Queue
+from limiter import Limit, SyncMemoryRepository
+from limiter.commit.breaker import Breaker
+from limiter.commit.bucket_queue import BucketQueue, PendingRequest
+from limiter.commit.sync_batch import SyncBatch as Batch
+from limiter.commit.sync_batch import SyncBatchWriter as BatchWriter
+from limiter.core.plan import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
-from limiter.core.request import Charge, Credit, Grant, Request
+from limiter.core.request import Charge, Grant, Refund, Request
+from limiter.statistics import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = 10**18
+KEY = BucketKey("default", "user", "api")
 ONE = (Charge(Limit.parse("requests=10/minute"), 1),)
 TWO = (Charge(Limit.parse("requests=10/minute"), 2),)
 
 
-def let_finish(lane: Lane, ticket: Ticket) -> None:
+def in_batch(queue: BucketQueue) -> Batch:
+    """Everything that waits, taken into a batch."""
+    writer = BatchWriter(SyncMemoryRepository(), threading.Lock(), Breaker(), Counters(), denial_ttl=0, max_interval=0)
+    queue.batch, queue.requests = Batch(writer, queue, queue.requests), []
+    return queue.batch
+
+
+def let_finish(queue: BucketQueue, pending: PendingRequest) -> None:
     """Decide it, as the batch does that carries it."""
-    lane.batch, lane.queue = lane.batch + lane.queue, []
-    lane.finish(ticket, Grant((), NOW))
+    in_batch(queue)
+    queue.finish(pending, Grant((), NOW))
 
 
-def let_go_from_batch(lane: Lane, ticket: Ticket) -> None:
-    """Its caller has gone, after a batch has taken it along."""
-    lane.batch, lane.queue = lane.batch + lane.queue, []
-    ticket.abandoned = True
-    lane.drop_abandoned()
+def let_go_from_batch(queue: BucketQueue, pending: PendingRequest) -> None:
+    """Its caller goes after a batch has taken it along."""
+    in_batch(queue)
+    pending.abandoned = True
+    queue.finish(pending, Grant((), NOW))
 
 
-ENDS: dict[str, Callable[[Lane, Ticket], object]] = {
+ENDS: dict[str, Callable[[BucketQueue, PendingRequest], object]] = {
     "decided": let_finish,
-    "gone from the queue": lambda lane, ticket: lane.remove(ticket),
+    "gone from the queue": lambda queue, pending: queue.remove(pending),
     "gone from a batch": let_go_from_batch,
 }
 
@@ -43,43 +56,42 @@ ENDS: dict[str, Callable[[Lane, Ticket], object]] = {
 @pytest.mark.parametrize("end", ENDS)
 def test_whoever_is_decided_or_gone_stands_before_nobody(end: str) -> None:
     """However a request ends, it counts no more."""
-    lane = Lane(BucketKey("default", "user", "api"))
-    first, second = Ticket(Request(ONE, deadline=NOW), lane), Ticket(Request(ONE, deadline=NOW), lane)
-    lane.add(first, NOW)
-    lane.add(second, NOW)
-    assert lane.ahead == 2
-    ENDS[end](lane, first)
-    assert lane.ahead == 1
-    ENDS[end](lane, second)
-    assert lane.ahead == 0
+    queue = BucketQueue(KEY)
+    first, second = PendingRequest(Request(KEY, ONE, deadline=NOW), queue), PendingRequest(Request(KEY, ONE, deadline=NOW), queue)
+    queue.add(first, NOW)
+    queue.add(second, NOW)
+    assert queue.ahead == 2
+    ENDS[end](queue, first)
+    assert queue.ahead == 1
+    ENDS[end](queue, second)
+    assert queue.ahead == 0
 
 
 def test_only_the_same_demand_counts() -> None:
     """Who asks for something else, may wait, or is forced in, stands before nobody; nor does anybody before what it asks."""
-    lane = Lane(BucketKey("default", "user", "api"))
-    lane.add(Ticket(Request(ONE, deadline=NOW), lane), NOW)
-    lane.add(Ticket(Request(TWO, deadline=NOW), lane), NOW)
-    lane.add(Ticket(Request(ONE, deadline=NOW + 1), lane), NOW)
-    lane.add(Ticket(Request(ONE, deadline=NOW, forced=True), lane), NOW)
-    assert (lane.ahead, lane.alike) == (1, ONE)
+    queue = BucketQueue(KEY)
+    queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
+    queue.add(PendingRequest(Request(KEY, TWO, deadline=NOW), queue), NOW)
+    queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW + 1), queue), NOW)
+    queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW, forced=True), queue), NOW)
+    assert (queue.ahead, queue.same_charges) == (1, ONE)
 
 
 def test_a_refund_stands_before_nobody() -> None:
     """What asks for nothing does not keep those who come after it from being counted."""
-    lane = Lane(BucketKey("default", "user", "api"))
-    lane.add(Ticket(Request(credits=(Credit(ONE[0].limit, 1, 0),)), lane), NOW)
-    lane.add(Ticket(Request(ONE, deadline=NOW), lane), NOW)
-    assert (lane.ahead, lane.alike) == (1, ONE)
+    queue = BucketQueue(KEY)
+    queue.add(PendingRequest(Request(KEY, refunds=(Refund(ONE[0].limit, 1, 0),)), queue), NOW)
+    queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
+    assert (queue.ahead, queue.same_charges) == (1, ONE)
 
 
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:
     """While a batch is under way, its carried ones count as of its plan, the rest of it not at all, and the queue as of now."""
-    lane = Lane(BucketKey("default", "user", "api"))
-    tickets = [Ticket(Request(ONE, deadline=NOW), lane) for _ in range(5)]
-    for ticket in tickets:
-        lane.add(ticket, NOW)
-    lane.batch, lane.queue = tickets[:3], tickets[3:]
-    lane.board(tickets[:1], NOW - 7)
-    assert lane.before(Request(ONE, deadline=NOW), NOW) == Queue(waiting=2, carried=1, planned=NOW - 7)
-    assert lane.before(Request(TWO, deadline=NOW), NOW) == NOBODY
-    assert lane.before(Request(ONE, deadline=NOW + 1), NOW) == NOBODY
+    queue = BucketQueue(KEY)
+    pendings = [PendingRequest(Request(KEY, ONE, deadline=NOW), queue) for _ in range(5)]
+    for pending in pendings:
+        queue.add(pending, NOW)
+    in_batch(queue).in_flight = NOW - 7, 1, 3
+    assert queue.before(Request(KEY, ONE, deadline=NOW), NOW) == Ahead(waiting=2, carried=1, planned=NOW - 7)
+    assert queue.before(Request(KEY, TWO, deadline=NOW), NOW) == NONE_AHEAD
+    assert queue.before(Request(KEY, ONE, deadline=NOW + 1), NOW) == NONE_AHEAD

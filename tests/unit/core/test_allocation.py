@@ -5,10 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limiter.core.allocation import Holding
-from limiter.core.limits import gcra
+from limiter.core.allocation import Allocation
+from limiter.core.limits import Limit, gcra
 from limiter.core.request import Receipt
-from limiter.models import Limit
 
 THIRDS = Limit("a", 1_000, 3, 1.0)
 LIMITS = st.builds(Limit, st.just("a"), st.integers(1, 1_000), st.integers(1, 50), st.sampled_from([5e-8, 1.0, 60.0]))
@@ -22,44 +21,44 @@ def receipt(limit: Limit, units: int, since: int = 5) -> Receipt:
 @given(LIMITS, st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=20))
 def test_no_more_goes_back_than_was_taken(limit: Limit, moves: list[tuple[int, int]]) -> None:
     """Whatever is taken and released, all credits are at most all costs, and what stays is never worth less than it cost."""
-    holding, taken, returned = Holding(limit), 0, 0
+    allocation, taken, returned = Allocation(limit), 0, 0
     for more, less in moves:
-        holding = holding.add(receipt(limit, more))
+        allocation = allocation.add(receipt(limit, more))
         taken += gcra.cost(limit, more)
-        holding, credit = holding.release(min(less, holding.units))
-        returned += credit.cost
-        assert credit.cost >= 0
-        assert holding.units >= 0
-        assert taken - returned >= gcra.cost(limit, holding.units)
-    holding, credit = holding.release(holding.units)
-    assert returned + credit.cost == taken
-    assert (holding.units, holding.refundable) == (0, 0)
+        allocation, refund = allocation.release(min(less, allocation.units))
+        returned += refund.cost
+        assert refund.cost >= 0
+        assert allocation.units >= 0
+        assert taken - returned >= gcra.cost(limit, allocation.units)
+    allocation, refund = allocation.release(allocation.units)
+    assert returned + refund.cost == taken
+    assert (allocation.units, allocation.refundable) == (0, 0)
 
 
 def test_everything_goes_back_whole() -> None:
     """What was taken in parts is given back to the nanosecond when all of it goes."""
-    holding = Holding(THIRDS).add(receipt(THIRDS, 1)).add(receipt(THIRDS, 1)).add(receipt(THIRDS, 1))
-    assert holding.cost == 3 * 333_333_334
-    _, credit = holding.release(3)
-    assert credit.cost == 3 * 333_333_334
+    allocation = Allocation(THIRDS).add(receipt(THIRDS, 1)).add(receipt(THIRDS, 1)).add(receipt(THIRDS, 1))
+    assert allocation.cost == 3 * 333_333_334
+    _, refund = allocation.release(3)
+    assert refund.cost == 3 * 333_333_334
 
 
 def test_nothing_of_an_older_busy_period_goes_back() -> None:
     """When the bucket was full between two takings, only the later one can be given back, and it goes first."""
-    holding = Holding(THIRDS).add(receipt(THIRDS, 30, since=5)).add(receipt(THIRDS, 6, since=9))
-    holding, credit = holding.release(3)
-    assert (credit.cost, credit.since) == (gcra.cost(THIRDS, 3), 9)
-    holding, credit = holding.release(33)
-    assert credit.cost == gcra.cost(THIRDS, 3)
+    allocation = Allocation(THIRDS).add(receipt(THIRDS, 30, since=5)).add(receipt(THIRDS, 6, since=9))
+    allocation, refund = allocation.release(3)
+    assert (refund.cost, refund.since) == (gcra.cost(THIRDS, 3), 9)
+    allocation, refund = allocation.release(33)
+    assert refund.cost == gcra.cost(THIRDS, 3)
 
 
 def test_a_release_is_never_taken_for_a_booking() -> None:
     """Who releases has started, so its credit names no start that might be cancelled."""
-    _, credit = Holding(THIRDS).add(receipt(THIRDS, 3)).release(1)
-    assert credit.start < 0
+    _, refund = Allocation(THIRDS).add(receipt(THIRDS, 3)).release(1)
+    assert refund.start < 0
 
 
 def test_taking_nothing_holds_nothing() -> None:
     """A taking of zero units changes nothing that could be given back."""
-    holding = Holding(THIRDS).add(receipt(THIRDS, 3)).add(receipt(THIRDS, 0))
-    assert (holding.units, holding.refundable) == (3, gcra.cost(THIRDS, 3))
+    allocation = Allocation(THIRDS).add(receipt(THIRDS, 3)).add(receipt(THIRDS, 0))
+    assert (allocation.units, allocation.refundable) == (3, gcra.cost(THIRDS, 3))

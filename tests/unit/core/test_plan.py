@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from support.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, World, play, play_seed
 
 from limiter.core import plan as planning
-from limiter.core.limits import gcra
-from limiter.core.request import Charge, Credit, Grant, Receipt, Refusal, Request
+from limiter.core.limits import Limit, gcra
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Receipt, Refund, Refusal, Request
 from limiter.core.state import EMPTY, BucketState, Level
-from limiter.models import Limit
+from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     Fault = Callable[[pytest.MonkeyPatch], None]
 
-SECOND = gcra.NANOSECONDS
+KEY = BucketKey("default", "user", "api")
+SECOND = NANOSECONDS
 SCRIPTS = {
     "admissions": Script(bookings=False, refunds=False, debts=False, expiry=True),
     "bookings": Script(refunds=False, debts=False, expiry=True),
@@ -159,15 +161,15 @@ def grant_of_the_first(self: Any, request: Request, _first: int, *others: Any) -
     return SOUND_GRANT(alone, request, 0, *others)
 
 
-def undo_any_booking(level: Level, credits: Any, now: int) -> tuple[int, int]:
+def undo_any_booking(level: Level, refunds: Any, now: int) -> tuple[int, int]:
     """A fault: a booking is taken back whether others were built on it or not."""
-    undone = sum(credit.cost for credit in credits if credit.start > now)
+    undone = sum(refund.cost for refund in refunds if refund.start > now)
     return undone, level.booked - undone
 
 
-def undo_to_the_start(level: Level, credits: Any, now: int) -> tuple[int, int]:
+def undo_to_the_start(level: Level, refunds: Any, now: int) -> tuple[int, int]:
     """A fault: with the last booking all are taken for gone."""
-    undone, booked = SOUND_UNDO(level, credits, now)
+    undone, booked = SOUND_UNDO(level, refunds, now)
     return undone, min(booked, now) if undone else booked
 
 
@@ -199,7 +201,7 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "the last booking taken for the only one": (set_attribute(planning, "_undo_last_bookings", undo_to_the_start), EVERYTHING),
     "`floor` not written": (drop_changes("floor"), EVERYTHING),
     "a refund without `floor`": (drop_conditions("floor"), Script(overrides=True)),
-    "no refund": (set_attribute(planning._Draft, "_write_credits", lambda *_: None), EVERYTHING),
+    "no refund": (set_attribute(planning._Draft, "_write_refunds", lambda *_: None), EVERYTHING),
     "`ttl` not written": (drop_changes("ttl"), EVERYTHING),
     "`ttl` not extended": (set_attribute(planning._Draft, "_extend_ttl", lambda *_: None), EVERYTHING),
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
@@ -229,7 +231,7 @@ def test_the_judge_sees_two_starts_at_once() -> None:
         for place in range(2):
             receipt = Receipt(limit, 1, SECOND, EPOCH, EPOCH + place * apart, EPOCH)
             grant = Grant((receipt,), EPOCH)
-            player._enter(Call(Request((Charge(limit, 1),), deadline=EPOCH + apart)), grant, {"a": 0})
+            player._enter(Call(Request(KEY, (Charge(limit, 1),), deadline=EPOCH + apart)), grant, {"a": 0})
         if fits:
             world.judge()
         else:
@@ -275,7 +277,7 @@ class Store:
 
     def taking(self, limit: Limit, units: int = 1, *, patience: float = 0) -> Request:
         """The request of an acquire."""
-        return Request((Charge(limit, units),), deadline=self.now + round(patience * SECOND))
+        return Request(KEY, (Charge(limit, units),), deadline=self.now + round(patience * SECOND))
 
     def refuses(self, limit: Limit, units: int = 1) -> bool:
         """Whether units cannot be taken now."""
@@ -288,12 +290,12 @@ class Store:
 
 def credits_of(grant: Grant) -> Request:
     """What a caller who was cancelled sends."""
-    return Request(credits=tuple(each.credit() for each in grant.receipts))
+    return Request(KEY, refunds=tuple(each.refund() for each in grant.receipts))
 
 
 def settlement(limit: Limit, units: int) -> Request:
     """What a lease sends that needs more, whether it fits or not."""
-    return Request((Charge(limit, units),), forced=True)
+    return Request(KEY, (Charge(limit, units),), forced=True)
 
 
 def test_a_cancelled_booking_moves_nobody_onto_anothers_start() -> None:
@@ -347,7 +349,7 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
     store.take(TEN, 10)
     debt = store.ask(settlement(TEN, 5))[0]
     assert isinstance(debt, Grant)
-    store.ask(Request(credits=(Credit(TEN, gcra.cost(TEN, 1), EPOCH),)))
+    store.ask(Request(KEY, refunds=(Refund(TEN, gcra.cost(TEN, 1), EPOCH),)))
     waiting = store.take(TEN, 1, patience=5)
     store.ask(credits_of(debt))
     assert store.take(TEN, 1, patience=5).start > waiting.start
@@ -356,13 +358,13 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
 def test_a_refund_is_whole_whatever_its_client_knew_last() -> None:
     """A booking that this client has seen was cancelled elsewhere: its refund is whole, though it rides with another limit's."""
     store = Store()
-    taken = store.ask(Request((Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
+    taken = store.ask(Request(KEY, (Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
     waiting = store.take(TEN, 1, patience=5)
     known = store.known
     store.ask(credits_of(waiting))
     store.known = known
     assert isinstance(taken, Grant)
-    whole = Request(credits=tuple(each.credit()._replace(start=-1) for each in taken.receipts))
+    whole = Request(KEY, refunds=tuple(each.refund()._replace(start=-1) for each in taken.receipts))
     while store.ask(whole) == [None]:
         pass
     assert [store.available(limit) for limit in (TEN, OTHER)] == [10, 10]
@@ -470,7 +472,7 @@ def test_one_limit_that_refuses_refuses_all() -> None:
     store = Store()
     other = Limit.per_second("b", 1)
     store.take(other)
-    outcome = store.ask(Request((Charge(TEN, 3), Charge(other, 1)), deadline=EPOCH))[0]
+    outcome = store.ask(Request(KEY, (Charge(TEN, 3), Charge(other, 1)), deadline=EPOCH))[0]
     assert isinstance(outcome, Refusal)
     assert store.available(TEN) == 10
 
@@ -517,7 +519,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
 ) -> None:
     """A look finds the verdict and the levels of the last of a queue, some of which a write carries, whatever others take."""
     limits = Limit.per_second("a", 1, burst=5), Limit.per_second("b", 3, burst=7)
-    request, planned = Request(tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
+    request, planned = Request(KEY, tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
 
     def state(*levels: int) -> BucketState:
         return BucketState({limit.name: Level(EPOCH + level, 0) for limit, level in zip(limits, levels, strict=True)})
@@ -529,7 +531,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
 
     flight, plan = play(state(first, second))
     assume(not flight.refused and len(flight.shares) == carried)
-    look = planning.look(state(first, second), request, EPOCH, planning.Queue(waiting, carried, planned))
+    look = planning.look(state(first, second), request, EPOCH, planning.Ahead(waiting, carried, planned))
     assert isinstance(look, Refusal) == (waiting in plan.refused)
     if isinstance(look, Refusal):
         assert look.levels == plan.refused[waiting].levels
@@ -582,7 +584,7 @@ def test_the_item_outlives_every_limit(debt: int) -> None:
 
 def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
     """An update that was applied and is sent again changes nothing."""
-    plan = planning.plan(EMPTY, [Request((Charge(TEN, 1),), deadline=EPOCH)], EPOCH, "x")
+    plan = planning.plan(EMPTY, [Request(KEY, (Charge(TEN, 1),), deadline=EPOCH)], EPOCH, "x")
     assert plan.update is not None
     once = plan.update.apply(EMPTY)
     assert not plan.update.holds(once)
@@ -590,7 +592,7 @@ def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
 
 def test_a_batch_that_asks_for_nothing_plans_nothing() -> None:
     """Without requests, and for credits that are worth nothing, there is nothing to write."""
-    dead = Request(credits=(Credit(TEN, 1, EPOCH - 1, -1),))
+    dead = Request(KEY, refunds=(Refund(TEN, 1, EPOCH - 1, -1),))
     state = BucketState({"a": Level(EPOCH + 5, EPOCH)}, 0, "x")
     assert planning.plan(EMPTY, [], EPOCH, "y").update is None
     plan = planning.plan(state, [dead], EPOCH, "y")
@@ -631,7 +633,7 @@ def test_one_client_is_treated_as_by_an_exact_bucket(data: st.DataObject) -> Non
         charges = tuple(Charge(limit, units) for limit, units in zip(limits, amounts, strict=True))
         outcome = None
         while outcome is None:
-            outcome = store.ask(Request(charges, deadline=store.now, forced=forced))[0]
+            outcome = store.ask(Request(KEY, charges, deadline=store.now, forced=forced))[0]
         room = min(each.tokens - units for each, units in zip(exact, amounts, strict=True))
         if isinstance(outcome, Refusal):
             assert room < 1

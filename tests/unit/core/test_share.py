@@ -20,15 +20,16 @@ from limiter import (
     SyncMemoryRepository,
     SyncRateLimiter,
 )
-from limiter.core.chain import Bucket, Demand
+from limiter.core.chain import Bucket
 from limiter.core.limits import gcra
 from limiter.core.records import BucketKey
-from limiter.core.request import Charge
-from limiter.core.share import Owed, check_remembered, fitting, local_demands, local_limit, unbounded
-from limiter.models import DAY
+from limiter.core.request import Charge, Request
+from limiter.core.share import check_remembered, fitting, local_limit, local_requests, unbounded
+from limiter.core.units import DAY
+from limiter.outage.unreported import UnreportedUsage
 
 if TYPE_CHECKING:
-    from limiter.core.share import Claim
+    from limiter.outage.unreported import UsageReport
 
 KEY = BucketKey("default", "user", "default")
 LIMIT = Limit.per_hour("requests", 10)
@@ -59,8 +60,8 @@ def test_a_share_is_of_rate_and_capacity() -> None:
     assert local_limit(LIMIT, 0.25) == Limit("requests", 3, 10, 4 * 3_600.0)
     assert local_limit(LIMIT, 1.0) is LIMIT
     assert local_limit(LIMIT, 0.25, 8).capacity == 8
-    (demand,) = local_demands([Demand(KEY, (Charge(LIMIT, 2),))], 0.25)
-    assert demand == Demand(KEY, (Charge(local_limit(LIMIT, 0.25), 2),))
+    (request,) = local_requests([Request(KEY, (Charge(LIMIT, 2),))], 0.25)
+    assert request == Request(KEY, (Charge(local_limit(LIMIT, 0.25), 2),))
 
 
 def test_unknown_limits_stand_in_no_way() -> None:
@@ -85,14 +86,14 @@ class Alone:
         self.clock, self.share = FakeClock(), share
         self.store = SyncMemoryRepository(clock=self.clock)
         self.limiter = SyncRateLimiter(self.store, [local_limit(LIMIT, share)], denial_ttl=0)
-        self.owed = Owed()
-        self.owed.note(KEY, [LIMIT])
+        self.owed = UnreportedUsage()
+        self.owed.record(KEY, [LIMIT])
 
     def take(self, units: int) -> bool:
         return self.limiter.try_acquire("user", consume={"requests": units}).allowed
 
-    def claim(self) -> Claim:
-        return self.owed.claim(KEY, self.share, self.store.read_bucket(KEY), self.clock())
+    def claim(self) -> UsageReport:
+        return self.owed.take(KEY, self.share, self.store.read_bucket(KEY), self.clock())
 
     def claimed(self) -> int:
         return sum(units for _, units in self.claim().charges)
@@ -128,11 +129,11 @@ def test_what_could_not_be_charged_is_owed_again() -> None:
     assert alone.take(1)
     second = alone.claim()
     assert [units for claim in (first, second) for _, units in claim.charges] == [2, 1]
-    alone.owed.disclaim(first)
-    alone.owed.disclaim(second)
+    alone.owed.put_back(first)
+    alone.owed.put_back(second)
     assert alone.claimed() == 3
     for _ in range(5):
-        alone.owed.disclaim(alone.claim())
+        alone.owed.put_back(alone.claim())
     assert alone.claimed() == 0
 
 
@@ -151,7 +152,7 @@ def test_nothing_is_forgotten_and_nothing_owed_twice(steps: list[tuple[str, int]
             alone.clock.advance(100 * number)
             waited += 100 * number
         elif step == "fail":
-            alone.owed.disclaim(alone.claim())
+            alone.owed.put_back(alone.claim())
         else:
             units = alone.claimed()
             claimed, claims = claimed + units, claims + bool(units)
@@ -165,7 +166,7 @@ def test_what_is_owed_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch) ->
     repository = MemoryRepository(clock=FakeClock())
     limiter = RateLimiter(repository, [LIMIT], on_unavailable="local", denial_ttl=0)
     with monkeypatch.context() as outage:
-        outage.setattr("limiter.aws.table.BACKOFF", 0.0)
+        outage.setattr("limiter.runtime.retry.BACKOFF", 0.0)
         outage.setattr(repository, "write_bucket", AsyncMock(side_effect=RateLimiterUnavailable("down", unsent=True)))
         assert asyncio.run(limiter.try_acquire("user", consume={"requests": 4}))
         assert limiter.stats().degraded == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter
-from limiter.runtime.concurrency import sync_begin, sync_gather
+from limiter.runtime.concurrency import sync_gather, sync_start
 
 if TYPE_CHECKING:
     from support.engines import FakeClock
@@ -28,7 +28,7 @@ def _at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_calls_are_made_one_after_another() -> None:
     """All are made, and their results come in order, errors too."""
     made: list[int] = []
-    sync_begin([partial(made.append, number) for number in range(3)], lambda: None)
+    sync_start([partial(made.append, number) for number in range(3)], lambda: None)
     assert made == [0, 1, 2]
     first, second, third = sync_gather([lambda: 1, lambda: 1 // 0, lambda: 3])
     assert (first, third) == (1, 3)

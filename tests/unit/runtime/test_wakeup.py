@@ -7,12 +7,12 @@ import threading
 
 import pytest
 
-from limiter.runtime.wakeup import Signal, SyncSignal
+from limiter.runtime.wakeup import SyncWakeup, Wakeup
 
 
 def test_a_thread_hears_what_was_set_before_it_waits() -> None:
     """Set, however often, one wait ends at once, and the next does not; cleared, none does."""
-    signal = SyncSignal()
+    signal = SyncWakeup()
     assert not signal._wait(0.0)
     signal.set()
     signal.set()
@@ -27,7 +27,7 @@ def test_a_thread_hears_what_was_set_before_it_waits() -> None:
 
 def test_a_thread_that_waits_is_woken() -> None:
     """Whoever waits goes on when another sets the signal."""
-    signal = SyncSignal()
+    signal = SyncWakeup()
     waiter = threading.Thread(target=signal._wait, args=(60.0,), daemon=True)
     waiter.start()
     signal.set()
@@ -37,7 +37,7 @@ def test_a_thread_that_waits_is_woken() -> None:
 
 async def test_a_task_hears_what_was_set_before_it_waits() -> None:
     """Set, however often, every wait ends at once until it is cleared; then one that waits is woken."""
-    signal = Signal()
+    signal = Wakeup()
     signal.set()
     signal.set()
     await signal._wait(asyncio.get_running_loop())
@@ -52,7 +52,7 @@ async def test_a_task_hears_what_was_set_before_it_waits() -> None:
 
 async def test_a_task_that_gives_up_leaves_the_signal_as_it_was() -> None:
     """A wait that is cancelled takes nothing along."""
-    signal = Signal()
+    signal = Wakeup()
     waiter = asyncio.ensure_future(signal._wait(asyncio.get_running_loop()))
     await asyncio.sleep(0)
     waiter.cancel()

@@ -12,10 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...models import Limit
-
-NANOSECONDS = 1_000_000_000
-"""Nanoseconds per second."""
+    from .rate import Limit
 
 
 def window(capacity: int, amount: int, period: int) -> int:

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from limiter.core.limits import gcra
-from limiter.models import DAY, HOUR, MINUTE, SECOND, Limit
+from limiter.core.limits import Limit, gcra
+from limiter.core.units import DAY, HOUR, MINUTE, NANOSECONDS, SECOND
 
-EPOCH = 1_800_000_000 * gcra.NANOSECONDS
-PERIODS = st.one_of(st.sampled_from([SECOND, MINUTE, HOUR, DAY]), st.integers(1, 1_000).map(lambda ns: ns / gcra.NANOSECONDS))
+EPOCH = 1_800_000_000 * NANOSECONDS
+PERIODS = st.one_of(st.sampled_from([SECOND, MINUTE, HOUR, DAY]), st.integers(1, 1_000).map(lambda ns: ns / NANOSECONDS))
 
 
 @st.composite
 def limits(draw: st.DrawFn) -> Limit:
     """Limits from the slowest to the fastest, with periods from a nanosecond to a day."""
     period = draw(PERIODS)
-    amount = draw(st.integers(1, min(10**9, round(period * gcra.NANOSECONDS))))
+    amount = draw(st.integers(1, min(10**9, round(period * NANOSECONDS))))
     capacity = draw(st.one_of(st.integers(1, 50), st.integers(1, 10**6)))
     assume(capacity * period / amount < 3_000_000_000)
     return Limit("a", capacity, amount, period)

@@ -1,0 +1,27 @@
+"""UNLIMITED and BLOCKED, which stand in place of a list of limits."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+
+class Access(Enum):
+    """What a level says that has no limits: everything is allowed, or nothing.
+
+    The members are singletons: they are compared by identity and keep it through pickling and copying.
+    """
+
+    UNLIMITED = "unlimited"
+    BLOCKED = "blocked"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        """The text that `parse` reads back as the same constant."""
+        return str(self.value)
+
+
+UNLIMITED: Final = Access.UNLIMITED
+BLOCKED: Final = Access.BLOCKED

@@ -1,0 +1,112 @@
+# twin: sync_fallback.py
+"""What happens without the table, as `on_unavailable` says: fail closed, fail open, or limit within this process.
+
+"block" never comes here. A new policy is a branch in `acquire` and in `correct`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..commit.charge import Admission, charge, charge_in_turn
+from ..core import status
+from ..core.chain import requests
+from ..core.request import Refusal, Request
+from ..core.share import check_remembered, fitting, local_requests, unbounded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..commit.committer import Committer
+    from ..core.call import Call
+    from ..core.chain import Bucket
+    from ..core.records import BucketKey
+    from ..exceptions import RateLimiterUnavailable
+    from ..repository_protocol import BucketStore
+    from .log import OutageLog
+    from .unreported import UnreportedUsage
+
+MAX_ROUNDS = 10
+"""Charges for local usage that other processes may defeat before the rest is dropped."""
+
+
+class Fallback:
+    """Decides and corrects while the table cannot be reached, and reports local usage to the table when it is back.
+
+    `alone` decides on the `local` store, at `share` of every limit; `committer` is the table's.
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        alone: Committer,
+        local: BucketStore,
+        unreported: UnreportedUsage,
+        log: OutageLog,
+        share: float,
+    ) -> None:
+        self._committer = committer
+        self._alone = alone
+        self._local = local
+        self._unreported = unreported
+        self._log = log
+        self._share = share
+
+    async def acquire(self, call: Call, chain: tuple[Bucket, ...], whole: bool, cause: RateLimiterUnavailable) -> Admission:
+        """Decide a call that the table could not. `chain` is what is remembered of its buckets, `whole` if nothing is missing."""
+        self._log.note(cause, call.on_unavailable)
+        if not whole:
+            if call.on_unavailable == "local":
+                check_remembered(chain, call.amounts, cause)
+            chain = unbounded(chain, call.amounts)
+        admission = await self._admit(call, chain, requests(chain, call.amounts, call.prefetch))
+        admission.degraded = True
+        return admission
+
+    async def _admit(self, call: Call, chain: tuple[Bucket, ...], asked: tuple[Request, ...]) -> Admission:
+        if never := status.never_satisfiable(asked):
+            return Admission(None, chain, asked, never=never)
+        if call.on_unavailable == "allow":
+            return Admission(None, chain, asked)
+        for bucket in chain:
+            self._unreported.record(bucket.key, bucket.limits)
+        admission = await charge_in_turn(self._alone, chain, local_requests(asked, self._share), call.patience)
+        admission.share = self._share
+        return admission
+
+    async def correct(self, call: Call, asked: Sequence[Request], error: RateLimiterUnavailable) -> Admission | None:
+        """Take more for a lease without the table. None means that it is not limited; the correction counts as lost."""
+        self._log.note(error, call.on_unavailable)
+        admission = None
+        if call.on_unavailable == "local" and asked:
+            for request in asked:
+                self._unreported.record(request.key, [limit for limit, _ in request.charges])
+            admission = await charge(self._alone, (), local_requests(asked, self._share))
+            if not admission.allowed:
+                return admission
+        self._committer.record_lost_refund(call.key, error)
+        return admission
+
+    async def report(self, chain: Sequence[Bucket], expires: float) -> None:
+        """Charge the table with what was allowed locally and has not refilled since, but into no debt."""
+        for bucket in chain:
+            if bucket.key in self._unreported:
+                await self._report(bucket.key, expires)
+
+    async def _report(self, key: BucketKey, expires: float) -> None:
+        now = self._committer.clock()
+        usage = self._unreported.take(key, self._share, await self._local.read_bucket(key), now)
+        charges = usage.charges
+        try:
+            for _ in range(MAX_ROUNDS if charges else 0):
+                outcome = (await self._committer.decide([Request(key, charges)], expires))[0]
+                if isinstance(outcome, Exception):
+                    raise outcome
+                if not isinstance(outcome, Refusal):
+                    return
+                charges = fitting(charges, outcome.levels, outcome.now)
+                if not charges:
+                    return
+        except BaseException:
+            self._unreported.put_back(usage)
+            raise
