@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from .commit.breaker import Breaker
@@ -20,7 +19,7 @@ from .memory_repository import MemoryRepository
 from .outage.fallback import Fallback
 from .outage.log import OutageLog
 from .outage.unreported import UnreportedUsage
-from .runtime.concurrency import gather, with_timeout
+from .runtime.concurrency import gather
 from .statistics import Counters
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ class Acquirer:
             self.committer.observe,
             process.breaker,
             process.counters,
+            self.committer.gate,
             options.patience,
             share=settings.config_ttl > 0,
         )
@@ -88,16 +88,13 @@ class Acquirer:
 
     async def acquire(self, call: Call) -> Admission:
         """Take what the call asks for, or refuse it."""
-        expires = monotonic() + self._patience
         try:
             chain = self.config.known(call)
             if chain is None:
                 if never := status.never_satisfiable(own_requests(call)):
                     return Admission(None, (Bucket(call.key, call.limits or ()),), (), never=never)
-                ready = self._ready
                 chain = await self._resolve(call)
-                expires = expires if ready else monotonic() + self._patience
-            admission = await self._charge(call, chain, expires)
+            admission = await self._charge(call, chain)
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
                 raise
@@ -132,12 +129,9 @@ class Acquirer:
             # Importing and opening the first client takes longer than a decision may.
             await self._repository.prepare()
             self._ready = True
-        try:
-            return await with_timeout(self._patience, partial(self.config.chain, call))
-        except TimeoutError as error:
-            raise RateLimiterUnavailable(f"the limits could not be read within {self._patience} s", unsent=True) from error
+        return await self.config.chain(call)
 
-    async def _charge(self, call: Call, chain: tuple[Bucket, ...], expires: float) -> Admission:
+    async def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> Admission:
         last = self._last
         # Callers that ask the same of the same chain as the last one make the same requests.
         if last is not None and last[0] is chain and last[1] == call.amounts and last[2] == call.prefetch:
@@ -148,5 +142,5 @@ class Acquirer:
                 return Admission(None, chain, asked, never=never)
             self._last = chain, call.amounts, call.prefetch, asked
         if self._unreported.any:
-            await self.fallback.report(chain, expires)
-        return await charge_in_turn(self.committer, chain, asked, call.patience, expires)
+            await self.fallback.report(chain)
+        return await charge_in_turn(self.committer, chain, asked, call.patience)

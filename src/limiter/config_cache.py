@@ -1,5 +1,5 @@
 # twin: sync_config_cache.py
-"""The limits and entities that calls need, read together and kept for a bounded time."""
+"""The buckets that a call charges, from records that are read together and kept for a bounded time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import sys
 import threading
 from collections import Counter
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
 from .core.record_cache import CacheStatistics
 from .core.resolution import MISSING, MissingRecords
-from .exceptions import anew
-from .runtime.concurrency import start, wait_event
+from .exceptions import RateLimiterUnavailable, anew
+from .runtime.concurrency import start, wait_event, with_timeout
+from .runtime.gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,15 +35,26 @@ if TYPE_CHECKING:
 
 MAX_CHAINS = 100_000
 """Chains that are remembered before all are forgotten."""
+LOADS = 4
+"""Reads under way at once; what is asked for besides gathers for the next."""
+LOAD_SIZE = 100
+"""Items that one read asks for at most, as BatchGetItem takes them."""
 
 
-class _Flight:
-    """One fetch under way, and the records that it has brought."""
+class _Load:
+    """One read of records and buckets for any number of callers, and what it has brought."""
 
     def __init__(self) -> None:
-        self.landed = asyncio.Event()
         self.records: dict[RecordKey, Lookup] = {}
+        self.buckets: dict[BucketKey, None] = {}
+        self.wanted: dict[RecordKey, None] = {}
+        self.landed = asyncio.Event()
         self.error: Exception | None = None
+
+    @property
+    def size(self) -> int:
+        """Items that it asks for."""
+        return len(self.wanted) + len(self.buckets)
 
 
 class _Resolved(NamedTuple):
@@ -74,9 +87,9 @@ class _Reading:
 class ConfigCache:
     """Resolves calls to chains of buckets, from records that are at most the time to live old.
 
-    Of each record at most one fetch is under way; a call that finds everything it needs waits for nobody. `observe` is told the
-    state of each bucket that was read along, so that its first write is right. With a time to live of 0 every call reads anew.
-    Nobody waits longer than `patience` seconds for another's fetch.
+    Reads gather as writes do: one call to the store carries what many callers need. Callers of the same bucket go on in the order
+    in which they asked. `observe` is told the state of each bucket that was read along, so that its first write is right. With a
+    time to live of 0 (`share` is false) every call reads anew. The store may take `patience` seconds for a read.
     """
 
     def __init__(
@@ -86,6 +99,7 @@ class ConfigCache:
         observe: Callable[[BucketKey, BucketState], None],
         breaker: Breaker,
         counters: Counters,
+        gate: Gate,
         patience: float,
         *,
         share: bool,
@@ -95,10 +109,14 @@ class ConfigCache:
         self._observe = observe
         self._breaker = breaker
         self._counters = counters
+        self._gate = gate
+        self._loads = Gate(LOADS)
         self._patience = patience
         self._share = share
         self._lock = threading.Lock()
-        self._flights: dict[RecordKey, _Flight] = {}
+        self._gathering: _Load | None = None
+        self._under_way: dict[RecordKey, _Load] = {}
+        self._line: dict[tuple[BucketKey, tuple[Limit, ...] | None], asyncio.Event] = {}
         self._resolved: dict[tuple[str, str, tuple[Limit, ...] | None], _Resolved] = {}
         self._counts: Counter[str] = Counter()
 
@@ -112,15 +130,33 @@ class ConfigCache:
         known = self._resolved.get((call.key.entity_id, call.key.resource, call.limits))
         if known is None or known.expires <= self._records.now() or known.generation != self._records.generation:
             return None
+        if self._line and (call.key, call.limits) in self._line:
+            return None  # Callers who have asked before are still on their way.
         self._count("hits")
         return known.chain
 
     async def chain(self, call: Call) -> tuple[Bucket, ...]:
         """The buckets that a call charges, the entity's own first.
 
-        Raises `RateLimiterUnavailable` when what is needed cannot be read, `TimeoutError` when somebody else takes too long
-        to read it, and `UnreadableItem` when it makes no sense.
+        Raises `RateLimiterUnavailable` if a record that matters cannot be read in time, `UnreadableItem` if it makes no sense.
         """
+        if not self._share:
+            return await self._resolve(call)
+        place, gone = (call.key, call.limits), asyncio.Event()
+        with self._lock:
+            before, self._line[place] = self._line.get(place), gone
+        try:
+            chain = await self._resolve(call)
+            if before is not None:
+                await self._wait(before)
+            return chain
+        finally:
+            gone.set()
+            with self._lock:
+                if self._line.get(place) is gone:
+                    del self._line[place]
+
+    async def _resolve(self, call: Call) -> tuple[Bucket, ...]:
         now, generation = self._records.now(), self._records.generation
         reading = _Reading(self._records, now)
         answer = resolution.resolve(call, reading.lookup)
@@ -149,51 +185,91 @@ class ConfigCache:
             self._counts[name] += 1
 
     async def _fetch(self, needs: MissingRecords) -> dict[RecordKey, Lookup]:
-        """Read what is needed, together with whoever reads some of it already."""
-        own = _Flight()
+        """Read what is needed, together with what other callers need."""
+        own: list[_Load] = []
         with self._lock:
-            others = {key: self._flights[key] for key in needs.records if key in self._flights} if self._share else {}
-            mine = [key for key in needs.records if key not in others]
-            self._flights |= dict.fromkeys(mine, own)
-        if mine:
-            # Whoever fetches waits in the same line as those who join it, and before them: callers go on in the order they came.
-            landing = partial(wait_event, own.landed, self._patience)
-            await start([partial(self._load, own, mine, needs.buckets)], landing)
-            if own.error is not None:
-                raise own.error
-        for flight in {id(each): each for each in others.values()}.values():
-            await wait_event(flight.landed, self._patience)
-            if flight.error is not None:
-                raise anew(flight.error) from flight.error.__cause__
-        return own.records | {key: flight.records[key] for key, flight in others.items() if key in flight.records}
+            loads = {key: self._place(key, own) for key in needs.records}
+            if loads and self._gathering is not None:
+                self._gathering.buckets |= dict.fromkeys(needs.buckets)
+        distinct = tuple({id(load): load for load in loads.values()}.values())
+        if own:
+            # The caller waits in the same line as those who join its load, and before them.
+            await start([partial(self._carry_out, load) for load in own], partial(self._wait, own[0].landed))
+        for load in distinct:
+            await self._wait(load.landed)
+            if load.error is not None:
+                raise anew(load.error) from load.error.__cause__
+        return {key: load.records[key] for key, load in loads.items() if key in load.records}
 
-    async def _read(
-        self, keys: list[RecordKey], buckets: tuple[BucketKey, ...]
-    ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
+    def _place(self, key: RecordKey, own: list[_Load]) -> _Load:
+        """The load that brings a record: one under way, or the one that gathers. A new one is the caller's to carry out."""
+        load = self._under_way.get(key) if self._share else None
+        if load is not None:
+            return load
+        load = self._gathering
+        if load is None or load.size >= LOAD_SIZE:
+            load = self._gathering = _Load()
+            own.append(load)
+        load.wanted[key] = None
+        self._under_way[key] = load
+        return load
+
+    async def _wait(self, event: asyncio.Event) -> None:
+        """Wait for another caller's work, for as long as the store answers."""
+        patience = self._patience
+        while True:
+            try:
+                await wait_event(event, patience)
+                return
+            except TimeoutError as error:
+                patience = self._breaker.answered + self._patience - monotonic()
+                if patience <= 0:
+                    text = f"the limits could not be read within {self._patience} s"
+                    raise RateLimiterUnavailable(text, unsent=True) from error
+
+    async def _carry_out(self, load: _Load) -> None:
+        """Read what has gathered, as soon as a read may be sent."""
+        try:
+            with self._breaker.guard():
+                async with self._loads, self._gate:
+                    refusal = self._breaker.refusal() if self._breaker.state == "open" else None
+                    if refusal is not None:
+                        raise refusal
+                    await self._read(load)
+        except Exception as error:
+            load.error = error
+        finally:
+            self._seal(load)
+            with self._lock:
+                for key in load.wanted:
+                    if self._under_way.get(key) is load:
+                        del self._under_way[key]
+            load.landed.set()
+
+    def _seal(self, load: _Load) -> None:
+        with self._lock:
+            if self._gathering is load:
+                self._gathering = None
+
+    async def _read(self, load: _Load) -> None:
+        self._seal(load)
+        generation = self._records.generation
+        self._count("fetches")
         self._counters.add("calls")
         try:
-            return await self._repository.read_records(keys, buckets)
+            call = partial(self._repository.read_records, tuple(load.wanted), tuple(load.buckets))
+            load.records, states = await with_timeout(self._patience, call)
+        except TimeoutError as error:
+            failure = RateLimiterUnavailable(f"the limits could not be read within {self._patience} s", unsent=True)
+            self._counters.add_failure(failure)
+            raise failure from error
         except Exception as error:
             self._counters.add_failure(error)
             raise
-
-    async def _load(self, flight: _Flight, keys: list[RecordKey], buckets: tuple[BucketKey, ...]) -> None:
-        generation = self._records.generation
-        self._count("fetches")
-        try:
-            with self._breaker.guard():
-                flight.records, states = await self._read(keys, buckets)
-            self._records.store(flight.records, generation)
-            for bucket, state in states.items():
-                self._observe(bucket, state)
-        except Exception as error:
-            flight.error = error
-        finally:
-            with self._lock:
-                for key in keys:
-                    if self._flights.get(key) is flight:
-                        del self._flights[key]
-            flight.landed.set()
+        self._breaker.note_answer()
+        self._records.store(load.records, generation)
+        for bucket, state in states.items():
+            self._observe(bucket, state)
 
 
 def _known(value: Lookup) -> Lookup:

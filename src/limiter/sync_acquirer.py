@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from .commit.breaker import Breaker
@@ -20,7 +19,7 @@ from .sync_memory_repository import SyncMemoryRepository
 from .outage.sync_fallback import SyncFallback
 from .outage.log import OutageLog
 from .outage.unreported import UnreportedUsage
-from .runtime.concurrency import sync_gather, sync_with_timeout
+from .runtime.concurrency import sync_gather
 from .statistics import Counters
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ class SyncAcquirer:
             self.committer.observe,
             process.breaker,
             process.counters,
+            self.committer.gate,
             options.patience,
             share=settings.config_ttl > 0,
         )
@@ -88,16 +88,13 @@ class SyncAcquirer:
 
     def acquire(self, call: Call) -> SyncAdmission:
         """Take what the call asks for, or refuse it."""
-        expires = monotonic() + self._patience
         try:
             chain = self.config.known(call)
             if chain is None:
                 if never := status.never_satisfiable(own_requests(call)):
                     return SyncAdmission(None, (Bucket(call.key, call.limits or ()),), (), never=never)
-                ready = self._ready
                 chain = self._resolve(call)
-                expires = expires if ready else monotonic() + self._patience
-            admission = self._charge(call, chain, expires)
+            admission = self._charge(call, chain)
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
                 raise
@@ -132,12 +129,9 @@ class SyncAcquirer:
             # Importing and opening the first client takes longer than a decision may.
             self._repository.prepare()
             self._ready = True
-        try:
-            return sync_with_timeout(self._patience, partial(self.config.chain, call))
-        except TimeoutError as error:
-            raise RateLimiterUnavailable(f"the limits could not be read within {self._patience} s", unsent=True) from error
+        return self.config.chain(call)
 
-    def _charge(self, call: Call, chain: tuple[Bucket, ...], expires: float) -> SyncAdmission:
+    def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> SyncAdmission:
         last = self._last
         # Callers that ask the same of the same chain as the last one make the same requests.
         if last is not None and last[0] is chain and last[1] == call.amounts and last[2] == call.prefetch:
@@ -148,5 +142,5 @@ class SyncAcquirer:
                 return SyncAdmission(None, chain, asked, never=never)
             self._last = chain, call.amounts, call.prefetch, asked
         if self._unreported.any:
-            self.fallback.report(chain, expires)
-        return sync_charge_in_turn(self.committer, chain, asked, call.patience, expires)
+            self.fallback.report(chain)
+        return sync_charge_in_turn(self.committer, chain, asked, call.patience)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from limiter.core.plan import NONE_AHEAD, Ahead
+from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:

@@ -137,10 +137,10 @@ class LimiterMachine(RuleBasedStateMachine):
         committer = limiter._acquirers.get().committer
         sound = committer.decide
 
-        def decide(requests: Any, expires: float | None = None) -> Any:
+        def decide(requests: Any) -> Any:
             submissions = [self.world.submit(client, request, self.acting or client.closing) for request in requests]
             try:
-                outcomes = sound(requests, expires)
+                outcomes = sound(requests)
             except BaseException as error:
                 for submission in submissions:
                     self.world.finish(submission, error)

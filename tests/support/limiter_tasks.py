@@ -187,10 +187,10 @@ class Play:
         committer = limiter._acquirers.get().committer
         sound = committer.decide
 
-        async def decide(requests: Any, expires: float | None = None) -> Any:
+        async def decide(requests: Any) -> Any:
             submissions = [self.world.submit(client, request, LIFE.get(client.closing)) for request in requests]
             try:
-                outcomes = await sound(requests, expires)
+                outcomes = await sound(requests)
             except BaseException as error:
                 for submission in submissions:
                     self.judging(self.world.finish, submission, error)

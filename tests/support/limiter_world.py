@@ -25,7 +25,7 @@ from support import spans
 from support.bucket_world import EPOCH, promise
 from support.history import Account, Advance, Giving, Life, Moment, Payment, Submission, Taking, cost_of
 
-from limiter.core.plan import Ahead
+from limiter.core.preview import Ahead
 from limiter.core.request import Grant, Refusal
 from limiter.core.state import EMPTY
 from limiter.core.units import NANOSECONDS
@@ -364,7 +364,7 @@ class World:
         for update, requests, made in self.plans.values():
             if not any(each is submission.request for each in requests):
                 continue
-            peaks = {name: ledger.tat + ledger.total for name, ledger in made.ledgers.items()}
+            peaks = {name: account.tat + account.total for name, account in made.accounts.items()}
             if update is not None and refuses(lambda name, at=peaks: at.get(name, -1), made.now):  # type: ignore[misc]
                 return True
         return False

@@ -10,7 +10,8 @@ from limiter.commit.bucket_queue import BucketQueue
 from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core import plan as planning
 from limiter.core.limits import gcra
-from limiter.core.plan import Ahead
+from limiter.core.limits.account import RateAccount
+from limiter.core.preview import Ahead
 from limiter.core.record_cache import RecordCache
 from limiter.core.request import Grant, Request
 from limiter.core.resolution import MISSING
@@ -194,7 +195,7 @@ def refused_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:
         forced = [each._replace(forced=True) if index in made.refused else each for index, each in enumerate(requests)]
         full = sound(state, forced, now, stamp)
         shares = {index: share for index, share in full.shares.items() if index not in made.refused}
-        return replace(made, update=full.update, shares=shares, ledgers=full.ledgers)
+        return replace(made, update=full.update, shares=shares, accounts=full.accounts)
 
     monkeypatch.setattr(planning, "plan", plan)
 
@@ -260,16 +261,16 @@ def debts_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def nothing_for_free_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: an amount of 0 is admitted whatever the state is."""
-    ceiling, earliest = planning._ceiling, planning._Draft.earliest_start
+    ceiling, earliest = RateAccount._ceiling, planning.Plan._earliest_start
 
     def earliest_start(self: Any, request: Any) -> int:
         return earliest(self, request._replace(charges=tuple(each for each in request.charges if each.units)))
 
-    def unbounded(ledger: Any) -> int:
-        return 10**30 if ledger.takes and not ledger.total else ceiling(ledger)
+    def unbounded(account: Any) -> int:
+        return 10**30 if account.takes and not account.total else ceiling(account)
 
-    monkeypatch.setattr(planning, "_ceiling", unbounded)
-    monkeypatch.setattr(planning._Draft, "earliest_start", earliest_start)
+    monkeypatch.setattr(RateAccount, "_ceiling", unbounded)
+    monkeypatch.setattr(planning.Plan, "_earliest_start", earliest_start)
 
 
 def limits_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,19 +286,19 @@ def limits_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def the_future_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a busy period that begins in the future, by this process's clock, is taken for none."""
-    ledger, holds = planning._Draft.ledger, Update.holds
+    account, holds = planning.Plan._account, Update.holds
 
     def known(level: Level, now: int) -> Level:
         return Level() if level.since > now else level
 
-    def of_the_past(self: Any, name: str) -> Any:
+    def of_the_past(self: Any, limit: Limit) -> Any:
         self.state = replace(self.state, levels={name: known(each, self.now) for name, each in self.state.levels.items()})
-        return ledger(self, name)
+        return account(self, limit)
 
     def holds_of_the_past(self: Update, state: BucketState) -> bool:
         starts = {change.limit: change.value for change in self.changes if change.field == "since"}
         levels = {name: known(each, starts.get(name, 10**30)) for name, each in state.levels.items()}
         return holds(self, replace(state, levels=levels))
 
-    monkeypatch.setattr(planning._Draft, "ledger", of_the_past)
+    monkeypatch.setattr(planning.Plan, "_account", of_the_past)
     monkeypatch.setattr(Update, "holds", holds_of_the_past)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from support.engines import FakeClock
 
 
-class Gate:
+class SyncGate:
     """Holds the first write back until a number of requests have queued up behind it."""
 
     def __init__(self, repository: Any, limiter: Any, requests: int) -> None:
@@ -56,7 +56,7 @@ def crowd(repository: Any, new_limiter: Any) -> Callable[..., Any]:
     """Runs calls at the same time, of which all but the first come while the first one's write is in flight."""
 
     def run(limiter: Any, calls: list[Callable[[], Any]]) -> tuple[list[Any], int]:
-        gate = Gate(repository, limiter, len(calls))
+        gate = SyncGate(repository, limiter, len(calls))
         outcomes = sync_gather(calls)
         gate.close()
         return outcomes, len(gate.writes)

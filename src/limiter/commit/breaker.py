@@ -49,6 +49,8 @@ class Breaker:
         self._reopens = 0.0
         self._probe: object | None = None
         self._overdue = 0.0
+        self.answered = 0.0
+        """When the store last answered a call, in seconds of `monotonic`."""
 
     @property
     def state(self) -> BreakerState:
@@ -64,6 +66,9 @@ class Breaker:
         self._enter(attempt)
         try:
             yield
+        except CircuitOpen:
+            self._withdraw(attempt)  # It was not asked, because it has failed others.
+            raise
         except Throttled as error:
             self._end(attempt, None if error.hot_key else error)
             raise
@@ -77,6 +82,10 @@ class Breaker:
             self._withdraw(attempt)  # An interruption says nothing about the store.
             raise
         self._end(attempt, None)
+
+    def note_answer(self) -> None:
+        """Note that the store has answered a call."""
+        self.answered = self._monotonic()
 
     def refusal(self) -> CircuitOpen | None:
         """Why the store must not be asked now; None when it may be, though another caller may be first."""

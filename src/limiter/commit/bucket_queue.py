@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.plan import NONE_AHEAD, Ahead, owes
+from ..core.preview import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request
 from ..core.state import EMPTY
 from ..exceptions import anew
@@ -60,17 +60,18 @@ class PendingRequest:
 
 
 class Waiter(Wakeup):
-    """A task or thread that waits for its requests, until `expires` (monotonic seconds).
+    """A task or thread that waits for its requests, and looks at `expires` (monotonic seconds) whether the table still answers.
 
     It is woken when one of them is decided, or when it becomes leader of a queue in `to_lead`. `pending` counts its undecided
-    requests, `leading` the queues that it leads already.
+    requests, `leading` the queues that it leads already. The table may take `patience` seconds.
     """
 
-    __slots__ = ("expires", "leading", "pending", "requests", "to_lead")
+    __slots__ = ("expires", "leading", "patience", "pending", "requests", "to_lead")
 
-    def __init__(self, expires: float) -> None:
+    def __init__(self, now: float, patience: float) -> None:
         super().__init__()
-        self.expires = expires
+        self.patience = patience
+        self.expires = now + patience
         self.to_lead: tuple[BucketQueue, ...] = ()
         self.leading = 0
         self.requests: tuple[PendingRequest, ...] = ()

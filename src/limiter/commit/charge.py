@@ -91,14 +91,12 @@ class Admission:
             await shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
 
 
-async def charge(
-    committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], expires: float | None = None
-) -> Admission:
-    """Take what is requested, decided by `expires` (monotonic seconds). If a bucket refuses, nothing stays taken.
+async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request]) -> Admission:
+    """Take what is requested. If a bucket refuses, nothing stays taken.
 
     Raises what a bucket's write raised, after giving back what the others took.
     """
-    admission = Admission(committer, chain, requests, await committer.decide(requests, expires))
+    admission = Admission(committer, chain, requests, await committer.decide(requests))
     if not admission.allowed:
         if len(requests) > 1:
             await admission.refund()
@@ -108,13 +106,11 @@ async def charge(
     return admission
 
 
-async def charge_in_turn(
-    committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int, expires: float | None = None
-) -> Admission:
+async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> Admission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
     deadline = committer.clock() + patience
     requests = [request._replace(deadline=deadline) for request in requests]
-    admission = await charge(committer, chain, requests, expires)
+    admission = await charge(committer, chain, requests)
     if not admission.allowed:
         return admission
     now = committer.clock()

@@ -16,11 +16,12 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..core import plan as planning
+from ..core import preview
 from ..core.request import Grant, Refusal, Request, refund_of
 from ..core.units import NANOSECONDS
 from ..exceptions import LimiterError, RateLimiterUnavailable
 from ..runtime.concurrency import shielded, start
+from ..runtime.gate import Gate
 from ..runtime.scope import Origin
 from ..runtime.wakeup import Deadlines
 from ..statistics import Counters
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
+CALLS = 64
+"""Calls of one committer to its store that are under way at once, unless the store says how many connections it has."""
+LATE = 0.1
+"""Seconds by which a caller may notice its deadline late before that counts as this process's own load."""
 CLOSED_AT_ONCE = 32
 """Buckets whose prefetched units are given back together at the end."""
 GATHERING = 50_000_000
@@ -50,7 +55,7 @@ class CommitterOptions:
     """How a committer saves calls, in nanoseconds, and how long a decision may take, in seconds.
 
     For `denial_ttl` after a state was seen it proves refusals, though never admissions. `linger` is the shortest interval between
-    two writes of this process to one bucket. A request that was not decided within `patience` has failed.
+    two writes of this process to one bucket. The table may take `patience` for a decision, from the sending of its first call.
     """
 
     denial_ttl: int = 0
@@ -73,6 +78,7 @@ class Committer:
         counters: Counters | None = None,
     ) -> None:
         self.origin = Origin()
+        self.gate = Gate(getattr(store, "max_connections", CALLS))
         self.clock = store.clock
         self.sleep = options.sleep
         self._store = store
@@ -88,19 +94,22 @@ class Committer:
             self._lock,
             self._breaker,
             self._counters,
+            self.gate,
             denial_ttl=options.denial_ttl,
             max_interval=int(options.patience / 2 * NANOSECONDS),
+            patience=self._patience,
         )
         self.record_lost_refund = self._writer.record_lost_refund
 
-    async def decide(self, requests: Sequence[Request], expires: float | None = None) -> list[Outcome]:
+    async def decide(self, requests: Sequence[Request]) -> list[Outcome]:
         """Have requests to different buckets decided and written, all at once; return their outcomes in the same order.
 
         If one can be refused by what is known here, the others are not sent: `NotTried`, or None if nothing is known. A request
-        that is not decided by `expires` (monotonic seconds) gets a `RateLimiterUnavailable`. If the caller is interrupted
-        (cancelled, killed, timed out), everything taken for it is given back before the interruption goes on.
+        whose call the table does not answer in time gets a `RateLimiterUnavailable`; a line that moves may be longer than that.
+        If the caller is interrupted (cancelled, killed, timed out), everything taken for it is given back before the
+        interruption goes on.
         """
-        waiter = Waiter(monotonic() + self._patience if expires is None else expires)
+        waiter = Waiter(monotonic(), self._patience)
         try:
             self._enter(waiter, requests)
             while waiter.pending:
@@ -110,7 +119,7 @@ class Committer:
                     await start(leads, partial(self._deadlines.wait, waiter))
                 elif waiter.pending:
                     await self._deadlines.wait(waiter)
-                if waiter.pending and monotonic() >= waiter.expires:
+                if waiter.pending and monotonic() >= waiter.expires and not self._may_wait_on(waiter):
                     self._abandon(waiter)
             outcomes = [pending.result() for pending in waiter.requests]
             waiter.requests = ()  # They refer to the waiter: a circle would be left to the garbage collector.
@@ -223,7 +232,28 @@ class Committer:
             return None
         if queue.covers(request, now):
             return None
-        return planning.look(queue.state, request, now, queue.before(request, now))
+        return preview.look(queue.state, request, now, queue.before(request, now))
+
+    def _may_wait_on(self, waiter: Waiter) -> bool:
+        """Whether a caller whose time is up may wait on: the table still answers, and none of its own calls is overdue."""
+        now = monotonic()
+        late = now - waiter.expires
+        with self._lock:
+            deadlines = [self._deadline(pending, waiter.patience) for pending in waiter.requests if not pending.done]
+        expires = min(deadlines, default=now)
+        if expires <= now and late > LATE:
+            expires = now + min(late, waiter.patience)  # This process was too busy to see the answers.
+        if expires <= now:
+            return False
+        waiter.expires = expires
+        return True
+
+    def _deadline(self, pending: PendingRequest, patience: float) -> float:
+        """Until when a request may be undecided: counted from its own call, or from the last answer to any call."""
+        batch = pending.queue.batch
+        if batch is not None and batch.sent is not None and pending in batch.requests:
+            return batch.sent + patience
+        return self._breaker.answered + patience
 
     def _abandon(self, waiter: Waiter) -> None:
         """Stop waiting for undecided requests: they leave the queue, or are given back when they turn out to be granted."""
@@ -254,7 +284,7 @@ class Committer:
                     pending.done = True
             waiter.pending = sum([not pending.done for pending in waiter.requests])
         await self._lead_without_waiters(waiter)
-        while waiter.pending and monotonic() < waiter.expires:
+        while waiter.pending and (monotonic() < waiter.expires or self._may_wait_on(waiter)):
             waiter.clear()
             if waiter.pending:
                 await self._deadlines.wait(waiter)
@@ -277,7 +307,7 @@ class Committer:
         try:
             self._claim(queue, waiter, lead)
             while queue.leader is lead:
-                await self._lead_batch(queue, waiter.expires)
+                await self._lead_batch(queue)
                 self._hand_over(queue, lead)
         finally:
             waiter.leading -= 1
@@ -290,20 +320,20 @@ class Committer:
                 queue.leader = lead
             waiter.to_lead = tuple([each for each in waiter.to_lead if each is not queue])
 
-    async def _lead_batch(self, queue: BucketQueue, until: float) -> None:
+    async def _lead_batch(self, queue: BucketQueue) -> None:
         """Carry out one batch; after an interruption begin again, which the stamps make safe."""
         try:
             try:
                 await self._linger(queue)
             finally:
                 batch = self._take_batch(queue)
-            await batch.carry_out(until)
+            await batch.carry_out()
         except Exception as error:
             if queue.batch is not None:
                 queue.batch.fail(error)
         except BaseException:
             if queue.batch is not None:
-                await self._finish_interrupted(queue.batch, until)
+                await self._finish_interrupted(queue.batch)
             raise
         finally:
             self._end_batch(queue)
@@ -326,7 +356,7 @@ class Committer:
                 return 0.0
             if not self._writer.proves_refusals(queue, now):
                 return 0.0
-            return min(planning.wait(queue.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
+            return min(preview.wait(queue.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
 
     def _take_batch(self, queue: BucketQueue) -> Batch:
         with self._lock:
@@ -341,9 +371,9 @@ class Committer:
                 queue.batch.keep_block(self.clock())
             queue.batch = None
 
-    async def _finish_interrupted(self, batch: Batch, until: float) -> None:
+    async def _finish_interrupted(self, batch: Batch) -> None:
         try:
-            await batch.carry_out(until)
+            await batch.carry_out()
         except BaseException as error:
             batch.fail(RateLimiterUnavailable(f"the write of this batch was interrupted: {error!r}"))
             raise

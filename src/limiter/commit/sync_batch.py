@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..core import plan as planning
+from ..core import preview
 from ..core.request import Grant, Refusal, Request
 from ..core.state import WriteResult
 from ..core.units import NANOSECONDS
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.state import BucketState, Update
     from ..sync_repository_protocol import SyncBucketStore
+    from ..runtime.gate import SyncGate
     from ..statistics import Counters
     from .breaker import Breaker
     from .sync_bucket_queue import SyncBucketQueue
@@ -52,7 +54,8 @@ class SyncBatchWriter:
     """What all batches of a committer share.
 
     For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
-    between two writes that throttling enforces. `lock` guards the queues.
+    between two writes that throttling enforces. `lock` guards the queues. Calls pass the `gate`. The table may take
+    `patience` seconds for a decision, from the first call on.
     """
 
     def __init__(
@@ -61,15 +64,19 @@ class SyncBatchWriter:
         lock: threading.Lock,
         breaker: Breaker,
         counters: Counters,
+        gate: SyncGate,
         *,
         denial_ttl: int,
         max_interval: int,
+        patience: float,
     ) -> None:
         self.store = store
         self.lock = lock
         self.breaker = breaker
         self.counters = counters
+        self.gate = gate
         self.max_interval = max_interval
+        self.patience = patience
         self._denial_ttl = denial_ttl
         self._name = os.urandom(6).hex()
         self._stamps = itertools.count(1)
@@ -97,12 +104,13 @@ class SyncBatch:
     `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
     that it was planned for; `stamp` names it. While a lost update may still arrive, `carried` are the requests in it, and
     `covered` says that others have written since. `in_flight` is the time at which the write under way was planned, how many of
-    the counted requests it carries, and how many are in the batch. `last_error` is the failure of the last call.
+    the counted requests it carries, and how many are in the batch. `sent` is when its first call was sent (monotonic seconds),
+    None while it waits at the gate. `last_error` is the failure of the last call.
     """
 
     __slots__ = (
         *("_called", "_carried", "_covered", "_fresh", "_queue", "_sent", "_stamp", "_writer"),
-        *("block", "in_flight", "last_error", "requests"),
+        *("block", "in_flight", "last_error", "requests", "sent"),
     )
 
     def __init__(self, writer: SyncBatchWriter, queue: SyncBucketQueue, requests: list[SyncPendingRequest]) -> None:
@@ -110,6 +118,7 @@ class SyncBatch:
         self._queue = queue
         self.requests = requests
         self.in_flight = NOT_IN_FLIGHT
+        self.sent: float | None = None
         self.last_error: Exception | None = None
         self._fresh = False
         self._called = False
@@ -119,13 +128,13 @@ class SyncBatch:
         self._stamp = ""
         self.block: SyncPendingRequest | None = None
 
-    def carry_out(self, until: float) -> None:
-        """Decide every request; failed attempts are repeated while they can be expected to end by `until`.
+    def carry_out(self) -> None:
+        """Decide every request; failed attempts are repeated while they can be expected to end in time.
 
         Raises the error of the last attempt. The undecided requests have to be told by `fail`.
         """
         with self._writer.breaker.guard():
-            self._try(until)
+            self._try()
         if self.requests:
             raise RateLimiterUnavailable(
                 f"{MAX_ROUNDS} writes to {self._queue.key} were overtaken by other processes", unsent=True
@@ -166,14 +175,22 @@ class SyncBatch:
         if self.block is not None and buffer is not None and isinstance(self.block.outcome, Grant):
             buffer.add(self.block.outcome, now)
 
-    def _try(self, until: float) -> None:
-        failures = 0
+    def _try(self) -> None:
+        failures, began = 0, 0.0
         for _ in range(MAX_ROUNDS):
             if not self.requests:
                 return
-            began = monotonic()
             try:
-                self._step()
+                waits = self._writer.gate.is_full
+                with self._writer.gate:
+                    if waits:
+                        self._leave_line()
+                    began = monotonic()
+                    self.sent = self.sent or began
+                    self._step()
+                self._writer.breaker.note_answer()
+            except CircuitOpen:
+                raise
             except RateLimiterUnavailable as error:
                 self.last_error = error
                 self._writer.counters.add_failure(error)
@@ -181,10 +198,18 @@ class SyncBatch:
                 failures += not hot
                 delay = self._slow_down() if hot else 0
                 # The next attempt may well take as long as this one did.
+                until = (self.sent or began) + self._writer.patience
                 if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
                     raise
                 (time.sleep(delay) if hot else sync_backoff(failures))
                 self._gather_more()
+
+    def _leave_line(self) -> None:
+        """Begin after a wait at the gate: not at all if the table has failed since, and with the requests that have queued up."""
+        refusal = self._writer.breaker.refusal()
+        if refusal is not None:
+            raise refusal
+        self._gather_more()
 
     def _slow_down(self) -> float:
         """Lengthen the interval between writes, so that batches grow; return the seconds until the next attempt."""
@@ -212,7 +237,7 @@ class SyncBatch:
         self._drop_abandoned()
         if queue.state.unreadable:
             requests = [pending.request for pending in self.requests]
-            self._deliver(self.requests, planning.unreadable(queue.state, requests))
+            self._deliver(self.requests, preview.unreadable(queue.state, requests))
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
             self._stamp, self._covered = self._writer.next_stamp(), False
@@ -310,7 +335,7 @@ class SyncBatch:
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
             # If an attribute has become unreadable, the next look tells the requests that it concerns.
             for place in () if state.unreadable else plan.refused:
-                look = planning.look(state, planned[place].request, plan.now)
+                look = preview.look(state, planned[place].request, plan.now)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
             self._see(state, planned, outcomes)

@@ -91,14 +91,12 @@ class SyncAdmission:
             sync_shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
 
 
-def sync_charge(
-    committer: SyncCommitter, chain: Sequence[Bucket], requests: Sequence[Request], expires: float | None = None
-) -> SyncAdmission:
-    """Take what is requested, decided by `expires` (monotonic seconds). If a bucket refuses, nothing stays taken.
+def sync_charge(committer: SyncCommitter, chain: Sequence[Bucket], requests: Sequence[Request]) -> SyncAdmission:
+    """Take what is requested. If a bucket refuses, nothing stays taken.
 
     Raises what a bucket's write raised, after giving back what the others took.
     """
-    admission = SyncAdmission(committer, chain, requests, committer.decide(requests, expires))
+    admission = SyncAdmission(committer, chain, requests, committer.decide(requests))
     if not admission.allowed:
         if len(requests) > 1:
             admission.refund()
@@ -108,13 +106,11 @@ def sync_charge(
     return admission
 
 
-def sync_charge_in_turn(
-    committer: SyncCommitter, chain: Sequence[Bucket], requests: Sequence[Request], patience: int, expires: float | None = None
-) -> SyncAdmission:
+def sync_charge_in_turn(committer: SyncCommitter, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> SyncAdmission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
     deadline = committer.clock() + patience
     requests = [request._replace(deadline=deadline) for request in requests]
-    admission = sync_charge(committer, chain, requests, expires)
+    admission = sync_charge(committer, chain, requests)
     if not admission.allowed:
         return admission
     now = committer.clock()

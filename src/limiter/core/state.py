@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ..exceptions import UnreadableItem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +68,14 @@ class Change(NamedTuple):
     value: int
 
 
+class Draft(Protocol):
+    """An update in the making. `reasons` are conditions that are asserted only where there is something to write."""
+
+    conditions: list[Condition]
+    reasons: list[Condition]
+    changes: list[Change]
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """One conditional write of a bucket. Every condition holds and all changes are made, or nothing is.
@@ -99,6 +109,12 @@ class WriteResult(NamedTuple):
 
     applied: bool
     state: BucketState
+
+
+def check_readable(state: BucketState, name: str) -> None:
+    """Raise `UnreadableItem` when what is stored of the limit, or the `ttl`, makes no sense."""
+    if name in state.unreadable:
+        raise UnreadableItem(state.unreadable[name])
 
 
 def _holds(condition: Condition, state: BucketState) -> bool:

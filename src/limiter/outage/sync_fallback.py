@@ -87,19 +87,19 @@ class SyncFallback:
         self._committer.record_lost_refund(call.key, error)
         return admission
 
-    def report(self, chain: Sequence[Bucket], expires: float) -> None:
+    def report(self, chain: Sequence[Bucket]) -> None:
         """Charge the table with what was allowed locally and has not refilled since, but into no debt."""
         for bucket in chain:
             if bucket.key in self._unreported:
-                self._report(bucket.key, expires)
+                self._report(bucket.key)
 
-    def _report(self, key: BucketKey, expires: float) -> None:
+    def _report(self, key: BucketKey) -> None:
         now = self._committer.clock()
         usage = self._unreported.take(key, self._share, self._local.read_bucket(key), now)
         charges = usage.charges
         try:
             for _ in range(MAX_ROUNDS if charges else 0):
-                outcome = (self._committer.decide([Request(key, charges)], expires))[0]
+                outcome = (self._committer.decide([Request(key, charges)]))[0]
                 if isinstance(outcome, Exception):
                     raise outcome
                 if not isinstance(outcome, Refusal):

@@ -12,9 +12,10 @@ from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue, PendingRequest
 from limiter.commit.sync_batch import SyncBatch as Batch
 from limiter.commit.sync_batch import SyncBatchWriter as BatchWriter
-from limiter.core.plan import NONE_AHEAD, Ahead
+from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
+from limiter.runtime.gate import SyncGate
 from limiter.statistics import Counters
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ TWO = (Charge(Limit.parse("requests=10/minute"), 2),)
 
 def in_batch(queue: BucketQueue) -> Batch:
     """Everything that waits, taken into a batch."""
-    writer = BatchWriter(SyncMemoryRepository(), threading.Lock(), Breaker(), Counters(), denial_ttl=0, max_interval=0)
+    writer = BatchWriter(
+        SyncMemoryRepository(), threading.Lock(), Breaker(), Counters(), SyncGate(1), denial_ttl=0, max_interval=0, patience=1.0
+    )
     queue.batch, queue.requests = Batch(writer, queue, queue.requests), []
     return queue.batch
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, World, play, play_seed
 
 from limiter.core import plan as planning
-from limiter.core.limits import Limit, gcra
+from limiter.core import preview
+from limiter.core.limits import Limit, account, gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Receipt, Refund, Refusal, Request
 from limiter.core.state import EMPTY, BucketState, Level
@@ -91,7 +92,7 @@ def rewrite_updates(change: Callable[[list[Condition], list[Change]], tuple[list
     """A fault in every update that is planned."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        sound = planning._Draft.update
+        sound = planning.Plan._write
 
         def faulty(self: Any, *arguments: Any) -> Update | None:
             update = sound(self, *arguments)
@@ -100,7 +101,7 @@ def rewrite_updates(change: Callable[[list[Condition], list[Change]], tuple[list
             conditions, changes = change(list(update.conditions), list(update.changes))
             return replace(update, conditions=tuple(conditions), changes=tuple(changes))
 
-        monkeypatch.setattr(planning._Draft, "update", faulty)
+        monkeypatch.setattr(planning.Plan, "_write", faulty)
 
     return plant
 
@@ -136,18 +137,18 @@ def set_attribute(owner: Any, name: str, faulty: Any) -> Fault:
     return lambda monkeypatch: monkeypatch.setattr(owner, name, faulty)
 
 
-def admit_without_cost(self: Any, limit: Limit, cost: int, now: int, patience: int) -> None:
+def admit_without_cost(self: Any, limit: Limit, cost: int, patience: int) -> None:
     """A fault: the ceiling does not leave room for what is taken."""
     before = min(self.ceiling, self.prompt)
-    SOUND_ADMIT(self, limit, cost, now, patience)
-    self.ceiling = self.prompt = min(before, now + patience + limit.window)
+    SOUND_ADMIT(self, limit, cost, patience)
+    self.ceiling = self.prompt = min(before, self.now + patience + limit.window)
 
 
-def admit_each_alone(self: Any, limit: Limit, cost: int, now: int, patience: int) -> None:
+def admit_each_alone(self: Any, limit: Limit, cost: int, patience: int) -> None:
     """A fault: the members of a batch do not count for each other."""
     before = min(self.ceiling, self.prompt)
-    SOUND_ADMIT(self, limit, cost, now, patience)
-    self.ceiling = self.prompt = min(before, now + patience + limit.window - cost)
+    SOUND_ADMIT(self, limit, cost, patience)
+    self.ceiling = self.prompt = min(before, self.now + patience + limit.window - cost)
 
 
 def grant_without_wait(self: Any, *others: Any) -> Grant:
@@ -173,37 +174,37 @@ def undo_to_the_start(level: Level, refunds: Any, now: int) -> tuple[int, int]:
     return undone, min(booked, now) if undone else booked
 
 
-def ledger_that_is_never_idle(self: Any, name: str) -> Any:
+def account_that_is_never_idle(self: Any, limit: Limit) -> Any:
     """A fault: time does not refill."""
-    ledger = SOUND_LEDGER(self, name)
-    ledger.idle = ledger.idle and self.state.level(name).tat < 0
-    return ledger
+    opened = SOUND_ACCOUNT(self, limit)
+    opened.idle = opened.idle and opened.level.tat < 0
+    return opened
 
 
-SOUND_ADMIT = planning._Ledger.admit
+SOUND_ADMIT = account.RateAccount._admit
 SOUND_GRANT = planning.Plan._grant
-SOUND_LEDGER = planning._Draft.ledger
-SOUND_UNDO = planning._undo_last_bookings
+SOUND_ACCOUNT = planning.Plan._account
+SOUND_UNDO = account.undo_last_bookings
 EVERYTHING = Script()
 FAULTS: dict[str, tuple[Fault, Script]] = {
-    "the ceiling without the cost": (set_attribute(planning._Ledger, "admit", admit_without_cost), EVERYTHING),
-    "the ceiling of each alone": (set_attribute(planning._Ledger, "admit", admit_each_alone), EVERYTHING),
+    "the ceiling without the cost": (set_attribute(account.RateAccount, "_admit", admit_without_cost), EVERYTHING),
+    "the ceiling of each alone": (set_attribute(account.RateAccount, "_admit", admit_each_alone), EVERYTHING),
     "busy without the lower bound": (rewrite_updates(drop_lower_bound), EVERYTHING),
     "idle without the upper bound": (rewrite_updates(drop_idle_bound), EVERYTHING),
-    "never idle again": (set_attribute(planning._Draft, "ledger", ledger_that_is_never_idle), EVERYTHING),
+    "never idle again": (set_attribute(planning.Plan, "_account", account_that_is_never_idle), EVERYTHING),
     "`since` not written": (drop_changes("since"), EVERYTHING),
     "a refund without `since`": (drop_conditions("since"), EVERYTHING),
     "`booked` not written": (drop_changes("booked"), EVERYTHING),
     "a refund without `booked`": (drop_conditions("booked"), EVERYTHING),
-    "a refund that ignores bookings": (set_attribute(planning, "_undo_last_bookings", lambda *_: (0, -1)), EVERYTHING),
-    "any booking undone": (set_attribute(planning, "_undo_last_bookings", undo_any_booking), EVERYTHING),
-    "no booking undone": (set_attribute(planning, "_undo_last_bookings", lambda level, *_: (0, level.booked)), EVERYTHING),
-    "the last booking taken for the only one": (set_attribute(planning, "_undo_last_bookings", undo_to_the_start), EVERYTHING),
+    "a refund that ignores bookings": (set_attribute(account, "undo_last_bookings", lambda *_: (0, -1)), EVERYTHING),
+    "any booking undone": (set_attribute(account, "undo_last_bookings", undo_any_booking), EVERYTHING),
+    "no booking undone": (set_attribute(account, "undo_last_bookings", lambda level, *_: (0, level.booked)), EVERYTHING),
+    "the last booking taken for the only one": (set_attribute(account, "undo_last_bookings", undo_to_the_start), EVERYTHING),
     "`floor` not written": (drop_changes("floor"), EVERYTHING),
     "a refund without `floor`": (drop_conditions("floor"), Script(overrides=True)),
-    "no refund": (set_attribute(planning._Draft, "_write_refunds", lambda *_: None), EVERYTHING),
+    "no refund": (set_attribute(account.RateAccount, "_write_refunds", lambda *_: None), EVERYTHING),
     "`ttl` not written": (drop_changes("ttl"), EVERYTHING),
-    "`ttl` not extended": (set_attribute(planning._Draft, "_extend_ttl", lambda *_: None), EVERYTHING),
+    "`ttl` not extended": (set_attribute(planning.Plan, "_extend_ttl", lambda *_: None), EVERYTHING),
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
     "nobody told to wait": (set_attribute(planning.Plan, "_grant", grant_without_wait), EVERYTHING),
     "a batch told alike": (set_attribute(planning.Plan, "_grant", grant_of_the_first), EVERYTHING),
@@ -531,7 +532,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
 
     flight, plan = play(state(first, second))
     assume(not flight.refused and len(flight.shares) == carried)
-    look = planning.look(state(first, second), request, EPOCH, planning.Ahead(waiting, carried, planned))
+    look = preview.look(state(first, second), request, EPOCH, preview.Ahead(waiting, carried, planned))
     assert isinstance(look, Refusal) == (waiting in plan.refused)
     if isinstance(look, Refusal):
         assert look.levels == plan.refused[waiting].levels
