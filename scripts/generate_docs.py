@@ -1,6 +1,6 @@
-"""Write what the documentation says about the command and about costs from the command and from the table's layout.
+"""Write the pages that follow from the source: the reference of the command, and the table of costs.
 
-`docs/cli.md` is written whole; in `docs/production.md`, what stands between the marks is.
+`docs/cli.md` is generated completely, `docs/production.md` between the marks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from limiter.aws import schema  # noqa: E402 - found by the line above
 from limiter.cli import COMMANDS, build_group  # noqa: E402
 from limiter.cli.exit_codes import MEANINGS  # noqa: E402
-from limiter.cli.options import aws_options  # noqa: E402
+from limiter.cli.options import aws_options, stack_option  # noqa: E402
 from limiter.core.records import BucketKey  # noqa: E402
 from limiter.core.state import Change, Level, Update  # noqa: E402
 
@@ -36,7 +36,7 @@ WRITE_UNIT = 1024
 
 
 def cli_page() -> str:
-    """The reference of the command."""
+    """Return the reference of the command."""
     group = build_group()
     context = click.Context(group, info_name="limiter")
     parts = [INTRODUCTION.replace("EXIT_CODES", exit_codes())]
@@ -50,13 +50,17 @@ def cli_page() -> str:
 
 
 def command_sections(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
-    """The sections of a command and, when it is a group, of its commands."""
+    """Yield the sections of a command and, for a group, of its commands."""
     context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent)
     depth = "##" if name.count(" ") == 1 else "###"
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"{depth} {name}\n\n```\n{name} {usage}\n```\n\n{paragraphs(command.help or '')}"
-    shared = [(each.name, getattr(each, "help", None)) for each in click.command()(aws_options(print)).params]
-    options = [each for each in command.params if isinstance(each, click.Option) and (each.name, each.help) not in shared]
+    shared = [(each.name, getattr(each, "help", None)) for each in click.command()(stack_option(aws_options(print))).params]
+    options = [
+        each
+        for each in command.params
+        if isinstance(each, click.Option) and not each.hidden and (each.name, each.help) not in shared
+    ]
     rows = [option_row(each, context) for each in options]
     if rows:
         yield "\n".join(["| option | meaning |", "|---|---|", *rows])
@@ -66,25 +70,25 @@ def command_sections(command: click.Command, name: str, parent: click.Context) -
 
 
 def option_row(option: click.Option, context: click.Context) -> str:
-    """One option as a row of a table."""
+    """Return one option as a row of a table."""
     record = option.get_help_record(context)
-    assert record is not None  # noqa: S101 - no option is hidden
+    assert record is not None  # noqa: S101 - hidden ones are left out
     flags, text = (part.replace("|", "\\|") for part in record)
     return f"| `{flags}` | {' '.join(text.split())} |"
 
 
 def paragraphs(text: str) -> str:
-    """A help text without its line breaks."""
+    """Return a help text without the line breaks inside paragraphs."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def exit_codes() -> str:
-    """The exit codes as a table."""
+    """Return the exit codes as a table."""
     return "\n".join(["| code | meaning |", "|---|---|", *(f"| {code} | {meaning} |" for code, meaning in MEANINGS.items())])
 
 
 def item_bytes(limits: Sequence[str]) -> int:
-    """The size of a bucket that uses every attribute it can have, as DynamoDB meters it."""
+    """Return the size of a bucket with every attribute it can have, as DynamoDB meters it, in bytes."""
     key = schema.bucket_key(BucketKey("default", "user-42", "gpt-4"))
     changes = [Change(limit, field, None, 0) for limit in limits for field in Level._fields]
     names = schema.update_parameters(Update("", (), tuple(changes)))["ExpressionAttributeNames"].values()
@@ -94,12 +98,12 @@ def item_bytes(limits: Sequence[str]) -> int:
 
 
 def units(size: int) -> int:
-    """The write units of an item of that size."""
+    """Return the write units of an item of that size in bytes."""
     return -(-size // WRITE_UNIT)
 
 
 def costs() -> str:
-    """What the table costs, from the size of its items."""
+    """Return the tables of costs, computed from the size of the items."""
     rows = [(count, item_bytes(LIMIT_NAMES[:count])) for count in (1, 2, 4, len(LIMIT_NAMES))]
     sizes = [f"| {count} | {size} | {units(size)} | ${units(size) * DOLLARS_PER_WRITE * 1e6:.3f} |" for count, size in rows]
     loads = [f"| {rate:,} | {monthly(rate, 1)} | {monthly(rate, 2)} | {monthly(rate, 3)} |" for rate in (1, 10, 100, 1000)]
@@ -112,7 +116,7 @@ def costs() -> str:
             "|---|---|---|---|",
             *sizes,
             "",
-            "| acquires per second, day and night | alone | with a parent | with a parent and a grandparent |",
+            "| acquires per second, constantly | alone | with a parent | with a parent and a grandparent |",
             "|---|---|---|---|",
             *loads,
         ]
@@ -120,12 +124,12 @@ def costs() -> str:
 
 
 def monthly(rate: int, buckets: int) -> str:
-    """Dollars a month for acquires of one write unit for each of some buckets."""
+    """Return the dollars per month of acquires that cost one write unit for each bucket."""
     return f"${rate * buckets * SECONDS_PER_MONTH * DOLLARS_PER_WRITE:,.2f}"
 
 
 def production_page(page: str) -> str:
-    """The production guide with present costs."""
+    """Return the production guide with up-to-date costs."""
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
@@ -134,9 +138,9 @@ def production_page(page: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check the pages."""
+    """Write the pages, or check them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not what it should be")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is out of date")
     options = parser.parse_args(arguments)
     guide = ROOT / "docs/production.md"
     pages = {ROOT / "docs/cli.md": cli_page(), guide: production_page(guide.read_text(encoding="utf-8"))}
@@ -146,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.check:
             path.write_text(pages[path], encoding="utf-8")
     if options.check and changed:
-        print("These pages are not what the source makes them; run:", COMMAND, sep="\n")
+        print("These pages are out of date; run:", COMMAND, sep="\n")
     return int(options.check and bool(changed))
 
 
@@ -157,35 +161,39 @@ INTRODUCTION = """\
 pip install "dynamodb-limiter[cli]"
 ```
 
-This page is written by `scripts/generate_docs.py` from the command itself.
+`scripts/generate_docs.py` generates this page from the command itself.
 
 ## What all commands share
 
 | option | meaning |
 |---|---|
-| `--region TEXT` | The AWS region; by default `AWS_DEFAULT_REGION`, or the profile's. |
+| `-s`, `--stack STACK` | The stack, whose table has the same name; by default `LIMITER_STACK`. |
+| `--region TEXT` | The AWS region; by default `AWS_DEFAULT_REGION`, or the region of the profile. |
 | `--profile TEXT` | A profile in the AWS files; by default `AWS_PROFILE`. |
-| `--endpoint-url URL` | Another endpoint than AWS's, such as `limiter local`. |
-| `--namespace TEXT` | The tenant; by default `LIMITER_NAMESPACE`, or "default". |
+| `--endpoint-url URL` | An endpoint other than AWS's own, such as that of `limiter local`; by default `AWS_ENDPOINT_URL`. |
+| `--namespace TEXT` | The namespace of one tenant; by default `LIMITER_NAMESPACE`, or "default". |
 | `-o`, `--output` | `table`, `json`, or `text` (tab-separated); by default `LIMITER_OUTPUT`, or `table`. |
 
-- The stack is the argument STACK, or the option `--stack`, or `LIMITER_STACK`. Whatever else AWS's own tools read from the
-  environment (`AWS_PROFILE`, `AWS_ENDPOINT_URL`, `AWS_CA_BUNDLE`, ...) works here as well.
-- Results go to standard output; progress, remarks and errors go to standard error. An error says what to do next.
-- JSON is stable: names and meanings stay, new names may come. Times are ISO 8601, durations are seconds, what is absent is
-  `null`. Lists are lists, also when they are empty.
-- Whatever deletes, and a file that would change or remove limits, asks first, or is told `--yes`. Where nobody can
-  answer, it does nothing and says so (status 2).
-- `limits export` prints the file, or with `json` what the file holds. `limits plan` and `limits apply` print the differences;
-  with `text`, a line for each level: action, entity, resource, limits before, limits after.
-- `NO_COLOR` is honoured. In a pipe there are neither colours nor shortened lines.
+- These options may stand before or after the command: `limiter -s my-app top` is `limiter top -s my-app`. Commands on stacks
+  also take the stack as an argument: `limiter status my-app`.
+- The other variables of AWS's own tools (`AWS_CA_BUNDLE`, `AWS_ROLE_ARN`, ...) have their usual effect.
+- Results go to standard output; progress, notes and errors go to standard error. An error says what to do next. An unknown
+  command or option is answered with similar ones.
+- JSON is stable: existing names keep their meaning, and new names may be added. Times are ISO 8601, durations are seconds,
+  missing or unknown values are `null`. Lists are always lists, also when they are empty.
+- Destructive commands, and a file that would change or delete what is stored, prompt for confirmation unless you pass `--yes`.
+  Outside a terminal they change nothing without it, and exit with 2.
+- `limits export` prints the file, or with `json` its content. `limits plan` and `limits apply` print the differences; with
+  `text`, one line for each level or entity: action, entity, resource, before, after, and "limits" or "entity".
+- `NO_COLOR` turns colours off. In a pipe there are neither colours nor shortened lines. In a narrow terminal, tables leave out
+  less important columns.
 
 ### Exit codes
 
 EXIT_CODES
 
-`limiter acquire ... -- COMMAND` ends with the exit status of the command, once that runs. Where its 3 could be mistaken for a
-refusal, choose another one with `--refused-code`.
+`limiter acquire ... -- COMMAND` exits with the exit code of the command once that runs. Use `--refused-code` when the command's
+own 3 could be mistaken for a refusal. In scripts that stop on errors, allow for 5: `limiter plan my-app || [ $? -eq 5 ]`.
 
 ### Completion
 
@@ -197,7 +205,7 @@ _LIMITER_COMPLETE=fish_source limiter | source           # fish: in ~/.config/fi
 
 ### Files of limits
 
-`limiter limits apply` takes such a file, and `limiter limits export` writes it:
+`limiter limits apply` reads such a file, and `limiter limits export` writes it:
 
 ```yaml
 version: 1
@@ -205,14 +213,30 @@ limits: [requests=100/minute]                        # of the namespace
 resources:
   gpt-4: [tokens=10000/minute burst 50000]           # of a resource
 entities:
+  acme: {cascade: true, name: Acme Ltd.}             # a stored entity
   user-42:
+    parent: acme                                     # a stored entity with a parent
+    metadata: {tier: gold}
     limits: [requests=20/minute]                     # of an entity, for any resource
     resources:
       gpt-4: [tokens=2000/minute]                    # of an entity, for one resource
 ```
 
-Every level is replaced whole. What is stored and not in the file stays, unless `--prune` is said. Unknown keys, names
-that are there twice, anchors and tags are refused with their line, before anything is changed."""
+- The file is a backup of everything in a namespace but its buckets: limits, entities, parents, names and metadata. Applied to an
+  empty namespace it gives the same decisions and the same export.
+- Each level is replaced in full, and so is each entity. What is stored and not in the file stays, unless you pass `--prune`.
+- An entry below `entities` stores the entity when it has `parent`, `cascade` (default: true), `name` or `metadata`, when it is
+  empty, or when another entry names it as parent. An entry with `limits` or `resources` only stores limits, which need no stored
+  entity.
+- Unknown keys, duplicate names, anchors and tags are refused with their line, and a missing parent or a cycle with its entity,
+  before anything is changed.
+
+### On the embedded engine
+
+`limiter local` and `LocalEngine` imitate a part of AWS. `deploy` creates the table, its index, policies and roles. Not imitated
+are changes of a deployed stack, drift, time to live, backups, encryption, capacity, throttling, alarms, and the enforcement of
+policies. Deletion protection holds, but no deploy ends it there. `deploy`, `plan`, `drift` and `doctor` say so when this engine
+answers them: `doctor` reports such findings as unknown, and the `changed` of a `plan` for an existing stack is `null`."""
 
 
 if __name__ == "__main__":

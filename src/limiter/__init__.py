@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .models import BaseLimit, Decision, Entity, LimitStatus, Prefetch
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
-    from .statistics import DecisionEvent, Statistics
+    from .statistics import Charged, DecisionEvent, LeaseEvent, Statistics
     from .sync_lease import SyncLease
     from .sync_limiter import SyncRateLimiter
     from .sync_memory_repository import SyncMemoryRepository
@@ -65,6 +65,7 @@ _MODULES = {
     "BaseLimit": "models",
     "Blocked": "exceptions",
     "BlockingCallWarning": "exceptions",
+    "Charged": "statistics",
     "CircuitOpen": "exceptions",
     "Concurrency": "core.limits",
     "ConfigurationError": "exceptions",
@@ -79,6 +80,7 @@ _MODULES = {
     "EntityNotFound": "exceptions",
     "Lease": "lease",
     "LeaseClosed": "exceptions",
+    "LeaseEvent": "statistics",
     "LeaseLost": "exceptions",
     "Limit": "core.limits",
     "LimitStatus": "models",
@@ -125,6 +127,7 @@ __all__ = [
     "BaseLimit",
     "Blocked",
     "BlockingCallWarning",
+    "Charged",
     "CircuitOpen",
     "Concurrency",
     "ConfigurationError",
@@ -139,6 +142,7 @@ __all__ = [
     "EntityNotFound",
     "Lease",
     "LeaseClosed",
+    "LeaseEvent",
     "LeaseLost",
     "Limit",
     "LimitStatus",

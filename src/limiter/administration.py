@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .core.limits import check_level
 from .core.records import EntityKey, EntityRecord, LimitsKey
 from .core.resolution import MAX_DEPTH
-from .core.validation import check_metadata, check_name, check_optional_name
+from .core.validation import check_metadata, check_name, check_optional_name, shown
 from .exceptions import EntityChanged, EntityExists, EntityNotFound, UnreadableItem, ValidationError
 from .models import Entity
 
@@ -88,10 +88,21 @@ class Administration:
         for _ in range(ATTEMPTS):
             if await self.get_entity(entity_id) is not None:
                 raise EntityExists(f"entity {entity_id!r} exists already; use set_parent to move it")
-            seen = await self._ancestry(entity_id, parent_id)
-            if await self._link(EntityRecord(entity, tuple(seen)), seen, None, new=True):
+            if await self._place(entity, None):
                 return entity
-        raise EntityChanged(f"the place of entity {entity_id!r} was changed by others {ATTEMPTS} times in a row; try again")
+        raise _contested(entity_id)
+
+    async def put_entity(self, entity: Entity) -> Entity:
+        """Store an entity as given: create it, or replace its parent, cascade, name and metadata.
+
+        Raises `EntityNotFound` when the parent is not stored, and `ValidationError` for a cycle or a chain of more than eight.
+        """
+        given = _checked(entity)
+        for _ in range(ATTEMPTS):
+            record = await self._entity(given.entity_id)
+            if await self._place(given, record):
+                return given
+        raise _contested(given.entity_id)
 
     async def get_entity(self, entity_id: str) -> Entity | None:
         """A stored entity, read anew; None when there is none."""
@@ -110,15 +121,10 @@ class Administration:
             record = await self._entity(entity_id)
             if record is None:
                 raise EntityNotFound(f"there is no entity {entity_id!r}; create it with create_entity")
-            below = await self._descendants(entity_id)
-            seen = await self._ancestry(entity_id, parent_id, height=max((len(each.ancestors) for each in below), default=0))
-            moved = EntityRecord(replace(record.entity, parent_id=parent_id), tuple(seen))
-            if await self._link(moved, seen, record.entity.parent_id):
-                for each in below:
-                    # Only the hint changes, by which their whole chain is read at once; if they are moved meanwhile, so be it.
-                    await self._link(replace(each, ancestors=each.ancestors + tuple(seen)), {}, each.entity.parent_id)
-                return moved.entity
-        raise EntityChanged(f"the place of entity {entity_id!r} was changed by others {ATTEMPTS} times in a row; try again")
+            moved = replace(record.entity, parent_id=parent_id)
+            if await self._place(moved, record):
+                return moved
+        raise _contested(entity_id)
 
     async def delete_entity(self, entity_id: str) -> None:
         """Remove an entity and its stored limits; its children then have no parent to charge. Its buckets stay until full."""
@@ -128,6 +134,10 @@ class Administration:
     async def list_children(self, entity_id: str) -> tuple[Entity, ...]:
         """The entities whose parent this is, by name; the list trails changes by a moment."""
         return tuple(record.entity for record in await self._children(check_name("entity_id", entity_id)))
+
+    async def list_stored_entities(self) -> tuple[Entity, ...]:
+        """Return every stored entity, sorted by id. Reads the whole table: not for a hot path."""
+        return tuple(record.entity for record in await self._entity_records(await self.repository.entities()))
 
     async def list_entities(self, resource: str) -> tuple[str, ...]:
         """The entities that have limits of their own for a resource, by name; the list trails changes by a moment."""
@@ -181,15 +191,33 @@ class Administration:
             raise ValidationError(f"a chain of {len(seen) + 1 + height} entities is too deep; at most {MAX_DEPTH} are supported")
         return seen
 
+    async def _place(self, entity: Entity, stored: EntityRecord | None) -> bool:
+        """Store an entity below its parent, in place of `stored`; false when the chain was changed in the meantime."""
+        below = await self._descendants(entity.entity_id) if stored else []
+        height = max((len(each.ancestors) for each in below), default=0)
+        seen = await self._ancestry(entity.entity_id, entity.parent_id, height)
+        before = stored.entity.parent_id if stored else None
+        if not await self._link(EntityRecord(entity, tuple(seen)), seen, before, new=stored is None):
+            return False
+        for each in below:
+            # Only a hint, by which their whole chain is read at once, so a concurrent change of their place does no harm.
+            await self._link(replace(each, ancestors=each.ancestors + tuple(seen)), {}, each.entity.parent_id)
+        return True
+
     async def _children(self, entity_id: str) -> list[EntityRecord]:
-        keys = [EntityKey(child) for child in await self.repository.children(entity_id)]
+        found = await self._entity_records(await self.repository.children(entity_id))
+        return [record for record in found if record.entity.parent_id == entity_id]
+
+    async def _entity_records(self, ids: Iterable[str]) -> list[EntityRecord]:
+        """Return the stored entities among these ids; raises `UnreadableItem` for one that cannot be read."""
+        keys = [EntityKey(each) for each in ids]
         records, _ = await self.repository.read_records(keys)
         found = []
         for key in keys:
             value = records[key]
             if isinstance(value, UnreadableItem):
                 raise value
-            if isinstance(value, EntityRecord) and value.entity.parent_id == entity_id:
+            if isinstance(value, EntityRecord):
                 found.append(value)
         return found
 
@@ -214,6 +242,23 @@ class Administration:
             return False
         self._records().put(EntityKey(record.entity.entity_id), record)
         return True
+
+
+def _checked(entity: Entity) -> Entity:
+    """Return an entity whose every part is usable; raises `ValidationError`."""
+    if not isinstance(entity, Entity):
+        raise ValidationError(f"entity must be an Entity, not {shown(entity)}")
+    return Entity(
+        check_name("entity_id", entity.entity_id),
+        check_optional_name("parent_id", entity.parent_id),
+        bool(entity.cascade),
+        check_optional_name("name", entity.name),
+        check_metadata(entity.metadata),
+    )
+
+
+def _contested(entity_id: str) -> EntityChanged:
+    return EntityChanged(f"entity {entity_id!r} was modified concurrently; gave up after {ATTEMPTS} attempts")
 
 
 def _limits_key(entity_id: str | None, resource: str | None) -> LimitsKey:

@@ -216,14 +216,15 @@ class ConfigCache:
 
     async def _wait(self, event: asyncio.Event) -> None:
         """Wait for another caller's work, for as long as the store answers."""
-        patience = self._patience
+        deadline = monotonic() + self._patience
         while True:
             try:
-                await wait_event(event, patience)
+                await wait_event(event, max(0.0, deadline - monotonic()))
                 return
             except TimeoutError as error:
-                patience = self._breaker.answered + self._patience - monotonic()
-                if patience <= 0:
+                now = monotonic()
+                deadline = self._breaker.extended(deadline, now, self._breaker.answered + self._patience)
+                if deadline <= now:
                     text = f"the limits could not be read within {self._patience} s"
                     raise RateLimiterUnavailable(text, unsent=True) from error
 

@@ -19,6 +19,7 @@ from .core.validation import MAX_AMOUNT
 from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import shielded
 from .runtime.scope import Origin
+from .trail import asked_of, changed, taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .commit.committer import Committer
     from .core.records import BucketKey
     from .models import LimitStatus
+    from .trail import Trail
 
     Correct = Callable[[Sequence[Request], RateLimiterUnavailable], Awaitable[Admission | None]]
 
@@ -38,8 +40,9 @@ class Lease:
     limiter went on without it.
     """
 
-    def __init__(self, admission: Admission, correct: Correct | None) -> None:
+    def __init__(self, admission: Admission, correct: Correct | None, trail: Trail | None = None) -> None:
         self._admission = admission
+        self._trail = trail
         self._correct = correct
         self.waited = admission.waited
         self.degraded = admission.degraded
@@ -106,15 +109,23 @@ class Lease:
             await shielded(self._consume(self._committer, asked, changes))
 
     async def _consume(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.now()
         try:
             admission = await charge(committer, self._chain, local_requests(asked, self._admission.share))
         except RateLimiterUnavailable as error:
+            if trail is not None:
+                trail.consumed(begin, "failed", changed(self._chain, changes))
             await self._go_on(asked, error)
             self._count(changes)
             return
         if not admission.allowed:
+            if trail is not None:
+                trail.consumed(begin, "refused", asked_of(admission.statuses))
             raise admission.refusal()
-        await self._keep([(request.key, grant) for request, grant in admission.grants], changes)
+        kept = await self._keep([(request.key, grant) for request, grant in admission.grants], changes)
+        if trail is not None:
+            trail.consumed(begin, "allowed" if kept else "failed", taken(admission))
 
     async def _settle(self, changes: Mapping[str, int]) -> None:
         """Write what is added and what is given back, in one update for each bucket."""
@@ -126,10 +137,14 @@ class Lease:
             await shielded(self._write(self._committer, asked, changes))
 
     async def _write(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.changing(self._chain, changes)
         outcomes = await committer.decide(asked)
         grants = [(request.key, each) for request, each in zip(asked, outcomes, strict=True) if isinstance(each, Grant)]
-        await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
+        kept = await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        if trail is not None:
+            trail.changed(begin, self._chain, changes, written=kept and not errors)
         for error in errors:
             await self._go_on((), error)
         if errors and not grants:
@@ -144,8 +159,8 @@ class Lease:
             raise admission.refusal()
         self.degraded = True
 
-    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> None:
-        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back."""
+    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> bool:
+        """Enter what was taken; a lease that was refunded while the write was under way gives it straight back, and says so."""
         with self._lock:
             late = self._refunded
             if not late:
@@ -154,6 +169,7 @@ class Lease:
                 self._add(changes)
         if late and self._committer is not None:
             await self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
+        return not late
 
     async def close(self, *, refund: bool) -> None:
         """End the lease; with `refund` everything it took is given back. Called by the `with` block.
@@ -168,10 +184,18 @@ class Lease:
         with self._lock:
             self._open = False
             self._refunded = True
-            asked = self._requests({name: -units for name, units in self._consumed.items()})
+            changes = {name: -units for name, units in self._consumed.items()}
+            asked = self._requests(changes)
         if self._committer is not None and asked:
             refunds = [request._replace(forced=False) for request in asked]
-            await self._origin.run_cleanup(partial(self._committer.write_refunds, refunds), self._task)
+            await self._origin.run_cleanup(partial(self._refund, self._committer, refunds, changes), self._task)
+
+    async def _refund(self, committer: Committer, refunds: Sequence[Request], changes: Mapping[str, int]) -> None:
+        trail = self._trail
+        begin = 0 if trail is None else trail.changing(self._chain, changes)
+        written = await committer.write_refunds(refunds)
+        if trail is not None:
+            trail.changed(begin, self._chain, changes, written=written)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT

@@ -1,12 +1,15 @@
-"""The embedded engine: a moto server behind one lock, on loopback, for trying things and for tests.
+"""The embedded engine: a moto server behind one lock, on the loopback interface, for experiments and tests.
 
-Moto's DynamoDB is not atomic: of 1,600 increments by eight processes some are lost. Behind one lock around the whole
-application every request is. It keeps everything in memory, checks no credentials, and throttles nothing; it is no
+Moto's DynamoDB is not atomic: of 1,600 increments by eight processes, some are lost. One lock around the whole application makes
+every request atomic. The engine keeps its data in memory, checks no credentials and throttles nothing; do not use it as a
 database. Moto is imported when an engine starts, not with this module.
+
+Every response carries the header `x-limiter-engine: embedded`, so that tools can say which parts of AWS are only imitated.
 """
 
 from __future__ import annotations
 
+import html
 import http.client
 import importlib.util
 import io
@@ -22,6 +25,7 @@ import time
 import traceback
 from socketserver import TCPServer, ThreadingMixIn
 from typing import IO, TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from .exceptions import ConfigurationError, LimiterError
@@ -37,6 +41,9 @@ INSTALL_HINT = 'the embedded engine needs moto: pip install "dynamodb-limiter[lo
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 5.0
+ENGINE_HEADER, ENGINE_NAME = "x-limiter-engine", "embedded"
+FORM = "application/x-www-form-urlencoded"
+"""The content type of requests in AWS's query protocol, which are answered with XML: CloudFormation, IAM, STS, SNS."""
 
 Response = tuple[int, str, list[tuple[str, str]], bytes]
 
@@ -44,8 +51,8 @@ Response = tuple[int, str, list[tuple[str, str]], bytes]
 def serve(host: str = LOOPBACK, port: int = 0, on_ready: Callable[[str], None] | None = None) -> None:
     """Serve until interrupted; port 0 takes a free one.
 
-    `on_ready` is called with the endpoint's URL once the engine answers, and may already use it. Raises `LimiterError`
-    when the port cannot be had, and its subclass `ConfigurationError` when moto is not installed. Nothing checks
+    `on_ready` is called with the endpoint's URL once the engine responds, and may already use it. Raises `LimiterError`
+    when the port is not available, and its subclass `ConfigurationError` when moto is not installed. The engine checks no
     credentials: do not bind a public address.
     """
     with _bind(host, port) as server:
@@ -79,7 +86,7 @@ def _moto_application() -> WSGIApplication:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A threaded WSGI server that runs one request of its application at a time."""
+    """A threaded WSGI server whose application handles one request at a time."""
 
     daemon_threads = True
     request_queue_size = 1024
@@ -90,26 +97,37 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.set_app(application)
 
     def server_bind(self) -> None:
-        # The inherited one looks the host's name up, which can take seconds.
+        # The inherited method looks up the name of the host, which can take seconds.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
     def respond(self, environ: WSGIEnvironment) -> Response:
-        """What the application answers; its failure is a 500 that says why."""
+        """Return the response of the application, or an error response when it fails."""
         application = self.get_app()
         assert application is not None  # noqa: S101 - set in __init__
         with self._lock:
             try:
                 return _run(application, environ)
-            except Exception:  # whatever moto raises, the client gets an answer
-                body = {"__type": "InternalFailure", "message": traceback.format_exc()}
-                return 500, "Internal Server Error", [("Content-Type", "application/json")], json.dumps(body).encode()
+            except Exception as error:  # the client gets a response for every error of moto
+                return _failure(environ, error)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up."""
+        """Ignore clients that close their connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+
+def _failure(environ: WSGIEnvironment, error: Exception) -> Response:
+    """Return the response for a request that moto does not imitate or fails on; the clients of AWS repeat a 500, not a 400."""
+    if environ.get("CONTENT_TYPE", "").startswith(FORM):
+        environ["wsgi.input"].seek(0)
+        action = parse_qs(environ["wsgi.input"].read().decode(errors="replace")).get("Action", ["this request"])[0]
+        text = f"the embedded engine does not imitate {action} for this stack ({type(error).__name__}: {error})"
+        code = f"<Error><Type>Sender</Type><Code>NotImitated</Code><Message>{html.escape(text)}</Message></Error>"
+        return 400, "Bad Request", [("Content-Type", "text/xml")], f"<ErrorResponse>{code}</ErrorResponse>".encode()
+    body = {"__type": "InternalFailure", "message": "".join(traceback.format_exception(error))}
+    return 500, "Internal Server Error", [("Content-Type", "application/json")], json.dumps(body).encode()
 
 
 def _run(application: WSGIApplication, environ: WSGIEnvironment) -> Response:
@@ -133,7 +151,7 @@ def _run(application: WSGIApplication, environ: WSGIEnvironment) -> Response:
 
 
 class _Handler(WSGIRequestHandler):
-    """Keeps connections open between requests, which werkzeug's and wsgiref's own handlers do not."""
+    """Keeps connections open between requests, unlike the handlers of werkzeug and wsgiref."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -141,7 +159,7 @@ class _Handler(WSGIRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        # As in http.server: the inherited one closes after one request.
+        # As in http.server; the inherited method closes the connection after one request.
         self.close_connection = True
         self.handle_one_request()
         while not self.close_connection:
@@ -163,6 +181,7 @@ class _Handler(WSGIRequestHandler):
         for name, value in headers:
             if name.lower() not in {"connection", "content-length", "transfer-encoding"}:
                 self.send_header(name, value)
+        self.send_header(ENGINE_HEADER, ENGINE_NAME)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         if self.command != "HEAD":
@@ -173,10 +192,10 @@ class _Handler(WSGIRequestHandler):
 
 
 class LocalEngine:
-    """An embedded engine in a process of its own, for the length of a `with` block.
+    """Runs an embedded engine in a separate process, for the length of a `with` block.
 
-    Monkey-patching and the interpreter lock of the caller do not touch it. It stops with the block, and by itself when
-    the process that started it is gone.
+    The engine is independent of the caller's monkey-patching and interpreter lock. It stops at the end of the block, and by
+    itself when the process that started it has ended. `port` 0 takes a free port; `start_timeout` is in seconds.
     """
 
     def __init__(self, *, port: int = 0, start_timeout: float = START_TIMEOUT) -> None:
@@ -191,19 +210,19 @@ class LocalEngine:
 
     @property
     def endpoint_url(self) -> str:
-        """Where it listens, such as http://127.0.0.1:49152."""
+        """The URL of the engine, such as http://127.0.0.1:49152; raises `LimiterError` when it is not running."""
         if self._endpoint_url is None:
             raise LimiterError("this LocalEngine is not running; use it in a `with` block or call start()")
         return self._endpoint_url
 
     def start(self) -> None:
-        """Start it and wait until it answers; `LimiterError` says why it does not. Starting twice changes nothing."""
+        """Start the engine and wait until it responds; does nothing when it runs. Raises `LimiterError` when it cannot start."""
         if self._process is not None:
             return
         if importlib.util.find_spec("moto") is None:
             raise ConfigurationError(INSTALL_HINT)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
-        # -P: no module in the working directory takes the place of one that the engine imports.
+        # -P: modules in the working directory must not shadow those that the engine imports.
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this module
             [sys.executable, "-P", "-m", "limiter.local", str(self._port)],
             stdin=subprocess.PIPE,
@@ -236,7 +255,7 @@ class LocalEngine:
         return self._errors.read().decode(errors="replace").strip()[-2000:]
 
     def stop(self) -> None:
-        """Stop it, by force if it does not go; stopping twice changes nothing."""
+        """Stop the engine, by force after a few seconds; does nothing when it does not run."""
         process, self._process, self._endpoint_url = self._process, None, None
         if process is None:
             return
@@ -251,7 +270,7 @@ class LocalEngine:
                 stream.close()
 
     def reset(self) -> None:
-        """Forget every table and item."""
+        """Delete every table and item."""
         address = self.endpoint_url.removeprefix("http://")
         connection = http.client.HTTPConnection(address, timeout=STOP_TIMEOUT)
         try:
@@ -260,7 +279,7 @@ class LocalEngine:
         finally:
             connection.close()
         if status != http.client.OK:
-            raise LimiterError(f"the embedded engine at {self.endpoint_url} answered a reset with status {status}")
+            raise LimiterError(f"the embedded engine at {self.endpoint_url} responded to a reset with status {status}")
 
     def __enter__(self) -> Self:
         self.start()
@@ -271,8 +290,8 @@ class LocalEngine:
 
 
 def _serve_for_parent(port: int) -> None:
-    """Serve as the child of a `LocalEngine`: report the endpoint on standard output, end when standard input does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    """Serve as the child of a `LocalEngine`: report the endpoint on standard output, end when standard input is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     threading.Thread(target=_exit_with_pipe, daemon=True).start()
     if os.name == "posix":
         threading.Thread(target=_exit_with_parent, args=[os.getppid()], daemon=True).start()
@@ -284,7 +303,7 @@ def _serve_for_parent(port: int) -> None:
 
 def _report(endpoint_url: str) -> None:
     print(endpoint_url, flush=True)  # noqa: T201 - the message to the parent
-    os.dup2(2, 1)  # nobody reads standard output any more: what moto prints must not fill it
+    os.dup2(2, 1)  # standard output is not read any more, and moto's prints must not fill the pipe
 
 
 def _exit_with_pipe() -> None:
@@ -294,7 +313,7 @@ def _exit_with_pipe() -> None:
 
 
 def _exit_with_parent(parent: int) -> None:
-    # Forks of the parent can hold the pipe open after its death.
+    # Forks of the parent can keep the pipe open after the parent has ended.
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(0)

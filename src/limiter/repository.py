@@ -193,6 +193,20 @@ class Repository:
         found = [schema.limits_key(item) async for item in scan]
         return tuple(filter(None, found))
 
+    async def entities(self) -> tuple[str, ...]:
+        """Return the ids of all stored entities of the namespace, sorted. Reads the whole table."""
+        scan = self._table.pages("Scan", schema.keys_scan(self.namespace))
+        found = [schema.entity_key(item) async for item in scan]
+        return tuple(sorted(key.entity_id for key in found if key is not None))
+
+    async def buckets(self) -> dict[BucketKey, BucketState]:
+        """Return all buckets of the namespace with their states, some seconds old. Reads the whole table."""
+        scan = self._table.pages("Scan", schema.buckets_scan(self.namespace))
+        return {
+            BucketKey(self.namespace, schema.entity_of(item), schema.resource_of(item)): schema.bucket_state(item)
+            async for item in scan
+        }
+
     async def resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
         return tuple([schema.item_key(item)[1][2:] async for item in self._items(entity_id, "b#")])

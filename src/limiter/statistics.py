@@ -12,7 +12,7 @@ from .exceptions import RateLimiterUnavailable, Throttled
 if TYPE_CHECKING:
     from .aws.transport import TransportInUse, TransportName
     from .commit.breaker import BreakerState
-    from .models import LimitStatus
+    from .models import BaseLimit, LimitStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,31 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Charged:
+    """What a call asks, takes or gives back of one limit of one bucket.
+
+    `start` is the time from which units may be used, in nanoseconds of the repository's clock; None where nothing was taken.
+    `since` is the time from which the bucket counts them.
+    """
+
+    entity_id: str
+    resource: str
+    limit: BaseLimit
+    units: int
+    start: int | None = None
+    since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionEvent:
     """One decision, as `on_decision` is told of it.
 
     It was made without the table where it is `degraded`. `seconds` is what deciding took, without the `waited` seconds of a
-    caller that was willing to wait for its turn.
+    caller that was willing to wait for its turn (`waits`).
+
+    `id` names the call, and the lease that it got. `process_id` names the limiter in this process; both are unique. The call
+    came at `begin` and was decided at `end`, in nanoseconds of the repository's clock. `buckets` are the entity and resource of
+    all that it is about, and `charges` what it took of their limits, or asked for.
     """
 
     entity_id: str
@@ -60,6 +80,44 @@ class DecisionEvent:
     waited: float
     seconds: float
     statuses: tuple[LimitStatus, ...]
+    id: str
+    process_id: str
+    begin: int
+    end: int
+    waits: bool
+    buckets: tuple[tuple[str, str], ...]
+    charges: tuple[Charged, ...]
+
+    @property
+    def kind(self) -> str:
+        """`decision`."""
+        return "decision"
+
+    @property
+    def outcome(self) -> str:
+        """`allowed` or `refused`."""
+        return "allowed" if self.allowed else "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseEvent:
+    """What became of a call or its lease besides a decision, as a hook is told of it that has a method `note`.
+
+    `kind` is `decision` for a call that failed, `consume` where the lease asked for more, `correction` where more was taken in
+    any case, `refund` for what is about to be given back, `written` when the refund of the same `begin` is known to be written.
+    `outcome` is `allowed`, `refused`, or `failed`: not known. `end` is None where the end is not known yet.
+    """
+
+    kind: str
+    id: str
+    process_id: str
+    begin: int
+    end: int | None
+    outcome: str
+    degraded: bool
+    waits: bool
+    buckets: tuple[tuple[str, str], ...]
+    charges: tuple[Charged, ...]
 
 
 class Counters:

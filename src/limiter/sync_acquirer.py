@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -45,7 +47,10 @@ class SyncAcquirerSettings:
 
 
 class SyncProcess:
-    """What all event loops and threads of one process share: records, counts, the health of the store, and a local store."""
+    """What all event loops and threads of one process share: records, counts, the health of the store, and a local store.
+
+    `id` and `numbers` make the ids of calls, for hooks.
+    """
 
     def __init__(self, repository: SyncRepositoryProtocol, config_ttl: int) -> None:
         self.repository = repository
@@ -55,6 +60,8 @@ class SyncProcess:
         self.outage_log = OutageLog(repository.clock)
         self.unreported = UnreportedUsage()
         self.local = SyncMemoryRepository(namespace=repository.namespace, clock=repository.clock)
+        self.id = os.urandom(6).hex()
+        self.numbers = itertools.count(1)
 
 
 class SyncAcquirer:

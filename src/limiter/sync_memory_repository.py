@@ -123,6 +123,16 @@ class SyncMemoryRepository:
         with self._locks.get():
             return tuple(key for key in self._records if isinstance(key, LimitsKey))
 
+    def entities(self) -> tuple[str, ...]:
+        """Return the ids of all stored entities of the namespace, sorted."""
+        with self._locks.get():
+            return tuple(sorted(each.entity.entity_id for each in self._entities()))
+
+    def buckets(self) -> dict[BucketKey, BucketState]:
+        """Return all buckets of the namespace with their states."""
+        with self._locks.get():
+            return dict(self._buckets)
+
     def resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
         with self._locks.get():

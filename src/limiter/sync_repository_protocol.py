@@ -87,6 +87,12 @@ class SyncRecordStore(Protocol):
     def levels(self) -> tuple[LimitsKey, ...]:
         """All levels of limits that are stored in the namespace."""
 
+    def entities(self) -> tuple[str, ...]:
+        """Return the ids of all stored entities of the namespace, sorted."""
+
+    def buckets(self) -> dict[BucketKey, BucketState]:
+        """Return all buckets of the namespace with their states, which may be some seconds old."""
+
     def resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
 

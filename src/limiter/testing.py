@@ -1,4 +1,4 @@
-"""Help for tests of programs that use the limiter."""
+"""Helpers for the tests of programs that use the limiter."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .core.validation import check_endpoint, check_table_name
 
 
 def create_table(table_name: str, *, endpoint_url: str | None = None, region: str | None = None, client: Any = None) -> None:
-    """Create the template's table on an engine without CloudFormation; a table that exists is left as it is.
+    """Create the template's table on an engine without CloudFormation; a table that exists stays as it is.
 
-    Made for DynamoDB Local, `limiter local` and their like. On AWS use `limiter deploy`, whose stack also carries policies.
-    Region and credentials follow the standard AWS variables and files; with an `endpoint_url`, any region will do. Raises
-    `ConfigurationError` where something is missing, and `RateLimiterUnavailable` when nobody answers.
+    For DynamoDB Local, `limiter local` and similar engines. On AWS use `limiter deploy`, whose stack also contains policies.
+    Region and credentials follow the standard AWS variables and files; with an `endpoint_url`, the region is optional. Raises
+    `ConfigurationError` when credentials or a region are missing, and `RateLimiterUnavailable` when the engine does not respond.
     """
     check_table_name(table_name)
     options = ClientOptions(

@@ -307,3 +307,72 @@ async def test_bad_entities_are_refused(new_limiter: Any, options: dict[str, Any
     with pytest.raises(ValidationError):
         await limiter.create_entity("key", **options)
     assert await limiter.get_entity("key") is None
+
+
+async def test_put_stores_an_entity_as_given(new_limiter: Any) -> None:
+    """The entity is created, or every part of it is replaced, whether its parent changes or not."""
+    limiter = new_limiter()
+    await limiter.create_entity("org")
+    await limiter.create_entity("project")
+    for entity in (
+        Entity("key", "org", True, "first", {"plan": "pro"}),
+        Entity("key", "project", False, None, {}),
+        Entity("key", "project", True, "third", {"plan": ""}),
+        Entity("key"),
+    ):
+        assert await limiter.put_entity(entity) == entity
+        assert await limiter.get_entity("key") == entity
+        expected = () if entity.parent_id is None else (entity,)
+        assert await limiter.list_children(str(entity.parent_id)) == expected
+
+
+async def test_put_moves_what_is_below(new_limiter: Any) -> None:
+    """A charge of an entity below goes up the new chain, also for another process."""
+    limiter = new_limiter("requests=10/minute")
+    await family(limiter, "old", "project", "key")
+    await limiter.create_entity("new")
+    await limiter.put_entity(Entity("project", "new", name="P"))
+    assert await new_limiter("requests=10/minute").try_acquire("key", consume={"requests": 4})
+    assert [await left(limiter, entity) for entity in ("old", "new", "project", "key")] == [10, 6, 6, 6]
+
+
+async def test_put_refuses_what_cannot_be_stored(new_limiter: Any) -> None:
+    """A parent that is not stored, a cycle and a value of another kind are errors, and nothing is changed."""
+    limiter = new_limiter()
+    await family(limiter, "org", "project")
+    with pytest.raises(EntityNotFound, match="'nobody'"):
+        await limiter.put_entity(Entity("key", "nobody"))
+    with pytest.raises(ValidationError, match="its own ancestor"):
+        await limiter.put_entity(Entity("org", "project"))
+    with pytest.raises(ValidationError, match="must be an Entity"):
+        await limiter.put_entity("key")
+    with pytest.raises(ValidationError, match="metadata must map strings to strings"):
+        await limiter.put_entity(Entity("key", metadata={"seats": 12}))  # type: ignore[dict-item] # as a caller may
+    assert [entity.entity_id for entity in await limiter.list_stored_entities()] == ["org", "project"]
+
+
+async def test_stored_entities_are_listed(new_limiter: Any) -> None:
+    """All entities of the namespace are listed by id, and none of limits or buckets without an entity."""
+    limiter = new_limiter("requests=10/minute")
+    assert await limiter.list_stored_entities() == ()
+    await family(limiter, "b", "a")
+    await limiter.set_limits(limits("5/minute"), entity_id="c")
+    await limiter.try_acquire("d")
+    assert await limiter.list_stored_entities() == (Entity("a", "b"), Entity("b"))
+
+
+async def test_buckets_are_listed_with_their_states(new_limiter: Any, repository: Any) -> None:
+    """Each bucket of the namespace is there, and each of its limits says when it will be full."""
+    limiter = new_limiter("requests=10/minute")
+    assert await repository.buckets() == {}
+    await limiter.create_entity("org")
+    await limiter.set_limits(limits("5/minute"), resource="api")
+    await limiter.try_acquire("a", "api", {"requests": 1})
+    await limiter.try_acquire("b", "search", {"requests": 5})
+    found = await repository.buckets()
+    assert {key[1:]: state.levels.keys() for key, state in found.items()} == {
+        ("a", "api"): {"requests"},
+        ("b", "search"): {"requests"},
+    }
+    for key, state in found.items():
+        assert state == await repository.read_bucket(key)

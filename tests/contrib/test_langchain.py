@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import itertools
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +57,23 @@ def chat_model(limiter: Any) -> Any:
     return GenericFakeChatModel(messages=map(AIMessage, itertools.repeat("yes")), rate_limiter=limiter)
 
 
-def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing it where LangChain is not installed says what to install."""
-    monkeypatch.delitem(sys.modules, "limiter.contrib.langchain", raising=False)
-    monkeypatch.setitem(sys.modules, "langchain_core.rate_limiters", None)
-    with pytest.raises(ConfigurationError, match=r'pip install "dynamodb-limiter\[langchain\]"'):
-        importlib.import_module("limiter.contrib.langchain")
+@pytest.mark.parametrize(("name", "package"), [("DynamoDBRateLimiter", "langchain_core"), ("LimiterMiddleware", "langchain")])
+def test_langchain_is_imported_on_first_use(name: str, package: str) -> None:
+    """The module imports nothing of it, makes each class once, and says what to install where it is missing."""
+    need(package)
+    code = (
+        "import sys, limiter.contrib.langchain as module\n"
+        "assert not [each for each in sys.modules if each.startswith('langchain')]\n"
+        f"assert module.{name} is module.{name}\n"
+        f"del module.{name}\n"
+        f"for each in [each for each in sys.modules if each.startswith('{package}.')]: sys.modules[each] = None\n"
+        f"try: module.{name}\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    extra = "langchain" if package == "langchain_core" else "langchain-agents"
+    assert done.stdout.startswith("ConfigurationError")
+    assert f'pip install "dynamodb-limiter[{extra}]"' in done.stdout
 
 
 def test_it_is_what_langchain_asks_for(clock: FakeClock) -> None:
@@ -160,6 +171,16 @@ async def test_a_kind_that_was_not_given_is_named(clock: FakeClock) -> None:
         rate_limiter(clock, max_wait=-1)
 
 
+async def test_a_large_batch_waits(clock: FakeClock) -> None:
+    """A thousand calls at once are made at the rate, and none is refused."""
+    model = chat_model(rate_limiter(clock))
+    begun = clock()
+
+    assert len(await model.abatch(["?"] * 1000)) == 1000
+
+    assert clock() - begun >= (1000 - BURST) * 10**9 // PER_SECOND
+
+
 async def test_both_kinds_share_the_table(server_engine: Engine, table: str) -> None:
     """Agents that call synchronously and ones that call asynchronously are held to one limit, on every engine."""
     need("langchain_core")
@@ -181,3 +202,89 @@ async def test_both_kinds_share_the_table(server_engine: Engine, table: str) -> 
 
     assert [type(reply).__name__ for reply in replies].count("AIMessage") == 8
     assert sum(isinstance(reply, RateLimitExceeded) for reply in replies) == 4
+
+
+TOKENS = [Limit.per_day("requests", 100), Limit.per_day("tokens", 10_000), Limit.per_day("output_tokens", 1000)]
+
+
+def agent(clock: FakeClock, replies: list[Any], **terms: Any) -> tuple[Any, SyncRateLimiter, RateLimiter]:
+    """An agent of a fake model that gives these replies, and the limiters of its middleware."""
+    need("langchain")
+    from langchain.agents import create_agent
+    from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+
+    from limiter.contrib.langchain import LimiterMiddleware
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    synchronous = SyncRateLimiter(SyncMemoryRepository(clock=clock), TOKENS, sleep=clock.advance, denial_ttl=0)
+    asynchronous = RateLimiter(MemoryRepository(clock=clock), TOKENS, sleep=sleep, denial_ttl=0)
+    middleware = LimiterMiddleware(sync_limiter=synchronous, limiter=asynchronous, **({"entity": "team"} | terms))
+    return create_agent(GenericFakeChatModel(messages=iter(replies)), middleware=[middleware]), synchronous, asynchronous
+
+
+def reply(total: int | None = None, output: int = 0) -> Any:
+    """A model's reply that says what it has used."""
+    need("langchain_core")
+    from langchain_core.messages import AIMessage
+
+    if total is None:
+        return AIMessage("yes")
+    return AIMessage("yes", usage_metadata={"input_tokens": total - output, "output_tokens": output, "total_tokens": total})
+
+
+ASK = {"messages": [("user", "Is this a question of some twenty tokens, or of a few more than that, would you say?")]}
+
+
+def available(decision: Any) -> dict[str, int]:
+    """What is left of each limit."""
+    return {status.limit.name: status.available for status in decision.statuses}
+
+
+def test_an_agent_is_charged_what_its_calls_used(clock: FakeClock) -> None:
+    """The estimate of a call is replaced by the usage of its reply; without one it stays."""
+    runnable, limiter, _ = agent(clock, [reply(700), reply()])
+    runnable.invoke(ASK)
+    assert available(limiter.check("team")) == {"requests": 99, "tokens": 9300, "output_tokens": 1000}
+    runnable.invoke(ASK)
+    left = available(limiter.check("team"))
+    assert left["requests"] == 98
+    assert 9300 - 60 < left["tokens"] < 9300 - 15
+
+
+async def test_an_awaited_agent_is_charged_what_its_calls_used(clock: FakeClock) -> None:
+    """So is one that is awaited, by the limits that the estimate names, in the place that the request decides."""
+    terms: dict[str, Any] = {
+        "entity": lambda request: "small" if len(request.messages) < 2 else "large",
+        "resource": lambda request: type(request.model).__name__,
+        "estimate": {"requests": 1, "tokens": 500, "output_tokens": 0},
+    }
+    runnable, _, limiter = agent(clock, [reply(700, output=50)], **terms)
+    await runnable.ainvoke(ASK)
+    left = available(await limiter.check("small", "GenericFakeChatModel"))
+    assert left == {"requests": 99, "tokens": 9300, "output_tokens": 950}
+
+
+def test_an_agent_waits_is_refused_or_exempt(clock: FakeClock) -> None:
+    """Without `max_wait` a call waits; with it a longer wait is refused; an entity of None is free."""
+    begun = clock()
+    runnable, _, _ = agent(clock, [reply(20_000), reply(10)])
+    runnable.invoke(ASK)
+    runnable.invoke(ASK)
+    assert clock() - begun > 86_400 * 10**9
+    runnable, _, _ = agent(clock, [reply(20_000), reply(10)], max_wait=10)
+    runnable.invoke(ASK)
+    with pytest.raises(RateLimitExceeded):
+        runnable.invoke(ASK)
+    runnable, limiter, _ = agent(clock, [reply(20_000)], entity=lambda request: None)
+    runnable.invoke(ASK)
+    assert limiter.stats().decisions == 0
+
+
+def test_a_failed_call_of_an_agent_is_free(clock: FakeClock) -> None:
+    """The model raises, and the estimate is given back."""
+    runnable, limiter, _ = agent(clock, [])
+    with pytest.raises(RuntimeError):
+        runnable.invoke(ASK)
+    assert available(limiter.check("team"))["tokens"] == 10_000

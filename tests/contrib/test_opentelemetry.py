@@ -10,7 +10,7 @@ import pytest
 from support.processes import need
 
 from limiter import ConfigurationError, Limit, MemoryRepository, RateLimiter, SyncMemoryRepository, SyncRateLimiter
-from limiter.contrib.opentelemetry import DURATIONS, instrument, time_decisions
+from limiter.contrib.opentelemetry import DURATIONS, WAITS, instrument, time_decisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,6 +146,33 @@ def test_decisions_are_timed_by_a_hook(clock: FakeClock, meters: Meters) -> None
     assert dict(points["admitted"].attributes) == {"service": "web", "outcome": "admitted", "degraded": False}
     assert points["admitted"].explicit_bounds == DURATIONS
     assert 0 < points["admitted"].sum < 60
+
+
+def test_a_refusal_names_its_limit(clock: FakeClock, meters: Meters) -> None:
+    """Of several the one that refuses for longest."""
+    limits = [Limit.parse("requests=1/minute"), Limit.parse("tokens=10/day"), Limit.parse("words=10/day")]
+    limiter = SyncRateLimiter(SyncMemoryRepository(clock=clock), limits, on_decision=time_decisions(meters.provider))
+    limiter.try_acquire("user", consume={"requests": 1, "tokens": 10})
+    limiter.try_acquire("user", consume={"requests": 1})
+    limiter.try_acquire("user", consume={"requests": 1, "tokens": 1})
+    limiter.try_acquire("user", consume={"words": 11})
+    points = meters.collect()["limiter.decision.duration"].data.data_points
+    assert [point.attributes.get("limit") for point in points] == [None, "requests", "tokens", "words"]
+
+
+def test_waits_are_a_histogram_of_their_own(clock: FakeClock, meters: Meters) -> None:
+    """Only callers that waited are recorded, by the seconds of their wait."""
+    hook = time_decisions(meters.provider, {"service": "web"})
+    limiter = SyncRateLimiter(
+        SyncMemoryRepository(clock=clock), [Limit.parse("requests=1/second")], on_decision=hook, sleep=clock.advance
+    )
+    for _ in range(3):
+        limiter.try_acquire("user", timeout=60)
+    metric = meters.collect()["limiter.wait.duration"]
+    (point,) = metric.data.data_points
+    assert (metric.unit, point.count, point.sum) == ("s", 2, 2.0)
+    assert point.explicit_bounds == WAITS
+    assert dict(point.attributes) == {"service": "web"}
 
 
 def test_without_the_extra_the_remedy_is_named(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limiter import (
+    Entity,
     Limit,
     LimiterError,
     RateLimiter,
@@ -316,6 +317,9 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "set_limits": ("PutItem", lambda limiter: limiter.set_limits(LIMITS)),
     "delete_limits": ("DeleteItem", lambda limiter: limiter.delete_limits()),
     "create_entity": ("TransactWriteItems", lambda limiter: limiter.create_entity("user")),
+    "put_entity": ("TransactWriteItems", lambda limiter: limiter.put_entity(Entity("user"))),
+    "list_stored_entities": ("Scan", lambda limiter: limiter.list_stored_entities()),
+    "buckets": ("Scan", lambda limiter: limiter.repository.buckets()),
     "list_children": ("Query", lambda limiter: limiter.list_children("user")),
     "list_entities": ("Query", lambda limiter: limiter.list_entities("api")),
     "list_resources": ("Query", lambda limiter: limiter.list_resources("user")),

@@ -9,10 +9,12 @@ import pytest
 from support.exactness_workers import Worker
 
 from limiter import Limit, SyncRateLimiter, SyncRepository
+from limiter.audit import judge
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from support.engines import Engine, FakeClock
 
@@ -48,19 +50,24 @@ def crew() -> Iterator[Callable[[str], list[Worker]]]:
 
 
 @pytest.fixture
-def bucket(atomic_engine: Engine, table_name: str) -> dict[str, Any]:
-    """What a job has to know of a new table."""
+def bucket(atomic_engine: Engine, table_name: str, tmp_path: Path) -> dict[str, Any]:
+    """What a job has to know of a new table, and of the record that all processes write."""
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
-    return {"endpoint_url": atomic_engine.endpoint_url, "table": table_name, "callers": CALLERS}
+    record = str(tmp_path / "decisions.jsonl")
+    return {"endpoint_url": atomic_engine.endpoint_url, "table": table_name, "callers": CALLERS, "record": record}
 
 
 def run(workers: Sequence[Worker], job: dict[str, Any], limit: Limit) -> list[dict[str, Any]]:
-    """Have all workers do one job at once."""
+    """Have all workers do one job at once, and audit what they have recorded."""
     numbers = [limit.name, limit.capacity, limit.refill_amount, limit.refill_period]
     for seed, worker in enumerate(workers):
         worker.send(job | {"limits": [numbers], "seed": seed})
     answers = [worker.receive() for worker in workers]
     assert sum(answer["turns"] for answer in answers) == PROCESSES * job["acquires"]
+    # Where each process moves its own clock, what one of them refuses says nothing to another's time.
+    verdict = judge(job["record"], skip=["refusals"] if job["step"] else [])
+    assert not verdict.findings
+    assert verdict.decisions >= PROCESSES * job["acquires"]
     return answers
 
 

@@ -185,3 +185,31 @@ async def test_callers_who_are_decided_are_forgotten_behind_one_who_waits(clock:
     assert callers() - before < 150
     gated.through.release()
     assert await slow
+
+
+async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(clock: FakeClock) -> None:
+    """A task that asks just when the limits have been read does not overtake those that have waited for them."""
+    waits: dict[int, float] = {}
+    tasks: list[asyncio.Task[None]] = []
+    asked = asyncio.Event()
+
+    class Slow(MemoryRepository):
+        async def read_records(self, *arguments: Any) -> Any:
+            await asked.wait()
+            found = await super().read_records(*arguments)
+            tasks.extend([asyncio.create_task(call(number)) for number in range(30, 40)])
+            return found
+
+    async def sleep(_: float) -> None:
+        pass
+
+    async def call(number: int) -> None:
+        async with limiter.acquire("user", "api", timeout=1_000) as lease:
+            waits[number] = lease.waited
+
+    limiter = RateLimiter(Slow(clock=clock), [Limit("requests", 1, 1, 1.0)], sleep=sleep)
+    tasks += [asyncio.create_task(call(number)) for number in range(30)]
+    asyncio.get_running_loop().call_soon(asked.set)
+    await until(lambda: len(waits) == 40)
+    await asyncio.gather(*tasks)
+    assert [number for number, _ in sorted(waits.items(), key=lambda each: each[1])] == list(range(40))

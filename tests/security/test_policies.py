@@ -12,7 +12,7 @@ from support.policies import Request, Statement, allows, requests, statements
 from support.recording_proxy import RecordingProxy
 from unit.infra.test_template import load
 
-from limiter import Limit, StackManager, SyncRateLimiter, SyncRepository, cli
+from limiter import Entity, Limit, StackManager, SyncRateLimiter, SyncRepository, cli
 from limiter.cli import doctor
 from limiter.cli.findings import Finding
 from limiter.testing import create_table
@@ -53,12 +53,15 @@ def changes(limiter: Any, clock: FakeClock) -> Any:
     yield limiter.create_entity("grandchild", parent_id="child")
     yield limiter.set_parent("child", None)
     yield limiter.set_limits(LIMITS, entity_id="child")
+    yield limiter.put_entity(Entity("grandchild", "group", name="moved"))
     yield limiter.delete_entity("grandchild")
 
 
 def namespaces(limiter: Any, clock: FakeClock) -> Any:
     """What concerns more than one namespace, or has to look through all."""
     yield limiter.list_limits()
+    yield limiter.list_stored_entities()
+    yield limiter.repository.buckets()
     yield limiter.list_namespaces()
     yield limiter.delete_namespace("other")
 

@@ -26,20 +26,27 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support.turns import CALLERS, async_turn, sync_turn
 
 from limiter import RateLimiter, Repository, SyncRateLimiter, SyncRepository
+from limiter.audit import record
 
 if TYPE_CHECKING:
     from support.turns import Play
 
 
+def hooks(job: dict[str, Any]) -> dict[str, Any]:
+    """What records the decisions of this process, where the test asks for a record."""
+    return {"on_decision": record(Path(job["record"]) / f"{os.getpid()}.jsonl")} if "record" in job else {}
+
+
 def run_threads(job: dict[str, Any], play: Play) -> None:
     """Take turns in threads, or in greenlets where they are patched, for ever."""
     repository = SyncRepository(job["table"], endpoint_url=job["endpoint_url"], **play.repository_options)
-    limiter = SyncRateLimiter(repository, **play.limiter_options)
+    limiter = SyncRateLimiter(repository, **play.limiter_options, **hooks(job))
     play.begin(limiter)
 
     def call() -> None:
@@ -61,7 +68,7 @@ def run_threads(job: dict[str, Any], play: Play) -> None:
 async def run_tasks(job: dict[str, Any], play: Play) -> None:
     """Take turns in tasks, for ever."""
     repository = Repository(job["table"], endpoint_url=job["endpoint_url"], **play.repository_options)
-    limiter = RateLimiter(repository, **play.limiter_options)
+    limiter = RateLimiter(repository, **play.limiter_options, **hooks(job))
     play.begin(limiter)
 
     async def call() -> None:

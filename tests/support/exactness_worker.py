@@ -27,6 +27,7 @@ import time
 from typing import Any
 
 from limiter import Limit, RateLimiter, RateLimitExceeded, Repository, SyncRateLimiter, SyncRepository
+from limiter.audit import record
 
 TIMEOUT = 60.0
 
@@ -61,6 +62,7 @@ class Script:
         self.limits = [Limit(*each) for each in job["limits"]]
         self.turns = [random.Random(f"{seed}-{turn}") for turn in range(job["acquires"])]  # noqa: S311 - no secret
         self.settles = job.get("settles", False)
+        self.recorder = record(job["record"])
 
     def moves(self, turn: random.Random) -> tuple[int, int, int, bool]:
         """How much one turn takes, then adds or gives back, and releases, and whether it fails in the end."""
@@ -77,7 +79,7 @@ class Sync:
         self.repository = SyncRepository(
             job["table"], endpoint_url=job["endpoint_url"], clock=clock, connect_timeout=TIMEOUT, read_timeout=TIMEOUT
         )
-        self.limiter = SyncRateLimiter(self.repository, script.limits, decision_timeout=60)
+        self.limiter = SyncRateLimiter(self.repository, script.limits, decision_timeout=60, on_decision=script.recorder)
 
     def run(self) -> list[int]:
         callers = [threading.Thread(target=self.call) for _ in range(self.job["callers"])]
@@ -121,7 +123,7 @@ class Async:
         self.repository = Repository(
             job["table"], endpoint_url=job["endpoint_url"], clock=clock, connect_timeout=TIMEOUT, read_timeout=TIMEOUT
         )
-        self.limiter = RateLimiter(self.repository, script.limits, decision_timeout=60)
+        self.limiter = RateLimiter(self.repository, script.limits, decision_timeout=60, on_decision=script.recorder)
 
     def run(self) -> list[int]:
         return asyncio.run(self.run_tasks())
@@ -156,8 +158,9 @@ class Async:
 def work(runtime: str, job: dict[str, Any]) -> dict[str, Any]:
     """Do one job."""
     clock = Clock(job["now"], job["step"])
-    crowd = (Async if runtime == "tasks" else Sync)(job, clock, Script(job, job["seed"]))
-    held = crowd.run()
+    script = Script(job, job["seed"])
+    held = (Async if runtime == "tasks" else Sync)(job, clock, script).run()
+    script.recorder.close()
     return {"turns": len(held), "held": sum(held), "first": clock.seen[0], "last": clock.seen[1]}
 
 

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-TABLE, POLICY = "AWS::DynamoDB::Table", "AWS::IAM::ManagedPolicy"
+TABLE, POLICY, ROLE = "AWS::DynamoDB::Table", "AWS::IAM::ManagedPolicy", "AWS::IAM::Role"
 STACK = "AWS::CloudFormation::Stack"
 OWN_TAGS = {"limiter:managed-by": "dynamodb-limiter", "limiter:version": "0.0.1", "limiter:schema-version": "1"}
 EPOCH = datetime(2027, 1, 15, tzinfo=UTC)
@@ -102,6 +102,7 @@ class Cloud:
         self.outcomes: dict[str, deque[list[Step]]] = {"CREATE": deque(), "UPDATE": deque(), "DELETE": deque()}
         self.changes: list[dict[str, Any]] | None = None
         self.refusal: str | None = None
+        self.holders: dict[str, list[tuple[str, str]]] = {}
         self.drifts: list[dict[str, Any]] = []
         self.drift_status = "DETECTION_COMPLETE"
         self.before: dict[str, deque[Callable[[], None]]] = {}
@@ -164,7 +165,15 @@ class Cloud:
 
     def _list_stack_resources(self, StackName: str, NextToken: str = "0") -> Any:  # noqa: N803
         resources = self._find(StackName).resources.items()
-        found = [{"LogicalResourceId": name, "ResourceStatus": status} for name, status in resources]
+        found = [
+            {
+                "LogicalResourceId": name,
+                "ResourceType": TABLE if name == "Table" else ROLE if name.endswith("Role") else POLICY,
+                "PhysicalResourceId": f"{StackName.rpartition('/')[0].rpartition('/')[2]}-{name}",
+                "ResourceStatus": status,
+            }
+            for name, status in resources
+        ]
         return self._page("StackResourceSummaries", found, NextToken)
 
     def _list_change_sets(self, StackName: str, NextToken: str = "0") -> Any:  # noqa: N803
@@ -247,6 +256,14 @@ class Cloud:
         if TableName not in self.tables:
             raise refused("ResourceNotFoundException", f"Requested resource not found: Table: {TableName} not found")
         return {"Table": self.tables[TableName]}
+
+    def _list_entities_for_policy(self, PolicyArn: str, Marker: str = "0") -> Any:  # noqa: N803
+        holders = self.holders.get(PolicyArn, [])
+        page: dict[str, Any] = {"PolicyRoles": [], "PolicyUsers": [], "PolicyGroups": []}
+        for kind, name in holders[int(Marker) : int(Marker) + self.page_size]:
+            page[f"Policy{kind}s"].append({f"{kind}Name": name})
+        end = int(Marker) + self.page_size
+        return {**page, "IsTruncated": True, "Marker": str(end)} if end < len(holders) else {**page, "IsTruncated": False}
 
     def _find(self, name_or_id: str) -> Stack:
         for stack in self.stacks:

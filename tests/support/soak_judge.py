@@ -2,79 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-
-class Event(NamedTuple):
-    """Units that were taken, or with a negative sign given back, at some moment from `began` to `ended`; seconds."""
-
-    units: int
-    began: float
-    ended: float
-
-
-def most_beyond(events: Iterable[Event], rate: float) -> float:
-    """The most, over all spans of time, of what was surely taken in the span, less what can have been given back, and the refill.
-
-    Where the limit is kept it is at most the capacity, however long calls took. What is taken counts in the spans that contain
-    the whole call, what is given back in those that touch it.
-    """
-    # By the time at which it counts in spans that end then or later; what is given back first.
-    order = sorted(events, key=lambda each: (each.ended, 1) if each.units > 0 else (each.began, 0))
-    starts = sorted({each.began for each in order if each.units > 0})
-    tree = _Suffixes(len(starts))
-    most, active = 0.0, 0
-    for units, began, ended in order:
-        now, reach = (ended, began) if units > 0 else (began, ended)
-        while active < len(starts) and starts[active] <= now:
-            tree.activate(active, rate * starts[active])
-            active += 1
-        last = _last_at_most(starts, reach)
-        if last >= 0:
-            tree.add(last, units)
-        if units > 0:
-            most = max(most, tree.best - rate * now)
-    return most
-
-
-def _last_at_most(sorted_values: Sequence[float], value: float) -> int:
-    import bisect
-
-    return bisect.bisect_right(sorted_values, value) - 1
-
-
-class _Suffixes:
-    """The greatest, over all active positions, of the position's base and all that was added there or behind it."""
-
-    def __init__(self, size: int) -> None:
-        self._size = 1 << max(0, size - 1).bit_length()
-        self._sums = [0] * (2 * self._size)
-        self._bases = [-math.inf] * self._size
-        self._best = [-math.inf] * (2 * self._size)
-
-    @property
-    def best(self) -> float:
-        return self._best[1]
-
-    def activate(self, index: int, base: float) -> None:
-        self._bases[index] = base
-        self.add(index, 0)
-
-    def add(self, index: int, units: int) -> None:
-        node = self._size + index
-        self._sums[node] += units
-        self._best[node] = self._bases[index] + self._sums[node]
-        while node > 1:
-            node //= 2
-            left, right = 2 * node, 2 * node + 1
-            self._sums[node] = self._sums[left] + self._sums[right]
-            self._best[node] = max(self._best[left] + self._sums[right], self._best[right])
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)

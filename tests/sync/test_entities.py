@@ -307,3 +307,72 @@ def test_bad_entities_are_refused(new_limiter: Any, options: dict[str, Any]) -> 
     with pytest.raises(ValidationError):
         limiter.create_entity("key", **options)
     assert limiter.get_entity("key") is None
+
+
+def test_put_stores_an_entity_as_given(new_limiter: Any) -> None:
+    """The entity is created, or every part of it is replaced, whether its parent changes or not."""
+    limiter = new_limiter()
+    limiter.create_entity("org")
+    limiter.create_entity("project")
+    for entity in (
+        Entity("key", "org", True, "first", {"plan": "pro"}),
+        Entity("key", "project", False, None, {}),
+        Entity("key", "project", True, "third", {"plan": ""}),
+        Entity("key"),
+    ):
+        assert limiter.put_entity(entity) == entity
+        assert limiter.get_entity("key") == entity
+        expected = () if entity.parent_id is None else (entity,)
+        assert limiter.list_children(str(entity.parent_id)) == expected
+
+
+def test_put_moves_what_is_below(new_limiter: Any) -> None:
+    """A charge of an entity below goes up the new chain, also for another process."""
+    limiter = new_limiter("requests=10/minute")
+    family(limiter, "old", "project", "key")
+    limiter.create_entity("new")
+    limiter.put_entity(Entity("project", "new", name="P"))
+    assert new_limiter("requests=10/minute").try_acquire("key", consume={"requests": 4})
+    assert [left(limiter, entity) for entity in ("old", "new", "project", "key")] == [10, 6, 6, 6]
+
+
+def test_put_refuses_what_cannot_be_stored(new_limiter: Any) -> None:
+    """A parent that is not stored, a cycle and a value of another kind are errors, and nothing is changed."""
+    limiter = new_limiter()
+    family(limiter, "org", "project")
+    with pytest.raises(EntityNotFound, match="'nobody'"):
+        limiter.put_entity(Entity("key", "nobody"))
+    with pytest.raises(ValidationError, match="its own ancestor"):
+        limiter.put_entity(Entity("org", "project"))
+    with pytest.raises(ValidationError, match="must be an Entity"):
+        limiter.put_entity("key")
+    with pytest.raises(ValidationError, match="metadata must map strings to strings"):
+        limiter.put_entity(Entity("key", metadata={"seats": 12}))  # type: ignore[dict-item] # as a caller may
+    assert [entity.entity_id for entity in limiter.list_stored_entities()] == ["org", "project"]
+
+
+def test_stored_entities_are_listed(new_limiter: Any) -> None:
+    """All entities of the namespace are listed by id, and none of limits or buckets without an entity."""
+    limiter = new_limiter("requests=10/minute")
+    assert limiter.list_stored_entities() == ()
+    family(limiter, "b", "a")
+    limiter.set_limits(limits("5/minute"), entity_id="c")
+    limiter.try_acquire("d")
+    assert limiter.list_stored_entities() == (Entity("a", "b"), Entity("b"))
+
+
+def test_buckets_are_listed_with_their_states(new_limiter: Any, repository: Any) -> None:
+    """Each bucket of the namespace is there, and each of its limits says when it will be full."""
+    limiter = new_limiter("requests=10/minute")
+    assert repository.buckets() == {}
+    limiter.create_entity("org")
+    limiter.set_limits(limits("5/minute"), resource="api")
+    limiter.try_acquire("a", "api", {"requests": 1})
+    limiter.try_acquire("b", "search", {"requests": 5})
+    found = repository.buckets()
+    assert {key[1:]: state.levels.keys() for key, state in found.items()} == {
+        ("a", "api"): {"requests"},
+        ("b", "search"): {"requests"},
+    }
+    for key, state in found.items():
+        assert state == repository.read_bucket(key)

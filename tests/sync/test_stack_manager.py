@@ -61,7 +61,8 @@ def manage(cloud: Cloud, name: str = "my-app") -> SyncStackManager:
         assert seconds > 0
         cloud.now += seconds
 
-    return SyncStackManager(name, client=Client(cloud), table_client=Client(cloud), clock=cloud.clock, sleep=sleep)
+    client = Client(cloud)
+    return SyncStackManager(name, client=client, table_client=client, policy_client=client, clock=cloud.clock, sleep=sleep)
 
 
 class TestDeploy:
@@ -140,7 +141,7 @@ class TestDeploy:
     def test_names_the_action_that_a_resource_lacked(self, cloud: Cloud) -> None:
         """A permission that is missing inside the stack is named."""
         cloud.outcomes["CREATE"].append(failed_creation("User: x is not authorized to perform: iam:CreatePolicy on resource"))
-        with pytest.raises(StackFailed, match="allow iam:CreatePolicy to whoever deploys"):
+        with pytest.raises(StackFailed, match="allow iam:CreatePolicy to the credentials that deploy"):
             manage(cloud).deploy()
 
     def test_a_rolled_back_update_is_a_failure(self, cloud: Cloud) -> None:
@@ -198,7 +199,7 @@ class TestDeploy:
         """A resumed creation that fails says why, and the next deploy begins anew."""
         stack = cloud.add("my-app", "CREATE_IN_PROGRESS")
         cloud.begin(stack, failed_creation("Subscriber limit exceeded"))
-        with pytest.raises(StackFailed, match=r"under way on stack 'my-app' failed .*: Subscriber limit"):
+        with pytest.raises(StackFailed, match=r"a running operation on stack 'my-app' failed .*: Subscriber limit"):
             manage(cloud).deploy()
         assert (manage(cloud).deploy()).changed
 
@@ -211,7 +212,7 @@ class TestDeploy:
         """A timeout leaves the operation to AWS; the same call waits for it again."""
         slow = [*SUCCESS["CREATE"][:2], *[("CREATE_IN_PROGRESS", [])] * 50, SUCCESS["CREATE"][2]]
         cloud.outcomes["CREATE"].append(slow)
-        with pytest.raises(StackBusy, match=r"not finished within 20 s.*same command again"):
+        with pytest.raises(StackBusy, match=r"took longer than 20 s.*same command again"):
             manage(cloud).deploy(timeout=20)
         assert cloud.now < 30
         done = manage(cloud).deploy()
@@ -246,7 +247,7 @@ class TestDeploy:
         stack = cloud.add("my-app")
         for _ in range(20):
             cloud.interfere("ExecuteChangeSet", stack.change_sets.clear)
-        with pytest.raises(LimiterError, match="changed by somebody else all the time"):
+        with pytest.raises(LimiterError, match="changed by other operations again and again"):
             manage(cloud).deploy()
 
     def test_refuses_to_lose_the_table(self, cloud: Cloud) -> None:
@@ -261,7 +262,7 @@ class TestDeploy:
     def test_removes_the_shell_of_a_refused_creation(self, cloud: Cloud) -> None:
         """A template or parameter that CloudFormation refuses leaves no stack in review behind."""
         cloud.refusal = "Parameter KmsKey failed to satisfy constraint"
-        with pytest.raises(LimiterError, match="refuses to deploy stack 'my-app': Parameter KmsKey failed"):
+        with pytest.raises(LimiterError, match="refused to deploy stack 'my-app': Parameter KmsKey failed"):
             manage(cloud).deploy()
         assert [stack.status for stack in cloud.stacks] == ["DELETE_COMPLETE"]
 
@@ -301,7 +302,7 @@ class TestOwnership:
     @pytest.mark.parametrize("name", ["ab", "1app", "my_app", "my.app", "a" * 129, "", "ä-app", "my app", "my-app\n", None])
     def test_names_that_aws_would_refuse(self, name: Any) -> None:
         """Such a name is refused before any call."""
-        with pytest.raises(ValidationError, match="cannot be the name of a stack"):
+        with pytest.raises(ValidationError, match="invalid stack name"):
             SyncStackManager(name)
 
 
@@ -402,6 +403,33 @@ class TestDelete:
         with pytest.raises(DeletionProtected, match="update-termination-protection --no-enable-termination-protection"):
             manage(cloud).delete()
         assert cloud.count("DeleteStack") == 0
+
+    def test_refuses_while_a_policy_is_attached_elsewhere(self, cloud: Cloud) -> None:
+        """The table is not deleted before a policy that cannot be; the message says how to detach the policy."""
+        cloud.page_size = 1
+        stack = cloud.add("my-app")
+        stack.resources |= {"AcquireRole": "CREATE_COMPLETE", "ReadPolicy": "CREATE_COMPLETE", "AcquirePolicy": "CREATE_COMPLETE"}
+        cloud.holders["my-app-AcquirePolicy"] = [("Role", "my-app-AcquireRole"), ("Role", "web"), ("User", "ann")]
+        with pytest.raises(DeletionProtected, match="attached to role 'web' and 1 more") as caught:
+            manage(cloud).delete()
+        assert "aws iam detach-role-policy --role-name web --policy-arn my-app-AcquirePolicy" in str(caught.value)
+        assert cloud.count("DeleteStack") == 0
+        cloud.holders["my-app-AcquirePolicy"] = [("Role", "my-app-AcquireRole")]
+        assert manage(cloud).delete() is True
+
+    @pytest.mark.parametrize("kind", ["User", "Group"])
+    def test_policies_attached_to_users_and_groups(self, cloud: Cloud, kind: str) -> None:
+        """Each kind of principal is named with its own command."""
+        cloud.add("my-app").resources["ReadPolicy"] = "CREATE_COMPLETE"
+        cloud.holders["my-app-ReadPolicy"] = [(kind, "x")]
+        with pytest.raises(DeletionProtected, match=f"aws iam detach-{kind.lower()}-policy --{kind.lower()}-name x"):
+            manage(cloud).delete()
+
+    def test_deletes_without_the_permission_to_look(self, cloud: Cloud) -> None:
+        """Credentials that may not see attachments can still delete; CloudFormation then says what it could not delete."""
+        cloud.add("my-app").resources["ReadPolicy"] = "CREATE_COMPLETE"
+        cloud.fail("ListEntitiesForPolicy", denied("iam:ListEntitiesForPolicy"))
+        assert manage(cloud).delete() is True
 
     def test_names_what_could_not_be_deleted(self, cloud: Cloud) -> None:
         """A deletion that fails says which resource and why; deleting again goes on."""
@@ -534,7 +562,7 @@ class TestLostAccess:
         """Credentials that expire half-way leave the operation to AWS; with new ones the same call waits for its end."""
         cloud.interfere("DescribeStacks", lambda: None)
         cloud.interfere("ExecuteChangeSet", lambda: cloud.fail("DescribeStacks", refused("ExpiredToken")))
-        with pytest.raises(PermissionDenied, match=r"expired; renew them.*goes on"):
+        with pytest.raises(PermissionDenied, match=r"expired; renew them.*AWS continues"):
             manage(cloud).deploy()
         done = manage(cloud).deploy()
         assert (done.changed, done.stack.status) == (False, "CREATE_COMPLETE")
@@ -549,7 +577,7 @@ class TestLostAccess:
     def test_unknown_credentials(self, cloud: Cloud, code: str) -> None:
         """Credentials of another partition, or deleted ones, are called that."""
         cloud.fail("DescribeStacks", refused(code))
-        with pytest.raises(ConfigurationError, match="does not know these credentials"):
+        with pytest.raises(ConfigurationError, match="does not accept these credentials"):
             manage(cloud).status()
 
     def test_no_credentials(self, cloud: Cloud) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._version import __version__
 from ..core.validation import shown
 from ..exceptions import ConfigurationError, ValidationError
 from ..runtime import patching
+from ..runtime.concurrency import responsive_timeout
 
 _log = logging.getLogger("limiter.client")
 
@@ -63,7 +64,10 @@ async def open_client(service: str, options: ClientOptions) -> Any:
         raise _missing_extra() from error
     create = getattr(session, "create_client", None) or session.client
     region = _region(options, getattr(session, "region_name", None) or _session_region(session))
-    context = create(service, region_name=region, endpoint_url=options.endpoint_url, config=AioConfig(**_settings(options)))
+    # aiohttp's own timeouts count the time in which the loop is busy. `_bound_whole_calls` does not, and ends a call first.
+    loose = replace(options, connect_timeout=8 * options.connect_timeout, read_timeout=8 * options.read_timeout)
+    config = AioConfig(**_settings(loose))
+    context = create(service, region_name=region, endpoint_url=options.endpoint_url, config=config)
     client = await context.__aenter__()
     _bound_whole_calls(client, options)
     _forget_repeating(client, options)
@@ -75,12 +79,14 @@ def sync_open_client(service: str, options: ClientOptions) -> Any:
     patching.check_patching()
     from botocore.config import Config
 
+    from .pool_hint import watch_pool
     from .read_timeout import bound_whole_answers
 
     session = options.session or sync_new_session(options)
     region = _region(options, getattr(session, "region_name", None))
     client = session.client(service, region_name=region, endpoint_url=options.endpoint_url, config=Config(**_settings(options)))
     bound_whole_answers(client)
+    watch_pool(client, options.max_connections)
     _forget_repeating(client, options)
     return client
 
@@ -182,7 +188,7 @@ def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
 
     async def send_in_time(request: Any) -> Any:
         try:
-            async with free, asyncio.timeout(seconds):
+            async with free, responsive_timeout(seconds):
                 return await send(request)
         except TimeoutError as error:
             raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
@@ -214,6 +220,7 @@ def _region(options: ClientOptions, configured: str | None) -> str | None:
 
 
 def _settings(options: ClientOptions) -> dict[str, Any]:
+    """The settings of a botocore client."""
     return {
         "max_pool_connections": options.max_connections,
         "connect_timeout": options.connect_timeout,

@@ -230,6 +230,25 @@ def keys_scan(namespace: str | None = None) -> dict[str, Any]:
     return scan
 
 
+def buckets_scan(namespace: str) -> dict[str, Any]:
+    """The parameters of the Scan that reads all buckets of a namespace, at half the price of a consistent one."""
+    return {
+        "FilterExpression": "begins_with(#0, :0) AND begins_with(#1, :1)",
+        "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
+        "ExpressionAttributeValues": {":0": {"S": _joined(namespace, "")}, ":1": {"S": _joined("b", "")}},
+    }
+
+
+def resource_of(item: Mapping[str, Any]) -> str:
+    """The resource that a bucket's item belongs to."""
+    return item_key(item)[1].partition("#")[2]
+
+
+def entity_key(item: Mapping[str, Any]) -> EntityKey | None:
+    """The entity that an item stores; None for an item of another kind."""
+    return EntityKey(entity_of(item)) if item_key(item)[1] == "e" else None
+
+
 def link_writes(
     table: str, namespace: str, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool
 ) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""The `limiter` command: one module here for each group of its commands, imported when one of them is called.
+"""The `limiter` command. Each module here holds one group of commands, and is imported when one of them is called.
 
-`COMMANDS` names them all, so that `limiter --help` imports none of them.
+`COMMANDS` lists all commands, so `limiter --help` imports none of these modules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["COMMANDS", "build_group", "main", "run"]
 
 
 class Command(NamedTuple):
-    """Where a command is: a module here and a name in it; and what `limiter --help` says of it."""
+    """A command: its module in this package, its name in that module, and its line in `limiter --help`."""
 
     module: str
     name: str
@@ -27,35 +27,42 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "acquire": Command("acquire", "acquire", "Run a command under a limit."),
-    "check": Command("check", "check", "Say whether an acquire would be admitted; take nothing."),
+    "acquire": Command("acquire", "acquire", "Run a command when its limits allow it."),
+    "audit": Command("audit", "audit", "Judge recorded decisions."),
+    "check": Command("acquire", "check", "Show whether an acquire would be allowed."),
     "delete": Command("stack", "delete", "Delete a stack."),
     "demo": Command("demo", "demo", "Show the limiter at work on this machine."),
-    "deploy": Command("deploy", "deploy", "Create a stack, or change it."),
-    "doctor": Command("doctor", "doctor", "Find out what stands in the way."),
-    "drift": Command("stack", "drift", "Show what was changed other than by deploying."),
+    "deploy": Command("deploy", "deploy", "Create or update a stack."),
+    "doctor": Command("doctor", "doctor", "Check credentials, table, permissions and clock."),
+    "drift": Command("stack", "drift", "Show changes made other than by deploying."),
     "entity": Command("entity", "entity", "Create, show, list, move and delete entities."),
-    "events": Command("stack", "events", "Show what happened to a stack."),
+    "events": Command("stack", "events", "Show the events of a stack."),
     "limits": Command("limits", "limits", "Show and change stored limits."),
-    "list": Command("stack", "list_stacks", "List the stacks of a region."),
+    "list": Command("stack", "list_stacks", "List the stacks in a region."),
     "local": Command("local", "command", "Run the embedded engine on this machine."),
     "namespace": Command("namespace", "namespace", "List and delete namespaces."),
-    "plan": Command("deploy", "plan", "Show what a deploy would do."),
+    "plan": Command("deploy", "plan", "Show what a deploy would change."),
     "status": Command("stack", "status", "Show a stack and its table."),
     "template": Command("stack", "template", "Print the CloudFormation template."),
-    "top": Command("top", "top", "Watch buckets fill and drain."),
+    "top": Command("top", "top", "Watch buckets, the busiest first."),
 }
-HELP = "Exact distributed rate limits on one DynamoDB table."
-EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit, 4 AWS unavailable, 130 interrupted."
+HELP = """Exact distributed rate limits on one DynamoDB table.
+
+The options below may stand before or after the command.
+"""
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a limit, 4 AWS unavailable, 5 a plan contains changes, "
+    "130 interrupted."
+)
 
 
 def main() -> None:
-    """Run the command that the process was called with, and end the process."""
+    """Run the command that the process was started with, and end the process."""
     sys.exit(run())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; errors go to standard error, with what to do next."""
+    """Run a command and return its exit code. Errors go to standard error and say what to do next."""
     try:
         import click
     except ImportError:
@@ -63,8 +70,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 1
     from ..exceptions import LimiterError
     from . import exit_codes
-    from .output import printable
-    from .wording import in_commands
+    from .output import in_commands, printable
 
     try:
         code = build_group().main(arguments, prog_name="limiter", standalone_mode=False)
@@ -83,19 +89,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # Python would report the same at its end, when it flushes what nobody reads.
+        # Without this, Python reports the same error when it flushes the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.FAILED
     return code if isinstance(code, int) else exit_codes.OK
 
 
 def build_group() -> click.Group:
-    """The group of all commands."""
+    """Build the group of all commands."""
     import click
 
     from .._version import __version__
+    from .groups import CommandGroup
 
-    class Limiter(click.Group):
+    class Limiter(CommandGroup):
         """Imports a command's module when the command is called."""
 
         def list_commands(self, _: click.Context) -> list[str]:
@@ -112,5 +119,6 @@ def build_group() -> click.Group:
             with formatter.section("Commands"):
                 formatter.write_dl([(name, each.summary) for name, each in COMMANDS.items()])
 
-    group = Limiter(help=HELP, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-    return click.version_option(__version__, prog_name="limiter")(group)
+    settings = {"help_option_names": ["-h", "--help"]}
+    group = Limiter(help=HELP, epilog=EPILOG, hidden_options=False, context_settings=settings)
+    return click.version_option(__version__, "--version", "-V", prog_name="limiter")(group)

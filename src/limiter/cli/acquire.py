@@ -1,4 +1,4 @@
-"""`limiter acquire`: a command that runs when its limit admits it."""
+"""`limiter check` and `limiter acquire`: asks a limit, and runs a command when the limit allows it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from .amounts import consume_option, limit_option, read_amounts, read_limits
-from .exit_codes import CANNOT_EXECUTE, NOT_FOUND, REFUSED, TERMINATED
+from .amounts import consume_option, decision_table, limit_option, read_amounts, read_limits
+from .exit_codes import CANNOT_EXECUTE, NOT_FOUND, OK, REFUSED, TERMINATED
 from .options import aws_options, stack_option
-from .output import say
+from .output import say, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class CommandBehindDashes(click.Command):
-    """A click command that leaves alone what stands behind `--`, and insists that there is something."""
+    """A click command that sets aside everything after `--`, which must not be empty."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Set the part behind the dashes aside."""
-        before, behind = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, [])
+        """Set the part after the dashes aside."""
+        before, after = (args[: args.index("--")], args[args.index("--") + 1 :]) if "--" in args else (args, [])
         rest = super().parse_args(ctx, before)
-        if not behind and not ctx.resilient_parsing:
-            raise click.UsageError("put the command to run behind two dashes: limiter acquire ENTITY RESOURCE -- COMMAND", ctx)
-        ctx.params["command"] = behind
+        if not after and not ctx.resilient_parsing:
+            raise click.UsageError("put the command to run after two dashes: limiter acquire ENTITY RESOURCE -- COMMAND", ctx)
+        ctx.params["command"] = after
         return rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -40,7 +40,25 @@ class CommandBehindDashes(click.Command):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived while waiting, so that a booked turn has to be given back."""
+    """SIGTERM arrived during the wait, so the reserved units have to be refunded."""
+
+
+@click.command()
+@click.argument("entity")
+@click.argument("resource")
+@consume_option
+@limit_option
+@stack_option
+@aws_options
+def check(entity: str, resource: str, stack: str, target: Target, amounts: tuple[str, ...], limits: tuple[str, ...]) -> int:
+    """Show whether an acquire of ENTITY on RESOURCE would be allowed now. Consumes nothing; exits with 3 when refused."""
+    from .documents import decision_document
+
+    asked, given = read_amounts(amounts), read_limits(limits)
+    with target.limiter(stack) as limiter:
+        decision = limiter.check(entity, resource, asked, limits=given)
+    show(target.output, decision_document(decision), decision_table(decision))
+    return OK if decision else REFUSED
 
 
 @click.command(cls=CommandBehindDashes)
@@ -48,16 +66,18 @@ class Terminated(BaseException):
 @click.argument("resource")
 @consume_option
 @limit_option
-@click.option("--timeout", "-t", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait for a turn up to so long.")
+@click.option(
+    "--timeout", "-t", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait at most this long until the limits allow it."
+)
 @click.option(
     "--on-unavailable",
     type=click.Choice(["block", "allow"]),
     default="block",
     show_default=True,
-    help="Without AWS: do not run the command, or run it unlimited.",
+    help="When AWS cannot be reached: do not run the command, or run it without limits.",
 )
 @click.option(
-    "--refused-code", type=click.IntRange(1, 255), default=REFUSED, show_default=True, help="The status when a limit refuses."
+    "--refused-code", type=click.IntRange(1, 255), default=REFUSED, show_default=True, help="Exit code when a limit refuses."
 )
 @stack_option
 @aws_options
@@ -72,21 +92,21 @@ def acquire(
     refused_code: int,
     **options: Any,
 ) -> int:
-    """Take from the limits of ENTITY on RESOURCE, and then run COMMAND.
+    """Consume from the limits of ENTITY on RESOURCE, then run COMMAND.
 
-    The command takes the place of this one: it gets all signals, and its exit status is the status. What was taken is not given
-    back when the command fails, only when it could not be started. Without a turn within --timeout the command is not run, and
-    the status is 3.
+    COMMAND replaces this process: it receives all signals, and its exit code is the exit code. The units are refunded when
+    COMMAND cannot be started, and stay consumed when it fails. When the limits do not allow it within --timeout, COMMAND does
+    not run and the exit code is 3.
     """
     from ..exceptions import RateLimitExceeded
 
     asked, given = read_amounts(amounts), read_limits(limits)
     program = shutil.which(command[0])
     if program is None and _is_there(command[0]):
-        say(f"Error: {command[0]!r} cannot be executed; nothing was taken")
+        say(f"Error: {command[0]!r} cannot be executed; nothing was consumed")
         return CANNOT_EXECUTE
     if program is None:
-        say(f"Error: there is no command {command[0]!r}; nothing was taken")
+        say(f"Error: command {command[0]!r} was not found; nothing was consumed")
         return NOT_FOUND
     try:
         return _acquire_and_run(target, stack, (entity, resource, asked), given, program, command, options)
@@ -98,7 +118,7 @@ def acquire(
 
 
 def _is_there(name: str) -> bool:
-    """Whether there is something of that name, if only a directory or a file without the right to execute it."""
+    """Whether a file or directory of that name exists, executable or not."""
     return os.access(name, os.F_OK) if os.sep in name else shutil.which(name, os.F_OK) is not None
 
 
@@ -118,17 +138,17 @@ def _acquire_and_run(
                 signal.signal(signal.SIGTERM, before)
                 run_instead(program, command)
         except OSError as error:
-            say(f"Error: {command[0]!r} cannot be executed ({error.strerror}); what was taken is given back")
+            say(f"Error: {command[0]!r} cannot be executed ({error.strerror}); the units were refunded")
             return CANNOT_EXECUTE
 
 
 def run_instead(program: str, command: list[str]) -> NoReturn:
-    """Make this process the command; raises `OSError` when that is not possible."""
-    if os.name == "nt":  # Windows would start it beside this process, and let the shell go on at once.
+    """Replace this process by the command; raises `OSError` when that is not possible."""
+    if os.name == "nt":  # Windows would start it beside this process, and the shell would not wait for it.
         import subprocess
 
-        sys.exit(subprocess.call([program, *command[1:]]))  # noqa: S603 - what the user asks for
-    # Python ignores these, and a program inherits that; it would not end when its reader does.
+        sys.exit(subprocess.call([program, *command[1:]]))  # noqa: S603 - as the user asks
+    # Python ignores these signals and programs inherit that: the command would not end with the reader of its output.
     for name in ("SIGPIPE", "SIGXFSZ"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""How limits and amounts are written on the command line."""
+"""Reads limits and amounts from the command line, and shows limits and decisions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ consume_option = click.option(
     "amounts",
     multiple=True,
     metavar="LIMIT=UNITS",
-    help="What to take; may be given several times.  [default: 1 of every limit]",
+    help="Units to consume of a limit; may be given several times.  [default: 1 of every limit]",
 )
 
 limit_option = click.option(
@@ -28,12 +28,12 @@ limit_option = click.option(
     "limits",
     multiple=True,
     metavar="LIMIT",
-    help='In place of stored limits, such as "tokens=10000/minute burst 50000"; may be given several times.',
+    help='Use this limit instead of stored ones, such as "tokens=10000/minute burst 50000"; may be given several times.',
 )
 
 
 def read_amounts(texts: Sequence[str]) -> dict[str, int] | None:
-    """Amounts by the names of limits; None when none were given."""
+    """Return amounts by the names of limits; None when none were given."""
     return dict(map(_read_amount, texts)) or None
 
 
@@ -45,23 +45,25 @@ def _read_amount(text: str) -> tuple[str, int]:
 
 
 def read_limits(texts: Sequence[str]) -> tuple[Limit, ...] | None:
-    """The limits that were given; None when none were."""
-    return tuple(map(read_limit, texts)) or None
+    """Return the limits that were given; None when none were. Raises `ValidationError` when two have one name."""
+    from ..core.limits import check_limits
+
+    return check_limits(map(read_limit, texts)) or None
 
 
 def read_limit(text: str) -> Limit:
-    """The rate that a text says."""
+    """Return the rate that a text states."""
     from ..core.limits import Limit
     from ..exceptions import ValidationError
 
     limit = Limit.parse(text)
     if not isinstance(limit, Limit):
-        raise ValidationError(f"{text!r} is not a rate, which is all that the command can use so far; write it like '100/minute'")
+        raise ValidationError(f"{text!r} is not a rate; the command supports rates only, such as '100/minute'")
     return limit
 
 
 def limit_rows(limits: Sequence[Limit]) -> list[tuple[Any, ...]]:
-    """Rows for `LIMIT_COLUMNS`."""
+    """Return rows for `LIMIT_COLUMNS`."""
     return [(each.name, each.refill_amount, each.refill_period, each.capacity, str(each)) for each in limits]
 
 
@@ -69,11 +71,12 @@ LIMIT_COLUMNS = ("limit", "units", "per seconds", "burst", "as text")
 
 
 def decision_table(decision: Decision) -> Table:
-    """What every limit said."""
+    """Make a table of a decision, with a row for each limit."""
     from .output import Table
 
-    columns = ("entity", "resource", "limit", "requested", "available", "admits", "retry after", "full after")
-    return Table(columns, [_status_row(status) for status in decision.statuses])
+    columns = ("entity", "resource", "limit", "requested", "available", "allowed", "retry after s", "full after s")
+    rows = [_status_row(status) for status in decision.statuses]
+    return Table(columns, rows, expendable=("full after s", "requested", "entity", "resource", "retry after s"))
 
 
 def _status_row(status: LimitStatus) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""`limiter demo`: threads that share one limit, on an engine in a process of its own."""
+"""`limiter demo`: threads that share one limit, on an embedded engine in a separate process."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ STACK = "limiter-demo"
 
 
 @click.command()
-@click.option("--limit", default="requests=20/second burst 50", show_default=True, help="The limit that they share.")
-@click.option("--workers", type=click.IntRange(1, 64), default=8, show_default=True, help="How many ask, all the time.")
-@click.option("--seconds", type=click.FloatRange(0.5, 60), default=5.0, show_default=True, help="How long.")
+@click.option("--limit", default="requests=20/second burst 50", show_default=True, help="Limit that the workers share.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Number of workers, each sending one request after the other.",
+)
+@click.option("--seconds", type=click.FloatRange(0.5, 60), default=5.0, show_default=True, help="Duration in seconds.")
 def demo(limit: str, workers: int, seconds: float) -> int:
-    """Let workers compete for one limit on this machine, and compare what they got with what the limit allows.
+    """Run workers that share one limit on this machine, and compare what they consumed with what the limit allows.
 
-    Needs no AWS account. Status 1 when they got more than that, which they never do.
+    Needs no AWS account. Exits with 1 when they consumed more than the limit allows, which would be a bug.
     """
     from ..local import LocalEngine
     from ..testing import create_table
 
     shared = read_limit(limit)
-    say("starting an engine on this machine ...")
+    say("starting an embedded engine ...")
     with LocalEngine() as engine:
         client = _client(engine.endpoint_url)
         create_table(STACK, client=client)
@@ -52,7 +58,7 @@ def _client(endpoint_url: str) -> object:
 
 
 class Competition:
-    """Workers that take one unit after the other, each with a limiter of its own, as processes would have."""
+    """Workers that consume one unit after the other, each with its own limiter, as separate processes would."""
 
     def __init__(self, client: object, limit: Limit, workers: int) -> None:
         self.admitted = [0] * workers
@@ -62,7 +68,7 @@ class Competition:
         self._stop = threading.Event()
 
     def run(self, seconds: float) -> float:
-        """Let them compete, and return how long it took from the first request to the last."""
+        """Run the workers, and return the seconds from the first request to the last."""
         threads = [threading.Thread(target=self._work, args=[number]) for number in range(len(self.admitted))]
         begin = time.monotonic()
         for thread in threads:
@@ -70,7 +76,7 @@ class Competition:
         try:
             while (left := begin + seconds - time.monotonic()) > 0:
                 time.sleep(min(1.0, left))
-                say(f"{time.monotonic() - begin:4.1f} s: {sum(self.admitted)} admitted, {sum(self.refused)} refused")
+                say(f"{time.monotonic() - begin:4.1f} s: {sum(self.admitted):,} allowed, {sum(self.refused):,} refused")
         finally:
             self._stop.set()
             for thread in threads:
@@ -94,12 +100,12 @@ class Competition:
 
 def _report(limit: Limit, competition: Competition, elapsed: float) -> int:
     total = sum(competition.admitted)
-    # One unit for rounding, and what the bookings at the end may run ahead.
+    # One unit for rounding, and 0.05 s for callers who wait at the end.
     allowed = limit.capacity + limit.refill_amount / limit.refill_period * (elapsed + 0.05) + 1
     click.echo(f"limit      {limit}")
-    click.echo(f"workers    {len(competition.admitted)}, each with a limiter of its own")
-    click.echo(f"admitted   {total} in {elapsed:.2f} s: {', '.join(map(str, competition.admitted))}")
+    click.echo(f"workers    {len(competition.admitted)}, each with its own limiter")
+    click.echo(f"allowed    {total} in {elapsed:.2f} s: {', '.join(map(str, competition.admitted))}")
     click.echo(f"refused    {sum(competition.refused)}")
-    click.echo(f"allowed    at most {allowed:.0f}: the burst and what was refilled since")
-    click.echo("held" if total <= allowed else "NOT HELD")
+    click.echo(f"maximum    {allowed:.0f}: the burst, and the units refilled since")
+    click.echo("The limit held." if total <= allowed else "THE LIMIT DID NOT HOLD.")
     return OK if total <= allowed else FAILED

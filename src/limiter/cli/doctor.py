@@ -1,4 +1,4 @@
-"""`limiter doctor`: asks AWS everything that can stand in the way."""
+"""`limiter doctor`: checks everything that can prevent the limiter from working."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .exit_codes import FAILED, OK
 from .findings import (
     Finding,
     has_failed,
+    imitated,
     judge_clock,
     judge_permissions,
     judge_throttling,
@@ -21,6 +22,7 @@ from .findings import (
     judge_ttl,
     judge_versions,
 )
+from .imitation import noted
 from .options import aws_options, stack_argument
 from .output import Table, show
 
@@ -43,12 +45,13 @@ LEVELS = {
 @stack_argument
 @aws_options
 def doctor(stack: str, target: Target) -> int:
-    """Look at everything that can stand in the way of the stack STACK; status 1 when something does.
+    """Check everything that can prevent the limiter from working with a stack. Exits with 1 when a check fails.
 
-    Credentials, region, table, permissions of each policy level, clock, deletion of idle buckets, throttling, versions,
-    transport. Writes nothing: permissions to write are tried with a condition that no item meets, which costs a few write units.
+    Checks credentials, region, table, permissions of each policy level, clock, deletion of idle buckets, throttling, versions and
+    transport. Changes nothing: write permissions are tried with a condition that no item meets, which costs a few write units.
     """
-    findings = Examination(stack, target).findings()
+    with noted("doctor", target):
+        findings = Examination(stack, target).findings()
     rows = [(MARKS[each.result], each.subject, each.detail, each.remedy) for each in findings]
     document = [
         {"result": each.result, "subject": each.subject, "detail": each.detail, "remedy": each.remedy} for each in findings
@@ -58,7 +61,7 @@ def doctor(stack: str, target: Target) -> int:
 
 
 class Examination:
-    """The calls, in an order in which each makes sense only if those before went well."""
+    """Makes the calls, each of which needs the calls before it to have succeeded."""
 
     def __init__(self, stack: str, target: Target) -> None:
         from ..infra.ownership import check_stack_name
@@ -69,7 +72,11 @@ class Examination:
         self._clock = ServerClock()
 
     def findings(self) -> list[Finding]:
-        """Everything that was found out."""
+        """Return all findings; those that the embedded engine cannot prove are unknown."""
+        found = self._found()
+        return [imitated(each) for each in found] if self._target.embedded else found
+
+    def _found(self) -> list[Finding]:
         first = self._region()
         if first.result == "failed":
             return [first]
@@ -102,24 +109,24 @@ class Examination:
             return Finding("ok", "region", f"{region}{endpoint}")
         if self._target.endpoint_url:
             return Finding("ok", "region", f"us-east-1, for the endpoint {self._target.endpoint_url}")
-        return Finding("failed", "region", "none is configured", "pass --region, or set AWS_DEFAULT_REGION")
+        return Finding("failed", "region", "none configured", "pass --region, or set AWS_DEFAULT_REGION")
 
     def _identity(self) -> Finding:
         credentials = self._session.get_credentials()
         if credentials is None:
             remedy = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or attach a role"
-            return Finding("failed", "credentials", "none were found", remedy)
+            return Finding("failed", "credentials", "none found", remedy)
         try:
             answer = self._client("sts").get_caller_identity()
-        except Exception as error:  # whatever it is, it is the finding
+        except Exception as error:  # every error is a finding
             return self._error(error, "credentials", "sts:GetCallerIdentity", fatal=_is_refusal(error))
         return Finding("ok", "credentials", f"{answer['Arn']} in account {answer['Account']}, from {credentials.method}")
 
     def _table(self) -> list[Finding]:
         try:
             answer = self._timed(partial(self._client("dynamodb").describe_table, TableName=self._stack))
-        except Exception as error:  # whatever it is, it is the finding
-            # Whoever may only acquire may not describe; that is no failure.
+        except Exception as error:  # every error is a finding
+            # Credentials that may only acquire must not describe the table; that is no failure.
             denied = "AccessDenied" in _code(error)
             return [self._error(error, "table", "DescribeTable", fatal=not denied)]
         table = answer["Table"]
@@ -150,14 +157,14 @@ class Examination:
 
         try:
             self._timed(call)
-        except Exception as error:  # what it means is the question
+        except Exception as error:  # its meaning is the result
             if _code(error) == "ConditionalCheckFailedException":
                 return True
             return False if isinstance(self._explained(error, action), PermissionDenied) else None
         return True
 
     def _timed(self, call: Callable[[], Any]) -> Any:
-        """Make a call to the table, and learn its time from whatever it answers."""
+        """Make a call to the table, and learn its time from the response or the error."""
         sent, answer = self._clock.monotonic(), None
         try:
             answer = call()
@@ -176,7 +183,7 @@ class Examination:
 
         try:
             answer = self._client("dynamodb").describe_time_to_live(TableName=self._stack)
-        except Exception as error:  # whatever it is, it is the finding
+        except Exception as error:  # every error is a finding
             return self._error(error, "deletion of idle buckets", "DescribeTimeToLive")
         return judge_ttl(answer, TTL_ATTRIBUTE, self._stack)
 
@@ -185,7 +192,7 @@ class Examination:
         try:
             client = self._client("cloudwatch")
             return [judge_throttling(metric, _hour(client, self._stack, metric, now)) for metric in METRICS]
-        except Exception as error:  # whatever it is, it is the finding
+        except Exception as error:  # every error is a finding
             return [self._error(error, "throttling", "cloudwatch:GetMetricStatistics")]
 
     def _versions(self) -> Finding:
@@ -197,8 +204,8 @@ class Examination:
         try:
             found = SyncStackManager(self._stack, **self._target.aws()).status()
         except StackNotFound:
-            remedy = "fine on an engine on this machine, or when the table was made by other means"
-            return Finding("warning", "versions", f"installed {__version__}; there is a table, but no stack", remedy)
+            remedy = "fine on a local engine, or when the table was created by another tool"
+            return Finding("warning", "versions", f"installed {__version__}; the table exists, but no stack", remedy)
         except LimiterError as error:
             return Finding("unknown", "versions", str(error))
         return judge_versions(__version__, found.version, VERSION, found.schema_version, self._stack)

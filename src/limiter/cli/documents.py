@@ -1,4 +1,4 @@
-"""The JSON documents of the command, whose names and meanings are kept."""
+"""The JSON documents of the command. Their names and meanings are stable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def stack_document(stack: StackSummary) -> dict[str, Any]:
-    """A stack and its table."""
+    """Return the document of a stack and its table."""
     table = stack.table
     return {
         "name": stack.name,
@@ -43,7 +43,7 @@ def stack_document(stack: StackSummary) -> dict[str, Any]:
 
 
 def change_document(change: Change) -> dict[str, Any]:
-    """What would happen to one resource."""
+    """Return the document of a resource's change."""
     return {
         "resource": change.resource,
         "type": change.resource_type,
@@ -54,7 +54,7 @@ def change_document(change: Change) -> dict[str, Any]:
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
-    """What a deploy would do."""
+    """Return the document of a plan."""
     return {
         "stack": plan.stack,
         "creates": plan.creates,
@@ -65,7 +65,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 
 
 def event_document(event: StackEvent) -> dict[str, Any]:
-    """One event of a stack."""
+    """Return the document of a stack's event."""
     return {
         "timestamp": event.timestamp,
         "resource": event.resource,
@@ -76,7 +76,7 @@ def event_document(event: StackEvent) -> dict[str, Any]:
 
 
 def drift_document(drift: Drift) -> dict[str, Any]:
-    """What is not as deployed."""
+    """Return the document of a stack's drift."""
     return {
         "stack": drift.stack,
         "in_sync": drift.in_sync,
@@ -96,7 +96,7 @@ def drift_document(drift: Drift) -> dict[str, Any]:
 
 
 def limit_document(limit: BaseLimit) -> dict[str, Any]:
-    """A limit, as text and in numbers."""
+    """Return the document of a limit: as text and in numbers."""
     document = {"text": str(limit), "name": limit.name, "capacity": limit.capacity}
     if isinstance(limit, Limit):
         document |= {"refill_amount": limit.refill_amount, "refill_period": limit.refill_period}
@@ -104,7 +104,7 @@ def limit_document(limit: BaseLimit) -> dict[str, Any]:
 
 
 def status_document(status: LimitStatus) -> dict[str, Any]:
-    """What one limit said."""
+    """Return the document of one limit's status."""
     return {
         "entity_id": status.entity_id,
         "resource": status.resource,
@@ -118,7 +118,7 @@ def status_document(status: LimitStatus) -> dict[str, Any]:
 
 
 def decision_document(decision: Decision) -> dict[str, Any]:
-    """What all limits together said."""
+    """Return the document of a decision."""
     return {
         "allowed": decision.allowed,
         "retry_after": decision.retry_after,
@@ -127,7 +127,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
 
 
 def entity_document(entity: Entity) -> dict[str, Any]:
-    """An entity."""
+    """Return the document of an entity."""
     return {
         "entity_id": entity.entity_id,
         "parent_id": entity.parent_id,

@@ -1,4 +1,4 @@
-"""`limiter entity`: who is limited."""
+"""`limiter entity`: stored entities and their hierarchy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .groups import group
 from .options import aws_options, confirm, stack_option, yes_option
 from .output import Table, pairs, say, show
 
@@ -15,23 +16,26 @@ if TYPE_CHECKING:
     from .options import Target
 
 
-@click.group()
+@group
 def entity() -> None:
-    """Create, show, list, move and delete entities. An entity need not be created to be limited."""
+    """Create, show, list, move and delete entities.
+
+    Limits also apply to entities that were never created; only a parent, a name and metadata need one.
+    """
 
 
 @entity.command("create")
 @click.argument("entity_id", metavar="ENTITY")
-@click.option("--parent", metavar="ID", help="What it belongs to.")
-@click.option("--cascade/--no-cascade", default=True, show_default=True, help="What it takes is taken from the parent too.")
-@click.option("--name", metavar="TEXT", help="A name for people.")
-@click.option("--metadata", "-m", multiple=True, metavar="KEY=VALUE", help="Anything else; may be given several times.")
+@click.option("--parent", metavar="ID", help="Parent of the entity.")
+@click.option("--cascade/--no-cascade", default=True, show_default=True, help="Charge the parent for what the entity consumes.")
+@click.option("--name", metavar="TEXT", help="Name for people.")
+@click.option("--metadata", "-m", multiple=True, metavar="KEY=VALUE", help="Additional data; may be given several times.")
 @stack_option
 @aws_options
 def create(
     entity_id: str, stack: str, target: Target, parent: str | None, cascade: bool, name: str | None, metadata: tuple[str, ...]
 ) -> None:
-    """Create ENTITY."""
+    """Create an entity."""
     notes = dict(map(_read_note, metadata))
     with target.limiter(stack) as limiter:
         created = limiter.create_entity(entity_id, parent_id=parent, cascade=cascade, name=name, metadata=notes)
@@ -43,14 +47,19 @@ def create(
 @stack_option
 @aws_options
 def show_entity(entity_id: str, stack: str, target: Target) -> None:
-    """Show ENTITY, its own limits, its children and the resources for which it has a bucket."""
+    """Show an entity.
+
+    Also shows its own limits, its children, and the resources for which it has a bucket.
+    """
     from ..exceptions import EntityNotFound
     from .documents import entity_document
 
     with target.limiter(stack) as limiter:
         found = limiter.get_entity(entity_id)
         if found is None:
-            raise EntityNotFound(f"there is no entity {entity_id!r}; it can be limited all the same: limiter top --entity ID")
+            raise EntityNotFound(
+                f"entity {entity_id!r} is not stored. Limits can still apply to it; see `limiter top -e {entity_id}`"
+            )
         own = [str(limit) for limit in limiter.get_limits(entity_id) or ()]
         children = [child.entity_id for child in limiter.list_children(entity_id)]
         resources = list(limiter.list_resources(entity_id))
@@ -60,36 +69,45 @@ def show_entity(entity_id: str, stack: str, target: Target) -> None:
 
 
 @entity.command("list")
-@click.option("--parent", metavar="ID", help="The children of this entity.")
-@click.option("--resource", metavar="NAME", help="The entities with limits of their own for this resource.")
+@click.option("--parent", metavar="ID", help="List the children of this entity.")
+@click.option("--resource", metavar="NAME", help="List the entities that have their own limits for this resource.")
 @stack_option
 @aws_options
 def list_entities(stack: str, target: Target, parent: str | None, resource: str | None) -> None:
-    """List the children of an entity, or the entities with limits of their own for a resource."""
+    """List stored entities.
+
+    Reads the whole table, unless --parent or --resource is given.
+    """
     from .documents import entity_document
 
-    if (parent is None) == (resource is None):
-        raise click.UsageError("say either --parent or --resource")
+    if parent is not None and resource is not None:
+        raise click.UsageError("specify --parent or --resource, not both")
     with target.limiter(stack) as limiter:
-        if parent is None:
-            names = limiter.list_entities(str(resource))
+        if resource is not None:
+            names = limiter.list_entities(resource)
             show(target.output, [{"entity_id": name} for name in names], Table(("entity",), [(name,) for name in names]))
             return
-        found = limiter.list_children(parent)
-    rows = [(each.entity_id, each.name, each.cascade) for each in found]
-    show(target.output, [entity_document(each) for each in found], Table(("entity", "name", "cascades"), rows))
+        found = limiter.list_stored_entities() if parent is None else limiter.list_children(parent)
+    if not found:
+        say(f"No entities are stored in namespace {target.namespace!r}." if parent is None else f"{parent!r} has no children.")
+    rows = [(each.entity_id, each.name, each.cascade, each.parent_id) for each in found]
+    table = Table(("entity", "name", "cascades", "parent"), rows, expendable=("cascades", "name"))
+    show(target.output, [entity_document(each) for each in found], table)
 
 
 @entity.command("move")
 @click.argument("entity_id", metavar="ENTITY")
-@click.option("--parent", metavar="ID", help="Where to.")
-@click.option("--root", is_flag=True, help="Under no parent.")
+@click.option("--parent", metavar="ID", help="New parent.")
+@click.option("--root", is_flag=True, help="Remove the parent.")
 @stack_option
 @aws_options
 def move(entity_id: str, stack: str, target: Target, parent: str | None, root: bool) -> None:
-    """Move ENTITY, and with it everything below it, under another parent."""
+    """Move an entity to another parent.
+
+    The entities below it move with it.
+    """
     if (parent is None) != root:
-        raise click.UsageError("say either --parent ID or --root")
+        raise click.UsageError("specify either --parent ID or --root")
     with target.limiter(stack) as limiter:
         _show(target, limiter.set_parent(entity_id, parent))
 
@@ -100,12 +118,15 @@ def move(entity_id: str, stack: str, target: Target, parent: str | None, root: b
 @stack_option
 @aws_options
 def delete(entity_id: str, stack: str, target: Target, yes: bool) -> None:
-    """Delete ENTITY and its stored limits. Its children then have no parent; its buckets stay until they are full."""
+    """Delete an entity and its limits.
+
+    Its children then have no parent to charge; its buckets stay until they are full.
+    """
     confirm(f"Delete entity {entity_id!r} and its stored limits?", yes=yes)
     with target.limiter(stack) as limiter:
         existed = _exists(limiter, entity_id)
         limiter.delete_entity(entity_id)
-    say("Deleted." if existed else f"There was no entity {entity_id!r}; limits that were stored for it are deleted.")
+    say("Deleted." if existed else f"Entity {entity_id!r} was not stored; any limits stored for it are deleted.")
 
 
 def _exists(limiter: SyncRateLimiter, entity_id: str) -> bool:
@@ -113,7 +134,7 @@ def _exists(limiter: SyncRateLimiter, entity_id: str) -> bool:
 
     try:
         return limiter.get_entity(entity_id) is not None
-    except UnreadableItem:  # It can be deleted all the same.
+    except UnreadableItem:  # It can still be deleted.
         return True
 
 

@@ -1,4 +1,4 @@
-"""The exit codes of the command, in one place."""
+"""The exit codes of the command."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ FAILED = 1
 USAGE = 2
 REFUSED = 3
 UNAVAILABLE = 4
+CHANGES = 5
 CANNOT_EXECUTE = 126
 NOT_FOUND = 127
 INTERRUPTED = 130
 TERMINATED = 143
 
 MEANINGS = {
-    OK: "done",
+    OK: "done; `plan` and `limits plan`: nothing would change",
     FAILED: "failed; the message says why and what to do. Also: `doctor` found a failure, `drift` found a difference, "
-    "nothing is stored at the level of `limits get`, or the program that reads the output has gone",
-    USAGE: "wrong usage: an unknown option, a value that cannot be used, a question that nobody is there to answer",
-    REFUSED: "a limit refuses (`check`, `acquire`)",
-    UNAVAILABLE: "AWS cannot be reached, throttles or does not answer; try again later",
-    CANNOT_EXECUTE: "the command behind `acquire ... --` cannot be executed",
-    NOT_FOUND: "the command behind `acquire ... --` is not there",
-    INTERRUPTED: "interrupted by Ctrl-C",
-    TERMINATED: "ended by SIGTERM while waiting for a turn (`acquire`)",
+    "`audit` found a broken promise, no limits are stored at the level of `limits get`, or the reader of the output closed "
+    "the pipe",
+    USAGE: "wrong usage: an unknown option, an invalid value, or a confirmation needed outside a terminal",
+    REFUSED: "refused by a limit (`check`, `acquire`)",
+    UNAVAILABLE: "AWS cannot be reached, throttles or does not respond; try again later",
+    CHANGES: "`plan` and `limits plan`: there are changes to make",
+    CANNOT_EXECUTE: "the command after `acquire ... --` cannot be executed",
+    NOT_FOUND: "the command after `acquire ... --` was not found",
+    INTERRUPTED: "interrupted by Ctrl-C; `top` and `local` exit with 0 instead",
+    TERMINATED: "ended by SIGTERM while waiting (`acquire`)",
 }
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code for an error that the limiter raises on purpose."""
+    """Return the exit code for an error that the limiter raises on purpose."""
     from ..exceptions import EntityExists, EntityNotFound, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 
-    if isinstance(error, EntityExists | EntityNotFound):  # They are not known before AWS is asked.
+    if isinstance(error, EntityExists | EntityNotFound):  # Known only after a call to AWS.
         return FAILED
     if isinstance(error, ValidationError):
         return USAGE

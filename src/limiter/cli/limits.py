@@ -1,4 +1,4 @@
-"""`limiter limits`: what is stored, by level or by file."""
+"""`limiter limits`: stored limits, by level or by file."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .amounts import LIMIT_COLUMNS, limit_rows, read_limit
-from .exit_codes import FAILED, OK
+from ..exceptions import ValidationError
+from .amounts import LIMIT_COLUMNS, limit_rows, read_limits
+from .exit_codes import CHANGES, FAILED, OK
+from .groups import group
 from .options import aws_options, confirm, stack_option, yes_option
-from .output import Table, pairs, printable, say, show
+from .output import Table, counted, pairs, printable, say, show
 
 if TYPE_CHECKING:
     from ..core.limits import Limit
-    from .limits_file import LevelChange
+    from .limits_changes import Change, Stored
     from .options import Target
 
-entity_option = click.option("--entity", "-e", metavar="ID", help="The level of this entity.")
-resource_option = click.option("--resource", "-r", metavar="NAME", help="The level of this resource.")
+entity_option = click.option("--entity", "-e", metavar="ID", help="Level of this entity.")
+resource_option = click.option("--resource", "-r", metavar="NAME", help="Level of this resource.")
 file_option = click.option(
-    "--file", "-f", "file", type=click.Path(dir_okay=False, allow_dash=True), required=True, help="The file; - is standard input."
+    "--file", "-f", "file", type=click.Path(dir_okay=False, allow_dash=True), required=True, help="File; - is standard input."
 )
-UNCHANGED = "Everything is as the file says."
-prune_option = click.option("--prune", is_flag=True, help="Remove what is stored and not in the file.")
+UNCHANGED = "Nothing to change."
+prune_option = click.option("--prune", is_flag=True, help="Also delete limits and entities that are not in the file.")
+REPORT_EVERY = 100
+"""Changes between two reports of progress."""
 
 
-@click.group()
+@group
 def limits() -> None:
     """Show and change stored limits.
 
-    There are four levels: of an entity for a resource, of an entity, of a resource, and, without --entity and --resource, of the
-    namespace. The first of them that has limits applies, whole.
+    There are four levels: an entity for a resource, an entity, a resource, and the namespace (without --entity and --resource).
+    The first of these levels that has limits applies; the others are ignored.
     """
 
 
@@ -42,13 +46,36 @@ def limits() -> None:
 @stack_option
 @aws_options
 def get_limits(stack: str, target: Target, entity: str | None, resource: str | None) -> int:
-    """Show the limits stored at one level; status 1 when there are none."""
+    """Show the limits stored at one level. Exits with 1 when there are none."""
     with target.limiter(stack) as limiter:
         found = limiter.get_limits(entity, resource)
     if found is None:
-        say("Nothing is stored at this level; `limiter limits resolve` shows what applies.")
+        say("No limits are stored at this level. `limiter limits resolve` shows which limits apply.")
     _show(target, found or ())
     return FAILED if found is None else OK
+
+
+@limits.command("list")
+@stack_option
+@aws_options
+def list_limits(stack: str, target: Target) -> None:
+    """List the stored limits of all levels.
+
+    Reads the whole table.
+    """
+    from .documents import limit_document
+    from .limits_changes import place
+
+    with target.limiter(stack) as limiter:
+        levels = sorted(limiter.list_limits().items(), key=lambda each: place(each[0]))
+    if not levels:
+        say(f"No limits are stored in namespace {target.namespace!r}.")
+    documents = [
+        {"entity_id": key.entity_id, "resource": key.resource, "limits": [limit_document(limit) for limit in found]}
+        for key, found in levels
+    ]
+    rows = [(key.entity_id, key.resource, [str(limit) for limit in found]) for key, found in levels]
+    show(target.output, documents, Table(("entity", "resource", "limits"), rows))
 
 
 @limits.command("set")
@@ -58,8 +85,8 @@ def get_limits(stack: str, target: Target, entity: str | None, resource: str | N
 @stack_option
 @aws_options
 def set_limits(stack: str, target: Target, texts: tuple[str, ...], entity: str | None, resource: str | None) -> None:
-    """Store the limits of one level, whole: every LIMIT is a text such as "tokens=10000/minute burst 50000"."""
-    chosen = tuple(map(read_limit, texts))
+    """Replace the limits of one level. A LIMIT is a text such as "tokens=10000/minute burst 50000"."""
+    chosen = read_limits(texts) or ()
     with target.limiter(stack) as limiter:
         limiter.set_limits(chosen, entity_id=entity, resource=resource)
     _show(target, chosen)
@@ -72,11 +99,14 @@ def set_limits(stack: str, target: Target, texts: tuple[str, ...], entity: str |
 @stack_option
 @aws_options
 def delete_limits(stack: str, target: Target, entity: str | None, resource: str | None, yes: bool) -> None:
-    """Remove one level, so that the next weaker one applies."""
-    from ..core.records import LimitsKey
-    from .limits_file import level_name
+    """Delete the limits of one level.
 
-    confirm(f"Delete the limits of {level_name(LimitsKey(entity, resource))} in namespace {target.namespace!r}?", yes=yes)
+    The next level then applies.
+    """
+    from ..core.records import LimitsKey
+    from .limits_changes import key_name
+
+    confirm(f"Delete the {key_name(LimitsKey(entity, resource))} in namespace {target.namespace!r}?", yes=yes)
     with target.limiter(stack) as limiter:
         limiter.delete_limits(entity, resource)
     say("Deleted.")
@@ -88,7 +118,10 @@ def delete_limits(stack: str, target: Target, entity: str | None, resource: str 
 @stack_option
 @aws_options
 def resolve_limits(stack: str, target: Target, entity: str, resource: str) -> None:
-    """Show the limits that an acquire of ENTITY on RESOURCE would use."""
+    """Show the limits that apply.
+
+    These are the limits that an acquire of ENTITY on RESOURCE would use.
+    """
     with target.limiter(stack) as limiter:
         _show(target, limiter.resolve_limits(entity, resource))
 
@@ -97,15 +130,19 @@ def resolve_limits(stack: str, target: Target, entity: str, resource: str) -> No
 @stack_option
 @aws_options
 def export(stack: str, target: Target) -> None:
-    """Print everything that is stored in the namespace as a file for `limits apply`, or as JSON of the same shape."""
+    """Print all stored limits and entities.
+
+    Prints a file for `limits apply`, or with `-o json` its content as JSON. Reads the whole table.
+    """
+    from .limits_changes import read_stored
     from .limits_file import dump, file_document
 
     with target.limiter(stack) as limiter:
-        levels = limiter.list_limits()
+        stored = read_stored(limiter)
     if target.output == "json":
-        show("json", file_document(levels), pairs(()))
+        show("json", file_document(stored), pairs(()))
     else:
-        click.echo(dump(levels), nl=False)
+        click.echo(dump(stored), nl=False)
 
 
 @limits.command("plan")
@@ -113,12 +150,13 @@ def export(stack: str, target: Target) -> None:
 @prune_option
 @stack_option
 @aws_options
-def plan(stack: str, target: Target, file: str, prune: bool) -> None:
-    """Show what `limits apply` would change; change nothing."""
-    found = _changes(target, stack, file, prune=prune)
+def plan(stack: str, target: Target, file: str, prune: bool) -> int:
+    """Show what `limits apply` would change. Changes nothing; exits with 5 when there are changes, and with 0 otherwise."""
+    found, _ = _changes(target, stack, file, prune=prune)
     _show_changes(target, found)
     if not found:
         say(UNCHANGED)
+    return CHANGES if found else OK
 
 
 @limits.command("apply")
@@ -128,47 +166,52 @@ def plan(stack: str, target: Target, file: str, prune: bool) -> None:
 @stack_option
 @aws_options
 def apply(stack: str, target: Target, file: str, prune: bool, yes: bool) -> None:
-    """Store what a file says; with --prune, and nothing else.
+    """Apply a file of limits and entities.
 
-    Asks first when something that is stored would be changed or removed. When interrupted at any point, the same command does
-    the rest.
+    With --prune, also deletes the limits and entities that are not in the file. Asks for confirmation when stored limits or
+    entities would be changed or deleted. After an interruption, the same command makes the remaining changes.
     """
-    found = _changes(target, stack, file, prune=prune)
+    from .limits_changes import apply as apply_change
+
+    found, wanted = _changes(target, stack, file, prune=prune)
     _show_changes(target, found)
     if any(change.destroys for change in found):
-        confirm(f"Apply this to namespace {target.namespace!r} of stack {stack!r}?", yes=yes)
+        confirm(f"Apply these changes to namespace {target.namespace!r} of stack {stack!r}?", yes=yes)
     with target.limiter(stack) as limiter:
         for number, change in enumerate(found, 1):
-            if change.after:
-                limiter.set_limits(change.after, entity_id=change.key.entity_id, resource=change.key.resource)
-            else:
-                limiter.delete_limits(change.key.entity_id, change.key.resource)
-            if number % 100 == 0:
-                say(f"{number} of {len(found)} levels")
-    say(f"{len(found)} levels changed." if found else UNCHANGED)
+            apply_change(limiter, change, wanted)
+            if number % REPORT_EVERY == 0:
+                say(f"Applied {number:,} of {counted(len(found), 'change')}.")
+    say(f"Applied {counted(len(found), 'change')}." if found else UNCHANGED)
 
 
-def _changes(target: Target, stack: str, file: str, *, prune: bool) -> list[LevelChange]:
-    from . import limits_file
+def _changes(target: Target, stack: str, file: str, *, prune: bool) -> tuple[list[Change], Stored]:
+    """Return the changes that a file asks for, and what the file holds."""
+    from .limits_changes import changes, read_stored
+    from .limits_file import load
 
-    wanted = limits_file.load(_read(file), file)
+    wanted = load(_read(file), file)
     with target.limiter(stack) as limiter:
-        return limits_file.changes(limiter.list_limits(), wanted, prune=prune)
+        try:
+            return changes(read_stored(limiter), wanted, prune=prune), wanted
+        except ValidationError as error:
+            raise ValidationError(f"{file}: {error}") from error
 
 
 def _read(file: str) -> str:
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{file} cannot be read: {error}", param_hint="--file") from error
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise click.BadParameter(f"cannot read {file!r}: {reason}", param_hint="--file") from error
 
 
-def _show_changes(target: Target, found: list[LevelChange]) -> None:
-    from .limits_file import diff_lines
+def _show_changes(target: Target, found: list[Change]) -> None:
+    from .limits_changes import diff_lines
 
     if target.output != "table":
-        rows = [(each.action, each.key.entity_id, each.key.resource, each.before, each.after) for each in found]
-        columns = ("action", "entity", "resource", "before", "after")
+        rows = [(each.action, each.key.entity_id, _resource(each), each.before, each.after, each.kind) for each in found]
+        columns = ("action", "entity", "resource", "before", "after", "kind")
         show(target.output, [_change_document(change) for change in found], Table(columns, rows))
         return
     for change in found:
@@ -176,13 +219,18 @@ def _show_changes(target: Target, found: list[LevelChange]) -> None:
             click.echo(printable(line))
 
 
-def _change_document(change: LevelChange) -> dict[str, Any]:
+def _resource(change: Change) -> str | None:
+    return getattr(change.key, "resource", None)
+
+
+def _change_document(change: Change) -> dict[str, Any]:
     return {
+        "kind": change.kind,
         "entity_id": change.key.entity_id,
-        "resource": change.key.resource,
+        "resource": _resource(change),
         "action": change.action,
-        "before": [str(limit) for limit in change.before],
-        "after": [str(limit) for limit in change.after],
+        "before": list(change.before),
+        "after": list(change.after),
     }
 
 

@@ -1,182 +1,203 @@
-"""The file of `limits plan` and `limits apply`, and what applying it would change: the judgement, without the calls.
+"""Files of limits: reads and writes the stored limits and entities of a namespace.
 
 version: 1
-limits: [requests=100/minute]                        # the namespace's
+limits: [requests=100/minute]                        # of the namespace
 resources:
-  gpt-4: [tokens=10000/minute burst 50000]           # a resource's
+  gpt-4: [tokens=10000/minute burst 50000]           # of a resource
 entities:
+  acme: {cascade: true, name: Acme Ltd.}             # a stored entity
   user-42:
-    limits: [requests=20/minute]                     # an entity's, for any resource
+    parent: acme                                     # a stored entity with a parent
+    metadata: {tier: gold}
+    limits: [requests=20/minute]                     # of an entity, for any resource
     resources:
-      gpt-4: [tokens=2000/minute]                    # an entity's, for one resource
+      gpt-4: [tokens=2000/minute]                    # of an entity, for one resource
+
+An entry below `entities` stores the entity when it has `parent`, `cascade`, `name` or `metadata`, when it is empty, or when
+another entry names it as parent. An entry with limits only stores these limits, for which no entity needs to be stored.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core.limits import Limit, check_level
 from ..core.records import LimitsKey
-from ..core.validation import check_name
+from ..core.validation import check_metadata, check_name
 from ..exceptions import ConfigurationError, LimiterError, ValidationError
+from ..models import Entity
 from .amounts import read_limit
+from .limits_changes import Stored, key_name, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
-Levels = dict[LimitsKey, tuple[Limit, ...]]
-Action = Literal["add", "change", "remove"]
 
 MAX_BYTES = 4 * 1024 * 1024
 _MAX_DEPTH = 8
 _VERSION = "1"
+_ENTITY_KEYS = ("parent", "cascade", "name", "metadata")
+_BOOLEANS = {"true": True, "false": False}
 
 
-@dataclass(frozen=True, slots=True)
-class LevelChange:
-    """What would happen to one level."""
-
-    key: LimitsKey
-    action: Action
-    before: tuple[Limit, ...] = ()
-    after: tuple[Limit, ...] = ()
-
-    @property
-    def destroys(self) -> bool:
-        """Whether something that is stored would be lost."""
-        return self.action != "add"
+def dump(stored: Stored) -> str:
+    """Return the file that `load` reads back as what is stored."""
+    write = partial(_yaml().safe_dump, file_document(stored), sort_keys=False, width=1_000)
+    text: str = write(allow_unicode=True)
+    if all(line.isprintable() for line in text.split("\n")):
+        return text
+    # Invisible characters and rare line breaks are not read back unless they are escaped, and could control a terminal.
+    escaped: str = write(allow_unicode=False)
+    return escaped
 
 
-def changes(
-    stored: Mapping[LimitsKey, tuple[Limit, ...]], wanted: Mapping[LimitsKey, tuple[Limit, ...]], *, prune: bool
-) -> list[LevelChange]:
-    """What makes the stored levels the wanted ones; what is stored and not wanted stays unless `prune`."""
-    found = [_change(key, stored.get(key, ()), limits) for key, limits in wanted.items()]
-    if prune:
-        found += [LevelChange(key, "remove", limits) for key, limits in stored.items() if key not in wanted]
-    return sorted((each for each in found if each is not None), key=lambda each: level_name(each.key))
-
-
-def _change(key: LimitsKey, before: tuple[Limit, ...], after: tuple[Limit, ...]) -> LevelChange | None:
-    if sorted(map(str, before)) == sorted(map(str, after)):
-        return None
-    return LevelChange(key, "change" if before else "add", before, after)
-
-
-def level_name(key: LimitsKey) -> str:
-    """A level as people read it."""
-    if key == LimitsKey():
-        return "namespace"
-    parts = [f"entity {key.entity_id}"] if key.entity_id is not None else []
-    return ", ".join([*parts, *([f"resource {key.resource}"] if key.resource is not None else [])])
-
-
-def diff_lines(change: LevelChange) -> Iterator[str]:
-    """One change as lines of a diff."""
-    before, after = set(map(str, change.before)), set(map(str, change.after))
-    yield f"{ {'add': '+', 'change': '~', 'remove': '-'}[change.action] } {level_name(change.key)}"
-    yield from (f"    - {limit}" for limit in map(str, change.before) if limit not in after)
-    yield from (f"    + {limit}" for limit in map(str, change.after) if limit not in before)
-
-
-def dump(levels: Mapping[LimitsKey, tuple[Limit, ...]]) -> str:
-    """The file that `load` reads back as these levels."""
-    text: str = _yaml().safe_dump(file_document(levels), sort_keys=False, allow_unicode=True, width=1_000)
-    return text
-
-
-def file_document(levels: Mapping[LimitsKey, tuple[Limit, ...]]) -> dict[str, Any]:
-    """What the file of these levels holds."""
+def file_document(stored: Stored) -> dict[str, Any]:
+    """Return what the file holds."""
     document: dict[str, Any] = {"version": int(_VERSION)}
-    for key in sorted(levels, key=lambda key: (key.entity_id is not None, key.entity_id or "", key.resource or "")):
-        place = document
-        if key.entity_id is not None:
-            place = document.setdefault("entities", {}).setdefault(key.entity_id, {})
-        texts = [_text(limit, key) for limit in levels[key]]
+    levels = sorted(stored.levels, key=place)
+    names = {key.entity_id for key in levels if key.entity_id is not None} | stored.entities.keys()
+    entries: dict[str | None, dict[str, Any]] = {name: _entity_entry(name, stored.entities) for name in sorted(names)}
+    entries[None] = document
+    for key in levels:
+        texts = [_text(limit, key) for limit in stored.levels[key]]
         if key.resource is None:
-            place["limits"] = texts
+            entries[key.entity_id]["limits"] = texts
         else:
-            place.setdefault("resources", {})[key.resource] = texts
-    return document
+            entries[key.entity_id].setdefault("resources", {})[key.resource] = texts
+    del entries[None]
+    return {**document, "entities": entries} if entries else document
+
+
+def _entity_entry(name: str, entities: Mapping[str, Entity]) -> dict[str, Any]:
+    entity = entities.get(name)
+    if entity is None:
+        return {}
+    entry: dict[str, Any] = {"parent": entity.parent_id} if entity.parent_id is not None else {}
+    entry["cascade"] = entity.cascade
+    if entity.name is not None:
+        entry["name"] = entity.name
+    return {**entry, "metadata": dict(sorted(entity.metadata.items()))} if entity.metadata else entry
 
 
 def _text(limit: Limit, key: LimitsKey) -> str:
-    """The limit as text; raises `LimiterError` when `Limit.parse` would not read it back, as with blanks around its name."""
+    """Return the limit as text; raises `LimiterError` when `Limit.parse` would not read it back, as with blanks in its name."""
     text = str(limit)
     with suppress(ValidationError):
         if Limit.parse(text) == limit:
             return text
     raise LimiterError(
-        f"the limit {text!r} of {level_name(key)} cannot be written as text; give it a name without blanks around it"
+        f"limit {text!r} in the {key_name(key)} cannot be written as text; rename it to a name without surrounding blanks"
     )
 
 
-def load(text: str, file: str) -> Levels:
-    """The levels in a file; raises `ValidationError` that names the file, the line and what is wrong there."""
+def load(text: str, file: str) -> Stored:
+    """Return what a file holds; raises `ValidationError` that names the file, the line and the mistake."""
     if len(text.encode(errors="replace")) > MAX_BYTES:
-        raise ValidationError(f"{file} is larger than {MAX_BYTES} bytes; divide it by namespaces")
+        raise ValidationError(f"{file} is larger than {MAX_BYTES} bytes; split it into one file for each namespace")
     yaml = _yaml()
-    # The scanner in C, where there is one: that in Python takes a minute for the largest file.
+    # The scanner in C where it is installed; the one in Python takes a minute for the largest file.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _check_events(yaml.parse(text, loader), file)
         root = yaml.compose(text, loader)
     except UnicodeEncodeError as error:
-        raise ValidationError(f"{file} holds lone surrogates") from error
+        raise ValidationError(f"{file} contains lone surrogates") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else file
         raise ValidationError(f"{where}: {getattr(error, 'problem', None) or error}") from error
     if root is None:
-        raise ValidationError(f"{file} is empty; the least is `version: {_VERSION}`")
+        raise ValidationError(f"{file} is empty; it needs at least `version: {_VERSION}`")
     return _Reader(file).read(root)
 
 
 def _check_events(events: Any, file: str) -> None:
-    """Refuse what could grow without bounds or run code, before anything is built: aliases, tags, deep nesting."""
+    """Refuse aliases, tags and deep nesting, which could exhaust memory or run code, before anything is built."""
     depth = 0
     for event in events:
         line = event.start_mark.line + 1
         name = type(event).__name__
         if name == "AliasEvent" or getattr(event, "anchor", None):
-            raise ValidationError(f"{file}:{line}: anchors and aliases (& and *) are not allowed; quote the text if it is one")
+            raise ValidationError(
+                f"{file}:{line}: anchors and aliases (& and *) are not supported; put the text in quotes if it is meant literally"
+            )
         if getattr(event, "tag", None):
-            raise ValidationError(f"{file}:{line}: tags such as {event.tag} are not allowed; quote the text if it is one")
+            raise ValidationError(
+                f"{file}:{line}: tags such as {event.tag} are not supported; put the text in quotes if it is meant literally"
+            )
         depth += {"MappingStartEvent": 1, "SequenceStartEvent": 1, "MappingEndEvent": -1, "SequenceEndEvent": -1}.get(name, 0)
         if depth > _MAX_DEPTH:
-            raise ValidationError(f"{file}:{line}: nested more than {_MAX_DEPTH} deep")
+            raise ValidationError(f"{file}:{line}: nested more than {_MAX_DEPTH} levels deep")
 
 
 class _Reader:
-    """Reads the nodes of a file, and knows their lines."""
+    """Reads the nodes of a file, which carry their lines."""
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._levels: Levels = {}
+        self._stored = Stored()
 
-    def read(self, root: Any) -> Levels:
+    def read(self, root: Any) -> Stored:
         parts = self._mapping(root, ("version", "limits", "resources", "entities"))
         version = parts.get("version")
         if version is None or getattr(version, "value", None) != _VERSION:
-            raise self._error(version or root, f"the file needs `version: {_VERSION}`, which says how to read it")
+            raise self._error(version or root, f"the file needs `version: {_VERSION}`")
         self._read_limits(parts, None)
         self._read_resources(parts, None)
         for entity, node in self._named(parts.get("entities"), "entity"):
-            own = self._mapping(node, ("limits", "resources"))
+            own = {} if _is_empty(node) else self._mapping(node, (*_ENTITY_KEYS, "limits", "resources"))
+            self._read_entity(own, entity)
             self._read_limits(own, entity)
             self._read_resources(own, entity)
-        return self._levels
+        self._store_parents(parts)
+        return self._stored
+
+    def _read_entity(self, parts: dict[str, Any], entity_id: str) -> None:
+        if parts and not any(key in parts for key in _ENTITY_KEYS):
+            return
+        parent, name = (self._id(parts.get(key), key) for key in ("parent", "name"))
+        metadata = self._metadata(parts.get("metadata"))
+        self._stored.entities[entity_id] = Entity(entity_id, parent, self._cascade(parts.get("cascade")), name, metadata)
+
+    def _store_parents(self, parts: dict[str, Any]) -> None:
+        """Store the entities that others name as their parent, and that have entries with limits only."""
+        parents = {each.parent_id for each in self._stored.entities.values()}
+        for entity, _ in self._named(parts.get("entities"), "entity"):
+            if entity in parents:
+                self._stored.entities.setdefault(entity, Entity(entity))
+
+    def _id(self, node: Any, what: str) -> str | None:
+        return None if node is None else self._checked(node, check_name, what, self._scalar(node, what))
+
+    def _cascade(self, node: Any) -> bool:
+        if node is None:
+            return True
+        value = _BOOLEANS.get(self._scalar(node, "cascade").lower())
+        if value is None:
+            raise self._error(node, f"cascade must be true or false, not {node.value!r}")
+        return value
+
+    def _metadata(self, node: Any) -> dict[str, str]:
+        items = self._items(node) if node is not None else {}
+        values = {name: self._scalar(value, f"the value of {name!r}") for name, (_, value) in items.items()}
+        return self._checked(node, check_metadata, values)
+
+    def _scalar(self, node: Any, what: str) -> str:
+        if type(node).__name__ != "ScalarNode":
+            raise self._error(node, f"{what} must be a text")
+        text: str = node.value
+        return text
 
     def _read_limits(self, parts: dict[str, Any], entity: str | None) -> None:
         if "limits" in parts:
-            self._levels[LimitsKey(entity)] = self._limits(parts["limits"])
+            self._stored.levels[LimitsKey(entity)] = self._limits(parts["limits"])
 
     def _read_resources(self, parts: dict[str, Any], entity: str | None) -> None:
         for resource, node in self._named(parts.get("resources"), "resource"):
-            self._levels[LimitsKey(entity, resource)] = self._limits(node)
+            self._stored.levels[LimitsKey(entity, resource)] = self._limits(node)
 
     def _named(self, node: Any, what: str) -> Iterator[tuple[str, Any]]:
         if node is None:
@@ -187,30 +208,30 @@ class _Reader:
 
     def _limits(self, node: Any) -> tuple[Limit, ...]:
         if type(node).__name__ != "SequenceNode" or not node.value:
-            raise self._error(node, "here has to be a list of limits, such as [requests=100/minute]")
+            raise self._error(node, "expected a list of limits, such as [requests=100/minute]")
         return self._checked(node, check_level, [self._limit(each) for each in node.value])
 
     def _limit(self, node: Any) -> Limit:
         if type(node).__name__ != "ScalarNode":
-            raise self._error(node, "a limit is a text such as tokens=10000/minute burst 50000")
+            raise self._error(node, "expected a limit, such as tokens=10000/minute burst 50000")
         return self._checked(node, read_limit, node.value)
 
     def _mapping(self, node: Any, known: tuple[str, ...]) -> dict[str, Any]:
         items = self._items(node)
         for name, (key, _) in items.items():
             if name not in known:
-                raise self._error(key, f"unknown key {name!r}; here can be {', '.join(known)}")
+                raise self._error(key, f"unknown key {name!r}; expected one of: {', '.join(known)}")
         return {name: value for name, (_, value) in items.items()}
 
     def _items(self, node: Any) -> dict[str, tuple[Any, Any]]:
         if type(node).__name__ != "MappingNode":
-            raise self._error(node, "here has to be a mapping of names")
+            raise self._error(node, "expected a mapping of names to values")
         items: dict[str, tuple[Any, Any]] = {}
         for key, value in node.value:
             if type(key).__name__ != "ScalarNode":
-                raise self._error(key, "a name has to be a text")
+                raise self._error(key, "a name must be a text")
             if key.value in items:
-                raise self._error(key, f"{key.value!r} is there twice")
+                raise self._error(key, f"{key.value!r} is given twice")
             items[key.value] = (key, value)
         return items
 
@@ -222,6 +243,10 @@ class _Reader:
 
     def _error(self, node: Any, message: str) -> ValidationError:
         return ValidationError(f"{self._file}:{node.start_mark.line + 1}: {message}")
+
+
+def _is_empty(node: Any) -> bool:
+    return type(node).__name__ == "ScalarNode" and not node.value
 
 
 def _yaml() -> Any:

@@ -1,4 +1,4 @@
-"""`limiter local`: the embedded engine by itself."""
+"""`limiter local`: runs the embedded engine on its own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import signal
 
 import click
 
-DEFAULT_PORT = 8000
+from .groups import SharedOption
+
+DEFAULT_PORT = 8642
+"""A port that the development servers of web frameworks do not use by default."""
 DEFAULT_REGION = "us-east-1"
-# Anything does: the engine checks neither.
+# The engine checks neither; clients only need some.
 ACCESS_KEY = "local"
 SECRET_KEY = "local"  # noqa: S105 - no secret
 
@@ -24,16 +27,18 @@ SECRET_KEY = "local"  # noqa: S105 - no secret
 @click.option("--table", "tables", metavar="NAME", multiple=True, help="Create this table; may be given several times.")
 @click.option(
     "--region",
+    cls=SharedOption,
     default=DEFAULT_REGION,
     envvar="AWS_DEFAULT_REGION",
     show_default=True,
     help="Region of the tables; each region has its own.",
 )
 def command(port: int, tables: tuple[str, ...], region: str) -> None:
-    """Run an in-memory DynamoDB on this machine, to try the limiter and to test with.
+    """Run an in-memory DynamoDB on this machine, for experiments and tests.
 
-    It keeps nothing, checks no credentials and listens on 127.0.0.1 only. Ctrl-C or SIGTERM ends it with status 0.
-    Status 1: the port is in use, a table cannot be created, or the package is not installed with its extra "local".
+    The engine keeps its data in memory, checks no credentials and listens on 127.0.0.1 only. It prints the variables that
+    point other commands and programs at it. Ctrl-C or SIGTERM stops it with exit code 0. It exits with 1 when the port is in
+    use, a table cannot be created, or the package is not installed with its extra "local".
     """
     from ..local import serve
 
@@ -50,7 +55,7 @@ def command(port: int, tables: tuple[str, ...], region: str) -> None:
 
 
 def create_table(name: str, endpoint_url: str, region: str) -> None:
-    """Create one table with the engine's own credentials, whatever the user's are."""
+    """Create one table with the engine's own credentials, independent of the user's."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
@@ -70,17 +75,21 @@ def create_table(name: str, endpoint_url: str, region: str) -> None:
 
 
 def describe(endpoint_url: str, tables: tuple[str, ...], region: str) -> str:
-    """What the user needs to know to point programs at the engine."""
+    """Return the text that tells users how to point commands and programs at the engine."""
     name = tables[0] if tables else "my-app"
-    made = f"tables: {', '.join(tables)}" if tables else "no tables yet; start with --table NAME to create one"
+    deploy = "" if tables else f"  limiter deploy {name}\n"
+    program = f'print(SyncRateLimiter(SyncRepository("{name}")).try_acquire("user-42", "api"))'
     return f"""\
-limiter local: listening on {endpoint_url}, in memory, {made}
+limiter local: listening on {endpoint_url}; data is kept in memory only
+tables: {", ".join(tables) or "none; --table NAME creates one"}
 
-Point programs at it:
-  export AWS_ENDPOINT_URL_DYNAMODB={endpoint_url}
+In another shell, set these variables first:
+  export AWS_ENDPOINT_URL={endpoint_url}
   export AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_DEFAULT_REGION={region}
-or in Python:
-  Repository("{name}", endpoint_url="{endpoint_url}", region="{region}")
 
-Ctrl-C ends it.
+Commands and programs in that shell then use this engine:
+{deploy}  limiter limits set 100/minute --stack {name}
+  python -c 'from limiter import SyncRateLimiter, SyncRepository; {program}'
+
+Press Ctrl-C to stop.
 """

@@ -1,4 +1,4 @@
-"""`limiter namespace`: the tenants of a stack."""
+"""`limiter namespace`: the namespaces of a table."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .groups import group
 from .options import aws_options, confirm, stack_option, yes_option
-from .output import Table, say, show
+from .output import Table, counted, say, show
 
 if TYPE_CHECKING:
     from .options import Target
 
 
-@click.group()
+@group
 def namespace() -> None:
-    """List and delete namespaces. Both read the whole table."""
+    """List and delete namespaces. Both commands read the whole table."""
 
 
 @namespace.command("list")
@@ -34,8 +35,11 @@ def list_namespaces(stack: str, target: Target) -> None:
 @stack_option
 @aws_options
 def delete(name: str, stack: str, target: Target, yes: bool) -> None:
-    """Delete every limit, entity and bucket of the namespace NAME. When interrupted, the same command does the rest."""
+    """Delete a namespace.
+
+    Deletes every limit, entity and bucket in it. After an interruption, the same command deletes the rest.
+    """
     confirm(f"Delete everything in namespace {name!r} of stack {stack!r}?", yes=yes)
     with target.limiter(stack) as limiter:
         count = limiter.delete_namespace(name)
-    say(f"{count} items deleted." if count else f"There is nothing in namespace {name!r}, so nothing was deleted.")
+    say(f"Deleted {counted(count, 'item')}." if count else f"Namespace {name!r} is empty; nothing was deleted.")

@@ -1,53 +1,66 @@
-"""The options that all commands share, and the ways to AWS that they open."""
+"""The options that all commands share, and how they lead to AWS."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..exceptions import ConfigurationError
+from .groups import FORMATS, Function, SharedOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ..sync_limiter import SyncRateLimiter
-
-Function = TypeVar("Function", bound="Callable[..., Any]")
-FORMATS = ("table", "json", "text")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where AWS is, which namespace is meant, and how to show what is found."""
+    """Where to find AWS, which namespace is meant, and how to print results."""
 
     region: str | None
     profile: str | None
     endpoint_url: str | None
     namespace: str
     output: str
+    _engines: set[str] = field(default_factory=set, compare=False)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded engine has answered a call of this command."""
+        from ..local import ENGINE_NAME
+
+        return ENGINE_NAME in self._engines
 
     def session(self) -> Any:
-        """A session of boto3; raises `ConfigurationError` when there is no such profile."""
+        """Make a boto3 session, which notes the engines that answer; raises `ConfigurationError` for an unknown profile."""
         import boto3
         from botocore.exceptions import BotoCoreError
 
         try:
-            return boto3.Session(profile_name=self.profile, region_name=self.region)
+            session = boto3.Session(profile_name=self.profile, region_name=self.region)
         except BotoCoreError as error:
             raise ConfigurationError(f"{error}: choose another one with --profile or AWS_PROFILE") from error
+        session.events.register("after-call", self._note_engine)
+        return session
+
+    def _note_engine(self, parsed: Any, **_: Any) -> None:
+        from ..local import ENGINE_HEADER
+
+        self._engines.add(parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get(ENGINE_HEADER, ""))
 
     def aws(self) -> dict[str, Any]:
-        """What the stack manager and discovery need."""
+        """Return the parameters that stack managers and repositories share."""
         return {"region": self.region, "endpoint_url": self.endpoint_url, "session": self.session()}
 
     @contextmanager
     def limiter(self, stack: str) -> Iterator[SyncRateLimiter]:
-        """A limiter on the stack's table, which reads stored limits anew and waits longer for AWS than a server would."""
+        """Open a limiter on the stack's table, without a cache of limits and with more patience than in a server."""
         from ..sync_limiter import SyncRateLimiter
         from ..sync_repository import SyncRepository
 
@@ -61,21 +74,33 @@ class Target:
 def aws_options(function: Function) -> Function:
     """Give a command the options of every command, as one parameter `target`."""
 
-    @click.option("--region", help="AWS region.  [default: AWS_DEFAULT_REGION, or the profile's]")
-    @click.option("--profile", help="Profile in the AWS files.  [default: AWS_PROFILE]")
-    @click.option("--endpoint-url", metavar="URL", help="Another endpoint than AWS's own, such as that of `limiter local`.")
+    @click.option("--region", cls=SharedOption, help="AWS region.  [default: AWS_DEFAULT_REGION, or the region of the profile]")
+    @click.option("--profile", cls=SharedOption, help="Profile in the AWS files.  [default: AWS_PROFILE]")
     @click.option(
-        "--namespace", envvar="LIMITER_NAMESPACE", show_envvar=True, default="default", show_default=True, help="The tenant."
+        "--endpoint-url",
+        cls=SharedOption,
+        metavar="URL",
+        help="Endpoint other than AWS's own, such as that of `limiter local`.  [default: AWS_ENDPOINT_URL]",
+    )
+    @click.option(
+        "--namespace",
+        cls=SharedOption,
+        envvar="LIMITER_NAMESPACE",
+        show_envvar=True,
+        default="default",
+        show_default=True,
+        help="Namespace of one tenant.",
     )
     @click.option(
         "--output",
         "-o",
+        cls=SharedOption,
         type=click.Choice(FORMATS),
         envvar="LIMITER_OUTPUT",
         show_envvar=True,
         default="table",
         show_default=True,
-        help="For people, for programs, or tab-separated.",
+        help="A table for people, JSON for programs, or tab-separated text.",
     )
     @wraps(function)
     def command(
@@ -89,29 +114,69 @@ def aws_options(function: Function) -> Function:
     ) -> Any:
         return function(*arguments, target=Target(region, profile, endpoint_url, namespace, output), **options)
 
-    return command  # type: ignore[return-value] # the same, with other parameters
+    return command  # type: ignore[return-value] # the same function with other parameters
 
 
-stack_argument = click.argument("stack", envvar="LIMITER_STACK")
-"""The stack of commands that are about stacks: an argument, or LIMITER_STACK."""
+def stack_option(function: Function) -> Function:
+    """Give a command the parameter `stack` from --stack or LIMITER_STACK."""
 
-stack_option = click.option(
-    "--stack", "-s", envvar="LIMITER_STACK", show_envvar=True, required=True, metavar="STACK", help="The stack."
+    @_stack_flag
+    @wraps(function)
+    def command(*arguments: Any, stack: str | None, **options: Any) -> Any:
+        return function(*arguments, stack=_required(stack), **options)
+
+    return command  # type: ignore[return-value] # as above
+
+
+def stack_argument(function: Function) -> Function:
+    """Give a command the parameter `stack` from its argument STACK, --stack or LIMITER_STACK."""
+
+    @click.argument("named", metavar="[STACK]", required=False)
+    @_stack_flag
+    @wraps(function)
+    def command(*arguments: Any, named: str | None, stack: str | None, **options: Any) -> Any:
+        given = click.get_current_context().get_parameter_source("stack")
+        if named and stack and named != stack and given is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"two stacks are specified: {named!r}, and --stack {stack!r}")
+        return function(*arguments, stack=_required(named or stack), **options)
+
+    return command  # type: ignore[return-value] # as above
+
+
+_stack_flag = click.option(
+    "--stack",
+    "-s",
+    cls=SharedOption,
+    envvar="LIMITER_STACK",
+    show_envvar=True,
+    metavar="STACK",
+    help="Stack, which has its table's name.",
 )
-"""The stack of commands that are about what it holds: an option, or LIMITER_STACK."""
 
-yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+def _required(stack: str | None) -> str:
+    if not stack:
+        raise click.UsageError("no stack is specified; use --stack STACK or set LIMITER_STACK")
+    return stack
+
+
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 timeout_option = click.option(
-    "--timeout", type=click.FloatRange(min=1), default=1800.0, show_default=True, metavar="SECONDS", help="How long to wait."
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=1800.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Seconds to wait for CloudFormation.",
 )
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless `yes`; raises `UsageError` when nobody is there to answer, and `ClickException` when the answer is no."""
+    """Ask unless `yes`; raises `UsageError` outside a terminal, and `ClickException` unless the answer is yes."""
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nobody is there to answer: say --yes.")
+        raise click.UsageError(f"{question} Not running in a terminal; pass --yes to confirm.")
     if not click.confirm(question, err=True):
-        raise click.ClickException("not confirmed, so nothing was done")
+        raise click.ClickException("not confirmed; nothing was done")

@@ -1,4 +1,4 @@
-"""Calls that find out what the credentials may do, and change nothing."""
+"""Calls that show which actions the credentials may perform, and change nothing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..core.records import LimitsKey
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# No item has this name: ids hold no control characters.
+# No item has this name, since ids contain no control characters.
 _NOWHERE = "limiter-doctor\x7f"
 _NEVER = "attribute_exists(#k) AND attribute_not_exists(#k)"
 
 
 def probes(client: Any, table: str, namespace: str) -> dict[str, Callable[[], Any]]:
-    """A call for each action. Writes change nothing: conditions that no item meets, and an item that cannot exist."""
+    """Return a call for each action. Writes change nothing: their conditions are never met, or their item cannot exist."""
     key = schema.record_key(namespace, LimitsKey(_NOWHERE, _NOWHERE))
     never = {"ConditionExpression": _NEVER, "ExpressionAttributeNames": {"#k": schema.PARTITION_KEY}}
     absent = {**never, "TableName": table, "Key": key, "ConditionExpression": "attribute_not_exists(#k)"}

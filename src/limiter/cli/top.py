@@ -1,123 +1,129 @@
-"""`limiter top`: buckets, as they fill and drain."""
+"""`limiter top`: watches buckets."""
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .amounts import limit_option, read_limits
+from .exit_codes import OK
+from .gauges import Gauge, busiest, gauges
 from .options import aws_options, stack_option
-from .output import Table, console, rich_table, show
+from .output import Table, console, fitting_table, say, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from ..models import BaseLimit, LimitStatus
+    from ..core.limits import Limit
+    from ..core.records import BucketKey
+    from ..core.state import BucketState
+    from ..models import LimitStatus
     from ..sync_limiter import SyncRateLimiter
     from .options import Target
 
-_BAR = 20
-COLUMNS = ("entity", "resource", "limit", "fill", "available", "of", "used per second", "full after")
-
-
-@dataclass(frozen=True, slots=True)
-class Gauge:
-    """One limit of one bucket; `rate` is what was used per second since the last look, None at the first."""
-
-    entity_id: str
-    resource: str
-    limit: BaseLimit
-    available: int
-    reset_after: float | None
-    rate: float | None = None
-
-    @property
-    def fill(self) -> float:
-        """The share of the capacity that is available; 0 in debt."""
-        return max(0.0, self.available / self.limit.capacity)
+_BAR = 10
+_REST = 4.0
+"""Seconds of pause for each second that reading the whole table takes."""
+_COLUMNS = ("entity", "resource", "limit", "rate", "fill", "available", "of", "used per s", "full in s")
+_EXPENDABLE = ("rate", "of", "full in s", "fill", "used per s")
+_IN_CODE = "in code: pass --limit"
+_EMPTY = "No buckets found. A bucket exists from its first acquire until some time after it is full."
 
 
 @click.command()
-@click.option("--entity", "-e", metavar="ID", help="The buckets of this entity.")
-@click.option(
-    "--resource", "-r", metavar="NAME", help="The buckets for this resource; without --entity, of entities with own limits."
-)
+@click.option("--entity", "-e", metavar="ID", help="Show the buckets of this entity.")
+@click.option("--resource", "-r", metavar="NAME", help="Show the buckets for this resource.")
+@limit_option
+@click.option("--most", "-m", type=click.IntRange(1, 1000), default=20, show_default=True, help="Show at most this many buckets.")
 @click.option("--interval", "-i", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="Seconds between looks.")
-@click.option(
-    "--count", "-n", type=click.IntRange(min=1), help="How many looks.  [default: without end in a terminal, 1 elsewhere]"
-)
+@click.option("--count", "-n", type=click.IntRange(min=1), help="Number of looks.  [default: endless in a terminal, otherwise 1]")
 @stack_option
 @aws_options
-def top(stack: str, target: Target, entity: str | None, resource: str | None, interval: float, count: int | None) -> None:
-    """Watch the buckets of an entity or a resource: how full, how fast they are used, when they are full. Takes nothing."""
-    if entity is None and resource is None:
-        raise click.UsageError("say --entity, --resource or both")
+def top(stack: str, target: Target, limits: tuple[str, ...], interval: float, count: int | None, **which: Any) -> int:
+    """Watch buckets: how full they are, how fast they are used, and when they will be full. Consumes nothing.
+
+    Without --entity, shows the busiest buckets; each look then reads the whole table, and the looks are further apart when that
+    takes long. Pass --limit when programs give their limits in code. Ctrl-C ends the command with exit code 0.
+    """
     live = target.output == "table" and sys.stdout.isatty()
     looks = count or (None if live else 1)
-    with target.limiter(stack) as limiter:
-        views = _views(limiter, entity, resource, interval, looks)
-        if live:
-            _show_live(views)
-        else:
-            for gauges in views:
-                show(target.output, [_document(each) for each in gauges], _table(gauges))
-
-
-def _views(
-    limiter: SyncRateLimiter, entity: str | None, resource: str | None, interval: float, looks: int | None
-) -> Iterator[list[Gauge]]:
-    before: list[Gauge] = []
-    then = time.monotonic()
-    while looks is None or looks > 0:
-        statuses = [status for pair in _buckets(limiter, entity, resource) for status in _statuses(limiter, *pair)]
-        now = time.monotonic()
-        before = gauges(statuses, before, now - then)
-        yield before
-        then = now
-        looks = None if looks is None else looks - 1
-        if looks != 0:
-            time.sleep(interval)
-
-
-def _buckets(limiter: SyncRateLimiter, entity: str | None, resource: str | None) -> list[tuple[str, str]]:
-    if entity is None:
-        return [(each, str(resource)) for each in limiter.list_entities(str(resource))]
-    return [(entity, resource)] if resource is not None else [(entity, each) for each in limiter.list_resources(entity)]
-
-
-def _statuses(limiter: SyncRateLimiter, entity: str, resource: str) -> tuple[LimitStatus, ...]:
-    from ..exceptions import ValidationError
-
+    given = read_limits(limits)
     try:
-        names = [limit.name for limit in limiter.resolve_limits(entity, resource)]
-        # Nothing is asked for; of an entity's ancestors, only what they limit as well is shown.
-        return limiter.check(entity, resource, dict.fromkeys(names, 0)).statuses
-    except ValidationError:  # Programs that give their limits with each call leave buckets without stored ones.
-        return ()
+        with target.limiter(stack) as limiter:
+            views = View(limiter, given, **which).looks(looks, interval)
+            if live:
+                _show_live(views)
+            else:
+                for found in views:
+                    _show(target, found)
+    except KeyboardInterrupt:
+        pass  # The usual way to end it.
+    return OK
 
 
-def gauges(statuses: list[LimitStatus], before: list[Gauge], seconds: float) -> list[Gauge]:
-    """What is shown of the statuses, given what was seen `seconds` before."""
-    seen = {(each.entity_id, each.resource, each.limit): each for each in before}
-    found: dict[tuple[str, str, BaseLimit], Gauge] = {}
-    for status in statuses:
-        key = (status.entity_id, status.resource, status.limit)
-        rate = _rate(seen[key], status, seconds) if key in seen and seconds > 0 else None
-        found[key] = Gauge(*key, status.available, status.reset_after, rate)
-    return list(found.values())
+class View:
+    """Looks at the same choice of buckets again and again."""
+
+    def __init__(
+        self, limiter: SyncRateLimiter, limits: Sequence[Limit] | None, *, entity: str | None, resource: str | None, most: int
+    ) -> None:
+        self._limiter = limiter
+        self._limits = limits
+        self._entity = entity
+        self._resource = resource
+        self._most = most
+        self._states: Mapping[BucketKey, BucketState] = {}
+        self._since: int | None = None
+
+    def looks(self, count: int | None, interval: float) -> Iterator[list[Gauge]]:
+        """Yield the gauges of each look; without `count`, endlessly."""
+        before: list[Gauge] = []
+        then = time.monotonic()
+        while count is None or count > 0:
+            begin = time.monotonic()
+            buckets = self._buckets()
+            effort = time.monotonic() - begin
+            before = self._gauges(buckets, before, then)
+            then = time.monotonic()
+            yield before
+            count = None if count is None else count - 1
+            if count != 0:
+                time.sleep(interval if self._entity is not None else max(interval, _REST * effort))
+
+    def _buckets(self) -> list[tuple[str, str]]:
+        if self._entity is not None:
+            resources = self._limiter.list_resources(self._entity) if self._resource is None else [self._resource]
+            return [(self._entity, each) for each in resources][: self._most]
+        found = self._limiter.repository.buckets()
+        states = {key: state for key, state in found.items() if self._resource in {None, key.resource}}
+        keys = busiest(states, self._states, self._since, self._most)
+        self._states, self._since = states, self._limiter.repository.clock()
+        return [(key.entity_id, key.resource) for key in keys]
+
+    def _gauges(self, buckets: list[tuple[str, str]], before: list[Gauge], then: float) -> list[Gauge]:
+        statuses = {bucket: self._statuses(*bucket) for bucket in buckets}
+        known = [status for found in statuses.values() for status in found]
+        unknown = [Gauge(*bucket) for bucket, found in statuses.items() if not found]
+        return gauges(known, before, time.monotonic() - then) + unknown
+
+    def _statuses(self, entity: str, resource: str) -> tuple[LimitStatus, ...]:
+        """Return the statuses of a bucket and of its parents' buckets; none when its limits are not known."""
+        limits = self._limits or self._limiter.resolve_limits(entity, resource)
+        if not limits:
+            return ()
+        # Zero units are asked for, so that the statuses show what is available now.
+        return self._limiter.check(
+            entity, resource, dict.fromkeys((each.name for each in limits), 0), limits=self._limits
+        ).statuses
 
 
-def _rate(before: Gauge, status: LimitStatus, seconds: float) -> float:
-    """What was used per second: what went missing, and what was refilled meanwhile."""
-    from ..core.limits import Limit
-
-    limit = status.limit
-    refilled = limit.refill_amount / limit.refill_period * seconds if isinstance(limit, Limit) else 0.0
-    expected = min(status.limit.capacity, before.available + refilled)
-    return max(0.0, (expected - status.available) / seconds)
+def _show(target: Target, found: list[Gauge]) -> None:
+    if not found:
+        say(_EMPTY)
+    show(target.output, [_document(each) for each in found], _table(found))
 
 
 def _show_live(views: Iterator[list[Gauge]]) -> None:
@@ -125,20 +131,28 @@ def _show_live(views: Iterator[list[Gauge]]) -> None:
 
     with Live(console=console(), screen=False, auto_refresh=False) as live:
         for each in views:
-            live.update(rich_table(_table(each)), refresh=True)
+            live.update(fitting_table(_table(each), live.console) if each else _EMPTY, refresh=True)
 
 
 def _table(found: list[Gauge]) -> Table:
-    return Table(COLUMNS, [_row(each) for each in found])
+    return Table(_COLUMNS, [_row(each) for each in found], expendable=_EXPENDABLE)
 
 
 def _row(gauge: Gauge) -> tuple[Any, ...]:
-    bar = round(gauge.fill * _BAR)
-    rate = None if gauge.rate is None else round(gauge.rate, 1)
-    fill = "#" * bar + "." * (_BAR - bar)
-    full = None if gauge.reset_after is None else round(gauge.reset_after, 1)
-    limit = gauge.limit
-    return (gauge.entity_id, gauge.resource, str(limit), fill, gauge.available, limit.capacity, rate, full)
+    if gauge.limit is None:
+        return (gauge.entity_id, gauge.resource, _IN_CODE, *[None] * (len(_COLUMNS) - 3))
+    bar = round((gauge.fill or 0.0) * _BAR)
+    return (
+        gauge.entity_id,
+        gauge.resource,
+        gauge.limit.name,
+        str(gauge.limit).partition("=")[2],
+        "#" * bar + "." * (_BAR - bar),
+        gauge.available,
+        gauge.limit.capacity,
+        None if gauge.rate is None else round(gauge.rate, 1),
+        None if gauge.reset_after is None else round(gauge.reset_after, 1),
+    )
 
 
 def _document(gauge: Gauge) -> dict[str, Any]:
@@ -147,7 +161,7 @@ def _document(gauge: Gauge) -> dict[str, Any]:
     return {
         "entity_id": gauge.entity_id,
         "resource": gauge.resource,
-        "limit": limit_document(gauge.limit),
+        "limit": None if gauge.limit is None else limit_document(gauge.limit),
         "available": gauge.available,
         "fill": gauge.fill,
         "used_per_second": gauge.rate,

@@ -26,6 +26,8 @@ THRESHOLD = 3
 """Failures in a row, each after its own repetitions, that open the breaker."""
 REST = 0.3
 """Seconds between two looks at a store that is down, at most; at least half of it, so that processes do not look in step."""
+LATE = 0.1
+"""Seconds by which a deadline may be noticed late before that counts as this process's own load."""
 PROBE = 10.0
 """Seconds after which a look counts as lost that never ended, as when its event loop was stopped for good."""
 
@@ -86,6 +88,15 @@ class Breaker:
     def note_answer(self) -> None:
         """Note that the store has answered a call."""
         self.answered = self._monotonic()
+
+    @staticmethod
+    def extended(deadline: float, now: float, renewed: float) -> float:
+        """The deadline of a caller that has come to its end at `now`: `renewed`, if that lies ahead.
+
+        A deadline that was noticed late shows that this process was too busy to see the answers. It gets that much more time.
+        """
+        late = now - deadline
+        return now + late if renewed <= now and late > LATE else renewed
 
     def refusal(self) -> CircuitOpen | None:
         """Why the store must not be asked now; None when it may be, though another caller may be first."""

@@ -309,7 +309,7 @@ class SyncBatch:
         """Find out whether a write was applied whose answer was lost.
 
         If its stamp is the last one on record, it was applied. If not, its units are taken again, under the same stamp, and count
-        twice if others have covered it; so that is done once. Its refunds are not repeated: at worst they are lost.
+        twice if others have covered it; so that is done once. Its refunds are not repeated, but counted as lost.
         """
         self._count_call()
         queue = self._queue
@@ -322,10 +322,16 @@ class SyncBatch:
                 return
             plan, _, planned = self._sent
             self._carried, self._covered = [planned[place] for place in plan.shares], self._covered or covered
-            for pending in self._carried:
-                if pending.request.refunds:
-                    pending.request = pending.request._replace(refunds=())
+            self._drop_refunds()
         self._answer(WriteResult(applied, state))
+
+    def _drop_refunds(self) -> None:
+        """Give back nothing in a second write, since the first one may still arrive, and give it back."""
+        error = RateLimiterUnavailable("no answer to its write, which was not applied", unsent=False)
+        for pending in self._carried:
+            if pending.request.refunds:
+                pending.request = pending.request._replace(refunds=())
+                self._writer.record_lost_refund(self._queue.key, error)
 
     def _answer(self, result: WriteResult) -> None:
         queue, state = self._queue, result.state

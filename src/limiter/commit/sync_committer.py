@@ -9,6 +9,7 @@ a lock instead, new callers overtake waiting ones, and batches shrink to one.)
 from __future__ import annotations
 
 import time
+import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -42,8 +43,6 @@ MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
 CALLS = 64
 """Calls of one committer to its store that are under way at once, unless the store says how many connections it has."""
-LATE = 0.1
-"""Seconds by which a caller may notice its deadline late before that counts as this process's own load."""
 CLOSED_AT_ONCE = 32
 """Buckets whose prefetched units are given back together at the end."""
 GATHERING = 50_000_000
@@ -126,7 +125,7 @@ class SyncCommitter:
             return outcomes
         except BaseException as interruption:
             try:
-                sync_shielded(self._withdraw(waiter))
+                sync_shielded(self._withdraw(waiter, requests))
             except Exception as error:
                 raise interruption from error
             raise
@@ -151,19 +150,20 @@ class SyncCommitter:
         """Give back what the receipts say was taken of each bucket, as far as it is still worth something."""
         self.write_refunds([refund_of(key, receipts) for key, receipts in grants])
 
-    def write_refunds(self, requests: Iterable[Request]) -> None:
-        """Write requests that only give back, for all buckets at once.
+    def write_refunds(self, requests: Iterable[Request]) -> bool:
+        """Write requests that only give back, for all buckets at once; return whether all of them were written.
 
-        An unreachable store is logged and not raised: the units then stay taken until they have refilled.
+        An unreachable store is logged and not raised: the units then stay taken until they have refilled. So is any error while
+        the interpreter shuts down, when a client cannot import what it needs.
         """
         sent = [request for request in requests if request.refunds]
-        if not sent:
-            return
-        for request, outcome in zip(sent, self.decide(sent), strict=True):
-            if isinstance(outcome, LimiterError):
+        outcomes = self.decide(sent) if sent else []
+        for request, outcome in zip(sent, outcomes, strict=True):
+            if isinstance(outcome, LimiterError) or (isinstance(outcome, Exception) and sys.is_finalizing()):
                 self.record_lost_refund(request.key, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome
+        return not any(isinstance(outcome, Exception) for outcome in outcomes)
 
     def _enter(self, waiter: SyncWaiter, requests: Sequence[Request]) -> None:
         """Queue the requests, unless all is decided by what is known here; the caller leads where no other does."""
@@ -237,16 +237,10 @@ class SyncCommitter:
     def _may_wait_on(self, waiter: SyncWaiter) -> bool:
         """Whether a caller whose time is up may wait on: the table still answers, and none of its own calls is overdue."""
         now = monotonic()
-        late = now - waiter.expires
         with self._lock:
             deadlines = [self._deadline(pending, waiter.patience) for pending in waiter.requests if not pending.done]
-        expires = min(deadlines, default=now)
-        if expires <= now and late > LATE:
-            expires = now + min(late, waiter.patience)  # This process was too busy to see the answers.
-        if expires <= now:
-            return False
-        waiter.expires = expires
-        return True
+        waiter.expires = self._breaker.extended(waiter.expires, now, min(deadlines, default=now))
+        return waiter.expires > now
 
     def _deadline(self, pending: SyncPendingRequest, patience: float) -> float:
         """Until when a request may be undecided: counted from its own call, or from the last answer to any call."""
@@ -276,12 +270,15 @@ class SyncCommitter:
             self._hand_over(queue, waiter, stop=True)
         waiter.to_lead = ()
 
-    def _withdraw(self, waiter: SyncWaiter) -> None:
-        """Undo what the caller has asked for, as far as it can learn the outcome in its time."""
+    def _withdraw(self, waiter: SyncWaiter, requests: Sequence[Request]) -> None:
+        """Undo what an interrupted caller has asked for, but for its refunds, which stay in line without it."""
         with self._lock:
+            if not waiter.requests:  # It was interrupted before it came into any queue.
+                waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
             for pending in waiter.requests:
-                if pending.queue.remove(pending) or not pending.entered:
+                if not pending.done and (pending.queue.remove(pending) or not pending.entered):
                     pending.done = True
+                    self._leave_refunds(pending, waiter)
             waiter.pending = sum([not pending.done for pending in waiter.requests])
         self._lead_without_waiters(waiter)
         while waiter.pending and (monotonic() < waiter.expires or self._may_wait_on(waiter)):
@@ -289,8 +286,25 @@ class SyncCommitter:
             if waiter.pending:
                 self._deadlines.wait(waiter)
         self._abandon(waiter)
+        self._record_lost(waiter)
         granted = [(each.queue.key, each.outcome.receipts) for each in waiter.requests if isinstance(each.outcome, Grant)]
         self.refund_grants(granted)
+
+    def _leave_refunds(self, pending: SyncPendingRequest, waiter: SyncWaiter) -> None:
+        """Put the refunds of a request that was taken out of a queue back there, to be led by the caller if by no other."""
+        queue, refunds = pending.queue, pending.request.refunds
+        if refunds:
+            queue.add(SyncPendingRequest(Request(queue.key, refunds=refunds), queue))
+            if queue.leader is None:
+                waiter.to_lead = (*waiter.to_lead, queue)
+                queue.leader = waiter
+
+    def _record_lost(self, waiter: SyncWaiter) -> None:
+        """Count what an interrupted caller cannot be told: refunds that were not written, and units that may stay taken."""
+        for pending in waiter.requests:
+            error = pending.outcome
+            if isinstance(error, RateLimiterUnavailable) and (pending.returns or not error.unsent):
+                self.record_lost_refund(pending.queue.key, error)
 
     def _lead_without_waiters(self, waiter: SyncWaiter) -> None:
         """Hand over every queue that the caller was to lead; lead those where only refunds without a caller wait."""

@@ -10,6 +10,7 @@ meter provider. Both functions are called in the process that they are to measur
 from __future__ import annotations
 
 import operator
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -35,6 +36,8 @@ __all__ = ["instrument", "time_decisions"]
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Seconds, the upper bounds of the histogram's buckets: from a decision without a call to one beyond the usual timeout."""
+WAITS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+"""Seconds, the upper bounds of the buckets of waits."""
 
 _COUNTERS = {
     "degraded": ("{decision}", "Decisions that were made without the table"),
@@ -82,8 +85,9 @@ def time_decisions(
 ) -> Callable[[DecisionEvent], None]:
     """A hook for `on_decision` that records how long decisions take, in the histogram `limiter.decision.duration`, in seconds.
 
-    The time that a caller waited for its turn is not part of it. Raises `ConfigurationError` when opentelemetry-api is not
-    installed.
+    The time that a caller waited for its turn is not part of it: that is recorded in `limiter.wait.duration`, for callers that
+    waited. A refusal carries the name of the limit that refuses for longest, as `limit`. Raises `ConfigurationError` when
+    opentelemetry-api is not installed.
     """
     meter, _ = _meter(meter_provider)
     histogram = meter.create_histogram(
@@ -92,13 +96,30 @@ def time_decisions(
         description="Time that a decision takes, without the wait for one's turn",
         explicit_bucket_boundaries_advisory=DURATIONS,
     )
+    waits = meter.create_histogram(
+        "limiter.wait.duration",
+        unit="s",
+        description="Time that callers waited for their turn, of those that waited",
+        explicit_bucket_boundaries_advisory=WAITS,
+    )
     given = dict(attributes or {})
 
     def record(event: DecisionEvent) -> None:
-        outcome = _outcome(refused=not event.allowed)
-        histogram.record(event.seconds, given | {"outcome": outcome, "degraded": event.degraded})
+        outcome = given | {"outcome": _outcome(refused=not event.allowed), "degraded": event.degraded}
+        if not event.allowed and (limit := _refusing_limit(event)) is not None:
+            outcome["limit"] = limit
+        histogram.record(event.seconds, outcome)
+        if event.waited:
+            waits.record(event.waited, given)
 
     return record
+
+
+def _refusing_limit(event: DecisionEvent) -> str | None:
+    """The name of the limit that refuses for longest; names of limits are bounded, unlike those of entities."""
+    exceeded = [status for status in event.statuses if status.exceeded and status.limit.enforce]
+    waits = [(inf if status.retry_after is None else status.retry_after, status.limit.name) for status in exceeded]
+    return max(waits)[1] if waits else None
 
 
 def _meter(provider: MeterProvider | None) -> tuple[Meter, object]:

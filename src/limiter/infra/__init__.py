@@ -1,1 +1,1 @@
-"""Clients for AWS and the infrastructure that the limiter runs on."""
+"""Deploys, inspects and deletes the CloudFormation stacks that hold the limiter's tables."""

@@ -1,4 +1,4 @@
-"""Change sets: how to ask for one, and what it says would happen."""
+"""Change sets: the request for one, and the changes in its description."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..exceptions import ReplacementRefused
 from .ownership import own_tags, users_tags
-from .settings import stack_parameters
-from .template import render
+from .settings import render_template, stack_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,12 +23,12 @@ _TABLE = "AWS::DynamoDB::Table"
 _REPLACEMENT: dict[str, Replacement] = {"True": "always", "Conditional": "possible"}
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 UNCHANGED = {"Status": "FAILED", "StatusReason": _NO_CHANGES[1]}
-"""What DescribeChangeSet says when nothing would change."""
+"""The response of DescribeChangeSet when nothing would change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What would happen to one resource; `resource` is its logical id, `properties` are those that change."""
+    """A change of one resource. `resource` is its logical id, `properties` are the properties that change."""
 
     resource: str
     resource_type: str
@@ -39,15 +38,15 @@ class Change:
 
     @property
     def destroys_table(self) -> bool:
-        """Whether a table and what it holds would be deleted."""
+        """Whether a table would be deleted with its items."""
         return self.resource_type == _TABLE and (self.action == "Remove" or self.replacement == "always")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a deploy would do. `recreates` says that it would first delete a stack whose creation had failed.
+    """What a deploy would do. With `recreates`, it would first delete a stack whose creation has failed.
 
-    `changed` can be true without any `changes`, as when only the tags of the stack itself change.
+    `changed` can be true without any `changes`, for example when only the tags of the stack itself change.
     """
 
     stack: str
@@ -58,13 +57,13 @@ class Plan:
 
     @property
     def replacements(self) -> tuple[Change, ...]:
-        """The changes that replace, or may replace, a resource by a new one."""
+        """The changes that replace a resource, or may replace it."""
         return tuple(change for change in self.changes if change.replacement != "never")
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What a deploy did. `changed` is false when there was nothing to do."""
+    """What a deploy did. `changed` is false when there was nothing to change."""
 
     stack: StackSummary
     changed: bool
@@ -74,7 +73,7 @@ class Deployment:
 def change_set_request(
     name: str, change_set: str, stack: StackSummary | None, settings: StackSettings, *, adopt: bool
 ) -> dict[str, Any]:
-    """The parameters of CreateChangeSet for the stack `name`, which exists as `stack`, or does not."""
+    """Return the parameters of CreateChangeSet for the stack `name`; `stack` is None when it does not exist."""
     retain = settings.retain if settings.retain is not None else stack is not None and stack.retains_table
     tags = settings.tags if settings.tags is not None else users_tags(stack.tags if stack else {})
     request: dict[str, Any] = {
@@ -82,7 +81,7 @@ def change_set_request(
         "ChangeSetName": change_set,
         "ClientToken": change_set,
         "ChangeSetType": "UPDATE" if stack and stack.phase == "ready" else "CREATE",
-        "TemplateBody": render(retain=retain),
+        "TemplateBody": render_template(retain=retain),
         "Parameters": stack_parameters(settings, stack.parameters if stack and stack.phase == "ready" else {}),
         "Tags": [{"Key": key, "Value": value} for key, value in {**tags, **own_tags(retain=retain)}.items()],
         "Capabilities": ["CAPABILITY_NAMED_IAM"],
@@ -93,12 +92,12 @@ def change_set_request(
 
 
 def is_finished(answer: Mapping[str, Any]) -> bool:
-    """Whether CloudFormation has finished comparing, as DescribeChangeSet says."""
+    """Whether CloudFormation has finished the comparison, according to DescribeChangeSet."""
     return answer["Status"] in {"CREATE_COMPLETE", "FAILED"}
 
 
 def is_failed(answer: Mapping[str, Any]) -> bool:
-    """Whether CloudFormation could not make the change set; it also calls it failed when nothing changes."""
+    """Whether the change set failed; CloudFormation also reports a change set without changes as failed."""
     return bool(answer["Status"] == "FAILED")
 
 
@@ -108,13 +107,13 @@ def is_unchanged(answer: Mapping[str, Any]) -> bool:
 
 
 def read_changes(entries: Iterable[Mapping[str, Any]]) -> tuple[Change, ...]:
-    """The changes in the entries of DescribeChangeSet."""
+    """Return the changes in the entries of DescribeChangeSet."""
     return tuple(_read_change(entry["ResourceChange"]) for entry in entries if "ResourceChange" in entry)
 
 
 def _read_change(change: Mapping[str, Any]) -> Change:
     targets = [detail.get("Target", {}) for detail in change.get("Details", ())]
-    # The same property comes once for each of the causes of its change.
+    # The same property is listed once for each cause of its change.
     properties = {target.get("Name") or target.get("Attribute", "") for target in targets}
     return Change(
         resource=change["LogicalResourceId"],
@@ -131,6 +130,6 @@ def check_table_survives(name: str, changes: Iterable[Change]) -> None:
         if change.destroys_table:
             cause = f" (because of {', '.join(change.properties)})" if change.properties else ""
             raise ReplacementRefused(
-                f"deploying stack {name!r} would replace or remove its table{cause}, and with it every limit, entity and bucket; "
-                f"nothing was changed. Deploy a stack of another name and move over to it"
+                f"deploying stack {name!r} would replace or remove its table{cause}, and delete every limit, entity and bucket; "
+                f"nothing was changed. Deploy a stack with another name and migrate to it"
             )

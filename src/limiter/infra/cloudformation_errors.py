@@ -1,4 +1,4 @@
-"""Turns errors of CloudFormation's client into the limiter's own: what is missing, and what to do."""
+"""Translates errors of CloudFormation's client into the limiter's errors, which say what is missing and what to do."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ _BUSY = re.compile(r"is in [A-Z_]+ state|while in status \[?[A-Z_]+")
 
 
 class Missing(LimiterError):
-    """There is no such stack or table; no user sees it."""
+    """The stack or table does not exist. Internal: callers handle it."""
 
 
 class Conflict(LimiterError):
-    """Somebody else changed the stack meanwhile, so that it has to be looked at anew."""
+    """Another operation changed the stack in the meantime; it has to be read again."""
 
 
 class Unchanged(LimiterError):
-    """There is nothing to change; some services say so at once, CloudFormation itself by a failed change set."""
+    """There is nothing to change. CloudFormation reports this by a failed change set, some engines by an error."""
 
 
 def is_unchanged(error: Exception) -> bool:
-    """Whether AWS says that there is nothing to change."""
+    """Whether the error says that there is nothing to change."""
     return _answered(error, "ValidationError", "No updates are to be performed")
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether AWS says that the stack or the table does not exist."""
+    """Whether the error says that the stack or the table does not exist."""
     return _answered(error, "ValidationError", "does not exist") or _answered(error, "ResourceNotFoundException", "")
 
 
 def is_conflict(error: Exception) -> bool:
-    """Whether somebody else is changing the stack, or has changed it since it was looked at."""
+    """Whether the error says that another operation is changing the stack, or has changed it since it was read."""
     if _answered(error, "ChangeSetNotFound", "") or _answered(error, "InvalidChangeSetStatus", ""):
         return True
     return hasattr(error, "response") and bool(_BUSY.search(_message(error)))
 
 
 def explain(error: Exception, action: str, stack: str, region: str | None) -> LimiterError:
-    """The limiter's error for `error`, which the `action` (such as cloudformation:DescribeStacks) raised."""
+    """Return the limiter's error for an error of `action`, such as cloudformation:DescribeStacks."""
     from botocore import exceptions as boto
 
     where = f"in {region}" if region else "in this region"
@@ -69,7 +69,7 @@ def explain(error: Exception, action: str, stack: str, region: str | None) -> Li
         message = f"{action} {where} could not connect; check the region's name, the network and any endpoint: {error}"
         return RateLimiterUnavailable(message, unsent=True)
     if isinstance(error, boto.HTTPClientError | OSError):
-        return RateLimiterUnavailable(f"{action} {where} got no answer: {error}", unsent=False)
+        return RateLimiterUnavailable(f"{action} {where} got no response: {error}", unsent=False)
     return translate(error, stack, action)
 
 
@@ -80,10 +80,10 @@ def _explain_answer(error: ClientError, action: str, stack: str, where: str) -> 
         return RateLimiterUnavailable(f"{action} was throttled: {message}", unsent=True)
     if code in _EXPIRED:
         return PermissionDenied(
-            "the AWS credentials have expired; renew them and run the same command again. What AWS has begun goes on meanwhile"
+            "the AWS credentials have expired; renew them and run the same command again. AWS continues a running operation"
         )
     if code in _UNKNOWN:
-        return ConfigurationError(f"AWS does not know these credentials {where} ({code}); check AWS_PROFILE and the region")
+        return ConfigurationError(f"AWS does not accept these credentials {where} ({code}); check AWS_PROFILE and the region")
     if code.startswith("AccessDenied") or code == "UnauthorizedOperation":
         found = _ACTION.search(message)
         missing = found[1] if found else action

@@ -1,5 +1,5 @@
 # twin: sync_discovery.py
-"""Finds every stack of the limiter in a region."""
+"""Finds the stacks in a region that the limiter deployed."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ async def discover(
     table_client: Any = None,
     sleep: Callable[[float], Awaitable[None]] | None = None,
 ) -> list[StackSummary]:
-    """Every stack in the region that the limiter deployed, by its tags, in order of names, each with its table.
+    """Return the stacks in the region that the limiter deployed, sorted by name, each with its table.
 
-    Needs cloudformation:DescribeStacks; without dynamodb:DescribeTable the tables are None.
+    The limiter's stacks are recognised by their tags. Needs cloudformation:DescribeStacks; without dynamodb:DescribeTable, the
+    tables are None.
     """
     options = ClientOptions(
         region=region,
@@ -42,12 +43,12 @@ async def discover(
         read_timeout=30.0,
         max_connections=_AT_ONCE,
     )
-    async with StackClient("*", Access(options, client, table_client, sleep)) as aws:
+    async with StackClient("*", Access(options, client, table_client, sleep=sleep)) as aws:
         entries = await aws.pages("DescribeStacks", "Stacks")
         stacks = sorted((stack for stack in map(read_stack, entries) if stack.own), key=_name)
         found: list[StackSummary] = []
         if stacks:
-            await aws.client("dynamodb")  # Opened before many ask for it at once.
+            await aws.client("dynamodb")  # Opened before concurrent calls need it.
         for start in range(0, len(stacks), _AT_ONCE):
             some = stacks[start : start + _AT_ONCE]
             found += map(_with_table, some, await gather([partial(aws.table, stack.name) for stack in some]))

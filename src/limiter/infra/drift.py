@@ -1,4 +1,4 @@
-"""What somebody changed about a stack's resources behind CloudFormation's back."""
+"""Drift: how a stack's resources differ from what was deployed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One property that is not as deployed; `kind` is ADD, REMOVE or NOT_EQUAL."""
+    """One property that differs from what was deployed; `kind` is ADD, REMOVE or NOT_EQUAL."""
 
     path: str
     expected: str
@@ -23,7 +23,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class DriftedResource:
-    """A resource that was MODIFIED or DELETED."""
+    """A resource whose `status` is MODIFIED or DELETED."""
 
     resource: str
     resource_type: str
@@ -33,26 +33,26 @@ class DriftedResource:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Whether a stack's resources are as deployed, as far as CloudFormation can tell."""
+    """The resources that differ from what was deployed, as far as CloudFormation can tell."""
 
     stack: str
     resources: tuple[DriftedResource, ...] = ()
 
     @property
     def in_sync(self) -> bool:
-        """Whether nothing was changed."""
+        """Whether no resource differs."""
         return not self.resources
 
 
 def check_detected(stack: str, answer: Mapping[str, Any]) -> None:
-    """Raise `LimiterError` when CloudFormation could not compare, as DescribeStackDriftDetectionStatus says."""
+    """Raise `LimiterError` when the detection failed, according to DescribeStackDriftDetectionStatus."""
     if answer["DetectionStatus"] == "DETECTION_FAILED":
-        reason = answer.get("DetectionStatusReason", "no reason is given")
+        reason = answer.get("DetectionStatusReason", "no reason given")
         raise LimiterError(f"CloudFormation could not detect the drift of stack {stack!r}: {reason}")
 
 
 def read_drift(stack: str, entries: Iterable[Mapping[str, Any]]) -> Drift:
-    """The drift in the entries of DescribeStackResourceDrifts."""
+    """Return the drift in the entries of DescribeStackResourceDrifts."""
     drifted = (entry for entry in entries if entry["StackResourceDriftStatus"] in {"MODIFIED", "DELETED"})
     return Drift(stack, tuple(map(_read_resource, drifted)))
 

@@ -1,9 +1,10 @@
-"""What can be chosen about a stack, and the template's parameters that express it."""
+"""The settings of a stack, the template, and the template's parameters for the settings."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ValidationError
@@ -24,20 +25,31 @@ PATTERNS = {
     "alarm_topic_arn": r"^$|^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:.+$",
     "alarm_email": r"^$|^[^@ ]+@[^@ ]+$",
 }
-"""The template's own patterns, so that what CloudFormation would refuse is refused before the call."""
+"""The template's own patterns, checked before the call to CloudFormation."""
 
 _MAX_REGION, _MAX_POLICY_NAME, _MAX_ROLE_NAME = 14, 128, 64
+_DELETED = "DeletionPolicy: Delete # `limiter template --retain` says Retain\n"
+_RETAINED = "DeletionPolicy: Retain\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
-    """What to choose about a stack. None leaves a stack as it is, and gives a new one the default.
+    """The settings of a stack. None keeps the current value of an existing stack, and is the default of a new one.
 
-    `billing_mode` is "on-demand" (default) or "provisioned", with `read_capacity` and `write_capacity` in units per second.
-    `retain` keeps the table when the stack is deleted. `kms_key` is "" (a key that AWS owns), "aws/dynamodb" or the ARN of a
-    key. `policies` (on by default) creates the managed policies *acquire*, *read* and *admin*, and `namespace` three more that
-    are confined to it. `trusted_principals` (ARNs, account numbers) and `trusted_services` create a role for each policy.
-    `alarms` go to `alarm_topic_arn`, or to a new topic, to which `alarm_email` is subscribed. `tags` are all the tags of yours.
+    - `billing_mode`: "on-demand" (default) or "provisioned".
+    - `read_capacity`, `write_capacity`: units per second with provisioned billing.
+    - `table_class`: "standard" (default) or "infrequent-access".
+    - `point_in_time_recovery`: keeps backups of the last 35 days.
+    - `deletion_protection`: refuses to delete the table.
+    - `retain`: keeps the table when the stack is deleted.
+    - `kms_key`: "" (default; a key that AWS owns), "aws/dynamodb", or the ARN of a key.
+    - `policies`: creates the managed policies *acquire*, *read* and *admin* (default: true).
+    - `namespace`: creates three more policies, restricted to this namespace.
+    - `name_prefix`, `iam_path`: prefix of the names, and path, of policies and roles.
+    - `permissions_boundary`: ARN of the policy that bounds the roles.
+    - `trusted_principals` (ARNs or account numbers), `trusted_services`: who may assume the roles; creates a role per policy.
+    - `alarms`: creates alarms, which go to `alarm_topic_arn`, or to a new topic with the subscriber `alarm_email`.
+    - `tags`: all custom tags.
     """
 
     billing_mode: str | None = None
@@ -70,7 +82,9 @@ class StackSettings:
         for name in ("trusted_principals", "trusted_services"):
             _check_list(name, getattr(self, name))
         if self.name_prefix is not None and len(self.name_prefix) > 32:
-            raise ValidationError(f"name_prefix can have 32 characters, not {len(self.name_prefix)}: {self.name_prefix!r}")
+            raise ValidationError(
+                f"name_prefix can have at most 32 characters, not {len(self.name_prefix)}: {self.name_prefix!r}"
+            )
         if self.tags is not None:
             check_tags(self.tags)
 
@@ -78,19 +92,31 @@ class StackSettings:
 TEMPLATE_FIELDS = tuple(field.name for field in fields(StackSettings) if field.name not in {"retain", "tags"})
 
 
+def render_template(*, retain: bool = False) -> str:
+    """Return the CloudFormation template; with `retain`, the table is kept when the stack is deleted.
+
+    A deletion policy cannot depend on a parameter, so there are two templates, which differ in that line.
+    """
+    text = Path(__file__).with_name("template.yaml").read_text(encoding="utf-8")
+    head, found, rest = text.partition(_DELETED)
+    if not found:
+        raise AssertionError("the template has lost the line that says whether the table is kept")
+    return head + (_RETAINED if retain else found) + rest
+
+
 def parameter_name(field: str) -> str:
-    """The template's parameter for a field, such as PointInTimeRecovery for `point_in_time_recovery`."""
+    """Return the template's parameter for a field, such as PointInTimeRecovery for `point_in_time_recovery`."""
     return "".join(part.capitalize() for part in field.split("_"))
 
 
 def chosen_parameters(settings: StackSettings) -> dict[str, str]:
-    """The template's parameters that the settings choose."""
+    """Return the template's parameters that the settings choose."""
     values = {name: getattr(settings, name) for name in TEMPLATE_FIELDS}
     return {parameter_name(name): _parameter_value(name, value) for name, value in values.items() if value is not None}
 
 
 def stack_parameters(settings: StackSettings, previous: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The parameters of a change set: chosen ones, and the stack's `previous` ones where nothing was chosen."""
+    """Return the parameters of a change set: chosen values, and previous values of the stack for the rest."""
     chosen = chosen_parameters(settings)
     known = {parameter_name(name) for name in TEMPLATE_FIELDS}
     kept = sorted(known & previous.keys() - chosen.keys())
@@ -99,7 +125,7 @@ def stack_parameters(settings: StackSettings, previous: Mapping[str, str]) -> li
 
 
 def check_names(stack: str, settings: StackSettings, previous: Mapping[str, str]) -> None:
-    """Raise `ValidationError` when the names that the template would give to policies and roles are too long for IAM."""
+    """Raise `ValidationError` when the template's names of policies or roles would be too long for IAM."""
     parameters = {**previous, **chosen_parameters(settings)}
     prefix = parameters.get("NamePrefix", "")
     if not prefix or parameters.get("Policies", "true") == "false":
@@ -108,9 +134,13 @@ def check_names(stack: str, settings: StackSettings, previous: Mapping[str, str]
     roles = parameters.get("TrustedPrincipals") or parameters.get("TrustedServices")
     if roles and length + len("acquire") > _MAX_ROLE_NAME:
         over = length + len("acquire") - _MAX_ROLE_NAME
-        raise ValidationError(f"name_prefix {prefix!r} makes names of roles that are {over} characters too long; shorten it")
+        raise ValidationError(
+            f"name_prefix {prefix!r} is too long: names of roles would exceed {_MAX_ROLE_NAME} characters by {over}; shorten it"
+        )
     if length + len("namespace-acquire") > _MAX_POLICY_NAME:
-        raise ValidationError(f"name_prefix {prefix!r} makes names of policies that are too long; shorten it")
+        raise ValidationError(
+            f"name_prefix {prefix!r} is too long: names of policies would exceed {_MAX_POLICY_NAME} characters; shorten it"
+        )
 
 
 def _parameter_value(name: str, value: Any) -> str:
@@ -123,21 +153,21 @@ def _parameter_value(name: str, value: Any) -> str:
 
 def _check_choice(name: str, value: object, choices: Mapping[str, str]) -> None:
     if value is not None and value not in choices:
-        raise ValidationError(f"{name} is one of {', '.join(choices)}, not {value!r}")
+        raise ValidationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 def _check_capacity(name: str, value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValidationError(f"{name} is a number of units per second from 1, not {value!r}")
+        raise ValidationError(f"{name} must be an integer of at least 1 (units per second), not {value!r}")
 
 
 def _check_pattern(name: str, value: object, pattern: str) -> None:
-    # `$` matches before a final line break, which CloudFormation does not mean.
+    # `$` also matches before a final line break, which CloudFormation refuses.
     if value is not None and (not isinstance(value, str) or "\n" in value or not re.search(pattern, value)):
-        raise ValidationError(f"{name} cannot be {value!r}; the template takes {pattern}")
+        raise ValidationError(f"invalid {name} {value!r}: it must match {pattern}")
 
 
 def _check_list(name: str, value: object) -> None:
     usable = isinstance(value, tuple) and all(isinstance(each, str) and each and "," not in each for each in value)
     if value is not None and not usable:
-        raise ValidationError(f"{name} is a tuple of names without commas, not {value!r}")
+        raise ValidationError(f"{name} must be a tuple of names without commas, not {value!r}")

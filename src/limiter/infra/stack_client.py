@@ -1,5 +1,5 @@
 # twin: sync_stack_client.py
-"""The calls to CloudFormation and DynamoDB that stacks need, repeated when AWS throttles, and their errors in plain words."""
+"""Calls AWS for stacks: CloudFormation, DynamoDB and IAM. Repeats throttled calls, and explains errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 from ..aws.client import close_client, open_client
 from ..exceptions import LimiterError, RateLimiterUnavailable
 from .cloudformation_errors import Conflict, Missing, Unchanged, explain, is_conflict, is_missing, is_unchanged
-from .pacing import RETRY_DELAYS
 from .stack_events import read_event, take_new
 from .stack_summary import read_stack, read_table
 
@@ -24,25 +23,29 @@ if TYPE_CHECKING:
     from .stack_events import StackEvent
     from .stack_summary import StackSummary, TableSummary
 
+RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds before each repetition of a call that was throttled or not answered; half a minute in total."""
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach AWS, and what the time is there; a client that is given is used as it is and never closed."""
+    """How to reach AWS, and the clock and sleep to use. Clients that are given are used as they are and never closed."""
 
     options: ClientOptions
     client: Any = None
     table_client: Any = None
+    policy_client: Any = None
     sleep: Callable[[float], Awaitable[None]] | None = None
     clock: Callable[[], float] = time.monotonic
 
 
 class StackClient:
-    """Makes the calls of one operation; opens each client on first use and closes it at the end of a `with` block."""
+    """Makes the calls of one operation. Opens each client on first use and closes it at the end of the `with` block."""
 
     def __init__(self, stack: str, access: Access) -> None:
         self.stack = stack
         self._access = access
-        self._given = {"cloudformation": access.client, "dynamodb": access.table_client}
+        self._given = {"cloudformation": access.client, "dynamodb": access.table_client, "iam": access.policy_client}
         self._opened: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
@@ -56,9 +59,9 @@ class StackClient:
             await close_client(client)
 
     async def call(self, service: str, action: str, **parameters: Any) -> Any:
-        """Make one call, and make it again while AWS throttles or does not answer.
+        """Make one call, and repeat it while AWS throttles or does not respond.
 
-        Raises the limiter's errors, and in place of some `Missing`, `Unchanged` and `Conflict`, which say what to do.
+        Raises the limiter's errors, among them `Missing`, `Unchanged` and `Conflict`, which callers handle.
         """
         for delay in (*RETRY_DELAYS, None):
             try:
@@ -73,14 +76,14 @@ class StackClient:
         raise AssertionError("the last attempt returns or raises")
 
     async def pause(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for some seconds."""
         if self._access.sleep is not None:
             await self._access.sleep(seconds)
         else:
             await asyncio.sleep(seconds)
 
     async def find(self, name: str) -> StackSummary | None:
-        """The stack of that name or id; None when there is none."""
+        """Return the stack of that name or id; None when it does not exist."""
         try:
             answer = await self.call("cloudformation", "DescribeStacks", StackName=name)
         except Missing:
@@ -89,14 +92,14 @@ class StackClient:
         return found[0] if found and found[0].phase != "gone" else None
 
     async def table(self, name: str) -> TableSummary | None:
-        """The table of that name; None when there is none."""
+        """Return the table of that name; None when it does not exist."""
         try:
             return read_table(await self.call("dynamodb", "DescribeTable", TableName=name))
         except Missing:
             return None
 
     async def pages(self, action: str, key: str, **parameters: Any) -> list[Any]:
-        """The entries of every page of an answer."""
+        """Return the entries of all pages of a response."""
         found: list[Any] = []
         while True:
             page = await self.call("cloudformation", action, **parameters)
@@ -105,8 +108,20 @@ class StackClient:
                 return found
             parameters["NextToken"] = page["NextToken"]
 
+    async def policy_holders(self, policy_arn: str) -> list[tuple[str, str]]:
+        """Return who a managed policy is attached to, as pairs of "role", "user" or "group" and a name."""
+        found: list[tuple[str, str]] = []
+        parameters = {"PolicyArn": policy_arn}
+        while True:
+            page = await self.call("iam", "ListEntitiesForPolicy", **parameters)
+            for kind in ("Role", "User", "Group"):
+                found += [(kind.lower(), each[f"{kind}Name"]) for each in page.get(f"Policy{kind}s", ())]
+            if not page.get("IsTruncated"):
+                return found
+            parameters["Marker"] = page["Marker"]
+
     async def new_events(self, stack_id: str, seen: str | None) -> list[StackEvent]:
-        """The events after the event `seen`, or without one of the operation that began last, oldest first."""
+        """Return the events after the event `seen`, oldest first; without `seen`, those of the latest operation."""
         found: list[StackEvent] = []
         parameters = {"StackName": stack_id}
         while True:
@@ -118,7 +133,7 @@ class StackClient:
             parameters["NextToken"] = page["NextToken"]
 
     async def last_event(self, stack_id: str) -> str | None:
-        """The id of the newest event; None when there is none yet."""
+        """Return the id of the newest event; None when there is none yet."""
         try:
             page = await self.call("cloudformation", "DescribeStackEvents", StackName=stack_id)
         except Missing:
@@ -126,7 +141,7 @@ class StackClient:
         return page["StackEvents"][0]["EventId"] if page["StackEvents"] else None
 
     async def client(self, service: str) -> Any:
-        """The client of that service, opened on first use."""
+        """Return the client of that service, opened on first use."""
         if self._given[service] is not None:
             return self._given[service]
         if service not in self._opened:
@@ -137,15 +152,15 @@ class StackClient:
         if isinstance(error, LimiterError):
             return error
         if is_missing(error):
-            return Missing(f"{action}: there is no {self.stack!r}")
+            return Missing(f"{action}: {self.stack!r} does not exist")
         if is_unchanged(error):
             return Unchanged(str(error))
         if is_conflict(error):
-            return Conflict(f"stack {self.stack!r} is being changed by somebody else: {error}")
+            return Conflict(f"stack {self.stack!r} is being changed by another operation: {error}")
         return explain(error, action, self.stack, self.region())
 
     def region(self) -> str | None:
-        """The region, as far as it is known."""
+        """Return the region; None when it is not known."""
         client = self._given["cloudformation"] or self._opened.get("cloudformation")
         region = getattr(getattr(client, "meta", None), "region_name", None) or self._access.options.region
         return region if isinstance(region, str) else None

@@ -1,4 +1,4 @@
-"""What CloudFormation reports while it works, and which of it is the cause of a failure."""
+"""Events of CloudFormation: how an operation is followed, and which event caused a failure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import StackFailed
+from ..exceptions import StackBusy, StackFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from .stack_summary import StackSummary
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 _STARTS = frozenset({"CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS"})
 _CANCELLED = re.compile(r"\bcancell?ed\b", re.IGNORECASE)
 _DENIED = re.compile(r"not authorized to perform:? ([\w-]+:\w+)")
+FIRST_LOOK, SLOWEST_LOOK, GROWTH = 1.0, 5.0, 1.3
+"""Seconds before the second look at an operation, the longest time between two looks, and the factor between the two."""
 
 
 @dataclass(frozen=True, slots=True)
 class StackEvent:
-    """One change of one resource; `resource` is its logical id, which for the stack itself is the stack's name."""
+    """A change of the status of one resource. `resource` is its logical id; for the stack itself, the stack's name."""
 
     event_id: str
     timestamp: datetime | None
@@ -33,17 +35,17 @@ class StackEvent:
 
     @property
     def starts_operation(self) -> bool:
-        """Whether an operation on the stack begins with it."""
+        """Whether an operation on the stack begins with this event."""
         return self.of_stack and self.status in _STARTS
 
     @property
     def failed(self) -> bool:
-        """Whether a resource failed by itself, rather than being cancelled because another one did."""
+        """Whether the resource failed by itself, and was not cancelled because another resource failed."""
         return self.status.endswith("_FAILED") and not _CANCELLED.search(self.reason)
 
 
 def read_event(answer: Mapping[str, Any]) -> StackEvent:
-    """The event in one entry of DescribeStackEvents."""
+    """Return the event in one entry of DescribeStackEvents."""
     return StackEvent(
         event_id=answer["EventId"],
         timestamp=answer.get("Timestamp"),
@@ -56,9 +58,9 @@ def read_event(answer: Mapping[str, Any]) -> StackEvent:
 
 
 def take_new(newest_first: Sequence[StackEvent], seen: str | None) -> tuple[list[StackEvent], bool]:
-    """The events of one page that are new, and whether that was all of them.
+    """Return the new events of one page, and whether there are no more on later pages.
 
-    New is what happened after the event `seen`; without one, what belongs to the operation that began last.
+    New are the events after the event `seen`; without `seen`, those of the latest operation.
     """
     new: list[StackEvent] = []
     for event in newest_first:
@@ -71,7 +73,7 @@ def take_new(newest_first: Sequence[StackEvent], seen: str | None) -> tuple[list
 
 
 class Watch:
-    """Remembers the events of an operation and passes each on, once and in order."""
+    """Collects the events of an operation, and passes each to `on_event` once and in order."""
 
     def __init__(self, on_event: Callable[[StackEvent], None] | None = None) -> None:
         self._on_event = on_event
@@ -79,12 +81,12 @@ class Watch:
         self.events: list[StackEvent] = []
 
     def begin(self, seen: str | None) -> None:
-        """Expect the events of the next operation, which come after the event `seen`."""
+        """Start with the next operation, whose events come after the event `seen`."""
         self.seen = seen
         self.events = []
 
     def feed(self, events: Iterable[StackEvent]) -> None:
-        """Take events, oldest first."""
+        """Add events, oldest first."""
         for event in events:
             self.seen = event.event_id
             self.events.append(event)
@@ -92,11 +94,34 @@ class Watch:
                 self._on_event(event)
 
 
-def first_failure(events: Iterable[StackEvent]) -> StackEvent | None:
-    """The event, of an operation's in order, that the failure began with.
+class Pacing:
+    """Spaces the looks at an operation, until `timeout` seconds have passed since it was made."""
 
-    1. The first resource that failed by itself. 2. Failing that, the first resource that failed at all. 3. Failing that, the
-    first reason that the stack gives for giving up.
+    def __init__(self, stack: str, timeout: float, clock: Callable[[], float]) -> None:
+        self._stack = stack
+        self._timeout = timeout
+        self._clock = clock
+        self._end = clock() + timeout
+
+    def delays(self) -> Iterator[float]:
+        """Yield the seconds to wait before each next look, more each time; raises `StackBusy` when the time is over."""
+        delay = FIRST_LOOK
+        while True:
+            left = self._end - self._clock()
+            if left <= 0:
+                raise StackBusy(
+                    f"the operation on stack {self._stack!r} took longer than {self._timeout:g} s; it continues in AWS. Run the "
+                    f"same command again to keep waiting, or check it with: limiter status {self._stack}"
+                )
+            yield min(delay, left)
+            delay = min(delay * GROWTH, SLOWEST_LOOK)
+
+
+def first_failure(events: Iterable[StackEvent]) -> StackEvent | None:
+    """Return the event that caused the failure of an operation, given its events in order.
+
+    1. The first resource that failed by itself. 2. Without one, the first resource that failed at all. 3. Without one, the
+    first reason that the stack gives for its rollback.
     """
     listed = list(events)
     resources = [event for event in listed if not event.of_stack]
@@ -109,22 +134,22 @@ def first_failure(events: Iterable[StackEvent]) -> StackEvent | None:
 
 
 def failure(stack: StackSummary, events: Iterable[StackEvent], what: str) -> StackFailed:
-    """The error for a stack that `what` (such as "deploying") left in its present status."""
+    """Return the error for a stack that `what`, such as "deploying", left in its present status."""
     event = first_failure(events)
     reason = event.reason if event else stack.reason
     resource = event.resource if event and not event.of_stack else None
     subject = f"{resource} ({event.resource_type})" if event and resource else "CloudFormation"
-    message = f"{what} stack {stack.name!r} failed and left it in {stack.status}: {subject}: {reason or 'no reason is given'}"
+    message = f"{what} stack {stack.name!r} failed and left it in {stack.status}: {subject}: {reason or 'no reason given'}"
     return StackFailed(message + _remedy(stack, reason), stack.name, stack.status, resource, reason)
 
 
 def _remedy(stack: StackSummary, reason: str) -> str:
     if denied := _DENIED.search(reason):
-        return f"; allow {denied[1]} to whoever deploys"
+        return f"; allow {denied[1]} to the credentials that deploy"
     if "already exists" in reason:
-        return f"; to take over a table that exists, keep it and adopt it: limiter deploy {stack.name} --retain --adopt"
+        return f"; to take over the existing table: limiter deploy {stack.name} --retain --adopt"
     if stack.status == "UPDATE_ROLLBACK_FAILED":
         return f"; remove the cause, then: aws cloudformation continue-update-rollback --stack-name {stack.name}"
     if "deletion protection" in reason.lower():
-        return f"; end it first: limiter deploy {stack.name} --no-deletion-protection"
+        return f"; remove it first: limiter deploy {stack.name} --no-deletion-protection"
     return "; remove the cause and run the same command again"

@@ -1,5 +1,5 @@
 # twin: sync_stack_manager.py
-"""Deploys, watches and deletes the CloudFormation stack that the limiter runs on."""
+"""Deploys, watches and deletes the CloudFormation stack with the limiter's table."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..aws.client import ClientOptions
 from ..exceptions import LimiterError, PermissionDenied, StackNotFound, ValidationError
-from . import template as template_text
 from .change_set import Deployment, Plan, check_table_survives, is_failed
 from .cloudformation_errors import Conflict, Missing
 from .drift import check_detected, read_drift
 from .ownership import check_stack_name, not_owned, not_owned_shell
-from .pacing import Pacing
-from .settings import StackSettings
+from .settings import StackSettings, render_template
 from .stack_client import Access, StackClient
-from .stack_events import Watch, read_event
+from .stack_events import Pacing, Watch, read_event
 from .stack_operation import StackOperation
 
 if TYPE_CHECKING:
@@ -34,13 +32,14 @@ _TURNS = 5
 class StackManager:
     """One stack: a table of the same name, the policies to use it and, on request, roles and alarms.
 
-    A stack that the limiter did not deploy is never touched: every method raises `StackNotOwned` instead. Region, credentials
-    and endpoint that are not given follow the standard AWS variables and files. `client` and `table_client`, ready clients of
-    CloudFormation and DynamoDB, are used as they are and never closed; all others live as long as one call. Times are in
-    seconds. What an interrupted or timed-out call has begun goes on in AWS, and the same call waits for it the next time.
+    The manager never touches a stack that the limiter did not deploy: every method raises `StackNotOwned` instead. Region,
+    credentials and endpoint follow the standard AWS variables and files unless given. `client`, `table_client` and
+    `policy_client` are clients of CloudFormation, DynamoDB and IAM; they are used as they are and never closed. Other clients
+    are closed at the end of each call. Times are in seconds. AWS continues the operation of an interrupted or timed-out call;
+    the same call waits for it the next time.
 
-    Raises, besides what the methods name, `ConfigurationError` without credentials or a region, `PermissionDenied` with the
-    action that is missing, and `RateLimiterUnavailable` when AWS cannot be reached.
+    Every method raises `ConfigurationError` without credentials or a region, `PermissionDenied` with the action that is missing,
+    and `RateLimiterUnavailable` when AWS cannot be reached.
     """
 
     def __init__(
@@ -52,6 +51,7 @@ class StackManager:
         session: Any = None,
         client: Any = None,
         table_client: Any = None,
+        policy_client: Any = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
@@ -59,37 +59,37 @@ class StackManager:
         options = ClientOptions(
             region=region, endpoint_url=endpoint_url, session=session, connect_timeout=5.0, read_timeout=30.0, max_connections=10
         )
-        self._access = Access(options, client, table_client, sleep, clock)
+        self._access = Access(options, client, table_client, policy_client, sleep, clock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} stack={self.stack!r}>"
 
     @staticmethod
     def template(*, retain: bool = False) -> str:
-        """The CloudFormation template; with `retain` the table outlives the stack."""
-        return template_text.render(retain=retain)
+        """Return the CloudFormation template; with `retain`, the table is kept when the stack is deleted."""
+        return render_template(retain=retain)
 
     async def deploy(
         self,
         settings: StackSettings | None = None,
         *,
         adopt: bool = False,
-        timeout: float = 1800.0,  # noqa: ASYNC109 - the operation goes on in AWS, so no cancel scope ends it
+        timeout: float = 1800.0,  # noqa: ASYNC109 - the operation continues in AWS, so no cancel scope ends it
         on_event: Callable[[StackEvent], None] | None = None,
     ) -> Deployment:
-        """Create the stack, or change it to what the settings say; nothing to change is success.
+        """Create the stack, or update it to the settings; does nothing when they are in force.
 
-        An operation that is under way is waited for first. A stack whose creation failed, and that holds nothing, is made anew.
-        `adopt` takes over a table of this name that exists outside of any stack, which needs `retain`.
+        Waits for a running operation first. Creates a stack again when its creation failed and it has no resources. `adopt`
+        takes over a table of this name that exists outside of any stack; it needs `retain`.
 
         Raises `StackFailed` with the first resource that failed, `ReplacementRefused` when the table would be lost, and
-        `StackBusy` when the time is over.
+        `StackBusy` after `timeout` seconds.
         """
         chosen = _checked(settings, adopt=adopt)
         async with self._client() as aws:
             operation = self._operation(aws, timeout, on_event)
             for _ in range(_TURNS):
-                # After a conflict, the next turn waits for whatever somebody else has begun.
+                # After a conflict, the next turn waits for the operation that caused it.
                 with suppress(Conflict, Missing):
                     return await self._deploy(operation, chosen, adopt=adopt)
             raise self._contested()
@@ -120,7 +120,7 @@ class StackManager:
         timeout: float = 1800.0,  # noqa: ASYNC109 - as in deploy
         on_event: Callable[[StackEvent], None] | None = None,
     ) -> Plan:
-        """What `deploy` would do now; it does nothing but compare, and leaves nothing behind."""
+        """Return what `deploy` would do now. Compares only; the change set is deleted again."""
         chosen = _checked(settings, adopt=adopt)
         async with self._client() as aws:
             operation = self._operation(aws, timeout, on_event)
@@ -139,7 +139,7 @@ class StackManager:
             return Plan(self.stack, creates=creates, changed=not is_failed(described), changes=changes)
 
     async def status(self) -> StackSummary:
-        """The stack and its table; raises `StackNotFound` when there is none."""
+        """Return the stack and its table; raises `StackNotFound` when the stack does not exist."""
         async with self._client() as aws:
             stack = await self._existing(aws)
             try:
@@ -148,7 +148,7 @@ class StackManager:
                 return stack
 
     async def events(self, limit: int = 100) -> tuple[StackEvent, ...]:
-        """The last events of the stack, oldest first."""
+        """Return the last events of the stack, oldest first."""
         async with self._client() as aws:
             stack = await self._existing(aws)
             found: list[StackEvent] = []
@@ -167,9 +167,10 @@ class StackManager:
         timeout: float = 1800.0,  # noqa: ASYNC109 - as in deploy
         on_event: Callable[[StackEvent], None] | None = None,
     ) -> bool:
-        """Delete the stack, with its table unless that is retained; false when there is none.
+        """Delete the stack, and its table unless that is retained; returns false when the stack does not exist.
 
-        Raises `DeletionProtected`, before anything is done, when the stack or its table is protected from deletion.
+        Raises `DeletionProtected`, before anything is deleted, when the stack or its table is protected from deletion, or when
+        one of its policies is attached outside the stack (looked up with iam:ListEntitiesForPolicy where that is allowed).
         """
         async with self._client() as aws:
             operation = self._operation(aws, timeout, on_event)
@@ -189,12 +190,12 @@ class StackManager:
         timeout: float = 1800.0,  # noqa: ASYNC109 - as in deploy
         on_event: Callable[[StackEvent], None] | None = None,
     ) -> StackSummary | None:
-        """The stack once the operation under way has ended, however it ended; None when there is none (any more)."""
+        """Wait for a running operation to end, and return the stack in its final status; None when it does not exist."""
         async with self._client() as aws:
             return await self._operation(aws, timeout, on_event).settle(however=True)
 
     async def drift(self, *, timeout: float = 600.0) -> Drift:  # noqa: ASYNC109 - as in deploy
-        """What was changed about the stack's resources other than by deploying; reads only."""
+        """Return how the stack's resources differ from what was deployed. Reads only."""
         async with self._client() as aws:
             stack = await self._existing(aws)
             started = await aws.call("cloudformation", "DetectStackDrift", StackName=stack.stack_id)
@@ -212,8 +213,8 @@ class StackManager:
         stack = await aws.find(self.stack)
         if stack is None:
             raise StackNotFound(
-                f"there is no stack {self.stack!r} in this account and in {aws.region() or 'this region'}: deploy it with "
-                f"`limiter deploy {self.stack}`, or look for it elsewhere with `limiter list --region REGION`"
+                f"stack {self.stack!r} does not exist in this account and {aws.region() or 'region'}: deploy it with "
+                f"`limiter deploy {self.stack}`, or look in another region with `limiter list --region REGION`"
             )
         if stack.phase == "review" and not stack.own:
             raise not_owned_shell(self.stack)
@@ -222,7 +223,7 @@ class StackManager:
         return stack
 
     def _contested(self) -> Conflict:
-        return Conflict(f"stack {self.stack!r} is changed by somebody else all the time; try again later")
+        return Conflict(f"stack {self.stack!r} is being changed by other operations again and again; try again later")
 
     def _client(self) -> StackClient:
         return StackClient(self.stack, self._access)
@@ -233,5 +234,5 @@ class StackManager:
 
 def _checked(settings: StackSettings | None, *, adopt: bool) -> StackSettings:
     if adopt and not (settings and settings.retain):
-        raise ValidationError("to adopt a table that exists, choose retain=True as well: CloudFormation demands it")
+        raise ValidationError("to adopt an existing table, choose retain=True as well: CloudFormation requires it")
     return settings or StackSettings()

@@ -1,4 +1,4 @@
-"""A stack as AWS describes it, and what its status allows."""
+"""A stack and its table as AWS describes them, and what the status allows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 Phase = Literal["review", "moving", "ready", "dead", "stuck", "gone"]
 """What can be done with a stack.
 
-review: it was begun, and holds nothing; moving: an operation is under way; ready: it can be updated; dead: its creation or
-deletion failed, and it can only be deleted; stuck: an operator has to help; gone: it is deleted.
+review: a change set exists, but no resource; moving: an operation is running; ready: it can be updated; dead: its creation or
+deletion failed, and it can only be deleted; stuck: an operator has to intervene; gone: it is deleted.
 """
 
 SUCCEEDED = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
@@ -25,7 +25,7 @@ _DEAD = frozenset({"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DEL
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """A table as DynamoDB describes it. `size_bytes` and `items` are at most six hours old, as DynamoDB counts no oftener."""
+    """A table as DynamoDB describes it. DynamoDB updates `size_bytes` and `items` about every six hours."""
 
     status: str
     size_bytes: int
@@ -35,7 +35,7 @@ class TableSummary:
 
 @dataclass(frozen=True, slots=True)
 class StackSummary:
-    """A stack of the limiter. `table` is None when there is none, or when nobody may see it."""
+    """A stack that the limiter deployed. `table` is None when it does not exist or must not be described."""
 
     name: str
     stack_id: str
@@ -51,7 +51,7 @@ class StackSummary:
 
     @property
     def phase(self) -> Phase:
-        """What can be done with it."""
+        """What can be done with the stack."""
         return phase(self.status)
 
     @property
@@ -61,22 +61,22 @@ class StackSummary:
 
     @property
     def version(self) -> str | None:
-        """The release of the limiter that deployed it last."""
+        """The version of the limiter that deployed it last; None when the tags record none."""
         return self.tags.get(VERSION_TAG)
 
     @property
     def schema_version(self) -> int | None:
-        """The version of its table's layout."""
+        """The version of the table's layout; None when the tags record none."""
         return schema_version(self.tags)
 
     @property
     def retains_table(self) -> bool:
-        """Whether its table outlives it."""
+        """Whether the table is kept when the stack is deleted."""
         return self.tags.get(RETAIN_TAG) == "true"
 
 
 def phase(status: str) -> Phase:
-    """What can be done with a stack in this status."""
+    """Return what can be done with a stack in this status."""
     if status == "REVIEW_IN_PROGRESS":
         return "review"
     if status == "DELETE_COMPLETE":
@@ -89,7 +89,7 @@ def phase(status: str) -> Phase:
 
 
 def read_stack(answer: Mapping[str, Any]) -> StackSummary:
-    """The stack in one entry of DescribeStacks."""
+    """Return the stack in one entry of DescribeStacks."""
     return StackSummary(
         name=answer["StackName"],
         stack_id=answer.get("StackId", answer["StackName"]),
@@ -105,7 +105,7 @@ def read_stack(answer: Mapping[str, Any]) -> StackSummary:
 
 
 def read_table(answer: Mapping[str, Any]) -> TableSummary:
-    """The table in the answer of DescribeTable."""
+    """Return the table in the response of DescribeTable."""
     table = answer["Table"]
     return TableSummary(
         status=table["TableStatus"],
@@ -116,10 +116,16 @@ def read_table(answer: Mapping[str, Any]) -> TableSummary:
 
 
 def read_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """AWS's list of tags as a dict."""
+    """Return AWS's list of tags as a dict."""
     return {tag["Key"]: tag["Value"] for tag in tags}
 
 
+def physical_ids(resources: Iterable[Mapping[str, Any]], kind: str) -> list[str]:
+    """Return the physical ids of the existing resources of one type, as ListStackResources has them."""
+    existing = (each for each in resources if each.get("ResourceType") == kind and each["ResourceStatus"] != "DELETE_COMPLETE")
+    return [each["PhysicalResourceId"] for each in existing if each.get("PhysicalResourceId")]
+
+
 def is_empty(resources: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether none of a stack's resources, as ListStackResources has them, exists any more."""
+    """Whether none of a stack's resources exists any more, as ListStackResources has them."""
     return all(resource["ResourceStatus"] == "DELETE_COMPLETE" for resource in resources)

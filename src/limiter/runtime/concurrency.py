@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,10 +19,12 @@ from . import patching
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
 T = TypeVar("T")
 
+TICKS = 8
+"""Ticks by which a timeout is counted."""
 _running: set[asyncio.Task[Any]] = set()
 
 
@@ -74,11 +77,36 @@ def sync_shielded(work: T) -> T:
 
 
 async def with_timeout(seconds: float, call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call, and raise `TimeoutError` when it takes longer than that."""
+    """Make a call, and raise `TimeoutError` if it takes longer than that, not counting the time in which the loop was busy."""
+    async with responsive_timeout(seconds):
+        return await call()
+
+
+@asynccontextmanager
+async def responsive_timeout(seconds: float) -> AsyncIterator[None]:
+    """Raise `TimeoutError` if the block takes longer than that, not counting the time in which the loop was busy.
+
+    A loop that is busy cannot see an answer that has arrived. So the time is counted in ticks, each of which begins when the loop
+    has got to the one before.
+    """
     import asyncio
 
-    async with asyncio.timeout(seconds):
-        return await call()
+    loop, left, handle = asyncio.get_running_loop(), TICKS, None
+
+    def tick() -> None:
+        nonlocal left, handle
+        left -= 1
+        if left:
+            handle = loop.call_later(seconds / TICKS, tick)
+        else:
+            timeout.reschedule(loop.time())
+
+    async with asyncio.timeout(None) as timeout:
+        handle = loop.call_later(seconds / TICKS, tick)
+        try:
+            yield
+        finally:
+            handle.cancel()
 
 
 def sync_with_timeout(seconds: float, call: Callable[[], T]) -> T:

@@ -11,18 +11,20 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import boto3
 import pytest
 from botocore.config import Config
 from support.engines import accepts, port_of, wait_until
 
+from limiter.cli.local import DEFAULT_PORT
 from limiter.exceptions import ConfigurationError, LimiterError
 from limiter.local import LocalEngine, _Server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 PATIENCE = 20.0
@@ -203,18 +205,73 @@ def test_import_is_light() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
+def exported(output: IO[str]) -> dict[str, str]:
+    """The variables that the command tells users to export."""
+    lines = iter(output.readline, "Press Ctrl-C to stop.\n")
+    words = [word for line in lines if line.startswith("  export ") for word in line.split()[1:]]
+    return dict(word.split("=") for word in words)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="what it prints is for POSIX shells")
+@pytest.mark.parametrize("tables", [["--table", "my-app"], []])
+def test_what_the_command_prints_works_as_it_is(tables: list[str], tmp_path: Path) -> None:
+    """A shell without any AWS setting runs the printed lines, the shell's and Python's, and every other command."""
+    command = [*LIMITER, "local", "--port", "0", *tables]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        watchdog = threading.Timer(4 * PATIENCE, process.kill)
+        watchdog.start()
+        try:
+            assert process.stdout is not None
+            lines = list(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
+            script = "".join(line.removeprefix("  ") for line in lines if line.startswith("  "))
+            for name, program in (("limiter", '-m limiter.cli "$@"'), ("python", '"$@"')):
+                (tmp_path / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {program}\n')
+                (tmp_path / name).chmod(0o755)
+            kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LIMITER_"))}
+            environment = {
+                **kept,
+                "PATH": f"{tmp_path}:{os.environ['PATH']}",
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            }
+            more = "limiter deploy my-other\nlimiter list\nlimiter status my-other\nlimiter doctor my-app\n"
+            shell = ["sh", "-e", "-c", script + more]
+            done = subprocess.run(shell, env=environment, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "Decision(allowed=True" in done.stdout
+        finally:
+            process.kill()
+            watchdog.cancel()
+
+
+def test_a_request_that_is_not_imitated(local_engine: LocalEngine) -> None:
+    """It is refused at once in the protocol of the service, with the name of the action, so that clients do not repeat it."""
+    client = boto3.client("cloudformation", endpoint_url=local_engine.endpoint_url)
+    with pytest.raises(client.exceptions.ClientError, match="does not imitate DetectStackDrift") as caught:
+        client.detect_stack_drift(StackName="my-app")
+    assert caught.value.response["Error"]["Code"] == "NotImitated"
+    assert caught.value.response["ResponseMetadata"]["RetryAttempts"] == 0
+    client.close()
+
+
+def test_the_default_port_is_no_web_servers() -> None:
+    """gunicorn, uvicorn and Django use 8000 by default, and Flask and moto 5000."""
+    assert DEFAULT_PORT not in {5000, 8000, 8080}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_serves_until_a_signal(number: signal.Signals, table_name: str) -> None:
-    """`limiter local` creates tables, says how to point programs at it, and ends with status 0 on Ctrl-C or SIGTERM."""
+    """`limiter local` creates tables, prints the variables for other shells, and exits with 0 on Ctrl-C or SIGTERM."""
     command = [*LIMITER, "local", "--port", "0", "--table", table_name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(4)]
-            settings = dict(word.split("=") for line in lines[-1:] for word in line.split()[1:])
-            client = boto3.client("dynamodb", endpoint_url=settings["AWS_ENDPOINT_URL_DYNAMODB"])
+            settings = exported(process.stdout)
+            assert settings.keys() == {
+                *("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"),
+            }
+            client = boto3.client("dynamodb", endpoint_url=settings["AWS_ENDPOINT_URL"])
             assert client.list_tables()["TableNames"] == [table_name]
             client.close()
             process.send_signal(number)
@@ -231,6 +288,7 @@ def test_command_fails_when_the_port_is_taken(occupied_port: int) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert f"127.0.0.1:{occupied_port}" in done.stderr
+    assert "choose another one with --port" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

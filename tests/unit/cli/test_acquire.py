@@ -99,7 +99,7 @@ def test_a_command_that_cannot_be_run(stack: str, run: Callable[..., Any], progr
     """Nothing is taken for a command that cannot be run."""
     done = call(program)
     assert done.returncode == code
-    assert "nothing was taken" in done.stderr
+    assert "nothing was consumed" in done.stderr
     assert ("cannot be executed" in done.stderr) is (code == 126)
     assert available(run) == 2
 
@@ -111,7 +111,7 @@ def test_a_command_that_cannot_be_executed(stack: str, run: Callable[..., Any], 
     program.chmod(0o755)
     done = call(str(program))
     assert done.returncode == 126
-    assert "given back" in done.stderr
+    assert "units were refunded" in done.stderr
     assert available(run) == 2
 
 

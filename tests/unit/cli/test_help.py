@@ -17,7 +17,8 @@ from limiter.cli.exit_codes import MEANINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NEEDS_NO_AWS = {"demo", "local", "template"}
+NEEDS_NO_AWS = {"audit", "demo", "local", "template"}
+NEEDS_NO_STACK = NEEDS_NO_AWS | {"list"}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -75,6 +76,7 @@ def test_options_are_the_same_everywhere() -> None:
     for name, command in commands():
         options = {option for parameter in command.params for option in parameter.opts}
         expected = set() if name in NEEDS_NO_AWS else {"--region", "--profile", "--endpoint-url", "--namespace", "--output"}
+        expected |= set() if name in NEEDS_NO_STACK else {"--stack", "-s"}
         assert expected <= options, name
 
 
@@ -85,15 +87,16 @@ def test_what_destroys_can_be_said_yes_to() -> None:
 
 
 def test_every_option_is_explained() -> None:
-    """No option stands without a word about it."""
+    """Every option has a help text that is a sentence."""
     for name, command in commands():
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help, (name, parameter.name)
+                assert not parameter.help.startswith("["), (name, parameter.name)
 
 
 def test_every_exit_code_has_a_meaning() -> None:
-    """The codes in the code are those that are documented."""
+    """The documented exit codes are those of the source."""
     codes = {value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)}
     assert codes == set(MEANINGS)
     assert "3 refused by a limit, 4 AWS unavailable" in EPILOG

@@ -1,16 +1,15 @@
-"""The file of limits: read with line numbers, written so that it reads back, and hostile ones refused."""
+"""Files of limits: read with line numbers, written so that they read back, and hostile ones refused."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from limiter import Limit, LimiterError, ValidationError
-from limiter.cli.limits_file import Levels, changes, diff_lines, dump, load
-from limiter.core.records import LimitsKey
+from limiter import Entity, Limit, LimiterError, ValidationError
+from limiter.cli.limits_changes import Stored, changes, diff_lines
+from limiter.cli.limits_file import dump, load
+from limiter.core.records import EntityKey, LimitsKey
 
 FILE = """\
 version: 1
@@ -34,16 +33,46 @@ def parse(*texts: str) -> tuple[Limit, ...]:
 
 def test_all_levels() -> None:
     """A file has a place for each of the four levels, and names are texts whatever they look like."""
-    assert load(FILE, "f") == {
+    levels = {
         LimitsKey(): parse("requests=100/minute", "tokens=10000/minute burst 50000"),
         LimitsKey(None, "gpt-4"): parse("tokens=5000/minute"),
         LimitsKey("user-42"): parse("requests=20/minute"),
         LimitsKey("user-42", "gpt-4"): parse("tokens=2000/minute"),
         LimitsKey("123"): parse("5/s"),
     }
-    assert load("version: 1\nentities: {123: {limits: [5/s]}, true: {limits: [5/s]}}", "f").keys() == {
+    assert load(FILE, "f") == Stored(levels)
+    assert load("version: 1\nentities: {123: {limits: [5/s]}, true: {limits: [5/s]}}", "f").levels.keys() == {
         LimitsKey("123"),
         LimitsKey("true"),
+    }
+
+
+ENTITIES = """\
+version: 1
+entities:
+  acme: {name: Acme Ltd., metadata: {plan: gold, seats: 12}}
+  team: {parent: acme, cascade: false}
+  user-1:
+    parent: team
+    limits: [5/s]
+  bare: {}
+  empty:
+  parent-of-one: {limits: [9/s]}
+  child: {parent: parent-of-one, cascade: true}
+  only-limits: {limits: [5/s]}
+"""
+
+
+def test_entities() -> None:
+    """An entry with limits only stores no entity, unless another entry names it as parent; every other entry does."""
+    assert load(ENTITIES, "f").entities == {
+        "acme": Entity("acme", name="Acme Ltd.", metadata={"plan": "gold", "seats": "12"}),
+        "team": Entity("team", "acme", cascade=False),
+        "user-1": Entity("user-1", "team"),
+        "bare": Entity("bare"),
+        "empty": Entity("empty"),
+        "parent-of-one": Entity("parent-of-one"),
+        "child": Entity("child", "parent-of-one"),
     }
 
 
@@ -54,22 +83,28 @@ def test_all_levels() -> None:
         ("# only this\n", "f is empty"),
         ("limits: [1/s]\n", "f:1: the file needs `version: 1`"),
         ("limits: [1/s]\nversion: 2\n", "f:2: the file needs `version: 1`"),
-        ("version: 1\n\nresorces: {}\n", "f:3: unknown key 'resorces'; here can be version, limits, resources, entities"),
-        ("version: 1\nentities:\n  a:\n    limit: [1/s]\n", "f:4: unknown key 'limit'; here can be limits, resources"),
-        ("version: 1\nlimits: 1/s\n", "f:2: here has to be a list"),
-        ("version: 1\nlimits: []\n", "f:2: here has to be a list"),
-        ("version: 1\nlimits:\n", "f:2: here has to be a list"),
+        ("version: 1\n\nresorces: {}\n", "f:3: unknown key 'resorces'; expected one of: version, limits, resources, entities"),
+        (
+            "version: 1\nentities:\n  a:\n    limit: [1/s]\n",
+            "f:4: unknown key 'limit'; expected one of: parent, cascade, name, metadata, limits, resources",
+        ),
+        ("version: 1\nlimits: 1/s\n", "f:2: expected a list of limits"),
+        ("version: 1\nlimits: []\n", "f:2: expected a list of limits"),
+        ("version: 1\nlimits:\n", "f:2: expected a list of limits"),
         ("version: 1\nlimits:\n- 1/s\n- fast\n", "f:4: 'fast' is not a limit"),
-        ("version: 1\nlimits:\n- [1/s]\n", "f:3: a limit is a text"),
-        ("version: 1\nlimits: [a=1/s, a=2/s]\n", "f:2: limit 'a' is given twice"),
+        ("version: 1\nlimits:\n- [1/s]\n", "f:3: expected a limit, such as"),
+        (
+            "version: 1\nlimits: [a=1/s, a=2/s]\n",
+            "f:2: limit 'a' is given twice; names must be unique",
+        ),
         ("version: 1\nlimits: [a=99999999999/s]\n", "f:2: limit 'a' refills"),
-        ("version: 1\nresources:\n  gpt-4: [1/s]\n  gpt-4: [2/s]\n", "f:4: 'gpt-4' is there twice"),
-        ("version: 1\nversion: 1\n", "f:2: 'version' is there twice"),
+        ("version: 1\nresources:\n  gpt-4: [1/s]\n  gpt-4: [2/s]\n", "f:4: 'gpt-4' is given twice"),
+        ("version: 1\nversion: 1\n", "f:2: 'version' is given twice"),
         ("version: 1\nresources:\n  'a#b': [1/s]\n", "f:3: resource must not hold '#'"),
         ("version: 1\nentities:\n  '': {limits: [1/s]}\n", "f:3: entity must have 1 to 255 characters"),
-        ("version: 1\nresources: [1/s]\n", "f:2: here has to be a mapping"),
-        ("version: 1\n? [a]\n: b\n", "f:2: a name has to be a text"),
-        ("- version: 1\n", "f:1: here has to be a mapping"),
+        ("version: 1\nresources: [1/s]\n", "f:2: expected a mapping"),
+        ("version: 1\n? [a]\n: b\n", "f:2: a name must be a text"),
+        ("- version: 1\n", "f:1: expected a mapping"),
         ("version: 1\nlimits: [1/s\n", "f:3: "),
         ("version: 1\n\tlimits: [1/s]\n", "f:2: "),
         ("version: 1\n---\nversion: 1\n", "f:2: "),
@@ -78,8 +113,13 @@ def test_all_levels() -> None:
         ("version: !!int 1\n", "f:1: tags such as"),
         ("version: 1\nlimits: &a [1/s]\nresources: {x: *a}\n", "f:2: anchors and aliases"),
         ("version: 1\nlimits: " + "[" * 5000, "f:2: "),  # libyaml has a bound of its own since 2026, and words of its own
-        ("version: 1\nlimits: " + "[" * 9 + "]" * 9, "f:2: nested more than 8 deep"),
+        ("version: 1\nlimits: " + "[" * 9 + "]" * 9, "f:2: nested more than 8 levels deep"),
         ("version: 1\nlimits: [1/s]\x00\n", "f: "),
+        ("version: 1\nentities:\n  a:\n    cascade: perhaps\n", "f:4: cascade must be true or false, not 'perhaps'"),
+        ("version: 1\nentities:\n  a:\n    parent: [b]\n", "f:4: parent must be a text"),
+        ("version: 1\nentities:\n  a:\n    parent: ''\n", "f:4: parent must have 1 to 255 characters"),
+        ("version: 1\nentities:\n  a:\n    metadata: gold\n", "f:4: expected a mapping"),
+        ("version: 1\nentities:\n  a:\n    metadata:\n      plan: [gold]\n", "f:5: the value of 'plan' must be a text"),
     ],
 )
 def test_bad_files_are_refused_with_their_line(text: str, message: str) -> None:
@@ -99,7 +139,7 @@ def test_a_bomb_does_not_go_off() -> None:
 
 
 def test_a_huge_file() -> None:
-    """A file beyond four megabytes is refused unread."""
+    """A file of more than four megabytes is refused before it is read."""
     with pytest.raises(ValidationError, match="larger than"):
         load("#" * (4 * 1024 * 1024 + 1), "f")
 
@@ -117,53 +157,152 @@ limits = st.builds(
     refill_amount=st.integers(100, 10**6),
     refill_period=st.sampled_from([1.0, 60.0, 90.0, 3600.0, 86400.0]),
 )
+ids = names | st.sampled_from(["a", "b", "c"])
+optional_ids = st.none() | ids
 levels = st.dictionaries(
-    st.builds(LimitsKey, optional_names, optional_names),
+    st.builds(LimitsKey, optional_ids, optional_names),
     st.lists(limits, min_size=1, max_size=3, unique_by=lambda limit: limit.name).map(tuple),
-    max_size=6,
+    max_size=4,
 )
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=10)
 
 
-@given(levels)
-def test_what_is_written_is_read_back(found: Levels) -> None:
-    """Whatever is stored, under whatever names, an export of it changes nothing when it is applied."""
+@st.composite
+def contents(draw: st.DrawFn) -> Stored:
+    """What a namespace can store: levels, and entities whose parents come before them."""
+    entities: dict[str, Entity] = {}
+    for entity_id in draw(st.lists(ids, unique=True, max_size=4)):
+        parent = draw(st.sampled_from([None, *entities]))
+        metadata = draw(st.dictionaries(texts, texts, max_size=2))
+        entities[entity_id] = Entity(entity_id, parent, draw(st.booleans()), draw(optional_names), metadata)
+    return Stored(draw(levels), entities)
+
+
+slow = settings(suppress_health_check=[HealthCheck.too_slow])
+
+
+@given(contents())
+@slow
+def test_what_is_written_is_read_back(found: Stored) -> None:
+    """An export of what is stored changes nothing when it is applied, and written again it is equal byte by byte."""
     again = load(dump(found), "f")
     assert again == found
     assert changes(found, again, prune=True) == []
+    assert dump(again) == dump(found)
 
 
-@given(levels, levels, st.booleans())
-def test_applying_changes_makes_what_is_wanted(stored: Levels, wanted: Levels, prune: bool) -> None:
-    """Applied to what is stored, the changes give the wanted levels, and leave the others unless they are pruned."""
-    result: dict[Any, Any] = dict(stored)
-    for change in changes(stored, wanted, prune=prune):
-        if change.action == "remove":
-            del result[change.key]
+@given(contents(), contents(), st.booleans())
+@slow
+def test_applying_changes_makes_what_is_wanted(stored: Stored, wanted: Stored, prune: bool) -> None:
+    """Applied to what is stored, the changes give what is wanted, and leave the rest unless it is pruned."""
+    try:
+        found = changes(stored, wanted, prune=prune)
+    except ValidationError:
+        assume(prune)  # Otherwise the two hierarchies may contradict each other.
+        raise
+    entities, rest = dict(stored.entities), dict(stored.levels)
+    for change in found:
+        if isinstance(change.key, EntityKey):
+            entity_id = change.key.entity_id
+            assert (entity_id in entities) == (change.action != "add")
+            entities.pop(entity_id, None)
+            if change.action == "remove":
+                rest = {key: value for key, value in rest.items() if key.entity_id != entity_id}
+                continue
+            entities[entity_id] = wanted.entities[entity_id]
+            assert entities[entity_id].parent_id is None or entities[entity_id].parent_id in entities
+        elif change.action == "remove":
+            rest.pop(change.key, None)
         else:
-            assert (change.key in stored) == (change.action == "change")
-            result[change.key] = change.after
-    expected = wanted if prune else {**stored, **wanted}
-    assert {key: set(value) for key, value in result.items()} == {key: set(value) for key, value in expected.items()}
-    assert changes(result, wanted, prune=prune) == []
+            rest[change.key] = wanted.levels[change.key]
+    expected = wanted if prune else Stored({**stored.levels, **wanted.levels}, {**stored.entities, **wanted.entities})
+    assert entities == expected.entities
+    assert {key: set(value) for key, value in rest.items()} == {key: set(value) for key, value in expected.levels.items()}
+    assert changes(Stored(rest, entities), wanted, prune=prune) == []
+
+
+@pytest.mark.parametrize("sign", ["\x85", "\u2028", "\u202e", "\u200b", "\t", "\x1b", "\n"])
+def test_invisible_characters_are_escaped(sign: str) -> None:
+    """They are read back, and do not reach a terminal as they are."""
+    stored = Stored(entities={"a": Entity("a", metadata={f"k{sign}": f"v{sign}ü"})})
+    text = dump(stored)
+    assert load(text, "f") == stored
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+def hierarchy(**parents: str | None) -> Stored:
+    """Entities with their parents."""
+    return Stored(entities={entity: Entity(entity, parent) for entity, parent in parents.items()})
+
+
+def test_entities_are_stored_after_their_parents() -> None:
+    """The order holds also where the stored hierarchy is the other way round."""
+    found = changes(hierarchy(a="b", b="c", c=None), hierarchy(a=None, b="a", c="b"), prune=False)
+    assert [change.key.entity_id for change in found] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "prune", "message"),
+    [
+        (hierarchy(), hierarchy(a="b"), False, "parent 'b' of entity 'a' is not an entity; add it to the file"),
+        (hierarchy(b=None), hierarchy(a="b"), True, "parent 'b' of entity 'a' is not an entity; add it to the file"),
+        (hierarchy(), hierarchy(a="b", b="a"), False, "entity 'a' would become its own ancestor: a > b > a"),
+        (hierarchy(b="a", a=None), hierarchy(a="b"), False, "would become its own ancestor"),
+        (
+            hierarchy(**{"a1": "a0", **{f"a{n}": f"a{n - 1}" for n in range(2, 8)}, "a0": None}),
+            hierarchy(a0="top", top=None),
+            False,
+            "the chain of entity 'a7' is too deep; at most 8 entities",
+        ),
+    ],
+)
+def test_a_hierarchy_that_cannot_be(stored: Stored, wanted: Stored, prune: bool, message: str) -> None:
+    """It is refused before anything is changed, with the entity that is wrong."""
+    with pytest.raises(ValidationError, match=message):
+        changes(stored, wanted, prune=prune)
+
+
+def test_a_stored_parent_need_not_be_in_the_file() -> None:
+    """Without --prune, an entity of the file may belong to one that is stored."""
+    (change,) = changes(hierarchy(b=None), hierarchy(a="b"), prune=False)
+    assert (change.key, change.action, change.after) == (EntityKey("a"), "add", ("cascade=yes", "parent=b"))
+
+
+def test_limits_of_a_removed_entity_are_stored_again() -> None:
+    """Deleting an entity deletes its limits: those that the file keeps are written after it."""
+    level = {LimitsKey("a"): parse("1/s"), LimitsKey("a", "api"): parse("2/s")}
+    found = changes(Stored(level, hierarchy(a=None).entities), Stored({LimitsKey("a"): parse("1/s")}), prune=True)
+    assert [(change.action, change.key) for change in found] == [
+        ("remove", EntityKey("a")),
+        ("add", LimitsKey("a")),
+        ("remove", LimitsKey("a", "api")),
+    ]
 
 
 def test_a_limit_that_no_text_can_name() -> None:
     """An export that could not be applied is not written; the message names the level."""
-    with pytest.raises(LimiterError, match="of entity user cannot be written"):
-        dump({LimitsKey("user"): (Limit.per_second(" a", 1),)})
+    with pytest.raises(LimiterError, match="limits of entity user cannot be written"):
+        dump(Stored({LimitsKey("user"): (Limit.per_second(" a", 1),)}))
 
 
 def test_a_change_as_a_diff() -> None:
     """Only what differs is shown."""
-    stored = {LimitsKey(): parse("a=1/s", "b=1/s"), LimitsKey("user"): parse("a=1/s")}
-    wanted = {LimitsKey(): parse("b=1/s", "a=2/s"), LimitsKey(None, "api"): parse("a=3/s")}
+    stored = Stored({LimitsKey(): parse("a=1/s", "b=1/s"), LimitsKey("user"): parse("a=1/s")}, hierarchy(a="b", b=None).entities)
+    wanted = Stored(
+        {LimitsKey(): parse("b=1/s", "a=2/s"), LimitsKey(None, "api"): parse("a=3/s")},
+        {"a": Entity("a", "b", cascade=False, name="A"), "b": Entity("b")},
+    )
     lines = [line for change in changes(stored, wanted, prune=True) for line in diff_lines(change)]
     assert lines == [
-        "- entity user",
-        "    - a=1/second",
-        "~ namespace",
+        "~ entity a",
+        "    - cascade=yes",
+        "    + cascade=no",
+        "    + name=A",
+        "~ limits of the namespace",
         "    - a=1/second",
         "    + a=2/second",
-        "+ resource api",
+        "+ limits of resource api",
         "    + a=3/second",
+        "- limits of entity user",
+        "    - a=1/second",
     ]

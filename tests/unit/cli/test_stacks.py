@@ -26,7 +26,7 @@ def test_deploy_prints_outputs_and_tells_progress_on_stderr(cloud: Cloud, run: C
     assert document["stack"]["status"] == "CREATE_COMPLETE"
     assert document["changes"][0]["resource"] == "Table"
     assert "CREATE_COMPLETE" in done.err
-    assert "Stack my-app is deployed." in done.err
+    assert "Deployed stack my-app." in done.err
     again = run("deploy", "my-app", "-o", "json")
     assert (again.code, json.loads(again.out)["changed"]) == (0, False)
     assert "up to date" in again.err
@@ -72,7 +72,7 @@ def test_an_interrupted_deploy(cloud: Cloud, run: Callable[..., Any]) -> None:
     cloud.fail("DescribeChangeSet", KeyboardInterrupt())
     done = run("deploy", "my-app")
     assert done.code == 130
-    assert "goes on. Run the same command again" in done.err
+    assert "continues the operation. Run the same command again" in done.err
 
 
 def test_plan_marks_replacements(cloud: Cloud, run: Callable[..., Any]) -> None:
@@ -80,7 +80,7 @@ def test_plan_marks_replacements(cloud: Cloud, run: Callable[..., Any]) -> None:
     cloud.add("my-app")
     cloud.changes = [change("Table", TABLE, "Modify"), change("ReadPolicy", "AWS::IAM::ManagedPolicy", "Modify", "True", "Path")]
     done = run("plan", "my-app", "-o", "text")
-    assert done.code == 0
+    assert done.code == 5
     assert done.out.splitlines() == [
         "Table\tAWS::DynamoDB::Table\tModify\t-\t-",
         "ReadPolicy\tAWS::IAM::ManagedPolicy\tModify\tyes\tPath",
@@ -91,7 +91,7 @@ def test_plan_marks_replacements(cloud: Cloud, run: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(None, "does not exist"), ("ROLLBACK_COMPLETE", "created anew"), ("CREATE_COMPLETE", "only the tags")],
+    [(None, "does not exist"), ("ROLLBACK_COMPLETE", "created again"), ("CREATE_COMPLETE", "only the tags")],
 )
 def test_plan_in_a_sentence(cloud: Cloud, run: Callable[..., Any], status: str | None, sentence: str) -> None:
     """What the table cannot show is said."""
@@ -101,6 +101,16 @@ def test_plan_in_a_sentence(cloud: Cloud, run: Callable[..., Any], status: str |
     done = run("plan", "my-app")
     assert sentence in done.err.lower()
     assert "DELETE" not in done.err
+    assert done.code == 5
+
+
+def test_a_plan_without_changes_exits_with_0(cloud: Cloud, run: Callable[..., Any]) -> None:
+    """The exit code tells a plan with changes from one without."""
+    run("deploy", "my-app")
+    done = run("plan", "my-app")
+    assert (done.code, done.out) == (0, "")
+    assert "nothing would change" in done.err
+    assert run("plan", "my-app", "--alarms").code == 5
 
 
 def test_status_in_all_forms(cloud: Cloud, run: Callable[..., Any]) -> None:
@@ -125,11 +135,44 @@ def test_status_waits_on_request(cloud: Cloud, run: Callable[..., Any]) -> None:
 
 
 def test_events_and_follow(cloud: Cloud, run: Callable[..., Any]) -> None:
-    """Events are rows; with --follow, they come as they happen."""
+    """Events are rows; --follow prints the past events first, then those of the running operation, each once."""
     run("deploy", "my-app")
     assert run("events", "my-app", "-n", "1", "-o", "text").out.split("\t")[1:3] == ["CREATE_COMPLETE", "my-app"]
+    past = run("events", "my-app", "-o", "text").out.splitlines()
     cloud.begin(cloud.stacks[0], SUCCESS["UPDATE"])
-    assert "UPDATE_COMPLETE" in run("events", "my-app", "--follow").err
+    done = run("events", "my-app", "--follow", "-o", "text")
+    assert done.out.splitlines()[: len(past)] == past
+    assert [line.split("\t")[1] for line in done.out.splitlines()[len(past) :]] == [
+        "UPDATE_IN_PROGRESS",
+        "UPDATE_COMPLETE",
+        "UPDATE_COMPLETE",
+    ]
+
+
+@pytest.mark.parametrize("output", ["table", "json", "text"])
+def test_following_without_an_operation(cloud: Cloud, run: Callable[..., Any], output: str) -> None:
+    """Only the past events are printed; JSON is one document per line."""
+    run("deploy", "my-app")
+    done = run("events", "my-app", "-f", "-o", output)
+    lines = done.out.splitlines()
+    assert (done.code, done.err, len(lines)) == (0, "", 5)
+    assert "CREATE_COMPLETE" in lines[-1]
+    if output == "json":
+        assert json.loads(lines[-1])["status"] == "CREATE_COMPLETE"
+
+
+def test_an_operation_that_ends_between_two_calls(cloud: Cloud, run: Callable[..., Any]) -> None:
+    """Events of an operation that ends after the past events were read are printed as well."""
+    run("deploy", "my-app")
+
+    def update() -> None:
+        cloud.begin(cloud.stacks[0], SUCCESS["UPDATE"])
+        while cloud.stacks[0].steps:
+            cloud.respond("describe_stacks", {"StackName": "my-app"})
+
+    cloud.interfere("DescribeStacks", lambda: None)
+    cloud.interfere("DescribeStacks", update)
+    assert "UPDATE_COMPLETE" in run("events", "my-app", "-f").out
 
 
 def test_list(cloud: Cloud, run: Callable[..., Any]) -> None:
@@ -146,7 +189,7 @@ def test_delete_needs_a_yes(cloud: Cloud, run: Callable[..., Any]) -> None:
     cloud.add("my-app")
     done = run("delete", "my-app")
     assert done.code == 2
-    assert "say --yes" in done.err
+    assert "pass --yes to confirm" in done.err
     assert cloud.count("DeleteStack") == 0
     assert run("delete", "my-app", "--yes").code == 0
     again = run("delete", "my-app", "--yes", "-o", "json")
@@ -178,7 +221,7 @@ def test_drift(cloud: Cloud, run: Callable[..., Any]) -> None:
         (denied("cloudformation:DescribeStacks"), 1, "lack cloudformation:DescribeStacks"),
         (NoCredentialsError(), 1, "AWS_PROFILE"),
         (refused("ExpiredToken"), 1, "renew them"),
-        (refused("InvalidClientTokenId"), 1, "does not know these credentials"),
+        (refused("InvalidClientTokenId"), 1, "does not accept these credentials"),
     ],
 )
 def test_errors_say_what_to_do(cloud: Cloud, run: Callable[..., Any], error: Exception, code: int, words: str) -> None:
@@ -243,7 +286,7 @@ def test_template(run: Callable[..., Any]) -> None:
 
 @pytest.mark.engines("moto")
 def test_on_an_engine(engine_environment: dict[str, str], table_name: str, run: Callable[..., Any]) -> None:
-    """Deploying, finding, examining and deleting work against an engine."""
+    """Deploying, finding, examining and deleting work on an engine."""
     assert run("deploy", table_name).code == 0
     assert json.loads(run("status", table_name, "-o", "json").out)["table"]["status"] == "ACTIVE"
     assert table_name in [each["name"] for each in json.loads(run("list", "-o", "json").out)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engines("moto")
 LIMITER = [sys.executable, "-m", "limiter.cli"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 DEADLINE = 60.0
 
 
@@ -97,7 +98,7 @@ def test_a_pipe_has_neither_colours_nor_cut_lines(stack: str) -> None:
     done = subprocess.run([*LIMITER, "doctor", stack], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
-    assert "fine on an engine on this machine, or when the table was made by other means" in done.stdout
+    assert "fine on a local engine, or when the table was created by another tool" in done.stdout
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
@@ -131,15 +132,33 @@ def test_ctrl_c_reaches_the_command_once(stack: str) -> None:
 
 
 def test_top_is_live_and_ends_with_ctrl_c(stack: str) -> None:
-    """It draws anew until it is interrupted."""
+    """It redraws until it is interrupted, which is its usual end: the exit code is 0."""
     subprocess.run([*LIMITER, "limits", "set", "5/hour", "-e", "u", "-r", "api"], timeout=60, check=True, capture_output=True)
+    subprocess.run([*LIMITER, "acquire", "u", "api", "--", "true"], timeout=60, check=True)
     terminal = Terminal("top", "--resource", "api", "--interval", "0.2")
-    terminal.read_until("requests=5/hour")
+    terminal.read_until("5/hour")
     terminal.output = ""
-    terminal.read_until("requests=5/hour")
+    terminal.read_until("5/hour")
     terminal.write("\x03")
-    assert terminal.finish() == 130
+    assert terminal.finish() == 0
     assert "Traceback" not in terminal.output
+
+
+def test_a_narrow_terminal_drops_columns(stack: str) -> None:
+    """At 60 columns no line is wrapped: less important columns are left out, and the values that count stay."""
+    limits = ["requests=1000000/minute burst 5000000", "tokens=5/hour"]
+    subprocess.run([*LIMITER, "limits", "set", *limits], timeout=60, check=True, capture_output=True)
+    subprocess.run([*LIMITER, "acquire", "user-42", "gpt-4", "--", "true"], timeout=60, check=True)
+    widths = {}
+    for width in ("60", "200"):
+        terminal = Terminal("top", "--count", "1", COLUMNS=width, NO_COLOR="1")
+        assert terminal.finish() == 0
+        widths[width] = CONTROL.sub("", terminal.output)
+    for output in widths.values():
+        assert any({"user-42", "gpt-4", "requests"} <= set(line.split()) for line in output.splitlines()), output
+    assert "burst 5000000" in widths["200"]
+    assert "burst" not in widths["60"]
+    assert "available" in widths["60"]
 
 
 @pytest.mark.parametrize("arguments", [("template",), ("--version",)])
@@ -167,4 +186,4 @@ def test_the_demo() -> None:
     command = [*LIMITER, "demo", "--seconds", "1", "--workers", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **path})
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "held"
+    assert done.stdout.splitlines()[-1] == "The limit held."

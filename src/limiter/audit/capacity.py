@@ -1,0 +1,189 @@
+"""Judges that nothing is admitted beyond a limit: rates, quotas of a period, sessions and totals.
+
+All four are spans with a capacity. Of a rate units refill in the span; a quota and a session are judged for each period by
+itself; a total is one period without an end.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..core.units import NANOSECONDS
+from . import spans
+from .periods import Calendar
+from .verdict import Finding, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .reader import Account, Change, History, Taking
+    from .rules import Rule
+
+EVERYTHING = 1 << 200
+"""Worth more than any units: what a reset gives back."""
+AFTER_THE_END = 2 * NANOSECONDS
+"""Nanoseconds by which a process may be late in seeing that a period is over, as the clock's stated error allows."""
+
+
+def judge_capacity(history: History, clock_error: int) -> tuple[list[Finding], list[Span]]:
+    """Judge every span of every limit but slots; return what is wrong, and the worst span of each limit.
+
+    `clock_error` is by how much two clocks may differ, in nanoseconds.
+    """
+    judge = _Judge(history, clock_error)
+    for group in history.groups("rate", "quota", "session", "total"):
+        whole = group[0].joined(group[1:]) if len(group) > 1 else group[0]
+        for place, account in enumerate(group):
+            # Who is within a lower capacity is within the higher one too.
+            takings = [each for lower in group[: place + 1] for each in lower.takings] if place else account.takings
+            judge.account(account, takings, whole)
+    return judge.findings, judge.worst
+
+
+class _Part:
+    """What counts together: the takings of one rate or period, and what was forced and given back."""
+
+    def __init__(self, takings: list[Taking], whole: Account, name: str = "") -> None:
+        self.takings = takings
+        # Who waits for a turn was admitted long before its start: it is not known what was forced in between.
+        self.forced: list[Change] = [] if whole.booked else whole.forced
+        self.refunds: list[Change] = whole.refunds
+        self.passing: list[Change] = whole.passing
+        self.resets: list[Change] = whole.resets
+        self.name = name
+
+
+class _Judge:
+    """Judges one limit after another, and keeps what it finds."""
+
+    def __init__(self, history: History, clock_error: int) -> None:
+        self.findings: list[Finding] = []
+        self.worst: list[Span] = []
+        self._oversized = history.oversized
+        self._clock_error = clock_error
+
+    def account(self, account: Account, takings: list[Taking], whole: Account) -> None:
+        """Judge one limit; `whole` is what counts on the same account of the bucket."""
+        kind = account.rule.kind
+        if kind in ("rate", "total"):
+            self._part(account, _Part(takings, whole))
+            return
+        periods = (_by_period if kind == "quota" else _by_session)(account.rule, takings)
+        for (begin, end), inside in sorted(periods.items()):
+            self._strangers(account, begin, end, inside)
+            part = _Part(inside, whole, f" of one {_noun(account.rule)}")
+            part.refunds, part.forced = _refunds_of(inside, whole.refunds), []
+            self._part(account, part)
+        if kind == "session":
+            self.findings += _early_sessions(account, periods, whole, self._clock_error)
+
+    def _strangers(self, account: Account, begin: int, end: int, takings: Sequence[Taking]) -> None:
+        """Find what was counted in a period and taken in none of its time."""
+        latest, earliest = end + max(self._clock_error, AFTER_THE_END), begin - self._clock_error
+        for start, _, decided, units, identifier, _ in takings:
+            if start >= latest or decided < earliest:
+                message = f"{units} units of {identifier} were counted in a {_noun(account.rule)} that was not theirs"
+                self.findings.append(_finding(account, message, start, start, identifier))
+
+    def _part(self, account: Account, part: _Part) -> None:
+        rule, takings = account.rule, part.takings
+        if not takings:
+            return
+        takings.sort()
+        # What does not refill counts in units.
+        amount, period = (rule.amount, rule.period) if rule.kind == "rate" else (0, 1)
+        if part.refunds or part.forced or part.passing or part.resets or self._oversized:
+            returned = _returned(rule, part, period, self._clock_error)
+            found = spans.Changing(amount, period, rule.capacity, self._oversized).peak(takings, part.forced, returned)
+        else:
+            found = spans.peak(takings, amount, period)
+        self.worst.append(Span(*account.bucket, account.text, found.begin, found.end, found.level / period, rule.capacity))
+        # A unit that is no whole number of nanoseconds is rounded, so as much as one unit is left open; otherwise nothing is.
+        rounds = bool(amount) and period % amount != 0
+        if found.level >= (rule.capacity + 1) * period or (not rounds and found.level > rule.capacity * period):
+            beyond, length = found.level / period - rule.capacity, (found.end - found.begin) / NANOSECONDS
+            refill = f" and the refill of {length:.6g} s" if amount else f"{part.name}"
+            message = f"{beyond:.6g} units beyond the capacity{refill}, the last by {found.last}"
+            self.findings.append(replace(_finding(account, message, found.begin, found.end, found.last), excess=beyond))
+
+
+def _returned(rule: Rule, part: _Part, period: int, clock_error: int) -> Iterator[tuple[int, int, int]]:
+    """When each refund counts from and until, and what it is worth; what a refused call held for a time may come back as well."""
+    ends, earliest = spans.earliest_uses(part.takings)
+    longer = clock_error + rule.allotment
+    for begin, end, units, _ in part.refunds:
+        yield spans.first_use(begin - clock_error, ends, earliest), end + longer, units * period
+    for begin, end, units, _ in part.passing:
+        worth = min(units * period, (end - begin) * rule.amount)
+        if worth:
+            yield spans.first_use(begin - clock_error, ends, earliest), end + longer, worth
+    for begin, end, _, _ in part.resets:
+        yield spans.first_use(begin - clock_error, ends, earliest), end + longer, EVERYTHING
+
+
+def _by_period(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], list[Taking]]:
+    """The takings of each calendar period; without `since`, those are left out that a period's end may have come between."""
+    calendar, periods = Calendar(rule.calendar, rule.zone), defaultdict(list)
+    for taking in takings:
+        start, _, end, *_, since = taking
+        period = calendar.period(start if since is None else since)
+        if since is not None or end < period[1]:
+            periods[period].append(taking)
+    return periods
+
+
+def _by_session(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], list[Taking]]:
+    """The takings of each session."""
+    sessions = defaultdict(list)
+    for taking in takings:
+        since = taking[0] if taking[5] is None else taking[5]
+        sessions[since, since + rule.period].append(taking)
+    return sessions
+
+
+def _refunds_of(takings: Sequence[Taking], refunds: Sequence[Change]) -> list[Change]:
+    """What was given back of these takings: of each lease at most what it took here."""
+    if not refunds:
+        return []
+    left: defaultdict[str, int] = defaultdict(int)
+    concerned = {each[3] for each in refunds}
+    for _, _, _, units, identifier, _ in takings:
+        if identifier in concerned:
+            left[identifier] += units
+    found = []
+    for begin, end, units, identifier in refunds:
+        counted = min(units, left[identifier])
+        left[identifier] -= counted
+        if counted:
+            found.append((begin, end, counted, identifier))
+    return found
+
+
+def _early_sessions(
+    account: Account, sessions: dict[tuple[int, int], list[Taking]], whole: Account, clock_error: int
+) -> Iterator[Finding]:
+    """A session that begins before the last one is over, and of which something was still in use."""
+    before: tuple[int, int] | None = None
+    for session in sorted(sessions):
+        begin = session[0]
+        if before is not None and begin + clock_error < before[1]:
+            inside, opened = sessions[before], sessions[session]
+            # It was opened by a call that found all given back by the time of its write, which is before its end.
+            latest = max([each[2] for each in opened if each[0] == begin] or [each[2] for each in opened])
+            given = sum(each[2] for each in _refunds_of(inside, whole.refunds) if each[0] <= latest + clock_error)
+            renewed = any(reset[0] - clock_error <= begin and before[0] <= reset[1] + clock_error for reset in whole.resets)
+            if sum(each[3] for each in inside) > given and not renewed:
+                early = (before[1] - begin) / NANOSECONDS
+                first = opened[0]
+                yield _finding(account, f"a session began {early:.6g} s before the last one was over", begin, begin, first[4])
+        before = session
+
+
+def _noun(rule: Rule) -> str:
+    return rule.calendar if rule.kind == "quota" else rule.kind
+
+
+def _finding(account: Account, message: str, begin: int, end: int, *ids: str) -> Finding:
+    return Finding("capacity", account.entity_id, account.resource, account.text, message, begin, end, ids)

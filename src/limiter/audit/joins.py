@@ -1,0 +1,102 @@
+"""Judges what joins several lines: refunds at most once, chains all or none, and the order of those who wait."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ..core.units import NANOSECONDS
+from .rules import rule
+from .verdict import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .reader import Account, Chained, History
+
+
+def judge_refunds(history: History) -> Iterator[Finding]:
+    """A lease gives back at most what it took, of each limit in each bucket."""
+    for account in history.accounts.values():
+        if not account.refunds:
+            continue
+        left: defaultdict[str, int] = defaultdict(int)
+        concerned = {each[3] for each in account.refunds}
+        for _, _, _, units, identifier, _ in account.takings:
+            if identifier in concerned:
+                left[identifier] += units
+        for _, _, units, identifier in (*account.forced, *account.doubts):
+            left[identifier] += units
+        for begin, end, units, identifier in sorted(account.refunds):
+            left[identifier] -= units
+            if left[identifier] < 0:
+                message = f"{-left[identifier]} units more were given back than {identifier} had taken"
+                yield Finding("refunds", *account.bucket, account.text, message, begin, end, (identifier,))
+                left[identifier] = 0
+
+
+def judge_chains(history: History) -> Iterator[Finding]:
+    """A call charges every bucket of its chain, or none; what a lease corrects, it corrects in each bucket that has the limit."""
+    admitted: dict[str, Chained] = {}
+    for each in history.chained:
+        if each.event == "decision allowed":
+            admitted[each.id] = each
+            charged = {place for place, _ in each.charged}
+            for place, bucket in enumerate(each.buckets):
+                if place not in charged:
+                    yield _half(each, bucket, "was admitted without a charge of this bucket")
+    for each in history.chained:
+        decision = admitted.get(each.id)
+        if decision is not None and each is not decision:
+            done = {(each.buckets[place], rule(text).name) for place, text in each.charged}
+            names = {name for _, name in done}
+            due = {(decision.buckets[place], rule(text).name) for place, text in decision.charged}
+            for bucket, name in sorted(due - done):
+                if name in names:
+                    yield _half(each, bucket, f"has corrected {name!r} in a part of its buckets only")
+
+
+def _half(each: Chained, bucket: tuple[str, str], what: str) -> Finding:
+    return Finding("chains", *bucket, "", f"{each.id} {what}", 0, 0, (each.id,))
+
+
+def judge_order(history: History, clock_error: int) -> Iterator[Finding]:
+    """Who comes later does not go first: a call that began when another one was decided starts no earlier, under the same limit.
+
+    Of a single slot the fencing numbers grow in the same order.
+    """
+    for account in history.accounts.values():
+        if account.rule.kind == "rate" and account.booked:
+            yield from _judge_turns(account, clock_error)
+    for bucket, entries in history.fences.items():
+        if all(
+            each.rule.capacity == 1 for each in history.accounts.values() if each.bucket == bucket and each.owners is not None
+        ):
+            yield from _judge_fences(bucket, entries, clock_error)
+
+
+def _judge_turns(account: Account, clock_error: int) -> Iterator[Finding]:
+    turns = sorted((end, start, identifier) for start, _, end, _, identifier, _ in account.takings)
+    latest, first, decided = 0, "", 0
+    for planned, begin, end, _, identifier, _ in sorted(account.takings, key=lambda each: each[1]):
+        start = max(planned, end)
+        while decided < len(turns) and turns[decided][0] + clock_error < begin:
+            if turns[decided][1] > latest:
+                _, latest, first = turns[decided]
+            decided += 1
+        if start + clock_error < latest:
+            early = (latest - start) / NANOSECONDS
+            message = f"{identifier} started {early:.6g} s before {first}, which had been admitted before it asked"
+            yield Finding("order", *account.bucket, account.text, message, start, latest, (first, identifier))
+
+
+def _judge_fences(bucket: tuple[str, str], entries: list[tuple[int, int, int, str]], clock_error: int) -> Iterator[Finding]:
+    known = sorted((end, fence, identifier) for _, end, fence, identifier in entries)
+    highest, holder, seen = -1, "", 0
+    for begin, end, fence, identifier in sorted(entries):
+        while seen < len(known) and known[seen][0] + clock_error < begin:
+            highest, holder = max((highest, holder), known[seen][1:])
+            seen += 1
+        if fence < highest:
+            message = f"{identifier} has the fence {fence}, although {holder} had {highest} before it"
+            yield Finding("order", *bucket, "", message, begin, end, (holder, identifier))

@@ -1,0 +1,130 @@
+"""The refusals of a rate that had to fit, from a bucket that is seen from two sides: as full and as empty as it can have been."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .reader import LATE
+from .uses import Uses, reserve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .reader import Account, History
+    from .rules import Rule
+    from .uses import Doubt
+
+REFUSED, TAKEN, GIVING, GIVEN = range(4)
+"""What happens at one time, in its order: whatever the order was in fact, this one excuses most."""
+
+Step = tuple[int, int, int, int, int]
+"""What happens: time, what, nanoseconds or units, the other end of its interval, a number."""
+
+
+def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
+    """The refusals that had to fit: a bucket that fills as late as it can still has room."""
+    rule, cost = account.rule, functools.cache(account.rule.cost)
+    taken = [(begin, end, cost(units)) for _, begin, end, units, *_ in whole.takings]
+    taken += [(begin, end, cost(units)) for begin, end, units, _ in (*whole.forced, *whole.doubts)]
+    held = [(begin, end + doubt.denial_ttl, cost(units)) for begin, end, units, _ in whole.passing]
+    if whole.booked or (whole.passing and whole.doubts):  # What a refused call gives back may be held back for those who wait.
+        taken, held = taken + held, []
+    bucket = _Bucket(whole, rule, doubt)
+    uses = Uses(taken + held)
+    steps = [(end, TAKEN, amount, begin, -1) for begin, end, amount in taken]
+    steps += [(begin - doubt.clock_error, REFUSED, units, end, number) for begin, end, units, number in account.refusals]
+    steps += [(begin, GIVING, rule.worth(units), end, number) for number, (begin, end, units, _) in enumerate(whole.refunds)]
+    steps += [(begin, GIVING, min(cost(units), end - begin), end, -1) for begin, end, units, _ in whole.passing]
+    steps.sort()
+    for time, _, amount, other, number in bucket.refused(steps, uses):
+        end = other + doubt.clock_error
+        most = bucket.level(time) + uses.touching(time, end) + end - time
+        if most + cost(amount) + reserve(history.refusals[number].headroom, rule.window) <= rule.window:
+            yield number
+
+
+class _Bucket:
+    """A bucket from two sides: how full it is at most, and how long it has surely not been idle.
+
+    A refund is worth something only while the bucket has not been idle since the units were taken, and while it takes nothing
+    from those who wait for their turn. Elsewhere it is taken for lost, so that more counts as in use.
+    """
+
+    def __init__(self, account: Account, rule: Rule, doubt: Doubt) -> None:
+        self._refunds = account.refunds
+        self._delay = doubt.denial_ttl + doubt.clock_error
+        self._clock_error = doubt.clock_error
+        self._most = self._least = self._before = self._then = self._checked = 0
+        self._busy_since = -1
+        self._promised = 0
+        concerned = {each[3] for each in account.refunds}
+        self._first: dict[str, int] = {}
+        for begin, identifier in itertools.chain(
+            ((each[1], each[4]) for each in account.takings), ((each[0], each[3]) for each in account.forced)
+        ):
+            if identifier in concerned:
+                self._first[identifier] = min(begin, self._first.get(identifier, begin))
+        turns = account.takings if account.booked else ()
+        self._turns = deque(sorted((begin, start) for start, begin, end, *_ in turns if start > end))
+        self._rule = rule
+
+    def level(self, time: int) -> int:
+        """Nanoseconds until the bucket is full again, at most, at a time that is not before the last one."""
+        left = self._most - (time - self._then)
+        return max(0, left)
+
+    def refused(self, steps: Iterable[Step], uses: Uses) -> Iterator[Step]:
+        """Enter one step after another, and hand on each refusal at its time; refunds count when they are surely written."""
+        written: list[tuple[int, int]] = []
+        for step in steps:
+            time, what, amount, other, number = step
+            while written and written[0][0] < time:
+                at, worth = heapq.heappop(written)
+                self._most, self._then = max(0, self.level(at) - worth), at
+            if what == REFUSED:
+                yield step
+                continue
+            self._pass(time)
+            if what == TAKEN:
+                self._most, self._then = self.level(time) + amount, time
+                self._enter_least(time, other, amount)
+                continue
+            worth = min(amount, self._worth(number, time, other))
+            if worth > 0:
+                heapq.heappush(written, (other + self._delay, worth))
+            if self._before <= amount:  # The bucket may have been idle before anything else was taken.
+                self._busy_since = max(self._busy_since, min(other, time + LATE))
+            # What is taken at the same time may come first, and be given back in part.
+            self._least = max(self._least - amount, min(0, self._least), -uses.touching(time, other))
+
+    def _pass(self, time: int) -> None:
+        """Let time pass for what is surely in use; a refund finds what was in use before anything of its own time."""
+        if time > self._checked:
+            if self._least > 0:
+                self._least = max(0, self._least - (time - self._checked))
+            self._checked, self._before = time, self._least
+
+    def _enter_least(self, time: int, begin: int, cost: int) -> None:
+        least = self._least
+        left = least + cost - (time - begin)
+        if least <= 0:
+            if left > 0:
+                self._busy_since = max(self._busy_since, begin)
+            self._least = max(left, least)
+        else:
+            self._least = max(left, 0)
+
+    def _worth(self, number: int, begin: int, end: int) -> int:
+        """Nanoseconds that are surely given back by a refund."""
+        if number < 0:
+            return 0
+        while self._turns and self._turns[0][0] <= end:
+            self._promised = max(self._promised, self._turns.popleft()[1])
+        first = self._first.get(self._refunds[number][3], -1)
+        if first < self._busy_since or self._busy_since < 0 or self._promised > begin:
+            return 0
+        return self._before - (end - begin) - self._clock_error

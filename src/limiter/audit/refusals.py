@@ -1,0 +1,133 @@
+"""Judges that nothing is refused that had to fit.
+
+A record says of each call in which interval it was decided, and not when. So each refusal is compared with the most that can have
+been in use: everything that was taken before its end, as late as possible, less the refunds that were surely written before the
+refusal. A refusal is wrong only if even then every limit of the call had room.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from .periods import Calendar
+from .refill import fits_rate
+from .slots import possible_holds
+from .uses import Uses, reserve
+from .verdict import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .reader import Account, Change, History
+    from .rules import Rule
+    from .uses import Doubt
+
+
+def judge_refusals(history: History, doubt: Doubt) -> list[Finding]:
+    """Judge every refusal of every limit."""
+    fitting = [0] * len(history.refusals)
+    names = defaultdict(set)
+    for account in history.accounts.values():
+        names[account.bucket, account.rule.name].add(account.rule.identity)
+    for group in history.groups("rate", "quota", "session", "total", "slots"):
+        if len(names[group[0].bucket, group[0].rule.name]) > 1 or any(each.rule.allotment for each in group):
+            # Units of another rate are carried over, and units taken in advance are in no record.
+            continue
+        if any(each.refusals for each in group):
+            whole = group[0].joined(group[1:]) if len(group) > 1 else group[0]
+            for account in group:
+                for number in _JUDGES[account.rule.kind](account, whole, history, doubt):
+                    fitting[number] += 1
+    wrong = {number for number, fits in enumerate(fitting) if fits == history.refusals[number].limits}
+    return list(_findings(history, wrong))
+
+
+def _findings(history: History, wrong: set[int]) -> Iterator[Finding]:
+    """One finding for each of these refusals, at the first of its limits."""
+    for account in history.accounts.values():
+        for begin, end, units, number in account.refusals if wrong else ():
+            if number in wrong:
+                wrong.discard(number)
+                message = f"{units} units were refused that had to fit"
+                yield Finding("refusals", *account.bucket, account.text, message, begin, end, (history.refusals[number].id,))
+
+
+def _fits_count(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
+    """The refusals that had to fit: of a quota in its period, of a session, of a total."""
+    rule = account.rule
+    taken = [
+        (begin, end, units, start if since is None else since, each) for start, begin, end, units, each, since in whole.takings
+    ]
+    taken += [(begin, end, units, begin, each) for begin, end, units, each in (*whole.forced, *whole.doubts)]
+    if rule.kind == "quota":
+        parts = _by_period(rule, taken)
+    elif rule.kind == "total":
+        parts = {(0, 1 << 101): taken}
+    else:
+        parts = {(0, 1 << 101): [(begin, end, units, since, "") for begin, end, units, since, _ in taken]}
+    passing = Uses((begin, end + doubt.denial_ttl, units) for begin, end, units, _ in whole.passing)
+    spans = {span: _count(inside, whole.refunds) for span, inside in parts.items()}
+    for begin, end, units, number in account.refusals:
+        first, last = begin - doubt.clock_error - _LATE, end + doubt.clock_error
+        used = 0
+        for uses, refunds in _touching(rule, spans, first, last):
+            gone = 0
+            if rule.kind == "session":  # What was taken a session's length ago is over.
+                gone = uses.ended(first - rule.period)
+            used = max(used, uses.begun(last) - gone - refunds.ended(begin - doubt.clock_error - doubt.denial_ttl))
+        kept = reserve(history.refusals[number].headroom, rule.capacity)
+        if used + passing.touching(first, last) + units + kept <= rule.capacity:
+            yield number
+
+
+_LATE = 2_000_000_000
+"""Nanoseconds by which a process may be late in seeing that a period is over, as the clock's stated error allows."""
+
+Counted = tuple[Uses, Uses]
+
+
+def _count(taken: Sequence[tuple[int, int, int, int, str]], refunds: Sequence[Change]) -> Counted:
+    """What was taken, and what of it was given back."""
+    left: defaultdict[str, int] = defaultdict(int)
+    for _, _, units, _, identifier in taken:
+        left[identifier] += units
+    returned = []
+    for begin, end, units, identifier in refunds if any(left) else ():
+        counted = min(units, left[identifier])
+        left[identifier] -= counted
+        returned.append((begin, end, counted))
+    return Uses((begin, max(end, since), units) for begin, end, units, since, _ in taken), Uses(returned)
+
+
+def _by_period(
+    rule: Rule, taken: Iterable[tuple[int, int, int, int, str]]
+) -> dict[tuple[int, int], list[tuple[int, int, int, int, str]]]:
+    calendar, periods = Calendar(rule.calendar, rule.zone), defaultdict(list)
+    for each in taken:
+        first, last = calendar.period(each[3]), calendar.period(min(each[1], each[3] + 86_400 * 10**9))
+        for period in {first, last}:
+            periods[period].append(each)
+    return periods
+
+
+def _touching(rule: Rule, spans: dict[tuple[int, int], Counted], begin: int, end: int) -> Iterator[Counted]:
+    if rule.kind != "quota":
+        yield from spans.values()
+        return
+    calendar = Calendar(rule.calendar, rule.zone)
+    for period in {calendar.period(begin), calendar.period(end)}:
+        if period in spans:
+            yield spans[period]
+
+
+def _fits_slots(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
+    """The refusals that had to fit: fewer slots than there are can have been held at any time of the call."""
+    uses = Uses(possible_holds(whole, doubt.denial_ttl + doubt.clock_error))
+    for begin, end, units, number in account.refusals:
+        held = uses.touching(begin - doubt.clock_error, end + doubt.clock_error)
+        if held + units <= account.rule.capacity:
+            yield number
+
+
+_JUDGES = {"rate": fits_rate, "quota": _fits_count, "session": _fits_count, "total": _fits_count, "slots": _fits_slots}

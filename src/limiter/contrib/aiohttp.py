@@ -1,0 +1,63 @@
+"""A client middleware for aiohttp that keeps to a server's limits together with all other processes.
+
+    session = aiohttp.ClientSession(middlewares=[LimiterMiddleware(limiter, entity="example", timeout=60)])
+
+Needs aiohttp 3.12 or newer; imports nothing of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import LimiterError
+from .outgoing import ANTHROPIC, OPENAI, Outgoing, Target, note_unlearnt
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from .. import Lease, RateLimiter
+
+__all__ = ["ANTHROPIC", "OPENAI", "LimiterMiddleware"]
+
+
+class LimiterMiddleware:
+    """Charges each request of a client session before it is sent, and waits up to `timeout` seconds for its turn.
+
+    `entity`, `resource` and `consume` are values, or callables of aiohttp's ClientRequest; `entity` returning None exempts a
+    request. A refusal raises `RateLimitExceeded` and sends nothing. The charge is given back when sending raises, and kept for
+    every response, of errors too. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps
+    limits to headers, such as `OPENAI` and `ANTHROPIC`; they only ever lower what is left. Each redirect is a request of its own.
+    """
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        *,
+        entity: str | Callable[[Any], str | None],
+        resource: str | Callable[[Any], str] = "default",
+        consume: Mapping[str, int] | Callable[[Any], Mapping[str, int]] | None = None,
+        timeout: float | None = None,
+        feedback: bool = True,
+        remaining: Mapping[str, str] | None = None,
+    ) -> None:
+        self._limiter: Any = limiter
+        self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
+
+    async def __call__(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Send a request in its turn."""
+        target = self._outgoing.target(request)
+        if target is None:
+            return await handler(request)
+        async with self._limiter.acquire(*target, timeout=self._outgoing.timeout) as lease:
+            response = await handler(request)
+            await self._learn(target, lease, response)
+        return response
+
+    async def _learn(self, target: Target, lease: Lease, response: Any) -> None:
+        try:
+            if self._outgoing.remaining and (excess := self._outgoing.excess(lease.statuses, response.headers)):
+                await lease.adjust(excess)
+            if (seconds := self._outgoing.pause(response.status, response.headers)) is not None:
+                await self._limiter.pause(target.entity_id, target.resource, seconds)
+        except LimiterError as error:
+            note_unlearnt(target, error)

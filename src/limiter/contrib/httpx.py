@@ -1,0 +1,134 @@
+"""Transports for httpx2 and httpx that keep to a server's limits together with all other processes.
+
+    limits = [Limit.per_minute("requests", 500)]
+    limiter = SyncRateLimiter(SyncRepository("my-app"), limits)
+    transport = LimiterTransport(httpx2.HTTPTransport(), limiter, entity="openai", timeout=60)
+    client = httpx2.Client(transport=transport)
+
+A transport sees each attempt of a client that repeats calls, so what an SDK retries is charged too. Imports neither library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import LimiterError
+from .outgoing import ANTHROPIC, OPENAI, DuckTyped, Outgoing, Target, note_unlearnt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from .. import Lease, RateLimiter, SyncLease, SyncRateLimiter
+
+__all__ = ["ANTHROPIC", "OPENAI", "AsyncLimiterTransport", "LimiterTransport"]
+
+
+class LimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
+    """Charges each request before `inner` sends it, and waits up to `timeout` seconds for its turn.
+
+    `entity`, `resource` and `consume` are values, or callables of the request; `entity` returning None exempts a request. A
+    refusal raises `RateLimitExceeded` and sends nothing. The charge is given back when `inner` raises, and kept for every
+    response, of errors too. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps limits
+    to headers, such as `OPENAI` and `ANTHROPIC`; they only ever lower what is left. The lease ends when the headers are there:
+    for limits of concurrency put `limiter.acquire` around the use of the body.
+    """
+
+    def __init__(
+        self,
+        inner: Any,
+        limiter: SyncRateLimiter,
+        *,
+        entity: str | Callable[[Any], str | None],
+        resource: str | Callable[[Any], str] = "default",
+        consume: Mapping[str, int] | Callable[[Any], Mapping[str, int]] | None = None,
+        timeout: float | None = None,
+        feedback: bool = True,
+        remaining: Mapping[str, str] | None = None,
+    ) -> None:
+        self._inner = inner
+        self._limiter: Any = limiter
+        self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request in its turn."""
+        target = self._outgoing.target(request)
+        if target is None:
+            return self._inner.handle_request(request)
+        with self._limiter.acquire(*target, timeout=self._outgoing.timeout) as lease:
+            response = self._inner.handle_request(request)
+            self._learn(target, lease, response)
+        return response
+
+    def _learn(self, target: Target, lease: SyncLease, response: Any) -> None:
+        try:
+            if self._outgoing.remaining and (excess := self._outgoing.excess(lease.statuses, response.headers)):
+                lease.adjust(excess)
+            if (seconds := self._outgoing.pause(response.status_code, response.headers)) is not None:
+                self._limiter.pause(target.entity_id, target.resource, seconds)
+        except LimiterError as error:
+            note_unlearnt(target, error)
+
+    def close(self) -> None:
+        """Close the inner transport; the limiter stays open."""
+        self._inner.close()
+
+    def __enter__(self) -> Self:
+        self._inner.__enter__()
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
+        self._inner.__exit__(exc_type, exc, traceback)
+
+
+class AsyncLimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
+    """Charges each request before `inner` sends it; `LimiterTransport` for asynchronous clients, with the same parameters."""
+
+    def __init__(
+        self,
+        inner: Any,
+        limiter: RateLimiter,
+        *,
+        entity: str | Callable[[Any], str | None],
+        resource: str | Callable[[Any], str] = "default",
+        consume: Mapping[str, int] | Callable[[Any], Mapping[str, int]] | None = None,
+        timeout: float | None = None,
+        feedback: bool = True,
+        remaining: Mapping[str, str] | None = None,
+    ) -> None:
+        self._inner = inner
+        self._limiter: Any = limiter
+        self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request in its turn."""
+        target = self._outgoing.target(request)
+        if target is None:
+            return await self._inner.handle_async_request(request)
+        async with self._limiter.acquire(*target, timeout=self._outgoing.timeout) as lease:
+            response = await self._inner.handle_async_request(request)
+            await self._learn(target, lease, response)
+        return response
+
+    async def _learn(self, target: Target, lease: Lease, response: Any) -> None:
+        try:
+            if self._outgoing.remaining and (excess := self._outgoing.excess(lease.statuses, response.headers)):
+                await lease.adjust(excess)
+            if (seconds := self._outgoing.pause(response.status_code, response.headers)) is not None:
+                await self._limiter.pause(target.entity_id, target.resource, seconds)
+        except LimiterError as error:
+            note_unlearnt(target, error)
+
+    async def aclose(self) -> None:
+        """Close the inner transport; the limiter stays open."""
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(exc_type, exc, traceback)

@@ -1,0 +1,553 @@
+"""A storage for `limits`, the library under Flask-Limiter and slowapi, in the limiter's own table.
+
+    import limiter.contrib.limits  # registers dynamodb:// and async+dynamodb://
+
+    Limiter(get_remote_address, app=app, storage_uri="dynamodb://my-app?region=eu-west-1", strategy="sliding-window-counter")
+
+The strategies `fixed-window` and `sliding-window-counter` are exact for any number of processes. `moving-window` is refused,
+since it needs a log of every hit. The limiter's own buckets are untouched: counters are items of their own.
+
+| item | pk | sk | attributes |
+|---|---|---|---|
+| fixed window | `namespace#key` | `c#f` | `n` (count), `x` (end, ms since the epoch), `i` (id of the last write), `ttl` |
+| sliding window | `namespace#key` | `c#s#expiry` | `w` (number of the window), `c` (its count), `p` (count before), `i`, `ttl` |
+
+Windows follow this machine's clock. Needs limits: `pip install "dynamodb-limiter[limits]"`; for `async+dynamodb://` the extra
+`async` too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+from weakref import WeakKeyDictionary
+
+from .. import ValidationError
+from .extras import not_installed
+
+try:
+    from limits.aio.storage import SlidingWindowCounterSupport as AsyncSlidingWindowCounterSupport
+    from limits.aio.storage import Storage as AsyncStorage
+    from limits.storage import SlidingWindowCounterSupport, Storage
+    from limits.storage.base import TimestampedSlidingWindow
+except ImportError as missing:
+    raise not_installed("limits", "limits", missing) from missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    Call = tuple[str, dict[str, Any]]
+    """A method of a DynamoDB client, and its parameters."""
+    T = TypeVar("T")
+    Steps = Generator[Call, dict[str, Any], T]
+    """Calls to make one after another, each answered by `send`; returns a result."""
+
+__all__ = ["AsyncDynamoDBStorage", "DynamoDBStorage"]
+
+MILLISECONDS = 1000
+KEPT = 3600
+"""Seconds that a counter stays in the table after it has ended."""
+REMEMBERED = 10_000
+"""Counters whose last state is remembered, so that the first write fits; all are forgotten when there are more."""
+ATTEMPTS = 3
+"""How often botocore makes a call. A repeated write that was applied already is recognised by its id."""
+DELETED_AT_ONCE = 25
+FAILED = "failed"
+"""Stands in an answer for the item on which a condition has failed."""
+
+_MOVING_WINDOW = (
+    "strategy 'moving-window' needs a log of every hit, which a DynamoDB item cannot hold at a fixed cost: use "
+    "'sliding-window-counter' or 'fixed-window', or limiter.Limit.at_most for a limit that holds in every span"
+)
+
+
+class Window(NamedTuple):
+    """The state of a sliding window: its number since the epoch, the count before it and its own."""
+
+    number: int
+    before: int
+    units: int
+
+    @classmethod
+    def of(cls, item: dict[str, Any]) -> Window | None:
+        """The window that an item holds; None for an absent or cleared one."""
+        return cls(*(int(item[name]["N"]) for name in ("w", "p", "c"))) if "w" in item else None
+
+
+class Moment(NamedTuple):
+    """A time in milliseconds, relative to windows of `expiry` milliseconds."""
+
+    now: int
+    expiry: int
+
+    @property
+    def number(self) -> int:
+        """The number of the present window."""
+        return self.now // self.expiry
+
+    @property
+    def left(self) -> int:
+        """Milliseconds to the end of the present window."""
+        return self.expiry - self.now % self.expiry
+
+    def most_before(self, room: int) -> int:
+        """The largest count of the window before that weighs at most `room` now."""
+        return ((room + 1) * self.expiry - 1) // self.left
+
+    def within(self, window: Window) -> Moment:
+        """The same moment, or the window's beginning where another machine's clock has begun it already."""
+        return self if window.number <= self.number else Moment(window.number * self.expiry, self.expiry)
+
+    def present(self, window: Window | None) -> Window:
+        """What `window` has become by now."""
+        if window is None or window.number < self.number - 1:
+            return Window(self.number, 0, 0)
+        return window if window.number >= self.number else Window(self.number, window.units, 0)
+
+    def weight(self, window: Window) -> int:
+        """Units that count against the limit in a present window."""
+        return window.before * self.within(window).left // self.expiry + window.units
+
+
+class Counters:
+    """What each operation of a storage asks the table, without making the calls."""
+
+    def __init__(self, table: str, namespace: str, clock: Callable[[], float]) -> None:
+        self._table = table
+        self._prefix = f"{namespace}#"
+        self._clock = clock
+        self._ends: dict[str, int] = {}
+        self._windows: dict[tuple[str, int], Window] = {}
+
+    def increment(self, key: str, expiry: int, amount: int) -> Steps[int]:
+        """Count `amount` in the fixed window of a key, which begins with its first hit; returns the count."""
+        write = uuid.uuid4().hex
+        begins = self._ends.get(key, 0) <= self._now()
+        while True:
+            now = self._now()
+            answer = yield self._begin(key, expiry, amount, now, write) if begins else self._add(key, amount, now, write)
+            item = _item(answer)
+            if FAILED not in answer or _text(item, "i") == write:
+                _remember(self._ends, key, _number(item, "x"))
+                return _number(item, "n")
+            begins = _number(item, "x") <= now
+
+    def count(self, key: str) -> Steps[tuple[int, float]]:
+        """The count of a fixed window, and when it ends, in seconds since the epoch; now, when there is none."""
+        answer = yield self._get(key, "c#f")
+        item, now = answer.get("Item", {}), self._now()
+        end = _number(item, "x")
+        return (_number(item, "n"), end / MILLISECONDS) if end > now else (0, now / MILLISECONDS)
+
+    def acquire(self, key: str, limit: int, expiry: int, amount: int) -> Steps[bool]:
+        """Count `amount` in the sliding window of a key if it fits: one conditional write when the state was as remembered."""
+        if amount > limit:
+            return False
+        write = uuid.uuid4().hex
+        seen = self._windows.get((key, expiry))
+        if seen is not None and not self._fits(seen, limit, expiry, amount):
+            seen = Window.of((yield self._get(key, f"c#s#{expiry}")).get("Item", {}))  # cheaper than a write that fails
+            if not self._fits(seen, limit, expiry, amount):
+                return False
+        while True:
+            moment = Moment(self._now(), expiry * MILLISECONDS)
+            answer = yield self._slide(key, moment, seen, limit, amount, write)
+            item = _item(answer)
+            seen = Window.of(item)
+            if seen is not None:
+                _remember(self._windows, (key, expiry), seen)
+            if FAILED not in answer or _text(item, "i") == write:
+                return True
+            if not self._fits(seen, limit, expiry, amount):
+                return False
+
+    def window(self, key: str, expiry: int) -> Steps[tuple[int, float, int, float]]:
+        """The count before, the seconds that it still weighs, the present count, and the seconds to its end as a weight."""
+        answer = yield self._get(key, f"c#s#{expiry}")
+        moment = Moment(self._now(), expiry * MILLISECONDS)
+        window = moment.present(Window.of(answer.get("Item", {})))
+        left = moment.within(window).left / MILLISECONDS
+        return window.before, left if window.before else 0.0, window.units, left + expiry
+
+    def clear(self, key: str, expiry: int | None = None) -> Steps[None]:
+        """Forget a fixed window, or the sliding one of `expiry`. The item stays, since `acquire` policies cannot delete."""
+        sort, attributes = ("c#f", "n, x") if expiry is None else (f"c#s#{expiry}", "w, p, c")
+        self._ends.pop(key, None)
+        yield (
+            "update_item",
+            self._addressed(key, sort)
+            | {
+                "UpdateExpression": f"REMOVE {attributes}",
+                "ConditionExpression": "attribute_exists(pk)",
+            },
+        )
+
+    def reset(self) -> Steps[int]:
+        """Delete all counters of the namespace, and return how many there were. Reads the whole table."""
+        self._ends.clear()
+        self._windows.clear()
+        deleted, start = 0, dict[str, Any]()
+        counters = "begins_with(pk, :p) AND begins_with(sk, :s) AND (attribute_exists(x) OR attribute_exists(w))"
+        while True:
+            page = yield (
+                "scan",
+                {
+                    "TableName": self._table,
+                    "ProjectionExpression": "pk, sk",
+                    "FilterExpression": counters,
+                    "ExpressionAttributeValues": {":p": {"S": self._prefix}, ":s": {"S": "c#"}},
+                    **start,
+                },
+            )
+            yield from self._delete(page["Items"])
+            deleted += len(page["Items"])
+            if not page.get("LastEvaluatedKey"):
+                return deleted
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    def check(self) -> Steps[bool]:
+        """Whether the table answers; raises what is wrong."""
+        yield self._get("", "c#f")
+        return True
+
+    def _fits(self, window: Window | None, limit: int, expiry: int, amount: int) -> bool:
+        moment = Moment(self._now(), expiry * MILLISECONDS)
+        return moment.weight(moment.present(window)) + amount <= limit
+
+    def _now(self) -> int:
+        return int(self._clock() * MILLISECONDS)
+
+    def _addressed(self, key: str, sort: str) -> dict[str, Any]:
+        return {"TableName": self._table, "Key": {"pk": {"S": self._prefix + key}, "sk": {"S": sort}}}
+
+    def _get(self, key: str, sort: str) -> Call:
+        return "get_item", self._addressed(key, sort) | {"ConsistentRead": True}
+
+    def _update(self, key: str, sort: str, change: str, condition: str, write: str, **numbers: int) -> Call:
+        values: dict[str, Any] = {f":{name}": {"N": str(number)} for name, number in numbers.items()}
+        parameters = {
+            "UpdateExpression": change + ", i = :i",
+            "ConditionExpression": condition,
+            "ExpressionAttributeValues": values | {":i": {"S": write}},
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if ":ttl" in values:
+            parameters["ExpressionAttributeNames"] = {"#ttl": "ttl"}
+        return "update_item", self._addressed(key, sort) | parameters
+
+    def _begin(self, key: str, expiry: int, amount: int, now: int, write: str) -> Call:
+        change, absent = "SET n = :n, x = :x, #ttl = :ttl", "attribute_not_exists(x) OR x <= :now"
+        end = now + expiry * MILLISECONDS
+        return self._update(key, "c#f", change, absent, write, n=amount, x=end, ttl=end // MILLISECONDS + KEPT, now=now)
+
+    def _add(self, key: str, amount: int, now: int, write: str) -> Call:
+        return self._update(key, "c#f", "SET n = n + :n", "x > :now AND i <> :i", write, n=amount, now=now)
+
+    def _slide(self, key: str, moment: Moment, seen: Window | None, limit: int, amount: int, write: str) -> Call:
+        """The write that counts `amount` if it fits and the item is in the state `seen`, or in one that leads to the same.
+
+        1. No hit in this window or the one before: this window begins.
+        2. The last hit was in the window before: its count, whatever it is now, becomes the weight, if that leaves room.
+        3. The window has begun: the count grows, if the count before is as seen and leaves room.
+        """
+        room, number = limit - amount, moment.number
+        ttl = (number + 2) * moment.expiry // MILLISECONDS + KEPT
+        sort = f"c#s#{moment.expiry // MILLISECONDS}"
+        if seen is None or seen.number < number - 1:
+            condition = "attribute_not_exists(w) OR w < :b"
+            change, numbers = "SET w = :w, p = :p, c = :a, #ttl = :ttl", {"w": number, "b": number - 1, "p": 0, "ttl": ttl}
+        elif seen.number < number:
+            condition = "w = :b AND c <= :most"
+            most = moment.most_before(room)
+            change, numbers = "SET w = :w, p = c, c = :a, #ttl = :ttl", {"w": number, "b": number - 1, "most": most, "ttl": ttl}
+        else:
+            condition = "w = :w AND p = :p AND c <= :most AND i <> :i"
+            most = room - moment.weight(seen._replace(units=0))
+            change, numbers = "SET c = c + :a", {"w": seen.number, "p": seen.before, "most": most}
+        return self._update(key, sort, change, condition, write, a=amount, **numbers)
+
+    def _delete(self, keys: list[dict[str, Any]]) -> Steps[None]:
+        while keys:
+            requests = [{"DeleteRequest": {"Key": key}} for key in keys[:DELETED_AT_ONCE]]
+            answer = yield "batch_write_item", {"RequestItems": {self._table: requests}}
+            left = answer.get("UnprocessedItems", {}).get(self._table, [])
+            keys = [each["DeleteRequest"]["Key"] for each in left] + keys[DELETED_AT_ONCE:]
+
+
+class _Options(NamedTuple):
+    table: str
+    endpoint_url: str | None = None
+    region: str | None = None
+    namespace: str = "default"
+
+    @classmethod
+    def of(cls, uri: str | None, given: dict[str, Any]) -> _Options:
+        """Read a URI such as `dynamodb://my-app?namespace=web`; what is given by name wins."""
+        parts = urlsplit(uri or "")
+        options = dict(parse_qsl(parts.query)) | {name: value for name, value in given.items() if value is not None}
+        table = parts.netloc
+        if not table or parts.path.strip("/"):
+            raise ValidationError(f"invalid storage URI {uri!r}: name the table, such as dynamodb://my-app?region=eu-west-1")
+        if unknown := set(options) - {"endpoint_url", "region", "namespace"}:
+            raise ValidationError(f"unknown option {min(unknown)!r} of {uri!r}; expected one of: endpoint_url, region, namespace")
+        if "#" in options.get("namespace", ""):
+            raise ValidationError(f"invalid namespace {options['namespace']!r}: it must not contain '#'")
+        return cls(table, **options)
+
+    def client(self, config: Any) -> dict[str, Any]:
+        """The parameters of a client."""
+        # An engine on this machine accepts any region, but a signature needs one.
+        region = self.region or ("us-east-1" if self.endpoint_url and not _default_region() else None)
+        return {"endpoint_url": self.endpoint_url, "region_name": region, "config": config(**_CONFIGURATION)}
+
+
+_CONFIGURATION: dict[str, Any] = {
+    "connect_timeout": 1.0,
+    "read_timeout": 2.0,
+    "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+    "max_pool_connections": 64,
+    "tcp_keepalive": True,
+}
+
+
+class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
+    """The storage `dynamodb://TABLE`; `endpoint_url`, `region` and `namespace` are options, also in the URI's query.
+
+    The table is one that `limiter deploy` has made. `reset` needs the policy `admin`, everything else the policy `acquire`.
+    `clock` returns seconds since the epoch. A refused hit counts in a fixed window, as it does in limits' other storages.
+    """
+
+    STORAGE_SCHEME = ["dynamodb"]  # noqa: RUF012 - limits' metaclass reads it
+
+    def __init__(
+        self,
+        uri: str | None = None,
+        wrap_exceptions: bool = False,
+        *,
+        clock: Callable[[], float] = time.time,
+        **options: Any,
+    ) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
+        self._options = _Options.of(uri, options)
+        self._counters = Counters(self._options.table, self._options.namespace, clock)
+        self._clients: dict[int, Any] = {}
+        self._opening = threading.Lock()
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        """What `wrap_exceptions` wraps."""
+        return _base_exceptions()
+
+    @property
+    def acquire_entry(self) -> NoReturn:
+        """The moving window is refused, also where limits only asks for the method."""
+        raise NotImplementedError(_MOVING_WINDOW)
+
+    get_moving_window = acquire_entry
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count `amount` in a fixed window of `expiry` seconds, and return the count."""
+        return self._make(self._counters.increment(key, int(expiry), amount))
+
+    def get(self, key: str) -> int:
+        """The count of a fixed window."""
+        return self._make(self._counters.count(key))[0]
+
+    def get_expiry(self, key: str) -> float:
+        """When a fixed window ends, in seconds since the epoch."""
+        return self._make(self._counters.count(key))[1]
+
+    def check(self) -> bool:
+        """Whether the table answers."""
+        try:
+            return self._make(self._counters.check())
+        except self.base_exceptions:
+            return False
+
+    def reset(self) -> int | None:
+        """Delete all counters of the namespace; reads the whole table."""
+        return self._make(self._counters.reset())
+
+    def clear(self, key: str) -> None:
+        """Forget a fixed window."""
+        self._make(self._counters.clear(key))
+
+    def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count `amount` in a sliding window of `expiry` seconds if it fits."""
+        return self._make(self._counters.acquire(key, limit, int(expiry), amount))
+
+    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        """The count of the window before and the seconds it still weighs, then the same of the present one."""
+        return self._make(self._counters.window(key, int(expiry)))
+
+    def clear_sliding_window(self, key: str, expiry: int) -> None:
+        """Forget a sliding window."""
+        self._make(self._counters.clear(key, int(expiry)))
+
+    def _make(self, steps: Steps[T]) -> T:
+        client = self._client()
+        answer: Any = None
+        while True:
+            try:
+                action, parameters = steps.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            try:
+                answer = getattr(client, action)(**parameters)
+            except client.exceptions.ConditionalCheckFailedException as error:
+                answer = {FAILED: error.response.get("Item", {})}
+
+    def _client(self) -> Any:
+        """The client of this process; one that was opened before a fork is the parent's."""
+        with self._opening:
+            if os.getpid() not in self._clients:
+                import boto3
+                from botocore.config import Config
+
+                self._clients[os.getpid()] = boto3.Session().client("dynamodb", **self._options.client(Config))
+            return self._clients[os.getpid()]
+
+
+class AsyncDynamoDBStorage(AsyncStorage, AsyncSlidingWindowCounterSupport, TimestampedSlidingWindow):
+    """The storage `async+dynamodb://TABLE` for `limits.aio`, on the same counters as `DynamoDBStorage`."""
+
+    STORAGE_SCHEME = ["async+dynamodb"]  # noqa: RUF012 - limits' metaclass reads it
+
+    def __init__(
+        self,
+        uri: str | None = None,
+        wrap_exceptions: bool = False,
+        *,
+        clock: Callable[[], float] = time.time,
+        **options: Any,
+    ) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
+        self._options = _Options.of(uri, options)
+        self._counters = Counters(self._options.table, self._options.namespace, clock)
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Any]] = WeakKeyDictionary()
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        """What `wrap_exceptions` wraps."""
+        return _base_exceptions()
+
+    @property
+    def acquire_entry(self) -> NoReturn:
+        """The moving window is refused, also where limits only asks for the method."""
+        raise NotImplementedError(_MOVING_WINDOW)
+
+    get_moving_window = acquire_entry
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count `amount` in a fixed window of `expiry` seconds, and return the count."""
+        return await self._make(self._counters.increment(key, int(expiry), amount))
+
+    async def get(self, key: str) -> int:
+        """The count of a fixed window."""
+        return (await self._make(self._counters.count(key)))[0]
+
+    async def get_expiry(self, key: str) -> float:
+        """When a fixed window ends, in seconds since the epoch."""
+        return (await self._make(self._counters.count(key)))[1]
+
+    async def check(self) -> bool:
+        """Whether the table answers."""
+        try:
+            return await self._make(self._counters.check())
+        except self.base_exceptions:
+            return False
+
+    async def reset(self) -> int | None:
+        """Delete all counters of the namespace; reads the whole table."""
+        return await self._make(self._counters.reset())
+
+    async def clear(self, key: str) -> None:
+        """Forget a fixed window."""
+        await self._make(self._counters.clear(key))
+
+    async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """Count `amount` in a sliding window of `expiry` seconds if it fits."""
+        return await self._make(self._counters.acquire(key, limit, int(expiry), amount))
+
+    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        """The count of the window before and the seconds it still weighs, then the same of the present one."""
+        return await self._make(self._counters.window(key, int(expiry)))
+
+    async def clear_sliding_window(self, key: str, expiry: int) -> None:
+        """Forget a sliding window."""
+        await self._make(self._counters.clear(key, int(expiry)))
+
+    async def close(self) -> None:
+        """Close the client of this event loop; a later call opens a new one."""
+        opening = self._clients.pop(asyncio.get_running_loop(), None)
+        if opening is not None:
+            await (await opening).close()
+
+    async def _make(self, steps: Steps[T]) -> T:
+        client = await self._client()
+        answer: Any = None
+        while True:
+            try:
+                action, parameters = steps.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            try:
+                answer = await getattr(client, action)(**parameters)
+            except client.exceptions.ConditionalCheckFailedException as error:
+                answer = {FAILED: error.response.get("Item", {})}
+
+    async def _client(self) -> Any:
+        """The client of this event loop; tasks that ask at once wait for the one that opens it."""
+        loop = asyncio.get_running_loop()
+        opening = self._clients.get(loop)
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
+            opening = self._clients[loop] = asyncio.ensure_future(self._open())
+        return await asyncio.shield(opening)
+
+    async def _open(self) -> Any:
+        try:
+            from aiobotocore.config import AioConfig
+            from aiobotocore.session import get_session
+        except ImportError as error:
+            raise not_installed("aiobotocore", "async", error) from error
+        return await get_session().create_client("dynamodb", **self._options.client(AioConfig)).__aenter__()
+
+
+def _base_exceptions() -> tuple[type[Exception], ...]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError
+
+
+def _default_region() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
+def _number(item: dict[str, Any], name: str) -> int:
+    """A number of an item; 0 where it is absent."""
+    return int(item[name]["N"]) if name in item else 0
+
+
+def _text(item: dict[str, Any], name: str) -> str | None:
+    text: str | None = item.get(name, {}).get("S")
+    return text
+
+
+def _item(answer: dict[str, Any]) -> dict[str, Any]:
+    """The item after a write, or the one on which its condition has failed."""
+    item: dict[str, Any] = answer[FAILED] if FAILED in answer else answer["Attributes"]
+    return item
+
+
+def _remember(states: dict[Any, Any], key: Any, state: Any) -> None:
+    if len(states) >= REMEMBERED:
+        states.clear()
+    states[key] = state

@@ -1,0 +1,107 @@
+"""What a request to another server takes, and what its response says about that server's limits. Knows no HTTP client."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .. import LimiterError, LimitStatus
+
+    DuckTyped: Any
+    """A base class that type checkers take for any other: transports need no base class of their library, but its type."""
+else:
+    DuckTyped = object
+
+__all__ = ["ANTHROPIC", "OPENAI", "DuckTyped", "Outgoing", "Target", "retry_after"]
+
+OPENAI = {"requests": "x-ratelimit-remaining-requests", "tokens": "x-ratelimit-remaining-tokens"}
+"""What OpenAI's responses say is left, by the names of limits."""
+ANTHROPIC = {
+    "requests": "anthropic-ratelimit-requests-remaining",
+    "input_tokens": "anthropic-ratelimit-input-tokens-remaining",
+    "output_tokens": "anthropic-ratelimit-output-tokens-remaining",
+}
+"""What Anthropic's responses say is left, by the names of limits."""
+TOO_MANY_REQUESTS = 429
+LONGEST_PAUSE = 86_400.0
+"""Seconds; a server that asks for a longer pause gets this one."""
+
+_log = logging.getLogger("limiter.contrib")
+
+
+class Target(NamedTuple):
+    """The bucket that a request is charged to, and the amounts; None for 1 of every limit."""
+
+    entity_id: str
+    resource: str
+    consume: Mapping[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """The terms of all requests of one client; `entity`, `resource` and `consume` are values, or callables of the request.
+
+    `entity` returning None exempts a request. With `feedback`, a 429 with Retry-After pauses the bucket. `remaining` maps names
+    of limits to the response headers that say what is left of them; see `OPENAI` and `ANTHROPIC`.
+    """
+
+    entity: str | Callable[[Any], str | None]
+    resource: str | Callable[[Any], str] = "default"
+    consume: Mapping[str, int] | Callable[[Any], Mapping[str, int]] | None = None
+    timeout: float | None = None
+    feedback: bool = True
+    remaining: Mapping[str, str] = field(default_factory=dict)
+
+    def target(self, request: Any) -> Target | None:
+        """What a request is charged to; None when it is exempt."""
+        entity = _resolved(self.entity, request)
+        if entity is None:
+            return None
+        return Target(entity, _resolved(self.resource, request), _resolved(self.consume, request))
+
+    def pause(self, status: int, headers: Mapping[str, str]) -> float | None:
+        """Seconds that the server asks to pause; None when it does not, or nobody wants to know."""
+        if not self.feedback or status != TOO_MANY_REQUESTS:
+            return None
+        seconds = retry_after(headers.get("retry-after"), time.time())
+        return min(seconds, LONGEST_PAUSE) if seconds else None
+
+    def excess(self, statuses: Iterable[LimitStatus], headers: Mapping[str, str]) -> dict[str, int]:
+        """Units by which our buckets hold more than the server says is left; what is left here is never raised."""
+        told = {name: headers.get(header) for name, header in self.remaining.items()}
+        left = {name: int(text) for name, text in told.items() if text is not None and text.isascii() and text.isdecimal()}
+        more: dict[str, int] = {}
+        for status in statuses:
+            name = status.limit.name
+            if name in left and status.available > left[name]:
+                more[name] = max(more.get(name, 0), status.available - left[name])
+        return more
+
+
+def retry_after(text: str | None, now: float) -> float | None:
+    """Seconds that a Retry-After header asks for, from a number or a date; None where it is absent or unreadable."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.replace(".", "", 1).isdecimal():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def note_unlearnt(target: Target, error: LimiterError) -> None:
+    """Log that a response's feedback could not be stored; the response itself is unharmed."""
+    fields = {"entity_id": target.entity_id, "resource": target.resource, "error": str(error)}
+    _log.warning("feedback of a server for %s/%s was not stored: %s", target.entity_id, target.resource, error, extra=fields)
+
+
+def _resolved(value: Any, request: Any) -> Any:
+    return value(request) if callable(value) else value

@@ -1,0 +1,77 @@
+"""A limiter's statistics as Prometheus metrics, read when they are scraped: between two scrapes it costs nothing.
+
+    REGISTRY.register(LimiterCollector(limiter))
+
+Needs prometheus-client: `pip install "dynamodb-limiter[prometheus]"`, which is imported at the first scrape. Register it in the
+process that is scraped: after a fork, in the child. The multiprocess mode of prometheus-client does not know collectors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .extras import not_installed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from .. import RateLimiter, SyncRateLimiter
+
+    AnyLimiter = RateLimiter | SyncRateLimiter
+
+__all__ = ["LimiterCollector"]
+
+_COUNTERS = {
+    "degraded": "Decisions that were made without the table",
+    "calls": "Calls to the table for decisions, corrections and checks",
+    "failures": "Calls without an answer in time, or with an error on the table's side",
+    "throttled": "Failed calls that were turned away because the table or a key takes no more",
+    "batches": "Groups of requests to one bucket that calls carried together",
+    "cache_hits": "Requests to a bucket that were decided without a call",
+    "corrections_lost": "Corrections and refunds that could not be written",
+}
+_LABELS = ("namespace", "table")
+
+
+class LimiterCollector:
+    """Reports the statistics of some limiters, each by its namespace and table; limiters of the same two are added up.
+
+    Entities and resources are not labels because their number is unbounded.
+    """
+
+    def __init__(self, limiter: AnyLimiter, *others: AnyLimiter) -> None:
+        self._limiters = (limiter, *others)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now; the registry calls this."""
+        try:
+            from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+        except ImportError as error:
+            raise not_installed("prometheus-client", "prometheus", error) from error
+        places: dict[tuple[str, str], list[Any]] = {}
+        for limiter in self._limiters:
+            places.setdefault(_place(limiter), []).append(limiter.stats())
+
+        decisions = CounterMetricFamily(
+            "limiter_decisions", "Calls of acquire and try_acquire, decided", labels=(*_LABELS, "outcome")
+        )
+        counters = {name: CounterMetricFamily(f"limiter_{name}", text, labels=_LABELS) for name, text in _COUNTERS.items()}
+        breaker = GaugeMetricFamily("limiter_breaker_open", "Circuit breakers that hold calls back", labels=_LABELS)
+        skew = GaugeMetricFamily("limiter_clock_skew_seconds", "Seconds that this clock is ahead of the table's", labels=_LABELS)
+        for place, statistics in places.items():
+            refused = sum(each.refusals for each in statistics)
+            decisions.add_metric((*place, "admitted"), sum(each.decisions for each in statistics) - refused)
+            decisions.add_metric((*place, "refused"), refused)
+            for name, counter in counters.items():
+                counter.add_metric(place, sum(getattr(each, name) for each in statistics))
+            breaker.add_metric(place, sum(each.breaker != "closed" for each in statistics))
+            if skews := [each.skew for each in statistics if each.skew is not None]:
+                skew.add_metric(place, max(skews, key=abs))
+        yield from (decisions, *counters.values(), breaker, skew)
+
+
+def _place(limiter: AnyLimiter) -> tuple[str, str]:
+    repository: Any = limiter.repository
+    return repository.namespace, getattr(repository, "stack", "")

@@ -1,0 +1,71 @@
+"""An adapter for requests that keeps to a server's limits together with all other processes.
+
+    session = requests.Session()
+    session.mount("https://api.example.com/", LimiterAdapter(HTTPAdapter(), limiter, entity="example", timeout=60))
+
+Imports nothing of requests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import LimiterError
+from .outgoing import ANTHROPIC, OPENAI, DuckTyped, Outgoing, Target, note_unlearnt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .. import SyncLease, SyncRateLimiter
+
+__all__ = ["ANTHROPIC", "OPENAI", "LimiterAdapter"]
+
+
+class LimiterAdapter(DuckTyped):  # type: ignore[misc] # it is Any
+    """Charges each prepared request before `inner` sends it, and waits up to `timeout` seconds for its turn.
+
+    `entity`, `resource` and `consume` are values, or callables of the prepared request; `entity` returning None exempts a
+    request. A refusal raises `RateLimitExceeded` and sends nothing. The charge is given back when `inner` raises, and kept for
+    every response, of errors too. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps
+    limits to headers, such as `OPENAI` and `ANTHROPIC`; they only ever lower what is left. Requests that `inner` repeats by its
+    own `max_retries` are charged once. Each redirect is a request of its own.
+    """
+
+    def __init__(
+        self,
+        inner: Any,
+        limiter: SyncRateLimiter,
+        *,
+        entity: str | Callable[[Any], str | None],
+        resource: str | Callable[[Any], str] = "default",
+        consume: Mapping[str, int] | Callable[[Any], Mapping[str, int]] | None = None,
+        timeout: float | None = None,
+        feedback: bool = True,
+        remaining: Mapping[str, str] | None = None,
+    ) -> None:
+        self._inner = inner
+        self._limiter: Any = limiter
+        self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send a prepared request in its turn; `options` are the inner adapter's."""
+        target = self._outgoing.target(request)
+        if target is None:
+            return self._inner.send(request, **options)
+        with self._limiter.acquire(*target, timeout=self._outgoing.timeout) as lease:
+            response = self._inner.send(request, **options)
+            self._learn(target, lease, response)
+        return response
+
+    def _learn(self, target: Target, lease: SyncLease, response: Any) -> None:
+        try:
+            if self._outgoing.remaining and (excess := self._outgoing.excess(lease.statuses, response.headers)):
+                lease.adjust(excess)
+            if (seconds := self._outgoing.pause(response.status_code, response.headers)) is not None:
+                self._limiter.pause(target.entity_id, target.resource, seconds)
+        except LimiterError as error:
+            note_unlearnt(target, error)
+
+    def close(self) -> None:
+        """Close the inner adapter; the limiter stays open."""
+        self._inner.close()

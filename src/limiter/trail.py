@@ -1,0 +1,131 @@
+"""What a hook is told of one call, from its decision to the end of its lease, so that a record of it can be audited."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from .core.units import NANOSECONDS
+from .statistics import Charged, DecisionEvent, LeaseEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from .commit.charge import Admission
+    from .commit.sync_charge import SyncAdmission
+    from .core.call import Call
+    from .core.chain import Bucket
+    from .models import LimitStatus
+
+    Admitted = Admission | SyncAdmission
+
+NOTE = "note"
+"""The method by which a hook is told more than decisions, if it has it."""
+
+
+class Trail:
+    """One call and its lease, for a hook.
+
+    `clock` is the repository's. `note` is told of everything that is no decision; None if the hook wants decisions only.
+    """
+
+    __slots__ = ("_clock", "_degraded", "_note", "_process_id", "_waits", "begin", "id")
+
+    def __init__(
+        self, process_id: str, number: int, clock: Callable[[], int], note: Callable[[LeaseEvent], object] | None, *, waits: bool
+    ) -> None:
+        self.id = f"{process_id}-{number}"
+        self.begin = clock()
+        self._process_id = process_id
+        self._clock = clock
+        self._note = note
+        self._waits = waits
+        self._degraded = False
+
+    def now(self) -> int:
+        """The time, by the repository's clock."""
+        return self._clock()
+
+    def decision(self, call: Call, admission: Admitted) -> DecisionEvent:
+        """The event of the decision, at the time at which it was made: before the caller waited for its turn."""
+        self._degraded = admission.degraded
+        charges = taken(admission) if admission.allowed else asked_of(admission.statuses)
+        return DecisionEvent(
+            entity_id=call.key.entity_id,
+            resource=call.key.resource,
+            allowed=admission.allowed,
+            degraded=admission.degraded,
+            waited=admission.waited,
+            seconds=max(0.0, monotonic() - call.asked - admission.waited),
+            statuses=admission.statuses,
+            id=self.id,
+            process_id=self._process_id,
+            begin=self.begin,
+            end=max(self.begin, self._clock() - round(admission.waited * NANOSECONDS)),
+            waits=self._waits,
+            buckets=charged_buckets(admission) if admission.allowed else _buckets(charges),
+            charges=tuple(charges),
+        )
+
+    def failed(self, chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> None:
+        """Tell that the call was not decided: it may have taken what it asked for."""
+        names = {limit.name for _, limits in chain for limit in limits} if amounts is None else ()
+        self._tell("decision", self.begin, self._clock(), "failed", changed(chain, amounts or dict.fromkeys(names, 1)))
+
+    def consumed(self, begin: int, outcome: str, charges: Sequence[Charged]) -> None:
+        """Tell that the lease has asked for more."""
+        self._tell("consume", begin, self._clock(), outcome, charges)
+
+    def changing(self, chain: Sequence[Bucket], changes: Mapping[str, int]) -> int:
+        """Tell what is about to be given back, and return the time: a process that is killed now may have given it back."""
+        begin = self._clock()
+        self._tell("refund", begin, None, "allowed", changed(chain, {name: -units for name, units in changes.items()}))
+        return begin
+
+    def changed(self, begin: int, chain: Sequence[Bucket], changes: Mapping[str, int], *, written: bool) -> None:
+        """Tell that what was added or given back has been written, or may have been."""
+        end = self._clock()
+        self._tell("correction", begin, end, "allowed" if written else "failed", changed(chain, changes))
+        if written and any(units < 0 for units in changes.values()):
+            self._tell("written", begin, end, "allowed", (), always=True)
+
+    def _tell(
+        self, kind: str, begin: int, end: int | None, outcome: str, charges: Sequence[Charged], *, always: bool = False
+    ) -> None:
+        if self._note is not None and (charges or always):
+            about = self.id, self._process_id, begin, end, outcome, self._degraded, self._waits
+            self._note(LeaseEvent(kind, *about, _buckets(charges), tuple(charges)))
+
+
+def _buckets(charges: Iterable[Charged]) -> tuple[tuple[str, str], ...]:
+    return tuple(dict.fromkeys((each.entity_id, each.resource) for each in charges))
+
+
+def taken(admission: Admitted) -> list[Charged]:
+    """What was granted: of each limit the units, and the time from which they may be used."""
+    return [
+        Charged(request.key.entity_id, request.key.resource, each.limit, each.units, max(each.start, grant.now), each.since)
+        for request, grant in admission.grants
+        for each in grant.receipts
+    ]
+
+
+def asked_of(statuses: Iterable[LimitStatus]) -> list[Charged]:
+    """What was asked of the limits that were consulted."""
+    return [Charged(each.entity_id, each.resource, each.limit, each.requested) for each in statuses]
+
+
+def changed(chain: Sequence[Bucket], changes: Mapping[str, int]) -> list[Charged]:
+    """What is added to every bucket that has the limit."""
+    return [
+        Charged(key.entity_id, key.resource, limit, changes[limit.name])
+        for key, limits in chain
+        for limit in limits
+        if changes.get(limit.name, 0) > 0
+    ]
+
+
+def charged_buckets(admission: Admitted) -> tuple[tuple[str, str], ...]:
+    """The buckets of the chain that have a limit of the call, and so had to be charged."""
+    names = {limit.name for request in admission.requests for limit, _ in request.charges}
+    return tuple((key.entity_id, key.resource) for key, limits in admission.chain if any(limit.name in names for limit in limits))

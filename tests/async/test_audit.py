@@ -1,0 +1,206 @@
+# twin: ../sync/test_audit.py
+"""What a limiter records of its decisions stands up to the audit, and what a faulty store makes it do does not."""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limiter import Limit, MemoryRepository, RateLimiter, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from limiter.audit import judge, record
+from limiter.runtime.concurrency import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.engines import FakeClock
+
+    from limiter.audit import Recorder
+    from limiter.core.state import WriteResult
+
+LIMITS = [Limit("requests", 8, 4, 1.0), Limit("tokens", 30, 10, 3.0)]
+
+
+class Failed(Exception):
+    """The body of a block fails."""
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    """Records decisions."""
+    recorder = record(tmp_path / "decisions.jsonl")
+    yield recorder
+    recorder.close()
+
+
+@pytest.fixture
+def new(clock: FakeClock, recorder: Recorder) -> Callable[..., RateLimiter]:
+    """Makes limiters that record what they decide; to wait moves the clock."""
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    return partial(RateLimiter, sleep=sleep, on_decision=recorder, decision_timeout=30.0)
+
+
+def lines(recorder: Recorder) -> list[dict[str, Any]]:
+    """What was recorded."""
+    return [json.loads(line) for line in Path(recorder.path).read_text(encoding="utf-8").splitlines()]
+
+
+async def one_call(limiter: RateLimiter, chance: random.Random, clock: FakeClock) -> None:
+    """Acquire at random, and correct, give back, take more, or fail."""
+    amounts = {"requests": chance.randint(0, 3), "tokens": chance.randint(0, 9)}
+    timeout = chance.choice([None, None, 2.0])
+    try:
+        async with limiter.acquire(chance.choice(["kid", "team", "solo"]), "api", amounts, timeout=timeout) as lease:
+            clock.advance(chance.choice([0.0, 0.01, 0.4]))
+            match chance.randint(0, 5):
+                case 0:
+                    await lease.adjust(tokens=chance.randint(-amounts["tokens"], 9))
+                case 1:
+                    await lease.release(requests=amounts["requests"], tokens=chance.randint(0, amounts["tokens"]))
+                case 2:
+                    await lease.consume(requests=1)
+                case 3:
+                    raise Failed
+    except (Failed, RateLimitExceeded):
+        pass
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_what_is_recorded_keeps_every_promise(
+    repository: Any, new: Any, clock: FakeClock, recorder: Recorder, seed: int
+) -> None:
+    """Chains, waits, corrections, refunds and concurrent callers leave a record in which nothing is wrong."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    limiters = [new(repository, LIMITS), new(repository, LIMITS, denial_ttl=0)]
+    await limiters[0].create_entity("team")
+    await limiters[0].create_entity("kid", parent_id="team")
+    for _ in range(25):
+        crowd = [partial(one_call, chance.choice(limiters), chance, clock) for _ in range(chance.randint(1, 4))]
+        errors = [each for each in await gather(crowd) if each is not None]
+        assert not errors
+        clock.advance(chance.choice([0.0, 0.02, 0.3, 5.0]))
+    verdict = judge(recorder.path)
+    assert not verdict.findings
+    assert verdict.decisions > 50
+    assert verdict.worst is not None
+
+
+async def test_each_event_is_a_line(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """A decision, more, a correction, what is given back, and a refusal are lines with one id."""
+    limiter = new(MemoryRepository(clock=clock), [Limit("tokens", 10, 1, 1.0)])
+    start = clock()
+    with pytest.raises(Failed):
+        async with limiter.acquire("user", "api", {"tokens": 4}) as lease:
+            await lease.consume(tokens=2)
+            clock.advance(1.0)
+            await lease.adjust(tokens=3)
+            with pytest.raises(RateLimitExceeded):
+                await lease.consume(tokens=9)
+            await lease.release(tokens=1)
+            raise Failed
+    found = lines(recorder)
+    assert [(each["event"], each["outcome"], [charge[2] for charge in each["charges"]]) for each in found] == [
+        ("decision", "allowed", [4]),
+        ("consume", "allowed", [2]),
+        ("correction", "allowed", [3]),
+        ("consume", "refused", [9]),
+        ("refund", "allowed", [1]),
+        ("written", "allowed", []),
+        ("refund", "allowed", [8]),
+        ("written", "allowed", []),
+    ]
+    assert len({each["id"] for each in found}) == len({each["process"] for each in found}) == 1
+    first = found[0]
+    assert (first["begin"], first["end"], first["buckets"]) == (start, start, [["user", "api"]])
+    assert first["charges"][0][:4] == [0, "tokens=1/second burst 10", 4, start]
+    assert judge(recorder.path)
+
+
+async def test_a_caller_who_waits_starts_at_its_turn(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """The record says when a call was decided and from when its units may be used."""
+    limiter = new(MemoryRepository(clock=clock), [Limit("requests", 1, 1, 1.0)])
+    begin = clock()
+    for _ in range(2):
+        assert await limiter.try_acquire("user", timeout=5.0)
+    waiting = lines(recorder)[1]
+    assert (waiting["begin"], waiting["end"], waiting["charges"][0][3]) == (begin, begin, begin + 1_000_000_000)
+    assert waiting["waits"]
+
+
+async def test_what_was_decided_without_the_table_says_so(new: Any, store: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """Decisions in an outage are degraded, and a call that fails may have taken what it asked for."""
+    limiter = new(store, [Limit("requests", 5, 1, 1.0)], config_ttl=60)
+    assert await limiter.try_acquire("user")
+    store.error = RateLimiterUnavailable("down")
+    assert await limiter.try_acquire("user", on_unavailable="allow")
+    with pytest.raises(RateLimiterUnavailable):
+        await limiter.try_acquire("user")
+    assert [(each["outcome"], each.get("degraded", False)) for each in lines(recorder)] == [
+        ("allowed", False),
+        ("allowed", True),
+        ("failed", False),
+    ]
+    verdict = judge(recorder.path)
+    assert (bool(verdict), verdict.degraded, verdict.failed) == (True, 1, 1)
+
+
+class Faulty:
+    """A store that says of some writes that they were applied, and forgets them."""
+
+    def __init__(self, inner: MemoryRepository) -> None:
+        self.inner = inner
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def write_bucket(self, key: Any, update: Any) -> WriteResult:
+        """Forget every third write."""
+        self.writes += 1
+        before = await self.inner.read_bucket(key)
+        result = await self.inner.write_bucket(key, update)
+        if self.writes % 3 == 0:
+            self.inner._buckets[key] = before
+        return result
+
+
+async def test_a_store_that_forgets_is_found(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """From the record alone it is found that more was admitted than the limit allows."""
+    limiter = new(Faulty(MemoryRepository(clock=clock)), [Limit("requests", 10, 1, 1.0)])
+    admitted = 0
+    for _ in range(20):
+        admitted += bool(await limiter.try_acquire("user"))
+    assert admitted > 10
+    verdict = judge(recorder.path)
+    assert [each.promise for each in verdict.findings] == ["capacity"]
+    assert verdict.worst is not None
+    assert verdict.worst.units == admitted
+
+
+async def test_a_bucket_that_lost_a_refund_is_found(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """What was given back by the record, and is not to be had, is refused wrongly."""
+    inner = MemoryRepository(clock=clock)
+    limiter = new(inner, [Limit("requests", 10, 1, 10.0)])
+    with pytest.raises(Failed):
+        async with limiter.acquire("user", consume={"requests": 10}):
+            [(key, full)] = inner._buckets.items()
+            clock.advance(0.1)
+            raise Failed
+    inner._buckets[key] = full
+    clock.advance(2.0)
+    assert not await limiter.try_acquire("user", consume={"requests": 5})
+    assert [each.promise for each in judge(recorder.path).findings] == ["refusals"]
+
+
+def test_a_record_that_cannot_be_written(tmp_path: Path) -> None:
+    """The file is opened at once, and an error names it."""
+    with pytest.raises(ValidationError, match=r"cannot write the record '.*absent.*': No such file or directory"):
+        record(tmp_path / "absent" / "record")

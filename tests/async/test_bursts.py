@@ -1,0 +1,71 @@
+# twin: ../sync/test_bursts.py
+"""Many new buckets at once: what this process's own load delays is no failure of the table."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from limiter import Limit, MemoryRepository, RateLimiter, RateLimiterUnavailable
+from limiter.runtime.concurrency import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BURST = 300
+LIMITS = [Limit.per_minute("requests", 5)]
+
+
+class Narrow(MemoryRepository):
+    """A store with few connections that counts its calls, and hangs from call number `until` on until it is let go."""
+
+    max_connections = 4
+
+    def __init__(self, until: int | None = None) -> None:
+        super().__init__()
+        self.until = until
+        self.calls = self.reads = self.under_way = self.most = 0
+
+    async def read_records(self, *arguments: Any) -> Any:
+        self.reads += 1
+        return await self._counted(partial(super().read_records, *arguments))
+
+    async def write_bucket(self, *arguments: Any) -> Any:
+        return await self._counted(partial(super().write_bucket, *arguments))
+
+    async def _counted(self, call: Callable[[], Any]) -> Any:
+        self.calls += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            if self.until is not None and self.calls >= self.until:
+                raise RateLimiterUnavailable("the table has gone")
+            await asyncio.sleep(0)
+            return await call()
+        finally:
+            self.under_way -= 1
+
+
+async def test_a_burst_of_new_buckets_is_decided_by_the_table() -> None:
+    """However long this process takes for its own line, every caller is served, over as few reads as fit."""
+    store = Narrow()
+    limiter = RateLimiter(store, LIMITS, "allow", decision_timeout=0.5)
+    calls = [partial(limiter.try_acquire, f"user-{number}", "api") for number in range(BURST)]
+    decisions = await gather(calls)
+    assert [bool(decision) for decision in decisions] == [True] * BURST
+    statistics = limiter.stats()
+    assert (statistics.decisions, statistics.degraded, statistics.failures) == (BURST, 0, 0)
+    assert store.most <= store.max_connections
+    assert store.reads < BURST
+    await limiter.close()
+
+
+async def test_an_outage_in_the_middle_of_a_burst_answers_everybody() -> None:
+    """The callers that the table has not served when it goes are told so, and none is let through uncounted."""
+    limiter = RateLimiter(Narrow(until=BURST // 2), LIMITS)
+    outcomes = await gather([partial(limiter.try_acquire, f"user-{number}", "api") for number in range(BURST)])
+    served = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+    assert all(isinstance(outcome, RateLimiterUnavailable) for outcome in outcomes if isinstance(outcome, BaseException))
+    assert 0 < len(served) < BURST
+    assert limiter.stats().degraded == 0

@@ -1,0 +1,116 @@
+"""The model and the concurrency limiter for PydanticAI, around its own models for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from contrib.recording import AsyncRecorded
+
+from limiter import RateLimitExceeded
+
+pydantic_ai = pytest.importorskip("pydantic_ai")
+
+from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.test import TestModel
+
+from limiter.contrib.pydantic_ai import LimiterConcurrency, LimiterModel
+
+if TYPE_CHECKING:
+    from support.engines import FakeClock
+
+LIMITS = ("requests=10/day", "tokens=1000/day", "output_tokens=1000/day")
+ESTIMATE = {"requests": 1, "tokens": 400, "output_tokens": 0}
+
+
+async def left(limiter: AsyncRecorded) -> dict[str, int]:
+    """What is left of each limit."""
+    return {status.limit.name: status.available for status in (await limiter.check("team", "model")).statuses}
+
+
+def model(limiter: AsyncRecorded, wrapped: Any = None, **options: Any) -> Any:
+    """A limited model."""
+    return LimiterModel(wrapped or TestModel(), limiter, **({"entity": "team", "resource": "model"} | options))
+
+
+async def test_a_run_is_charged_what_it_used(clock: FakeClock) -> None:
+    """The usage of each response replaces its estimate."""
+    limiter = AsyncRecorded(clock, *LIMITS)
+    result = await pydantic_ai.Agent(model(limiter, estimate=ESTIMATE)).run("What?")
+    usage = result.usage
+    spent = usage.input_tokens + usage.output_tokens
+    assert spent > 0
+    assert await left(limiter) == {"requests": 9, "tokens": 1000 - spent, "output_tokens": 1000 - usage.output_tokens}
+
+
+async def test_a_stream_is_charged_when_it_ends(clock: FakeClock) -> None:
+    """It holds its estimate while it runs, and pays for what it has said."""
+    limiter = AsyncRecorded(clock, *LIMITS)
+    async with pydantic_ai.Agent(model(limiter, estimate=ESTIMATE)).run_stream("What?") as result:
+        assert await left(limiter) == {"requests": 9, "tokens": 600, "output_tokens": 1000}
+        assert await result.get_output()
+        usage = result.usage
+    spent = usage.input_tokens + usage.output_tokens
+    assert await left(limiter) == {"requests": 9, "tokens": 1000 - spent, "output_tokens": 1000 - usage.output_tokens}
+
+
+async def test_a_failed_request_is_given_back(clock: FakeClock) -> None:
+    """The wrapped model raises."""
+    limiter = AsyncRecorded(clock, *LIMITS)
+
+    def fail(*_: Any) -> Any:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await pydantic_ai.Agent(model(limiter, FunctionModel(fail))).run("What?")
+    assert await left(limiter) == {"requests": 10, "tokens": 1000, "output_tokens": 1000}
+
+
+async def test_a_run_waits_or_is_refused(clock: FakeClock) -> None:
+    """Without `timeout` it waits for as long as it takes."""
+    limiter, begun = AsyncRecorded(clock, *LIMITS), clock()
+    everything = {"requests": 10}
+    await pydantic_ai.Agent(model(limiter, estimate=everything)).run("What?")
+    with pytest.raises(RateLimitExceeded):
+        await pydantic_ai.Agent(model(limiter, estimate=everything, timeout=5)).run("What?")
+    await pydantic_ai.Agent(model(limiter, estimate=lambda messages: everything)).run("What?")
+    assert clock() - begun == 86_400 * 10**9
+
+
+async def test_the_estimate_is_counted_or_guessed(clock: FakeClock) -> None:
+    """By default from the length of the messages, with `count_tokens` by the wrapped model."""
+    from pydantic_ai.usage import RequestUsage
+
+    class Counting(TestModel):
+        async def count_tokens(self, *_: Any) -> Any:
+            return RequestUsage(input_tokens=1001)
+
+    limiter = AsyncRecorded(clock, *LIMITS)
+    await pydantic_ai.Agent(model(limiter, Counting())).run("What?")
+    with pytest.raises(RateLimitExceeded, match="1001"):
+        await pydantic_ai.Agent(model(limiter, Counting(), count_tokens=True)).run("What?")
+
+
+async def test_concurrency_takes_and_frees(clock: FakeClock) -> None:
+    """Each run takes 1 of every limit, from whichever task, and its end is noted."""
+    limiter = AsyncRecorded(clock, "requests=10/day")
+    concurrency = LimiterConcurrency(limiter, entity="team", resource="model")
+    agent = pydantic_ai.Agent(TestModel(), max_concurrency=concurrency)
+    await asyncio.gather(*(agent.run("What?") for _ in range(3)))
+    assert await left(limiter) == {"requests": 7}
+
+
+def test_importing_the_module_imports_no_pydantic_ai() -> None:
+    """The classes are made when they are asked for; without PydanticAI the error names the extra."""
+    code = (
+        "import sys, limiter.contrib.pydantic_ai as module\n"
+        "assert 'pydantic_ai' not in sys.modules\n"
+        "sys.modules['pydantic_ai'] = None\n"
+        "try: module.LimiterModel\n"
+        "except Exception as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "dynamodb-limiter[pydantic-ai]"' in done.stdout

@@ -1,0 +1,305 @@
+"""Every fault that is planted in a history is found from the record alone."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.recorded_histories import (
+    EPOCH,
+    RESOURCE,
+    SECOND,
+    Rate,
+    Slots,
+    World,
+    admitted,
+    line,
+    rate,
+    refunded,
+    refused,
+    verdict,
+)
+
+RATE = "a=10/second burst 20"
+TICK = SECOND // 10
+HOUR = 3_600 * SECOND
+
+
+def greedy(ticks: int, *, spare: int = 0) -> list[dict[str, Any]]:
+    """A caller who takes the whole capacity at once, and then every unit when it refills, but for the last `spare`."""
+    burst = [admitted("burst", EPOCH, RATE, 20)]
+    return burst + [admitted(f"c{tick}", EPOCH + tick * TICK, RATE) for tick in range(1, ticks - spare)]
+
+
+def promises(lines: list[dict[str, Any]], **options: Any) -> set[str]:
+    """The promises that a history breaks."""
+    return {each.promise for each in verdict(lines, **options).findings}
+
+
+@settings(deadline=None)
+@given(st.integers(2, 60), st.data())
+def test_one_unit_admitted_twice_is_found(ticks: int, data: st.DataObject) -> None:
+    """A single admission too many is found wherever it stands, and named."""
+    lines = greedy(ticks)
+    assert not promises(lines)
+    twice = dict(data.draw(st.sampled_from(lines)), id="twice")
+    found = verdict([*lines, twice])
+    assert {each.promise for each in found.findings} == {"capacity"}
+    assert "units beyond the capacity and the refill of" in found.findings[0].message
+    assert found.worst is not None
+    assert found.worst.units > found.worst.capacity == 20
+
+
+def test_the_worst_span_is_named() -> None:
+    """The verdict says where most was admitted for the refill, also where no limit is exceeded."""
+    rest = EPOCH + 60 * SECOND
+    lines = [admitted("a", EPOCH, RATE, 5), admitted("b", rest, RATE, 10), admitted("c", rest + TICK, RATE, 4)]
+    worst = verdict(lines).worst
+    assert worst is not None
+    assert (worst.begin, worst.end, worst.units, worst.limit) == (rest, rest + TICK, 13, RATE)
+    assert str(worst) == f"user/{RESOURCE} {RATE}: 13 units of 20 in 0.1 s from 2027-01-15 08:01:00.000000 UTC"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_lost_refund_that_is_written_twice_is_found(seed: int) -> None:
+    """A bucket that takes one refund for two admits more than it should."""
+
+    class Twice(Rate):
+        def give(self, now: int, units: int, opened: int) -> None:
+            super().give(now, 2 * units, opened)
+
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    sound = rate("a", 20, 10, 1)
+    for model, found in ((sound, set()), (Twice(sound.text, 20, sound.rate), {"capacity"})):
+        world = World(chance)
+        world.start(world.call({"user": [model]}, 10, hold=TICK, back=1.0))
+        for _ in range(30):
+            world.start(world.call({"user": [model]}, chance.randint(1, 3)), chance.randint(0, 2 * TICK))
+        assert promises(world.run(), skip=["refusals"]) == found
+
+
+def test_what_is_given_back_twice_is_found() -> None:
+    """A lease gives back at most what it has taken, corrections included."""
+    taken = [admitted("a", EPOCH, RATE, 5), line("correction", "a", EPOCH, EPOCH, [("user", RATE, 2)])]
+    back = [refunded("a", EPOCH + TICK, EPOCH + TICK, RATE, 7)]
+    assert not promises(taken + back)
+    found = verdict([*taken, *back, refunded("a", EPOCH + TICK, None, RATE, 1)]).findings
+    assert [each.message for each in found] == ["1 units more were given back than a had taken"]
+    assert promises([*taken, refunded("b", EPOCH, EPOCH, RATE, 1)]) == {"refunds"}
+
+
+@given(st.integers(1, 20), st.integers(5, 40))
+def test_a_refusal_that_had_to_fit_is_found(spare: int, ticks: int) -> None:
+    """What has refilled fits, to the unit; one unit more does not."""
+    lines, now = greedy(ticks + spare, spare=spare), EPOCH + (ticks + spare - 1) * TICK
+    assert promises([*lines, refused("x", now, RATE, spare)]) == {"refusals"}
+    assert not promises([*lines, refused("x", now, RATE, spare + 1)])
+    assert not promises([*lines, refused("x", now - 1, RATE, spare)])
+
+
+def test_a_refusal_is_excused_by_what_was_on_its_way() -> None:
+    """A call that is not decided yet may have been written first; so may a call that failed."""
+    late = dict(admitted("late", EPOCH + TICK, RATE, 20), begin=EPOCH, end=EPOCH + 2 * TICK)
+    failed = dict(refused("failed", EPOCH, RATE, 20), outcome="failed")
+    asks = refused("x", EPOCH + TICK, RATE, 1)
+    assert promises([asks]) == {"refusals"}
+    assert not promises([late, asks])
+    assert not promises([failed, asks])
+
+
+def test_a_refusal_is_excused_by_a_refund_that_is_too_recent() -> None:
+    """A refusal that is remembered outlives a refund, for as long as refusals are remembered."""
+    lines = [
+        admitted("a", EPOCH, RATE, 20),
+        refunded("a", EPOCH + TICK, EPOCH + TICK, RATE, 10),
+        refused("x", EPOCH + SECOND // 2, RATE, 12),
+    ]
+    assert promises(lines, denial_ttl=0.1) == {"refusals"}
+    assert not promises(lines, denial_ttl=1.0)
+
+
+def test_a_refund_that_was_kept_back_is_found() -> None:
+    """Units that were given back can be taken again."""
+    lines = [admitted("a", EPOCH, RATE, 20), refunded("a", EPOCH + TICK, EPOCH + TICK, RATE, 20)]
+    assert promises([*lines, refused("x", EPOCH + 2 * TICK, RATE, 20)]) == {"refusals"}
+
+
+def test_a_refusal_of_several_limits_is_wrong_when_all_had_room() -> None:
+    """A call that one of its limits rightly refuses is refused."""
+    lines = [line("decision", "a", EPOCH, EPOCH, [("user", "b=3 in all", 3, EPOCH, None)])]
+    both = line("decision", "x", EPOCH + 1, EPOCH + 1, [("user", RATE, 1), ("user", "b=3 in all", 1)], outcome="refused")
+    assert not promises([*lines, both])
+    assert promises([both]) == {"refusals"}
+
+
+def test_who_takes_in_debt_is_found() -> None:
+    """After a correction nothing is admitted until it is paid."""
+    debt = [admitted("a", EPOCH, RATE, 20), line("correction", "a", EPOCH + 1, EPOCH + 2, [("user", RATE, 10)])]
+    assert not promises([*debt, admitted("b", EPOCH + 11 * TICK, RATE)])
+    assert promises([*debt, admitted("b", EPOCH + 10 * TICK, RATE)]) == {"capacity"}
+
+
+def test_a_turn_out_of_order_is_found() -> None:
+    """Who asks after another one was given a turn starts no earlier."""
+
+    def turn(identifier: str, asked: int, start: int) -> dict[str, Any]:
+        return dict(admitted(identifier, start, RATE), begin=asked, end=asked)
+
+    lines = [admitted("a", EPOCH, RATE, 20), turn("b", EPOCH + 1, EPOCH + TICK), turn("c", EPOCH + 2, EPOCH + 2 * TICK)]
+    assert not promises(lines)
+    swapped = [lines[0], turn("b", EPOCH + 1, EPOCH + 2 * TICK), turn("c", EPOCH + 2, EPOCH + TICK)]
+    found = verdict(swapped).findings
+    assert [each.message for each in found] == ["c started 0.1 s before b, which had been admitted before it asked"]
+
+
+def test_fences_of_one_slot_grow() -> None:
+    """Who holds the only slot later has no smaller number."""
+    one = "a=1 at once"
+    lines = [
+        admitted("a", EPOCH, one, fence=7),
+        refunded("a", EPOCH + 1, EPOCH + 2, one),
+        admitted("b", EPOCH + 3, one, fence=7),
+    ]
+    assert not promises(lines)
+    assert promises([*lines[:2], dict(lines[2], fence=6)]) == {"order"}
+
+
+def test_half_a_chain_is_found() -> None:
+    """A call charges every bucket of its chain, and a correction reaches every bucket that was charged."""
+    charges = [("user", RATE, 1, EPOCH, None), ("parent", RATE, 1, EPOCH, None)]
+    whole = line("decision", "a", EPOCH, EPOCH, charges)
+    assert not promises([whole, line("refund", "a", EPOCH, EPOCH, [("user", RATE, 1), ("parent", RATE, 1)])])
+    half = dict(whole, charges=whole["charges"][:1])
+    assert [each.message for each in verdict([half]).findings] == ["a was admitted without a charge of this bucket"]
+    back = line("refund", "a", EPOCH, EPOCH, [("user", RATE, 1)])
+    found = verdict([whole, dict(back, buckets=whole["buckets"])]).findings
+    assert [(each.promise, each.entity_id, each.message) for each in found] == [
+        ("chains", "parent", "a has corrected 'a' in a part of its buckets only")
+    ]
+    assert promises([whole, back]) == {"chains"}
+
+
+def test_a_refused_call_that_charged_a_parent_is_found() -> None:
+    """What half a chain has taken is missing from the parent: others are refused there that had to fit."""
+    refused_half = line("decision", "x", EPOCH, EPOCH, [("user", RATE, 20), ("parent", RATE, 20)], outcome="refused")
+    own = line("decision", "own", EPOCH, EPOCH, [("user", RATE, 20, EPOCH, None)])
+    later = line("decision", "y", EPOCH + 1, EPOCH + 1, [("parent", RATE, 20)], outcome="refused")
+    assert promises([own, refused_half, later]) == {"refusals"}
+
+
+@pytest.mark.parametrize("text", ["a=5/hour in UTC", "a=5/session of 1 hour"])
+def test_more_than_a_period_allows_is_found(text: str) -> None:
+    """Nothing is admitted beyond the quota of a period; the next period has its own."""
+    next_hour = EPOCH + HOUR
+    lines = [admitted(f"a{each}", EPOCH + each, text, since=EPOCH) for each in range(5)]
+    lines += [admitted(f"b{each}", next_hour + each, text, since=next_hour) for each in range(5)]
+    assert not promises(lines)
+    assert promises([*lines, admitted("x", EPOCH + 9, text, since=EPOCH)]) == {"capacity"}
+    assert promises([*lines, refused("x", next_hour - 5 * SECOND, text)]) == set()
+    back = refunded("a0", EPOCH + 20, EPOCH + 21, text)
+    assert not promises([*lines, back, admitted("x", EPOCH + 30, text, since=EPOCH)])
+    assert promises([*lines, back, refused("x", EPOCH + 5 * SECOND, text)]) == ({"refusals"} if "hour in" in text else set())
+
+
+def test_a_quota_of_a_zone_follows_its_calendar() -> None:
+    """Days begin at midnight of the zone, also on the day on which its clocks change."""
+    day = "a=1/day in America/Los_Angeles"
+    midnight = 1_805_011_200 * SECOND  # 2027-03-14 00:00 in Los Angeles, where the day has 23 hours
+    next_midnight = midnight + 23 * HOUR
+    lines = [admitted(str(time), time, day) for time in (midnight - 1, midnight, next_midnight)]
+    assert not promises(lines)
+    assert promises([*lines, admitted("x", next_midnight - 1, day)]) == {"capacity"}
+
+
+def test_a_session_that_begins_too_early_is_found() -> None:
+    """A session lasts for its length, unless all of it was given back."""
+    text = "a=5/session of 1 hour"
+    lines = [admitted("a", EPOCH, text, since=EPOCH)]
+    early = EPOCH + HOUR - SECOND
+    assert promises([*lines, admitted("b", early, text, since=early)]) == {"capacity"}
+    back = refunded("a", EPOCH + 1, EPOCH + 2, text)
+    assert not promises([*lines, back, admitted("b", early, text, since=early)])
+    assert promises([*lines, admitted("b", EPOCH + 2 * HOUR, text, since=EPOCH)]) == {"capacity"}
+
+
+def test_more_than_a_total_is_found() -> None:
+    """A total never refills; what is given back can be taken again."""
+    text = "a=5 in all"
+    lines = [admitted("a", EPOCH, text, 5)]
+    assert promises([*lines, admitted("b", EPOCH + 900 * HOUR, text)]) == {"capacity"}
+    assert not promises([*lines, refunded("a", EPOCH + 1, None, text), admitted("b", EPOCH + 900 * HOUR, text)])
+    assert not promises(
+        [*lines, line("reset", "r", EPOCH + 1, EPOCH + 2, [("user", text, 0)]), admitted("b", EPOCH + 3, text, 5)]
+    )
+
+
+@given(st.integers(1, 5), st.integers(0, 2**32))
+def test_slots_that_overlap_are_found(capacity: int, seed: int) -> None:
+    """One holder too many is found at the instant at which it overlaps."""
+    model, chance = Slots(f"a={capacity} at once", capacity), random.Random(seed)  # noqa: S311 - no secret
+    world = World(chance)
+    for _ in range(30):
+        world.start(world.call({"user": [model]}, 1, hold=chance.randint(1, 9) * TICK), chance.randint(0, 40) * TICK)
+    lines = world.run()
+    assert not promises(lines)
+    held = [each for each in lines if each["outcome"] == "allowed" and each["event"] == "decision"]
+    last = max(each["end"] for each in held)
+    extra = [line("decision", f"x{each}", last, last, [("user", model.text, 1, last, None)]) for each in range(capacity)]
+    freed = [refunded(f"x{each}", last + 1, last + 1, model.text) for each in range(capacity)]
+    assert promises([*lines, *extra, *freed]) == {"capacity"}
+
+
+def test_slots_that_expired_are_free() -> None:
+    """Slots of a holder that did not renew them are others', from the time at which it lost them."""
+    text = "a=1 at once ttl 10"
+    first, second = admitted("a", EPOCH, text), admitted("b", EPOCH + 13 * SECOND, text)
+    ends = [refunded("b", EPOCH + 14 * SECOND, EPOCH + 14 * SECOND, text), refunded("a", EPOCH + HOUR, EPOCH + HOUR, text)]
+    lost = line("expiry", "a", EPOCH + 10 * SECOND, EPOCH + HOUR, [("user", text, 1)])
+    assert promises([first, second, *ends]) == {"capacity"}
+    assert not promises([first, lost, second, ends[0]])
+
+
+def test_slots_that_were_free_are_not_refused() -> None:
+    """A caller is refused only where all slots can have been held."""
+    text = "a=1 at once"
+    lines = [admitted("a", EPOCH, text), refunded("a", EPOCH + 1, EPOCH + 2, text)]
+    assert not promises([*lines, refused("x", EPOCH + 2, text)])
+    assert promises([*lines, refused("x", EPOCH + 3, text)]) == {"refusals"}
+
+
+def test_a_shadow_limit_refuses_no_one() -> None:
+    """A refusal is judged by the limits that are enforced; what a shadow limit has charged is within it."""
+    shadow = "a=2 in all shadow"
+    both = line("decision", "x", EPOCH, EPOCH, [("user", shadow, 1), ("user", "b=1 in all", 1)], outcome="refused")
+    assert promises([both]) == {"refusals"}
+    assert promises([admitted("y", EPOCH, shadow, 3)]) == {"capacity"}
+
+
+def test_more_than_a_capacity_is_admitted_by_a_full_bucket_only() -> None:
+    """A call that asks for more than the capacity counts as the capacity where that was allowed, and all that follows waits."""
+    lines = [admitted("a", EPOCH, RATE, 50, oversize=True)]
+    assert not promises(lines)
+    assert promises([admitted("a", EPOCH, RATE, 50)]) == {"capacity"}
+    assert promises([*lines, admitted("b", EPOCH + 30 * TICK, RATE)]) == {"capacity"}
+    assert not promises([*lines, admitted("b", EPOCH + 31 * TICK, RATE)])
+
+
+def test_headroom_is_left_to_others() -> None:
+    """A call that leaves a share of the capacity to others is refused earlier by as much."""
+    lines = [admitted("a", EPOCH, RATE, 10)]
+    assert not promises([*lines, refused("x", EPOCH, RATE, 7, headroom=0.2)])
+    assert promises([*lines, refused("x", EPOCH + 1, RATE, 6, headroom=0.2)]) == {"refusals"}
+
+
+def test_clocks_that_differ_excuse_a_refund() -> None:
+    """A refund counts also in a span that it may belong to where two clocks differ."""
+    lines = [
+        admitted("a", EPOCH, RATE, 20),
+        admitted("b", EPOCH + TICK, RATE, 5),
+        refunded("a", EPOCH + 2 * TICK, EPOCH + 2 * TICK, RATE, 4),
+    ]
+    assert promises(lines) == {"capacity"}
+    assert not promises(lines, clock_error=0.1)
