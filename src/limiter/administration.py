@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .core.limits import check_level
+from .core.limits import Access, check_level
 from .core.records import EntityKey, EntityRecord, LimitsKey
 from .core.resolution import MAX_DEPTH
 from .core.validation import check_metadata, check_name, check_optional_name, shown
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .core.limits import Limit
     from .core.record_cache import RecordCache
-    from .core.records import RecordKey
+    from .core.records import Limits, RecordKey
     from .repository_protocol import RepositoryProtocol
 
 ATTEMPTS = 10
@@ -28,44 +28,60 @@ ATTEMPTS = 10
 class Administration:
     """Changes and lists what is stored in the repository's namespace.
 
-    A change is in force in this process at once, and everywhere else within the time to live of their caches.
+    A change is in force in this process at once, and everywhere else within the time to live of their caches. With
+    `stored=False` every call is a `ValidationError`: what it would change is never read.
     """
 
-    def __init__(self, repository: RepositoryProtocol, records: Callable[[], RecordCache]) -> None:
+    def __init__(self, repository: RepositoryProtocol, records: Callable[[], RecordCache], *, stored: bool = True) -> None:
         self.repository = repository
         self._records = records
+        self._stored = stored
 
-    async def set_limits(self, limits: Iterable[Limit], entity_id: str | None = None, resource: str | None = None) -> None:
+    @property
+    def _store(self) -> RepositoryProtocol:
+        """The repository, if limits are stored."""
+        if not self._stored:
+            raise ValidationError(
+                "this limiter was made with stored=False, so it reads no stored limits, entities or namespaces: "
+                "use a limiter without stored=False to change or list them"
+            )
+        return self.repository
+
+    async def set_limits(
+        self, limits: Iterable[Limit] | Access, entity_id: str | None = None, resource: str | None = None
+    ) -> None:
         """Store the limits of one level, whole: of an entity, a resource, an entity for a resource, or of the namespace.
+
+        UNLIMITED or BLOCKED stand in place of a list.
 
         A bucket in use keeps the time at which it will be full, and the new limits say what that time is worth.
         """
         key = _limits_key(entity_id, resource)
         checked = check_level(limits)
-        await self.repository.write_limits(key, checked)
+        await self._store.write_limits(key, checked)
         self._records().put(key, checked)
 
-    async def get_limits(self, entity_id: str | None = None, resource: str | None = None) -> tuple[Limit, ...] | None:
-        """The limits stored at one level, read anew; None when there are none."""
+    async def get_limits(self, entity_id: str | None = None, resource: str | None = None) -> Limits | None:
+        """The limits stored at one level, or UNLIMITED or BLOCKED, read anew; None when there are none."""
         value = await self._read(_limits_key(entity_id, resource))
-        return value if isinstance(value, tuple) else None
+        return value if isinstance(value, tuple | Access) else None
 
     async def delete_limits(self, entity_id: str | None = None, resource: str | None = None) -> None:
         """Remove one level, so that the next weaker one applies; does nothing when it is not stored."""
         key = _limits_key(entity_id, resource)
-        await self.repository.write_limits(key, None)
+        await self._store.write_limits(key, None)
         self._records().put(key, None)
 
-    async def list_limits(self) -> dict[LimitsKey, tuple[Limit, ...]]:
+    async def list_limits(self) -> dict[LimitsKey, Limits]:
         """Every stored level by its entity and resource. Reads the whole table: not for a hot path."""
-        keys = await self.repository.levels()
-        records, _ = await self.repository.read_records(keys)
-        found: dict[LimitsKey, tuple[Limit, ...]] = {}
+        keys = await self._store.levels()
+        records, _ = await self._store.read_records(keys)
+        found: dict[LimitsKey, Limits] = {}
         for key in keys:
             value = records[key]
             if isinstance(value, UnreadableItem):
                 raise value
-            if isinstance(value, tuple):
+            if isinstance(value, tuple | Access):
                 found[key] = value
         return found
 
@@ -128,7 +144,7 @@ class Administration:
 
     async def delete_entity(self, entity_id: str) -> None:
         """Remove an entity and its stored limits; its children then have no parent to charge. Its buckets stay until full."""
-        for key in await self.repository.delete_entity(check_name("entity_id", entity_id)):
+        for key in await self._store.delete_entity(check_name("entity_id", entity_id)):
             self._records().put(key, None)
 
     async def list_children(self, entity_id: str) -> tuple[Entity, ...]:
@@ -137,32 +153,32 @@ class Administration:
 
     async def list_stored_entities(self) -> tuple[Entity, ...]:
         """Return every stored entity, sorted by id. Reads the whole table: not for a hot path."""
-        return tuple(record.entity for record in await self._entity_records(await self.repository.entities()))
+        return tuple(record.entity for record in await self._entity_records(await self._store.entities()))
 
     async def list_entities(self, resource: str) -> tuple[str, ...]:
         """The entities that have limits of their own for a resource, by name; the list trails changes by a moment."""
-        return await self.repository.limited_entities(check_name("resource", resource))
+        return await self._store.limited_entities(check_name("resource", resource))
 
     async def list_resources(self, entity_id: str) -> tuple[str, ...]:
         """The resources for which an entity has a bucket, by name."""
-        return await self.repository.resources(check_name("entity_id", entity_id))
+        return await self._store.resources(check_name("entity_id", entity_id))
 
     async def list_namespaces(self) -> tuple[str, ...]:
         """All namespaces in the table, by name. Reads the whole table: not for a hot path."""
-        return await self.repository.namespaces()
+        return await self._store.namespaces()
 
     async def delete_namespace(self, namespace: str) -> int:
         """Remove every bucket, limit and entity of a namespace, and return how many items there were.
 
         Reads the whole table. When interrupted, call it again. Programs that still use the namespace start it anew.
         """
-        count = await self.repository.delete_namespace(check_name("namespace", namespace))
-        if namespace == self.repository.namespace:
+        count = await self._store.delete_namespace(check_name("namespace", namespace))
+        if namespace == self._store.namespace:
             self._records().clear()
         return count
 
     async def _read(self, key: RecordKey) -> object:
-        records, _ = await self.repository.read_records([key])
+        records, _ = await self._store.read_records([key])
         value = records[key]
         if isinstance(value, UnreadableItem):
             raise value
@@ -205,13 +221,13 @@ class Administration:
         return True
 
     async def _children(self, entity_id: str) -> list[EntityRecord]:
-        found = await self._entity_records(await self.repository.children(entity_id))
+        found = await self._entity_records(await self._store.children(entity_id))
         return [record for record in found if record.entity.parent_id == entity_id]
 
     async def _entity_records(self, ids: Iterable[str]) -> list[EntityRecord]:
         """Return the stored entities among these ids; raises `UnreadableItem` for one that cannot be read."""
         keys = [EntityKey(each) for each in ids]
-        records, _ = await self.repository.read_records(keys)
+        records, _ = await self._store.read_records(keys)
         found = []
         for key in keys:
             value = records[key]
@@ -237,7 +253,7 @@ class Administration:
 
     async def _link(self, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool = False) -> bool:
         try:
-            await self.repository.link_entity(record, seen, before, new=new)
+            await self._store.link_entity(record, seen, before, new=new)
         except EntityChanged:
             return False
         self._records().put(EntityKey(record.entity.entity_id), record)

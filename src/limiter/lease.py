@@ -19,7 +19,7 @@ from .core.validation import MAX_AMOUNT
 from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import shielded
 from .runtime.scope import Origin
-from .trail import asked_of, changed, taken
+from .trail import asked_of, requested, taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .commit.committer import Committer
     from .core.records import BucketKey
     from .models import LimitStatus
-    from .trail import Trail
+    from .trail import Change, Trail
 
     Correct = Callable[[Sequence[Request], RateLimiterUnavailable], Awaitable[Admission | None]]
 
@@ -40,7 +40,9 @@ class Lease:
     limiter went on without it.
     """
 
-    def __init__(self, admission: Admission, correct: Correct | None, trail: Trail | None = None) -> None:
+    def __init__(
+        self, admission: Admission, consumed: dict[str, int], correct: Correct | None, trail: Trail | None = None
+    ) -> None:
         self._admission = admission
         self._trail = trail
         self._correct = correct
@@ -53,8 +55,10 @@ class Lease:
         self._task = self._origin.current_task()
         self._open = True
         self._refunded = False
-        self._consumed = {limit.name: units for request in admission.requests for limit, units in request.charges}
+        self._consumed = consumed
         self._held: dict[tuple[BucketKey, str], Allocation] | None = None
+        self._kept: dict[tuple[BucketKey, str], int] = {}
+        self._kept_units: dict[str, int] = {}
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
@@ -77,7 +81,7 @@ class Lease:
 
     @property
     def consumed(self) -> Mapping[str, int]:
-        """Units held now, by limit name."""
+        """Units held now, by limit name: the call's own amounts as corrected since, without those of other targets."""
         return MappingProxyType(self._consumed)
 
     async def adjust(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
@@ -103,10 +107,20 @@ class Lease:
         asked = requests(self._chain, changes)
         if never := status.never_satisfiable(asked):
             raise NeverSatisfiable(never)
-        if self._committer is None:
+        if self._committer is None or not asked:
             self._count(changes)
-        elif asked:
+        else:
             await shielded(self._consume(self._committer, asked, changes))
+
+    def keep(self) -> None:
+        """Keep what is held now charged, also when the block raises. Makes no call.
+
+        What is taken later is given back on an error as before, and `adjust` and `release` go on working.
+        """
+        self._check_open()
+        with self._lock:
+            self._kept = {place: held.units for place, held in self._allocations().items()}
+            self._kept_units = dict(self._consumed)
 
     async def _consume(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
         trail = self._trail
@@ -115,7 +129,7 @@ class Lease:
             admission = await charge(committer, self._chain, local_requests(asked, self._admission.share))
         except RateLimiterUnavailable as error:
             if trail is not None:
-                trail.consumed(begin, "failed", changed(self._chain, changes))
+                trail.consumed(begin, "failed", requested(asked))
             await self._go_on(asked, error)
             self._count(changes)
             return
@@ -123,28 +137,30 @@ class Lease:
             if trail is not None:
                 trail.consumed(begin, "refused", asked_of(admission.statuses))
             raise admission.refusal()
-        kept = await self._keep([(request.key, grant) for request, grant in admission.grants], changes)
+        kept = await self._hold([(request.key, grant) for request, grant in admission.grants], changes)
         if trail is not None:
             trail.consumed(begin, "allowed" if kept else "failed", taken(admission))
 
     async def _settle(self, changes: Mapping[str, int]) -> None:
         """Write what is added and what is given back, in one update for each bucket."""
         with self._lock:
-            asked = self._requests(changes)
-        if self._committer is None:
+            asked, made = self._requests(changes)
+        if self._committer is None or not asked:
             self._count({name: units for name, units in changes.items() if units > 0})
-        elif asked:
-            await shielded(self._write(self._committer, asked, changes))
+        else:
+            await shielded(self._write(self._committer, asked, changes, made))
 
-    async def _write(self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int]) -> None:
+    async def _write(
+        self, committer: Committer, asked: Sequence[Request], changes: Mapping[str, int], made: Sequence[Change]
+    ) -> None:
         trail = self._trail
-        begin = 0 if trail is None else trail.changing(self._chain, changes)
+        begin = 0 if trail is None else trail.changing(made)
         outcomes = await committer.decide(asked)
         grants = [(request.key, each) for request, each in zip(asked, outcomes, strict=True) if isinstance(each, Grant)]
-        kept = await self._keep(grants, {name: units for name, units in changes.items() if units > 0 and grants})
+        kept = await self._hold(grants, {name: units for name, units in changes.items() if units > 0 and grants})
         errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         if trail is not None:
-            trail.changed(begin, self._chain, changes, written=kept and not errors)
+            trail.changed(begin, made, written=kept and not errors)
         for error in errors:
             await self._go_on((), error)
         if errors and not grants:
@@ -159,7 +175,7 @@ class Lease:
             raise admission.refusal()
         self.degraded = True
 
-    async def _keep(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> bool:
+    async def _hold(self, grants: Sequence[tuple[BucketKey, Grant]], changes: Mapping[str, int]) -> bool:
         """Enter what was taken; a lease that was refunded while the write was under way gives it straight back, and says so."""
         with self._lock:
             late = self._refunded
@@ -184,52 +200,74 @@ class Lease:
         with self._lock:
             self._open = False
             self._refunded = True
-            changes = {name: -units for name, units in self._consumed.items()}
-            asked = self._requests(changes)
-        if self._committer is not None and asked:
-            refunds = [request._replace(forced=False) for request in asked]
+            refunds, changes = self._refunds()
+        if self._committer is not None and refunds:
             await self._origin.run_cleanup(partial(self._refund, self._committer, refunds, changes), self._task)
 
-    async def _refund(self, committer: Committer, refunds: Sequence[Request], changes: Mapping[str, int]) -> None:
+    async def _refund(self, committer: Committer, refunds: Sequence[Request], changes: Sequence[Change]) -> None:
         trail = self._trail
-        begin = 0 if trail is None else trail.changing(self._chain, changes)
+        begin = 0 if trail is None else trail.changing(changes)
         written = await committer.write_refunds(refunds)
         if trail is not None:
-            trail.changed(begin, self._chain, changes, written=written)
+            trail.changed(begin, changes, written=written)
 
     def _changes(
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
     ) -> dict[str, int]:
+        self._check_open()
+        given = {} if amounts is None else check_amounts(amounts, minimum=minimum)
+        changes = given | check_amounts(named, minimum=minimum)
+        check_known(self._chain, changes)
+        return changes
+
+    def _check_open(self) -> None:
         if not self._open:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
         if not self._origin.is_current():
             raise LeaseClosed(
                 f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
             )
-        given = {} if amounts is None else check_amounts(amounts, minimum=minimum)
-        changes = given | check_amounts(named, minimum=minimum)
-        check_known(self._chain, changes)
-        return changes
 
-    def _requests(self, changes: Mapping[str, int]) -> list[Request]:
-        """The update of each bucket that makes `changes`; what is given back leaves the lease here."""
-        for name, units in changes.items():
-            held = self._consumed.get(name, 0)
-            if -units > held:
-                raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {held}")
-        asked, allocations = [], self._allocations()
-        for key, limits in self._chain:
-            added = ((limit, changes[limit.name]) for limit in limits if changes.get(limit.name, 0) > 0)
-            charges = tuple(Charge(local_limit(limit, self._admission.share), units) for limit, units in added)
-            returned = [limit.name for limit in limits if changes.get(limit.name, 0) < 0 and (key, limit.name) in allocations]
-            refunds = tuple(_release(allocations, (key, name), -changes[name]) for name in returned)
+    def _refunds(self) -> tuple[list[Request], list[Change]]:
+        """What gives back everything that is held and not kept, one request for each bucket, and what that changes."""
+        allocations, asked, made = self._allocations(), [], []
+        for bucket in self._chain:
+            held = {limit: allocations.get((bucket.key, limit.name)) for limit in bucket.limits}
+            spare = {
+                limit: max(0, each.units - self._kept.get((bucket.key, limit.name), 0)) for limit, each in held.items() if each
+            }
+            refunds = [_release(allocations, (bucket.key, limit.name), units) for limit, units in spare.items()]
             worth = tuple(refund for refund in refunds if refund.cost)
-            if charges or worth:
-                asked.append(Request(key, charges, worth, forced=True))
+            made += [(bucket.key, limit, -units) for limit, units in spare.items()]
+            if worth:
+                asked.append(Request(bucket.key, refunds=worth))
+        self._consumed.update({name: min(units, self._kept_units.get(name, 0)) for name, units in self._consumed.items()})
+        return asked, made
+
+    def _requests(self, changes: Mapping[str, int]) -> tuple[list[Request], list[Change]]:
+        """The update of each bucket that makes `changes`, and what that changes; what is given back leaves the lease here."""
+        allocations = self._allocations()
         for name, units in changes.items():
-            if units < 0:
-                self._consumed[name] += units
-        return asked
+            most = max([self._consumed.get(name, 0), *(held.units for (_, each), held in allocations.items() if each == name)])
+            if -units > most:
+                raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {most}")
+        asked, made = [], []
+        for bucket in self._chain:
+            wanted = {limit: changes.get(limit.name, 0) for limit in bucket.limits}
+            added = {limit: units for limit, units in wanted.items() if units > 0}
+            charges = tuple(Charge(local_limit(limit, self._admission.share), units) for limit, units in added.items())
+            held = {limit: allocations.get((bucket.key, limit.name)) for limit, units in wanted.items() if units < 0}
+            spare = {limit: min(-wanted[limit], each.units) for limit, each in held.items() if each}
+            refunds = [_release(allocations, (bucket.key, limit.name), units) for limit, units in spare.items()]
+            worth = tuple(refund for refund in refunds if refund.cost)
+            made += [*((bucket.key, limit, units) for limit, units in added.items())]
+            made += [*((bucket.key, limit, -units) for limit, units in spare.items())]
+            if charges or worth:
+                asked.append(Request(bucket.key, charges, worth, forced=True))
+        for name, units in changes.items():
+            if units < 0 and name in self._consumed:
+                self._consumed[name] = max(0, self._consumed[name] + units)
+        return asked, made
 
     def _allocations(self) -> dict[tuple[BucketKey, str], Allocation]:
         """What is held of each limit in each bucket; most leases end as they began, and never need to know."""

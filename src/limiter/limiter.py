@@ -5,24 +5,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from functools import partial, wraps
+import sys
+from copy import copy
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
-from warnings import warn
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .acquirer import Acquirer, AcquirerSettings, Process
+from .acquisition import Acquisition
 from .administration import Administration
 from .commit.committer import CommitterOptions
-from .core import status
-from .core.call import Call, OnUnavailable
-from .core.limits import check_amounts, check_limits
+from .core.call import Call, OnUnavailable, check_also, check_policy, check_prefetch
+from .core.chain import own_amounts
+from .core.limits import Access, check_amounts, check_limits
 from .core.records import BucketKey
-from .core.validation import check_callable, check_hook, check_name, check_seconds, check_share, check_timeout, shown
-from .exceptions import LimiterError, ValidationError
+from .core.refund_policy import RefundOnError, check_refund_policy
+from .core.validation import check_callable, check_flag, check_hook, check_name, check_seconds, check_share, check_timeout
+from .exceptions import ValidationError
 from .lease import Lease
-from .models import Decision, Prefetch
-from .runtime.concurrency import check_function, check_store, note_blocking
-from .runtime.entering import Entering
+from .runtime.concurrency import check_store, note_blocking
+from .runtime.decorating import check_no_function, decorate, the_function
 from .runtime.scope import LoopLocal, ProcessLocal
 from .trail import NOTE, Trail
 
@@ -31,13 +33,16 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .commit.charge import Admission
+    from .core.call import Also
     from .core.limits import Limit
     from .core.record_cache import CacheStatistics
+    from .core.records import Limits
+    from .models import Decision, Prefetch
     from .repository_protocol import RepositoryProtocol
     from .statistics import DecisionEvent, LeaseEvent, Statistics
 
-P = ParamSpec("P")
-T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+L = TypeVar("L")
 
 _log = logging.getLogger("limiter")
 _decisions = logging.getLogger("limiter.decisions")
@@ -68,12 +73,13 @@ class RateLimiter(Administration):
     - `on_decision`: called with a `DecisionEvent` after every decision; must not block. If it has a method `note`, that is called
       with a `LeaseEvent` for everything else that a call takes or gives back.
     - `sleep`: waits for a number of seconds, in tests that own the repository's clock.
+    - `stored`: with False, limits come from code only. Nothing but buckets is read, so that a first acquire is one call.
     """
 
     def __init__(
         self,
         repository: RepositoryProtocol,
-        limits: Iterable[Limit] = (),
+        limits: Iterable[Limit] | Access = (),
         on_unavailable: OnUnavailable = "block",
         *,
         config_ttl: float = 60.0,
@@ -84,24 +90,48 @@ class RateLimiter(Administration):
         local_share: float = 1.0,
         on_decision: Callable[[DecisionEvent], object] | None = None,
         sleep: Callable[[float], Awaitable[None]] | None = None,
+        stored: bool = True,
     ) -> None:
         check_store(repository)
         self._process = ProcessLocal(partial(Process, repository, check_seconds("config_ttl", config_ttl)))
-        super().__init__(repository, lambda: self._process.get().records)
+        super().__init__(repository, lambda: self._process.get().records, stored=check_flag("stored", stored))
         self.limits = check_limits(limits)
-        self.on_unavailable = _check_policy(on_unavailable)
-        self.prefetch = _check_prefetch(prefetch)
+        self.on_unavailable = check_policy(on_unavailable)
+        self.prefetch = check_prefetch(prefetch)
         check_hook("on_decision", on_decision)
         check_callable("sleep", sleep)
         self._on_decision = on_decision
         options = CommitterOptions(
             check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
         )
-        settings = AcquirerSettings(options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share))
+        settings = AcquirerSettings(
+            options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share), stored
+        )
         self._acquirers = LoopLocal(lambda: Acquirer(self._process.get(), settings))
+        self._options = {
+            "limits": self.limits,
+            "on_unavailable": on_unavailable,
+            "config_ttl": config_ttl,
+            "denial_ttl": denial_ttl,
+            "linger": linger,
+            "prefetch": prefetch,
+            "decision_timeout": decision_timeout,
+            "local_share": local_share,
+            "on_decision": on_decision,
+            "sleep": sleep,
+            "stored": stored,
+        }
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.repository!r} limits=[{', '.join(map(str, self.limits))}]>"
+        limits = self.limits if isinstance(self.limits, Access) else f"[{', '.join(map(str, self.limits))}]"
+        return f"<{type(self).__name__} {self.repository!r} limits={limits}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...]]:
+        """Pickle and copy the configuration, the repository's included: what arrives opens anew, and holds no units."""
+        return _remake, (type(self), self.repository, self._options)
+
+    def __copy__(self) -> Self:
+        return _remake(type(self), copy(self.repository), self._options)
 
     async def __aenter__(self) -> Self:
         await self.repository.open()
@@ -123,25 +153,33 @@ class RateLimiter(Administration):
         resource: str = "default",
         consume: Mapping[str, int] | None = None,
         *,
-        limits: Iterable[Limit] | None = None,
+        also: Also = (),
+        limits: Iterable[Limit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
-        refund_on_error: bool = True,
+        refund_on_error: RefundOnError = True,
     ) -> Acquisition:
         """Take units for the length of an `async with` block, which receives the `Lease`.
 
-        `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call.
-        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. When the
-        block raises, everything taken is given back, unless `refund_on_error` is false.
+        `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call;
+        UNLIMITED and BLOCKED stand in place of a list. `also` names more targets, as pairs of an entity and a resource or triples
+        with amounts of their own; all buckets are charged, or none.
+
+        With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time.
+
+        When the block raises, everything taken is given back, except what `lease.keep()` was called for. With
+        `refund_on_error=False` nothing is; with an exception type or a tuple of types only for those errors; with a function of
+        the exception where it returns true.
 
         Raises, on entering, `RateLimitExceeded` when a limit stands in the way, its subclass `NeverSatisfiable` when the amount
         is above a capacity, `ValidationError` for unusable arguments, and `RateLimiterUnavailable` when the table cannot be
         reached.
         """
         note_blocking("acquire")
-        call = self._call(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
-        return Acquisition(self, call, refund_on_error=refund_on_error)
+        call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
+        caller = sys._getframe(1)
+        return Acquisition(self._enter, call, check_refund_policy(refund_on_error), (caller.f_code, caller.f_lasti))
 
     async def try_acquire(
         self,
@@ -149,16 +187,21 @@ class RateLimiter(Administration):
         resource: str = "default",
         consume: Mapping[str, int] | None = None,
         *,
-        limits: Iterable[Limit] | None = None,
+        also: Also = (),
+        limits: Iterable[Limit] | Access | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
     ) -> Decision:
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
-        call = self._call(entity_id, resource, consume, limits, timeout, on_unavailable, prefetch)
+        call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch)
+        if call.amounts == {} and all(target.amounts == {} for target in call.also):
+            raise ValidationError(
+                "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
+            )
         admission, _ = await self._admit(call)
-        return Decision.of(admission.statuses)
+        return admission.decision
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -171,9 +214,10 @@ class RateLimiter(Administration):
         """How the cache of stored limits and entities has served this event loop, or this process, so far."""
         return self._acquirers.get().config.statistics
 
-    async def resolve_limits(self, entity_id: str, resource: str) -> tuple[Limit, ...]:
+    async def resolve_limits(self, entity_id: str, resource: str) -> Limits:
         """The limits that an acquire of this entity and resource would be decided by; empty when none apply."""
-        return (await self._acquirers.get().chain(self._call(entity_id, resource)))[0].limits
+        own = (await self._acquirers.get().chain(self._call(entity_id, resource)))[0]
+        return own.access or own.limits
 
     async def check(
         self,
@@ -181,14 +225,12 @@ class RateLimiter(Administration):
         resource: str = "default",
         consume: Mapping[str, int] | None = None,
         *,
-        limits: Iterable[Limit] | None = None,
+        also: Also = (),
+        limits: Iterable[Limit] | Access | None = None,
     ) -> Decision:
         """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
         note_blocking("check")
-        seen = await self._acquirers.get().look(self._call(entity_id, resource, consume, limits))
-        now = self.repository.clock()
-        statuses = [each for request, state in seen for each in status.preview(request.key, request.charges, state, now)]
-        return Decision.of(statuses)
+        return await self._acquirers.get().check(self._call(entity_id, resource, consume, also, limits))
 
     def limited(
         self,
@@ -196,28 +238,36 @@ class RateLimiter(Administration):
         resource: str | Callable[..., str] = "default",
         consume: Mapping[str, int] | Callable[..., Mapping[str, int]] | None = None,
         *,
-        limits: Iterable[Limit] | None = None,
+        also: Also | Callable[..., Also] = (),
+        limits: Iterable[Limit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
-    ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
-        """Decorate a function so that each call runs inside an `acquire`.
+        prefetch: Prefetch | None = None,
+        refund_on_error: RefundOnError = True,
+    ) -> Callable[[F], F]:
+        """Decorate a function so that each call runs inside an `acquire`, which takes the same options.
 
-        `entity_id`, `resource` and `consume` may be callables, which get the call's arguments.
+        Works for coroutine functions and for async generator functions, where the lease is held for as long as the generator
+        runs. `entity_id`, `resource`, `consume` and `also` may be functions of the call's arguments.
+
+        What a call took is given back if it raises, also if a client hangs up while a generator runs. Where failures have to
+        count, as those of a login do, pass `refund_on_error=False`.
         """
-        kept = None if limits is None else check_limits(limits)
+        check_no_function(entity_id)
+        kept = self._call("default", "default", None, (), limits, timeout, on_unavailable, prefetch).limits
+        options: dict[str, Any] = {
+            "limits": kept,
+            "timeout": timeout,
+            "on_unavailable": on_unavailable,
+            "prefetch": prefetch,
+            "refund_on_error": check_refund_policy(refund_on_error),
+        }
 
-        def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-            check_function(function)
+        def enter(args: Any, kwargs: Any) -> Acquisition:
+            entity, where, what, others = (_resolve(each, args, kwargs) for each in (entity_id, resource, consume, also))
+            return self.acquire(entity, where, what, also=others, **options)
 
-            @wraps(function)
-            async def limited(*args: P.args, **kwargs: P.kwargs) -> T:
-                entity, where, what = (_resolve(each, args, kwargs) for each in (entity_id, resource, consume))
-                async with self.acquire(entity, where, what, limits=kept, timeout=timeout, on_unavailable=on_unavailable):
-                    return await function(*args, **kwargs)
-
-            return limited
-
-        return decorate
+        return lambda *function, **named: decorate(the_function(function, named), enter)
 
     async def _admit(self, call: Call) -> tuple[Admission, Trail | None]:
         """Decide a call, count it, and tell the hook, which is told on the trail what becomes of it."""
@@ -226,7 +276,7 @@ class RateLimiter(Administration):
             admission = await acquirer.acquire(call)
         except BaseException as error:
             if trail is not None and not isinstance(error, ValidationError):
-                trail.failed(acquirer.config.known(call) or (), call.amounts)
+                trail.failed(call, acquirer.known(call) or ())
             raise
         acquirer.counters.add_decision(refused=not admission.allowed, degraded=admission.degraded)
         if trail is not None:  # Statuses are computed for a hook that looks at them only.
@@ -243,7 +293,7 @@ class RateLimiter(Administration):
         if not admission.allowed:
             raise admission.refusal()
         correct = None if call.on_unavailable == "block" else partial(self._acquirers.get().fallback.correct, call)
-        return Lease(admission, correct, trail)
+        return Lease(admission, own_amounts(admission.chain, call), correct, trail)
 
     def _trail(self, call: Call) -> Trail | None:
         """What tells the hook and the log of a call; None if neither listens."""
@@ -275,7 +325,8 @@ class RateLimiter(Administration):
         entity_id: str,
         resource: str,
         consume: Mapping[str, int] | None = None,
-        limits: Iterable[Limit] | None = None,
+        also: Also = (),
+        limits: Iterable[Limit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
         prefetch: Prefetch | None = None,
@@ -283,50 +334,25 @@ class RateLimiter(Administration):
         """Check the arguments of a call."""
         check_name("entity_id", entity_id)
         check_name("resource", resource)
-        return Call(
+        key, amounts = (
             BucketKey(self.repository.namespace, entity_id, resource),
             None if consume is None else check_amounts(consume),
+        )
+        return Call(
+            key,
+            amounts,
             None if limits is None else check_limits(limits),
             self.limits,
             check_timeout(timeout),
-            self.on_unavailable if on_unavailable is None else _check_policy(on_unavailable),
-            self.prefetch if prefetch is None else _check_prefetch(prefetch),
+            self.on_unavailable if on_unavailable is None else check_policy(on_unavailable),
+            self.prefetch if prefetch is None else check_prefetch(prefetch),
             monotonic(),
+            check_also(also, key, amounts),
         )
 
 
-class Acquisition(Entering):
-    """The context manager that `acquire` returns; it may be entered once, and takes nothing before."""
-
-    __slots__ = ("_call", "_entered", "_lease", "_limiter", "_refund_on_error")
-
-    def __init__(self, limiter: RateLimiter, call: Call, *, refund_on_error: bool) -> None:
-        self._limiter = limiter
-        self._call = call
-        self._entered = False
-        self._refund_on_error = refund_on_error
-        self._lease: Lease | None = None
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._call.key.entity_id!r}/{self._call.key.resource!r}>"
-
-    async def __aenter__(self) -> Lease:
-        if self._entered:
-            raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
-        self._entered = True
-        self._lease = await self._limiter._enter(self._call)
-        return self._lease
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._lease is not None:
-            await self._lease.close(refund=exc_type is not None and self._refund_on_error)
-
-    def __del__(self) -> None:
-        # As Python does for a coroutine that was never awaited: nothing was limited, and nothing else would tell.
-        if not self._entered:
-            warn(f"an acquire() was never entered, and limits nothing: {self.FORM}", RuntimeWarning, 2)
+def _remake(kind: Callable[..., L], repository: RepositoryProtocol, options: Mapping[str, Any]) -> L:
+    return kind(repository, **options)
 
 
 def _check_patience(decision_timeout: float) -> float:
@@ -335,22 +361,10 @@ def _check_patience(decision_timeout: float) -> float:
     return float(decision_timeout)
 
 
-def _check_policy(policy: str) -> OnUnavailable:
-    if policy not in get_args(OnUnavailable):
-        raise ValidationError(f"on_unavailable must be one of {', '.join(get_args(OnUnavailable))}, not {shown(policy)}")
-    return policy  # type: ignore[return-value] # one of the literals, as just checked
-
-
-def _check_prefetch(prefetch: object) -> Prefetch | None:
-    if prefetch is not None and not isinstance(prefetch, Prefetch):
-        raise ValidationError(f"prefetch must be a Prefetch, such as Prefetch(horizon=0.1, fraction=0.1), not {shown(prefetch)}")
-    return prefetch
-
-
 def _debug(event: DecisionEvent, namespace: str) -> None:
     violated = [status.limit.name for status in event.statuses if status.exceeded]
     fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
-    verdict = f"refused by {', '.join(violated)}" if violated else "admitted"
+    verdict = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
     extra = fields | {"namespace": namespace, "violated": violated}
     _decisions.debug("%s/%s %s", event.entity_id, event.resource, verdict, extra=extra)
 

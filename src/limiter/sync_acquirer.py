@@ -7,17 +7,20 @@ import itertools
 import os
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .commit.breaker import Breaker
 from .commit.sync_charge import SyncAdmission, sync_charge_in_turn
 from .commit.sync_committer import SyncCommitter, SyncCommitterOptions
 from .sync_config_cache import SyncConfigCache
 from .core import status
-from .core.chain import Bucket, own_requests, requests
+from .core.chain import Bucket, blocked, call_requests, own_requests
+from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
+from .core.resolution import in_code
 from .exceptions import RateLimiterUnavailable
 from .sync_memory_repository import SyncMemoryRepository
+from .models import Decision
 from .outage.sync_fallback import SyncFallback
 from .outage.log import OutageLog
 from .outage.unreported import UnreportedUsage
@@ -25,12 +28,12 @@ from .runtime.concurrency import sync_gather
 from .statistics import Counters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from .core.call import Call
+    from .core.records import BucketKey
     from .core.request import Request
     from .core.state import BucketState
-    from .models import Prefetch
     from .sync_repository_protocol import SyncRepositoryProtocol
 
 MAX_RECORDS = 100_000
@@ -39,11 +42,23 @@ MAX_RECORDS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class SyncAcquirerSettings:
-    """How a limiter decides: `config_ttl` in nanoseconds, and the `local_share` of every limit without the table."""
+    """How a limiter decides: `config_ttl` in nanoseconds, and the `local_share` of every limit without the table.
+
+    Where limits are not `stored`, nothing but buckets is read.
+    """
 
     committer: SyncCommitterOptions
     config_ttl: int
     local_share: float
+    stored: bool = True
+
+
+class _Last(NamedTuple):
+    """The last call's buckets, what it asked, and the requests that it made of them."""
+
+    chain: tuple[Bucket, ...]
+    asks: tuple[object, ...]
+    requests: tuple[Request, ...]
 
 
 class SyncProcess:
@@ -85,50 +100,74 @@ class SyncAcquirer:
         self._outage_log = process.outage_log
         self._breaker = process.breaker
         self._repository = process.repository
-        self._patience = options.patience
+        # An answer may set the server's clock by any span, so a span is told by the clock that it counts on.
+        self._timer = getattr(process.repository.clock, "monotonic", process.repository.clock)
         self._ready = False
-        self._last: tuple[tuple[Bucket, ...], Mapping[str, int] | None, Prefetch | None, tuple[Request, ...]] | None = None
+        self._stored = settings.stored
+        self._last: _Last | None = None
         alone = SyncCommitter(process.local, replace(options, linger=0))
         self.fallback = SyncFallback(
             self.committer, alone, process.local, process.unreported, process.outage_log, settings.local_share
         )
 
     def acquire(self, call: Call) -> SyncAdmission:
-        """Take what the call asks for, or refuse it."""
+        """Take what the call asks for, or refuse it. The call's patience counts from here, the reading of limits included."""
+        began = self._timer() if call.patience else 0
         try:
-            chain = self.config.known(call)
+            chain = self.known(call)
             if chain is None:
-                if never := status.never_satisfiable(own_requests(call)):
-                    return SyncAdmission(None, (Bucket(call.key, call.limits or ()),), (), never=never)
+                if (refusal := _refused_unread(call)) is not None:
+                    return refusal
                 chain = self._resolve(call)
-            admission = self._charge(call, chain)
+            admission = self._charge(self._at_present(call, began), chain)
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
                 raise
-            return self.fallback.acquire(call, *self.config.remembered(call), error)
+            remembered = self.config.remembered(call) if self._stored else (in_code(call), True)
+            return self.fallback.acquire(self._at_present(call, began), *remembered, error)
         # With the breaker open the call was decided by prefetched units.
         if self._outage_log.active and self._breaker.state == "closed":
             self._outage_log.end()
         return admission
 
+    def _at_present(self, call: Call, began: int) -> Call:
+        """The call with the patience that is left of a call that `began` at that time."""
+        return call._replace(patience=max(0, call.patience - (self._timer() - began))) if call.patience else call
+
     def chain(self, call: Call) -> tuple[Bucket, ...]:
         """The buckets that a call charges; raises `RateLimiterUnavailable` if they cannot be read in time."""
-        known = self.config.known(call)
+        known = self.known(call)
         return self._resolve(call) if known is None else known
 
-    def look(self, call: Call) -> list[tuple[Request, BucketState]]:
-        """The requests of a call, each with the state of its bucket by a consistent read."""
-        asked = requests(self.chain(call), call.amounts)
-        calls = [partial(self._repository.read_bucket, request.key) for request in asked]
+    def check(self, call: Call) -> Decision:
+        """Whether the call would be admitted now, by one consistent read of each bucket."""
+        if call.limits is BLOCKED or blocked(chain := self.chain(call)) is not None:
+            return Decision(False, (), None)
+        asked = call_requests(chain, call)
+        states = self._read([request.key for request in asked])
+        now = self._repository.clock()
+        pairs = zip(asked, states, strict=True)
+        return Decision.of(
+            [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now)]
+        )
+
+    def _read(self, keys: Sequence[BucketKey]) -> list[BucketState]:
+        """The states of buckets, by consistent reads."""
         with self._breaker.guard():
-            self.counters.add("calls", count=len(calls))
-            states = sync_gather(calls)
+            self.counters.add("calls", count=len(keys))
+            states = sync_gather([partial(self._repository.read_bucket, key) for key in keys])
             errors = [state for state in states if isinstance(state, BaseException)]
             for error in errors:
                 self.counters.add_failure(error)
             if errors:
                 raise errors[0]
-        return [(request, state) for request, state in zip(asked, states, strict=True) if not isinstance(state, BaseException)]
+        return [state for state in states if not isinstance(state, BaseException)]
+
+    def known(self, call: Call) -> tuple[Bucket, ...] | None:
+        """The buckets of a call as far as they are known without a call to the store."""
+        if self._stored:
+            return self.config.known(call)
+        return in_code(call) if self._ready else None
 
     def _resolve(self, call: Call) -> tuple[Bucket, ...]:
         """Read the chain of a call."""
@@ -136,18 +175,29 @@ class SyncAcquirer:
             # Importing and opening the first client takes longer than a decision may.
             self._repository.prepare()
             self._ready = True
-        return self.config.chain(call)
+        return self.config.chain(call) if self._stored else in_code(call)
 
     def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> SyncAdmission:
         last = self._last
         # Callers that ask the same of the same chain as the last one make the same requests.
-        if last is not None and last[0] is chain and last[1] == call.amounts and last[2] == call.prefetch:
-            asked = last[3]
+        if last is not None and last.chain == chain and last.asks == (call.amounts, call.prefetch, call.also):
+            asked = last.requests
         else:
-            asked = requests(chain, call.amounts, call.prefetch)
+            asked = call_requests(chain, call)
+            if (key := blocked(chain)) is not None:
+                return SyncAdmission(None, chain, (), blocked=key)
             if never := status.never_satisfiable(asked):
                 return SyncAdmission(None, chain, asked, never=never)
-            self._last = chain, call.amounts, call.prefetch, asked
+            self._last = _Last(chain, (call.amounts, call.prefetch, call.also), asked)
         if self._unreported.any:
             self.fallback.report(chain)
         return sync_charge_in_turn(self.committer, chain, asked, call.patience)
+
+
+def _refused_unread(call: Call) -> SyncAdmission | None:
+    """The refusal of a call that its own limits refuse whatever is stored; None if they do not."""
+    if call.limits is BLOCKED:
+        return SyncAdmission(None, (Bucket.of(call.key, BLOCKED),), (), blocked=call.key)
+    asked = own_requests(call)
+    never = status.never_satisfiable(asked)
+    return SyncAdmission(None, (Bucket.of(call.key, call.limits or ()),), asked, never=never) if never else None

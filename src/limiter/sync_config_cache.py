@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from .commit.breaker import Breaker
     from .core.call import Call
     from .core.chain import Bucket
-    from .core.limits import Limit
     from .core.record_cache import RecordCache
-    from .core.records import BucketKey, RecordKey
+    from .core.records import BucketKey, Limits, RecordKey
     from .core.resolution import Lookup
     from .core.state import BucketState
     from .sync_repository_protocol import SyncRepositoryProtocol
@@ -116,8 +115,8 @@ class SyncConfigCache:
         self._lock = threading.Lock()
         self._gathering: _Load | None = None
         self._under_way: dict[RecordKey, _Load] = {}
-        self._line: dict[tuple[BucketKey, tuple[Limit, ...] | None], threading.Event] = {}
-        self._resolved: dict[tuple[str, str, tuple[Limit, ...] | None], _Resolved] = {}
+        self._line: dict[tuple[BucketKey, Limits | None], threading.Event] = {}
+        self._resolved: dict[tuple[object, ...], _Resolved] = {}
         self._counts: Counter[str] = Counter()
 
     @property
@@ -127,7 +126,7 @@ class SyncConfigCache:
 
     def known(self, call: Call) -> tuple[Bucket, ...] | None:
         """The chain of a call as it was resolved before, if that still holds."""
-        known = self._resolved.get((call.key.entity_id, call.key.resource, call.limits))
+        known = self._resolved.get(call.place)
         if known is None or known.expires <= self._records.now() or known.generation != self._records.generation:
             return None
         if self._line and (call.key, call.limits) in self._line:
@@ -167,8 +166,7 @@ class SyncConfigCache:
         if len(self._resolved) >= MAX_CHAINS:
             self._resolved.clear()
         if reading.expires > now:
-            place = (call.key.entity_id, call.key.resource, call.limits)
-            self._resolved[place] = _Resolved(answer, reading.expires, generation)
+            self._resolved[call.place] = _Resolved(answer, reading.expires, generation)
         return answer
 
     def remembered(self, call: Call) -> tuple[tuple[Bucket, ...], bool]:

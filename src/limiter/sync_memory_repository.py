@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from .core.records import EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from .core.state import EMPTY, WriteResult
 from .core.validation import check_clock, check_name
-from .exceptions import EntityChanged
+from .exceptions import EntityChanged, ValidationError
 from .runtime.scope import ProcessLocal
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ class SyncMemoryRepository:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} namespace={self.namespace!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Raise: a copy would count by itself, so that its limits would come on top of these."""
+        raise ValidationError(
+            f"{self!r} cannot be pickled or copied, since each copy would allow its limits once more: share it between the "
+            "limiters of one process, and use a Repository for several"
+        )
 
     def open(self) -> None:
         """Do nothing: memory is always open."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from .aws import schema
@@ -13,7 +14,7 @@ from .aws.transport import TransportChoice
 from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .core.state import WriteResult
 from .core.validation import check_clock, check_endpoint, check_name, check_region, check_table_name
-from .exceptions import EntityChanged, Throttled
+from .exceptions import EntityChanged, Throttled, ValidationError
 from .runtime.sync_retry import ATTEMPTS, SyncRetry
 
 if TYPE_CHECKING:
@@ -73,11 +74,29 @@ class SyncRepository:
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
         )
+        self._configuration: dict[str, Any] = {
+            "namespace": namespace,
+            "region": region,
+            "endpoint_url": endpoint_url,
+            "clock": clock,
+            "max_connections": max_connections,
+            "connect_timeout": connect_timeout,
+            "read_timeout": read_timeout,
+        }
+        self._is_given = session is not None or client is not None
         self._server_clock = self.clock if isinstance(self.clock, ServerClock) else None
         self._table = SyncTable(stack, client, options, self._server_clock, TransportChoice(transport, client))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} stack={self.stack!r} namespace={self.namespace!r}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...]]:
+        """Pickle and copy the configuration: the copy opens a client of its own. Raises with a given `client` or `session`."""
+        if self._is_given:
+            raise ValidationError(
+                f"{self!r} was made with client= or session=, which cannot be pickled or copied: make one where it is used"
+            )
+        return partial(type(self), **self._configuration), (self.stack,)
 
     @property
     def skew(self) -> float | None:

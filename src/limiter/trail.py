@@ -5,19 +5,24 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from .core.chain import call_requests
 from .core.units import NANOSECONDS
 from .statistics import Charged, DecisionEvent, LeaseEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .commit.charge import Admission
     from .commit.sync_charge import SyncAdmission
     from .core.call import Call
     from .core.chain import Bucket
+    from .core.limits import Limit
+    from .core.records import BucketKey
+    from .core.request import Request
     from .models import LimitStatus
 
     Admitted = Admission | SyncAdmission
+    Change = tuple[BucketKey, Limit, int]
 
 NOTE = "note"
 """The method by which a hook is told more than decisions, if it has it."""
@@ -63,30 +68,30 @@ class Trail:
             begin=self.begin,
             end=max(self.begin, self._clock() - round(admission.waited * NANOSECONDS)),
             waits=self._waits,
-            buckets=charged_buckets(admission) if admission.allowed else _buckets(charges),
+            buckets=charged_buckets(call, admission) if admission.allowed else _buckets(charges),
             charges=tuple(charges),
         )
 
-    def failed(self, chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> None:
+    def failed(self, call: Call, chain: Sequence[Bucket]) -> None:
         """Tell that the call was not decided: it may have taken what it asked for."""
-        names = {limit.name for _, limits in chain for limit in limits} if amounts is None else ()
-        self._tell("decision", self.begin, self._clock(), "failed", changed(chain, amounts or dict.fromkeys(names, 1)))
+        asked = call_requests(chain, call) if chain else ()
+        self._tell("decision", self.begin, self._clock(), "failed", requested(asked))
 
     def consumed(self, begin: int, outcome: str, charges: Sequence[Charged]) -> None:
         """Tell that the lease has asked for more."""
         self._tell("consume", begin, self._clock(), outcome, charges)
 
-    def changing(self, chain: Sequence[Bucket], changes: Mapping[str, int]) -> int:
+    def changing(self, changes: Sequence[Change]) -> int:
         """Tell what is about to be given back, and return the time: a process that is killed now may have given it back."""
         begin = self._clock()
-        self._tell("refund", begin, None, "allowed", changed(chain, {name: -units for name, units in changes.items()}))
+        self._tell("refund", begin, None, "allowed", _charged((key, limit, -units) for key, limit, units in changes))
         return begin
 
-    def changed(self, begin: int, chain: Sequence[Bucket], changes: Mapping[str, int], *, written: bool) -> None:
+    def changed(self, begin: int, changes: Sequence[Change], *, written: bool) -> None:
         """Tell that what was added or given back has been written, or may have been."""
         end = self._clock()
-        self._tell("correction", begin, end, "allowed" if written else "failed", changed(chain, changes))
-        if written and any(units < 0 for units in changes.values()):
+        self._tell("correction", begin, end, "allowed" if written else "failed", _charged(changes))
+        if written and any(units < 0 for _, _, units in changes):
             self._tell("written", begin, end, "allowed", (), always=True)
 
     def _tell(
@@ -115,17 +120,26 @@ def asked_of(statuses: Iterable[LimitStatus]) -> list[Charged]:
     return [Charged(each.entity_id, each.resource, each.limit, each.requested) for each in statuses]
 
 
-def changed(chain: Sequence[Bucket], changes: Mapping[str, int]) -> list[Charged]:
-    """What is added to every bucket that has the limit."""
+def requested(requests: Iterable[Request]) -> list[Charged]:
+    """What requests ask for, without limits of which they ask for nothing."""
     return [
-        Charged(key.entity_id, key.resource, limit, changes[limit.name])
-        for key, limits in chain
-        for limit in limits
-        if changes.get(limit.name, 0) > 0
+        Charged(request.key.entity_id, request.key.resource, limit, units)
+        for request in requests
+        for limit, units in request.charges
+        if units
     ]
 
 
-def charged_buckets(admission: Admitted) -> tuple[tuple[str, str], ...]:
-    """The buckets of the chain that have a limit of the call, and so had to be charged."""
-    names = {limit.name for request in admission.requests for limit, _ in request.charges}
-    return tuple((key.entity_id, key.resource) for key, limits in admission.chain if any(limit.name in names for limit in limits))
+def charged_buckets(call: Call, admission: Admitted) -> tuple[tuple[str, str], ...]:
+    """The buckets that have a limit of what the call asks of them, and so had to be charged."""
+    amounts = [target.amounts for target in call.targets]
+    return tuple(
+        (bucket.key.entity_id, bucket.key.resource)
+        for bucket in admission.chain
+        if any((asked := amounts[bucket.target]) is None or limit.name in asked for limit in bucket.limits)
+    )
+
+
+def _charged(changes: Iterable[Change]) -> list[Charged]:
+    """What is added to each bucket."""
+    return [Charged(key.entity_id, key.resource, limit, units) for key, limit, units in changes if units > 0]

@@ -45,6 +45,16 @@ async def test_an_endpoint_that_refuses_is_unavailable(unreachable: Repository) 
     assert error.value.__cause__ is not None
 
 
+async def test_an_https_address_of_a_plain_server_is_named(server_engine: Engine, table_name: str) -> None:
+    """Where no TLS is spoken, the error says what the address has to begin with."""
+    address = str(server_engine.endpoint_url).replace("http://", "https://")
+    repository = Repository(table_name, endpoint_url=address)
+    with pytest.raises(RateLimiterUnavailable, match=r"begin with http://") as error:
+        await repository.open()
+    assert error.value.unsent
+    await repository.close()
+
+
 async def test_without_the_table_everything_can_be_allowed(unreachable: Repository) -> None:
     """With "allow" the lease is marked, and its corrections do nothing."""
     limiter = RateLimiter(unreachable, LIMITS, on_unavailable="allow")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import RateLimiter, RateLimitExceeded
+from limiter import Limit, RateLimiter, RateLimiterUnavailable, RateLimitExceeded
 
 if TYPE_CHECKING:
     from support.engines import FakeClock
@@ -53,6 +53,60 @@ async def test_a_caller_that_is_willing_waits_until_its_turn(new_limiter: Any, c
     async with limiter.acquire("user", timeout=10) as lease:
         assert lease.waited == 10.0
     assert clock() - started == 10 * 10**9
+
+
+class SlowReads:
+    """A repository whose stored limits take half a second to read, and cannot be read while it has an error."""
+
+    def __init__(self, inner: Any, clock: FakeClock) -> None:
+        self.inner, self.clock = inner, clock
+        self.error: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def open(self) -> None:
+        await self.inner.open()
+
+    async def read_records(self, *arguments: Any) -> Any:
+        self.clock.advance(0.5)
+        if self.error is not None:
+            raise self.error
+        return await self.inner.read_records(*arguments)
+
+
+@pytest.mark.parametrize(("willing", "allowed"), [(0.4, False), (0.9, False), (1.0, True), (5.0, True)])
+async def test_a_timeout_counts_the_reading_of_limits(
+    new_limiter: Any, repository: Any, clock: FakeClock, willing: float, allowed: bool
+) -> None:
+    """A caller starts within its timeout from the call on, or not at all."""
+    assert await new_limiter("requests=1/second").try_acquire("user")
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    limits = [Limit.parse("requests=1/second")]
+    limiter = RateLimiter(SlowReads(repository, clock), limits, sleep=sleep, decision_timeout=60.0)
+    began = clock()
+    assert bool(await limiter.try_acquire("user", timeout=willing)) is allowed
+    assert clock() - began == (10**9 if allowed else 5 * 10**8)
+
+
+@pytest.mark.parametrize(("willing", "allowed"), [(0.9, False), (1.0, True)])
+async def test_a_timeout_counts_the_reading_that_failed(
+    new_limiter: Any, repository: Any, clock: FakeClock, willing: float, allowed: bool
+) -> None:
+    """Without the table, too, what has passed is not waited again."""
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    slow = SlowReads(repository, clock)
+    limiter = RateLimiter(slow, on_unavailable="local", sleep=sleep, config_ttl=0, decision_timeout=60.0)
+    slow.error = RateLimiterUnavailable("no table")
+    limits = [Limit.parse("requests=1/second")]
+    assert await limiter.try_acquire("user", limits=limits)
+    assert bool(await limiter.try_acquire("user", limits=limits, timeout=willing)) is allowed
 
 
 async def test_a_wait_that_cannot_fit_is_refused_at_once_and_costs_nothing(new_limiter: Any, clock: FakeClock) -> None:

@@ -295,20 +295,6 @@ def test_an_acquire_is_entered_once(new_limiter: Any) -> None:
             pass
 
 
-def test_a_decorated_function_is_limited(new_limiter: Any) -> None:
-    """Each call runs inside an acquire, whose arguments may depend on the call's."""
-    limiter = new_limiter("tokens=10/minute")
-
-    @limiter.limited(lambda user, size: user, "model", lambda user, size: {"tokens": size})
-    def call(user: str, size: int) -> str:
-        return f"{user}:{size}"
-
-    assert call("a", 10) == "a:10"
-    assert call("b", size=4) == "b:4"
-    with pytest.raises(RateLimitExceeded):
-        call("a", 1)
-
-
 @pytest.mark.parametrize("options", [{"stack": "a b"}, {"stack": "ab"}, {"stack": None}, {"endpoint_url": "127.0.0.1:8000"}])
 def test_a_repository_takes_names_and_addresses_that_can_exist(options: dict[str, Any]) -> None:
     """A table name that DynamoDB refuses and an address without a scheme are named before any call."""

@@ -115,6 +115,114 @@ def test_a_charge_can_be_kept_on_error(new_limiter: Any) -> None:
     assert left(limiter) == 50
 
 
+class Mild(Failure):
+    """A failure of a kind of its own."""
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "refunded"),
+    [
+        (Mild, Mild, True),
+        (Mild, Failure, False),
+        (Exception, Interruption, False),
+        ((ValueError, Failure), Mild, True),
+        ((ValueError, KeyError), Failure, False),
+        ((), Failure, False),
+        (lambda error: isinstance(error, Interruption), Interruption, True),
+        (lambda error: isinstance(error, Interruption), Failure, False),
+        (True, Interruption, True),
+        (False, Failure, False),
+    ],
+)
+def test_errors_of_some_kinds_give_back(new_limiter: Any, policy: Any, error: type[BaseException], refunded: bool) -> None:
+    """`refund_on_error` takes a type, a tuple of types or a function of the exception."""
+    limiter = new_limiter("tokens=100/minute")
+    with pytest.raises(error):
+        with limiter.acquire("user", "model", {"tokens": 50}, refund_on_error=policy):
+            raise error
+    assert left(limiter) == (100 if refunded else 50)
+
+
+def test_a_block_that_ends_well_keeps_its_charge(new_limiter: Any) -> None:
+    """A function that decides about errors is not asked without one."""
+    limiter = new_limiter("tokens=100/minute")
+    with limiter.acquire("user", "model", {"tokens": 50}, refund_on_error=lambda error: True):
+        pass
+    assert left(limiter) == 50
+
+
+def test_a_function_that_cannot_tell_keeps_the_charge(new_limiter: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """An error in `refund_on_error` is logged, and the block's own error goes on."""
+    limiter = new_limiter("tokens=100/minute")
+    with pytest.raises(Interruption):
+        with limiter.acquire("user", "model", {"tokens": 50}, refund_on_error=lambda error: error.status >= 500):
+            raise Interruption
+    assert left(limiter) == 50
+    assert "refund_on_error raised" in caplog.text
+
+
+@pytest.mark.parametrize("policy", [None, 1, "ValueError", int, ValueError(), (ValueError, "x"), [ValueError], (True,)])
+def test_nothing_else_decides_about_refunds(new_limiter: Any, policy: Any) -> None:
+    """Another value is an error that names it and what is accepted."""
+    with pytest.raises(ValidationError, match=r"refund_on_error must be True, False, an exception type.*, not "):
+        new_limiter("tokens=100/minute").acquire("user", "model", refund_on_error=policy)
+
+
+def test_what_is_held_can_be_kept(new_limiter: Any) -> None:
+    """After `keep` a block that raises gives back only what was taken later."""
+    limiter = new_limiter("tokens=100/minute")
+    with pytest.raises(Interruption):
+        with limiter.acquire("user", "model", {"tokens": 50}) as lease:
+            lease.keep()
+            lease.consume(tokens=20)
+            lease.adjust(tokens=+5)
+            raise Interruption
+    assert left(limiter) == 50
+    assert lease.consumed == {"tokens": 50}
+
+
+def test_keeping_makes_no_call(new_limiter: Any, repository: Any) -> None:
+    """`keep` only notes what is held."""
+    limiter = new_limiter("tokens=100/minute")
+    with limiter.acquire("user", "model", {"tokens": 50}) as lease:
+        repository.take()
+        lease.keep()
+        assert repository.take() == {}
+
+
+def test_what_was_kept_can_be_corrected(new_limiter: Any) -> None:
+    """A release after `keep` gives back, and what is left stays charged."""
+    limiter = new_limiter("tokens=100/minute")
+    with pytest.raises(Failure):
+        with limiter.acquire("user", "model", {"tokens": 50}) as lease:
+            lease.keep()
+            lease.release(tokens=20)
+            raise Failure
+    assert left(limiter) == 70
+    assert lease.consumed == {"tokens": 30}
+
+
+def test_keeping_twice_keeps_all(new_limiter: Any) -> None:
+    """The last `keep` counts."""
+    limiter = new_limiter("tokens=100/minute")
+    with pytest.raises(Failure):
+        with limiter.acquire("user", "model", {"tokens": 50}) as lease:
+            lease.keep()
+            lease.consume(tokens=20)
+            lease.keep()
+            raise Failure
+    assert left(limiter) == 30
+
+
+def test_a_lease_that_has_ended_keeps_nothing(new_limiter: Any) -> None:
+    """`keep` belongs inside the block, as every correction does."""
+    limiter = new_limiter("tokens=100/minute")
+    with limiter.acquire("user", "model") as lease:
+        pass
+    with pytest.raises(LeaseClosed):
+        lease.keep()
+
+
 def test_a_refund_is_nothing_once_the_bucket_has_been_full(new_limiter: Any, clock: FakeClock) -> None:
     """What had refilled by itself is not given back again."""
     limiter, other = new_limiter("tokens=100/minute"), new_limiter("tokens=100/minute")

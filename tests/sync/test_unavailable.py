@@ -45,6 +45,16 @@ def test_an_endpoint_that_refuses_is_unavailable(unreachable: SyncRepository) ->
     assert error.value.__cause__ is not None
 
 
+def test_an_https_address_of_a_plain_server_is_named(server_engine: Engine, table_name: str) -> None:
+    """Where no TLS is spoken, the error says what the address has to begin with."""
+    address = str(server_engine.endpoint_url).replace("http://", "https://")
+    repository = SyncRepository(table_name, endpoint_url=address)
+    with pytest.raises(RateLimiterUnavailable, match=r"begin with http://") as error:
+        repository.open()
+    assert error.value.unsent
+    repository.close()
+
+
 def test_without_the_table_everything_can_be_allowed(unreachable: SyncRepository) -> None:
     """With "allow" the lease is marked, and its corrections do nothing."""
     limiter = SyncRateLimiter(unreachable, LIMITS, on_unavailable="allow")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
+import uuid
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -13,6 +16,7 @@ from aiobotocore.session import AioSession
 from botocore.session import Session
 
 from limiter import (
+    BlockingCallWarning,
     Limit,
     MemoryRepository,
     RateLimiter,
@@ -36,19 +40,6 @@ def test_a_synchronous_limiter_takes_a_synchronous_repository(store: Any) -> Non
     """A string, nothing, or an asynchronous repository is refused with the remedy."""
     with pytest.raises(ValidationError, match="use RateLimiter"):
         SyncRateLimiter(store)
-
-
-async def test_functions_are_decorated_by_the_limiter_of_their_kind() -> None:
-    """A coroutine function needs the asynchronous limiter and a plain one the synchronous limiter."""
-
-    def plain() -> None: ...
-
-    async def coroutine() -> None: ...
-
-    with pytest.raises(ValidationError, match=r"SyncRateLimiter\.limited"):
-        RateLimiter(MemoryRepository()).limited()(plain)  # type: ignore[arg-type] # the mistake is the point
-    with pytest.raises(ValidationError, match=r"RateLimiter\.limited"):
-        SyncRateLimiter(SyncMemoryRepository()).limited()(coroutine)
 
 
 REPOSITORIES = [MemoryRepository, SyncMemoryRepository, lambda clock: Repository("my-app", clock=clock)]
@@ -175,6 +166,47 @@ def test_a_synchronous_acquire_looks_like_no_asynchronous_one() -> None:
     assert not isinstance(acquisition, AbstractAsyncContextManager)
     with acquisition as lease:
         assert lease.consumed == {"requests": 1}
+
+
+async def test_a_synchronous_acquire_names_its_form() -> None:
+    """An `async with` on it is told to be a `with`, which still works."""
+    with pytest.warns(BlockingCallWarning):
+        acquisition: Any = SyncRateLimiter(SyncMemoryRepository(), LIMITS).acquire("user", "api")
+    with pytest.raises(TypeError, match=r"synchronous: use it in a `with` statement; for `async def` there is RateLimiter"):
+        async with acquisition:
+            pass
+    assert not hasattr(acquisition, "__aenter__")
+    with acquisition as lease:
+        assert lease.consumed == {"requests": 1}
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: RateLimiter(MemoryRepository(), LIMITS), lambda: SyncRateLimiter(SyncMemoryRepository(), LIMITS)]
+)
+def test_an_acquire_that_is_forgotten_is_warned_of_at_its_own_line(make: Any) -> None:
+    """The warning shows where `acquire` was called, wherever the object is collected."""
+    limiter = make()
+
+    def drop(kept: list[object]) -> None:
+        kept.clear()
+
+    kept = [
+        1,
+        limiter.acquire("user"),
+    ]
+    line = sys._getframe().f_lineno - 2
+    with pytest.warns(RuntimeWarning, match="never entered") as warnings:
+        drop(kept)
+    assert [(warning.filename, warning.lineno) for warning in warnings] == [(__file__, line)]
+
+
+@pytest.mark.parametrize("value", [42, uuid.UUID(int=7)])
+def test_an_id_that_is_no_text_is_shown_with_its_conversion(value: Any) -> None:
+    """Integers and UUIDs are what databases hold; they are converted by the caller, who knows how they are written elsewhere."""
+    with pytest.raises(
+        ValidationError, match=re.escape(f"entity_id must be a string, not {value!r}; convert it, as in str({value!r})")
+    ):
+        SyncRateLimiter(SyncMemoryRepository(), LIMITS).try_acquire(value)
 
 
 def test_an_acquire_that_nobody_enters_names_its_form() -> None:

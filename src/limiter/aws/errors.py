@@ -20,6 +20,8 @@ _CONDITIONAL = {"UpdateItem": CONDITION_FAILED, "TransactWriteItems": TRANSACTIO
 _ADDRESS = re.compile(r"//[^/\s@]*@")
 _USER = re.compile(r"\S*@")
 _LOOPBACK = re.compile(r"https?://(?:[^/@]*@)?(localhost|127\.[\d.]+|\[::1\])(:|/|$)")
+_PLAIN_HTTP = re.compile("(?i)wrong.version.number|record.layer.failure|packet.length.too.long")
+"""What OpenSSL says of a server that answers a TLS handshake with something else."""
 _PARSING = frozenset({"botocore.endpoint", "botocore.model", "botocore.parsers"})
 _SIGNED = re.compile(
     r"(?i)the canonical string|canonical request|string-to-sign|x-amz-security-token|authorization[=:]|credential="
@@ -129,6 +131,12 @@ def _unsent(error: Exception, table: str, action: str) -> LimiterError | None:
         return ConfigurationError(f"{cleaned(error)}: check AWS_PROFILE or profile=, and the names in ~/.aws/config")
     if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):
         return RateLimiterUnavailable(f"{action} on table {table!r} could not connect to {_unreached(error)}", unsent=True)
+    if isinstance(error, boto.SSLError) and _PLAIN_HTTP.search(str(error)) is not None:
+        return RateLimiterUnavailable(
+            f"{action} on table {table!r} could not connect: the server does not speak TLS on this port; if it is an engine of "
+            f"your own, let endpoint_url= or AWS_ENDPOINT_URL_DYNAMODB begin with http://: {cleaned(error)}",
+            unsent=True,
+        )
     if _says_that_credentials_cannot_be_renewed(error):
         return RateLimiterUnavailable(f"the AWS credentials could not be renewed: {cleaned(error)}", unsent=True)
     return None

@@ -22,11 +22,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..core.limits import Limit, check_level
+from ..core.limits import Access, Limit, check_level
 from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, missing_ancestor
 from ..core.state import TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
-from ..exceptions import UnreadableItem
+from ..exceptions import UnreadableItem, ValidationError
 from ..models import Entity
 
 if TYPE_CHECKING:
@@ -152,6 +152,8 @@ def record_key(namespace: str, key: RecordKey) -> Item:
 def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
     """The item that stores a record."""
     item = record_key(namespace, key) | {_VERSION: {"N": str(VERSION)}}
+    if isinstance(record, Access):
+        raise ValidationError(f"{record!r} cannot be stored in a table yet; pass it as limits= of a call or of the limiter")
     if isinstance(record, EntityRecord):
         return item | _entity_attributes(namespace, record)
     if isinstance(key, LimitsKey) and key.entity_id is not None and key.resource is not None:

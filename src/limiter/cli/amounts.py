@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..core.limits import Limit
+    from ..core.records import Limits
     from ..models import Decision, LimitStatus
     from .output import Table
 
@@ -62,8 +63,19 @@ def read_limit(text: str) -> Limit:
     return limit
 
 
-def limit_rows(limits: Sequence[Limit]) -> list[tuple[Any, ...]]:
+def limit_texts(limits: Limits) -> list[str]:
+    """Return each limit as text; `unlimited` or `blocked` for a level without limits."""
+    from ..core.limits import Access
+
+    return [str(limits)] if isinstance(limits, Access) else [str(limit) for limit in limits]
+
+
+def limit_rows(limits: Limits) -> list[tuple[Any, ...]]:
     """Return rows for `LIMIT_COLUMNS`."""
+    from ..core.limits import Access
+
+    if isinstance(limits, Access):
+        return [(None, None, None, None, str(limits))]
     return [(each.name, each.refill_amount, each.refill_period, each.capacity, str(each)) for each in limits]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.limits import Limit
+from ..core.limits import Access, Limit
 
 if TYPE_CHECKING:
+    from ..core.records import Limits
     from ..infra.change_set import Change, Plan
     from ..infra.drift import Drift
     from ..infra.stack_events import StackEvent
@@ -101,6 +102,11 @@ def limit_document(limit: BaseLimit) -> dict[str, Any]:
     if isinstance(limit, Limit):
         document |= {"refill_amount": limit.refill_amount, "refill_period": limit.refill_period}
     return document
+
+
+def limit_documents(limits: Limits) -> list[dict[str, Any]]:
+    """Return the document of each limit; of a level without limits, its text."""
+    return [{"text": str(limits)}] if isinstance(limits, Access) else [limit_document(limit) for limit in limits]
 
 
 def status_document(status: LimitStatus) -> dict[str, Any]:

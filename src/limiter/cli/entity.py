@@ -52,6 +52,7 @@ def show_entity(entity_id: str, stack: str, target: Target) -> None:
     Also shows its own limits, its children, and the resources for which it has a bucket.
     """
     from ..exceptions import EntityNotFound
+    from .amounts import limit_texts
     from .documents import entity_document
 
     with target.limiter(stack) as limiter:
@@ -60,7 +61,7 @@ def show_entity(entity_id: str, stack: str, target: Target) -> None:
             raise EntityNotFound(
                 f"entity {entity_id!r} is not stored. Limits can still apply to it; see `limiter top -e {entity_id}`"
             )
-        own = [str(limit) for limit in limiter.get_limits(entity_id) or ()]
+        own = limit_texts(limiter.get_limits(entity_id) or ())
         children = [child.entity_id for child in limiter.list_children(entity_id)]
         resources = list(limiter.list_resources(entity_id))
     rows = [*_rows(found), ("own limits", own), ("children", children), ("buckets", resources)]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..exceptions import ValidationError
-from .amounts import LIMIT_COLUMNS, limit_rows, read_limits
+from .amounts import LIMIT_COLUMNS, limit_rows, limit_texts, read_limits
 from .exit_codes import CHANGES, FAILED, OK
 from .groups import group
 from .options import aws_options, confirm, stack_option, yes_option
 from .output import Table, counted, pairs, printable, say, show
 
 if TYPE_CHECKING:
-    from ..core.limits import Limit
+    from ..core.records import Limits
     from .limits_changes import Change, Stored
     from .options import Target
 
@@ -63,7 +63,7 @@ def list_limits(stack: str, target: Target) -> None:
 
     Reads the whole table.
     """
-    from .documents import limit_document
+    from .documents import limit_documents
     from .limits_changes import place
 
     with target.limiter(stack) as limiter:
@@ -71,10 +71,9 @@ def list_limits(stack: str, target: Target) -> None:
     if not levels:
         say(f"No limits are stored in namespace {target.namespace!r}.")
     documents = [
-        {"entity_id": key.entity_id, "resource": key.resource, "limits": [limit_document(limit) for limit in found]}
-        for key, found in levels
+        {"entity_id": key.entity_id, "resource": key.resource, "limits": limit_documents(found)} for key, found in levels
     ]
-    rows = [(key.entity_id, key.resource, [str(limit) for limit in found]) for key, found in levels]
+    rows = [(key.entity_id, key.resource, limit_texts(found)) for key, found in levels]
     show(target.output, documents, Table(("entity", "resource", "limits"), rows))
 
 
@@ -234,7 +233,7 @@ def _change_document(change: Change) -> dict[str, Any]:
     }
 
 
-def _show(target: Target, found: tuple[Limit, ...]) -> None:
-    from .documents import limit_document
+def _show(target: Target, found: Limits) -> None:
+    from .documents import limit_documents
 
-    show(target.output, [limit_document(limit) for limit in found], Table(LIMIT_COLUMNS, limit_rows(found)))
+    show(target.output, limit_documents(found), Table(LIMIT_COLUMNS, limit_rows(found)))

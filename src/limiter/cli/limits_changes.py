@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from ..core.limits import Access
 from ..core.records import EntityKey, LimitsKey
 from ..core.resolution import MAX_DEPTH
 from ..exceptions import ValidationError
@@ -56,7 +57,11 @@ def read_stored(limiter: SyncRateLimiter) -> Stored:
     """
     entities = {each.entity_id: each for each in limiter.list_stored_entities()}
     orphans = [each for each in entities.values() if each.parent_id is not None and each.parent_id not in entities]
-    return Stored(limiter.list_limits(), entities | {each.entity_id: replace(each, parent_id=None) for each in orphans})
+    levels = limiter.list_limits()
+    limits = {key: found for key, found in levels.items() if not isinstance(found, Access)}
+    if other := [key_name(key) for key in levels if key not in limits]:
+        raise ValidationError(f"a file of limits cannot say UNLIMITED or BLOCKED yet, which is stored for {other[0]}")
+    return Stored(limits, entities | {each.entity_id: replace(each, parent_id=None) for each in orphans})
 
 
 def changes(stored: Stored, wanted: Stored, *, prune: bool) -> list[Change]:

@@ -111,8 +111,10 @@ class View:
 
     def _statuses(self, entity: str, resource: str) -> tuple[LimitStatus, ...]:
         """Return the statuses of a bucket and of its parents' buckets; none when its limits are not known."""
+        from ..core.limits import Access
+
         limits = self._limits or self._limiter.resolve_limits(entity, resource)
-        if not limits:
+        if not limits or isinstance(limits, Access):
             return ()
         # Zero units are asked for, so that the statuses show what is available now.
         return self._limiter.check(

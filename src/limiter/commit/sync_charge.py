@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from ..core import status
 from ..core.request import Grant, NotTried, Refusal
 from ..core.units import NANOSECONDS
-from ..exceptions import NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
+from ..exceptions import Blocked, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
+from ..models import Decision
 from ..runtime.concurrency import sync_shielded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..core.chain import Bucket
+    from ..core.records import BucketKey
     from ..core.request import Request
     from ..models import LimitStatus
     from .sync_bucket_queue import Outcome
@@ -33,10 +35,22 @@ class SyncAdmission:
 
     It may start at `start` (nanoseconds since the epoch), for which it has `waited` seconds. It was decided by `committer`; None
     means that it was not counted at all. `degraded` means without the table, at `share` of every limit. `never` holds the
-    statuses of amounts above a capacity, for which nothing was asked.
+    statuses of amounts above a capacity, and `blocked` the bucket whose level is BLOCKED, for which nothing was asked.
     """
 
-    __slots__ = ("allowed", "chain", "committer", "degraded", "never", "outcomes", "requests", "share", "start", "waited")
+    __slots__ = (
+        "allowed",
+        "blocked",
+        "chain",
+        "committer",
+        "degraded",
+        "never",
+        "outcomes",
+        "requests",
+        "share",
+        "start",
+        "waited",
+    )
 
     def __init__(
         self,
@@ -45,13 +59,15 @@ class SyncAdmission:
         requests: Sequence[Request],
         outcomes: Sequence[Outcome] = (),
         never: tuple[LimitStatus, ...] = (),
+        blocked: BucketKey | None = None,
     ) -> None:
         self.committer = committer
         self.chain = chain
         self.requests = requests
         self.outcomes = outcomes
         self.never = never
-        self.allowed = not never
+        self.blocked = blocked
+        self.allowed = not never and blocked is None
         self.start = 0
         self.waited = 0.0
         self.degraded = False
@@ -81,8 +97,15 @@ class SyncAdmission:
                 statuses += status.refused(request.key, request.charges, outcome)
         return tuple(statuses)
 
+    @property
+    def decision(self) -> Decision:
+        """The outcome as a value; a BLOCKED bucket has no limits that could have statuses."""
+        return Decision.of(self.statuses) if self.blocked is None else Decision(False, (), None)
+
     def refusal(self) -> RateLimitExceeded:
         """The error that tells a caller of a refusal."""
+        if self.blocked is not None:
+            return Blocked((), self.degraded, self.blocked.entity_id, self.blocked.resource)
         return (NeverSatisfiable if self.never else RateLimitExceeded)(self.statuses, self.degraded)
 
     def refund(self) -> None:

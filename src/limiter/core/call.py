@@ -2,30 +2,115 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+from ..exceptions import ValidationError
+from ..models import Prefetch
+from .limits import check_amounts
+from .records import BucketKey
+from .validation import check_name, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from ..models import Prefetch
-    from .limits import Limit
-    from .records import BucketKey
+    from .records import Limits
 
 OnUnavailable = Literal["block", "allow", "local"]
+Also = Iterable[tuple[str, str] | tuple[str, str, Mapping[str, int] | None]]
+MAX_BUCKETS = 16
+"""Buckets that one call may charge, chains included."""
+
+
+class Target(NamedTuple):
+    """An entity and a resource that a call charges, with the chain of the entity; `amounts` of None are 1 of every limit."""
+
+    key: BucketKey
+    amounts: Mapping[str, int] | None
 
 
 class Call(NamedTuple):
-    """What a caller asks of the entity and resource in `key`.
+    """What a caller asks of the entity and resource in `key`, and of the targets in `also`: all or none.
 
     `amounts` are units by limit name; None asks for 1 of every limit. `limits` replace the entity's own limits, `defaults` apply
-    where nothing is stored. The caller waits up to `patience` nanoseconds for its turn, counted from `asked` (monotonic seconds).
+    where nothing is stored. The caller waits up to `patience` nanoseconds for its turn. It came at `asked` (monotonic seconds).
     """
 
     key: BucketKey
     amounts: Mapping[str, int] | None
-    limits: tuple[Limit, ...] | None
-    defaults: tuple[Limit, ...]
+    limits: Limits | None
+    defaults: Limits
     patience: int = 0
     on_unavailable: OnUnavailable = "block"
     prefetch: Prefetch | None = None
     asked: float = 0.0
+    also: tuple[Target, ...] = ()
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Everything that is charged, the call's own target first."""
+        return (Target(self.key, self.amounts), *self.also)
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What the buckets of the call depend on; equal for calls that charge the same ones."""
+        own = (self.key.entity_id, self.key.resource, self.limits)
+        return (*own, *(target.key for target in self.also)) if self.also else own
+
+    @property
+    def names(self) -> set[str]:
+        """Every limit that is asked for by name."""
+        return {name for target in self.targets for name in target.amounts or ()}
+
+
+def check_policy(policy: str) -> OnUnavailable:
+    """Return `policy` if it is a policy for outages."""
+    if policy not in get_args(OnUnavailable):
+        raise ValidationError(f"on_unavailable must be one of {', '.join(get_args(OnUnavailable))}, not {shown(policy)}")
+    return policy  # type: ignore[return-value] # one of the literals, as just checked
+
+
+def check_prefetch(prefetch: object) -> Prefetch | None:
+    """Return `prefetch` if it is None or a `Prefetch`."""
+    if prefetch is not None and not isinstance(prefetch, Prefetch):
+        raise ValidationError(f"prefetch must be a Prefetch, such as Prefetch(horizon=0.1, fraction=0.1), not {shown(prefetch)}")
+    return prefetch
+
+
+def check_also(also: object, own: BucketKey, amounts: Mapping[str, int] | None) -> tuple[Target, ...]:
+    """Return the targets beside the `own` one; those without amounts are charged the call's.
+
+    `also` holds pairs of an entity and a resource, or triples with amounts. No target may be named twice.
+    """
+    if also is None or also == ():
+        return ()
+    if isinstance(also, str | bytes) or not hasattr(also, "__iter__"):
+        raise ValidationError(f'also must be a list of targets such as [("everybody", "search")], not {shown(also)}')
+    targets = [_target(each, own.namespace, amounts) for each in also]
+    seen = {own}
+    for key, _ in targets:
+        if key in seen:
+            raise ValidationError(
+                f"the target {key.entity_id!r}/{key.resource!r} is named twice: name each once, in also or before"
+            )
+        seen.add(key)
+    check_number(len(seen))
+    return tuple(targets)
+
+
+def check_number(buckets: int) -> None:
+    """Raise `ValidationError` if a call charges too many buckets."""
+    if buckets > MAX_BUCKETS:
+        raise ValidationError(
+            f"{buckets} buckets are too many for one call: name fewer in also; at most {MAX_BUCKETS}, parents included"
+        )
+
+
+def _target(each: object, namespace: str, amounts: Mapping[str, int] | None) -> Target:
+    parts = tuple(each) if isinstance(each, tuple | list) else ()
+    if len(parts) not in (2, 3):
+        raise ValidationError(
+            'a target in also must be like ("everybody", "search") or ("everybody", "search", {"requests": 1}), '
+            f"not {shown(each)}"
+        )
+    key = BucketKey(namespace, check_name("entity_id in also", parts[0]), check_name("resource in also", parts[1]))
+    given = parts[2] if len(parts) == 3 else None
+    return Target(key, amounts if given is None else check_amounts(given))

@@ -1,11 +1,11 @@
-"""The buckets of an entity's chain, and the requests that a call makes of them."""
+"""The buckets that a call charges, and the requests that it makes of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import ValidationError
-from .limits import unknown_limit
+from .limits import BLOCKED, Access, unknown_limit
 from .request import Charge, Request
 
 if TYPE_CHECKING:
@@ -14,49 +14,86 @@ if TYPE_CHECKING:
     from ..models import Prefetch
     from .call import Call
     from .limits import Limit
-    from .records import BucketKey
+    from .records import BucketKey, Limits
 
 
 class Bucket(NamedTuple):
-    """One bucket of an entity's chain, and the limits that apply to it."""
+    """One bucket that a call charges, and the limits that apply to it: none where its level says `access`.
+
+    It was reached by the target of that number; the call's own has the number 0.
+    """
 
     key: BucketKey
     limits: tuple[Limit, ...]
+    access: Access | None = None
+    target: int = 0
+
+    @classmethod
+    def of(cls, key: BucketKey, limits: Limits, target: int = 0) -> Bucket:
+        """The bucket whose level is `limits`."""
+        return cls(key, (), limits, target) if isinstance(limits, Access) else cls(key, limits, None, target)
 
 
 def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, prefetch: Prefetch | None = None) -> tuple[Request, ...]:
-    """The requests that `amounts` makes of the buckets of the chain; without amounts, 1 of every limit.
+    """The requests that `amounts` makes of every bucket; without amounts, 1 of every limit.
 
     A limit that is not named is not consulted, and a bucket of which nothing is asked is left out. Raises `ValidationError` for a
-    name that no bucket of the chain has, and when no limits apply at all.
+    name that no bucket has, and when no limits apply at all.
     """
-    if not any(bucket.limits for bucket in chain):
-        key = chain[0].key
-        raise ValidationError(
-            f"no limits apply to entity {key.entity_id!r} and resource {key.resource!r}: "
-            "pass limits= to the call or to the limiter, or store some with set_limits"
-        )
     if amounts is not None:
         check_known(chain, amounts)
-    asked = [(bucket.key, _charges(bucket, amounts)) for bucket in chain]
-    return tuple([Request(key, charges, prefetch=prefetch) for key, charges in asked if charges])
+    return _requests(chain, (amounts,), prefetch)
+
+
+def call_requests(chain: Sequence[Bucket], call: Call) -> tuple[Request, ...]:
+    """The requests that a call makes of its buckets, each by the amounts of the target that reached it first."""
+    if not call.also:
+        return requests(chain, call.amounts, call.prefetch)
+    check_known(chain, call.names)
+    return _requests(chain, [target.amounts for target in call.targets], call.prefetch)
 
 
 def own_requests(call: Call) -> tuple[Request, ...]:
     """What the call asks of the entity's own bucket, as far as it is known before anything is read."""
-    if not call.limits:
+    if not call.limits or isinstance(call.limits, Access):
         return ()
     known = {limit.name for limit in call.limits}
     amounts = None if call.amounts is None else {name: units for name, units in call.amounts.items() if name in known}
     return requests((Bucket(call.key, call.limits),), amounts)
 
 
+def own_amounts(chain: Sequence[Bucket], call: Call) -> dict[str, int]:
+    """The units that the call itself asks for, by limit name; without amounts, 1 of every limit that it reaches by them."""
+    if call.amounts is not None:
+        return dict(call.amounts)
+    reached = {0, *(number for number, target in enumerate(call.also, 1) if target.amounts is None)}
+    return {limit.name: 1 for bucket in chain if bucket.target in reached for limit in bucket.limits}
+
+
+def blocked(chain: Iterable[Bucket]) -> BucketKey | None:
+    """The first bucket whose level is BLOCKED, or None."""
+    return next((bucket.key for bucket in chain if bucket.access is BLOCKED), None)
+
+
 def check_known(chain: Sequence[Bucket], names: Iterable[str]) -> None:
-    """Raise `ValidationError` for a name that no bucket of the chain has a limit for."""
+    """Raise `ValidationError` for a name that no bucket has a limit for; one without limits of its own may have any."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
     for name in names:
-        if name not in known:
+        if name not in known and not any(bucket.access for bucket in chain):
             raise unknown_limit(name, known)
+
+
+def _requests(
+    chain: Sequence[Bucket], amounts: Sequence[Mapping[str, int] | None], prefetch: Prefetch | None
+) -> tuple[Request, ...]:
+    if not any(bucket.limits or bucket.access for bucket in chain):
+        key = chain[0].key
+        raise ValidationError(
+            f"no limits apply to entity {key.entity_id!r} and resource {key.resource!r}: "
+            "pass limits= to the call or to the limiter, or store some with set_limits"
+        )
+    asked = [(bucket.key, _charges(bucket, amounts[bucket.target if len(amounts) > 1 else 0])) for bucket in chain]
+    return tuple([Request(key, charges, prefetch=prefetch) for key, charges in asked if charges])
 
 
 def _charges(bucket: Bucket, amounts: Mapping[str, int] | None) -> tuple[Charge, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .limits import Limit
+from .limits import Access, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,4 +51,5 @@ def missing_ancestor(seen: Mapping[str, str | None]) -> str | None:
 
 
 RecordKey = LimitsKey | EntityKey
-Record = tuple[Limit, ...] | EntityRecord
+Limits = tuple[Limit, ...] | Access
+Record = Limits | EntityRecord

@@ -10,15 +10,16 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import UnreadableItem
+from .call import check_number
 from .chain import Bucket
+from .limits import Access
 from .records import BucketKey, EntityKey, EntityRecord, LimitsKey, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from .call import Call
-    from .limits import Limit
-    from .records import RecordKey
+    from .records import Limits, RecordKey
 
 MAX_DEPTH = 8
 """Entities in a chain, the charged one included."""
@@ -47,32 +48,50 @@ def levels(entity_id: str, resource: str) -> tuple[LimitsKey, ...]:
 
 
 def resolve(call: Call, lookup: Callable[[RecordKey], Lookup]) -> tuple[Bucket, ...] | MissingRecords:
-    """The chain of buckets, the entity's own first; or all that is needed to know it, as far as that can be told.
+    """The buckets of a call, the entity's own first; or all that is needed to know them, as far as that can be told.
 
-    An ancestor that does not exist ends the chain, as does an entity that does not cascade. Raises `UnreadableItem` when a record
-    that matters could not be read.
+    Each target's chain is followed to its end. An ancestor that does not exist ends it, as does an entity that does not cascade,
+    and a bucket that was reached before, which stays the earlier target's. Raises `UnreadableItem` when a record that matters
+    could not be read, and `ValidationError` when there are too many buckets.
     """
     needed: list[RecordKey] = []
     cold: list[BucketKey] = []
-    chain: dict[str, Bucket] = {}
-    current: str | None = call.key.entity_id
-    hint: tuple[str, ...] = ()
-    while current is not None and current not in chain:
-        record = _readable(lookup(EntityKey(current)))
-        if record is None and chain:
-            break
-        before = len(needed)
-        limits = call.limits if call.limits is not None and not chain else None
-        if limits is None:
-            limits = _strongest(levels(current, call.key.resource), lookup, needed)
-        if record is MISSING:
-            needed.append(EntityKey(current))
-        key = BucketKey(call.key.namespace, current, call.key.resource)
-        chain[current] = Bucket(key, call.defaults if limits is None else limits)
-        if len(needed) > before:
-            cold.append(key)
-        current, hint = _next(record, hint)
+    chain: dict[BucketKey, Bucket] = {}
+    for number, target in enumerate(call.targets):
+        for key, record in _climb(target.key, chain, lookup):
+            before = len(needed)
+            limits = call.limits if call.limits is not None and not chain else None
+            if limits is None:
+                limits = _strongest(levels(key.entity_id, key.resource), lookup, needed)
+            if record is MISSING:
+                needed.append(EntityKey(key.entity_id))
+            chain[key] = Bucket.of(key, call.defaults if limits is None else limits, number)
+            if len(needed) > before:
+                cold.append(key)
+    check_number(len(chain))
     return MissingRecords(tuple(dict.fromkeys(needed)), tuple(cold)) if needed else tuple(chain.values())
+
+
+def in_code(call: Call) -> tuple[Bucket, ...]:
+    """The buckets of a call where nothing is stored: no levels, no parents."""
+    own = Bucket.of(call.key, call.defaults if call.limits is None else call.limits)
+    return (own, *(Bucket.of(target.key, call.defaults, number) for number, target in enumerate(call.also, 1)))
+
+
+def _climb(
+    key: BucketKey, chain: Mapping[BucketKey, Bucket], lookup: Callable[[RecordKey], Lookup]
+) -> Iterator[tuple[BucketKey, Record | Missing | None]]:
+    """The buckets from an entity's own up to the last ancestor that is known or expected, each with the entity's record."""
+    current: str | None = key.entity_id
+    hint: tuple[str, ...] = ()
+    first = True
+    while current is not None and (place := key._replace(entity_id=current)) not in chain:
+        record = _readable(lookup(EntityKey(current)))
+        if record is None and not first:
+            break
+        first = False
+        yield place, record
+        current, hint = _next(record, hint)
 
 
 def _next(record: object, hint: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
@@ -83,14 +102,12 @@ def _next(record: object, hint: tuple[str, ...]) -> tuple[str | None, tuple[str,
     return (hint[0], hint[1:]) if record is MISSING and hint else (None, ())
 
 
-def _strongest(
-    keys: tuple[LimitsKey, ...], lookup: Callable[[RecordKey], Lookup], needed: list[RecordKey]
-) -> tuple[Limit, ...] | None:
+def _strongest(keys: tuple[LimitsKey, ...], lookup: Callable[[RecordKey], Lookup], needed: list[RecordKey]) -> Limits | None:
     for key in keys:
         value = _readable(lookup(key))
         if value is MISSING:
             needed.append(key)
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple | Access):
             return value
     return None
 

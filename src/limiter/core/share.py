@@ -13,7 +13,8 @@ from .units import NANOSECONDS
 from .validation import MAX_AMOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from .chain import Bucket
     from .request import Request
@@ -41,19 +42,21 @@ def local_requests(requests: Sequence[Request], share: float) -> tuple[Request, 
     )
 
 
-def check_remembered(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, cause: RateLimiterUnavailable) -> None:
+def check_remembered(chain: Sequence[Bucket], names: AbstractSet[str], cause: RateLimiterUnavailable) -> None:
     """Raise `RateLimiterUnavailable` when a call names limits that were never read, so that nothing can keep them."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
-    if not known or not known.issuperset(amounts or ()):
+    if not any(bucket.access for bucket in chain) and not (known and known >= names):
         text = "the limits of this call were never read, so this process cannot keep them by itself"
         raise RateLimiterUnavailable(text, unsent=True) from cause
 
 
-def unbounded(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple[Bucket, ...]:
+def unbounded(chain: Sequence[Bucket], names: AbstractSet[str]) -> tuple[Bucket, ...]:
     """The chain with a limit that stands in no way for every name that it lacks, of limits that could not be read."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
-    names = set(amounts or ()) - known or (set() if known else {Limit.DEFAULT_NAME})
-    added = tuple(Limit(name, MAX_AMOUNT, 10**9, 1.0) for name in sorted(names))
+    if any(bucket.access for bucket in chain):
+        return tuple(chain)
+    lacking = names - known or (set() if known else {Limit.DEFAULT_NAME})
+    added = tuple(Limit(name, MAX_AMOUNT, 10**9, 1.0) for name in sorted(lacking))
     return (chain[0]._replace(limits=chain[0].limits + added), *chain[1:])
 
 

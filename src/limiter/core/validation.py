@@ -22,7 +22,8 @@ _BAD_CHARACTERS = re.compile("[#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 def check_name(what: str, value: object) -> str:
     """Return `value` when it is a usable id: 1 to 255 characters, no control character, no `#`, encodable as UTF-8."""
     if not isinstance(value, str):
-        raise ValidationError(f"{what} must be a string, not {shown(value)}")
+        remedy = f"; convert it, as in str({shown(value)})" if _is_number_or_uuid(value) else ""
+        raise ValidationError(f"{what} must be a string, not {shown(value)}{remedy}")
     if not 1 <= len(value) <= MAX_NAME_LENGTH:
         raise ValidationError(f"{what} must have 1 to {MAX_NAME_LENGTH} characters, not {len(value)}: {shown(value)}")
     if (bad := _BAD_CHARACTERS.search(value)) is not None:
@@ -30,6 +31,10 @@ def check_name(what: str, value: object) -> str:
             raise ValidationError(f"{what} must not hold '#', which separates the parts of a key: {shown(value)}")
         raise ValidationError(f"{what} must not hold control characters or lone surrogates: {shown(value)}")
     return value
+
+
+def _is_number_or_uuid(value: object) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or type(value).__name__ == "UUID"
 
 
 def check_table_name(value: object) -> str:
@@ -109,6 +114,13 @@ def check_hook(what: str, value: object) -> None:
     check_callable(what, value)
     if inspect.iscoroutinefunction(value):
         raise ValidationError(f"{what} must be a plain function, not {shown(value)}, which is `async def` and never awaited")
+
+
+def check_flag(what: str, value: object) -> bool:
+    """Return `value` when it is True or False."""
+    if not isinstance(value, bool):
+        raise ValidationError(f"{what} must be True or False, not {shown(value)}")
+    return value
 
 
 def check_region(value: object) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..aws.client import ClientOptions
 from ..exceptions import LimiterError
 from ..runtime.concurrency import gather
-from .stack_client import Access, StackClient
+from .stack_client import StackAccess, StackClient
 from .stack_summary import read_stack
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def discover(
         read_timeout=30.0,
         max_connections=_AT_ONCE,
     )
-    async with StackClient("*", Access(options, client, table_client, sleep=sleep)) as aws:
+    async with StackClient("*", StackAccess(options, client, table_client, sleep=sleep)) as aws:
         entries = await aws.pages("DescribeStacks", "Stacks")
         stacks = sorted((stack for stack in map(read_stack, entries) if stack.own), key=_name)
         found: list[StackSummary] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..aws.client import ClientOptions
 from ..exceptions import LimiterError
 from ..runtime.concurrency import sync_gather
-from .sync_stack_client import SyncAccess, SyncStackClient
+from .sync_stack_client import SyncStackAccess, SyncStackClient
 from .stack_summary import read_stack
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def sync_discover(
         read_timeout=30.0,
         max_connections=_AT_ONCE,
     )
-    with SyncStackClient("*", SyncAccess(options, client, table_client, sleep=sleep)) as aws:
+    with SyncStackClient("*", SyncStackAccess(options, client, table_client, sleep=sleep)) as aws:
         entries = aws.pages("DescribeStacks", "Stacks")
         stacks = sorted((stack for stack in map(read_stack, entries) if stack.own), key=_name)
         found: list[StackSummary] = []

@@ -28,7 +28,7 @@ RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 @dataclass(frozen=True, slots=True)
-class SyncAccess:
+class SyncStackAccess:
     """How to reach AWS, and the clock and sleep to use. Clients that are given are used as they are and never closed."""
 
     options: ClientOptions
@@ -42,7 +42,7 @@ class SyncAccess:
 class SyncStackClient:
     """Makes the calls of one operation. Opens each client on first use and closes it at the end of the `with` block."""
 
-    def __init__(self, stack: str, access: SyncAccess) -> None:
+    def __init__(self, stack: str, access: SyncStackAccess) -> None:
         self.stack = stack
         self._access = access
         self._given = {"cloudformation": access.client, "dynamodb": access.table_client, "iam": access.policy_client}

@@ -15,7 +15,7 @@ from .cloudformation_errors import Conflict, Missing
 from .drift import check_detected, read_drift
 from .ownership import check_stack_name, not_owned, not_owned_shell
 from .settings import StackSettings, render_template
-from .sync_stack_client import SyncAccess, SyncStackClient
+from .sync_stack_client import SyncStackAccess, SyncStackClient
 from .stack_events import Pacing, Watch, read_event
 from .sync_stack_operation import SyncStackOperation
 
@@ -59,7 +59,7 @@ class SyncStackManager:
         options = ClientOptions(
             region=region, endpoint_url=endpoint_url, session=session, connect_timeout=5.0, read_timeout=30.0, max_connections=10
         )
-        self._access = SyncAccess(options, client, table_client, policy_client, sleep, clock)
+        self._access = SyncStackAccess(options, client, table_client, policy_client, sleep, clock)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} stack={self.stack!r}>"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..commit.charge import Admission, charge, charge_in_turn
 from ..core import status
-from ..core.chain import requests
+from ..core.chain import blocked, call_requests
 from ..core.request import Refusal, Request
 from ..core.share import check_remembered, fitting, local_requests, unbounded
 
@@ -57,13 +57,15 @@ class Fallback:
         self._log.note(cause, call.on_unavailable)
         if not whole:
             if call.on_unavailable == "local":
-                check_remembered(chain, call.amounts, cause)
-            chain = unbounded(chain, call.amounts)
-        admission = await self._admit(call, chain, requests(chain, call.amounts, call.prefetch))
+                check_remembered(chain, call.names, cause)
+            chain = unbounded(chain, call.names)
+        admission = await self._admit(call, chain, call_requests(chain, call))
         admission.degraded = True
         return admission
 
     async def _admit(self, call: Call, chain: tuple[Bucket, ...], asked: tuple[Request, ...]) -> Admission:
+        if (key := blocked(chain)) is not None:
+            return Admission(None, chain, (), blocked=key)
         if never := status.never_satisfiable(asked):
             return Admission(None, chain, asked, never=never)
         if call.on_unavailable == "allow":

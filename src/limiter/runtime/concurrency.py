@@ -177,18 +177,6 @@ def sync_check_store(repository: Any) -> None:
         raise ValidationError(f"{shown(repository)} is no SyncRepository or SyncMemoryRepository; for Repository use RateLimiter")
 
 
-def check_function(function: Callable[..., Any]) -> None:
-    """Raise `ValidationError` unless the function is a coroutine function."""
-    if not inspect.iscoroutinefunction(function):
-        raise ValidationError(f"{function!r} is not `async def`: decorate it with SyncRateLimiter.limited")
-
-
-def sync_check_function(function: Callable[..., Any]) -> None:
-    """Raise `ValidationError` if the function is a coroutine function."""
-    if inspect.iscoroutinefunction(function):
-        raise ValidationError(f"{function!r} is `async def`: decorate it with RateLimiter.limited")
-
-
 def note_blocking(call: str) -> None:
     """Do nothing: asynchronous calls are made where a loop runs."""
 

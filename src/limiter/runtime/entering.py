@@ -27,12 +27,29 @@ class Entering:
             raise TypeError(f"an acquire() gives its lease to a block: {self.FORM}; to take units for good, await try_acquire()")
 
 
+class _AsyncForm(TypeError, AttributeError):
+    """An `async with` on a synchronous acquire. Whatever asks for the attribute instead is told that there is none."""
+
+
+class _NoAsyncForm:
+    """Stands for `__aenter__`: an `async with` that looks it up gets an error with the remedy, `hasattr` gets False."""
+
+    def __get__(self, acquisition: object, owner: type) -> NoReturn:
+        raise _AsyncForm(
+            f"an acquire() of SyncRateLimiter is synchronous: {SyncEntering.FORM}; for `async def` there is RateLimiter"
+        )
+
+
 class SyncEntering:
     """Entered by `with`, and by nothing else.
 
-    Nothing answers an `async with`, which Python refuses by itself: whatever serves both kinds asks for `__aenter__` first.
+    Code that serves both kinds asks for `__aenter__` first, and must not find it.
     """
 
     __slots__ = ()
 
     FORM: ClassVar[str] = "use it in a `with` statement"
+
+    if not TYPE_CHECKING:
+        # And no __aexit__: the two together would make it an AbstractAsyncContextManager.
+        __aenter__ = _NoAsyncForm()

@@ -27,6 +27,8 @@ def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.C
         (boto.ConnectionClosedError(endpoint_url="http://x"), RateLimiterUnavailable, False),
         (boto.ConnectTimeoutError(endpoint_url="http://x"), RateLimiterUnavailable, True),
         (boto.EndpointConnectionError(endpoint_url="http://x"), RateLimiterUnavailable, True),
+        (boto.SSLError(endpoint_url="https://x", error="WRONG_VERSION_NUMBER"), RateLimiterUnavailable, True),
+        (boto.SSLError(endpoint_url="https://x", error="CERTIFICATE_VERIFY_FAILED"), RateLimiterUnavailable, False),
         (answered("ThrottlingException"), Throttled, True),
         (answered("ProvisionedThroughputExceededException"), Throttled, True),
         (answered("ExpiredTokenException"), RateLimiterUnavailable, True),

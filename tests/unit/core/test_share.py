@@ -67,15 +67,15 @@ def test_a_share_is_of_rate_and_capacity() -> None:
 def test_unknown_limits_stand_in_no_way() -> None:
     """Whatever is asked fits; what is known stays as it is."""
     known = (Bucket(KEY, (LIMIT,)),)
-    assert unbounded(known, {"requests": 5}) == unbounded(known, None) == known
-    assert [limit.name for limit in unbounded(known, {"tokens": 10**12})[0].limits] == ["requests", "tokens"]
-    assert [limit.name for limit in unbounded((Bucket(KEY, ()),), None)[0].limits] == ["requests"]
+    assert unbounded(known, {"requests"}) == unbounded(known, set()) == known
+    assert [limit.name for limit in unbounded(known, {"tokens"})[0].limits] == ["requests", "tokens"]
+    assert [limit.name for limit in unbounded((Bucket(KEY, ()),), set())[0].limits] == ["requests"]
     cause = RateLimiterUnavailable("down")
-    check_remembered(known, {"requests": 1}, cause)
-    check_remembered(known, None, cause)
-    for chain, amounts in ((known, {"tokens": 1}), ((Bucket(KEY, ()),), None)):
+    check_remembered(known, {"requests"}, cause)
+    check_remembered(known, set(), cause)
+    for chain, names in ((known, {"tokens"}), ((Bucket(KEY, ()),), set())):
         with pytest.raises(RateLimiterUnavailable, match="never read") as error:
-            check_remembered(chain, amounts, cause)
+            check_remembered(chain, names, cause)
         assert error.value.__cause__ is cause
 
 

@@ -1,0 +1,77 @@
+# twin: sync_acquisition.py
+"""The context manager that `acquire` returns."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from warnings import warn_explicit
+
+from .core.refund_policy import refunds
+from .exceptions import LimiterError
+from .runtime.entering import Entering
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import CodeType, TracebackType
+
+    from .core.call import Call
+    from .core.refund_policy import RefundOnError
+    from .lease import Lease
+
+_log = logging.getLogger("limiter")
+
+
+class Acquisition(Entering):
+    """Takes units for the length of a block; it may be entered once, and takes nothing before.
+
+    `caller` is the code that called `acquire`, and the index of the instruction that did.
+    """
+
+    __slots__ = ("_call", "_caller", "_enter", "_entered", "_lease", "_refund_on_error")
+
+    def __init__(
+        self,
+        enter: Callable[[Call], Awaitable[Lease]],
+        call: Call,
+        refund_on_error: RefundOnError,
+        caller: tuple[CodeType, int],
+    ) -> None:
+        self._enter = enter
+        self._call = call
+        self._caller = caller
+        self._entered = False
+        self._refund_on_error = refund_on_error
+        self._lease: Lease | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._call.key.entity_id!r}/{self._call.key.resource!r}>"
+
+    async def __aenter__(self) -> Lease:
+        if self._entered:
+            raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
+        self._entered = True
+        self._lease = await self._enter(self._call)
+        return self._lease
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._lease is not None:
+            await self._lease.close(refund=exc is not None and self._refunds(exc))
+
+    def _refunds(self, error: BaseException) -> bool:
+        """Whether the block's error gives back what was taken; a function that cannot tell keeps the charge."""
+        try:
+            return refunds(self._refund_on_error, error)
+        except Exception:
+            _log.exception("refund_on_error raised, so nothing is given back", extra={"entity_id": self._call.key.entity_id})
+            return False
+
+    def __del__(self) -> None:
+        # As Python does for a coroutine that was never awaited: nothing was limited, and nothing else would tell.
+        if not self._entered:
+            code, index = self._caller
+            line = next((line for first, end, line in code.co_lines() if first <= index < end), None)
+            message = f"an acquire() was never entered, and limits nothing: {self.FORM}"
+            warn_explicit(message, RuntimeWarning, code.co_filename, line or code.co_firstlineno)
