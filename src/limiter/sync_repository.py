@@ -82,6 +82,7 @@ class SyncRepository:
             "max_connections": max_connections,
             "connect_timeout": connect_timeout,
             "read_timeout": read_timeout,
+            "transport": transport,
         }
         self._is_given = session is not None or client is not None
         self._server_clock = self.clock if isinstance(self.clock, ServerClock) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,15 @@ def test_botocore_never_leaves_it(new: Any, server: WireServer) -> None:
     repository.read_bucket(KEY)
     assert repository.transport.name == "botocore"
     assert len(server.received) == 1
+
+
+def test_a_copy_has_the_same_transport(server: WireServer) -> None:
+    """What is said of the transport holds for a copy of the repository too."""
+    repository = copy(SyncRepository("my-app", endpoint_url=server.endpoint_url, transport="botocore", **PATIENT))
+    repository.read_bucket(KEY)
+    repository.close()
+    assert repository.transport is not None
+    assert repository.transport.name == "botocore"
 
 
 def test_another_transport_is_refused() -> None:
