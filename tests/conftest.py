@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import uuid
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engines import ATOMIC_NAMES, ENGINE_NAMES, RECIPES, SERVER_NAMES, Engine, Engines, FakeClock
@@ -103,6 +104,19 @@ def must_be_present(config: pytest.Config, name: str) -> bool:
     """Whether the user asked for this engine, or CI runs and does not excuse it."""
     excused = os.environ.get("LIMITER_ENGINES_ABSENT", "").split(",")
     return config.getoption("--engines") is not None or (os.environ.get("CI") == "true" and name not in excused)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Take away the handler that moto gives to all later clients of a process where a test has imported it.
+
+    Clients that have it would make no test's calls directly.
+    """
+    if (handlers := sys.modules.get("botocore.handlers")) is not None:
+        builtin: Any = handlers
+        builtin.BUILTIN_HANDLERS[:] = [
+            each for each in builtin.BUILTIN_HANDLERS if not type(each[1]).__module__.startswith("moto.")
+        ]
 
 
 @pytest.hookimpl(wrapper=True)

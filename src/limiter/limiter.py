@@ -222,7 +222,9 @@ class RateLimiter(BucketControl, Administration):
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
         process = self._process.get()
-        return process.counters.statistics(process.breaker.state, getattr(self.repository, "skew", None))
+        skew, transport = (getattr(self.repository, name, None) for name in ("skew", "transport"))
+        in_use = None if transport is None else (transport.name, transport.reason)
+        return process.counters.statistics(process.breaker.state, skew, in_use)
 
     @property
     def config_statistics(self) -> CacheStatistics:

@@ -27,7 +27,8 @@ class Statistics:
     store's side, of which `throttled` were turned away because a table or a key takes no more. `cache_hits` are requests to a
     bucket that were refused or granted by what was known here, without a call. `corrections_lost` are corrections and refunds,
     one for each bucket, that could not be written. `breaker` is "closed", "open" or "half-open". `skew` is the seconds that this
-    machine's clock is ahead of the store's; None when unknown.
+    machine's clock is ahead of the store's; None when unknown. `transport` is how frequent calls are made: "direct",
+    or "botocore" for the `transport_reason`; None before the first call, and for a store that makes no calls.
     """
 
     decisions: int
@@ -41,6 +42,8 @@ class Statistics:
     corrections_lost: int
     breaker: BreakerState
     skew: float | None
+    transport: str | None = None
+    transport_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +160,12 @@ class Counters:
         elif isinstance(error, RateLimiterUnavailable):
             self.add("failures")
 
-    def statistics(self, breaker: BreakerState, skew: float | None) -> Statistics:
+    def statistics(self, breaker: BreakerState, skew: float | None, transport: tuple[str, str] | None = None) -> Statistics:
         """All counts so far."""
         with self._lock:
-            counts = {name: self._counts[name] for name in Statistics.__dataclass_fields__ if name not in ("breaker", "skew")}
-        return Statistics(**counts, breaker=breaker, skew=skew)
+            counts = {name: self._counts[name] for name in _COUNTED}
+        name, reason = (None, "") if transport is None else transport
+        return Statistics(**counts, breaker=breaker, skew=skew, transport=name, transport_reason=reason)
+
+
+_COUNTED = [name for name in Statistics.__dataclass_fields__ if name not in {"breaker", "skew", "transport", "transport_reason"}]

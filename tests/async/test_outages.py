@@ -77,14 +77,14 @@ class Failed(Exception):
 class World:
     """Limiters behind a proxy, one beside it, and the table that all of them use."""
 
-    def __init__(self, proxy: FaultProxy, table: str, url: str, clock: FakeClock, session: Any) -> None:
-        self.proxy, self.table, self.clock, self.session = proxy, table, clock, session
+    def __init__(self, proxy: FaultProxy, table: str, url: str, clock: FakeClock, options: dict[str, Any]) -> None:
+        self.proxy, self.table, self.clock, self.options = proxy, table, clock, options
         self.repositories: list[Repository] = []
         self.beside = RateLimiter(self.repository(url, read_timeout=PATIENCE), LIMITS, denial_ttl=0, decision_timeout=PATIENCE)
 
     def repository(self, url: str, **options: Any) -> Repository:
         """One that is closed in the end."""
-        self.repositories.append(Repository(self.table, endpoint_url=url, session=self.session, clock=self.clock, **options))
+        self.repositories.append(Repository(self.table, endpoint_url=url, clock=self.clock, **self.options, **options))
         return self.repositories[-1]
 
     def limiter(self, *, patient: bool = True, url: str = "", limits: Any = LIMITS, **options: Any) -> RateLimiter:
@@ -100,13 +100,18 @@ class World:
         return -(-span * 10 // (3_600 * 10**9))
 
 
-@pytest.fixture
+@pytest.fixture(params=["direct", "botocore"])
 async def world(
-    atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy, aws_session: Any
+    request: pytest.FixtureRequest,
+    atomic_engine: Engine,
+    table_name: str,
+    clock: FakeClock,
+    proxy: FaultProxy,
+    aws_session: Any,
 ) -> AsyncIterator[World]:
-    """A world of its own."""
+    """A world of its own, whose calls take either transport."""
     url: str = atomic_engine.endpoint_url or ""
-    made = World(proxy, table_name, url, clock, aws_session)
+    made = World(proxy, table_name, url, clock, {"session": aws_session, "transport": request.param})
     yield made
     for repository in made.repositories:
         await repository.close()

@@ -10,6 +10,7 @@ import time
 import zlib
 from contextlib import suppress
 from email.utils import formatdate
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +27,16 @@ from limiter import (
     SyncRepository,
     Throttled,
 )
+from limiter.aws.client import ClientOptions, new_session, sync_new_session
 from limiter.runtime.retry import ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LIMITS = [Limit.parse("requests=10/minute")]
-PATIENT = {"connect_timeout": 30.0, "read_timeout": 30.0}
+PATIENT: dict[str, Any] = {"connect_timeout": 30.0, "read_timeout": 30.0}
 """Test machines stall; an engine that answers must not count as one that does not."""
-BRIEF = {"connect_timeout": 0.5, "read_timeout": 0.5}
+BRIEF: dict[str, Any] = {"connect_timeout": 0.5, "read_timeout": 0.5}
 """For answers that never end."""
 SLOW = {"status 100", "cut", "nested", "huge", "error huge", "error code huge"}
 AMZ = "application/x-amz-json-1.0"
@@ -123,7 +125,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
-        self.timeouts = PATIENT
+        self.options: dict[str, Any] = PATIENT
         self.asked: list[str] = []
         self.items: dict[str, dict[str, Any]] = {}
         self.written = 0
@@ -185,17 +187,24 @@ class FakeEngine:
         return Handler
 
 
-@pytest.fixture
-def engine_gone_mad() -> Iterator[FakeEngine]:
-    """A server on a loopback port."""
+@pytest.fixture(params=["direct", "botocore"])
+def engine_gone_mad(request: pytest.FixtureRequest) -> Iterator[FakeEngine]:
+    """A server on a loopback port, and repositories that reach it by either transport."""
     engine = FakeEngine()
+    engine.options = PATIENT | {"transport": request.param}
     yield engine
     engine.stop()
 
 
+@cache
+def session(kind: str) -> Any:
+    """One session for all tests, which reads botocore's model of DynamoDB once."""
+    return sync_new_session(ClientOptions()) if kind == "sync" else new_session(ClientOptions())
+
+
 def call_sync(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]:
     """What a call gives by the synchronous limiter, and what the next gives once the engine is right again."""
-    repository = SyncRepository("my-app", endpoint_url=engine.endpoint_url, **engine.timeouts)
+    repository = SyncRepository("my-app", endpoint_url=engine.endpoint_url, session=session("sync"), **engine.options)
     limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
     try:
         first = use(limiter)
@@ -212,7 +221,7 @@ def call_async(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]
     """The same by the asynchronous limiter."""
 
     async def call() -> tuple[Any, Any]:
-        repository = Repository("my-app", endpoint_url=engine.endpoint_url, **engine.timeouts)
+        repository = Repository("my-app", endpoint_url=engine.endpoint_url, session=session("async"), **engine.options)
         limiter = RateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
         try:
             first = await use(limiter)
@@ -332,7 +341,9 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 def test_any_call_that_is_answered_with_nonsense(name: str, engine_gone_mad: FakeEngine) -> None:
     """Whatever answers any other action, the call gives a result or a typed error, and an acquire afterwards is admitted."""
     action, use = CALLS[name]
-    with SyncRepository("my-app", endpoint_url=engine_gone_mad.endpoint_url, **PATIENT) as repository:
+    with SyncRepository(
+        "my-app", endpoint_url=engine_gone_mad.endpoint_url, session=session("sync"), **engine_gone_mad.options
+    ) as repository:
         for answer in ANSWERS.keys() - SLOW:
             limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
             engine_gone_mad.answers[action] = ANSWERS[answer]
@@ -361,7 +372,9 @@ def test_no_single_answer_sets_the_clock_wrong(
     action: str, use: Callable[[Any], Any], answers: set[str], engine_gone_mad: FakeEngine
 ) -> None:
     """An hour ahead, neither the `Date` of a page that is not the table's moves the clock, nor one that has the table's form."""
-    with SyncRepository("my-app", endpoint_url=engine_gone_mad.endpoint_url, **PATIENT) as repository:
+    with SyncRepository(
+        "my-app", endpoint_url=engine_gone_mad.endpoint_url, session=session("sync"), **engine_gone_mad.options
+    ) as repository:
         engine_gone_mad.ahead = 3_600.0
         for answer in answers:
             limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
@@ -375,14 +388,15 @@ def test_no_single_answer_sets_the_clock_wrong(
 
 
 @both
-def test_a_server_that_never_answers(call: Callable[..., tuple[Any, Any]]) -> None:
+@pytest.mark.parametrize("transport", ["direct", "botocore"])
+def test_a_server_that_never_answers(transport: str, call: Callable[..., tuple[Any, Any]]) -> None:
     """A connection that is accepted and then left alone, or fed byte by byte, ends by the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         engine = FakeEngine()
         try:
             url, engine.endpoint_url = engine.endpoint_url, f"http://127.0.0.1:{port}"
-            engine.timeouts = BRIEF
+            engine.options = BRIEF | {"transport": transport}
             started = time.monotonic()
             with pytest.raises(LimiterError):
                 call(engine, lambda limiter: limiter.try_acquire("user", "api"))

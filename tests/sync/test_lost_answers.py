@@ -108,12 +108,17 @@ class World:
         return outcomes[0], outcomes[1]  # type: ignore[return-value] # no errors any more
 
 
-@pytest.fixture
+@pytest.fixture(params=["direct", "botocore"])
 def world(
-    atomic_engine: Engine, table_name: str, clock: FakeClock, proxy: FaultProxy, aws_session: Any
+    request: pytest.FixtureRequest,
+    atomic_engine: Engine,
+    table_name: str,
+    clock: FakeClock,
+    proxy: FaultProxy,
+    aws_session: Any,
 ) -> Iterator[World]:
-    """A world of its own."""
-    options = {"session": aws_session, "clock": clock, "read_timeout": PATIENCE}
+    """A world of its own, whose calls take either transport."""
+    options = {"session": aws_session, "clock": clock, "read_timeout": PATIENCE, "transport": request.param}
     behind = SyncRepository(table_name, endpoint_url=proxy.endpoint_url, **options)
     beside = SyncRepository(table_name, endpoint_url=atomic_engine.endpoint_url, **options)
     made = World(proxy, *(SyncRateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in (behind, beside)))

@@ -59,6 +59,7 @@ def test_nothing_was_counted_at_first(new: Any) -> None:
     values = dataclasses.asdict(statistics)
     assert values.pop("breaker") == "closed"
     assert values.pop("skew") is None
+    assert (values.pop("transport"), values.pop("transport_reason")) == (None, "")
     assert set(values.values()) == {0}
     with pytest.raises(dataclasses.FrozenInstanceError):
         statistics.calls = 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.units import NANOSECONDS
 from ..exceptions import ConfigurationError, LimiterError, RateLimiterUnavailable
@@ -14,8 +14,11 @@ from ..runtime.retry import ATTEMPTS, Retry
 from ..runtime.scope import LoopLocal, Origin
 from .client import close_client, open_client, use_client
 from .clock import MAX_SKEW
+from .direct import open_direct
 from .errors import OPENING, is_decided_by_condition, is_of_table, translate
 from .responses import check_answer, check_whole, holds_something
+from .transport import DIRECT_ACTIONS, Transport, TransportChoice, Unsuitable
+from .wire import UnexpectedForm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,11 +32,20 @@ _log = logging.getLogger("limiter.clock")
 class Table:
     """A table by its name, and a client for each process and event loop, opened by the first call.
 
-    `clock` learns the server's time from every response of the table, errors included, and from no other server's.
+    `clock` learns the server's time from every response of the table, errors included, and from no other server's. `transport`
+    says which calls do not use the client.
     """
 
-    def __init__(self, name: str, client: Any, options: ClientOptions, clock: ServerClock | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: Any,
+        options: ClientOptions,
+        clock: ServerClock | None = None,
+        transport: TransportChoice | None = None,
+    ) -> None:
         self.name = name
+        self.transport = transport or TransportChoice("botocore")
         self._clock = clock
         self._warned: int | None = None
         self._looks_again = 0
@@ -77,26 +89,26 @@ class Table:
         """Close the client of this process and event loop; a later call opens a new one."""
         connection = self._connections.get()
         async with connection.lock:
-            client, connection.client = connection.client, None
-            if client is not None and client is not self._client:
-                await close_client(client)
+            opened, connection.opened = connection.opened, None
+            if opened is not None:
+                await self._close(opened)
 
     async def _send(self, action: str, parameters: dict[str, Any]) -> Any:
-        client = await self._open()
+        opened = await self._open()
         try:
-            return await self._ask(getattr(client, _METHODS[action]), action, parameters)
+            return await self._ask(opened, action, parameters)
         except LimiterError:
             raise
         except Exception as error:
             if is_decided_by_condition(error):
                 raise
-            raise translate(error, self.name, action, getattr(client, "meta", None)) from error
+            raise translate(error, self.name, action, getattr(opened.client, "meta", None)) from error
 
-    async def _ask(self, method: Any, action: str, parameters: dict[str, Any]) -> Any:
+    async def _ask(self, opened: _Opened, action: str, parameters: dict[str, Any]) -> Any:
         """Make the call, check what it answers, and learn the server's time from that if it is the table's."""
         sent = 0 if self._clock is None else self._clock.monotonic()
         try:
-            answer = await method(**parameters)
+            answer = await self._call(opened, action, parameters)
         except Exception as error:
             if is_of_table(error, action):
                 self._learn(getattr(error, "response", None), sent)
@@ -108,6 +120,21 @@ class Table:
         elif self._clock is not None:
             self._clock.observe_undated()
         return answer
+
+    async def _call(self, opened: _Opened, action: str, parameters: dict[str, Any]) -> Any:
+        """Make the call directly where that is suitable, and by botocore where not; one that was sent is not made again."""
+        if opened.direct is not None and action in DIRECT_ACTIONS and self.transport.tries_direct:
+            try:
+                answer = await opened.direct.call(action, parameters)
+            except Unsuitable as error:
+                self.transport.refuse(error)
+            except UnexpectedForm as error:
+                self.transport.hand_over(f"{action} on table {self.name!r} was answered with {error}")
+                raise
+            else:
+                self.transport.settle()
+                return answer
+        return await getattr(opened.client, _METHODS[action])(**parameters)
 
     def _learn(self, answer: Any, sent: int) -> None:
         clock = self._clock
@@ -134,7 +161,7 @@ class Table:
             extra={"table": self.name, "skew": skew},
         )
 
-    async def _open(self) -> Any:
+    async def _open(self) -> _Opened:
         try:
             return await self._opened()
         except LimiterError:
@@ -142,15 +169,41 @@ class Table:
         except Exception as error:
             raise translate(error, self.name, OPENING) from error
 
-    async def _opened(self) -> Any:
+    async def _opened(self) -> _Opened:
         connection = self._connections.get()
-        client = connection.client
-        if client is None:
+        opened = connection.opened
+        if opened is None:
             async with connection.lock:
-                client = connection.client
-                if client is None:
-                    client = connection.client = self._given() or await open_client("dynamodb", self._options)
-        return client
+                opened = connection.opened
+                if opened is None:
+                    opened = connection.opened = await self._new()
+        return opened
+
+    async def _new(self) -> _Opened:
+        client = self._given() or await open_client("dynamodb", self._options)
+        if not self.transport.tries_direct:
+            return _Opened(client, None)
+        try:
+            return _Opened(client, await self._new_direct(client))
+        except BaseException:
+            await self._close(_Opened(client, None))
+            raise
+
+    async def _new_direct(self, client: Any) -> Transport | None:
+        """The direct transport beside a client, where that is suitable."""
+        try:
+            direct = await open_direct(client, self.name)
+        except Unsuitable as error:
+            self.transport.refuse(error)
+            return None
+        self.transport.settle()
+        return direct
+
+    async def _close(self, opened: _Opened) -> None:
+        if opened.direct is not None:
+            await opened.direct.close()
+        if opened.client is not self._client:
+            await close_client(opened.client)
 
     def _given(self) -> Any:
         """The client that the caller has passed, which cannot follow into another event loop or a forked child."""
@@ -166,12 +219,19 @@ class Table:
         return use_client(self._client)
 
 
+class _Opened(NamedTuple):
+    """A client, and the direct transport beside it where there is one."""
+
+    client: Any
+    direct: Transport | None
+
+
 class _Connection:
-    """The client of one process and event loop, and the lock under which it is opened and closed."""
+    """What one process and event loop has opened, and the lock under which that is done and undone."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.client: Any = None
+        self.opened: _Opened | None = None
 
 
 _METHODS = {

@@ -18,6 +18,7 @@ from .findings import (
     judge_clock,
     judge_permissions,
     judge_throttling,
+    judge_transport,
     judge_ttl,
     judge_versions,
 )
@@ -46,8 +47,8 @@ LEVELS = {
 def doctor(stack: str, target: Target) -> int:
     """Check everything that can prevent the limiter from working with a stack. Exits with 1 when a check fails.
 
-    Checks credentials, region, table, permissions of each policy level, clock, deletion of idle buckets, throttling and versions.
-    Changes nothing: write permissions are tried with a condition that no item meets, which costs a few write units.
+    Checks credentials, region, table, permissions of each policy level, clock, deletion of idle buckets, throttling, versions and
+    transport. Changes nothing: write permissions are tried with a condition that no item meets, which costs a few write units.
     """
     with noted("doctor", target):
         findings = Examination(stack, target).findings()
@@ -86,7 +87,7 @@ class Examination:
         if found[-1].result == "failed":
             return [*found[:-1], self._skew(), found[-1]]
         found += self._permissions()
-        return [*found, self._skew(), self._time_to_live(), *self._throttling(), self._versions(), _runtime()]
+        return [*found, self._skew(), self._time_to_live(), *self._throttling(), self._versions(), self._transport(), _runtime()]
 
     def _client(self, service: str) -> Any:
         from ..aws.client import ClientOptions, sync_open_client
@@ -208,6 +209,19 @@ class Examination:
         except LimiterError as error:
             return Finding("unknown", "versions", str(error))
         return judge_versions(__version__, found.version, VERSION, found.schema_version, self._stack)
+
+    def _transport(self) -> Finding:
+        from ..sync_repository import SyncRepository
+
+        target = self._target
+        repository = SyncRepository(self._stack, region=target.region, endpoint_url=target.endpoint_url, session=self._session)
+        try:
+            repository.prepare()
+            return judge_transport(repository.transport)
+        except Exception as error:  # whatever it is, it is the finding
+            return self._error(error, "transport", "opening a client")
+        finally:
+            repository.close()
 
     def _error(self, error: Exception, subject: str, action: str, *, fatal: bool = False) -> Finding:
         return Finding("failed" if fatal else "unknown", subject, str(self._explained(error, action)))

@@ -10,6 +10,8 @@ from ..aws.clock import MAX_SKEW
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ..aws.transport import TransportInUse
+
 Result = Literal["ok", "warning", "failed", "unknown"]
 
 REFUSES_REQUESTS = 300.0
@@ -85,6 +87,14 @@ def judge_permissions(level: str, missing: Sequence[str], unknown: Sequence[str]
     if unknown:
         return Finding("unknown", subject, f"could not try {', '.join(unknown)}")
     return Finding("ok", subject, "all actions allowed")
+
+
+def judge_transport(found: TransportInUse | None) -> Finding:
+    """How this process would make the frequent calls; another one may have patched botocore, or pass a client."""
+    if found is None:
+        return Finding("unknown", "transport", "no client was opened")
+    detail = f"{found.name}, since {found.reason}" if found.reason else found.name
+    return Finding("ok", "transport", f"{detail}; limiter.stats().transport tells what a program uses")
 
 
 _IMITATED = {

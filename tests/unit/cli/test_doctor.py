@@ -103,7 +103,7 @@ class TestOnAnEngine:
         assert found.pop("versions") == "warning"
         assert found.pop("clock") == "unknown"
         assert {subject for subject, result in found.items() if result == "ok"} == {
-            *("region", "deletion protection", "table", "runtime"),
+            *("region", "deletion protection", "table", "transport", "runtime"),
         }
         assert set(found.values()) == {"ok", "unknown"}
         assert "embedded engine, not AWS. It accepts all credentials, allows every action" in done.err
