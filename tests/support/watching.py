@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from limiter import sync_acquirer
+from limiter import memory_repository, sync_acquirer, sync_memory_repository
 from limiter.commit import batch, breaker, sync_batch, sync_committer
 from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core import plan as planning
@@ -36,6 +36,9 @@ def watching(world: World) -> Iterator[None]:
             (sync_acquirer, "sync_gather", one_after_another),
             (sync_committer, "sync_start", lambda calls, _: one_after_another(calls)),
             (breaker, "THRESHOLD", sys.maxsize),
+            # The judge follows a bucket's periods and stamps for longer than a store has to keep them.
+            (memory_repository, "is_forgettable", lambda *_: False),
+            (sync_memory_repository, "is_forgettable", lambda *_: False),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
         yield
