@@ -119,13 +119,13 @@ def run(console: Console, seconds: float) -> Verdict:
         limiter.try_acquire("demo", "api", {"requests": OPENING})
         progress.tally("this script, to begin with").admit(time.time_ns(), OPENING)
         bucket = BucketKey(repository.namespace, "demo", "api")
-        since = repository.read_bucket(bucket).level(LIMIT.name).since
+        since = repository.read_bucket(bucket).level(LIMIT.identity).since
         client.begin()
         with Load(server, progress.tally):
             progress.watch(since, seconds, (server, client))
             client.finish()
         ended = time.time_ns()
-        level = repository.read_bucket(bucket).level(LIMIT.name)
+        level = repository.read_bucket(bucket).level(LIMIT.identity)
     verdict = judge(LIMIT, list(progress.tallies.values()), level.since, level.tat, ended)
     progress.conclude(verdict, max(tally.last for tally in progress.tallies.values()) - level.since, ended - level.since)
     return verdict

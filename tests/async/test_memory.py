@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,9 @@ def kept() -> int:
 
 def noted() -> int:
     """The tables by bucket that this process keeps, counted by their entries."""
-    tables = [each for each in gc.get_objects() if isinstance(each, dict) and type(next(iter(each), None)) is BucketKey]
+    tables = [
+        each for each in gc.get_objects() if type(each) in (dict, OrderedDict) and type(next(iter(each), None)) is BucketKey
+    ]
     return max(map(len, tables), default=0)
 
 

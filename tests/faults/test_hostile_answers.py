@@ -108,7 +108,11 @@ ANSWERS = {
     "error code huge": error("x" * 1_000_000),
     "condition without a form": error("com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"),
     "condition with a wrong item": Answer(
-        {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "Item": {"t:requests": {"N": "x"}}}, 400
+        {
+            "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+            "Item": {f"t:{LIMITS[0].identity}": {"N": "x"}},
+        },
+        400,
     ),
     "condition with no item at all": Answer(
         {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "Item": 7}, 400

@@ -171,7 +171,7 @@ async def test_a_refund_without_a_caller_is_written_though_the_next_leader_goes(
 def callers() -> int:
     """How many callers are alive in this process."""
     gc.collect()
-    return sum(isinstance(each, Waiter) for each in gc.get_objects())
+    return sum(type(each) is Waiter for each in gc.get_objects())
 
 
 async def test_callers_who_are_decided_are_forgotten_behind_one_who_waits(clock: FakeClock) -> None:

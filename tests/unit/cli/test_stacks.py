@@ -41,9 +41,10 @@ def test_every_setting_has_an_option(cloud: Cloud, run: Callable[..., Any]) -> N
         *("--iam-path", "/team/", "--permissions-boundary", "arn:aws:iam::123456789012:policy/boundary"),
         *("--trusted-principal", "123456789012", "--trusted-service", "ecs-tasks.amazonaws.com"),
         *("--trusted-service", "lambda.amazonaws.com", "--alarms", "--alarm-email", "me@example.com", "--tag", "team=web"),
-        *("--alarm-topic-arn", "arn:aws:sns:us-east-1:123456789012:alarms"),
+        *("--alarm-topic-arn", "arn:aws:sns:us-east-1:123456789012:alarms", "--dashboard", "--dashboard-namespace", "shop"),
+        *("--max-read-units", "100", "--max-write-units", "100", "--warm-read-units", "12000", "--warm-write-units", "4000"),
     )
-    assert done.code == 0
+    assert done.code == 0, done.err
     (stack,) = cloud.stacks
     assert stack.tags["team"] == "web"
     assert stack.tags["limiter:retain"] == "true"
