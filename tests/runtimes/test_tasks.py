@@ -215,3 +215,18 @@ async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(cl
     await until(lambda: len(waits) == 40)
     await asyncio.gather(*tasks)
     assert [number for number, _ in sorted(waits.items(), key=lambda each: each[1])] == list(range(40))
+
+
+async def test_tasks_of_new_buckets_share_reads(clock: FakeClock) -> None:
+    """One read carries the records of as many new buckets as fit."""
+    reads: list[int] = []
+
+    class Counting(MemoryRepository):
+        async def read_records(self, keys: Any, buckets: Any = ()) -> Any:
+            reads.append(len(keys))
+            return await super().read_records(keys, buckets)
+
+    limiter = RateLimiter(Counting(clock=clock), [LIMIT])
+    decisions = await asyncio.gather(*(limiter.try_acquire(f"user-{number}", "api") for number in range(100)))
+    assert all(decisions)
+    assert len(reads) <= 10

@@ -7,6 +7,7 @@ The patching must stand first: a lock made, or boto imported, before it is the v
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
@@ -25,6 +26,8 @@ def patch(runtime: str) -> str:
 
         gevent.monkey.patch_all()
         return gevent.__version__
+    # Its resolver imports dnspython, and that httpx and anyio where they are installed, all before anything is patched.
+    os.environ["EVENTLET_NO_GREENDNS"] = "yes"
     with warnings.catch_warnings():
         # Its own class of warning, which cannot be named before the import that gives it.
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
