@@ -4,7 +4,7 @@
 
 The table is made at each endpoint, by default at an engine that is started here. For https set AWS_CA_BUNDLE. Prints medians in
 microseconds, and ratios to the client that the library opens. The ways that the library does not take have its request and its
-signature, and somebody else's connections.
+signature, and connections of another library.
 """
 
 from __future__ import annotations

@@ -21,6 +21,10 @@ from ..runtime.concurrency import responsive_timeout
 _log = logging.getLogger("limiter.client")
 
 
+LOOSE = 8
+"""By how much the timeouts of an asynchronous client are above those that were asked for, which bound its calls as a whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
     """How to reach AWS. Fields that are None follow the standard AWS variables and files.
@@ -65,7 +69,7 @@ async def open_client(service: str, options: ClientOptions) -> Any:
     create = getattr(session, "create_client", None) or session.client
     region = _region(options, getattr(session, "region_name", None) or _session_region(session))
     # aiohttp's own timeouts count the time in which the loop is busy. `_bound_whole_calls` does not, and ends a call first.
-    loose = replace(options, connect_timeout=8 * options.connect_timeout, read_timeout=8 * options.read_timeout)
+    loose = replace(options, connect_timeout=LOOSE * options.connect_timeout, read_timeout=LOOSE * options.read_timeout)
     config = AioConfig(**_settings(loose))
     context = create(service, region_name=region, endpoint_url=options.endpoint_url, config=config)
     client = await context.__aenter__()

@@ -11,6 +11,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.concurrency import responsive_timeout
+from .client import LOOSE
 from .transport import Unsuitable
 from .wire import ResponseReader, UnexpectedForm
 
@@ -43,7 +45,7 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._url = requests.url
         self._session = session
-        self._read_timeout, self._connect_timeout = config.read_timeout, config.connect_timeout
+        self._read_timeout, self._connect_timeout = config.read_timeout / LOOSE, config.connect_timeout / LOOSE
         self._keepalive = session._connector_args.get("keepalive_timeout", 0.0)
         self._socket_options = session._socket_options
         # A loop that is not asyncio's own may not know how to try several addresses at once.
@@ -61,12 +63,10 @@ class Connections:
 
         Raises botocore's errors, and `UnexpectedForm`.
         """
-        import asyncio
-
         async with self._free:
             link = self._next_idle() or await self._connect()
             try:
-                async with asyncio.timeout(self._read_timeout):
+                async with responsive_timeout(self._read_timeout):
                     response = await link.ask(request)
             except OSError as error:
                 link.abort()
@@ -111,7 +111,7 @@ class Connections:
             if self._is_secure and self._context is None:
                 # Reads files: the bundle of certificates.
                 self._context = await asyncio.to_thread(_tls_context, self._session)
-            async with asyncio.timeout(self._connect_timeout):
+            async with responsive_timeout(self._connect_timeout):
                 _, link = await self._loop.create_connection(self._make, ssl=self._context, **self._address)
         except Exception as error:
             raise _unreached(error, self._url) from error
@@ -265,7 +265,7 @@ def _received(socket: Any) -> bytes:
 
 
 def _check_directness(session: Any, url: str) -> None:
-    """Raise `Unsuitable` where something stands between, or whoever answers is not verified."""
+    """Raise `Unsuitable` if a proxy is in between, or if the server is not verified."""
     if session._proxy_config.proxy_url_for(url) is not None:
         raise Unsuitable("a proxy is configured")
     if not session._verify and url.startswith("https"):

@@ -33,7 +33,7 @@ class Unsuitable(Exception):
 
 
 class Unequal(Unsuitable):
-    """What botocore sends is not what the direct transport would send, which nobody has expected."""
+    """The request of botocore is unexpectedly not the one that the direct transport would send."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,7 @@ class Examination:
         try:
             repository.prepare()
             return judge_transport(repository.transport)
-        except Exception as error:  # whatever it is, it is the finding
+        except Exception as error:  # any error is the finding
             return self._error(error, "transport", "opening a client")
         finally:
             repository.close()

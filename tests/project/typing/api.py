@@ -198,6 +198,7 @@ def repositories() -> list[RepositoryProtocol]:
         read_timeout=0.5,
     )
     assert_type(whole.skew, float | None)
+    assert whole.transport is None
     assert_type((whole.stack, whole.namespace), tuple[str, str])
     return [whole, MemoryRepository(namespace="default", clock=lambda: 0)]
 
@@ -217,6 +218,7 @@ def sync_repositories() -> list[SyncRepositoryProtocol]:
         read_timeout=0.5,
     )
     assert_type(whole.skew, float | None)
+    assert whole.transport is None
     assert_type((whole.stack, whole.namespace), tuple[str, str])
     return [whole, SyncMemoryRepository(namespace="default", clock=lambda: 0)]
 
@@ -285,6 +287,9 @@ async def deciding(store: Repository) -> None:
         assert_type(decision, Decision)
         assert_type(await limiter.try_acquire("user-42", "gpt-4", on_unavailable="allow"), Decision)
         assert_type(await limiter.check("user-42", "gpt-4", {"requests": 1}, limits=limits()), Decision)
+        assert_type(await limiter.pause("user-42", "gpt-4", 30.0), None)
+        assert_type(await limiter.reset("user-42", "gpt-4", ["requests"]), None)
+        assert_type(await limiter.adjust("user-42", "gpt-4", {"requests": -1}), None)
         assert_type(await limiter.resolve_limits("user-42", "gpt-4"), Limits)
         assert_type(limiter.stats(), Statistics)
         assert_type(limiter.config_statistics, CacheStatistics)
@@ -324,6 +329,9 @@ def sync_deciding(store: SyncRepository) -> None:
         assert_type(decision, Decision)
         assert_type(limiter.try_acquire("user-42", "gpt-4", on_unavailable="allow"), Decision)
         assert_type(limiter.check("user-42", "gpt-4", {"requests": 1}, limits=limits()), Decision)
+        assert_type(limiter.pause("user-42", "gpt-4", 30.0), None)
+        assert_type(limiter.reset("user-42", "gpt-4", ["requests"]), None)
+        assert_type(limiter.adjust("user-42", "gpt-4", {"requests": -1}), None)
         assert_type(limiter.resolve_limits("user-42", "gpt-4"), Limits)
         assert_type(limiter.stats(), Statistics)
         assert_type(limiter.config_statistics, CacheStatistics)

@@ -204,7 +204,7 @@ def test_every_limit_is_a_frozen_value(limit: BaseLimit) -> None:
 
 def test_a_list_may_mix_kinds() -> None:
     """Limits of any kinds stand in one list, and a constant in place of one."""
-    mixed = [Limit.per_minute("a", 1), Quota.per_day("b", 1), Quota.total("c", 1), Concurrency("d", 1)]
+    mixed = [Limit.per_minute("a", 1), Quota.per_day("b", 1), Quota.total("c", 1)]
     assert check_limits(mixed) == check_level(mixed) == tuple(mixed)
     for constant in (UNLIMITED, BLOCKED):
         assert check_limits(constant) is constant
