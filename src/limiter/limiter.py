@@ -382,7 +382,7 @@ class RateLimiter(BucketControl, Administration):
             monotonic(),
             () if also == () else check_also(also, key, amounts),
             check_headroom(headroom, oversize=oversize),
-            oversize,
+            oversize if oversize is False else check_flag("oversize", oversize),
         )
 
 

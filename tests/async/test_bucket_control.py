@@ -119,6 +119,8 @@ async def test_oversize_is_admitted_when_the_bucket_is_full(new_limiter: Any, cl
     assert await limiter.try_acquire("user", "api", {"requests": 25}, oversize=True)
     with pytest.raises(ValidationError, match="headroom"):
         await limiter.try_acquire("user", "api", {"requests": 1}, oversize=True, headroom=0.1)
+    with pytest.raises(ValidationError, match="oversize must be True or False"):
+        await limiter.try_acquire("user", "api", {"requests": 1}, oversize="no")
 
 
 async def test_nothing_is_counted_under_unlimited(new_limiter: Any) -> None:

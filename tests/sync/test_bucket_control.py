@@ -119,6 +119,8 @@ def test_oversize_is_admitted_when_the_bucket_is_full(new_limiter: Any, clock: F
     assert limiter.try_acquire("user", "api", {"requests": 25}, oversize=True)
     with pytest.raises(ValidationError, match="headroom"):
         limiter.try_acquire("user", "api", {"requests": 1}, oversize=True, headroom=0.1)
+    with pytest.raises(ValidationError, match="oversize must be True or False"):
+        limiter.try_acquire("user", "api", {"requests": 1}, oversize="no")
 
 
 def test_nothing_is_counted_under_unlimited(new_limiter: Any) -> None:
