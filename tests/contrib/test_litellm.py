@@ -10,9 +10,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.memory_limiters import async_limiter
+from support.memory_limiters import async_limiter, sync_limiter
 
 from limiter import RateLimitExceeded
+from limiter.contrib.llm import sync_reserve
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would download prices
 # Its background worker belongs to the event loop that has begun it.
@@ -113,6 +114,19 @@ async def test_a_refused_call_is_not_made(litellm: Any, clock: FakeClock, monkey
         error = error.__cause__ or error.__context__
     assert isinstance(error, RateLimitExceeded)
     await litellm.acompletion(**ASK, mock_response="Yes.")
+
+
+async def test_synchronous_calls_take_the_helper(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteLLM does not ask its callbacks in `litellm.completion`; `sync_reserve` around it charges what it used."""
+    asked = async_limiter(clock, *LIMITS)
+    logger(litellm, asked, monkeypatch)
+    litellm.completion(**ASK, mock_response="Yes.")
+    assert asked.stats().decisions == 0
+    limiter = sync_limiter(clock, *LIMITS)
+    with sync_reserve(limiter, "ann", "gpt-4o-mini", ESTIMATE) as call:
+        reply = litellm.completion(**ASK, mock_response="Yes.")
+        call.report(tokens=reply.usage.total_tokens)
+    assert limiter.check("ann", "gpt-4o-mini").statuses[1].available == 1000 - reply.usage.total_tokens
 
 
 async def test_the_router_reserves_too(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

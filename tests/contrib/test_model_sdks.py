@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import http.server
-import json
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.memory_limiters import left, new_limiter, other, wait
+from support.model_provider import TEXT, serving
 
 from limiter import RateLimitExceeded
 from limiter.contrib.httpx import ANTHROPIC, OPENAI, AsyncLimiterTransport, LimiterTransport
@@ -20,82 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.engines import FakeClock
+    from support.model_provider import Provider
 
 MESSAGES = [{"role": "user", "content": "Why?"}]
-OPENAI_REPLY = {
-    "id": "1",
-    "object": "chat.completion",
-    "created": 0,
-    "model": "gpt-5",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Because."}}],
-    "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
-}
-ANTHROPIC_REPLY = {
-    "id": "1",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude",
-    "content": [{"type": "text", "text": "Because."}],
-    "stop_reason": "end_turn",
-    "usage": {"input_tokens": 5, "output_tokens": 2},
-}
-CHUNK = {
-    "id": "1",
-    "object": "chat.completion.chunk",
-    "created": 0,
-    "model": "gpt-5",
-    "choices": [{"index": 0, "delta": {"content": "Because."}}],
-}
-
-
-class Provider:
-    """Answers as OpenAI and Anthropic do: first with the given statuses, then with 200; it counts requests."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.refusals: list[int] = []
-        self.headers: dict[str, str] = {}
-        self.url = ""
-
-    def answer(self, path: str, *, stream: bool) -> tuple[int, dict[str, str], bytes]:
-        """The status, headers and body of a response."""
-        self.requests += 1
-        if self.refusals:
-            error = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}
-            return self.refusals.pop(0), {"Retry-After": "0.01"} | self.headers, json.dumps(error).encode()
-        if stream:
-            body = f"data: {json.dumps(CHUNK)}\n\ndata: [DONE]\n\n".encode()
-            return 200, {"Content-Type": "text/event-stream"} | self.headers, body
-        reply = ANTHROPIC_REPLY if path.endswith("/messages") else OPENAI_REPLY
-        return 200, self.headers, json.dumps(reply).encode()
 
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     """A server."""
-    provider = Provider()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, headers, body = provider.answer(self.path, stream=asked.get("stream", False))
-            self.send_response(status)
-            for name, value in ({"Content-Type": "application/json"} | headers).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        provider.url = f"http://127.0.0.1:{server.server_port}"
+    with serving() as provider:
         yield provider
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -144,7 +76,7 @@ def test_a_429_is_waited_out_and_each_attempt_is_charged(sdk: Any, kind: str, pr
     """The SDK repeats the call by itself; the attempt waits in the transport until the pause is over."""
     limiter = new_limiter(kind, clock, "requests=100/day")
     provider.refusals = [429]
-    assert ask(sdk, kind, provider, limiter, timeout=60) == "Because."
+    assert ask(sdk, kind, provider, limiter, timeout=60) == TEXT
     assert provider.requests == 2
     assert left(limiter, "us", "model") == {"requests": 98}
     assert clock() >= clock.START_NS + 10**7
@@ -171,7 +103,7 @@ def test_headers_only_ever_lower_what_is_left(
     limiter = new_limiter(kind, clock, "requests=100/day")
     names = (OPENAI if sdk.__name__ == "openai" else ANTHROPIC).values()
     provider.headers = dict.fromkeys(names, str(told))
-    assert ask(sdk, kind, provider, limiter) == "Because."
+    assert ask(sdk, kind, provider, limiter) == TEXT
     assert left(limiter, "us", "model") == {"requests": expected}
 
 
@@ -182,5 +114,5 @@ def test_a_stream_passes(provider: Provider, clock: FakeClock) -> None:
     with httpx2.Client(transport=LimiterTransport(httpx2.HTTPTransport(), limiter, entity="us")) as inner:
         client = openai.OpenAI(api_key="none", base_url=provider.url, http_client=inner)
         stream = client.chat.completions.create(model="gpt-5", messages=MESSAGES, stream=True)
-        assert [chunk.choices[0].delta.content for chunk in stream] == ["Because."]
+        assert [chunk.choices[0].delta.content for chunk in stream] == [TEXT]
     assert left(limiter, "us") == {"requests": 99}
