@@ -119,7 +119,7 @@ def expired_credentials(**options: Any) -> Fault:
 
 def denied(**options: Any) -> Fault:
     """The credentials do not permit it."""
-    return error(400, "AccessDeniedException", "User: nobody is not authorized to perform: dynamodb:UpdateItem", **options)
+    return error(400, "AccessDeniedException", "User: someone is not authorized to perform: dynamodb:UpdateItem", **options)
 
 
 @dataclass(frozen=True, slots=True)
