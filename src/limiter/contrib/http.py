@@ -211,7 +211,7 @@ async def give_back(lease: Lease) -> None:
     try:
         await lease.release({name: units for name, units in lease.consumed.items() if units})
     except LimiterError as error:
-        _log.warning("could not give back what a request took: %s", error)
+        _log.warning("could not refund the units of a request: %s", error)
 
 
 def sync_give_back(lease: SyncLease) -> None:
@@ -219,7 +219,7 @@ def sync_give_back(lease: SyncLease) -> None:
     try:
         lease.release({name: units for name, units in lease.consumed.items() if units})
     except LimiterError as error:
-        _log.warning("could not give back what a request took: %s", error)
+        _log.warning("could not refund the units of a request: %s", error)
 
 
 def _detail(status: int, names: Sequence[str], retry_after: float | None) -> str:
@@ -227,7 +227,7 @@ def _detail(status: int, names: Sequence[str], retry_after: float | None) -> str
     if not limits:
         return "Requests are not allowed."
     if status == 413:
-        return f"The request takes more than this limit ever holds: {limits}."
+        return f"The request exceeds the capacity of this limit: {limits}."
     if retry_after is None:
         return f"Over the limit: {limits}."
     return f"Over the limit: {limits}. Try again in {_whole(retry_after)} s."

@@ -42,9 +42,9 @@ WAITS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _COUNTERS = {
     "degraded": ("{decision}", "Decisions that were made without the table"),
     "calls": ("{call}", "Calls to the table for decisions, corrections and checks"),
-    "failures": ("{call}", "Calls without an answer in time, or with an error on the table's side"),
-    "throttled": ("{call}", "Failed calls that were turned away because the table or a key takes no more"),
-    "batches": ("{batch}", "Groups of requests to one bucket that calls carried together"),
+    "failures": ("{call}", "Calls without a response in time, or with an error on the table's side"),
+    "throttled": ("{call}", "Failed calls that the table throttled, as a whole or for one hot key"),
+    "batches": ("{batch}", "Groups of requests to one bucket that shared a call"),
     "cache_hits": ("{request}", "Requests to a bucket that were decided without a call"),
     "corrections_lost": ("{correction}", "Corrections and refunds that could not be written"),
 }
@@ -93,7 +93,7 @@ def time_decisions(
     histogram = meter.create_histogram(
         "limiter.decision.duration",
         unit="s",
-        description="Time that a decision takes, without the wait for one's turn",
+        description="Time that a decision takes, without the wait for a granted start",
         explicit_bucket_boundaries_advisory=DURATIONS,
     )
     waits = meter.create_histogram(
@@ -148,7 +148,7 @@ def _make_instruments(meter: Meter, watched: list[_Watched]) -> None:
         "limiter.breaker.open",
         callback(lambda statistics: [(None, int(statistics.breaker != "closed"))]),
         unit="{breaker}",
-        description="Circuit breakers that hold calls back: 1 while the table has failed again and again, 0 otherwise",
+        description="Circuit breakers that hold calls back: 1 while the table fails repeatedly, 0 otherwise",
     )
     meter.create_observable_gauge(
         "limiter.clock.skew",

@@ -87,7 +87,7 @@ def test_what_is_given_back_twice_is_found() -> None:
     back = [refunded("a", EPOCH + TICK, EPOCH + TICK, RATE, 7)]
     assert not promises(taken + back)
     found = verdict([*taken, *back, refunded("a", EPOCH + TICK, None, RATE, 1)]).findings
-    assert [each.message for each in found] == ["1 units more were given back than a had taken"]
+    assert [each.message for each in found] == ["a refunded 1 units more than it had consumed"]
     assert promises([*taken, refunded("b", EPOCH, EPOCH, RATE, 1)]) == {"refunds"}
 
 
@@ -177,7 +177,7 @@ def test_half_a_chain_is_found() -> None:
     back = line("refund", "a", EPOCH, EPOCH, [("user", RATE, 1)])
     found = verdict([whole, dict(back, buckets=whole["buckets"])]).findings
     assert [(each.promise, each.entity_id, each.message) for each in found] == [
-        ("chains", "parent", "a has corrected 'a' in a part of its buckets only")
+        ("chains", "parent", "a corrected 'a' in only some of its buckets")
     ]
     assert promises([whole, back]) == {"chains"}
 

@@ -52,7 +52,7 @@ def test_what_is_no_record_is_said_to_be_none(text: str, tmp_path: Path) -> None
     """The error names the file, the line, and what a file has to contain."""
     path = tmp_path / "record"
     path.write_text(json.dumps(admitted("a", EPOCH, LIMIT)) + "\n" + text)
-    with pytest.raises(ValidationError, match=r"record', line 2, is no line of a record .*; give files that record\(\) has"):
+    with pytest.raises(ValidationError, match=r"record', line 2, is not a record .*; give files that record\(\) has"):
         judge(path)
 
 
@@ -61,13 +61,13 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"cannot read .*absent': No such file"):
         judge(tmp_path / "absent")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(ValidationError, match="is no record after line 0"):
+    with pytest.raises(ValidationError, match="is not a record after line 0"):
         judge(tmp_path / "binary")
-    with pytest.raises(ValidationError, match="'a=1 sometimes' is not a limit that the audit knows"):
+    with pytest.raises(ValidationError, match="'a=1 sometimes' is not the text of a limit"):
         judge(write(tmp_path / "record", [admitted("a", EPOCH, "a=1 sometimes")]))
     with pytest.raises(ValidationError, match="time zone 'Mars/Olympus' is not known here"):
         judge(write(tmp_path / "record", [admitted("a", EPOCH, "a=1/day in Mars/Olympus")]))
-    with pytest.raises(ValidationError, match="'all' is no promise that is judged; skip any of capacity, refusals"):
+    with pytest.raises(ValidationError, match="unknown promise 'all' to skip; expected some of: capacity, refusals"):
         judge(write(tmp_path / "record", []), skip=["all"])
 
 
