@@ -1,4 +1,4 @@
-"""A limiter's statistics as Prometheus metrics, read when they are scraped: between two scrapes it costs nothing.
+"""A limiter's statistics as Prometheus metrics, read when they are scraped, at no cost in between.
 
     REGISTRY.register(LimiterCollector(limiter))
 

@@ -1,5 +1,5 @@
 # seam
-"""Differences between asyncio and threads, as pairs of equal signature: `name` for asyncio, `sync_name` for threads and greenlets.
+"""Differences between asyncio and threads, in pairs of equal signature: `name` for asyncio, `sync_name` for threads, greenlets.
 
 asyncio is imported on first use, so that sync programs do not pay for it.
 """
