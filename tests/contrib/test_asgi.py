@@ -217,7 +217,7 @@ async def test_a_refund_that_fails_is_logged(limiter: RateLimiter, caplog: pytes
     client = await Client(LimiterMiddleware(app, limiter, entity=entity, refund_when=lambda *_: True)).run()
 
     assert client.status == 200
-    assert "could not give back what a request took: no table" in caplog.text
+    assert "could not refund the units of a request: no table" in caplog.text
 
 
 async def test_lifespans_pass(limiter: RateLimiter) -> None:

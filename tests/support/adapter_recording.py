@@ -1,4 +1,4 @@
-"""Limiters in memory that write down what adapters ask them to do, and wait by moving the clock."""
+"""Limiters in memory that record the calls of adapters, and wait by moving the clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Recorded(SyncRateLimiter):
-    """A synchronous limiter that notes pauses."""
+    """A sync limiter that records pauses."""
 
     def __init__(self, clock: FakeClock, *limits: str, **options: Any) -> None:
         self.pauses: list[tuple[str, str, float]] = []
@@ -20,12 +20,12 @@ class Recorded(SyncRateLimiter):
         super().__init__(SyncMemoryRepository(clock=clock), parsed, sleep=clock.advance, denial_ttl=0, **options)
 
     def pause(self, entity_id: str, resource: str, seconds: float) -> None:
-        """Note a pause."""
+        """Record a pause."""
         self.pauses.append((entity_id, resource, seconds))
 
 
 class AsyncRecorded(RateLimiter):
-    """An asynchronous limiter that notes pauses."""
+    """An async limiter that records pauses."""
 
     def __init__(self, clock: FakeClock, *limits: str, **options: Any) -> None:
         self.pauses: list[tuple[str, str, float]] = []
@@ -37,17 +37,17 @@ class AsyncRecorded(RateLimiter):
         super().__init__(MemoryRepository(clock=clock), parsed, sleep=sleep, denial_ttl=0, **options)
 
     async def pause(self, entity_id: str, resource: str, seconds: float) -> None:
-        """Note a pause."""
+        """Record a pause."""
         self.pauses.append((entity_id, resource, seconds))
 
 
 def recorded(kind: str, clock: FakeClock, *limits: str, **options: Any) -> Any:
-    """A limiter of the kind "sync" or "async"."""
+    """Return a limiter of the kind "sync" or "async"."""
     return (Recorded if kind == "sync" else AsyncRecorded)(clock, *limits, **options)
 
 
 def left(limiter: Any, entity_id: str, resource: str = "default") -> dict[str, int]:
-    """What is left of each limit; not for use inside an event loop."""
+    """Return the units that are left of each limit; not for use inside an event loop."""
     found = limiter.check(entity_id, resource)
     decision = asyncio.run(found) if asyncio.iscoroutine(found) else found
     return {status.limit.name: status.available for status in decision.statuses}

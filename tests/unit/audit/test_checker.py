@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from support.recorded_histories import Model
 
 SEEDS = st.integers(0, 2**32)
-# One history in thousands is accused of a refusal that was right: 8222240 without chains is one.
+# One history in thousands was reported for a refusal that was right: 8222240 without chains is one.
 KNOWN = st.integers(0, 249)
 
 
@@ -70,7 +70,7 @@ def play(
 @settings(deadline=None, derandomize=True)  # this machine may stall
 @given(KNOWN, st.sampled_from(("rate", "quota", "session", "total", "slots", "mixed")), st.booleans())
 def test_histories_of_an_exact_model_pass(seed: int, kind: str, chains: bool) -> None:
-    """What an exact model decides breaks no promise, with any latencies, corrections, refunds and chains."""
+    """The decisions of an exact model break no promise, with any latencies, corrections, refunds and chains."""
     found = verdict(play(seed, kind, chains=chains))
     assert not found.findings
 
@@ -78,7 +78,7 @@ def test_histories_of_an_exact_model_pass(seed: int, kind: str, chains: bool) ->
 @settings(deadline=None, derandomize=True)  # this machine may stall
 @given(KNOWN, st.booleans())
 def test_callers_who_wait_pass(seed: int, chains: bool) -> None:
-    """Admissions that start later count at their start, and are in order."""
+    """Calls that wait count at their start, and are in order."""
     found = verdict(play(seed, "rate", chains=chains, waits=True))
     assert not found.findings
 
