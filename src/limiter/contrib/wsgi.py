@@ -203,10 +203,10 @@ class Body:
 
 
 def end_lease(stack: ExitStack, lease: SyncLease, rule: Rule, status: int, error: BaseException | None) -> None:
-    """End a lease whose request ended so; give back what it holds where the rule says so."""
+    """End a lease whose request ended so; give back what it holds in any bucket, and does not keep, where the rule says so."""
     with stack:
         if rule.refunds(status, error):
-            http.sync_give_back(lease)
+            lease.close(refund=True)
 
 
 def answer(environ: Environ, start_response: StartResponse, refused: Refusal) -> list[bytes]:
