@@ -116,7 +116,7 @@ def test_a_call_waits_for_its_turn_or_is_refused(kind: str, clock: FakeClock) ->
 def test_what_was_not_reserved_cannot_be_reported(kind: str, clock: FakeClock) -> None:
     """A misspelt name is an error where it stands, and the adapters leave out what has no limit."""
     limiter = new_limiter(kind, clock, *LIMITS)
-    with pytest.raises(ValidationError, match="cannot report 'token': reserved were requests, tokens"):
+    with pytest.raises(ValidationError, match="cannot report 'token', only requests, tokens"):
         make(kind, limiter, lambda call: call.report(token=5))
     make(kind, limiter, lambda call: call.report_known({"token": 5, "tokens": 100}))
     assert left(limiter, "user", "model") == {"requests": 9, "tokens": 900}
