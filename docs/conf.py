@@ -58,6 +58,7 @@ NAVIGATION = {
         "docs/guide-llm-gateway",
         "docs/limits-and-entities",
         "docs/kinds-of-limits",
+        "docs/schedules",
         "docs/coming-from",
         "docs/testing",
         "docs/glossary",
