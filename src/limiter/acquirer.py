@@ -112,7 +112,13 @@ class Acquirer:
         self._last: _Last | None = None
         alone = Committer(process.local, replace(options, linger=0, max_queues=MAX_LOCAL_QUEUES))
         self.fallback = Fallback(
-            self.committer, alone, process.local, process.unreported, process.outage_log, settings.local_share
+            self.committer,
+            alone,
+            process.local,
+            process.unreported,
+            process.outage_log,
+            settings.local_share,
+            process.counters,
         )
 
     async def acquire(self, call: Call) -> Admission:

@@ -112,7 +112,13 @@ class SyncAcquirer:
         self._last: _Last | None = None
         alone = SyncCommitter(process.local, replace(options, linger=0, max_queues=MAX_LOCAL_QUEUES))
         self.fallback = SyncFallback(
-            self.committer, alone, process.local, process.unreported, process.outage_log, settings.local_share
+            self.committer,
+            alone,
+            process.local,
+            process.unreported,
+            process.outage_log,
+            settings.local_share,
+            process.counters,
         )
 
     def acquire(self, call: Call) -> SyncAdmission:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..exceptions import ValidationError
-from .amounts import LIMIT_COLUMNS, limit_rows, limit_texts
+from .amounts import LIMIT_COLUMNS, limit_rows, limit_texts, read_limits
 from .exit_codes import CHANGES, FAILED, OK
 from .groups import group
 from .options import aws_options, confirm, stack_option, yes_option
@@ -132,9 +132,9 @@ def set_limits(
     A LIMIT is a text such as "tokens=10000/minute burst 50000", "tokens=1000000/day in UTC", "messages=50/session of 5 hours" or
     "credits=10000 in all", each of which may end in "shadow". A single "unlimited" or "blocked" stands in place of limits.
     """
-    from .limits_levels import read_limits, read_windows
+    from .limits_levels import read_windows
 
-    chosen, schedule = read_limits(texts), read_windows(windows)
+    chosen, schedule = read_limits(texts) or (), read_windows(windows)
     with target.limiter(stack) as limiter:
         limiter.set_limits(chosen, entity_id=entity, resource=resource, schedule=schedule)
     _show(target, chosen)

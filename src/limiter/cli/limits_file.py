@@ -28,15 +28,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.limits import Access, Limit
+from ..core.limits import Access, check_level
 from ..core.records import Limits, LimitsKey, scheduled
 from ..core.schedule import check_schedule
 from ..core.validation import check_metadata, check_name
 from ..exceptions import ValidationError
 from ..models import Entity
+from .amounts import read_limit
 from .limits_changes import Stored
 from .limits_export import VERSION, load_yaml
-from .limits_levels import level_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,16 +185,14 @@ class _Reader:
             return _CONSTANTS[node.value]
         if type(node).__name__ != "SequenceNode" or not node.value:
             raise self._error(node, "expected a list of limits, such as [requests=100/minute], or `unlimited` or `blocked`")
-        limits = [self._limit(each) for each in node.value]
-        for each in limits:
-            if isinstance(each, Access):
-                raise self._error(node, f"write `{each}` in place of a list of limits, and not in one")
-        return self._checked(node, level_of, limits)
+        return self._checked(node, check_level, [self._limit(each) for each in node.value])
 
-    def _limit(self, node: Any) -> BaseLimit | Access:
+    def _limit(self, node: Any) -> BaseLimit:
         if type(node).__name__ != "ScalarNode":
             raise self._error(node, "expected a limit, such as tokens=10000/minute burst 50000")
-        return self._checked(node, Limit.parse, node.value)
+        if node.value in _CONSTANTS:
+            raise self._error(node, f"write `{node.value}` in place of a list of limits, and not in one")
+        return self._checked(node, read_limit, node.value)
 
     def _schedule(self, node: Any) -> Schedule:
         if type(node).__name__ != "SequenceNode" or not node.value:

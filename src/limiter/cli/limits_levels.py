@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.limits import Access, Limit, check_level
 from ..core.records import Limits, ScheduledLimits, plain_limits, scheduled, windows_of
 from ..core.schedule import check_schedule
-from .amounts import limit_texts
+from .amounts import limit_texts, read_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from ..core.schedule import Window
-    from ..models import BaseLimit
     from ..sync_limiter import SyncRateLimiter
 
 Level = Limits | ScheduledLimits
-
-
-def read_limits(texts: Iterable[str]) -> Limits:
-    """Return the limits that texts state, of any kind; a single `unlimited` or `blocked` stands in place of limits."""
-    return level_of([Limit.parse(text) for text in texts])
-
-
-def level_of(parsed: Sequence[BaseLimit | Access]) -> Limits:
-    """Return the limits of a level; raises `ValidationError` for those that cannot stand together."""
-    if len(parsed) == 1 and isinstance(parsed[0], Access):
-        return parsed[0]
-    return check_level(parsed)  # type: ignore[arg-type] # it refuses a constant among limits
 
 
 def read_windows(given: Iterable[tuple[str, str, str]]) -> tuple[Window, ...]:
@@ -36,7 +22,7 @@ def read_windows(given: Iterable[tuple[str, str, str]]) -> tuple[Window, ...]:
     texts: dict[tuple[str, str], list[str]] = {}
     for when, zone, limit in given:
         texts.setdefault((when, zone), []).append(limit)
-    return check_schedule([(*place, read_limits(each)) for place, each in texts.items()]).windows
+    return check_schedule([(*place, read_limits(each) or ()) for place, each in texts.items()]).windows
 
 
 def read_levels(limiter: SyncRateLimiter) -> dict[Any, Level]:
