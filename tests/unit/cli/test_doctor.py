@@ -107,6 +107,7 @@ NOW = 1_800_000_000 * 10**9
 HOUR = 3_600 * 10**9
 KEY = BucketKey("default", "user", "api")
 RATE, QUOTA = Limit.per_minute("tokens", 100), Quota.per_day("tokens", 1_000)
+SEVERAL = "limit 'tokens' is counted in several ways at once"
 SESSION, TOTAL = Quota.session("tokens", 5, 3_600), Quota.total("tokens", 5)
 
 
@@ -133,8 +134,14 @@ def level(limit: BaseLimit, used: int = 1, since: int = NOW - 1) -> dict[str, Le
             BucketState(level(RATE, used=3 * HOUR, since=NOW + 2 * HOUR)),
             ["limit 'tokens' was opened 7200 s ahead of the clock, and admits nothing until then"],
         ),
-        (BucketState(level(RATE) | level(QUOTA)), ["limit 'tokens' is counted in several ways at once: 100 per minute; per day in UTC"]),
-        (BucketState(level(SESSION) | level(TOTAL)), ["limit 'tokens' is counted in several ways at once: in all; per session of 3600 s"]),
+        (
+            BucketState(level(RATE) | level(QUOTA)),
+            ["limit 'tokens' is counted in several ways at once: 100 per minute; per day in UTC"],
+        ),
+        (
+            BucketState(level(SESSION) | level(TOTAL)),
+            ["limit 'tokens' is counted in several ways at once: in all; per session of 3600 s"],
+        ),
         (BucketState(unreadable={RATE.identity: "no number", "m:tokens": "no number"}), ["no number"]),
     ],
 )
