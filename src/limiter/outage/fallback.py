@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .unreported import UnreportedUsage
 
 LOOKED_AT = 2
-"""Buckets that are looked at in each decision."""
+"""Buckets that are examined in each decision."""
 MAX_ROUNDS = 10
 """Charges for local usage that other processes may defeat before the rest is dropped."""
 
@@ -86,7 +86,7 @@ class Fallback:
         return admission
 
     async def correct(self, call: Call, asked: Sequence[Request], error: RateLimiterUnavailable) -> Admission | None:
-        """Take more for a lease without the table. None means that it is not limited; the correction counts as lost."""
+        """Consume more for a lease without the table. Returns None if it is not limited; the correction then counts as lost."""
         self._log.note(error, call.on_unavailable)
         admission = None
         if call.on_unavailable == "local" and asked:
@@ -107,7 +107,7 @@ class Fallback:
         await self._forget_refilled()
 
     async def _forget_refilled(self) -> None:
-        """Look at a few buckets that were used locally, at each decision, and forget those that have refilled."""
+        """Examine a few locally used buckets at each decision, and forget those that have refilled."""
         now = self._committer.clock()
         for _ in range(LOOKED_AT):
             key = self._unreported.oldest(now)

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from ..models import BaseLimit
 
 RECENT = 10 * NANOSECONDS
-"""Nanoseconds for which a bucket counts as in use: its local write may be under way, and it was noted before that."""
+"""Nanoseconds for which a bucket counts as in use, because its local write may be in progress after it was noted."""
 
 
 class _Noted(NamedTuple):
-    """The limits of a bucket that was used locally, and when that was noted last."""
+    """The limits of a bucket that was used locally, and when that was last noted."""
 
     limits: dict[str, BaseLimit]
     at: int
 
 
 class UnreportedUsage:
-    """What was allowed locally and has yet to be charged to the table, bucket by bucket. Safe for threads.
+    """Usage that was allowed locally and is not yet charged to the table, by bucket. Safe for threads.
 
     It follows from the local states: what a limit has in use beyond the level that was reported last. So a local lease that takes
     more after the table is back is included, and nothing is charged twice. What a rate has refilled, and what a quota or session
@@ -52,14 +52,14 @@ class UnreportedUsage:
         return len(self._limits)
 
     def record(self, key: BucketKey, limits: Iterable[BaseLimit], now: int) -> None:
-        """Note that units of these limits are about to be allowed locally."""
+        """Record that units of these limits are about to be allowed locally."""
         with self._lock:
             self.any = True
             noted = self._limits.pop(key, _Noted({}, now))
             self._limits[key] = _Noted(noted.limits | {limit.name: limit for limit in limits if is_reported(limit)}, now)
 
     def oldest(self, now: int) -> BucketKey | None:
-        """A bucket that may be unused by now, another one each time; None if all were used a moment ago."""
+        """Return a bucket that may be unused by now, a different one each time; None if all were used just now."""
         with self._lock:
             key = next(iter(self._limits), None)
             if key is None or 0 <= now - self._limits[key].at < RECENT:
@@ -76,7 +76,7 @@ class UnreportedUsage:
                 self.any = bool(self._limits)
 
     def take(self, key: BucketKey, share: float, state: BucketState, now: int) -> UsageReport:
-        """The usage to charge to the table; no other caller gets it too."""
+        """Return the usage to charge to the table; no other caller gets it too."""
         with self._lock:
             noted, before = self._limits.get(key), self._reported.get(key, {})
             limits = {} if noted is None else noted.limits

@@ -76,7 +76,7 @@ def test_a_share_is_of_rate_and_capacity() -> None:
 
 
 def test_unknown_limits_stand_in_no_way() -> None:
-    """Whatever is asked fits; what is known stays as it is."""
+    """Any request fits, and the known state stays unchanged."""
     known = (Bucket(KEY, (LIMIT,)),)
     assert unbounded(known, {"requests"}) == unbounded(known, set()) == known
     assert [limit.name for limit in unbounded(known, {"tokens"})[0].limits] == ["requests", "tokens"]
@@ -133,7 +133,7 @@ def test_local_usage_is_reported_once() -> None:
 
 
 def test_usage_that_could_not_be_charged_is_reported_again() -> None:
-    """Whoever else has reported something meanwhile, at worst twice, never forgotten."""
+    """Usage that others report at the same time may be reported twice, and is never forgotten."""
     alone = Alone()
     assert alone.take(2)
     first = alone.take_report()
