@@ -58,7 +58,7 @@ def load(state: BucketState, before: BucketState | None, since: int | None) -> t
     return max(times), max(units)
 
 
-def troubles(state: BucketState, now: int) -> Iterator[tuple[str, str]]:
+def notes(state: BucketState, now: int) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a bucket, or worth knowing where calls are refused; each with its remedy.
 
     A remedy's command names the bucket as ENTITY RESOURCE.

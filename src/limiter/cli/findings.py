@@ -19,8 +19,8 @@ Result = Literal["ok", "warning", "failed", "unknown"]
 
 REFUSES_REQUESTS = 300.0
 """Seconds of clock skew from which AWS refuses signatures."""
-MOST_TROUBLES = 20
-"""Troubles of buckets that are shown at most; the others are counted."""
+MOST_NOTES = 20
+"""Notes of buckets that are shown at most; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +96,21 @@ def judge_permissions(level: str, missing: Sequence[str], unknown: Sequence[str]
 
 def judge_buckets(states: Mapping[BucketKey, BucketState], now: int, *, whole: bool) -> list[Finding]:
     """Judge what buckets hold at `now`, in nanoseconds since the epoch; `whole` says that no other buckets exist."""
-    from .buckets import troubles
+    from .buckets import notes
 
     rest = "" if whole else "; `limiter doctor --all-buckets` examines the others"
     found = [
-        Finding("warning", f"bucket {shlex.join((key.entity_id, key.resource))}", *_of_bucket(key, trouble))
+        Finding("warning", f"bucket {shlex.join((key.entity_id, key.resource))}", *_of_bucket(key, note))
         for key, state in sorted(states.items())
-        for trouble in troubles(state, now)
+        for note in notes(state, now)
     ]
     counted = f"{len(states):,} examined, {len(found):,} with something to know{rest}"
-    return [Finding("ok", "buckets", counted), *found[:MOST_TROUBLES]]
+    return [Finding("ok", "buckets", counted), *found[:MOST_NOTES]]
 
 
-def _of_bucket(key: BucketKey, trouble: tuple[str, str]) -> tuple[str, str]:
+def _of_bucket(key: BucketKey, note: tuple[str, str]) -> tuple[str, str]:
     """What is wrong with a bucket and the remedy, whose command names the bucket."""
-    detail, remedy = trouble
+    detail, remedy = note
     return detail, remedy.replace("ENTITY RESOURCE", shlex.join((key.entity_id, key.resource)))
 
 
