@@ -69,7 +69,6 @@ TESTED_BY = {
     "aws.requests": "tests/unit/aws/test_direct.py",
     "aws.table": "tests/async/test_unavailable.py",
     "cli.__main__": "tests/project/test_packaging.py",
-    "cli.access": "tests/unit/cli/test_control.py",
     "cli.amounts": "tests/unit/cli/test_acquire.py",
     "cli.buckets": "tests/unit/cli/test_doctor.py",
     "cli.demo": "tests/unit/cli/test_terminal.py",
