@@ -47,7 +47,8 @@ def block(stack: str, target: Target, yes: bool, **where: str | None) -> None:
 
     Stores BLOCKED at the level, in place of limits. Where an entity has limits of its own for the resource, or a level that comes
     before this one, those go on applying. Limits that are stored at the level are replaced, after confirmation; the command shows
-    how to store them again, except for a schedule: `limiter limits export` keeps that. Other processes learn it within their `config_ttl`.
+    how to store them again, except for a schedule: `limiter limits export` keeps that. Other processes learn it within their
+    `config_ttl`.
     """
     from ..core.limits import BLOCKED
     from .limits_changes import key_name

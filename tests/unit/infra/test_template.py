@@ -194,7 +194,7 @@ def test_no_wildcard_fits_into_a_namespace() -> None:
 
 @pytest.mark.parametrize("namespace", ["tenant", "a#b", "#", "50%", "a%23b", "%25", "a b(c)"])
 def test_a_namespace_is_given_to_the_template_as_in_keys(template: dict[str, Any], namespace: str) -> None:
-    """The policies then confine to its keys, whatever signs it has, and the template takes what it is given."""
+    """The policies then confine to its keys, with any sign in its name, and the template takes what it is given."""
     (given,) = chosen_parameters(StackSettings(namespace=namespace)).values()
     assert re.fullmatch(template["Parameters"]["Namespace"]["AllowedPattern"], given)
     key = schema.bucket_key(schema.BucketKey(namespace, "user", "resource"))
