@@ -47,7 +47,8 @@ def load(state: BucketState, before: BucketState | None, since: int | None) -> t
     None, it is the time at which the bucket will be full. The second is the units of quotas, sessions and totals that were
     consumed since; at the first look, all that were. Times are nanoseconds since the epoch.
     """
-    times, units = [0], [0]
+    times: list[int] = []
+    units = [0]
     for identity, level in state.levels.items():
         earlier = None if before is None else before.level(identity)
         if rate_of(identity) is not None:
@@ -55,7 +56,7 @@ def load(state: BucketState, before: BucketState | None, since: int | None) -> t
         elif counted(identity) is not None:
             continues = earlier is not None and earlier.since == level.since
             units.append(level.tat - (earlier.tat if earlier is not None and continues else 0))
-    return max(times), max(units)
+    return max(times, default=0), max(units)
 
 
 def notes(state: BucketState, now: int) -> Iterator[tuple[str, str]]:

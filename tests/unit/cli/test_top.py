@@ -129,6 +129,6 @@ def test_buckets_that_only_count_come_behind_busy_rates() -> None:
     now = {key("few"): counting(12), key("many"): counting(30), key("rate"): state(101), key("full"): state(50)}
     before = {key("few"): counting(10), key("many"): counting(30), key("rate"): state(99)}
     assert busiest(now, {}, None, 10) == [key("rate"), key("full"), key("many"), key("few")]
-    assert busiest(now, before, since, 10) == [key("rate"), key("few"), key("full"), key("many")]
+    assert busiest(now, before, since, 10) == [key("rate"), key("few"), key("many"), key("full")]
     again = {key("few"): counting(12, since + 1), key("many"): counting(31)}
     assert busiest(again, before, since, 10) == [key("few"), key("many")]
