@@ -47,21 +47,25 @@ def block(stack: str, target: Target, yes: bool, **where: str | None) -> None:
 
     Stores BLOCKED at the level, in place of limits. Where an entity has limits of its own for the resource, or a level that comes
     before this one, those go on applying. Limits that are stored at the level are replaced, after confirmation; the command shows
-    how to store them again. Other processes learn it within their `config_ttl`.
+    how to store them again, except for a schedule: `limiter limits export` keeps that. Other processes learn it within their
+    `config_ttl`.
     """
     from ..core.limits import BLOCKED
     from .limits_changes import key_name
 
     level = _level(**where)
     with target.limiter(stack) as limiter:
-        before = limiter.get_limits(level.entity_id, level.resource)
-        if before is BLOCKED:
+        before, windows = limiter.get_limits(*level), limiter.get_schedule(*level)
+        if before is BLOCKED and not windows:
             say("The level is blocked already; nothing was changed.")
         else:
             if before is not None:
-                confirm(f"Replace the {key_name(level)} in namespace {target.namespace!r}, {_texts(before)}?", yes=yes)
-            limiter.set_limits(BLOCKED, level.entity_id, level.resource)
+                lost = f"{_texts(before)}{', and its schedule' if windows else ''}"
+                confirm(f"Replace the {key_name(level)} in namespace {target.namespace!r}, {lost}?", yes=yes)
+            limiter.set_limits(BLOCKED, *level)
             say(f"Blocked. {_SOON}\n{_way_back(target, stack, level, before)}")
+            if windows:
+                say(f"That does not bring back the schedule: {'; '.join(f'{when} in {zone}' for when, zone, _ in windows)}.")
     _show(target, level, before, BLOCKED)
 
 
@@ -82,14 +86,14 @@ def unblock(stack: str, target: Target, limits: tuple[str, ...], **where: str | 
 
     level, given = _level(**where), read_limits(limits)
     with target.limiter(stack) as limiter:
-        before = limiter.get_limits(level.entity_id, level.resource)
+        before = limiter.get_limits(*level)
         if before is not BLOCKED:
             say(f"Error: the level is not blocked ({_texts(before)}); nothing was changed")
             return FAILED
         if given is None:
-            limiter.delete_limits(level.entity_id, level.resource)
+            limiter.delete_limits(*level)
         else:
-            limiter.set_limits(given, level.entity_id, level.resource)
+            limiter.set_limits(given, *level)
     say(f"Unblocked. {_SOON}" + ("" if given else " The next level applies, as if no limits had been stored here."))
     _show(target, level, before, given)
     return OK

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from limiter import Limit, SyncRateLimiter, SyncRepository
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -179,3 +181,13 @@ def test_what_a_block_replaces_can_be_brought_back(stack: str, run: Callable[...
     assert run(*shlex.split(command.removeprefix("To undo it: limiter "))).code == 0
     stored = json.loads(run("limits", "get", "-e", "it's me", "--namespace", "a b", "-o", "json").out)
     assert [limit["text"] for limit in stored] == list(KINDS)
+
+
+def test_a_schedule_is_not_brought_back(stack: str, run: Callable[..., Any]) -> None:
+    """The question and the answer name it."""
+    with SyncRepository(stack) as repository:
+        limits = [Limit.per_hour("requests", 10)]
+        SyncRateLimiter(repository).set_limits(limits, "user", schedule=[("sat,sun", "UTC", limits)])
+    assert "requests=10/hour, and its schedule?" in run("block", "user").err
+    done = run("block", "user", "--yes")
+    assert "That does not bring back the schedule: sat,sun in UTC." in done.err
