@@ -15,7 +15,7 @@ from .acquirer import Acquirer, AcquirerSettings, Process
 from .acquisition import Acquisition
 from .administration import Administration
 from .bucket_control import BucketControl
-from .commit.committer import CommitterOptions
+from .commit.writer import CommitterOptions
 from .core.call import Call, OnUnavailable, check_also, check_policy, check_prefetch
 from .core.chain import own_amounts
 from .core.headroom import check_headroom

@@ -15,7 +15,7 @@ from .sync_acquirer import SyncAcquirer, SyncAcquirerSettings, SyncProcess
 from .sync_acquisition import SyncAcquisition
 from .sync_administration import SyncAdministration
 from .sync_bucket_control import SyncBucketControl
-from .commit.sync_committer import SyncCommitterOptions
+from .commit.sync_writer import SyncCommitterOptions
 from .core.call import Call, OnUnavailable, check_also, check_policy, check_prefetch
 from .core.chain import own_amounts
 from .core.headroom import check_headroom

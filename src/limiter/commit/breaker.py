@@ -61,6 +61,11 @@ class Breaker:
             return "closed"
         return "open" if self._probe is None else "half-open"
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether any call may be made."""
+        return self._failures < THRESHOLD
+
     @contextmanager
     def guard(self) -> Iterator[None]:
         """Surrounds an attempt to reach the store, and learns from how it ends; raises `CircuitOpen` when none may be made."""
@@ -88,6 +93,12 @@ class Breaker:
     def note_answer(self) -> None:
         """Note that the store has answered a call."""
         self.answered = self._monotonic()
+
+    def note_success(self) -> None:
+        """Note that the store has answered a call that no guard surrounds."""
+        self.answered = self._monotonic()
+        if self._failures:
+            self._end(object(), None)
 
     @staticmethod
     def extended(deadline: float, now: float, renewed: float) -> float:

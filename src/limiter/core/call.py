@@ -54,12 +54,6 @@ class Call(NamedTuple):
         return (Target(self.key, self.amounts), *self.also)
 
     @property
-    def place(self) -> tuple[object, ...]:
-        """What the buckets of the call depend on; equal for calls that charge the same ones."""
-        own = (self.key.entity_id, self.key.resource, self.limits)
-        return (*own, *(target.key for target in self.also)) if self.also else own
-
-    @property
     def names(self) -> set[str]:
         """Every limit that is asked for by name."""
         return {name for target in self.targets for name in target.amounts or ()}

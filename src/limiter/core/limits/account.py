@@ -198,7 +198,7 @@ class RateAccount:
                 put_mark(draft, self.birth.mark)
             self._write_start(draft)
             return self.now + self.total
-        if self.booked is not None and self._keeps_booked():
+        if self._keeps_booked():
             ceiling = min(ceiling, self.tat)
         draft.conditions.append(Condition(self.identity, "tat", max(self.now + 1, self.least), ceiling))
         if self.booked is not None:
