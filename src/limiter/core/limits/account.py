@@ -194,8 +194,6 @@ class RateAccount:
             return self.now
         if self.idle:
             draft.conditions.append(Condition(self.identity, "tat", None, self.now, absent=True))
-            if self.birth is not None:
-                put_mark(draft, self.birth.mark)
             self._write_start(draft)
             return self.now + self.total
         if self._keeps_booked():
@@ -215,12 +213,13 @@ class RateAccount:
             return self.now
         draft.conditions.append(Condition(self.identity, "tat", None, None, absent=True))
         if self.total or self.tat > self.now:
-            put_mark(draft, self.birth.mark)
             self._write_start(draft)
             self.born = True
         return self.tat + self.total
 
     def _write_start(self, draft: Draft) -> None:
+        if self.birth is not None:
+            put_mark(draft, self.birth.mark)
         draft.changes.append(Change(self.identity, "tat", None, self.tat + self.total))
         # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
         draft.changes.append(Change(self.identity, "since", None, max(self.now, self.level.since + 1)))
