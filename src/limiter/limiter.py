@@ -22,7 +22,15 @@ from .core.headroom import check_headroom
 from .core.limits import Access, check_limits
 from .core.records import BucketKey
 from .core.refund_policy import RefundOnError, check_refund_policy
-from .core.validation import check_callable, check_flag, check_hook, check_name, check_seconds, check_share, check_timeout
+from .core.validation import (
+    check_asked,
+    check_callable,
+    check_flag,
+    check_hook,
+    check_seconds,
+    check_share,
+    check_timeout,
+)
 from .core.visible import visible
 from .exceptions import ValidationError
 from .lease import Lease

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from ..exceptions import ValidationError
-from .limits import check_amounts
 from .prefetch import Prefetch
 from .records import BucketKey
-from .validation import check_name, shown
+from .validation import check_amounts, check_name, shown
 
 if TYPE_CHECKING:
     from .headroom import Headroom
