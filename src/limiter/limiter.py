@@ -331,7 +331,8 @@ class RateLimiter(BucketControl, Administration):
         if not admission.allowed:
             raise admission.refusal()
         correct = None if call.on_unavailable == "block" else partial(self._acquirers.get().fallback.correct, call)
-        return Lease(admission, own_amounts(admission.chain, call), correct, trail)
+        amounts = own_amounts(admission.chain, call) if call.amounts is None else dict(call.amounts)
+        return Lease(admission, amounts, correct, trail)
 
     def _trail(self, call: Call) -> Trail | None:
         """What tells the hook and the log of a call; None if neither listens."""

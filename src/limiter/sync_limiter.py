@@ -331,7 +331,8 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         if not admission.allowed:
             raise admission.refusal()
         correct = None if call.on_unavailable == "block" else partial(self._acquirers.get().fallback.correct, call)
-        return SyncLease(admission, own_amounts(admission.chain, call), correct, trail)
+        amounts = own_amounts(admission.chain, call) if call.amounts is None else dict(call.amounts)
+        return SyncLease(admission, amounts, correct, trail)
 
     def _trail(self, call: Call) -> Trail | None:
         """What tells the hook and the log of a call; None if neither listens."""

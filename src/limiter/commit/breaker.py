@@ -53,6 +53,8 @@ class Breaker:
         self._overdue = 0.0
         self.answered = 0.0
         """When the store last answered a call, in seconds of `monotonic`."""
+        self.is_closed = True
+        """Whether any call may be made."""
 
     @property
     def state(self) -> BreakerState:
@@ -60,11 +62,6 @@ class Breaker:
         if self._failures < THRESHOLD:
             return "closed"
         return "open" if self._probe is None else "half-open"
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether any call may be made."""
-        return self._failures < THRESHOLD
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -143,6 +140,7 @@ class Breaker:
             self._release(attempt)
             self._cause = failure
             self._failures = 0 if failure is None else self._failures + 1
+            self.is_closed = self._failures < THRESHOLD
             if failure is not None:
                 self._reopens = self._monotonic() + self._rest()
         if failure is None and before >= THRESHOLD:

@@ -105,7 +105,7 @@ class Committer:
             if pending is not None:
                 await start([partial(self._leader.write_at_once, pending)], partial(self._join, pending))
                 if pending.done:
-                    return [pending.result()]
+                    return [pending.outcome if isinstance(pending.outcome, Grant) else pending.result()]
                 waiter = pending.waiter
             if waiter is None:
                 waiter = self._waiter()

@@ -196,7 +196,7 @@ class SyncBatch:
             self._deliver(self.requests, preview.unreadable(queue.state, requests))
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
-            self._stamp, self._covered = self._writer.next_stamp(), False
+            self._stamp, self._covered = next(self._writer.stamps), False
         planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
         plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error())

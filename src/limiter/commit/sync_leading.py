@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..core import plan as planning
 from ..core import preview
-from ..core.trust import is_trusted
+from ..core.trust import UNTRUSTED, reading
 from ..core.units import NANOSECONDS
 from ..exceptions import RateLimiterUnavailable
 from .sync_batch import MAX_BATCH, SyncBatch
@@ -76,13 +76,13 @@ class SyncLeader:
         sent, enters = 0.0, False
         try:
             pending.entered = True
-            sent, now = monotonic(), writer.clock()
-            trusted = is_trusted(writer.clock)
-            made = planning.plan(queue.state, (pending.request,), now, writer.next_stamp(), error=writer.error(), fresh=False)
-            enters = bool(trusted and made.update and made.shares) and writer.gate.try_enter()
+            sent, (now, error) = monotonic(), reading(writer.clock)
+            made = planning.plan(queue.state, (pending.request,), now, next(writer.stamps), error=error, fresh=False)
+            enters = bool(now < UNTRUSTED and made.update and made.shares) and writer.gate.try_enter()
             if enters and made.update is not None:
                 plan, queue.wrote = made, now
-                writer.warn_of_rivals(queue, made)
+                if made.rivals or made.dropped:
+                    writer.warn_of_rivals(queue, made)
                 writer.counters.add("calls", "batches")
                 answer = writer.store.write_bucket(queue.key, made.update)
                 writer.breaker.note_success()

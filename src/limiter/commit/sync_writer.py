@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..core.records import BucketKey
-from ..core.trust import is_trusted
-from ..core.units import NANOSECONDS
+from ..core.trust import error_of, is_trusted
 from ..core.visible import visible
 from ..exceptions import CircuitOpen
 
@@ -50,7 +49,7 @@ class SyncBatchWriter:
 
     For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
     between two writes that throttling enforces. `lock` guards the queues. Calls pass the `gate`. The table may take
-    `patience` seconds for a decision, from the first call on.
+    `patience` seconds for a decision, from the first call on. `stamps` are names that no other write has.
     """
 
     def __init__(
@@ -74,12 +73,7 @@ class SyncBatchWriter:
         self.max_interval = max_interval
         self.patience = patience
         self._denial_ttl = denial_ttl
-        self._name = os.urandom(6).hex()
-        self._stamps = itertools.count(1)
-
-    def next_stamp(self) -> str:
-        """A name that no other write has."""
-        return f"{self._name}{next(self._stamps):x}"
+        self.stamps = map((os.urandom(6).hex() + "{:x}").format, itertools.count(1))
 
     def proves_refusals(self, queue: SyncBucketQueue, now: int) -> bool:
         """Whether the last state was seen so lately that it proves refusals. A state never proves admissions."""
@@ -113,6 +107,5 @@ class SyncBatchWriter:
         _log.log(level, "a correction of %s/%s was not written: %s", shown.entity_id, shown.resource, error, extra=fields)
 
     def error(self) -> int:
-        """Nanoseconds by which the store's clock may be wrong: a second before it has learnt anything."""
-        error = getattr(self.clock, "error", 0.0)
-        return NANOSECONDS if error is None else round(error * NANOSECONDS)
+        """Nanoseconds by which the store's clock may be wrong."""
+        return error_of(self.clock)

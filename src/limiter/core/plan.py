@@ -99,7 +99,7 @@ class Plan:
                 continue
             total = self.totals[index]
             tat = before + total
-            start = account.start(bound, tat)
+            start = tat - bound if account.books else now
             told = min(start, now) if request.forced or not enforced else start  # Neither books, nor does its refund undo one.
             figures += total if cost < 0 else cost, since, told, tat, earlier[identity]
             if cost > 0:

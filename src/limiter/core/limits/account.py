@@ -38,6 +38,8 @@ class RateAccount:
 
     last = UNBOUNDED
     """The latest start that a caller may be promised: of a rate, any."""
+    books = True
+    """Whether a start ahead may be promised."""
     birth: Birth | None = None
     inherits = born = enforced = takes = False
     total = refunded = least = 0
@@ -231,10 +233,6 @@ class RateAccount:
         if (self.idle and self.total) or self.inherits:
             return self.tat, level.since
         return max(self.now, level.tat - self.total + self.refunded), level.since
-
-    def start(self, bound: int, tat: int) -> int:
-        """The time from which a taking is allowed that leaves the bucket at `tat`."""
-        return tat - bound
 
     def _ceiling(self) -> int:
         """The latest `tat` from which every taking of the batch is still right, in its order.
