@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.limits import Access, check_level, read_limit, text_of
 from ..core.limits.births import measure
-from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor
+from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor, scheduled
 from ..core.schedule import Schedule, check_schedule
 from ..core.state import ABSENT as ABSENT_LEVEL
 from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
@@ -402,7 +402,7 @@ def _limits_value(item: Mapping[str, Any]) -> Limits | ScheduledLimits:
         return plain
     windows = [each["M"] for each in item["schedule"]["L"]]
     read = [(_string(each["when"]), _string(each["zone"]), _level_value(each)) for each in windows]
-    return ScheduledLimits(plain, check_schedule(read))
+    return scheduled(plain, check_schedule(read))
 
 
 def _entity_attributes(namespace: str, record: EntityRecord) -> Item:
