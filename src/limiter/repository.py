@@ -144,11 +144,8 @@ class Repository:
         """Apply `update` if all its conditions hold: one UpdateItem, one write unit whether it does or not."""
         from botocore.exceptions import ClientError
 
-        parameters = self._addressed(schema.bucket_key(key)) | schema.update_parameters(update)
-        parameters["ReturnValues"] = "ALL_NEW"
-        parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
-            answer = await self._table.call("UpdateItem", parameters)
+            answer = await self._table.call("UpdateItem", {"TableName": self.stack, **schema.bucket_update(key, update)})
         except ClientError as error:
             item = error.response.get("Item")
             if not item and update.holds(EMPTY):  # It would have been applied if there were no item.

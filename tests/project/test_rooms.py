@@ -90,6 +90,8 @@ TESTED_BY = {
     "cli.stack": "tests/unit/cli/test_stacks.py",
     "commit.batch": "tests/async/test_committer.py",
     "commit.charge": "tests/async/test_waiting.py",
+    "commit.leading": "tests/runtimes/test_interruptions.py",
+    "commit.writer": "tests/async/test_committer.py",
     "config_cache": "tests/async/test_stored_limits.py",
     "contrib.addresses": "tests/contrib/test_http.py",
     "contrib.extras": "tests/project/test_packaging.py",
