@@ -200,7 +200,7 @@ class ConfigCache:
         return {key: load.records[key] for key, load in loads.items() if key in load.records}
 
     def _place(self, key: RecordKey, own: list[_Load]) -> _Load:
-        """Return the load that reads a record: one in progress, or the one that gathers; the caller has to carry out a new one."""
+        """Return the load that reads a record: one in progress, or the one that gathers; a new one is for the caller to run."""
         load = self._under_way.get(key) if self._share else None
         if load is not None:
             return load

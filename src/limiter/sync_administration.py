@@ -195,7 +195,7 @@ class SyncAdministration:
         return value if isinstance(value, EntityRecord) else None
 
     def _ancestry(self, entity_id: str, parent_id: str | None, height: int = 0) -> dict[str, str | None]:
-        """Return every ancestor's parent, nearest first, as if `entity_id`, with `height` generations below it, were placed there."""
+        """Return the parents of all ancestors, nearest first, as if `entity_id`, with `height` generations below, were placed."""
         seen: dict[str, str | None] = {}
         while parent_id is not None:
             if parent_id == entity_id:
