@@ -47,7 +47,7 @@ def judge_chains(history: History) -> Iterator[Finding]:
                     yield _half(each, bucket, "was admitted without a charge of this bucket")
     for each in history.chained:
         decision = admitted.get(each.id)
-        if decision is not None and each is not decision:
+        if decision is not None and each is not decision and not each.event.endswith("refused"):
             done = {(each.buckets[place], rule(text).name) for place, text in each.charged}
             names = {name for _, name in done}
             due = {(decision.buckets[place], rule(text).name) for place, text in decision.charged}

@@ -22,22 +22,25 @@ REFUSED, TAKEN, GIVING, GIVEN = range(4)
 """Kinds of events at one time, in the order that excuses most, since the real order is unknown."""
 
 Step = tuple[int, int, int, int, int]
-"""An event: time, kind, nanoseconds or units, the other end of its interval, a number."""
+"""What happens: time, what, nanoseconds or units, the other end of its interval, a number.
+
+The number is a refund's or a refusal's place in its list; of a taking it is the nanoseconds rounded down.
+"""
 
 
 def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
     """Return the refusals that fit: a bucket that fills as late as possible still has room."""
     rule, cost = account.rule, functools.cache(account.rule.cost)
-    taken = [(begin, end, cost(units)) for _, begin, end, units, *_ in whole.takings]
-    taken += [(begin, end, cost(units)) for begin, end, units, _ in (*whole.forced, *whole.doubts)]
-    held = [(begin, end + doubt.denial_ttl, cost(units)) for begin, end, units, _ in whole.passing]
-    if whole.booked or (whole.passing and whole.doubts):  # The refund of a refused call may be held back for callers who wait.
+    taken = [(begin, end, units) for _, begin, end, units, *_ in whole.takings]
+    taken += [(begin, end, units) for begin, end, units, _ in (*whole.forced, *whole.doubts)]
+    held = [(begin, end + doubt.denial_ttl, units) for begin, end, units, _ in whole.passing]
+    if whole.booked or (whole.passing and whole.doubts):  # What a refused call gives back may be held back for those who wait.
         taken, held = taken + held, []
     bucket = _Bucket(whole, rule, doubt)
-    uses = Uses(taken + held)
-    steps = [(end, TAKEN, amount, begin, -1) for begin, end, amount in taken]
+    uses = Uses((begin, end, cost(units)) for begin, end, units in taken + held)
+    steps = [(end, TAKEN, cost(units), begin, rule.worth(units)) for begin, end, units in taken]
     steps += [(begin - doubt.clock_error, REFUSED, units, end, number) for begin, end, units, number in account.refusals]
-    steps += [(begin, GIVING, rule.worth(units), end, number) for number, (begin, end, units, _) in enumerate(whole.refunds)]
+    steps += [(begin, GIVING, cost(units), end, number) for number, (begin, end, units, _) in enumerate(whole.refunds)]
     steps += [(begin, GIVING, min(cost(units), end - begin), end, -1) for begin, end, units, _ in whole.passing]
     steps.sort()
     for time, _, amount, other, number in bucket.refused(steps, uses):
@@ -61,6 +64,8 @@ class _Bucket:
         self._most = self._least = self._before = self._then = self._checked = 0
         self._busy_since = -1
         self._promised = 0
+        self._unseen: list[tuple[int, int]] = []
+        self._returning = 0
         concerned = {each[3] for each in account.refunds}
         self._first: dict[str, int] = {}
         for begin, identifier in itertools.chain(
@@ -78,28 +83,44 @@ class _Bucket:
         return max(0, left)
 
     def refused(self, steps: Iterable[Step], uses: Uses) -> Iterator[Step]:
-        """Enter events in order, and yield each refusal at its time; refunds count when they are certainly written."""
-        written: list[tuple[int, int]] = []
+        """Enter one step after another, and hand on each refusal at its time; refunds count when they are surely seen."""
         for step in steps:
             time, what, amount, other, number = step
-            while written and written[0][0] < time:
-                at, worth = heapq.heappop(written)
-                self._most, self._then = max(0, self.level(at) - worth), at
+            self._see(time)
             if what == REFUSED:
                 yield step
                 continue
             self._pass(time)
             if what == TAKEN:
-                self._most, self._then = self.level(time) + amount, time
-                self._enter_least(time, other, amount)
+                self._enter_most(time, amount)
+                self._enter_least(time, other, number)
                 continue
-            worth = min(amount, self._worth(number, time, other))
+            worth = self._worth(number, time, other)
             if worth > 0:
-                heapq.heappush(written, (other + self._delay, worth))
-            if self._before <= amount:  # The bucket may have been idle before anything else was consumed.
+                heapq.heappush(self._unseen, (other + self._delay, worth))
+                self._returning += worth
+            if self._before <= amount:  # The bucket may have been idle before anything else was taken.
                 self._busy_since = max(self._busy_since, min(other, time + LATE))
             # Units consumed at the same time may come first, and be refunded in part.
             self._least = max(self._least - amount, min(0, self._least), -uses.touching(time, other))
+
+    def _see(self, time: int) -> None:
+        """Count the refunds that everybody has seen before a time."""
+        while self._unseen and self._unseen[0][0] < time:
+            at, worth = heapq.heappop(self._unseen)
+            self._returning -= worth
+            self._most, self._then = max(0, self.level(at) - worth), at
+
+    def _enter_most(self, time: int, cost: int) -> None:
+        """Take as late as can be; of a refund that is not seen yet, what would have refilled by now is worth nothing any more."""
+        level = self.level(time)
+        while self._returning > level:
+            at, worth = heapq.heappop(self._unseen)
+            left = max(0, worth - (self._returning - level))
+            self._returning -= worth - left
+            if left:
+                heapq.heappush(self._unseen, (at, left))
+        self._most, self._then = level + cost, time
 
     def _pass(self, time: int) -> None:
         """Let time pass for units that are certainly in use; a refund applies to units from before its own time."""
@@ -124,7 +145,8 @@ class _Bucket:
             return 0
         while self._turns and self._turns[0][0] <= end:
             self._promised = max(self._promised, self._turns.popleft()[1])
-        first = self._first.get(self._refunds[number][3], -1)
+        _, _, units, identifier = self._refunds[number]
+        first = self._first.get(identifier, -1)
         if first < self._busy_since or self._busy_since < 0 or self._promised > begin:
             return 0
-        return self._before - (end - begin) - self._clock_error
+        return min(self._rule.worth(units), self._before - (end - begin) - self._clock_error)

@@ -188,10 +188,10 @@ class Exchange:
 
 
 async def end_lease(stack: AsyncExitStack, lease: Lease, rule: Rule, status: int, error: BaseException | None) -> None:
-    """End a lease whose request ended with this status and error; refund it if the rule says so."""
+    """End a lease whose request ended with this status and error; refund what it holds in every bucket if the rule says so."""
     async with stack:
         if rule.refunds(status, error):
-            await http.give_back(lease)
+            await lease.close(refund=True)
 
 
 async def answer(scope: Scope, receive: Receive, send: Send, refused: Refusal) -> None:

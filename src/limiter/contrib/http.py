@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import inspect
 import json
-import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -22,7 +21,6 @@ from urllib.parse import quote
 from limiter import (
     Concurrency,
     Limit,
-    LimiterError,
     NeverSatisfiable,
     RateLimiterUnavailable,
     RateLimitExceeded,
@@ -34,7 +32,7 @@ from .addresses import client_ip
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from limiter import Lease, LimitStatus, SyncLease
+    from limiter import LimitStatus
 
     RefundWhen = Callable[[int, BaseException | None], bool]
 
@@ -56,7 +54,6 @@ _DRAFT_TYPES = {
     429: "https://iana.org/assignments/http-problem-types#quota-exceeded",
     503: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
 }
-_log = logging.getLogger("limiter.contrib")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,22 +201,6 @@ def ended(status: int | None, error: BaseException | None, *, hung_up: bool) -> 
     if status is not None:
         return status, error
     return (CLIENT_CLOSED if hung_up or not isinstance(error, Exception | None) else 500), error
-
-
-async def give_back(lease: Lease) -> None:
-    """Refund what a lease holds. The response has been sent, so errors are only logged."""
-    try:
-        await lease.release({name: units for name, units in lease.consumed.items() if units})
-    except LimiterError as error:
-        _log.warning("could not refund the units of a request: %s", error)
-
-
-def sync_give_back(lease: SyncLease) -> None:
-    """Refund what a lease holds. The response has been sent, so errors are only logged."""
-    try:
-        lease.release({name: units for name, units in lease.consumed.items() if units})
-    except LimiterError as error:
-        _log.warning("could not refund the units of a request: %s", error)
 
 
 def _detail(status: int, names: Sequence[str], retry_after: float | None) -> str:

@@ -203,10 +203,10 @@ class Body:
 
 
 def end_lease(stack: ExitStack, lease: SyncLease, rule: Rule, status: int, error: BaseException | None) -> None:
-    """End a lease whose request ended with this status and error; refund it if the rule says so."""
+    """End a lease whose request ended with this status and error; refund what it holds in every bucket if the rule says so."""
     with stack:
         if rule.refunds(status, error):
-            http.sync_give_back(lease)
+            lease.close(refund=True)
 
 
 def answer(environ: Environ, start_response: StartResponse, refused: Refusal) -> list[bytes]:
