@@ -248,10 +248,18 @@ def test_alarms_watch_the_three_troubles(template: dict[str, Any]) -> None:
 
 
 def test_the_dashboard_shows_the_table_and_decisions(template: dict[str, Any]) -> None:
-    """Units, throttling, hot keys and latency of this table, and metrics that the adapter for CloudWatch writes."""
+    """Units, throttling, hot keys and latency of this table, and metrics of `limiter.contrib.emf`; its charts fill the grid."""
     body = template["Resources"]["TableDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     assert set(re.findall(r"\$\{([^}]+)\}", body)) == {"AWS::Region", "Table", "DashboardNamespace"}
-    charts = [each["properties"]["metrics"] for each in json.loads(body)["widgets"]]
+    widgets = json.loads(body)["widgets"]
+    covered = [
+        (x, y)
+        for each in widgets
+        for x in range(each["x"], each["x"] + each["width"])
+        for y in range(each["y"], each["y"] + each["height"])
+    ]
+    assert len(covered) == len(set(covered)) == 24 * (1 + max(y for _, y in covered))
+    charts = [each["properties"]["metrics"] for each in widgets]
     series = [line for chart in charts for line in chart]
     assert {line[1] for line in series if line[0] == "AWS/DynamoDB"} == {
         "ConsumedReadCapacityUnits",
