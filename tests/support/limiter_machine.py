@@ -157,6 +157,7 @@ class LimiterMachine(RuleBasedStateMachine):
         sound = committer.decide
 
         def decide(requests: Any) -> Any:
+            requests = [request._replace() for request in requests]  # Callers who ask for the same may share one.
             submissions = [self.world.submit(client, request, self.acting or client.closing) for request in requests]
             try:
                 outcomes = sound(requests)

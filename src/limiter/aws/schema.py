@@ -130,6 +130,15 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable, paused, marks)
 
 
+def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
+    """The parameters of UpdateItem, but for the table's name, that perform `update` and return the item in either case."""
+    return update_parameters(update) | {
+        "Key": bucket_key(key),
+        "ReturnValues": "ALL_NEW",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
 def update_parameters(update: Update) -> dict[str, Any]:
     """The parameters of UpdateItem, but for the table's name and the key, that perform `update`."""
     requirements, numbers = [], []

@@ -183,7 +183,8 @@ def test_what_a_block_replaces_can_be_brought_back(stack: str, run: Callable[...
 
 def test_a_block_and_a_schedule(stack: str, run: Callable[..., Any]) -> None:
     """A block replaces a schedule too, also one around which the level is blocked, and the command that is shown restores it."""
-    windows = ("-w", "mon-fri 09:00-17:00", "Europe/Berlin", "5/s", "-w", "mon-fri 09:00-17:00", "Europe/Berlin", "tokens=9 in all")
+    office = ("-w", "mon-fri 09:00-17:00", "Europe/Berlin")
+    windows = (*office, "5/s", *office, "tokens=9 in all")
     for plain in ("blocked", "requests=2/second"):
         assert run("limits", "set", plain, *windows, "-e", "user").code == 0
         stored = run("limits", "list", "-o", "json").out
