@@ -81,6 +81,8 @@ TESTED_BY = {
     "cli.groups": "tests/unit/cli/test_help.py",
     "cli.limits": "tests/unit/cli/test_stored.py",
     "cli.limits_changes": "tests/unit/cli/test_limits_file.py",
+    "cli.limits_export": "tests/unit/cli/test_limits_file.py",
+    "cli.limits_levels": "tests/unit/cli/test_stored.py",
     "cli.local": "tests/project/engines/test_local.py",
     "cli.namespace": "tests/unit/cli/test_stored.py",
     "cli.options": "tests/unit/cli/test_help.py",
