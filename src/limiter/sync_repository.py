@@ -154,7 +154,7 @@ class SyncRepository:
             if not item and update.holds(EMPTY):  # It would have been applied if there were no item.
                 raise no_item_returned(self.stack) from error
             state = schema.bucket_state(item)
-            return WriteResult(state.stamp == update.stamp, state)
+            return WriteResult(state.has_stamp(update.stamp), state)
         return WriteResult(True, schema.bucket_state(answer["Attributes"]))
 
     def read_records(

@@ -8,11 +8,11 @@ from typing import Any
 class Expressions:
     """The condition and the update of one UpdateItem in the making; what an attribute is called is told by the caller."""
 
-    def __init__(self, stamp_attribute: str, stamp: str) -> None:
-        self._names = {stamp_attribute: "#w"}
-        self._values: dict[str, dict[str, str]] = {":w": {"S": stamp}}
-        self._conditions = ["(attribute_not_exists(#w) OR #w <> :w)"]
-        self._changes = ["#w = :w"]
+    def __init__(self, stamp_attributes: tuple[str, str, str], stamp: str) -> None:
+        self._names = dict(zip(stamp_attributes, ("#w", "#w2", "#w3"), strict=True))
+        self._values: dict[str, dict[str, str]] = {":w": {"S": stamp}, ":none": {"S": ""}}
+        self._conditions = ["NOT :w IN (#w, #w2, #w3)"]
+        self._changes = ["#w3 = if_not_exists(#w2, :none), #w2 = if_not_exists(#w, :none), #w = :w"]
         self._removals: list[str] = []
 
     def require(self, attribute: str, low: int | None, high: int | None, absent: bool) -> None:

@@ -13,14 +13,14 @@ and no id can forge another's key. Other ids stand as they are, since each is th
 | resource's limits | `namespace#` | `l#resource` | the same |
 | namespace's limits | `namespace#` | `l` | the same |
 
-The attributes of a bucket, all numbers but for the marks and the stamp:
+The attributes of a bucket, all numbers but for the marks and the stamps:
 
 | attribute | what |
 |---|---|
 | `t:` `s:` `b:` `f:` + identity of a limit | its level: tat, or units used; since; booked; floor |
 | `m:` + name of a limit | what the units of its account born last are counted by: the identity without the name |
 | `x` | the time up to which nothing is admitted |
-| `w` | the stamp of the last write |
+| `w` `w2` `w3` | the stamps of the last write and of the two before it |
 | `ttl` | seconds since the epoch after which the item is not needed |
 
 A level of limits holds `limits`, a list of maps with the `name` of a limit and `limit`, the rest of its text; or `access`, which
@@ -58,7 +58,8 @@ Item = dict[str, dict[str, Any]]
 
 PARTITION_KEY, SORT_KEY = "pk", "sk"
 INDEX, INDEX_PARTITION_KEY, INDEX_SORT_KEY = "listing", "lpk", "lsk"
-TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "w", "x"
+TTL_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "x"
+STAMP_ATTRIBUTES = ("w", "w2", "w3")
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
@@ -123,17 +124,19 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
             unreadable[attribute[2:] if name else _UNREADABLE.get(attribute, attribute)] = text
     levels = {name: Level(**numbers) for name, numbers in fields.items()}
-    return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable, paused, marks)
+    last, second, third = STAMP_ATTRIBUTES
+    earlier = (_text(item, second) or "", _text(item, third) or "")
+    return BucketState(levels, ttl, _text(item, last) or "", unreadable, paused, marks, earlier)
 
 
 def stamp(attributes: object) -> str | None:
-    """The stamp in a bucket's attributes; None where there is none, or where these are no attributes."""
-    return _text(attributes, STAMP_ATTRIBUTE)
+    """The stamp of the last write in a bucket's attributes; None where there is none, or where these are no attributes."""
+    return _text(attributes, STAMP_ATTRIBUTES[0])
 
 
 def update_parameters(update: Update) -> dict[str, Any]:
     """The parameters of UpdateItem, but for the table's name and the key, that perform `update`."""
-    expressions = Expressions(STAMP_ATTRIBUTE, update.stamp)
+    expressions = Expressions(STAMP_ATTRIBUTES, update.stamp)
     for limit, field, low, high, absent in update.conditions:
         expressions.require(_attribute(limit, field), low, high, absent)
     for limit, field, base, value in update.changes:

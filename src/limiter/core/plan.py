@@ -81,12 +81,22 @@ class Plan:
         return self.view.now
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
-        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
-        grounds = {identity: account.ground(after) for identity, account in self.accounts.items()}
-        earlier = {identity: account.level.booked for identity, account in self.accounts.items()}
-        return {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
+        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`.
 
-    def _grant(self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]) -> Grant:
+        If others have written since, it is only known how much the batch met at most. Then a caller waits until its true start or
+        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it.
+        """
+        accounts, shares, certain = self.accounts.items(), self.shares.items(), UNBOUNDED
+        if self.update is None or after.stamp == self.update.stamp:
+            grounds = {identity: account.ground(after) for identity, account in accounts}
+        else:
+            grounds, certain = {identity: account.ground_at_most(after) for identity, account in accounts}, self.view.now
+        earlier = {identity: account.level.booked for identity, account in accounts}
+        return {place: self._grant(self.requests[place], first, grounds, earlier, certain) for place, first in shares}
+
+    def _grant(
+        self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int], certain: int
+    ) -> Grant:
         figures: list[int] = []
         now = self.view.now
         for index, (account, enforced, bound, cost) in enumerate(self._entries_of(request), first):
@@ -100,7 +110,7 @@ class Plan:
             tat = before + total
             start = account.start(bound, tat)
             told = min(start, now) if request.forced or not enforced else start  # Neither books, nor does its refund undo one.
-            figures += total if cost < 0 else cost, since, told, tat, earlier[identity]
+            figures += total if cost < 0 else cost, since, told, tat, earlier[identity] if told <= certain else UNBOUNDED
             if cost > 0:
                 earlier[identity] = max(told if request.forced else start, earlier[identity])
         return Grant.of(request.charges, figures, now)
