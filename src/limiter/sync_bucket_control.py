@@ -38,7 +38,7 @@ class SyncBucketControl:
         def order(bucket: Bucket) -> Request:
             check_known((bucket,), checked)
             charges = tuple(Charge(limit, checked[limit.name]) for limit in bucket.limits if checked.get(limit.name))
-            return Request(bucket.key, charges, forced=True)
+            return Request(bucket.key, charges, forced=True, scheduled=bucket.until is not None)
 
         self._order(entity_id, resource, order)
 

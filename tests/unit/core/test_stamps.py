@@ -112,8 +112,8 @@ def test_a_covered_booking_is_not_taken_for_one_that_was_built_on_it() -> None:
     assert store.take(limit, wait=10 * SECOND).start == behind.start + SECOND
 
 
-def test_a_covered_write_admits_nobody_too_early() -> None:
-    """Whatever two others do behind a write, its callers start no earlier than told in time, nor too late, and free no more."""
+def test_a_covered_write_admits_no_caller_too_early() -> None:
+    """Two others write behind a write: its callers start no earlier than if told in time, nor too late, and free no more."""
     seen = 0
     for seed in range(3_000):
         chance = Random(seed)  # noqa: S311 - no secret
