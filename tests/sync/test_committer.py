@@ -223,6 +223,7 @@ def test_a_lost_answer_is_found_behind_two_other_writes(new_limiter: Any, reposi
         assert used(other) == 1 + others + (5 if others < 3 else 10)
         lease.release(requests=5, all=5)
     assert used(other) == 1 + others + (0 if others < 3 else 5)
+    assert limiter.stats().corrections_lost == (others == 3)
 
 
 @pytest.mark.parametrize("others", range(4))

@@ -358,14 +358,18 @@ class SyncBatch:
                 return
             plan, _, planned = self._sent
             self._carried, self._covered = [planned[place] for place in plan.shares], self._covered or covered
-            self._drop_refunds()
+            self._drop_refunds(covered=covered)
         self._answer(WriteResult(applied, state))
 
-    def _drop_refunds(self) -> None:
-        """Give back nothing in a second write, since the first one may still arrive, and give it back."""
-        error = RateLimiterUnavailable("no answer to its write, which was not applied", unsent=False)
+    def _drop_refunds(self, *, covered: bool) -> None:
+        """Give back nothing in a second write, since the first one may still arrive, and give it back.
+
+        Units that may be taken twice, because it is not known whether the first one was applied, are counted as lost too.
+        """
+        what = "may have been applied" if covered else "was not applied"
+        error = RateLimiterUnavailable(f"no answer to its write, which {what}", unsent=False)
         for pending in self._carried:
-            if pending.request.refunds:
+            if covered or pending.request.refunds:
                 pending.request = pending.request._replace(refunds=())
                 self._writer.record_lost_refund(self._queue.key, error)
 
