@@ -62,10 +62,7 @@ NAVIGATION = {
         "docs/guide-llm-gateway",
         "docs/limits-and-entities",
         "docs/kinds-of-limits",
-<<<<<<< HEAD
-=======
         "docs/schedules",
->>>>>>> schedules
         "docs/testing",
         "docs/glossary",
     ),

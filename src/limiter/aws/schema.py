@@ -270,7 +270,7 @@ def buckets_scan(namespace: str) -> dict[str, Any]:
     return {
         "FilterExpression": "begins_with(#0, :0) AND begins_with(#1, :1)",
         "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
-        "ExpressionAttributeValues": {":0": {"S": _joined(namespace, "")}, ":1": {"S": _joined("b", "")}},
+        "ExpressionAttributeValues": {":0": {"S": _within(namespace, "")}, ":1": {"S": _joined("b", "")}},
     }
 
 

@@ -47,14 +47,8 @@ def block(stack: str, target: Target, yes: bool, **where: str | None) -> None:
     """Refuse everything at one level: of ENTITY, of ENTITY for RESOURCE, or with --resource alone of a resource.
 
     Stores BLOCKED at the level, in place of limits. Where an entity has limits of its own for the resource, or a level that comes
-<<<<<<< HEAD
-    before this one, those go on applying. Limits that are stored at the level are replaced, after confirmation; the command shows
-    how to store them again, except for a schedule: `limiter limits export` keeps that. Other processes learn it within their
-    `config_ttl`.
-=======
     before this one, those go on applying. Limits and a schedule that are stored at the level are replaced, after confirmation;
     the command shows how to store them again. Other processes learn it within their `config_ttl`.
->>>>>>> schedules
     """
     from ..core.limits import BLOCKED
     from .limits_changes import key_name
@@ -62,29 +56,16 @@ def block(stack: str, target: Target, yes: bool, **where: str | None) -> None:
 
     level = _level(**where)
     with target.limiter(stack) as limiter:
-<<<<<<< HEAD
-        before, windows = limiter.get_limits(*level), limiter.get_schedule(*level)
-=======
         before = limiter.get_limits(level.entity_id, level.resource)
         windows = limiter.get_schedule(level.entity_id, level.resource)
->>>>>>> schedules
         if before is BLOCKED and not windows:
             say("The level is blocked already; nothing was changed.")
         else:
             if before is not None:
-<<<<<<< HEAD
-                lost = f"{_texts(before)}{', and its schedule' if windows else ''}"
-                confirm(f"Replace the {key_name(level)} in namespace {target.namespace!r}, {lost}?", yes=yes)
-            limiter.set_limits(BLOCKED, *level)
-            say(f"Blocked. {_SOON}\n{_way_back(target, stack, level, before)}")
-            if windows:
-                say(f"That does not bring back the schedule: {'; '.join(f'{when} in {zone}' for when, zone, _ in windows)}.")
-=======
                 texts = ", ".join([_texts(before), *map(window_text, windows)])
                 confirm(f"Replace the {key_name(level)} in namespace {target.namespace!r}, {texts}?", yes=yes)
             limiter.set_limits(BLOCKED, level.entity_id, level.resource)
             say(f"Blocked. {_SOON}\n{_way_back(target, stack, level, before, windows)}")
->>>>>>> schedules
     _show(target, level, before, BLOCKED)
 
 

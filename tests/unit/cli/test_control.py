@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, SyncRateLimiter, SyncRepository
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -183,19 +181,10 @@ def test_what_a_block_replaces_can_be_brought_back(stack: str, run: Callable[...
     assert [limit["text"] for limit in stored] == list(KINDS)
 
 
-<<<<<<< HEAD
-def test_a_schedule_is_not_brought_back(stack: str, run: Callable[..., Any]) -> None:
-    """The question and the answer name it."""
-    with SyncRepository(stack) as repository:
-        limits = [Limit.per_hour("requests", 10)]
-        SyncRateLimiter(repository).set_limits(limits, "user", schedule=[("sat,sun", "UTC", limits)])
-    assert "requests=10/hour, and its schedule?" in run("block", "user").err
-    done = run("block", "user", "--yes")
-    assert "That does not bring back the schedule: sat,sun in UTC." in done.err
-=======
 def test_a_block_and_a_schedule(stack: str, run: Callable[..., Any]) -> None:
     """A block replaces a schedule too, also one around which the level is blocked, and the command that is shown restores it."""
-    windows = ("-w", "mon-fri 09:00-17:00", "Europe/Berlin", "5/s", "-w", "mon-fri 09:00-17:00", "Europe/Berlin", "tokens=9 in all")
+    office = ("-w", "mon-fri 09:00-17:00", "Europe/Berlin")
+    windows = (*office, "5/s", *office, "tokens=9 in all")
     for plain in ("blocked", "requests=2/second"):
         assert run("limits", "set", plain, *windows, "-e", "user").code == 0
         stored = run("limits", "list", "-o", "json").out
@@ -208,4 +197,3 @@ def test_a_block_and_a_schedule(stack: str, run: Callable[..., Any]) -> None:
         (command,) = [line for line in done.err.splitlines() if line.startswith("To undo it: ")]
         assert run(*shlex.split(command.removeprefix("To undo it: limiter "))).code == 0
         assert run("limits", "list", "-o", "json").out == stored
->>>>>>> schedules
