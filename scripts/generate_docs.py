@@ -92,9 +92,10 @@ def item_bytes(limits: Sequence[str]) -> int:
     key = schema.bucket_key(BucketKey("default", "user-42", "gpt-4"))
     changes = [Change(limit, field, None, 0) for limit in limits for field in Level._fields]
     names = schema.update_parameters(Update("", (), tuple(changes)))["ExpressionAttributeNames"].values()
-    numbers = sum(len(name.encode()) + NUMBER_BYTES for name in names if name != schema.STAMP_ATTRIBUTE)
+    numbers = sum(len(name.encode()) + NUMBER_BYTES for name in names if name not in schema.STAMP_ATTRIBUTES)
+    stamps = sum(len(name) + STAMP_BYTES for name in schema.STAMP_ATTRIBUTES)
     keys = sum(len(name) + len(value["S"]) for name, value in key.items())
-    return keys + numbers + len(schema.TTL_ATTRIBUTE) + NUMBER_BYTES + len(schema.STAMP_ATTRIBUTE) + STAMP_BYTES
+    return keys + numbers + stamps + len(schema.TTL_ATTRIBUTE) + NUMBER_BYTES
 
 
 def units(size: int) -> int:

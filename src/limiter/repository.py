@@ -158,7 +158,7 @@ class Repository:
             if not item and update.holds(EMPTY):  # Without an item, the update would have been applied.
                 raise no_item_returned(self.stack) from error
             state = schema.bucket_state(item)
-            return WriteResult(state.stamp == update.stamp, state)
+            return WriteResult(state.has_stamp(update.stamp), state)
         return WriteResult(True, schema.bucket_state(answer["Attributes"]))
 
     async def read_records(

@@ -96,7 +96,7 @@ class SyncFront:
             raise RateLimiterUnavailable("no answer")
         before = self.inner.read_bucket(key)
         outcome = self.inner.write_bucket(key, update)
-        if outcome.applied and before.stamp != update.stamp:
+        if outcome.applied and not before.has_stamp(update.stamp):
             self.client.world.applied(self.client, key, update, before, outcome.state)
         if fate == "applied":
             raise RateLimiterUnavailable("no answer")
