@@ -65,6 +65,7 @@ TESTED_BY = {
     "aws.expressions": "tests/unit/aws/test_updates_on_engines.py",
     "aws.call_path": "tests/async/test_transport.py",
     "aws.connections": "tests/unit/aws/test_direct.py",
+    "aws.queries": "tests/unit/aws/test_schema.py",
     "aws.read_timeout": "tests/faults/test_hostile_answers.py",
     "aws.requests": "tests/unit/aws/test_direct.py",
     "aws.table": "tests/async/test_unavailable.py",
