@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.conservation import Ledger, faults
+from support.conservation import MOST, Ledger, faults
 from support.engines import plain_client
 from support.processes import need
 
@@ -136,3 +136,41 @@ def tell(ledger: Ledger, found: dict[str, Any], fleet: Fleet) -> None:
         lines.append(f"{name:12} holds {found.get(name, 0):6}, must hold {span}, and {bounds.losses} losses were told")
     exact = Counter(bounds.exact for bounds in ledger.bounds.values())
     print("\n".join([*lines, f"{exact[True]} of {len(ledger.bounds)} buckets are exact"]))  # noqa: T201 - the answer to the user
+
+
+def written(folder: Path, *lines: dict[str, Any]) -> Ledger:
+    """The ledger of one process that has written these lines."""
+    path = folder / "1.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"lease": 9, "e', encoding="utf-8")
+    ledger = Ledger()
+    ledger.read(path)
+    return ledger
+
+
+ACQUIRE = {"lease": 1, "act": "acquire", "buckets": ["a"], "units": 4}
+RELEASE = {"lease": 1, "act": "release", "units": -3}
+LEAVE = {"lease": 1, "act": "leave", "fails": True}
+DONE, UNKNOWN, INTERRUPTED = ({"lease": 1, "end": how} for how in ("done", "unknown", "interrupted"))
+OVER, LOST = {"over": True}, {"lost": "a"}
+LATER = [{"lease": 2, "act": "acquire", "buckets": ["a"], "units": 1}, {"lease": 2, "end": "done"}]
+
+
+@pytest.mark.parametrize(
+    ("lines", "least", "most"),
+    [
+        ([ACQUIRE, DONE, RELEASE, DONE, OVER], 1, 1),
+        ([ACQUIRE, DONE, LEAVE, DONE, OVER], 0, 0),
+        ([ACQUIRE], 0, 4),
+        ([ACQUIRE, DONE, RELEASE], 1, 4),
+        ([ACQUIRE, DONE, LEAVE], 0, 4),
+        ([ACQUIRE, UNKNOWN, OVER], 0, 8),
+        ([ACQUIRE, DONE, INTERRUPTED, OVER], 0, 0),
+        ([ACQUIRE, DONE, INTERRUPTED], 0, 4),
+        ([ACQUIRE, DONE, INTERRUPTED, *LATER], 1, 1),
+        ([ACQUIRE, DONE, INTERRUPTED, LOST, OVER], 0, MOST),
+    ],
+)
+def test_an_act_that_was_cut_off_has_bounds(tmp_path: Path, lines: list[dict[str, Any]], least: int, most: int) -> None:
+    """What ended in good order counts exactly, what was cut off between nothing and all of it, and a loss on top."""
+    ledger = written(tmp_path, *lines)
+    assert [units for units in range(-5, 30) if not list(faults(ledger, {"a": units}))] == list(range(least, most + 1))
