@@ -27,6 +27,8 @@ from limiter import SyncRateLimiter, SyncRepository
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from support.engines import Engine
 
 SECONDS = float(os.environ.get("LIMITER_SOAK_SECONDS", "12"))
@@ -35,6 +37,8 @@ RUNTIMES = ("threads", "gevent", "eventlet", "tasks")
 WORKER = str(Path(__file__).parents[1] / "support" / "conservation_worker.py")
 UNIT = 3_000 * 10**9
 """Nanoseconds that one unit of the slow rate takes to refill."""
+FOR_TASKS = min(SECONDS, 8.0)
+"""Seconds for which tasks alone are cancelled."""
 ENDS = 60.0
 """Seconds that a process may take to end in good order."""
 
@@ -42,11 +46,11 @@ ENDS = 60.0
 class Fleet:
     """Processes of every runtime, of which one is killed now and then and replaced."""
 
-    def __init__(self, url: str, table: str, folder: Path) -> None:
+    def __init__(self, url: str, table: str, folder: Path, runtimes: Sequence[str] = RUNTIMES) -> None:
         self.job = {"endpoint_url": url, "table": table, "stop": str(folder / "stop")}
         self.folder = folder
         self.numbers = itertools.count(1)
-        self.running = {runtime: self.start(runtime) for runtime in RUNTIMES}
+        self.running = {runtime: self.start(runtime) for runtime in runtimes}
         self.killed = 0
 
     def start(self, runtime: str) -> subprocess.Popen[bytes]:
@@ -118,6 +122,26 @@ def test_every_unit_is_accounted_for(atomic_engine: Engine, table_name: str, tmp
     tell(ledger, found, fleet)
     assert [*wrong, *faults(ledger, found)] == []
     assert sum(ledger.ends.values()) > 100 * SECONDS / 10
+
+
+@pytest.mark.engines("dynoxide")
+@pytest.mark.timeout(5 * ENDS)
+def test_tasks_that_are_cancelled_lose_nothing(atomic_engine: Engine, table_name: str, tmp_path: Path) -> None:
+    """However tasks are cancelled, each bucket holds exactly what the others say, and no loss is told."""
+    url = str(atomic_engine.endpoint_url)
+    create_table(table_name, client=plain_client(url))
+    prepare(url, table_name)
+    fleet = Fleet(url, table_name, tmp_path, ["tasks"])
+    try:
+        time.sleep(FOR_TASKS)
+    finally:
+        wrong = fleet.stop()
+    ledger = Ledger()
+    ledger.read(next(tmp_path.glob("*.jsonl")))
+    found = held(url, table_name)
+    tell(ledger, found, fleet)
+    assert [*wrong, *faults(ledger, found)] == []
+    assert all(bounds.exact for bounds in ledger.bounds.values())
 
 
 def prepare(url: str, table: str) -> None:

@@ -2,8 +2,8 @@
 
     python conservation_worker.py threads|gevent|eventlet|tasks JOB
 
-JOB is JSON: `endpoint_url`, `table`, `record` (a file that does not exist), `stop` (a file whose appearance ends the process in good
-order), and `seed`. In threads the strikes are SIGINT, in greenlets kills, in tasks cancellations.
+JOB is JSON: `endpoint_url`, `table`, `record` (a file that does not exist), `stop` (a file whose appearance ends the process in
+good order), and `seed`. In threads the strikes are SIGINT, in greenlets kills, in tasks cancellations.
 """
 
 from __future__ import annotations
@@ -124,10 +124,7 @@ class Story:
         for name, units in self.acts:
             if held() + units >= 0:
                 self.begin(name, units=units)
-                yield (
-                    name,
-                    {"units": abs(units) if name == "release" else units, "all": abs(units) if name == "release" else units},
-                )
+                yield name, dict.fromkeys(("units", "all"), -units if name == "release" else units)
         self.begin("leave", fails=self.fails)
 
 
