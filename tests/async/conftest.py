@@ -103,8 +103,9 @@ def server_proxy(server_engine: Engine, table_name: str, proxies: Any, monkeypat
 
 
 def proxied(engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """A proxy before one engine."""
+    """A proxy before one engine; how often a call is repeated does not depend on this machine's speed."""
     monkeypatch.setattr("limiter.runtime.retry.BACKOFF", 0.0)
+    monkeypatch.setattr("limiter.runtime.retry.RETRY_FOR", 60.0)
     create_table(table_name, client=plain_client(str(engine.endpoint_url)))
     proxy: FaultProxy = proxies(engine.endpoint_url)
     proxy.heal()
