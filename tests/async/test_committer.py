@@ -28,10 +28,10 @@ class Gate:
         self.missing = requests
         self.passed = asyncio.Event()
         self.write = repository.inner.write_bucket
-        self.enter = self.committer._enter
+        self.enter, self.begin = self.committer._enter, self.committer._leader.write_at_once
         self.writes: list[Any] = []
         repository.inner.write_bucket = self.write_bucket
-        self.committer._enter = self.count
+        self.committer._enter, self.committer._leader.write_at_once = self.count, self.write_at_once
 
     async def write_bucket(self, key: Any, update: Any) -> Any:
         self.writes.append(update)
@@ -40,15 +40,24 @@ class Gate:
         return await self.write(key, update)
 
     def count(self, caller: Any, requests: Any) -> None:
-        """Let the first write go once everybody has entered."""
+        """Count a caller who waits in line, or leads by a batch."""
         self.enter(caller, requests)
+        self.note()
+
+    async def write_at_once(self, pending: Any) -> None:
+        """Count the caller who finds the bucket at rest."""
+        self.note()
+        await self.begin(pending)
+
+    def note(self) -> None:
+        """Let the first write go once everybody has entered."""
         self.missing -= 1
         if not self.missing:
             self.passed.set()
 
     def close(self) -> None:
         """Let writes and requests pass as before."""
-        self.committer._enter = self.enter
+        self.committer._enter, self.committer._leader.write_at_once = self.enter, self.begin
         self.repository.inner.write_bucket = self.write
 
 

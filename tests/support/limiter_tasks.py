@@ -188,6 +188,7 @@ class Play:
         sound = committer.decide
 
         async def decide(requests: Any) -> Any:
+            requests = [request._replace() for request in requests]  # Callers who ask for the same may share one.
             submissions = [self.world.submit(client, request, LIFE.get(client.closing)) for request in requests]
             try:
                 outcomes = await sound(requests)

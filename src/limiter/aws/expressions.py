@@ -19,9 +19,9 @@ SHAPES = 1_000
 Requirement = tuple[str, str, str, bool]
 """The limit and field that a condition is about, its form, and whether the field may be absent."""
 Step = tuple[str, str, str | None, bool]
-"""The limit and field that a change is about, the field whose old value is its base, and whether something is taken off that."""
+"""The limit and field that a change is about, the field whose old value is its base, and whether it is lowered."""
 Marking = tuple[str, bool, bool, bool]
-"""The name that a mark is about, whether it must have been seen, as another text than the new one, and whether it may be absent."""
+"""The name that a mark is about, whether one was seen, whether that was another text, and whether it may be absent."""
 
 
 class Texts(NamedTuple):

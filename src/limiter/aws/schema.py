@@ -135,6 +135,15 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third))
 
 
+def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
+    """The parameters of UpdateItem, but for the table's name, that perform `update` and return the item in either case."""
+    return update_parameters(update) | {
+        "Key": bucket_key(key),
+        "ReturnValues": "ALL_NEW",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
 def update_parameters(update: Update) -> dict[str, Any]:
     """The parameters of UpdateItem, but for the table's name and the key, that perform `update`."""
     requirements, numbers = [], []
@@ -261,7 +270,7 @@ def buckets_scan(namespace: str) -> dict[str, Any]:
     return {
         "FilterExpression": "begins_with(#0, :0) AND begins_with(#1, :1)",
         "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
-        "ExpressionAttributeValues": {":0": {"S": _joined(namespace, "")}, ":1": {"S": _joined("b", "")}},
+        "ExpressionAttributeValues": {":0": {"S": _within(namespace, "")}, ":1": {"S": _joined("b", "")}},
     }
 
 

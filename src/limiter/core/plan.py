@@ -107,7 +107,7 @@ class Plan:
                 continue
             total = self.totals[index]
             tat = before + total
-            start = account.start(bound, tat)
+            start = tat - bound if account.books else now
             told = min(start, now) if request.forced or not enforced else start  # Neither books, nor does its refund undo one.
             figures += total if cost < 0 else cost, since, told, tat, earlier[identity] if told <= known else UNBOUNDED
             if cost > 0:
@@ -225,18 +225,24 @@ class Plan:
             takes = takes or account.takes
         if not self.conditions and not self.changes:
             return None
-        if takes and not all([self.requests[index].forced for index in self.shares]):
+        if takes and not all(self.requests[index].forced for index in self.shares):
             if state.unreadable:
                 check_readable(state, PAUSED)
             self.conditions.append(Condition(TTL, "paused", None, now, absent=True))
         if len(state.levels) > len(accounts):
             self.dropped = tuple(tidy(self, state, accounts, now))
-        if any([state.marks.get(account.name, account.identity) != account.identity for account in accounts]):
-            self.rivals = tuple(sorted({account.name for account in accounts if account.total > 0 and self._has_rival(account)}))
+        self.rivals = self._names_of_rivals()
         self.conditions += self.reasons
         if reach > now or not self.changes:
             self._extend_ttl(reach)
         return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals))
+
+    def _names_of_rivals(self) -> tuple[str, ...]:
+        marks = self.view.state.marks
+        named = [
+            each for each in self.accounts.values() if each.total > 0 and marks.get(each.name, each.identity) != each.identity
+        ]
+        return tuple(sorted({account.name for account in named if self._has_rival(account)})) if named else ()
 
     def _has_rival(self, account: Account) -> bool:
         """Whether another account of the name, which was born later, is in use."""

@@ -38,6 +38,8 @@ class RateAccount:
 
     last = UNBOUNDED
     """The latest start that a caller may be promised: of a rate, any."""
+    books = True
+    """Whether a start ahead may be promised."""
     birth: Birth | None = None
     inherits = born = enforced = takes = False
     total = refunded = least = 0
@@ -194,11 +196,9 @@ class RateAccount:
             return self.now
         if self.idle:
             draft.conditions.append(Condition(self.identity, "tat", None, self.now, absent=True))
-            if self.birth is not None:
-                put_mark(draft, self.birth.mark)
             self._write_start(draft)
             return self.now + self.total
-        if self.booked is not None and self._keeps_booked():
+        if self._keeps_booked():
             ceiling = min(ceiling, self.tat)
         draft.conditions.append(Condition(self.identity, "tat", max(self.now + 1, self.least), ceiling))
         if self.booked is not None:
@@ -215,12 +215,13 @@ class RateAccount:
             return self.now
         draft.conditions.append(Condition(self.identity, "tat", None, None, absent=True))
         if self.total or self.tat > self.now:
-            put_mark(draft, self.birth.mark)
             self._write_start(draft)
             self.born = True
         return self.tat + self.total
 
     def _write_start(self, draft: Draft) -> None:
+        if self.birth is not None:
+            put_mark(draft, self.birth.mark)
         draft.changes.append(Change(self.identity, "tat", None, self.tat + self.total))
         draft.changes.append(Change(self.identity, "since", None, self._new_since()))
         self._write_booking(draft)
@@ -245,10 +246,6 @@ class RateAccount:
             return self.tat, self._new_since()
         met = after.level(self.identity).tat - self.total + self.refunded
         return max(self.now, min(met, self._ceiling())), self.level.since
-
-    def start(self, bound: int, tat: int) -> int:
-        """The time from which a taking is allowed that leaves the bucket at `tat`."""
-        return tat - bound
 
     def _ceiling(self) -> int:
         """The latest `tat` from which every taking of the batch is still right, in its order.
