@@ -39,6 +39,12 @@ class Expressions:
         sign, size = ("-", -value) if value < 0 else ("+", value)
         self._changes.append(f"{self._name(attribute)} = {self._name(base)} {sign} {self._number(size)}")
 
+    def increase(self, attribute: str, start: int, value: int) -> None:
+        """A number is changed by a value; where it is absent it starts from `start`."""
+        sign, size = ("-", -value) if value < 0 else ("+", value)
+        name = self._name(attribute)
+        self._changes.append(f"{name} = if_not_exists({name}, {self._number(start)}) {sign} {self._number(size)}")
+
     def mark(self, attribute: str, seen: str | None, absent: bool, new: str) -> None:
         """A text must be as it was seen, or may be absent, and becomes another."""
         name, value = self._name(attribute), self._text(new)

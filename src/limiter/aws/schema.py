@@ -19,6 +19,9 @@ The attributes of a bucket, all numbers but for the marks and the stamp:
 |---|---|
 | `t:` `s:` `b:` `f:` + identity of a limit | its level: tat, or units used; since; booked; floor |
 | `m:` + name of a limit | what the units of its account born last are counted by: the identity without the name |
+| `h:` + name of a concurrency limit | slots held in all |
+| `c:` + holder's id (8 characters) + name | until when a process holds slots, in ms, times 1,000,000, plus how many |
+| `g` | the fence: the last number drawn by a write that took slots |
 | `x` | the time up to which nothing is admitted |
 | `w` | the stamp of the last write |
 | `ttl` | seconds since the epoch after which the item is not needed |
@@ -40,12 +43,14 @@ from ..core.limits import Access, check_level, read_limit, text_of
 from ..core.limits.births import measure
 from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor
 from ..core.schedule import Schedule, check_schedule
+from ..core.slots import NO_SLOTS
 from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
 from ..core.visible import visible
 from ..exceptions import UnreadableItem
 from ..models import Entity
 from .expressions import Expressions
+from .slots import is_of_slots, read_slots, slots_identity, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +108,7 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
         raise UnreadableItem(f"the table's answer holds {shown(item)} in place of a bucket")
     fields: dict[str, dict[str, int]] = {}
     marks: dict[str, str] = {}
+    slots: dict[str, int] = {}
     unreadable: dict[str, str] = {}
     ttl = paused = -1
     for attribute, value in (item or {}).items():
@@ -117,13 +123,19 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
                 paused = _integer(value)
             elif attribute[:2] == MARK and len(attribute) > 2:
                 marks[attribute[2:]] = f"{attribute[2:]}|{_string(value)}"
+            elif is_of_slots(attribute):
+                slots[attribute] = _integer(value, least=0)
         except (KeyError, TypeError, ValueError):
             is_mark = attribute[:2] == MARK
             text = "no text" if is_mark else "no integer"
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
-            unreadable[attribute[2:] if name else _UNREADABLE.get(attribute, attribute)] = text
+            unreadable[attribute[2:] if name else _UNREADABLE.get(attribute, slots_identity(attribute))] = text
     levels = {name: Level(**numbers) for name, numbers in fields.items()}
-    return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable, paused, marks)
+    held = read_slots(slots) if slots else NO_SLOTS
+    for name in held.entries.keys() - held.held.keys():
+        text = f"the number of slots held of limit {shown(name)} is missing in the bucket {_shown_key(item)}: delete the item"
+        unreadable.setdefault(f"{name}|", text)
+    return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable, paused, marks, held)
 
 
 def stamp(attributes: object) -> str | None:
@@ -142,6 +154,8 @@ def update_parameters(update: Update) -> dict[str, Any]:
         expressions.mark(MARK + name, None if seen is None else measure(seen), absent, measure(new))
     for limit, field in update.removals:
         expressions.remove(_attribute(limit, field))
+    if update.slots:
+        write_slots(expressions, update.slots)
     return expressions.parameters()
 
 
@@ -297,12 +311,15 @@ def _string(value: Mapping[str, Any]) -> str:
     return text
 
 
-def _integer(value: Mapping[str, Any]) -> int:
+def _integer(value: Mapping[str, Any], *, least: int | None = None) -> int:
     # Stricter than int(), which also takes blanks, underlines and what is no string.
     text = value["N"]
     if not _INTEGER.fullmatch(text):
         raise ValueError(f"{shown(text)} is no integer")
-    return int(text)
+    number = int(text)
+    if least is not None and number < least:
+        raise ValueError(f"{number} is below {least}")
+    return number
 
 
 def _has_parent(parent: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from .limits.accounts import open_account, price
 from .limits.births import Unseen, rate_of, tidy
 from .limits.count import FAR
+from .limits.slots import SlotAccount, numbered
 from .preview import look
 from .request import Grant, Refusal
 from .resetting import clear, pause
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..models import BaseLimit
     from .limits.protocol import Account
     from .request import Request
+    from .slots import Side, SlotWrite
     from .state import BucketState
 
 TTL_GRACE = 3_600
@@ -69,6 +71,7 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     removals: list[tuple[str, str]] = field(default_factory=list)
+    slots: tuple[SlotWrite, ...] = ()
     rivals: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     reach: int = 0
@@ -84,7 +87,8 @@ class Plan:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
         grounds = {identity: account.ground(after) for identity, account in self.accounts.items()}
         earlier = {identity: account.level.booked for identity, account in self.accounts.items()}
-        return {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
+        grants = {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
+        return numbered(grants, self.slots, after) if self.slots else grants
 
     def _grant(self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]) -> Grant:
         figures: list[int] = []
@@ -181,7 +185,7 @@ class Plan:
         entries = self._entries_of(request)
         levels = tuple([account.met() for account, *_ in entries])
         starts = tuple([max(account.earliest(bound, cost), state.paused) for account, _, bound, cost in entries])
-        by_state = isinstance(look(state, request, now, error=self.view.error), Refusal)
+        by_state = isinstance(look(state, request, now, error=self.view.error, slots=self.view.slots), Refusal)
         self.refused[index] = Refusal(levels, starts, now, by_state, start)
 
     def _follow(self, request: Request) -> None:
@@ -204,10 +208,12 @@ class Plan:
                 # What has left the item cannot be given back, and its account is not born for that.
                 if refund.cost > 0 and self.view.state.level(refund.limit.identity).tat >= 0:
                     self._account(refund.limit).give(refund)
+        if self.view.slots is not None:
+            self._renew_slots(self.view.slots)
         # What takes comes first, as its requests do; the birth of a shadow only rides on what else is written.
         accounts = sorted(self.accounts.values(), key=lambda account: (not account.takes, not account.enforced))
         reach = max([account.write(self) for account in accounts], default=now)
-        if not self.conditions and not self.changes:
+        if not self.conditions and not self.changes and not self.slots:
             return None
         if any(account.takes for account in accounts) and not all(self.requests[index].forced for index in self.shares):
             check_readable(self.view.state, PAUSED)
@@ -220,7 +226,14 @@ class Plan:
         reach = max(reach, self.reach)
         if reach > now or not self.changes:
             self._extend_ttl(reach)
-        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals))
+        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals), self.slots)
+
+    def _renew_slots(self, side: Side) -> None:
+        """Have the update renew the process's slots that are due, and give up those whose leases have ended."""
+        for limit in side.due:
+            account = None if limit.identity in self.view.state.unreadable else self._account(limit)
+            if isinstance(account, SlotAccount):
+                account.due = True
 
     def _has_rival(self, account: Account) -> bool:
         """Whether another account of the name, which was born later, is in use."""
@@ -243,14 +256,23 @@ class Plan:
             self.changes.append(Change(TTL, "ttl", None, end))
 
 
-def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str, *, error: int = 0, fresh: bool = True) -> Plan:
+def plan(
+    state: BucketState,
+    requests: Sequence[Request],
+    now: int,
+    stamp: str,
+    *,
+    error: int = 0,
+    fresh: bool = True,
+    slots: Side | None = None,
+) -> Plan:
     """Play `requests` in order against `state` at `now`, which may be wrong by `error`; `stamp` names the update.
 
     `fresh` says that the batch has read or written the state itself. A plan on another state carries and refuses nothing where
-    that does not suffice: then the state has to be read. Raises `UnreadableItem` when the stored state of a limit that is asked
-    for makes no sense.
+    that does not suffice: then the state has to be read. `slots` is the process's side of the bucket's slots. Raises
+    `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
     """
-    view = View(state, now, error, fresh)
+    view = View(state, now, error, fresh, slots)
     made = Plan(view, requests)
     try:
         made._play()
