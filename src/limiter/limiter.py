@@ -210,7 +210,17 @@ class RateLimiter(BucketControl, Administration):
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
         call = self._call(
-            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
+            entity_id,
+            resource,
+            consume,
+            also,
+            limits,
+            timeout,
+            on_unavailable,
+            prefetch,
+            headroom,
+            oversize=oversize,
+            for_good=True,
         )
         if call.amounts == {} and all(target.amounts == {} for target in call.also):
             raise ValidationError(
@@ -363,6 +373,7 @@ class RateLimiter(BucketControl, Administration):
         headroom: Headroom = None,
         *,
         oversize: bool = False,
+        for_good: bool = False,
     ) -> Call:
         """Check the arguments of a call."""
         check_name("entity_id", entity_id)
@@ -383,6 +394,7 @@ class RateLimiter(BucketControl, Administration):
             () if also == () else check_also(also, key, amounts),
             check_headroom(headroom, oversize=oversize),
             oversize if oversize is False else check_flag("oversize", oversize),
+            for_good,
         )
 
 

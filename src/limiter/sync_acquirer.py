@@ -14,7 +14,7 @@ from .commit.sync_charge import SyncAdmission, sync_charge_in_turn
 from .commit.sync_committer import SyncCommitter, SyncCommitterOptions
 from .sync_config_cache import SyncConfigCache
 from .core import status
-from .core.chain import Bucket, blocked, call_requests, own_requests
+from .core.chain import Bucket, blocked, call_requests, check_held, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.request import Grant
@@ -208,6 +208,8 @@ class SyncAcquirer:
             if never := status.never_satisfiable(asked):
                 return SyncAdmission(None, chain, asked, never=never)
             self._last = _Last(chain, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize), asked)
+        if call.for_good:
+            check_held(asked)
         if self._unreported.any:
             self.fallback.report(chain)
         return sync_charge_in_turn(self.committer, chain, asked, call.patience)

@@ -82,12 +82,12 @@ def _start_anyway(self: SlotLedger, writes: Any, mono: int) -> bool:
     for write in writes:
         holding = self._holding(write.limit)
         entry = values.NONE if write.entry is None else write.entry
-        holding.sent.append(_sent(entry, values.count_of(entry) - write.taken, mono, write.limit.ttl_ns))
+        holding.sent.append(_sent(entry, values.count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
         holding.last = max(holding.last, values.until_of(entry) // values.MILLISECOND)
     return True
 
 
-def _sent(*fields: int) -> Any:
+def _sent(*fields: Any) -> Any:
     from limiter.core.slot_ledger import _Sent
 
     return _Sent(*fields)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..core import status
+from ..core.limits.slots import short_of_slots
 from ..core.request import Grant, NotTried, Refusal
 from ..core.state import UNBOUNDED
 from ..core.units import NANOSECONDS
 from ..exceptions import Blocked, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
 from ..models import Decision
 from ..runtime.concurrency import shielded
+from .slot_line import line_of, refuse_in_line, wait_in_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,8 +139,18 @@ async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequen
 async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> Admission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
     deadline, waited = committer.clock() + patience, 0
-    admission = await charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
-    while patience and not admission.allowed and (delay := _delay(admission, committer.clock(), patience - waited)):
+    if committer.has_line and (place := line_of(committer, requests)) is not None:
+        admission = await _stand_in_line(committer, chain, requests, place, patience)
+        waited = committer.clock() - deadline + patience
+    else:
+        admission = await charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
+    while patience and not admission.allowed:
+        if (place := short_of_slots(requests, admission.outcomes, deadline)) is not None and committer.clock() < deadline:
+            admission = await _stand_in_line(committer, chain, requests, place, deadline - committer.clock(), admission)
+            waited = committer.clock() - deadline + patience
+            continue
+        if not (delay := _delay(admission, committer.clock(), patience - waited)):
+            break
         # No start ahead may be promised: of a quota, of a paused bucket, beside the headroom of others.
         await (committer.sleep or asyncio.sleep)(delay / NANOSECONDS)
         waited += delay
@@ -160,6 +173,31 @@ async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests
             await admission.refund()
             raise
     return admission
+
+
+async def _stand_in_line(
+    committer: Committer,
+    chain: Sequence[Bucket],
+    requests: Sequence[Request],
+    place: int,
+    patience: int,
+    refused: Admission | None = None,
+) -> Admission:
+    """Wait up to `patience` nanoseconds for the slots of the request at a place, behind those who came earlier."""
+    deadline = committer.clock() + patience
+    asked = [request._replace(deadline=deadline) for request in requests]
+    found: object = None
+    if patience:
+        found = await wait_in_line(committer, asked, place, deadline, partial(charge, committer, chain, asked))
+    if isinstance(found, Admission):
+        return found
+    if isinstance(found, Grant):
+        return Admission(committer, chain, requests, [found])
+    if refused is not None:
+        return refused
+    outcomes: list[Outcome] = [None] * len(requests)
+    outcomes[place] = refuse_in_line(committer, requests[place])
+    return Admission(committer, chain, requests, outcomes)
 
 
 def _delay(admission: Admission, now: int, left: int) -> int:

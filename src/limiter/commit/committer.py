@@ -29,6 +29,7 @@ from ..statistics import Counters
 from .batch import MAX_BATCH, Batch, BatchWriter
 from .breaker import Breaker
 from .bucket_queue import BucketQueue, PendingRequest, Waiter
+from .slots import SlotKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ..core.state import BucketState
     from ..repository_protocol import BucketStore
     from .bucket_queue import CurrentBatch, Outcome
+    from .slots import BucketSlots
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
@@ -86,9 +88,11 @@ class Committer:
         self._options = options
         self._counters = counters or Counters()
         self._lock = threading.Lock()
-        self._deadlines = Deadlines()
+        self.lock = self._lock
+        self.deadlines = self._deadlines = Deadlines()
         self._breaker = breaker or Breaker()
         self._queues: OrderedDict[BucketKey, BucketQueue] = OrderedDict()
+        self._slots: SlotKeeper | None = None
         self._patience = options.patience + options.linger / NANOSECONDS
         self._writer = BatchWriter(
             store,
@@ -134,6 +138,8 @@ class Committer:
 
     async def close(self) -> None:
         """Give back prefetched units, of some buckets at a time: all at once would exceed the time for one decision."""
+        if self._slots is not None:
+            self._slots.close()
         with self._lock:
             buffers = [(queue.key, queue.buffer) for queue in self._queues.values() if queue.buffer is not None]
         for first in range(0, len(buffers), CLOSED_AT_ONCE):
@@ -173,11 +179,17 @@ class Committer:
             now = self.clock()
             waiter.requests = tuple([PendingRequest(request, self._queue(request.key), waiter) for request in requests])
             waiter.pending = len(waiter.requests)
+            for pending in waiter.requests:
+                if pending.request.slots:
+                    self._open_slots(pending.queue).absorb(pending)
             if self._deny(waiter, now):
                 return
             for pending in waiter.requests:
                 queue = pending.queue
-                paid = queue.pay(pending.request, now) if self._writer.is_on_time() else None
+                if pending.request.slots and queue.slots is not None:
+                    paid = queue.slots.serve(pending)
+                else:
+                    paid = queue.pay(pending.request, now) if self._writer.is_on_time() else None
                 if paid is not None:
                     pending.finish(paid)
                     self._counters.add("cache_hits")
@@ -191,6 +203,26 @@ class Committer:
                     waiter.to_lead = (*waiter.to_lead, queue)
                     queue.leader = waiter
 
+    def slots_of(self, key: BucketKey) -> BucketSlots | None:
+        """The slots that the process holds, or waits for, in a bucket."""
+        queue = self._queues.get(key)
+        return None if queue is None else queue.slots
+
+    def has_lost(self, key: BucketKey, name: str, generation: int) -> bool:
+        """Whether slots that were granted in a generation of leases may be held by others by now."""
+        slots = self.slots_of(key)
+        return slots is None or slots.is_lost(name, generation)
+
+    @property
+    def has_line(self) -> bool:
+        """Whether callers wait in line for slots of any bucket."""
+        return self._slots is not None and self._slots.waiting > 0
+
+    def _open_slots(self, queue: BucketQueue) -> BucketSlots:
+        if self._slots is None:
+            self._slots = SlotKeeper(self.clock, self.decide)
+        return queue.slots or self._slots.open(queue)
+
     def _queue(self, key: BucketKey) -> BucketQueue:
         queue = self._queues.get(key)
         if queue is None:
@@ -203,7 +235,7 @@ class Committer:
 
     def _forget_oldest(self) -> None:
         oldest = next(iter(self._queues.values()))
-        if oldest.leader is None and not oldest.requests:
+        if oldest.leader is None and not oldest.requests and (oldest.slots is None or oldest.slots.is_idle):
             del self._queues[oldest.key]
         else:
             self._queues.move_to_end(oldest.key)  # Or nothing would be forgotten as long as that one is busy.
@@ -228,7 +260,7 @@ class Committer:
     def _look(self, pending: PendingRequest, now: int) -> Refusal | NotTried | None:
         """What the last state says, behind earlier requests for the same; None if it proves nothing."""
         queue, request = pending.queue, pending.request
-        if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns:
+        if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns or request.slots:
             return None
         if not self._writer.proves_refusals(queue, now):
             return None
@@ -294,9 +326,9 @@ class Committer:
 
     def _leave_refunds(self, pending: PendingRequest, waiter: Waiter) -> None:
         """Put the refunds of a request that was taken out of a queue back there, to be led by the caller if by no other."""
-        queue, refunds = pending.queue, pending.request.refunds
-        if refunds:
-            queue.add(PendingRequest(Request(queue.key, refunds=refunds), queue))
+        queue, request = pending.queue, pending.request
+        if request.refunds or request.is_settlement:
+            queue.add(PendingRequest(Request(queue.key, refunds=request.refunds, slots=request.slots), queue))
             if queue.leader is None:
                 waiter.to_lead = (*waiter.to_lead, queue)
                 queue.leader = waiter

@@ -29,6 +29,7 @@ from ..statistics import Counters
 from .sync_batch import MAX_BATCH, SyncBatch, SyncBatchWriter
 from .breaker import Breaker
 from .sync_bucket_queue import SyncBucketQueue, SyncPendingRequest, SyncWaiter
+from .sync_slots import SyncSlotKeeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ..core.state import BucketState
     from ..sync_repository_protocol import SyncBucketStore
     from .sync_bucket_queue import SyncCurrentBatch, Outcome
+    from .sync_slots import SyncBucketSlots
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
@@ -86,9 +88,11 @@ class SyncCommitter:
         self._options = options
         self._counters = counters or Counters()
         self._lock = threading.Lock()
-        self._deadlines = SyncDeadlines()
+        self.lock = self._lock
+        self.deadlines = self._deadlines = SyncDeadlines()
         self._breaker = breaker or Breaker()
         self._queues: OrderedDict[BucketKey, SyncBucketQueue] = OrderedDict()
+        self._slots: SyncSlotKeeper | None = None
         self._patience = options.patience + options.linger / NANOSECONDS
         self._writer = SyncBatchWriter(
             store,
@@ -134,6 +138,8 @@ class SyncCommitter:
 
     def close(self) -> None:
         """Give back prefetched units, of some buckets at a time: all at once would exceed the time for one decision."""
+        if self._slots is not None:
+            self._slots.close()
         with self._lock:
             buffers = [(queue.key, queue.buffer) for queue in self._queues.values() if queue.buffer is not None]
         for first in range(0, len(buffers), CLOSED_AT_ONCE):
@@ -173,11 +179,17 @@ class SyncCommitter:
             now = self.clock()
             waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
             waiter.pending = len(waiter.requests)
+            for pending in waiter.requests:
+                if pending.request.slots:
+                    self._open_slots(pending.queue).absorb(pending)
             if self._deny(waiter, now):
                 return
             for pending in waiter.requests:
                 queue = pending.queue
-                paid = queue.pay(pending.request, now) if self._writer.is_on_time() else None
+                if pending.request.slots and queue.slots is not None:
+                    paid = queue.slots.serve(pending)
+                else:
+                    paid = queue.pay(pending.request, now) if self._writer.is_on_time() else None
                 if paid is not None:
                     pending.finish(paid)
                     self._counters.add("cache_hits")
@@ -191,6 +203,26 @@ class SyncCommitter:
                     waiter.to_lead = (*waiter.to_lead, queue)
                     queue.leader = waiter
 
+    def slots_of(self, key: BucketKey) -> SyncBucketSlots | None:
+        """The slots that the process holds, or waits for, in a bucket."""
+        queue = self._queues.get(key)
+        return None if queue is None else queue.slots
+
+    def has_lost(self, key: BucketKey, name: str, generation: int) -> bool:
+        """Whether slots that were granted in a generation of leases may be held by others by now."""
+        slots = self.slots_of(key)
+        return slots is None or slots.is_lost(name, generation)
+
+    @property
+    def has_line(self) -> bool:
+        """Whether callers wait in line for slots of any bucket."""
+        return self._slots is not None and self._slots.waiting > 0
+
+    def _open_slots(self, queue: SyncBucketQueue) -> SyncBucketSlots:
+        if self._slots is None:
+            self._slots = SyncSlotKeeper(self.clock, self.decide)
+        return queue.slots or self._slots.open(queue)
+
     def _queue(self, key: BucketKey) -> SyncBucketQueue:
         queue = self._queues.get(key)
         if queue is None:
@@ -203,7 +235,7 @@ class SyncCommitter:
 
     def _forget_oldest(self) -> None:
         oldest = next(iter(self._queues.values()))
-        if oldest.leader is None and not oldest.requests:
+        if oldest.leader is None and not oldest.requests and (oldest.slots is None or oldest.slots.is_idle):
             del self._queues[oldest.key]
         else:
             self._queues.move_to_end(oldest.key)  # Or nothing would be forgotten as long as that one is busy.
@@ -228,7 +260,7 @@ class SyncCommitter:
     def _look(self, pending: SyncPendingRequest, now: int) -> Refusal | NotTried | None:
         """What the last state says, behind earlier requests for the same; None if it proves nothing."""
         queue, request = pending.queue, pending.request
-        if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns:
+        if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns or request.slots:
             return None
         if not self._writer.proves_refusals(queue, now):
             return None
@@ -294,9 +326,9 @@ class SyncCommitter:
 
     def _leave_refunds(self, pending: SyncPendingRequest, waiter: SyncWaiter) -> None:
         """Put the refunds of a request that was taken out of a queue back there, to be led by the caller if by no other."""
-        queue, refunds = pending.queue, pending.request.refunds
-        if refunds:
-            queue.add(SyncPendingRequest(Request(queue.key, refunds=refunds), queue))
+        queue, request = pending.queue, pending.request
+        if request.refunds or request.is_settlement:
+            queue.add(SyncPendingRequest(Request(queue.key, refunds=request.refunds, slots=request.slots), queue))
             if queue.leader is None:
                 waiter.to_lead = (*waiter.to_lead, queue)
                 queue.leader = waiter

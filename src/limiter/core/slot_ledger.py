@@ -33,7 +33,7 @@ RETRY = 12
 TURNS = NANOSECONDS
 """Nanoseconds for which slots are handed on within the process while all are taken; then one is left to other processes."""
 REST = NANOSECONDS // 10
-"""Nanoseconds for which no slot is handed on then."""
+"""Nanoseconds for which the process does not take it back."""
 REMEMBERED = 64
 """Leases whose holding time counts for the observed one; older ones count less and less."""
 
@@ -41,13 +41,14 @@ REMEMBERED = 64
 class _Sent(NamedTuple):
     """A write whose fate is not known: the entry that it leaves, the slots that are the process's own whatever becomes of it.
 
-    It was planned at the monotonic time `at`, when the limit's time to live was `ttl`.
+    It was planned at the monotonic time `at`, when the limit's time to live was `ttl`. It `draws` fence numbers, or not.
     """
 
     entry: int
     keeps: int
     at: int
     ttl: int
+    draws: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +58,7 @@ class _Holding:
     `sent` are writes whose fate is not known; with one among them that was not answered the holding is in `doubt`, and nothing is
     handed on. `deadline` is the monotonic time up to which the slots are surely the process's own. The fence numbers from
     `number` up to `numbers` are left for slots that are handed on. All slots of the limit have been taken since `full`; none is
-    handed on before `rest`. Leases have held slots for `area` nanoseconds in all, of which `ended` were freed.
+    looked for before `rest`, and `left` ones are not handed on, so that others can have them. Leases have held slots for `area` nanoseconds in all, of which `ended` were freed.
     """
 
     limit: Concurrency
@@ -74,6 +75,7 @@ class _Holding:
     numbers: int = 0
     full: int | None = None
     rest: int = 0
+    left: int = 0
     area: int = 0
     ended: int = 0
     changed: int = 0
@@ -82,7 +84,7 @@ class _Holding:
     def spare(self) -> int:
         """Slots that no lease holds, and that no write under way gives up."""
         kept = min([count_of(self.entry), *(each.keeps for each in self.sent)])
-        return 0 if self.doubt else max(0, kept - self.leases)
+        return 0 if self.doubt else max(0, kept - self.leases - self.left)
 
     def is_due(self, mono: int, part: int) -> bool:
         """Whether the slots have to be renewed, after that part of their time to live."""
@@ -126,17 +128,24 @@ class SlotLedger:
         """Whether nothing is held, and nothing is in doubt."""
         return not any(each.leases or each.entry >= 0 or each.sent for each in self._holdings.values())
 
+    @property
+    def is_spare(self) -> bool:
+        """Whether the process has slots that no lease holds."""
+        return any(count_of(each.entry) > each.leases for each in self._holdings.values())
+
     def is_unsettled(self, mono: int) -> bool:
         """Whether a write to the bucket has something to say of the process's slots."""
         return any(each.is_unsettled(mono) for each in self._holdings.values())
 
-    def side(self, confirmed: int, mono: int) -> Side:
-        """What a plan has to know, by a state that was seen at the table's time `confirmed`."""
+    def side(self, confirmed: int, mono: int, *, draws: bool = False) -> Side:
+        """What a plan has to know, by a state that was seen at the table's time `confirmed`; whether it draws numbers anyway."""
         own = {name: Own(each.leases, each.generation, each.last, each.time) for name, each in self._holdings.items()}
         due = [
-            each.limit for each in self._holdings.values() if count_of(each.entry) > each.leases or each.is_due(mono, RENEW_ALONG)
+            each.limit
+            for each in self._holdings.values()
+            if draws * each.leases or count_of(each.entry) > each.leases or each.is_due(mono, RENEW_ALONG)
         ]
-        return Side(self.holder, confirmed, own, tuple(due))
+        return Side(self.holder, confirmed, own, tuple(due), draws)
 
     def start(self, writes: Sequence[SlotWrite], mono: int) -> bool:
         """Enter that a write is sent which was planned at `mono`; false if slots that it gives up were handed on since."""
@@ -145,8 +154,9 @@ class SlotLedger:
             return False
         for holding, write in own:
             entry = NONE if write.entry is None else write.entry
-            holding.sent.append(_Sent(entry, count_of(entry) - write.taken, mono, write.limit.ttl_ns))
+            holding.sent.append(_Sent(entry, count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
             holding.last = max(holding.last, until_of(entry) // MILLISECOND)
+            holding.left = 0
         return True
 
     def fail(self, writes: Iterable[SlotWrite]) -> None:
@@ -181,7 +191,8 @@ class SlotLedger:
             if applied is not None:
                 holding.entry, holding.renewed, holding.failed = own, applied.at, None
                 holding.deadline = applied.at + applied.ttl - applied.ttl // DRIFT
-                holding.number = holding.numbers = 0
+                if applied.draws or own < 0:  # Others may have drawn later ones since those that are left.
+                    holding.number = holding.numbers = 0
             elif own != holding.entry:
                 holding.lose(own)
             else:
@@ -205,6 +216,14 @@ class SlotLedger:
                 holding = self._holdings[write.name]
                 holding.number = before[write.name] + write.taken
                 holding.numbers = holding.number + RESERVE
+
+    def numbered(self, receipt: Receipt) -> Receipt:
+        """A receipt for slots with the next number that is left."""
+        holding = self._holdings.get(receipt.limit.name)
+        if not receipt.limit.holds or holding is None or not receipt.cost:
+            return receipt
+        holding.number += 1
+        return receipt._replace(earlier=holding.number)
 
     def release(self, refunds: Iterable[Refund], mono: int) -> None:
         """End leases of slots; those of an older generation were lost, and have nothing to give back."""
@@ -236,15 +255,15 @@ class SlotLedger:
         capacity, held = getattr(limit, "capacity", 0), state.slots.held.get(holding.limit.name, 0)
         if units > holding.spare or mono >= holding.deadline or now > until_of(holding.entry) or held > capacity:
             return False
-        if holding.number >= holding.numbers or mono < holding.rest:
+        if holding.number >= holding.numbers:
             return False
         if held < capacity:
             holding.full = None
         elif holding.full is None:
             holding.full = mono
         elif mono - holding.full >= TURNS:
-            holding.full, holding.rest = None, mono + REST
-            return False
+            holding.full, holding.rest, holding.left = None, mono + REST, 1
+            return units <= holding.spare
         return True
 
     def is_lost(self, name: str, generation: int, now: int, mono: int) -> bool:
@@ -253,6 +272,15 @@ class SlotLedger:
         if holding is None or holding.generation != generation:
             return True
         return mono >= holding.deadline or now > until_of(holding.entry)
+
+    def rests(self, mono: int) -> bool:
+        """Whether no slot is taken for now, so that other processes have a chance."""
+        return any(mono < each.rest for each in self._holdings.values())
+
+    def turn(self, slots: Slots) -> int | None:
+        """Nanoseconds after which one of all slots that are held is freed, by how long they were held here; None if unknown."""
+        found = [each.time // max(1, slots.held.get(name, 0)) for name, each in self._holdings.items() if each.time is not None]
+        return min(found) if found else None
 
     def note_failure(self, mono: int) -> None:
         """Enter that a renewal has failed."""

@@ -87,13 +87,14 @@ class Side(NamedTuple):
     """What a plan has to know of its process: its `holder` id, and its `own` slots by the limit's name.
 
     Answers have shown the state at the table's time `confirmed`, or later. Of the limits in `due` something is to be written
-    along with any other write: slots whose lease has ended, or a renewal.
+    along with any other write: slots whose lease has ended, or a renewal. With `draws` it draws fence numbers too.
     """
 
     holder: str
     confirmed: int
     own: Mapping[str, Own]
     due: tuple[Concurrency, ...] = ()
+    draws: bool = False
 
 
 def entry_of(until: int, count: int) -> int:

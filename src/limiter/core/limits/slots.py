@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..request import Grant
+from ..request import Grant, Refusal
 from ..slots import MILLISECOND, NONE, RESERVE, Own, SlotWrite, count_of, drawn, entry_of, until_of
 from ..state import UNBOUNDED, Level
 from ..units import NANOSECONDS
@@ -17,7 +17,7 @@ from .concurrency import Concurrency
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..request import Receipt, Refund
+    from ..request import NotTried, Receipt, Refund, Request
     from ..state import BucketState, Draft, View
     from .protocol import Account, Birth
 
@@ -44,7 +44,8 @@ class SlotAccount:
         self.limit = limit
         self.name = limit.name
         self.identity = limit.identity
-        self.now = self.last = view.now
+        self.now = view.now
+        self.last = UNBOUNDED
         self.error = view.error
         self.side = side = view.slots
         slots = view.state.slots
@@ -101,9 +102,14 @@ class SlotAccount:
         return Level(self.held - self.ended - self.spare + self.total)
 
     def earliest(self, bound: int, cost: int) -> int:
-        """Now where so many slots are free; else the time at which they are expected to be, UNBOUNDED where they never are."""
+        """Now where so many slots are free; else the time at which they are expected to be, UNBOUNDED where they never are.
+
+        Where they are free, the caller may wait for another limit, with the slots in hand; else no start is promised.
+        """
         if not cost or self.met().tat + cost <= bound:
+            self.last = UNBOUNDED
             return self.now
+        self.last = self.now
         return self._expected(cost) if cost <= bound else UNBOUNDED
 
     def _expected(self, cost: int) -> int:
@@ -159,7 +165,7 @@ class SlotAccount:
                 self.least,
                 dead,
                 self.total,
-                self.total + RESERVE if self.total else 0,
+                self.total + RESERVE if self.total or self.side.draws else 0,
                 self.now,
             ),
         )
@@ -176,6 +182,33 @@ class SlotAccount:
     def start(self, bound: int, tat: int) -> int:
         """The time from which a taking is allowed: it is never ahead."""
         return self.now
+
+
+def short_of_slots(requests: Sequence[Request], outcomes: Sequence[object], deadline: int) -> int | None:
+    """The place of the first request that was refused for want of slots; None where waiting for one would not help."""
+    found = None
+    for place, (request, outcome) in enumerate(zip(requests, outcomes, strict=True)):
+        if not isinstance(outcome, Refusal):
+            continue
+        for (limit, units), level, start in zip(request.charges, outcome.levels, outcome.starts, strict=True):
+            if not limit.enforce:
+                continue
+            if isinstance(limit, Concurrency):
+                found = place if found is None and units and level.tat + units > limit.capacity else found
+            elif start > deadline:
+                return None
+    return found
+
+
+def without_room(look: Refusal | NotTried, request: Request) -> Refusal:
+    """The refusal of a request for whose slots others wait already."""
+    starts = tuple(
+        [
+            max(start, look.now + UNKNOWN_WAIT) if isinstance(limit, Concurrency) and units else start
+            for (limit, units), start in zip(request.charges, look.starts, strict=True)
+        ]
+    )
+    return Refusal(look.levels, starts, look.now, True, max(starts))
 
 
 def numbered(grants: dict[int, Grant], writes: Sequence[SlotWrite], after: BucketState) -> dict[int, Grant]:
