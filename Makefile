@@ -14,7 +14,7 @@ SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed workflows pythons engines checker clean
+.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed workflows pythons engines checker redis clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -86,6 +86,9 @@ engines: ## Install the test engines that pip cannot, into .engines.
 
 checker: ## Install the model checker that tests/promises needs, from Debian or Ubuntu; as root, or with sudo.
 	@{ command -v spin && command -v gcc; } >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q spin gcc libc6-dev; }
+
+redis: ## Install the Redis server that the tests of job queues start, from Debian or Ubuntu; as root, or with sudo.
+	@command -v redis-server >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q redis-server; }
 
 clean: ## Remove everything that these commands made.
 	rm -rf $(VENV) $(PINNED) $(BENCH) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .commit.breaker import Breaker
-from .commit.charge import Admission, charge_in_turn
+from .commit.charge import Admission, charge_in_turn, wait_for_change
 from .commit.committer import Committer, CommitterOptions
 from .config_cache import ConfigCache
 from .core import status
-from .core.chain import Bucket, blocked, call_requests, check_held, own_requests
+from .core.chain import Bucket, blocked, call_requests, check_held, next_change, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.request import Grant
@@ -112,7 +112,13 @@ class Acquirer:
         self._last: _Last | None = None
         alone = Committer(process.local, replace(options, linger=0, max_queues=MAX_LOCAL_QUEUES))
         self.fallback = Fallback(
-            self.committer, alone, process.local, process.unreported, process.outage_log, settings.local_share
+            self.committer,
+            alone,
+            process.local,
+            process.unreported,
+            process.outage_log,
+            settings.local_share,
+            process.counters,
         )
 
     async def acquire(self, call: Call) -> Admission:
@@ -124,7 +130,7 @@ class Acquirer:
                 if (refusal := _refused_unread(call)) is not None:
                     return refusal
                 chain = await self._resolve(call)
-            admission = await self._charge(self._at_present(call, began), chain)
+            admission = await (self._charge_in_time(call, chain, began) if call.patience else self._charge(call, chain))
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
                 raise
@@ -134,6 +140,21 @@ class Acquirer:
         if self._outage_log.active and self._breaker.state == "closed":
             self._outage_log.end()
         return admission
+
+    async def _charge_in_time(self, call: Call, chain: tuple[Bucket, ...], began: int) -> Admission:
+        """Charge for a caller that can wait. It is promised no start after its limits change: then it asks again."""
+        waited, clock = 0.0, self._repository.clock
+        while True:
+            asked, change = self._at_present(call, began), next_change(chain)
+            left = asked.patience if change is None else change - clock()
+            cut = left - 1 if 0 < left < asked.patience else None
+            admission = await self._charge(asked if cut is None else asked._replace(patience=cut), chain)
+            admission.waited += waited
+            if admission.allowed or change is None or cut is None:
+                return admission
+            left = max(0, change - clock())
+            waited = admission.waited + await wait_for_change(self.committer, left, self._at_present(call, began).patience)
+            chain = await self.chain(call)
 
     def _at_present(self, call: Call, began: int) -> Call:
         """The call with the patience that is left of a call that `began` at that time."""

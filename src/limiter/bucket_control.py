@@ -39,7 +39,7 @@ class BucketControl:
             check_known((bucket,), checked)
             check_no_slots((bucket,), checked)
             charges = tuple(Charge(limit, checked[limit.name]) for limit in bucket.limits if checked.get(limit.name))
-            return Request(bucket.key, charges, forced=True)
+            return Request(bucket.key, charges, forced=True, scheduled=bucket.until is not None)
 
         await self._order(entity_id, resource, order)
 

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
+from .core.chain import next_change
 from .core.resolution import MISSING, MissingRecords
 from .exceptions import RateLimiterUnavailable, anew
 from .runtime.concurrency import start, wait_event, with_timeout
@@ -57,7 +58,10 @@ class _Load:
 
 
 class _Resolved(NamedTuple):
-    """A chain, for as long as every record that it follows from holds, and nothing is written through this process."""
+    """A chain, until a record that it follows from expires or a schedule brings other limits.
+
+    It does not hold any more once something is written through this process.
+    """
 
     chain: tuple[Bucket, ...]
     expires: int
@@ -156,17 +160,19 @@ class ConfigCache:
                     del self._line[place]
 
     async def _resolve(self, call: Call) -> tuple[Bucket, ...]:
-        now, generation = self._records.now(), self._records.generation
+        now, generation, clock = self._records.now(), self._records.generation, self._repository.clock
         reading = _Reading(self._records, now)
-        answer = resolution.resolve(call, reading.lookup)
+        answer = resolution.resolve(call, reading.lookup, clock())
         self._count("misses" if isinstance(answer, MissingRecords) else "hits")
         while isinstance(answer, MissingRecords):
             reading.fetched |= await self._fetch(answer)
-            answer = resolution.resolve(call, reading.lookup)
+            answer = resolution.resolve(call, reading.lookup, clock())  # The read may have set the clock.
         if len(self._resolved) >= MAX_CHAINS:
             self._resolved.clear()
         if reading.expires > now:
-            self._resolved[call.place] = _Resolved(answer, reading.expires, generation)
+            change = next_change(answer)
+            expires = reading.expires if change is None else min(reading.expires, change)
+            self._resolved[call.place] = _Resolved(answer, expires, generation)
         return answer
 
     def remembered(self, call: Call) -> tuple[tuple[Bucket, ...], bool]:
@@ -174,8 +180,9 @@ class ConfigCache:
 
         For when nothing can be read.
         """
-        whole = not isinstance(resolution.resolve(call, lambda key: self._records.lookup(key)[0]), MissingRecords)
-        answer = resolution.resolve(call, lambda key: _known(self._records.lookup(key)[0]))
+        now = self._repository.clock()
+        whole = not isinstance(resolution.resolve(call, lambda key: self._records.lookup(key)[0], now), MissingRecords)
+        answer = resolution.resolve(call, lambda key: _known(self._records.lookup(key)[0]), now)
         return () if isinstance(answer, MissingRecords) else answer, whole
 
     def _count(self, name: str) -> None:

@@ -82,7 +82,7 @@ class RateLimiterUnavailable(LimiterError):
 
 
 class CircuitOpen(RateLimiterUnavailable):
-    """The store has failed again and again, so it was not asked; `__cause__` is its last failure. Nothing was consumed."""
+    """The store has failed repeatedly, so it was not called; `__cause__` is its last failure. Nothing was consumed."""
 
     def __init__(self, message: str, unsent: bool = True) -> None:
         super().__init__(message, unsent)
@@ -175,7 +175,7 @@ class Blocked(RateLimitExceeded):
         return type(self), (self.statuses, self.degraded, self.entity_id, self.resource)
 
     def _describe(self) -> str:
-        return f"{self.entity_id}/{self.resource} is blocked; store other limits for it, or delete the level, to end that"
+        return f"{self.entity_id}/{self.resource} is blocked; to unblock it, store other limits for it or delete the level"
 
 
 def anew(error: Exception) -> Exception:
@@ -219,7 +219,7 @@ class StackFailed(LimiterError):
 
 
 class DeletionProtected(LimiterError):
-    """The stack or its table is protected from deletion; the message says how to end that. Nothing was deleted."""
+    """The stack or its table is protected from deletion; the message says how to remove the protection. Nothing was deleted."""
 
 
 class ReplacementRefused(LimiterError):

@@ -296,7 +296,7 @@ class Repository:
     async def _pause(self, retry: Retry, action: str) -> None:
         """Wait before asking for what was left; keys are left out of an answer where the table's throughput does not suffice."""
         if retry.is_over():
-            raise Throttled(f"{action} on table {self.stack!r} was throttled: it leaves keys unprocessed, again and again")
+            raise Throttled(f"{action} on table {self.stack!r} was throttled: keys stayed unprocessed in every attempt")
         await retry.backoff()
 
 

@@ -65,7 +65,7 @@ class SyncAcquisition(SyncEntering):
         try:
             return refunds(self._refund_on_error, error)
         except Exception:
-            _log.exception("refund_on_error raised, so nothing is given back", extra={"entity_id": self._call.key.entity_id})
+            _log.exception("refund_on_error raised, so nothing is refunded", extra={"entity_id": self._call.key.entity_id})
             return False
 
     def __del__(self) -> None:

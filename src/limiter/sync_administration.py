@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .core.limits import Access, check_level
-from .core.records import EntityKey, EntityRecord, LimitsKey
+from .core.limits import check_level
+from .core.records import EntityKey, EntityRecord, LimitsKey, plain_limits, scheduled, windows_of
 from .core.resolution import MAX_DEPTH
+from .core.schedule import check_schedule
 from .core.validation import check_metadata, check_name, check_optional_name, shown
 from .exceptions import EntityChanged, EntityExists, EntityNotFound, UnreadableItem, ValidationError
 from .models import Entity
@@ -17,8 +18,10 @@ from .runtime.sync_retry import sync_backoff
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .core.limits import Access
     from .core.record_cache import RecordCache
     from .core.records import Limits, RecordKey
+    from .core.schedule import Window, Windows
     from .models import BaseLimit
     from .sync_repository_protocol import SyncRepositoryProtocol
 
@@ -51,33 +54,49 @@ class SyncAdministration:
         return self.repository
 
     def set_limits(
-        self, limits: Iterable[BaseLimit] | Access, entity_id: str | None = None, resource: str | None = None
+        self,
+        limits: Iterable[BaseLimit] | Access,
+        entity_id: str | None = None,
+        resource: str | None = None,
+        *,
+        schedule: Windows = (),
     ) -> None:
         """Replace the limits of one level: of an entity, a resource, an entity for a resource, or of the namespace.
 
-        UNLIMITED or BLOCKED stand in place of a list.
+        UNLIMITED or BLOCKED stand in place of a list. `schedule` holds windows such as
+        `("mon-fri 09:00-17:00", "Europe/Berlin", [...])`, of which no two overlap: within a window its limits apply, and
+        otherwise `limits`. Without a schedule, one that was stored at the level is removed.
 
         Units that were used stay used. A higher capacity frees the difference at once, a lower one can put a bucket in debt, and
         a new rate begins with the units that the old one had used.
         """
         key = _limits_key(entity_id, resource)
-        checked = check_level(limits)
+        checked = scheduled(check_level(limits), check_schedule(schedule))
         self._store.write_limits(key, checked)
         self._records().put(key, checked)
 
     def get_limits(self, entity_id: str | None = None, resource: str | None = None) -> Limits | None:
-        """The limits stored at one level, or UNLIMITED or BLOCKED, read anew; None when there are none."""
-        value = self._read(_limits_key(entity_id, resource))
-        return value if isinstance(value, tuple | Access) else None
+        """The limits stored at one level, or UNLIMITED or BLOCKED, read anew; None when there are none.
+
+        Those of a schedule's windows are left out: `get_schedule` returns them.
+        """
+        return plain_limits(self._read(_limits_key(entity_id, resource)))
+
+    def get_schedule(self, entity_id: str | None = None, resource: str | None = None) -> tuple[Window, ...]:
+        """The windows in which other limits apply at one level, read anew; empty without a schedule.
+
+        A window is a tuple of when it applies, a time zone, and its limits.
+        """
+        return windows_of(self._read(_limits_key(entity_id, resource)))
 
     def delete_limits(self, entity_id: str | None = None, resource: str | None = None) -> None:
-        """Remove one level, so that the next weaker one applies; does nothing when it is not stored."""
+        """Remove one level, its schedule included, so that the next weaker one applies; does nothing when it is not stored."""
         key = _limits_key(entity_id, resource)
         self._store.write_limits(key, None)
         self._records().put(key, None)
 
     def list_limits(self) -> dict[LimitsKey, Limits]:
-        """Every stored level by its entity and resource. Reads the whole table: not for a hot path."""
+        """Every stored level by its entity and resource, without schedules. Reads the whole table: not for a hot path."""
         keys = self._store.levels()
         records, _ = self._store.read_records(keys)
         found: dict[LimitsKey, Limits] = {}
@@ -85,8 +104,8 @@ class SyncAdministration:
             value = records[key]
             if isinstance(value, UnreadableItem):
                 raise value
-            if isinstance(value, tuple | Access):
-                found[key] = value
+            if (plain := plain_limits(value)) is not None:
+                found[key] = plain
         return found
 
     def create_entity(

@@ -302,7 +302,8 @@ class SyncLease:
             made += [*((bucket.key, limit, units) for limit, units in added.items())]
             made += [*((bucket.key, limit, -units) for limit, units in spare.items())]
             if charges or worth:
-                asked.append(Request(bucket.key, charges, worth, forced=True, slots=_hold(worth)))
+                scheduled = bucket.until is not None
+                asked.append(Request(bucket.key, charges, worth, forced=True, scheduled=scheduled, slots=_hold(worth)))
         for name, units in changes.items():
             if units < 0 and name in self._consumed:
                 self._consumed[name] = max(0, self._consumed[name] + units)

@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 from .core.limits import Access
-from .core.records import BucketKey, EntityKey, EntityRecord, Limits, LimitsKey, Record, RecordKey
+from .core.records import BucketKey, EntityKey, EntityRecord, Limits, LimitsKey, Record, RecordKey, ScheduledLimits
 from .core.resolution import MISSING, Lookup, Missing
+from .core.schedule import Schedule, Window
 from .core.state import BucketState, Change, Condition, Level, Update, WriteResult
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ __all__ = [
     "RecordKey",
     "SyncRecordStore",
     "SyncRepositoryProtocol",
+    "Schedule",
+    "ScheduledLimits",
     "Update",
+    "Window",
     "WriteResult",
 ]
 

@@ -261,7 +261,7 @@ def test_a_refund_to_a_deleted_item_is_over_at_once(stage: Stage, limiter: SyncR
 def test_many_buckets_do_not_wait_for_each_other(limiter: SyncRateLimiter, stage: Stage) -> None:
     """A write that hangs holds up its own bucket and no other."""
     gate, leader = hold_the_lead(limiter, stage)
-    other = Caller(partial(limiter.try_acquire, "somebody else", "api"))
+    other = Caller(partial(limiter.try_acquire, "another", "api"))
     assert other.finish()
     gate.open()
     assert leader.finish()

@@ -1,4 +1,4 @@
-"""The policies of the template are enough for what they are for, and no action of them is for nothing."""
+"""Each policy of the template allows everything that its role needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DESCRIBED = {"DescribeTable", "DescribeTimeToLive"}
 
 
 def acquires(limiter: Any, clock: FakeClock) -> Any:
-    """A chain whose stored limits are read, through all that an acquire can do, and a look."""
+    """Requests of a chain whose stored limits are read: everything that an acquire can do, and a check."""
     yield limiter.try_acquire("child", "api", {"tokens": 5})
     yield limiter.check("child", "api", {"tokens": 5})
     yield limiter.resolve_limits("child", "api")
@@ -49,7 +49,7 @@ def changes(limiter: Any, clock: FakeClock) -> Any:
     """Everything that changes what is stored in a namespace."""
     yield limiter.set_limits(LIMITS, entity_id="child", resource="api")
     yield limiter.delete_limits("child", "api")
-    yield limiter.delete_limits("nobody")
+    yield limiter.delete_limits("unknown")
     yield limiter.create_entity("grandchild", parent_id="child")
     yield limiter.set_parent("child", None)
     yield limiter.set_limits(LIMITS, entity_id="child")
@@ -58,7 +58,7 @@ def changes(limiter: Any, clock: FakeClock) -> Any:
 
 
 def namespaces(limiter: Any, clock: FakeClock) -> Any:
-    """What concerns more than one namespace, or has to look through all."""
+    """Calls that concern several namespaces, or have to scan all of them."""
     yield limiter.list_limits()
     yield limiter.list_stored_entities()
     yield limiter.repository.buckets()
@@ -75,7 +75,7 @@ SCRIPTS: dict[str, tuple[Callable[..., Any], ...]] = {
 
 @pytest.fixture(scope="module")
 def policies() -> dict[str, list[Statement]]:
-    """Every policy by its level, for a table and for the namespace that the limiter uses by default."""
+    """Every policy by level, for the whole table and for the limiter's default namespace."""
     template = load(StackManager.template())
     levels = [f"{prefix}{role.title()}" for role in ROLES for prefix in ("", "Namespace")]
     return {level: statements(template, f"{level}Policy", "default") for level in levels}
@@ -97,7 +97,7 @@ def prepare(endpoint_url: str, table: str) -> None:
 
 
 def record(endpoint_url: str, table_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[Request]]:
-    """What each role sends, through both limiters, and with `limiter doctor` what the command asks for."""
+    """Return the requests that each role sends through both limiters, and those of `limiter doctor`."""
     found: dict[str, set[Request]] = {}
     tables = (f"{table_name}-{number}" for number in range(100))
     with RecordingProxy(endpoint_url) as proxy:
@@ -122,7 +122,7 @@ def record(endpoint_url: str, table_name: str, monkeypatch: pytest.MonkeyPatch) 
         table = next(tables)
         create_table(table, client=plain_client(endpoint_url))
         proxy.take()
-        # The engine has no STS, without which the examination would end at once.
+        # The engine has no STS, without which doctor would end at once.
         monkeypatch.setattr(doctor.Examination, "_identity", lambda _: Finding("ok", "credentials", "of a test"))
         cli.run(["doctor", table])
         found["doctor"] = {request for request in requests(proxy.take()) if request.action in DESCRIBED}
@@ -131,14 +131,14 @@ def record(endpoint_url: str, table_name: str, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def recorded(server_engine: Engine, table_name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[Request]]:
-    """What each role sends, recorded once."""
+    """The requests of each role, recorded once."""
     if not RECORDED:
         RECORDED.update(record(str(server_engine.endpoint_url), table_name, monkeypatch))
     return RECORDED
 
 
 def needed(recorded: dict[str, set[Request]], level: str) -> set[Request]:
-    """What a level has to allow."""
+    """Return what a level has to allow."""
     role = level.removeprefix("Namespace").lower()
     wanted = recorded[role] | (recorded["doctor"] if role != "acquire" else set())
     return wanted | (recorded["namespaces"] if level == "Admin" else set())
@@ -150,7 +150,7 @@ LEVELS = ("Acquire", "NamespaceAcquire", "Read", "NamespaceRead", "Admin", "Name
 @pytest.mark.engines("dynoxide")
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_policy_is_enough(level: str, recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]) -> None:
-    """Every request that the main flows of a level send is allowed by its policy, confined to the namespace or not."""
+    """Every request of the main flows of a level is allowed by its policy, confined to a namespace or not."""
     wanted = needed(recorded, level)
     assert len({request.action for request in wanted}) >= 3
     assert {request for request in wanted if not allows(policies[level], request)} == set()
@@ -161,7 +161,7 @@ def test_a_policy_is_enough(level: str, recorded: dict[str, set[Request]], polic
 def test_no_action_of_a_policy_is_for_nothing(
     level: str, recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]
 ) -> None:
-    """Without any one of its actions, or without the index where it has it, a policy is not enough."""
+    """Without any one of its actions, or without the index where it has it, a policy is not sufficient."""
     wanted = needed(recorded, level)
     policy = policies[level]
     for number, statement in enumerate(policy):
@@ -175,7 +175,7 @@ def test_no_action_of_a_policy_is_for_nothing(
 
 @pytest.mark.engines("dynoxide")
 def test_levels_are_told_apart(recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]) -> None:
-    """Who may acquire may not list, delete or put; who may read may write nothing; one namespace may not scan."""
+    """The acquire policy may not list, delete or put; the read policy may not write; a confined one may not scan."""
     changing = {request for request in recorded["admin"] if request.action not in {"GetItem", "BatchGetItem", "UpdateItem"}}
     assert changing
     assert not any(allows(policies["Acquire"], request) for request in changing)
@@ -191,7 +191,7 @@ def test_levels_are_told_apart(recorded: dict[str, set[Request]], policies: dict
 def test_a_confined_policy_allows_nothing_of_another_namespace(
     role: str, recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]
 ) -> None:
-    """The same requests with another namespace's keys, or with none, are all refused, also one key among its own."""
+    """The same requests with keys of another namespace, or without keys, are all refused, even if only one key is foreign."""
     confined = policies[f"Namespace{role.title()}"]
     for request in recorded[role]:
         for namespace in ("default2", "defaul", "other", "DEFAULT", "", "default ", "x#default"):

@@ -1,4 +1,4 @@
-"""A state machine of Hypothesis that drives synchronous limiters, one call at a time, and shrinks what it finds."""
+"""A state machine of Hypothesis that drives sync limiters, one call at a time, and shrinks what it finds."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ FATES = st.lists(st.sampled_from(("answered", "unsent", "unapplied", "applied"))
 
 
 def with_capacity(capacity: int) -> tuple[Limit, ...]:
-    """The limits with another capacity."""
+    """Return the limits with another capacity."""
     return tuple(Limit(each.name, capacity, each.refill_amount, each.refill_period) for each in LIMITS)
 
 
 class Interrupted(BaseException):
-    """What ends a wait early."""
+    """An error that ends a wait early."""
 
 
 class SyncFront:
@@ -99,7 +99,7 @@ class Held:
 
 
 class LimiterMachine(RuleBasedStateMachine):
-    """Three clients: one that always looks, one that remembers refusals, one that takes units in advance."""
+    """Three clients: one that always looks, one that remembers refusals, one that prefetches."""
 
     skew = 0
 
@@ -168,7 +168,7 @@ class LimiterMachine(RuleBasedStateMachine):
             front.client.offset = offset * self.skew
 
     def _call(self, place: int, entity: str, amounts: Mapping[str, int] | None, options: dict[str, Any], *, hold: bool) -> None:
-        """Acquire, and hold the lease or let it go at once; a refusal and an interruption leave nothing."""
+        """Acquire, and hold the lease or end it at once; a refusal and an interruption leave nothing."""
         front, limiter = self.fronts[place], self.limiters[place]
         life = self.acting = Life(f"life {len(self.world.lives)} of {front.client.name}", front.client)
         self.world.lives.append(life)
@@ -178,7 +178,7 @@ class LimiterMachine(RuleBasedStateMachine):
                 acquisition = limiter.acquire(entity, RESOURCE, amounts, **options)
                 lease = acquisition.__enter__()
                 promise(dict(lease.consumed) == asked, "a lease holds what was asked for")
-                promise(lease.waited <= (options["timeout"] or 0) + 1e-9, "nobody waits for longer than agreed")
+                promise(lease.waited <= (options["timeout"] or 0) + 1e-9, "no caller waits for longer than agreed")
                 life.started, life.units = True, asked
                 self.held.append(Held(life, acquisition, lease))
             elif limiter.try_acquire(entity, RESOURCE, amounts, **options):
@@ -197,7 +197,7 @@ class LimiterMachine(RuleBasedStateMachine):
             self.world.settle([life])
 
     def _judge_limits(self, life: Life, entity: str, asked: Mapping[str, int], given: tuple[Limit, ...] | None) -> None:
-        """Each bucket of the chain is asked for what was asked, under the limits that apply to it."""
+        """Check that each bucket of the chain is asked for the amounts, under the limits that apply to it."""
         calls = [each for each in life.submissions if each.request.charges and not each.request.forced]
         for each in calls:
             name = each.key.entity_id
@@ -226,7 +226,7 @@ class LimiterMachine(RuleBasedStateMachine):
         hold: bool,
         interrupting: bool,
     ) -> None:
-        """A call, with or without a lease, with or without limits of its own; waits may be interrupted."""
+        """Acquire with or without a lease, with or without `limits=`; waits may be interrupted."""
         given = None if capacity is None else with_capacity(capacity)
         self.interrupting = interrupting and timeout is not None
         self._call(place, entity, amounts, {"timeout": timeout, "limits": given}, hold=hold)
@@ -239,7 +239,7 @@ class LimiterMachine(RuleBasedStateMachine):
         try:
             action(held, name)
         except RateLimiterUnavailable:
-            # What was given back has left the lease, and what was added has not entered it.
+            # A refund has left the lease, and an addition has not entered it yet.
             held.life.units = dict(held.lease.consumed)
         except RateLimitExceeded:
             pass
@@ -250,7 +250,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(place=st.integers(0, 9), name=st.sampled_from("ab"), units=st.integers(-3, 4))
     def adjust(self, place: int, name: str, units: int) -> None:
-        """A correction of either sign."""
+        """Correct a lease by either sign."""
 
         def action(held: Held, name: str) -> None:
             assert held.life.units is not None
@@ -266,7 +266,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(place=st.integers(0, 9), name=st.sampled_from("ab"), units=st.integers(0, 3))
     def consume(self, place: int, name: str, units: int) -> None:
-        """More, if it fits."""
+        """Consume more, if it fits."""
 
         def action(held: Held, name: str) -> None:
             assert held.life.units is not None
@@ -278,7 +278,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(place=st.integers(0, 9), failing=st.booleans())
     def end(self, place: int, failing: bool) -> None:
-        """A body ends, well or not."""
+        """End a body, normally or by an error."""
         held = self.held.pop(place % len(self.held))
         self.acting = held.life
         error = BodyFailed() if failing else None
@@ -288,11 +288,11 @@ class LimiterMachine(RuleBasedStateMachine):
             held.life.units = None
         self.world.settle([held.life])
 
-    # Where a clock is set back, what is remembered of the configuration lives longer by as much.
+    # If a clock is set back, the cached configuration lives longer by the same time.
     @precondition(lambda self: not self.skew)
     @rule(place=st.integers(0, 2), entity=st.sampled_from(("solo", "kid", "parent")), capacity=st.integers(3, 6))
     def set_limits(self, place: int, entity: str, capacity: int) -> None:
-        """Limits change."""
+        """Change limits."""
         self.stored[entity] = with_capacity(capacity)
         self.limiters[place].set_limits(self.stored[entity], entity_id=entity)
 
@@ -300,7 +300,7 @@ class LimiterMachine(RuleBasedStateMachine):
         place=st.integers(0, 2), entity=st.sampled_from(("solo", "parent")), name=st.sampled_from("ab"), units=st.integers(0, 4)
     )
     def check(self, place: int, entity: str, name: str, units: int) -> None:
-        """A look tells what an acquire would be told, by exact arithmetic, and never of more than the capacity."""
+        """Check that a look tells what an acquire would be told, by exact arithmetic, and never more than the capacity."""
         front = self.fronts[place]
         limit = next(each for each in self.stored[entity] if each.name == name)
         tat = self.inner.read_bucket(BucketKey("default", entity, RESOURCE)).level(limit.identity).tat
@@ -312,12 +312,12 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from((0.001, 0.25, 0.999999999, 1.0, 3.5, 7.0, 60.0)))
     def advance(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.world.now += round(seconds * NANOSECONDS)
 
     @rule(entity=st.sampled_from(("solo", "kid", "parent")), name=st.sampled_from("ab"), beside=st.integers(-1, 1))
     def advance_to_full(self, entity: str, name: str, beside: int) -> None:
-        """Time passes until a bucket is full, or a nanosecond less or more."""
+        """Let time pass until a bucket is full, or a nanosecond less or more."""
         tat = (
             self.inner.read_bucket(BucketKey("default", entity, RESOURCE))
             .level(next(each.identity for each in LIMITS if each.name == name))
@@ -328,21 +328,21 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.skew)
     @rule(place=st.integers(0, 2), offset=st.integers(-2, 2))
     def drift(self, place: int, offset: int) -> None:
-        """A clock is set, forward or back."""
+        """Set a clock, forward or back."""
         self.fronts[place].client.offset = offset * self.skew // 2
 
     @rule(place=st.integers(0, 2), fates=FATES)
     def lose(self, place: int, fates: list[str]) -> None:
-        """What becomes of the next writes."""
+        """Decide the outcome of the next writes."""
         self.fronts[place].fates = deque(fates)
 
     @rule()
     def close(self) -> None:
-        """The client that takes units in advance gives them back."""
+        """Close the client that prefetches, so that it refunds its units."""
         self.limiters[2].close()
 
     def teardown(self) -> None:
-        """Everything ends; then every span is judged."""
+        """End everything; then judge every interval."""
         try:
             for front in self.fronts:
                 front.fates.clear()

@@ -47,8 +47,8 @@ def check_answer(action: str, parameters: Mapping[str, Any], answer: Any) -> Non
 
 
 def _are_written(attributes: object, parameters: Mapping[str, Any]) -> bool:
-    written = schema.stamp(attributes)
-    return written is not None and written == parameters["ExpressionAttributeValues"][":w"]["S"]
+    written = isinstance(attributes, dict) and attributes.get(schema.STAMP_ATTRIBUTE)
+    return bool(written == parameters["ExpressionAttributeValues"][":w"])
 
 
 def _are_items(items: object, _: object) -> bool:

@@ -41,16 +41,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.limits import Access, check_level, read_limit, text_of
 from ..core.limits.births import measure
-from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor
+from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor, scheduled
 from ..core.schedule import Schedule, check_schedule
 from ..core.slots import NO_SLOTS
+from ..core.state import ABSENT as ABSENT_LEVEL
 from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
 from ..core.visible import visible
 from ..exceptions import UnreadableItem
 from ..models import Entity
-from .expressions import Expressions
-from .slots import is_of_slots, read_slots, slots_identity, write_slots
+from .expressions import ABSENT, BETWEEN, EQUAL, FROM, UP_TO, texts
+from .slots import SLOTS, read_slots, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,13 +68,14 @@ TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "w", "x"
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
-_PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
+_PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:", "mark": MARK}
 _UNREADABLE = {TTL_ATTRIBUTE: TTL, PAUSE_ATTRIBUTE: PAUSED}
-_OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE}
+_OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE, "stamp": STAMP_ATTRIBUTE}
 _ESCAPED = re.compile("%(23|25)")
 """A `#` or `%` in the namespace of a key. A `%` stands for itself unless it would read as one of these."""
-_INTEGER = re.compile("-?[0-9]{1,38}")  # DynamoDB keeps 38 digits
-_FIELD = {prefix: name for name, prefix in _PREFIX.items()}
+_DIGITS = 38
+"""What DynamoDB keeps of a number."""
+_FIELD = {prefix: Level._fields.index(name) for name, prefix in _PREFIX.items() if name in Level._fields}
 
 
 def table_definition(table_name: str) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def table_definition(table_name: str) -> dict[str, Any]:
 
 def bucket_key(key: BucketKey) -> Item:
     """The primary key of a bucket's item."""
-    return _key(key.namespace, key.entity_id, _joined("b", key.resource))
+    return _key(key.namespace, key.entity_id, "b#" + key.resource)
 
 
 def bucket_state(item: dict[str, Any] | None) -> BucketState:
@@ -106,57 +108,69 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     """
     if not isinstance(item, dict | None):
         raise UnreadableItem(f"the table's answer holds {shown(item)} in place of a bucket")
-    fields: dict[str, dict[str, int]] = {}
+    fields: dict[str, list[int]] = {}
     marks: dict[str, str] = {}
-    slots: dict[str, int] = {}
+    slots: dict[str, Any] = {}
     unreadable: dict[str, str] = {}
     ttl = paused = -1
     for attribute, value in (item or {}).items():
         # No limit is without a name, which would stand for the `ttl` besides.
-        name = _FIELD.get(attribute[:2]) if len(attribute) > 2 else None
+        kind, name = attribute[:2], attribute[2:]
+        place = _FIELD.get(kind) if name else None
         try:
-            if name:
-                fields.setdefault(attribute[2:], {})[name] = _integer(value)
+            if place is not None:
+                if name not in fields:
+                    fields[name] = list(ABSENT_LEVEL)
+                fields[name][place] = _integer(value)
             elif attribute == TTL_ATTRIBUTE:
                 ttl = _integer(value)
             elif attribute == PAUSE_ATTRIBUTE:
                 paused = _integer(value)
-            elif attribute[:2] == MARK and len(attribute) > 2:
-                marks[attribute[2:]] = f"{attribute[2:]}|{_string(value)}"
-            elif is_of_slots(attribute):
-                slots[attribute] = _integer(value, least=0)
+            elif kind == MARK and name:
+                marks[name] = f"{name}|{_string(value)}"
+            elif kind in SLOTS:
+                slots[attribute] = value
         except (KeyError, TypeError, ValueError):
-            is_mark = attribute[:2] == MARK
-            text = "no text" if is_mark else "no integer"
+            text = "no text" if kind == MARK else "no integer"
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
-            unreadable[attribute[2:] if name else _UNREADABLE.get(attribute, slots_identity(attribute))] = text
-    levels = {name: Level(**numbers) for name, numbers in fields.items()}
-    held = read_slots(slots) if slots else NO_SLOTS
-    for name in held.entries.keys() - held.held.keys():
-        text = f"the number of slots held of limit {shown(name)} is missing in the bucket {_shown_key(item)}: delete the item"
-        unreadable.setdefault(f"{name}|", text)
+            unreadable[name if place is not None else _UNREADABLE.get(attribute, attribute)] = text
+    levels = {name: Level(*numbers) for name, numbers in fields.items()}
+    held = read_slots(slots, _integer, unreadable, _shown_key(item)) if slots else NO_SLOTS
     return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable, paused, marks, held)
-
-
-def stamp(attributes: object) -> str | None:
-    """The stamp in a bucket's attributes; None where there is none, or where these are no attributes."""
-    return _text(attributes, STAMP_ATTRIBUTE)
 
 
 def update_parameters(update: Update) -> dict[str, Any]:
     """The parameters of UpdateItem, but for the table's name and the key, that perform `update`."""
-    expressions = Expressions(STAMP_ATTRIBUTE, update.stamp)
+    requirements, numbers = [], []
     for limit, field, low, high, absent in update.conditions:
-        expressions.require(_attribute(limit, field), low, high, absent)
+        if low is None:
+            form = ABSENT if high is None else UP_TO
+        else:
+            form = FROM if high is None else EQUAL if low == high else BETWEEN
+            numbers.append(low)
+        if high is not None and form != EQUAL:
+            numbers.append(high)
+        requirements.append((limit, field, form, absent and form != ABSENT))
+    steps = []
     for limit, field, base, value in update.changes:
-        expressions.change(_attribute(limit, field), None if base is None else _attribute(limit, base), value)
-    for name, seen, absent, new in update.marks:
-        expressions.mark(MARK + name, None if seen is None else measure(seen), absent, measure(new))
-    for limit, field in update.removals:
-        expressions.remove(_attribute(limit, field))
+        less = base is not None and value < 0
+        numbers.append(-value if less else value)
+        steps.append((limit, field, base, less))
+    marks = tuple([(name, seen is not None, seen != new, absent) for name, seen, absent, new in update.marks])
+    shape = texts(_attribute, tuple(requirements), tuple(steps), marks, update.removals)
+    # Not `str`, which would store a float, and make the bucket unreadable for everybody.
+    values = [{"S": update.stamp}, *[{"N": int.__repr__(number)} for number in numbers]]
+    for _, seen, _, new in update.marks:
+        values += [{"S": measure(each)} for each in ([new] if seen in (None, new) else [new, seen])]
+    parameters = {
+        "ConditionExpression": shape.condition,
+        "UpdateExpression": shape.update,
+        "ExpressionAttributeNames": dict(shape.names),
+        "ExpressionAttributeValues": dict(zip(shape.values, values, strict=True)),
+    }
     if update.slots:
-        write_slots(expressions, update.slots)
-    return expressions.parameters()
+        write_slots(parameters, update.slots)
+    return parameters
 
 
 def record_key(namespace: str, key: RecordKey) -> Item:
@@ -311,15 +325,13 @@ def _string(value: Mapping[str, Any]) -> str:
     return text
 
 
-def _integer(value: Mapping[str, Any], *, least: int | None = None) -> int:
-    # Stricter than int(), which also takes blanks, underlines and what is no string.
+def _integer(value: Mapping[str, Any]) -> int:
+    # Stricter than int(), which also takes blanks, underlines, other digits and what is no string.
     text = value["N"]
-    if not _INTEGER.fullmatch(text):
+    digits = text.removeprefix("-") if isinstance(text, str) else ""
+    if not (len(digits) <= _DIGITS and digits.isdecimal() and digits.isascii()):
         raise ValueError(f"{shown(text)} is no integer")
-    number = int(text)
-    if least is not None and number < least:
-        raise ValueError(f"{number} is below {least}")
-    return number
+    return int(text)
 
 
 def _has_parent(parent: str | None) -> dict[str, Any]:
@@ -393,7 +405,7 @@ def _limits_value(item: Mapping[str, Any]) -> Limits | ScheduledLimits:
         return plain
     windows = [each["M"] for each in item["schedule"]["L"]]
     read = [(_string(each["when"]), _string(each["zone"]), _level_value(each)) for each in windows]
-    return ScheduledLimits(plain, check_schedule(read))
+    return scheduled(plain, check_schedule(read))
 
 
 def _entity_attributes(namespace: str, record: EntityRecord) -> Item:

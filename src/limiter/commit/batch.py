@@ -99,11 +99,17 @@ class BatchWriter:
         return is_trusted(self.store.clock)
 
     def warn_of_rivals(self, queue: BucketQueue, plan: Plan) -> None:
-        """Log once for each bucket that two rates or periods of one name are in use in it, or that an account was dropped."""
+        """Log once for each bucket that two rates or periods of one name are in use in it, or that an account was dropped.
+
+        At the change-over of a schedule two rates are in use for a while, as they should be.
+        """
         if queue.warned or not (plan.rivals or plan.dropped):
             return
+        rivals = () if any(request.scheduled for request in plan.requests) else plan.rivals
+        names = ", ".join(visible(each) for each in (*rivals, *plan.dropped))
+        if not names:
+            return
         queue.warned = True
-        names = ", ".join(visible(each) for each in (*plan.rivals, *plan.dropped))
         _log.warning(
             "%s/%s is used with two rates or periods of one name at once: %s; each counts by itself: use two names, or one rate",
             visible(queue.key.entity_id),

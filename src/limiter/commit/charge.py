@@ -200,6 +200,13 @@ async def _stand_in_line(
     return Admission(committer, chain, requests, outcomes)
 
 
+async def wait_for_change(committer: Committer, delay: int, patience: int) -> float:
+    """Wait until a schedule has brought other limits, in `delay` nanoseconds, and return the seconds waited."""
+    seconds = _spread(delay, patience) / NANOSECONDS
+    await (committer.sleep or asyncio.sleep)(seconds)
+    return seconds
+
+
 def _delay(admission: Admission, now: int, left: int) -> int:
     """Nanoseconds after which a refused caller, who can wait for so many, asks again; 0 if that would not help.
 
@@ -207,6 +214,9 @@ def _delay(admission: Admission, now: int, left: int) -> int:
     """
     starts = [outcome.start for outcome in admission.outcomes if isinstance(outcome, Refusal)]
     delay = max(starts, default=UNBOUNDED) - now
-    if admission.never or not 0 < delay <= left:
-        return 0
+    return _spread(delay, left) if not admission.never and 0 < delay <= left else 0
+
+
+def _spread(delay: int, left: int) -> int:
+    """A delay of up to `left` that differs between callers who wait for the same moment."""
     return min(left, delay + random.randint(1, max(1, min(JITTER, delay // 10))))  # noqa: S311 - spreads callers, hides nothing

@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 class Bucket(NamedTuple):
     """One bucket that a call charges, and the limits that apply to it: none where its level says `access`.
 
-    It was reached by the target of that number; the call's own has the number 0.
+    It was reached by the target of that number; the call's own has the number 0. A schedule may bring other limits at `until`, in
+    nanoseconds since the epoch; None without one.
     """
 
     key: BucketKey
     limits: tuple[BaseLimit, ...]
     access: Access | None = None
     target: int = 0
+    until: int | None = None
 
     @classmethod
-    def of(cls, key: BucketKey, limits: Limits, target: int = 0) -> Bucket:
+    def of(cls, key: BucketKey, limits: Limits, target: int = 0, until: int | None = None) -> Bucket:
         """The bucket whose level is `limits`."""
-        return cls(key, (), limits, target) if isinstance(limits, Access) else cls(key, limits, None, target)
+        return cls(key, (), limits, target, until) if isinstance(limits, Access) else cls(key, limits, None, target, until)
 
 
 def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, prefetch: Prefetch | None = None) -> tuple[Request, ...]:
@@ -85,6 +87,11 @@ def blocked(chain: Iterable[Bucket]) -> BucketKey | None:
     return next((bucket.key for bucket in chain if bucket.access is BLOCKED), None)
 
 
+def next_change(chain: Iterable[Bucket]) -> int | None:
+    """When a schedule may bring other limits to one of the buckets, in nanoseconds since the epoch; None without schedules."""
+    return min((bucket.until for bucket in chain if bucket.until is not None), default=None)
+
+
 def check_known(chain: Sequence[Bucket], names: Iterable[str]) -> None:
     """Raise `ValidationError` for a name that no bucket has a limit for; one without limits of its own may have any."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
@@ -122,13 +129,14 @@ def _requests(
             f"no limits apply to entity {key.entity_id!r} and resource {key.resource!r}: "
             "pass limits= to the call or to the limiter, or store some with set_limits"
         )
-    asked = [(bucket.key, _charges(bucket, amounts[bucket.target if len(amounts) > 1 else 0])) for bucket in chain]
-    return tuple([_request(key, charges, prefetch) for key, charges in asked if charges])
+    asked = [(bucket, _charges(bucket, amounts[bucket.target if len(amounts) > 1 else 0])) for bucket in chain]
+    return tuple([_request(bucket, charges, prefetch) for bucket, charges in asked if charges])
 
 
-def _request(key: BucketKey, charges: tuple[Charge, ...], prefetch: Prefetch | None) -> Request:
+def _request(bucket: Bucket, charges: tuple[Charge, ...], prefetch: Prefetch | None) -> Request:
     slots = any(limit.holds for limit, _ in charges)
-    return Request(key, charges, prefetch=None if slots else prefetch, slots=slots)
+    prefetch = None if slots else prefetch
+    return Request(bucket.key, charges, prefetch=prefetch, scheduled=bucket.until is not None, slots=slots)
 
 
 def _charges(bucket: Bucket, amounts: Mapping[str, int] | None) -> tuple[Charge, ...]:

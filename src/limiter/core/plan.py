@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .limits.accounts import open_account, price
+from .limits.accounts import ACCOUNTS, account_class
 from .limits.births import Unseen, rate_of, tidy
 from .limits.count import FAR
-from .limits.slots import SlotAccount, numbered
+from .limits.slots import numbered
 from .preview import look
 from .request import Grant, Refusal
 from .resetting import clear, pause
@@ -85,8 +85,9 @@ class Plan:
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
-        grounds = {identity: account.ground(after) for identity, account in self.accounts.items()}
-        earlier = {identity: account.level.booked for identity, account in self.accounts.items()}
+        grounds, earlier = {}, {}
+        for identity, account in self.accounts.items():
+            grounds[identity], earlier[identity] = account.ground(after), account.level.booked
         grants = {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
         return numbered(grants, self.slots, after) if self.slots else grants
 
@@ -114,7 +115,7 @@ class Plan:
         returning = {refund.limit.identity for request in self.requests for refund in request.refunds}
         now = self.view.now
         for index, request in enumerate(self.requests):
-            if request.is_order:
+            if (request.forced or request.clear or request.pause is not None) and request.is_order:
                 if not index:
                     self._follow(request)
                     return
@@ -132,7 +133,10 @@ class Plan:
         """The account of one limit, opened on first use."""
         account = self.accounts.get(limit.identity)
         if account is None:
-            account = self.accounts[limit.identity] = open_account(limit, self.view, self.accounts)
+            if self.view.state.unreadable:
+                check_readable(self.view.state, limit.identity)
+            kind = ACCOUNTS.get(type(limit)) or account_class(limit)
+            account = self.accounts[limit.identity] = kind(limit, self.view, self.accounts)
         return account
 
     def _entries_of(self, request: Request) -> list[Entry]:
@@ -143,8 +147,9 @@ class Plan:
         entries: list[Entry] = []
         for place, (limit, units) in enumerate(charges):
             account = self._account(limit)
-            account.enforced |= limit.enforce
-            entries.append((account, limit.enforce, *price(limit, units, headroom[place] if headroom else 0, oversize)))
+            if limit.enforce:
+                account.enforced = True
+            entries.append((account, limit.enforce, *account.price(limit, units, headroom[place] if headroom else 0, oversize)))
         self._asked, self._entries = (charges, headroom, oversize), entries
         return entries
 
@@ -201,29 +206,32 @@ class Plan:
 
     def _write(self, stamp: str) -> Update | None:
         """The update that makes every change entered so far; None when there is nothing to write."""
-        now = self.view.now
+        now, state = self.view.now, self.view.state
         for index in self.shares:
             for refund in self.requests[index].refunds:
-                check_readable(self.view.state, refund.limit.identity)
+                check_readable(state, refund.limit.identity)
                 # What has left the item cannot be given back, and its account is not born for that.
-                if refund.cost > 0 and self.view.state.level(refund.limit.identity).tat >= 0:
+                if refund.cost > 0 and state.level(refund.limit.identity).tat >= 0:
                     self._account(refund.limit).give(refund)
         if self.view.slots is not None:
             self._renew_slots(self.view.slots)
         # What takes comes first, as its requests do; the birth of a shadow only rides on what else is written.
         accounts = sorted(self.accounts.values(), key=lambda account: (not account.takes, not account.enforced))
-        reach = max([account.write(self) for account in accounts], default=now)
+        reach, takes = max(now, self.reach), False
+        for account in accounts:
+            reach = max(reach, account.write(self))
+            takes = takes or account.takes
         if not self.conditions and not self.changes and not self.slots:
             return None
-        if any(account.takes for account in accounts) and not all(self.requests[index].forced for index in self.shares):
-            check_readable(self.view.state, PAUSED)
+        if takes and not all([self.requests[index].forced for index in self.shares]):
+            if state.unreadable:
+                check_readable(state, PAUSED)
             self.conditions.append(Condition(TTL, "paused", None, now, absent=True))
-        state = self.view.state
-        if len(state.levels) > len(self.accounts):
+        if len(state.levels) > len(accounts):
             self.dropped = tuple(tidy(self, state, accounts, now))
-        self.rivals = tuple(sorted({account.name for account in accounts if account.total > 0 and self._has_rival(account)}))
+        if any([state.marks.get(account.name, account.identity) != account.identity for account in accounts]):
+            self.rivals = tuple(sorted({account.name for account in accounts if account.total > 0 and self._has_rival(account)}))
         self.conditions += self.reasons
-        reach = max(reach, self.reach)
         if reach > now or not self.changes:
             self._extend_ttl(reach)
         return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals), self.slots)
@@ -231,9 +239,8 @@ class Plan:
     def _renew_slots(self, side: Side) -> None:
         """Have the update renew the process's slots that are due, and give up those whose leases have ended."""
         for limit in side.due:
-            account = None if limit.identity in self.view.state.unreadable else self._account(limit)
-            if isinstance(account, SlotAccount):
-                account.due = True
+            if limit.identity not in self.view.state.unreadable:
+                self._account(limit)
 
     def _has_rival(self, account: Account) -> bool:
         """Whether another account of the name, which was born later, is in use."""
@@ -245,7 +252,8 @@ class Plan:
         return level.tat > (self.view.now if rate_of(newest) else 0) or (other is not None and other.total > 0)
 
     def _extend_ttl(self, reach: int) -> None:
-        check_readable(self.view.state, TTL)
+        if self.view.state.unreadable:
+            check_readable(self.view.state, TTL)
         needed = -(-reach // NANOSECONDS)
         if self.view.state.ttl >= needed:
             self.conditions.append(Condition(TTL, "ttl", needed, None))

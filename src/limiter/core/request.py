@@ -48,8 +48,9 @@ class Request(NamedTuple):
 
     `headroom` is what each charge leaves to others, in the measure of the limit's account and in the order of the charges; empty
     leaves nothing. With `oversize` an amount above a capacity is admitted when all of that is available. `clear` names limits
-    that become as if nothing had been used. `pause` is the time up to which the bucket admits nothing; 0 ends a pause. `slots`
-    says that it takes slots, or gives some back, or is for slots that are held.
+    that become as if nothing had been used. `pause` is the time up to which the bucket admits nothing; 0 ends a pause. Where a
+    schedule changes the limits, the request is `scheduled`. `slots` says that it takes slots, or gives some back, or is for slots
+    that are held.
     """
 
     key: BucketKey
@@ -62,6 +63,7 @@ class Request(NamedTuple):
     oversize: bool = False
     clear: tuple[str, ...] = ()
     pause: int | None = None
+    scheduled: bool = False
     slots: bool = False
 
     @property

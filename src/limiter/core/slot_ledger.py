@@ -57,8 +57,9 @@ class _Holding:
 
     `sent` are writes whose fate is not known; with one among them that was not answered the holding is in `doubt`, and nothing is
     handed on. `deadline` is the monotonic time up to which the slots are surely the process's own. The fence numbers from
-    `number` up to `numbers` are left for slots that are handed on. All slots of the limit have been taken since `full`; none is
-    looked for before `rest`, and `left` ones are not handed on, so that others can have them. Leases have held slots for `area` nanoseconds in all, of which `ended` were freed.
+    `number` up to `numbers` are for slots that are handed on. All slots of the limit have been taken since `full`; none is looked
+    for before `rest`, and `left` ones are not handed on, so that others can have them. Leases have held slots for `area`
+    nanoseconds in all, and have freed `ended` of them.
     """
 
     limit: Concurrency

@@ -223,7 +223,7 @@ class SyncStackManager:
         return stack
 
     def _contested(self) -> Conflict:
-        return Conflict(f"stack {self.stack!r} is being changed by other operations again and again; try again later")
+        return Conflict(f"stack {self.stack!r} is being changed by other operations; try again later")
 
     def _client(self) -> SyncStackClient:
         return SyncStackClient(self.stack, self._access)

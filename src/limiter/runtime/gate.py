@@ -1,5 +1,5 @@
 # seam
-"""Bounds how many calls are under way at once, in a pair of equal signature: `Gate` for asyncio, `SyncGate` for threads."""
+"""Bounds how many calls run at once, in a pair of equal signature: `Gate` for asyncio, `SyncGate` for threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Lets `size` tasks in at once, the others in the order in which they came."""
+    """Lets `size` tasks in at once, the others in the order of their arrival."""
 
     def __init__(self, size: int) -> None:
         import asyncio
@@ -40,8 +40,8 @@ class SyncGate:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next thread has to wait, as far as can be told: another may come first."""
-        return not self._free._value  # there is no public way to look
+        """Whether the next thread has to wait. Only an estimate: another thread may come first."""
+        return not self._free._value  # There is no public way to look.
 
     def __enter__(self) -> None:
         self._free.acquire()

@@ -67,7 +67,7 @@ def without_absent(state: BucketState) -> BucketState:
 
 @given(STATES)
 def test_a_state_is_read_from_its_item(state: BucketState) -> None:
-    """Whatever an item holds is read as it was meant, beside attributes that are not the limiter's."""
+    """An item reads as the state that was stored, even beside attributes that are not the limiter's."""
     item = item_of(state) | {"y": {"S": "tat"}, "owner": {"L": []}}
     assert schema.bucket_state(item) == without_absent(state)
 
@@ -85,7 +85,7 @@ def test_no_item_is_an_empty_bucket(item: dict[str, Any] | None) -> None:
 )
 @pytest.mark.parametrize("attribute", ["t:a|1/1", "s:a|1/1", "b:a|1/1", "f:a|1/1", "ttl", "x"])
 def test_what_cannot_be_read_is_told_with_its_key(attribute: str, value: dict[str, Any]) -> None:
-    """A number that is none is an `UnreadableItem` that names the bucket and the remedy, for whoever needs it."""
+    """A wrong number is an `UnreadableItem` that names the bucket and the remedy."""
     state = schema.bucket_state(item_of(BucketState({"a|1/1": Level(5, 5, 5, 5)}, 5, "w")) | {attribute: value})
     limit = Limit.per_second("a", 1)
     with pytest.raises(UnreadableItem, match=r"default#user-42/b#gpt-4.*delete the item"):
@@ -100,7 +100,7 @@ def test_an_unreadable_limit_harms_no_other() -> None:
 
 
 def test_keys_cannot_forge_each_other() -> None:
-    """No two buckets, nor a bucket and a record, share a primary key, whatever their ids are."""
+    """No two buckets, nor a bucket and a record, share a primary key, for any ids."""
     ids = ["a", "b", "l", "e", "b:", "a b", "ab", "B", "ü"]
     keys = [schema.item_key(schema.bucket_key(BucketKey(*each))) for each in [(x, y, z) for x in ids for y in ids for z in ids]]
     assert len(set(keys)) == len(keys)

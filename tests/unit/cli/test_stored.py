@@ -86,8 +86,8 @@ def test_entities(stack: str, run: Callable[..., Any]) -> None:
     run("limits", "set", "5/minute", "-e", "team", "-r", "api")
     assert run("entity", "list", "--resource", "api", "-o", "text").out == "team\n"
     assert json.loads(run("entity", "move", "team", "--root", "-o", "json").out)["parent_id"] is None
-    assert run("entity", "move", "team", "--parent", "nobody").code == 1
-    assert "`limiter entity create`" in run("entity", "move", "nobody", "--root").err
+    assert run("entity", "move", "team", "--parent", "unknown").code == 1
+    assert "`limiter entity create`" in run("entity", "move", "unknown", "--root").err
     assert run("entity", "delete", "team", "--yes").err == "Deleted.\n"
     assert "Entity 'team' was not stored" in run("entity", "delete", "team", "--yes").err
     assert run("entity", "show", "team").code == 1

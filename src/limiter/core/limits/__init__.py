@@ -128,7 +128,7 @@ def _without_shadow(body: str) -> tuple[str, bool]:
 
 def _check_limit(limit: object) -> None:
     if isinstance(limit, Access):
-        raise ValidationError(f"{limit!r} stands in place of a list of limits, and not in one: pass {limit!r} alone")
+        raise ValidationError(f"{limit!r} replaces a list of limits and cannot be part of one: pass {limit!r} alone")
     if not isinstance(limit, _CLASSES):
         raise ValidationError(f"{shown(limit)} is not a Limit; build one with Limit.per_minute(...) or Limit.parse(...)")
 

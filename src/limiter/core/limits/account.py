@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..state import UNBOUNDED, Change, Condition, Level
+from ..state import ABSENT, UNBOUNDED, Change, Condition, Level
 from ..units import NANOSECONDS
 from . import gcra
 from .births import birth, put_mark, rate_of
@@ -36,31 +36,25 @@ class RateAccount:
     used, and begins later than now; it is `born` when the update stores it. `enforced` says that not only shadows ask for it.
     """
 
-    __slots__ = (
-        *("birth", "booked", "born", "ceiling", "enforced", "idle", "identity", "inherits", "least", "level", "name", "now"),
-        *("patient", "prompt", "refunded", "refunds", "takes", "tat", "tightest", "total"),
-    )
     last = UNBOUNDED
     """The latest start that a caller may be promised: of a rate, any."""
+    birth: Birth | None = None
+    inherits = born = enforced = takes = False
+    total = refunded = least = 0
+    tightest = ceiling = patient = prompt = UNBOUNDED
+    booked: int | None = None
+    refunds: list[Refund] | None = None
 
     def __init__(self, limit: Limit, view: View, others: Mapping[str, Account]) -> None:
+        # What most batches never change is left to the class.
         self.name = limit.name
         self.identity = limit.identity
-        self.level = level = view.state.level(limit.identity)
-        self.now = view.now
-        self.tat = max(level.tat, view.now)
-        self.idle = level.tat <= view.now
-        self.birth: Birth | None = None
-        self.inherits = self.born = False
+        self.level = level = view.state.levels.get(limit.identity, ABSENT)
+        self.now = now = view.now
+        self.idle = level.tat <= now
+        self.tat = now if self.idle else level.tat
         if level.tat < 0:
             self._bear(limit, view, others)
-        self.enforced = self.takes = False
-        self.total = 0
-        self.tightest = self.ceiling = self.patient = self.prompt = UNBOUNDED
-        self.least = 0
-        self.booked: int | None = None
-        self.refunds: list[Refund] = []
-        self.refunded = 0
 
     def _bear(self, limit: Limit, view: View, others: Mapping[str, Account]) -> None:
         """Begin with the largest use of the name's other rates, though owing for no longer than the rate it is taken from."""
@@ -81,11 +75,12 @@ class RateAccount:
         return gcra.cost(limit, units)
 
     @staticmethod
-    def bound(limit: Limit, cost: int, reserve: int, oversize: bool) -> int:
-        """How far the account may be used by a request that leaves so much to others."""
+    def price(limit: Limit, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        """How far the account may be used by a request for units that leaves so much to others; and what they cost."""
+        cost = gcra.cost(limit, units)
         if not cost:
-            return limit.window
-        return max(limit.window, cost) if oversize else limit.window - reserve
+            return limit.window, cost
+        return max(limit.window, cost) if oversize else limit.window - reserve, cost
 
     @staticmethod
     def reserve(limit: Limit, numerator: int, denominator: int) -> int:
@@ -134,14 +129,17 @@ class RateAccount:
         if not cost:
             self.ceiling = min(self.ceiling, room + patience)
             return
-        self.tightest = min(self.tightest, room)
+        if room < self.tightest:
+            self.tightest = room
         if self.tat > room:
             self.booked = self.total
             self.ceiling = min(self.ceiling, self.patient, room + patience)
             self.patient = self.prompt = UNBOUNDED
-        else:
-            self.patient = min(self.patient, room + patience)
-            self.prompt = min(self.prompt, room)
+            return
+        if room < self.prompt:
+            self.prompt = room
+        if room + patience < self.patient:
+            self.patient = room + patience
 
     def leave_out(self, bound: int, cost: int, patience: int) -> None:
         """Enter that a taking does not fit, so that a write of the batch asserts it."""
@@ -150,6 +148,8 @@ class RateAccount:
 
     def give(self, refund: Refund) -> None:
         """Enter a refund, which comes after everything that the batch takes."""
+        if self.refunds is None:
+            self.refunds = []
         self.refunds.append(refund)
 
     def withdraw(self, draft: Draft, units: int) -> int:
@@ -198,11 +198,12 @@ class RateAccount:
                 put_mark(draft, self.birth.mark)
             self._write_start(draft)
             return self.now + self.total
-        if self._keeps_booked():
+        if self.booked is not None and self._keeps_booked():
             ceiling = min(ceiling, self.tat)
         draft.conditions.append(Condition(self.identity, "tat", max(self.now + 1, self.least), ceiling))
-        self._write_booking(draft)
-        if self.booked is None:
+        if self.booked is not None:
+            self._write_booking(draft)
+        elif self.refunds:
             self._write_refunds(draft)
         if not self.refunded:
             draft.changes.append(Change(self.identity, "tat", "tat", self.total))
@@ -227,7 +228,7 @@ class RateAccount:
 
     def ground(self, after: BucketState) -> tuple[int, int]:
         """The `tat` that the batch met in fact, and the busy period that it belongs to, once the update has left `after`."""
-        level = after.level(self.identity)
+        level = after.levels.get(self.identity, ABSENT)
         if (self.idle and self.total) or self.inherits:
             return self.tat, level.since
         return max(self.now, level.tat - self.total + self.refunded), level.since

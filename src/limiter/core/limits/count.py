@@ -87,11 +87,12 @@ class CountAccount:
         return units
 
     @staticmethod
-    def bound(limit: Quota, cost: int, reserve: int, oversize: bool) -> int:
-        """How far the account may be used by a request that leaves so much to others."""
-        if not cost:
-            return limit.capacity
-        return max(limit.capacity, cost) if oversize and not isinstance(limit, TotalQuota) else limit.capacity - reserve
+    def price(limit: Quota, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        """How far the account may be used by a request for units that leaves so much to others; and what they cost: units."""
+        if not units:
+            return limit.capacity, units
+        most = oversize and not isinstance(limit, TotalQuota)
+        return max(limit.capacity, units) if most else limit.capacity - reserve, units
 
     @staticmethod
     def reserve(limit: Quota, numerator: int, denominator: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,9 @@ class Account(Protocol):
     @property
     def last(self) -> int:
         """The latest start that a caller may be promised."""
+
+    def price(self, limit: Any, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        """How far the account may be used by a request for units that leaves so much to others; and what they cost."""
 
     def met(self) -> Level:
         """The level that the next request of the batch meets."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..request import NotTried, Receipt, Refund, Request
     from ..state import BucketState, Draft, View
-    from .protocol import Account, Birth
+    from .protocol import Birth
 
 MAX_DEAD = 25
 """Entries of others that one write takes out at most: each needs 2 of the 300 operators that a condition may have."""
@@ -40,7 +40,7 @@ class SlotAccount:
         *("limit", "name", "now", "own", "room", "seen", "side", "soonest", "spare", "takes", "total"),
     )
 
-    def __init__(self, limit: Concurrency, view: View, others: Mapping[str, Account]) -> None:
+    def __init__(self, limit: Concurrency, view: View, others: Mapping[str, object]) -> None:
         self.limit = limit
         self.name = limit.name
         self.identity = limit.identity
@@ -63,7 +63,7 @@ class SlotAccount:
         self.dead: tuple[tuple[str, int], ...] = tuple(dead[: max(0, left)])
         self.spare = sum(count_of(entry) for _, entry in self.dead)
         self.soonest = min([until_of(entry) for _, entry in foreign], default=UNBOUNDED)
-        self.due = False
+        self.due = side is not None and any(each.name == limit.name for each in side.due)
         self.birth: Birth | None = None
         self.inherits = self.born = self.enforced = self.takes = False
         self.total = 0
@@ -83,9 +83,9 @@ class SlotAccount:
         return units
 
     @staticmethod
-    def bound(limit: Concurrency, cost: int, reserve: int, oversize: bool) -> int:
-        """How many slots may be held in all; slots know neither a reserve nor amounts above the capacity."""
-        return limit.capacity
+    def price(limit: Concurrency, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        """How many slots may be held in all, and what so many cost; slots know no reserve, and no amounts above the capacity."""
+        return limit.capacity, units
 
     @staticmethod
     def reserve(limit: Concurrency, numerator: int, denominator: int) -> int:
