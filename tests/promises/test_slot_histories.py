@@ -12,7 +12,7 @@ from support.slot_world import PromiseBroken, Script, play
 
 from limiter.core import slots as values
 from limiter.core.limits.slots import SlotAccount
-from limiter.core.slot_ledger import SlotLedger, _Holding
+from limiter.core.slot_ledger import SlotLedger, _Tenure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +61,9 @@ def deadline_from_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = world.Process.learn
 
     def learn(self: world.Process, state: Any) -> None:
-        before = {name: each.entry for name, each in self.ledger._holdings.items()}
+        before = {name: each.entry for name, each in self.ledger._tenures.items()}
         sound(self, state)
-        for name, each in self.ledger._holdings.items():
+        for name, each in self.ledger._tenures.items():
             if each.deadline and each.entry != before[name]:
                 each.deadline = self.mono + each.limit.ttl_ns
 
@@ -74,16 +74,16 @@ def deadline_from_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 def hand_over_what_a_release_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault D.3: a slot that a write gives up is handed on."""
     spare = property(lambda self: max(0, values.count_of(self.entry) - self.leases))
-    monkeypatch.setattr(_Holding, "spare", spare)
+    monkeypatch.setattr(_Tenure, "spare", spare)
     monkeypatch.setattr(SlotLedger, "start", _start_anyway)
 
 
 def _start_anyway(self: SlotLedger, writes: Any, mono: int) -> bool:
     for write in writes:
-        holding = self._holding(write.limit)
+        tenure = self._tenure(write.limit)
         entry = values.NONE if write.entry is None else write.entry
-        holding.sent.append(_sent(entry, values.count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
-        holding.last = max(holding.last, values.until_of(entry) // values.MILLISECOND)
+        tenure.sent.append(_sent(entry, values.count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
+        tenure.last = max(tenure.last, values.until_of(entry) // values.MILLISECOND)
     return True
 
 
@@ -97,10 +97,10 @@ def hand_over_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault D.4: slots are handed on after the time of the lease."""
     sound = SlotLedger._may_hand_over
 
-    def may(self: SlotLedger, holding: _Holding, limit: object, state: Any, units: int, mono: int, now: int) -> bool:
-        deadline, holding.deadline = holding.deadline, mono + 1
-        found = sound(self, holding, limit, state, units, mono, 0)
-        holding.deadline = deadline
+    def may(self: SlotLedger, tenure: _Tenure, limit: object, state: Any, units: int, mono: int, now: int) -> bool:
+        deadline, tenure.deadline = tenure.deadline, mono + 1
+        found = sound(self, tenure, limit, state, units, mono, 0)
+        tenure.deadline = deadline
         return found
 
     monkeypatch.setattr(SlotLedger, "_may_hand_over", may)
@@ -154,7 +154,7 @@ def no_reserved_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     def hand_over(self: SlotLedger, *arguments: Any) -> Any:
         receipts = sound(self, *arguments)
         for receipt in receipts or ():
-            self._holdings[receipt.limit.name].number -= 1
+            self._tenures[receipt.limit.name].number -= 1
         return receipts
 
     monkeypatch.setattr(SlotLedger, "hand_over", hand_over)
@@ -172,7 +172,7 @@ def renew_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     def side(self: SlotLedger, confirmed: int, mono: int) -> Side:
         found = sound(self, confirmed, mono)
         own: dict[str, Own] = {
-            name: each._replace(leases=max(each.leases, values.count_of(self._holdings[name].entry)))
+            name: each._replace(leases=max(each.leases, values.count_of(self._tenures[name].entry)))
             for name, each in found.own.items()
         }
         return found._replace(own=own)

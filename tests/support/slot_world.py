@@ -63,7 +63,7 @@ class Lease:
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class Sent:
     """A write on its way: whether it has arrived, and whether its answer still can."""
 
     process: Process
@@ -85,7 +85,7 @@ class World:
         self.time = EPOCH
         self.state = EMPTY
         self.processes: list[Process] = []
-        self.network: list[Flight] = []
+        self.network: list[Sent] = []
         self.updates: list[Update] = []
         self.fences: list[int] = []
         self.counts = dict.fromkeys(("writes", "handed", "evicted", "lost answers", "lost leases"), 0)
@@ -145,8 +145,8 @@ class Process:
         self.seen = 0
         self.fresh = False
         self.stamps = 0
-        self.flight: Flight | None = None
-        self.lost: list[Flight] = []
+        self.sent: Sent | None = None
+        self.lost: list[Sent] = []
         self.stopped_until = 0
         self.jump = 0
         self.leases: list[Lease] = []
@@ -180,7 +180,7 @@ class Process:
             self.release()
         elif choice < 0.5:
             self.take_over()
-        elif self.flight is not None:
+        elif self.sent is not None:
             self.wait()
         elif choice < 0.58:
             self.look()
@@ -237,57 +237,57 @@ class Process:
         if plan.update is None or not self.ledger.start(plan.update.slots, self.mono):
             return
         leased = sum(lease.units for lease in self.leases if lease.generation == self.generation)
-        self.flight = Flight(self, plan, plan.update, leased, copies=rng.choice((1, 1, 1, 1, 1, 1, 2, 0)))
-        self.world.network.append(self.flight)
+        self.sent = Sent(self, plan, plan.update, leased, copies=rng.choice((1, 1, 1, 1, 1, 1, 2, 0)))
+        self.world.network.append(self.sent)
 
     def wait(self) -> None:
         """Take the answer if it has come; else, now and then, give up on it."""
-        flight = self.flight
-        if flight is None:
+        sent = self.sent
+        if sent is None:
             return
-        if flight.answer is not None and flight.answered:
-            self.flight = None
-            self.answer(flight, *flight.answer)
-        elif self.world.rng.random() < 0.1 or not flight.answered:
-            self.flight = None
+        if sent.answer is not None and sent.answered:
+            self.sent = None
+            self.answer(sent, *sent.answer)
+        elif self.world.rng.random() < 0.1 or not sent.answered:
+            self.sent = None
             self.world.counts["lost answers"] += 1
-            self.ledger.doubt(flight.update.slots)
-            flight.answered = False
-            self.lost.append(flight)
+            self.ledger.doubt(sent.update.slots)
+            sent.answered = False
+            self.lost.append(sent)
             if self.world.rng.random() < 0.7:
-                self.recover(flight)
+                self.recover(sent)
 
-    def recover(self, flight: Flight) -> None:
+    def recover(self, sent: Sent) -> None:
         """Find out by a read what became of a write, as a batch does; callers whose grant is covered get no slot here."""
         state = self.world.state
-        verdict = self.ledger.verdict(flight.update.slots, state.slots)
+        verdict = self.ledger.verdict(sent.update.slots, state.slots)
         if verdict is None:
-            verdict = state.stamp == flight.update.stamp
-        covered = state.stamp != flight.update.stamp
+            verdict = state.stamp == sent.update.stamp
+        covered = state.stamp != sent.update.stamp
         self.learn(state)
         if verdict and not covered:
-            self.grant(flight, state)
+            self.grant(sent, state)
 
-    def answer(self, flight: Flight, applied: bool, state: BucketState) -> None:
+    def answer(self, sent: Sent, applied: bool, state: BucketState) -> None:
         """Take an answer."""
         if not applied:
-            self.ledger.fail(flight.update.slots)
+            self.ledger.fail(sent.update.slots)
         self.learn(state)
         if applied:
             own = count_of(state.slots.entry(NAME, self.ledger.holder))
-            taken = sum(each.taken for each in flight.update.slots)
-            promise(not flight.update.slots or own == flight.leased + taken, "an entry counts the leases, and nothing else")
-            self.grant(flight, state)
+            taken = sum(each.taken for each in sent.update.slots)
+            promise(not sent.update.slots or own == sent.leased + taken, "an entry counts the leases, and nothing else")
+            self.grant(sent, state)
 
-    def grant(self, flight: Flight, state: BucketState) -> None:
+    def grant(self, sent: Sent, state: BucketState) -> None:
         """Tell the callers of an applied write."""
-        grants = flight.plan.grants(state)
+        grants = sent.plan.grants(state)
         for grant in grants.values():
             taken = [receipt for receipt in grant.receipts if receipt.cost]
             self.ledger.grant(taken, self.mono)
             for receipt in taken:
                 self.hold(receipt)
-        self.ledger.number(flight.update.slots, state.slots.fence)
+        self.ledger.number(sent.update.slots, state.slots.fence)
 
 
 def play(rng: Random, script: Script) -> World:
@@ -324,11 +324,11 @@ def _act(rng: Random, world: World) -> None:
 
 def _deliver(rng: Random, world: World) -> None:
     """Have a request arrive, in any order; some are lost, some arrive twice."""
-    flight = world.network.pop(rng.randrange(len(world.network)))
-    if flight.copies <= 0:
+    sent = world.network.pop(rng.randrange(len(world.network)))
+    if sent.copies <= 0:
         return
-    result = world.write(flight.update)
-    flight.answer = flight.answer or result
-    flight.copies -= 1
-    if flight.copies:
-        world.network.append(flight)
+    result = world.write(sent.update)
+    sent.answer = sent.answer or result
+    sent.copies -= 1
+    if sent.copies:
+        world.network.append(sent)

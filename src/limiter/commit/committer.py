@@ -221,7 +221,9 @@ class Committer:
     def _open_slots(self, queue: BucketQueue) -> BucketSlots:
         if self._slots is None:
             self._slots = SlotKeeper(self.clock, self.decide)
-        return queue.slots or self._slots.open(queue)
+        if queue.slots is None:
+            queue.slots = self._slots.open(queue)
+        return queue.slots
 
     def _queue(self, key: BucketKey) -> BucketQueue:
         queue = self._queues.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..core.limits.slots import short_of_slots
 from ..core.request import refund_of
@@ -17,14 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ..core.request import Grant, Refusal, Request
-    from .charge import Admission
     from .committer import Committer
     from .slots import BucketSlots
 
-    Ask = Callable[[], Awaitable[Admission]]
 
 LEAST_LOOK, MOST_LOOK = NANOSECONDS // 10, NANOSECONDS
 """Nanoseconds between two looks of a process for slots of a bucket that others have freed, before they are spread by jitter."""
+
+
+class Answer(Protocol):
+    """What became of a look, as the line sees it; see `Admission`."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether all of it was granted."""
+
+    @property
+    def outcomes(self) -> Sequence[object]:
+        """The outcome of each request."""
+
+
+A = TypeVar("A", bound=Answer)
 
 
 def line_of(committer: Committer, requests: Sequence[Request]) -> int | None:
@@ -47,8 +60,8 @@ def refuse_in_line(committer: Committer, request: Request) -> Refusal | None:
 
 
 async def wait_in_line(
-    committer: Committer, requests: Sequence[Request], place: int, deadline: int, ask: Ask
-) -> Grant | Admission | None:
+    committer: Committer, requests: Sequence[Request], place: int, deadline: int, ask: Callable[[], Awaitable[A]]
+) -> Grant | A | None:
     """Wait for the slots of the request at a place, in the order of arrival.
 
     Returns the grant of slots that another caller of the process has handed on, or what became of the last look: an admission, or
@@ -75,8 +88,13 @@ async def wait_in_line(
 
 
 async def _wait(
-    committer: Committer, slots: BucketSlots, caller: InLine, requests: Sequence[Request], deadline: int, ask: Ask
-) -> Grant | Admission | None:
+    committer: Committer,
+    slots: BucketSlots,
+    caller: InLine,
+    requests: Sequence[Request],
+    deadline: int,
+    ask: Callable[[], Awaitable[A]],
+) -> Grant | A | None:
     while True:
         now = committer.clock()
         if caller.handed() is None and now < deadline:

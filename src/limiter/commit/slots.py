@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from collections import deque
 from os import urandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..core import preview
 from ..core.limits.slots import without_room
@@ -29,12 +29,26 @@ if TYPE_CHECKING:
     from ..core.request import Refusal
     from ..core.slots import Side, SlotWrite
     from ..core.state import BucketState, Update
-    from .bucket_queue import BucketQueue, Outcome, PendingRequest
 
-    Decide = Callable[[Sequence[Request]], Awaitable[list[Outcome]]]
+    Decide = Callable[[Sequence[Request]], Awaitable[Sequence[object]]]
 
 RENEWED_AT_ONCE = 32
 """Buckets whose slots are renewed together."""
+
+
+class Known(Protocol):
+    """What is known of a bucket, as its slots see it; see `BucketQueue`."""
+
+    key: BucketKey
+    state: BucketState
+    seen: int | None
+
+
+class Pending(Protocol):
+    """A request on its way, as the slots of its bucket see it; see `PendingRequest`."""
+
+    request: Request
+    done: bool
 
 
 class InLine(Wakeup):
@@ -89,10 +103,9 @@ class SlotKeeper:
         """Whether the clock may be relied on: no slot is handed on by one that may have stood still."""
         return is_trusted(self._clock)
 
-    def open(self, queue: BucketQueue) -> BucketSlots:
+    def open(self, known: Known) -> BucketSlots:
         """The slots of a bucket, of which there were none yet."""
-        queue.slots = BucketSlots(self, queue)
-        return queue.slots
+        return BucketSlots(self, known)
 
     def watch(self, slots: BucketSlots, renewal: int | None) -> None:
         """Renew a bucket's slots in time, the next ones after so many nanoseconds; None where nothing is held."""
@@ -117,8 +130,8 @@ class SlotKeeper:
     async def _renew_some(self, due: Sequence[BucketSlots]) -> None:
         try:
             outcomes = await self._decide([Request(each.key, slots=True) for each in due])
-        except LimiterError:
-            outcomes = [None] * len(due)
+        except LimiterError as error:
+            outcomes = [error] * len(due)
         for each, outcome in zip(due, outcomes, strict=True):
             if not isinstance(outcome, Grant):
                 each.note_failure()
@@ -131,13 +144,13 @@ class BucketSlots:
     All methods are called with the committer's lock held, but for those of which it is said.
     """
 
-    def __init__(self, keeper: SlotKeeper, queue: BucketQueue) -> None:
-        self.key = queue.key
+    def __init__(self, keeper: SlotKeeper, known: Known) -> None:
+        self.key = known.key
         self.line: deque[InLine] = deque()
         self.next_look = 0
         self.draws = False
         self._keeper = keeper
-        self._queue = queue
+        self._known = known
         self._ledger = SlotLedger(keeper.holder)
         self._planned = 0
 
@@ -151,7 +164,7 @@ class BucketSlots:
         """Whether a write has something to say of the process's slots."""
         return self.draws or self._ledger.is_unsettled(self._keeper.mono)
 
-    def absorb(self, pending: PendingRequest) -> None:
+    def absorb(self, pending: Pending) -> None:
         """Take the slots that a request gives back out of it: they are the process's at once, to be handed on or given up."""
         request = pending.request
         ended = [refund for refund in request.refunds if refund.limit.holds]
@@ -160,7 +173,7 @@ class BucketSlots:
             self._ledger.release(ended, self._keeper.mono)
             self._hand_on()
 
-    def serve(self, pending: PendingRequest) -> Grant | None:
+    def serve(self, pending: Pending) -> Grant | None:
         """The grant of a request that needs no write: its slots are there, or what it gives back has been handed on."""
         request = pending.request
         if request.is_settlement:
@@ -170,7 +183,7 @@ class BucketSlots:
     def side(self) -> Side:
         """What a plan has to know of the process's slots."""
         self._planned = self._keeper.mono
-        return self._ledger.side(self._queue.seen or 0, self._planned, draws=self.draws)
+        return self._ledger.side(self._known.seen or 0, self._planned, draws=self.draws)
 
     def start(self, update: Update) -> bool:
         """Enter that an update is sent; false if it has to be planned again, since a slot was handed on that it gives up."""
@@ -189,9 +202,7 @@ class BucketSlots:
         """Whether the last update was applied, by a state that was read since; None where that cannot be told by its slots."""
         return self._ledger.verdict(update.slots, state.slots)
 
-    def learn(
-        self, state: BucketState, told: Iterable[tuple[PendingRequest, object]] = (), writes: Sequence[SlotWrite] = ()
-    ) -> None:
+    def learn(self, state: BucketState, told: Iterable[tuple[Pending, object]] = (), writes: Sequence[SlotWrite] = ()) -> None:
         """Enter what an answer has shown, and the grants of a write; `writes` are given where they were the bucket's last."""
         self._ledger.learn(state.slots)
         self._ledger.number(writes, state.slots.fence)
@@ -236,13 +247,13 @@ class BucketSlots:
 
     def interval(self, least: int, most: int) -> int:
         """Nanoseconds between two looks for slots of other processes, by how long a slot is held."""
-        return min(max(self._ledger.turn(self._queue.state.slots) or least, least), most)
+        return min(max(self._ledger.turn(self._known.state.slots) or least, least), most)
 
     def refuse(self, request: Request) -> Refusal:
         """The refusal of a caller who is not willing to wait behind the line."""
         now = self._keeper.now
-        side = self._ledger.side(self._queue.seen or 0, self._keeper.mono)
-        return without_room(preview.look(self._queue.state, request, now, slots=side), request)
+        side = self._ledger.side(self._known.seen or 0, self._keeper.mono)
+        return without_room(preview.look(self._known.state, request, now, slots=side), request)
 
     def _hand_on(self) -> None:
         """Hand spare slots to those who wait in line, or have the first of them look, for whom that needs a write."""
@@ -266,5 +277,5 @@ class BucketSlots:
         if not only_slots or not keeper.is_on_time:
             return None
         now = keeper.now
-        receipts = self._ledger.hand_over(request.charges, self._queue.state, now, keeper.mono)
+        receipts = self._ledger.hand_over(request.charges, self._known.state, now, keeper.mono)
         return None if receipts is None else Grant(receipts, now)

@@ -221,7 +221,9 @@ class SyncCommitter:
     def _open_slots(self, queue: SyncBucketQueue) -> SyncBucketSlots:
         if self._slots is None:
             self._slots = SyncSlotKeeper(self.clock, self.decide)
-        return queue.slots or self._slots.open(queue)
+        if queue.slots is None:
+            queue.slots = self._slots.open(queue)
+        return queue.slots
 
     def _queue(self, key: BucketKey) -> SyncBucketQueue:
         queue = self._queues.get(key)

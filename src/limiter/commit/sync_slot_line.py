@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..core.limits.slots import short_of_slots
 from ..core.request import refund_of
@@ -17,14 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..core.request import Grant, Refusal, Request
-    from .sync_charge import SyncAdmission
     from .sync_committer import SyncCommitter
     from .sync_slots import SyncBucketSlots
 
-    Ask = Callable[[], SyncAdmission]
 
 LEAST_LOOK, MOST_LOOK = NANOSECONDS // 10, NANOSECONDS
 """Nanoseconds between two looks of a process for slots of a bucket that others have freed, before they are spread by jitter."""
+
+
+class SyncAnswer(Protocol):
+    """What became of a look, as the line sees it; see `SyncAdmission`."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether all of it was granted."""
+
+    @property
+    def outcomes(self) -> Sequence[object]:
+        """The outcome of each request."""
+
+
+A = TypeVar("A", bound=SyncAnswer)
 
 
 def line_of(committer: SyncCommitter, requests: Sequence[Request]) -> int | None:
@@ -47,8 +60,8 @@ def refuse_in_line(committer: SyncCommitter, request: Request) -> Refusal | None
 
 
 def sync_wait_in_line(
-    committer: SyncCommitter, requests: Sequence[Request], place: int, deadline: int, ask: Ask
-) -> Grant | SyncAdmission | None:
+    committer: SyncCommitter, requests: Sequence[Request], place: int, deadline: int, ask: Callable[[], A]
+) -> Grant | A | None:
     """Wait for the slots of the request at a place, in the order of arrival.
 
     Returns the grant of slots that another caller of the process has handed on, or what became of the last look: an admission, or
@@ -75,8 +88,13 @@ def sync_wait_in_line(
 
 
 def _wait(
-    committer: SyncCommitter, slots: SyncBucketSlots, caller: SyncInLine, requests: Sequence[Request], deadline: int, ask: Ask
-) -> Grant | SyncAdmission | None:
+    committer: SyncCommitter,
+    slots: SyncBucketSlots,
+    caller: SyncInLine,
+    requests: Sequence[Request],
+    deadline: int,
+    ask: Callable[[], A],
+) -> Grant | A | None:
     while True:
         now = committer.clock()
         if caller.handed() is None and now < deadline:

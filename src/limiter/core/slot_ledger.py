@@ -35,7 +35,7 @@ TURNS = NANOSECONDS
 REST = NANOSECONDS // 10
 """Nanoseconds for which the process does not take it back."""
 REMEMBERED = 64
-"""Leases whose holding time counts for the observed one; older ones count less and less."""
+"""Leases whose time counts for the observed one; older ones count less and less."""
 
 
 class _Sent(NamedTuple):
@@ -52,10 +52,10 @@ class _Sent(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Holding:
+class _Tenure:
     """The process's slots of one limit: its `entry` as last known, and how many of its slots open `leases` hold.
 
-    `sent` are writes whose fate is not known; with one among them that was not answered the holding is in `doubt`, and nothing is
+    `sent` are writes whose fate is not known; with one among them that was not answered the tenure is in `doubt`, and nothing is
     handed on. `deadline` is the monotonic time up to which the slots are surely the process's own. The fence numbers from
     `number` up to `numbers` are for slots that are handed on. All slots of the limit have been taken since `full`; none is looked
     for before `rest`, and `left` ones are not handed on, so that others can have them. Leases have held slots for `area`
@@ -122,63 +122,63 @@ class SlotLedger:
 
     def __init__(self, holder: str) -> None:
         self.holder = holder
-        self._holdings: dict[str, _Holding] = {}
+        self._tenures: dict[str, _Tenure] = {}
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is held, and nothing is in doubt."""
-        return not any(each.leases or each.entry >= 0 or each.sent for each in self._holdings.values())
+        return not any(each.leases or each.entry >= 0 or each.sent for each in self._tenures.values())
 
     @property
     def is_spare(self) -> bool:
         """Whether the process has slots that no lease holds."""
-        return any(count_of(each.entry) > each.leases for each in self._holdings.values())
+        return any(count_of(each.entry) > each.leases for each in self._tenures.values())
 
     def is_unsettled(self, mono: int) -> bool:
         """Whether a write to the bucket has something to say of the process's slots."""
-        return any(each.is_unsettled(mono) for each in self._holdings.values())
+        return any(each.is_unsettled(mono) for each in self._tenures.values())
 
     def side(self, confirmed: int, mono: int, *, draws: bool = False) -> Side:
         """What a plan has to know, by a state that was seen at the table's time `confirmed`; whether it draws numbers anyway."""
-        own = {name: Own(each.leases, each.generation, each.last, each.time) for name, each in self._holdings.items()}
+        own = {name: Own(each.leases, each.generation, each.last, each.time) for name, each in self._tenures.items()}
         due = [
             each.limit
-            for each in self._holdings.values()
+            for each in self._tenures.values()
             if draws * each.leases or count_of(each.entry) > each.leases or each.is_due(mono, RENEW_ALONG)
         ]
         return Side(self.holder, confirmed, own, tuple(due), draws)
 
     def start(self, writes: Sequence[SlotWrite], mono: int) -> bool:
         """Enter that a write is sent which was planned at `mono`; false if slots that it gives up were handed on since."""
-        own = [(self._holding(write.limit), write) for write in writes if write.entry is not None]
-        if any(holding.leases > count_of(write.entry or 0) - write.taken for holding, write in own):
+        own = [(self._tenure(write.limit), write) for write in writes if write.entry is not None]
+        if any(tenure.leases > count_of(write.entry or 0) - write.taken for tenure, write in own):
             return False
-        for holding, write in own:
+        for tenure, write in own:
             entry = NONE if write.entry is None else write.entry
-            holding.sent.append(_Sent(entry, count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
-            holding.last = max(holding.last, until_of(entry) // MILLISECOND)
-            holding.left = 0
+            tenure.sent.append(_Sent(entry, count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
+            tenure.last = max(tenure.last, until_of(entry) // MILLISECOND)
+            tenure.left = 0
         return True
 
     def fail(self, writes: Iterable[SlotWrite]) -> None:
         """Enter that the last write certainly had no effect."""
-        for holding in self._written(writes):
-            if holding.sent:
-                holding.sent.pop()
+        for tenure in self._written(writes):
+            if tenure.sent:
+                tenure.sent.pop()
 
     def doubt(self, writes: Iterable[SlotWrite]) -> None:
         """Enter that the last write was not answered: it may be applied yet, and then take slots away that seem to be spare."""
-        for holding in self._written(writes):
-            holding.doubt = True
+        for tenure in self._written(writes):
+            tenure.doubt = True
 
     def verdict(self, writes: Sequence[SlotWrite], slots: Slots) -> bool | None:
         """Whether the last write was applied, by a state that was read since; None where the process's entry does not tell."""
         for write in writes:
-            holding = self._holdings.get(write.name)
-            if holding is None or write.entry is None:
+            tenure = self._tenures.get(write.name)
+            if tenure is None or write.entry is None:
                 continue
             own = slots.entry(write.name, self.holder)
-            if own >= 0 and any(own == each.entry for each in holding.sent):
+            if own >= 0 and any(own == each.entry for each in tenure.sent):
                 return True
             if own == write.seen:
                 return False
@@ -186,125 +186,125 @@ class SlotLedger:
 
     def learn(self, slots: Slots) -> None:
         """Enter what the table holds, and find out what became of the writes that were sent."""
-        for name, holding in self._holdings.items():
+        for name, tenure in self._tenures.items():
             own = slots.entry(name, self.holder)
-            applied = next((each for each in holding.sent if each.entry == own), None)
+            applied = next((each for each in tenure.sent if each.entry == own), None)
             if applied is not None:
-                holding.entry, holding.renewed, holding.failed = own, applied.at, None
-                holding.deadline = applied.at + applied.ttl - applied.ttl // DRIFT
+                tenure.entry, tenure.renewed, tenure.failed = own, applied.at, None
+                tenure.deadline = applied.at + applied.ttl - applied.ttl // DRIFT
                 if applied.draws or own < 0:  # Others may have drawn later ones since those that are left.
-                    holding.number = holding.numbers = 0
-            elif own != holding.entry:
-                holding.lose(own)
+                    tenure.number = tenure.numbers = 0
+            elif own != tenure.entry:
+                tenure.lose(own)
             else:
                 continue
             # Each other one asserts an entry that has gone.
-            holding.sent.clear()
-            holding.doubt = False
+            tenure.sent.clear()
+            tenure.doubt = False
 
     def grant(self, receipts: Iterable[Receipt], mono: int) -> None:
         """Enter what a write has granted to a lease."""
         for receipt in receipts:
-            holding = self._holdings.get(receipt.limit.name)
-            if holding is not None and receipt.limit.identity == holding.limit.identity and receipt.cost:
-                holding.count(receipt.cost, mono)
+            tenure = self._tenures.get(receipt.limit.name)
+            if tenure is not None and receipt.limit.identity == tenure.limit.identity and receipt.cost:
+                tenure.count(receipt.cost, mono)
 
     def number(self, writes: Sequence[SlotWrite], fence: int) -> None:
         """Keep the numbers that a write has drawn beyond its own grants, once it has left the fence at `fence`."""
         before = drawn(writes, fence)
         for write in writes:
             if write.name in before:
-                holding = self._holdings[write.name]
-                holding.number = before[write.name] + write.taken
-                holding.numbers = holding.number + RESERVE
+                tenure = self._tenures[write.name]
+                tenure.number = before[write.name] + write.taken
+                tenure.numbers = tenure.number + RESERVE
 
     def numbered(self, receipt: Receipt) -> Receipt:
         """A receipt for slots with the next number that is left."""
-        holding = self._holdings.get(receipt.limit.name)
-        if not receipt.limit.holds or holding is None or not receipt.cost:
+        tenure = self._tenures.get(receipt.limit.name)
+        if not receipt.limit.holds or tenure is None or not receipt.cost:
             return receipt
-        holding.number += 1
-        return receipt._replace(earlier=holding.number)
+        tenure.number += 1
+        return receipt._replace(earlier=tenure.number)
 
     def release(self, refunds: Iterable[Refund], mono: int) -> None:
         """End leases of slots; those of an older generation were lost, and have nothing to give back."""
         for refund in refunds:
-            holding = self._holdings.get(refund.limit.name)
-            if holding is not None and refund.since == holding.generation:
-                holding.count(-min(refund.cost, holding.leases), mono)
+            tenure = self._tenures.get(refund.limit.name)
+            if tenure is not None and refund.since == tenure.generation:
+                tenure.count(-min(refund.cost, tenure.leases), mono)
 
     def hand_over(self, charges: Sequence[Charge], state: BucketState, now: int, mono: int) -> list[Receipt] | None:
         """Give spare slots to a caller who asks for nothing else; None where that needs a write."""
-        found = [(self._holdings.get(limit.name), limit, units) for limit, units in charges]
+        found = [(self._tenures.get(limit.name), limit, units) for limit, units in charges]
         receipts = []
         if state.paused > now:
             return None
-        for holding, limit, units in found:
-            if holding is None or holding.limit.identity != limit.identity or not units:
+        for tenure, limit, units in found:
+            if tenure is None or tenure.limit.identity != limit.identity or not units:
                 return None
-            if not self._may_hand_over(holding, limit, state, units, mono, now):
+            if not self._may_hand_over(tenure, limit, state, units, mono, now):
                 return None
-        for holding, limit, units in found:
-            if holding is not None:
-                holding.number += 1
-                holding.count(units, mono)
+        for tenure, limit, units in found:
+            if tenure is not None:
+                tenure.number += 1
+                tenure.count(units, mono)
                 held = state.slots.held.get(limit.name, 0)
-                receipts.append(Receipt(limit, units, units, holding.generation, now, held, holding.number))
+                receipts.append(Receipt(limit, units, units, tenure.generation, now, held, tenure.number))
         return receipts
 
-    def _may_hand_over(self, holding: _Holding, limit: object, state: BucketState, units: int, mono: int, now: int) -> bool:
-        capacity, held = getattr(limit, "capacity", 0), state.slots.held.get(holding.limit.name, 0)
-        if units > holding.spare or mono >= holding.deadline or now > until_of(holding.entry) or held > capacity:
+    def _may_hand_over(self, tenure: _Tenure, limit: object, state: BucketState, units: int, mono: int, now: int) -> bool:
+        capacity, held = getattr(limit, "capacity", 0), state.slots.held.get(tenure.limit.name, 0)
+        if units > tenure.spare or mono >= tenure.deadline or now > until_of(tenure.entry) or held > capacity:
             return False
-        if holding.number >= holding.numbers:
+        if tenure.number >= tenure.numbers:
             return False
         if held < capacity:
-            holding.full = None
-        elif holding.full is None:
-            holding.full = mono
-        elif mono - holding.full >= TURNS:
-            holding.full, holding.rest, holding.left = None, mono + REST, 1
-            return units <= holding.spare
+            tenure.full = None
+        elif tenure.full is None:
+            tenure.full = mono
+        elif mono - tenure.full >= TURNS:
+            tenure.full, tenure.rest, tenure.left = None, mono + REST, 1
+            return units <= tenure.spare
         return True
 
     def is_lost(self, name: str, generation: int, now: int, mono: int) -> bool:
         """Whether slots that were granted in a generation may be held by others by now."""
-        holding = self._holdings.get(name)
-        if holding is None or holding.generation != generation:
+        tenure = self._tenures.get(name)
+        if tenure is None or tenure.generation != generation:
             return True
-        return mono >= holding.deadline or now > until_of(holding.entry)
+        return mono >= tenure.deadline or now > until_of(tenure.entry)
 
     def rests(self, mono: int) -> bool:
         """Whether no slot is taken for now, so that other processes have a chance."""
-        return any(mono < each.rest for each in self._holdings.values())
+        return any(mono < each.rest for each in self._tenures.values())
 
     def turn(self, slots: Slots) -> int | None:
         """Nanoseconds after which one of all slots that are held is freed, by how long they were held here; None if unknown."""
-        found = [each.time // max(1, slots.held.get(name, 0)) for name, each in self._holdings.items() if each.time is not None]
+        found = [each.time // max(1, slots.held.get(name, 0)) for name, each in self._tenures.items() if each.time is not None]
         return min(found) if found else None
 
     def note_failure(self, mono: int) -> None:
         """Enter that a renewal has failed."""
-        for holding in self._holdings.values():
-            if holding.is_due(mono, RENEW):
-                holding.failed = mono
+        for tenure in self._tenures.values():
+            if tenure.is_due(mono, RENEW):
+                tenure.failed = mono
 
     def next_renewal(self, mono: int) -> int | None:
         """Nanoseconds until the slots have to be renewed for their own sake; None where nothing is held or in doubt."""
         waits = []
-        for holding in self._holdings.values():
-            if holding.leases or holding.entry >= 0 or holding.sent:
-                ttl = holding.limit.ttl_ns
-                retry = mono if holding.failed is None else holding.failed + ttl // RETRY
-                waits.append(max(holding.renewed + ttl // RENEW, retry) - mono)
+        for tenure in self._tenures.values():
+            if tenure.leases or tenure.entry >= 0 or tenure.sent:
+                ttl = tenure.limit.ttl_ns
+                retry = mono if tenure.failed is None else tenure.failed + ttl // RETRY
+                waits.append(max(tenure.renewed + ttl // RENEW, retry) - mono)
         return max(0, min(waits)) if waits else None
 
-    def _holding(self, limit: Concurrency) -> _Holding:
-        holding = self._holdings.get(limit.name)
-        if holding is None:
-            holding = self._holdings[limit.name] = _Holding(limit)
-        holding.limit = limit
-        return holding
+    def _tenure(self, limit: Concurrency) -> _Tenure:
+        tenure = self._tenures.get(limit.name)
+        if tenure is None:
+            tenure = self._tenures[limit.name] = _Tenure(limit)
+        tenure.limit = limit
+        return tenure
 
-    def _written(self, writes: Iterable[SlotWrite]) -> Iterable[_Holding]:
-        return [self._holdings[write.name] for write in writes if write.entry is not None]
+    def _written(self, writes: Iterable[SlotWrite]) -> Iterable[_Tenure]:
+        return [self._tenures[write.name] for write in writes if write.entry is not None]

@@ -62,7 +62,7 @@ class SlotAccount:
         left = MAX_DEAD - sum(earlier)
         self.dead: tuple[tuple[str, int], ...] = tuple(dead[: max(0, left)])
         self.spare = sum(count_of(entry) for _, entry in self.dead)
-        self.soonest = min([until_of(entry) for _, entry in foreign], default=UNBOUNDED)
+        self.soonest = min([until_of(each[1]) for each in foreign if each not in dead], default=UNBOUNDED)
         self.due = side is not None and any(each.name == limit.name for each in side.due)
         self.birth: Birth | None = None
         self.inherits = self.born = self.enforced = self.takes = False
