@@ -166,7 +166,7 @@ def evict_by_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def renew_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fault D.9: a renewal renews whatever the entry counts."""
+    """Fault D.9: a renewal renews all that the entry counts."""
     sound = SlotLedger.side
 
     def side(self: SlotLedger, confirmed: int, mono: int) -> Side:

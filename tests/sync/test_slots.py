@@ -162,7 +162,7 @@ def test_try_acquire_takes_no_slots(new_limiter: Any) -> None:
 
 
 def test_more_slots_than_there_are_can_never_be_had(new_limiter: Any) -> None:
-    """An amount above the capacity is refused without a call, whatever the caller is willing to wait."""
+    """An amount above the capacity is refused without a call, also to a caller who is willing to wait."""
     limiter = new_limiter("calls=3 at once")
     with pytest.raises(NeverSatisfiable):
         limiter.acquire("user", consume={"calls": 4}, timeout=60).__enter__()
@@ -378,7 +378,7 @@ def test_without_the_table_slots_hold_within_the_process(store: Any) -> None:
 
 
 def test_an_outage_beyond_the_time_loses_slots(store: Any, clock: FakeClock) -> None:
-    """What cannot be renewed is lost, whoever has said so; the end of the lease raises nothing."""
+    """What cannot be renewed is lost, with no word from the table; the end of the lease raises nothing."""
     limiter = SyncRateLimiter(store, [Concurrency("calls", 1, ttl=10)])
     with limiter.acquire("user") as lease:
         store.error = RateLimiterUnavailable("down")
@@ -392,7 +392,7 @@ def test_an_outage_beyond_the_time_loses_slots(store: Any, clock: FakeClock) -> 
 
 
 def test_a_slot_that_could_not_be_freed_is_freed_by_the_next_write(store: Any) -> None:
-    """A release that did not reach the table heals with whatever is written next."""
+    """A release that did not reach the table heals with the next write."""
     limiter = SyncRateLimiter(store, [Concurrency("calls", 2)])
     with limiter.acquire("user"):
         with limiter.acquire("user"):

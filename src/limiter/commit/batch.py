@@ -467,7 +467,7 @@ class Batch:
     def _hold_back(self, pending: PendingRequest, grant: Grant) -> None:
         if pending not in self._granted:
             self._granted[pending] = grant
-            self._queue.returning += not pending.returns  # It is not left out of a batch, whoever has gone.
+            self._queue.returning += not pending.returns  # It stays in its batch, also when its caller has gone.
             pending.returns = True
             pending.request = Request(self._queue.key, slots=True)
 

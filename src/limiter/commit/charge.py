@@ -19,7 +19,7 @@ from ..core.units import NANOSECONDS
 from ..exceptions import Blocked, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
 from ..models import Decision
 from ..runtime.concurrency import shielded
-from .slot_line import line_of, refuse_in_line, wait_in_line
+from .slot_line import SlotLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,14 +139,15 @@ async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequen
 async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> Admission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
     deadline, waited = committer.clock() + patience, 0
-    if committer.has_line and (place := line_of(committer, requests)) is not None:
-        admission = await _stand_in_line(committer, chain, requests, place, patience)
+    if committer.has_line and (line := SlotLine.ahead(committer, requests)) is not None:
+        admission = await _stand_in_line(committer, chain, requests, line, deadline)
         waited = committer.clock() - deadline + patience
     else:
         admission = await charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
     while patience and not admission.allowed:
         if (place := short_of_slots(requests, admission.outcomes, deadline)) is not None and committer.clock() < deadline:
-            admission = await _stand_in_line(committer, chain, requests, place, deadline - committer.clock(), admission)
+            line = SlotLine(committer, requests, place)
+            admission = await _stand_in_line(committer, chain, requests, line, deadline, admission)
             waited = committer.clock() - deadline + patience
             continue
         if not (delay := _delay(admission, committer.clock(), patience - waited)):
@@ -179,25 +180,20 @@ async def _stand_in_line(
     committer: Committer,
     chain: Sequence[Bucket],
     requests: Sequence[Request],
-    place: int,
-    patience: int,
+    line: SlotLine,
+    deadline: int,
     refused: Admission | None = None,
 ) -> Admission:
-    """Wait up to `patience` nanoseconds for the slots of the request at a place, behind those who came earlier."""
-    deadline = committer.clock() + patience
-    asked = [request._replace(deadline=deadline) for request in requests]
+    """Wait in line for slots until the deadline, behind callers of this process who came earlier."""
     found: object = None
-    if patience:
-        found = await wait_in_line(committer, asked, place, deadline, partial(charge, committer, chain, asked))
+    if committer.clock() < deadline:
+        asked = [request._replace(deadline=deadline) for request in requests]
+        found = await line.wait(deadline, partial(charge, committer, chain, asked))
     if isinstance(found, Admission):
         return found
     if isinstance(found, Grant):
         return Admission(committer, chain, requests, [found])
-    if refused is not None:
-        return refused
-    outcomes: list[Outcome] = [None] * len(requests)
-    outcomes[place] = refuse_in_line(committer, requests[place])
-    return Admission(committer, chain, requests, outcomes)
+    return Admission(committer, chain, requests, line.refusals()) if refused is None else refused
 
 
 async def wait_for_change(committer: Committer, delay: int, patience: int) -> float:

@@ -218,6 +218,11 @@ class Committer:
         """Whether callers wait in line for slots of any bucket."""
         return self._slots is not None and self._slots.waiting > 0
 
+    def open_slots(self, key: BucketKey) -> BucketSlots:
+        """The slots that the process holds, or waits for, in a bucket; it may hold none yet."""
+        with self._lock:
+            return self._open_slots(self._queue(key))
+
     def _open_slots(self, queue: BucketQueue) -> BucketSlots:
         if self._slots is None:
             self._slots = SlotKeeper(self.clock, self.decide)

@@ -1,7 +1,7 @@
 """What one process knows of its own slots of one bucket, and which of them it may hand on without a write.
 
 A lease that ends leaves its slots to the process, as *spare* ones: the next caller of the process takes them, or the next write
-gives them up. What a write says is counted from the open leases, so that whatever leaked by a lost answer heals with the next
+gives them up. What a write says is counted from the open leases, so that what a lost answer has leaked heals with the next
 write. No clock is read here: `mono` is monotonic time, `now` the table's, both in nanoseconds.
 """
 
@@ -39,7 +39,7 @@ REMEMBERED = 64
 
 
 class _Sent(NamedTuple):
-    """A write whose fate is not known: the entry that it leaves, the slots that are the process's own whatever becomes of it.
+    """A write whose fate is not known: the entry that it leaves, and the slots that the process keeps in either case.
 
     It was planned at the monotonic time `at`, when the limit's time to live was `ttl`. It `draws` fence numbers, or not.
     """

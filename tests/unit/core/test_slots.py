@@ -132,7 +132,7 @@ def test_the_dead_are_taken_out_with_all_else_that_is_due() -> None:
 
 
 def test_the_dead_stay_while_their_slots_are_not_needed() -> None:
-    """Entries that have expired are in nobody's way as long as there is room."""
+    """Entries that have expired are in no caller's way as long as there is room."""
     write = slot_write(Process(held((OTHERS[0], -NANOSECONDS, 5))).plan(taking(CALLS)))
     assert write.dead == ()
 
@@ -228,7 +228,7 @@ def test_the_item_outlives_its_entries() -> None:
 
 
 def test_an_entry_that_has_gone_ends_every_lease() -> None:
-    """Who was taken out holds nothing, and what its leases give back counts for nothing, whatever was taken since."""
+    """Who was taken out holds nothing, and what its leases give back counts for nothing, also when more was taken since."""
     process = Process()
     process.take(CALLS, units=3)
     process.state = EMPTY
@@ -325,7 +325,7 @@ def test_a_slot_is_held_while_its_caller_waits_for_a_rate() -> None:
 
 
 def test_a_shadow_that_does_not_fit_is_not_held() -> None:
-    """A shadow refuses nobody, tells that it would have, and asserts so."""
+    """A shadow refuses no request, tells that it would have, and asserts so."""
     shadow = Concurrency("calls", 20, enforce=False)
     rate, process = Limit.per_minute("requests", 10), Process(held((OTHERS[0], TTL, 20)))
     plan = process.plan(taking(rate, shadow))

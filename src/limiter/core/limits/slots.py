@@ -71,7 +71,7 @@ class SlotAccount:
         self.least = 0
 
     def _is_over(self, entry: int) -> bool:
-        """Whether the entry of another process has expired, whatever the clock's error is.
+        """Whether the entry of another process has expired, with the clock's error counted against that.
 
         By a time that was told after the answer that showed the entry: the clock may have jumped since.
         """
