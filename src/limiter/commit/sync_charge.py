@@ -138,16 +138,19 @@ def sync_charge(committer: SyncCommitter, chain: Sequence[Bucket], requests: Seq
 
 def sync_charge_in_turn(committer: SyncCommitter, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> SyncAdmission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
-    deadline, waited = committer.clock() + patience, 0
+    waited, deadline, asked = 0, 0, requests  # A deadline of 0 has passed at any time.
+    if patience:
+        deadline = committer.clock() + patience
+        asked = [request._replace(deadline=deadline) for request in requests]
     if committer.has_line and (line := SyncSlotLine.ahead(committer, requests)) is not None:
-        admission = _stand_in_line(committer, chain, requests, line, deadline)
-        waited = committer.clock() - deadline + patience
+        admission = _stand_in_line(committer, chain, asked, line, deadline)
+        waited = committer.clock() - deadline + patience if patience else 0
     else:
-        admission = sync_charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
+        admission = sync_charge(committer, chain, asked)
     while patience and not admission.allowed:
         if (place := short_of_slots(requests, admission.outcomes, deadline)) is not None and committer.clock() < deadline:
-            line = SyncSlotLine(committer, requests, place)
-            admission = _stand_in_line(committer, chain, requests, line, deadline, admission)
+            line = SyncSlotLine(committer, asked, place)
+            admission = _stand_in_line(committer, chain, asked, line, deadline, admission)
             waited = committer.clock() - deadline + patience
             continue
         if not (delay := _delay(admission, committer.clock(), patience - waited)):
@@ -187,8 +190,7 @@ def _stand_in_line(
     """Wait in line for slots until the deadline, behind callers of this process who came earlier."""
     found: object = None
     if committer.clock() < deadline:
-        asked = [request._replace(deadline=deadline) for request in requests]
-        found = line.wait(deadline, partial(sync_charge, committer, chain, asked))
+        found = line.wait(deadline, partial(sync_charge, committer, chain, requests))
     if isinstance(found, SyncAdmission):
         return found
     if isinstance(found, Grant):

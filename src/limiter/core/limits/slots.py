@@ -40,6 +40,9 @@ class SlotAccount:
         *("limit", "name", "now", "own", "room", "seen", "side", "soonest", "spare", "takes", "total"),
     )
 
+    books = False
+    """No start ahead is promised."""
+
     def __init__(self, limit: Concurrency, view: View, others: Mapping[str, object]) -> None:
         self.limit = limit
         self.name = limit.name
@@ -179,9 +182,9 @@ class SlotAccount:
         """The slots that were held before the batch took its own, and the generation of the leases that hold them."""
         return after.slots.held.get(self.name, 0) - self.total, self.own.generation
 
-    def start(self, bound: int, tat: int) -> int:
-        """The time from which a taking is allowed: it is never ahead."""
-        return self.now
+    def ground_at_most(self, after: BucketState) -> tuple[int, int]:
+        """The most slots that can have been held before the batch took its own, once others have written too."""
+        return min(self.room, self.limit.capacity), self.own.generation
 
 
 def short_of_slots(requests: Sequence[Request], outcomes: Sequence[object], deadline: int) -> int | None:
