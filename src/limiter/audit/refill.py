@@ -1,4 +1,4 @@
-"""The refusals of a rate that had to fit, from a bucket that is seen from two sides: as full and as empty as it can have been."""
+"""Finds refusals of a rate that fit, by computing how full and how empty the bucket can have been."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .uses import Doubt
 
 REFUSED, TAKEN, GIVING, GIVEN = range(4)
-"""What happens at one time, in an order that excuses most, since the real order is unknown."""
+"""Kinds of events at one time, in the order that excuses most, since the real order is unknown."""
 
 Step = tuple[int, int, int, int, int]
 """What happens: time, what, nanoseconds or units, the other end of its interval, a number.
@@ -29,7 +29,7 @@ The number is a refund's or a refusal's place in its list; of a taking it is the
 
 
 def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
-    """The refusals that had to fit: a bucket that fills as late as it can still has room."""
+    """Return the refusals that fit: a bucket that fills as late as possible still has room."""
     rule, cost = account.rule, functools.cache(account.rule.cost)
     taken = [(begin, end, units) for _, begin, end, units, *_ in whole.takings]
     taken += [(begin, end, units) for begin, end, units, _ in (*whole.forced, *whole.doubts)]
@@ -51,10 +51,10 @@ def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) 
 
 
 class _Bucket:
-    """A bucket from two sides: how full it is at most, and how long it has surely not been idle.
+    """Two bounds of a bucket: how full it is at most, and how long it has certainly not been idle.
 
-    A refund is worth something only while the bucket has not been idle since the units were taken, and while it takes nothing
-    from those who wait for their turn. Elsewhere it is taken for lost, so that more counts as in use.
+    A refund has a worth only while the bucket has not been idle since the units were consumed, and while it takes nothing from
+    callers who wait for their turn. Otherwise it counts as lost, so that more counts as in use.
     """
 
     def __init__(self, account: Account, rule: Rule, doubt: Doubt) -> None:
@@ -78,7 +78,7 @@ class _Bucket:
         self._rule = rule
 
     def level(self, time: int) -> int:
-        """Nanoseconds until the bucket is full again, at most, at a time that is not before the last one."""
+        """Return the nanoseconds until the bucket is full again, at most. Times must not decrease from call to call."""
         left = self._most - (time - self._then)
         return max(0, left)
 
@@ -101,7 +101,7 @@ class _Bucket:
                 self._returning += worth
             if self._before <= amount:  # The bucket may have been idle before anything else was taken.
                 self._busy_since = max(self._busy_since, min(other, time + LATE))
-            # What is taken at the same time may come first, and be given back in part.
+            # Units consumed at the same time may come first, and be refunded in part.
             self._least = max(self._least - amount, min(0, self._least), -uses.touching(time, other))
 
     def _see(self, time: int) -> None:
@@ -123,7 +123,7 @@ class _Bucket:
         self._most, self._then = level + cost, time
 
     def _pass(self, time: int) -> None:
-        """Let time pass for what is surely in use; a refund finds what was in use before anything of its own time."""
+        """Let time pass for units that are certainly in use; a refund applies to units from before its own time."""
         if time > self._checked:
             if self._least > 0:
                 self._least = max(0, self._least - (time - self._checked))
@@ -140,7 +140,7 @@ class _Bucket:
             self._least = max(left, 0)
 
     def _worth(self, number: int, begin: int, end: int) -> int:
-        """Nanoseconds that are surely given back by a refund."""
+        """Return the nanoseconds that a refund certainly returns."""
         if number < 0:
             return 0
         while self._turns and self._turns[0][0] <= end:
