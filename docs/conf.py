@@ -62,6 +62,7 @@ NAVIGATION = {
         "docs/guide-llm-gateway",
         "docs/limits-and-entities",
         "docs/kinds-of-limits",
+        "docs/schedules",
         "docs/testing",
         "docs/glossary",
     ),

@@ -128,12 +128,13 @@ class RateLimitExceeded(LimiterError):
         """The refusal as a `Decision`, as `try_acquire` returns it."""
         from .models import Decision
 
-        return Decision.of(self.statuses)
+        return Decision.refused(self.statuses)
 
     @property
     def violations(self) -> tuple[LimitStatus, ...]:
-        """The limits that refused; never shadow limits."""
-        return tuple(status for status in self.statuses if status.exceeded and status.limit.enforce)
+        """The limits that refused; shadow limits only where their bucket is paused and nothing else refuses."""
+        exceeded = tuple(status for status in self.statuses if status.exceeded)
+        return tuple(status for status in exceeded if status.limit.enforce) or exceeded
 
     @property
     def retry_after(self) -> float | None:
@@ -166,9 +167,11 @@ class Blocked(RateLimitExceeded):
         super().__init__(statuses, degraded)
 
     @property
-    def retry_after(self) -> None:
-        """None: no wait helps."""
-        return None
+    def decision(self) -> Decision:
+        """The refusal as a value, without statuses."""
+        from .models import Decision
+
+        return Decision(False, (), None)
 
     def __reduce__(self) -> tuple[Callable[..., Blocked], tuple[object, ...]]:
         """Rebuild from all parts, so that the error crosses process boundaries."""

@@ -82,7 +82,7 @@ class MemoryRepository:
         with self._locks.get():
             state = self._buckets.get(key, EMPTY)
             if not update.holds(state):
-                return WriteResult(state.stamp == update.stamp, state)
+                return WriteResult(state.has_stamp(update.stamp), state)
             if key not in self._buckets:
                 self._forget_oldest()
             after = self._buckets[key] = update.apply(state)

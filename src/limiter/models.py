@@ -64,6 +64,14 @@ class Decision:
         retry_after = None if None in waits else max([wait for wait in waits if wait is not None], default=0.0)
         return cls(not waits, consulted, retry_after)
 
+    @classmethod
+    def refused(cls, statuses: Iterable[LimitStatus]) -> Decision:
+        """The decision of a call that was refused; where no enforced limit refuses it, the shadows show the pause that does."""
+        consulted = tuple(statuses)
+        told = cls.of(consulted)
+        waits = [status.retry_after for status in consulted if status.exceeded and status.retry_after is not None]
+        return cls(False, consulted, max(waits, default=None) if told.allowed else told.retry_after)
+
     def __bool__(self) -> bool:
         return self.allowed
 

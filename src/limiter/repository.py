@@ -151,17 +151,14 @@ class Repository:
         """Apply `update` if all its conditions hold: one UpdateItem, and one write unit in any case."""
         from botocore.exceptions import ClientError
 
-        parameters = self._addressed(schema.bucket_key(key)) | schema.update_parameters(update)
-        parameters["ReturnValues"] = "ALL_NEW"
-        parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
-            answer = await self._table.call("UpdateItem", parameters)
+            answer = await self._table.call("UpdateItem", {"TableName": self.stack, **schema.bucket_update(key, update)})
         except ClientError as error:
             item = error.response.get("Item")
             if not item and update.holds(EMPTY):  # Without an item, the update would have been applied.
                 raise no_item_returned(self.stack) from error
             state = schema.bucket_state(item)
-            return WriteResult(state.stamp == update.stamp, state)
+            return WriteResult(state.has_stamp(update.stamp), state)
         return WriteResult(True, schema.bucket_state(answer["Attributes"]))
 
     async def read_records(

@@ -6,9 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .core.chain import check_known
-from .core.limits import check_amounts
 from .core.request import Charge, Grant, Request
-from .core.validation import MAX_AMOUNT, check_name, check_seconds
+from .core.validation import MAX_AMOUNT, check_amounts, check_name, check_seconds
 from .exceptions import ValidationError
 
 if TYPE_CHECKING:

@@ -127,12 +127,13 @@ class SyncConfigCache:
 
     def known(self, call: Call) -> tuple[Bucket, ...] | None:
         """Return the chain of a call as it was resolved before, if that still holds."""
-        known = self._resolved.get(call.place)
+        known = self._resolved.get(_place(call))
         if known is None or known.expires <= self._records.now() or known.generation != self._records.generation:
             return None
         if self._line and (call.key, call.limits) in self._line:
             return None  # Callers who asked before have not continued yet.
-        self._count("hits")
+        with self._lock:
+            self._counts["hits"] += 1
         return known.chain
 
     def chain(self, call: Call) -> tuple[Bucket, ...]:
@@ -169,7 +170,7 @@ class SyncConfigCache:
         if reading.expires > now:
             change = next_change(answer)
             expires = reading.expires if change is None else min(reading.expires, change)
-            self._resolved[call.place] = _Resolved(answer, expires, generation)
+            self._resolved[_place(call)] = _Resolved(answer, expires, generation)
         return answer
 
     def remembered(self, call: Call) -> tuple[tuple[Bucket, ...], bool]:
@@ -273,6 +274,12 @@ class SyncConfigCache:
         self._records.store(load.records, generation)
         for bucket, state in states.items():
             self._observe(bucket, state)
+
+
+def _place(call: Call) -> tuple[object, ...]:
+    """What the buckets of a call depend on; equal for calls that charge the same ones."""
+    also = tuple([target.key for target in call.also]) if call.also else ()
+    return (call.key, call.limits, also)
 
 
 def _known(value: Lookup) -> Lookup:

@@ -135,8 +135,13 @@ async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequen
 
 async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> Admission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
-    deadline, waited = committer.clock() + patience, 0
-    admission = await charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
+    waited = 0
+    if patience:
+        deadline = committer.clock() + patience
+        asked: Sequence[Request] = [request._replace(deadline=deadline) for request in requests]
+    else:
+        asked = requests  # Their deadline, 0, has passed at any time.
+    admission = await charge(committer, chain, asked)
     while patience and not admission.allowed and (delay := _delay(admission, committer.clock(), patience - waited)):
         # No start ahead may be promised: of a quota, of a paused bucket, beside the headroom of others.
         await (committer.sleep or asyncio.sleep)(delay / NANOSECONDS)

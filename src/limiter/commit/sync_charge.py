@@ -135,8 +135,13 @@ def sync_charge(committer: SyncCommitter, chain: Sequence[Bucket], requests: Seq
 
 def sync_charge_in_turn(committer: SyncCommitter, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> SyncAdmission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
-    deadline, waited = committer.clock() + patience, 0
-    admission = sync_charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
+    waited = 0
+    if patience:
+        deadline = committer.clock() + patience
+        asked: Sequence[Request] = [request._replace(deadline=deadline) for request in requests]
+    else:
+        asked = requests  # Their deadline, 0, has passed at any time.
+    admission = sync_charge(committer, chain, asked)
     while patience and not admission.allowed and (delay := _delay(admission, committer.clock(), patience - waited)):
         # No start ahead may be promised: of a quota, of a paused bucket, beside the headroom of others.
         (committer.sleep or time.sleep)(delay / NANOSECONDS)

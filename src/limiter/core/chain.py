@@ -75,9 +75,7 @@ def _as_asked(asked: tuple[Request, ...], call: Call) -> tuple[Request, ...]:
 
 
 def own_amounts(chain: Sequence[Bucket], call: Call) -> dict[str, int]:
-    """The units that the call itself asks for, by limit name; without amounts, 1 of every limit that it reaches by them."""
-    if call.amounts is not None:
-        return dict(call.amounts)
+    """The units that a call without amounts asks for, by limit name: 1 of every limit that it reaches by them."""
     reached = {0, *(number for number, target in enumerate(call.also, 1) if target.amounts is None)}
     return {limit.name: 1 for bucket in chain if bucket.target in reached for limit in bucket.limits}
 
