@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .commit.breaker import Breaker
 from .commit.charge import Admission, charge_in_turn, wait_for_change
-from .commit.committer import Committer, CommitterOptions
+from .commit.committer import Committer
 from .config_cache import ConfigCache
 from .core import status
-from .core.chain import Bucket, blocked, call_requests, next_change, own_requests
+from .core.chain import Bucket, blocked, call_requests, check_held, next_change, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.request import Grant
@@ -32,6 +32,7 @@ from .statistics import Counters
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .commit.writer import CommitterOptions
     from .core.call import Call
     from .core.records import BucketKey
     from .core.request import Request
@@ -173,9 +174,9 @@ class Acquirer:
         states = await self._read([request.key for request in asked])
         now = self._repository.clock()
         pairs = zip(asked, states, strict=True)
-        return Decision.of(
-            [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now)]
-        )
+        told = [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now, request)]
+        paused = any(state.paused > now for state in states)
+        return Decision.refused(told) if paused else Decision.of(told)
 
     async def order(self, call: Call, make: Callable[[Bucket], Request]) -> Grant | None:
         """Write the request that `make` makes of the call's own bucket; None if nothing is counted there."""
@@ -214,13 +215,9 @@ class Acquirer:
         return await self.config.chain(call) if self._stored else in_code(call)
 
     async def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> Admission:
-        last = self._last
+        last, asks = self._last, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
         # Callers that ask the same of the same chain as the last one make the same requests.
-        if (
-            last is not None
-            and last.chain == chain
-            and last.asks == (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
-        ):
+        if last is not None and last.chain == chain and last.asks == asks:
             asked = last.requests
         else:
             asked = call_requests(chain, call)
@@ -228,7 +225,9 @@ class Acquirer:
                 return Admission(None, chain, (), blocked=key)
             if never := status.never_satisfiable(asked):
                 return Admission(None, chain, asked, never=never)
-            self._last = _Last(chain, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize), asked)
+            self._last = _Last(chain, asks, asked)
+        if call.for_good:
+            check_held(asked)
         if self._unreported.any:
             await self.fallback.report(chain)
         return await charge_in_turn(self.committer, chain, asked, call.patience)

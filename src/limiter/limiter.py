@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 from copy import copy
@@ -15,21 +14,30 @@ from .acquirer import Acquirer, AcquirerSettings, Process
 from .acquisition import Acquisition
 from .administration import Administration
 from .bucket_control import BucketControl
-from .commit.committer import CommitterOptions
+from .commit.writer import CommitterOptions
 from .core.call import Call, OnUnavailable, check_also, check_policy, check_prefetch
 from .core.chain import own_amounts
 from .core.headroom import check_headroom
-from .core.limits import Access, check_amounts, check_limits
+from .core.limits import Access, check_limits
 from .core.records import BucketKey
 from .core.refund_policy import RefundOnError, check_refund_policy
-from .core.validation import check_callable, check_flag, check_hook, check_name, check_seconds, check_share, check_timeout
+from .core.validation import (
+    check_asked,
+    check_callable,
+    check_flag,
+    check_hook,
+    check_patience,
+    check_seconds,
+    check_share,
+    check_timeout,
+)
 from .core.visible import visible
 from .exceptions import ValidationError
 from .lease import Lease
 from .runtime.concurrency import check_store, note_blocking
 from .runtime.decorating import check_no_function, decorate, the_function
 from .runtime.scope import LoopLocal, ProcessLocal
-from .trail import NOTE, Trail
+from .trail import NOTE, Trail, decisions, log_decision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -50,10 +58,6 @@ F = TypeVar("F", bound="Callable[..., Any]")
 L = TypeVar("L")
 
 _log = logging.getLogger("limiter")
-_decisions = logging.getLogger("limiter.decisions")
-
-_UNLOGGED = frozenset(("statuses", "buckets", "charges"))
-"""What the log does not show of a decision."""
 
 
 class RateLimiter(BucketControl, Administration):
@@ -107,7 +111,7 @@ class RateLimiter(BucketControl, Administration):
         check_callable("sleep", sleep)
         self._on_decision = on_decision
         options = CommitterOptions(
-            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
+            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), check_patience(decision_timeout), sleep
         )
         settings = AcquirerSettings(
             options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share), stored
@@ -210,14 +214,24 @@ class RateLimiter(BucketControl, Administration):
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
         call = self._call(
-            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
+            entity_id,
+            resource,
+            consume,
+            also,
+            limits,
+            timeout,
+            on_unavailable,
+            prefetch,
+            headroom,
+            oversize=oversize,
+            for_good=True,
         )
         if call.amounts == {} and all(target.amounts == {} for target in call.also):
             raise ValidationError(
                 "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
             )
         admission, _ = await self._admit(call)
-        return admission.decision
+        return admission.decision if admission.allowed else admission.refusal().decision
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -323,19 +337,20 @@ class RateLimiter(BucketControl, Administration):
         if not admission.allowed:
             raise admission.refusal()
         correct = None if call.on_unavailable == "block" else partial(self._acquirers.get().fallback.correct, call)
-        return Lease(admission, own_amounts(admission.chain, call), correct, trail)
+        amounts = own_amounts(admission.chain, call) if call.amounts is None else dict(call.amounts)
+        return Lease(admission, amounts, correct, trail)
 
     def _trail(self, call: Call) -> Trail | None:
         """What tells the hook and the log of a call; None if neither listens."""
-        if self._on_decision is None and not _decisions.isEnabledFor(logging.DEBUG):
+        if self._on_decision is None and not decisions.isEnabledFor(logging.DEBUG):
             return None
         note = None if getattr(self._on_decision, NOTE, None) is None else self._note
         process = self._process.get()
         return Trail(process.id, next(process.numbers), self.repository.clock, note, waits=call.patience > 0)
 
     def _tell(self, event: DecisionEvent, namespace: str) -> None:
-        if _decisions.isEnabledFor(logging.DEBUG):
-            _debug(event, namespace)
+        if decisions.isEnabledFor(logging.DEBUG):
+            log_decision(event, namespace)
         if self._on_decision is not None:
             self._call_hook(self._on_decision, event, event.entity_id, event.resource)
 
@@ -363,46 +378,29 @@ class RateLimiter(BucketControl, Administration):
         headroom: Headroom = None,
         *,
         oversize: bool = False,
+        for_good: bool = False,
     ) -> Call:
         """Check the arguments of a call."""
-        check_name("entity_id", entity_id)
-        check_name("resource", resource)
-        key, amounts = (
-            BucketKey(self.repository.namespace, entity_id, resource),
-            None if consume is None else check_amounts(consume),
-        )
+        amounts = check_asked(entity_id, resource, consume)
+        key = BucketKey(self.repository.namespace, entity_id, resource)
         return Call(
             key,
             amounts,
             None if limits is None else check_limits(limits),
             self.limits,
-            check_timeout(timeout),
+            0 if timeout is None else check_timeout(timeout),
             self.on_unavailable if on_unavailable is None else check_policy(on_unavailable),
             self.prefetch if prefetch is None else check_prefetch(prefetch),
             monotonic(),
             () if also == () else check_also(also, key, amounts),
-            check_headroom(headroom, oversize=oversize),
+            None if headroom is None else check_headroom(headroom, oversize=oversize),
             oversize if oversize is False else check_flag("oversize", oversize),
+            for_good,
         )
 
 
 def _remake(kind: Callable[..., L], repository: RepositoryProtocol, options: Mapping[str, Any]) -> L:
     return kind(repository, **options)
-
-
-def _check_patience(decision_timeout: float) -> float:
-    if not check_seconds("decision_timeout", decision_timeout):
-        raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
-    return float(decision_timeout)
-
-
-def _debug(event: DecisionEvent, namespace: str) -> None:
-    violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
-    fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
-    result = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
-    extra = fields | {"namespace": visible(namespace), "violated": violated}
-    _decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], result, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

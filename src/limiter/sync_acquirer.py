@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .commit.breaker import Breaker
 from .commit.sync_charge import SyncAdmission, sync_charge_in_turn, sync_wait_for_change
-from .commit.sync_committer import SyncCommitter, SyncCommitterOptions
+from .commit.sync_committer import SyncCommitter
 from .sync_config_cache import SyncConfigCache
 from .core import status
-from .core.chain import Bucket, blocked, call_requests, next_change, own_requests
+from .core.chain import Bucket, blocked, call_requests, check_held, next_change, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.request import Grant
@@ -32,6 +32,7 @@ from .statistics import Counters
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .commit.sync_writer import SyncCommitterOptions
     from .core.call import Call
     from .core.records import BucketKey
     from .core.request import Request
@@ -173,9 +174,9 @@ class SyncAcquirer:
         states = self._read([request.key for request in asked])
         now = self._repository.clock()
         pairs = zip(asked, states, strict=True)
-        return Decision.of(
-            [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now)]
-        )
+        told = [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now, request)]
+        paused = any(state.paused > now for state in states)
+        return Decision.refused(told) if paused else Decision.of(told)
 
     def order(self, call: Call, make: Callable[[Bucket], Request]) -> Grant | None:
         """Write the request that `make` makes of the call's own bucket; None if nothing is counted there."""
@@ -214,13 +215,9 @@ class SyncAcquirer:
         return self.config.chain(call) if self._stored else in_code(call)
 
     def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> SyncAdmission:
-        last = self._last
+        last, asks = self._last, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
         # Callers that ask the same of the same chain as the last one make the same requests.
-        if (
-            last is not None
-            and last.chain == chain
-            and last.asks == (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
-        ):
+        if last is not None and last.chain == chain and last.asks == asks:
             asked = last.requests
         else:
             asked = call_requests(chain, call)
@@ -228,7 +225,9 @@ class SyncAcquirer:
                 return SyncAdmission(None, chain, (), blocked=key)
             if never := status.never_satisfiable(asked):
                 return SyncAdmission(None, chain, asked, never=never)
-            self._last = _Last(chain, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize), asked)
+            self._last = _Last(chain, asks, asked)
+        if call.for_good:
+            check_held(asked)
         if self._unreported.any:
             self.fallback.report(chain)
         return sync_charge_in_turn(self.committer, chain, asked, call.patience)

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from limiter import Limit, MemoryRepository, RateLimiterUnavailable
-from limiter.commit.committer import Committer, CommitterOptions
+from limiter.commit.committer import Committer
+from limiter.commit.writer import CommitterOptions
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Request
 

@@ -113,7 +113,7 @@ class Front:
             raise RateLimiterUnavailable("no answer")
         before = await inner.read_bucket(key)
         outcome = await inner.write_bucket(key, update)
-        if outcome.applied and before.stamp != update.stamp:
+        if outcome.applied and not before.has_stamp(update.stamp):
             self.play.judging(self.play.world.applied, self.client, key, update, before, outcome.state)
         await self.turns()
         if fate == "applied":
@@ -188,6 +188,7 @@ class Play:
         sound = committer.decide
 
         async def decide(requests: Any) -> Any:
+            requests = [request._replace() for request in requests]  # Callers who ask for the same may share one.
             submissions = [self.world.submit(client, request, LIFE.get(client.closing)) for request in requests]
             try:
                 outcomes = await sound(requests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from limiter.commit import batch, committer, prefetch
+from limiter.commit import batch, committer, leading, prefetch
 from limiter.commit.bucket_queue import BucketQueue
 from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core import plan as planning
@@ -164,7 +164,7 @@ def leaders_take_their_batch_along(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
     monkeypatch.setattr(committer, "start", start)
-    monkeypatch.setattr(committer.Committer, "_finish_interrupted", finish)
+    monkeypatch.setattr(leading.Leader, "_finish_interrupted", finish)
 
 
 def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,21 @@ def test_several_targets_cost_one_round_trip(new_limiter: Any, repository: Any) 
     assert repository.take() == {"write_bucket": 3}
 
 
+def test_sixteen_buckets_are_one_round_trip(new_limiter: Any, repository: Any) -> None:
+    """The most that a call may charge is read at once and written at once, all or none."""
+    limiter, other = new_limiter("requests=10/hour"), new_limiter("requests=10/hour")
+    also = [(f"target-{number}", "search") for number in range(15)]
+    repository.take()
+    assert limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    assert repository.take() == {"read_records": 1, "write_bucket": 16}
+    assert limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    assert repository.take() == {"write_bucket": 16}
+    other.try_acquire("target-9", "search", {"requests": 5})
+    assert not limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    for entity, _ in also:
+        assert left(limiter, entity) == {"requests": 1 if entity == "target-9" else 6}
+
+
 @pytest.mark.parametrize("full", ["user", "everybody", "company"])
 def test_a_refusal_anywhere_gives_back_the_rest(new_limiter: Any, full: str) -> None:
     """Whichever bucket is empty, the others are as before, for every way to ask."""
@@ -69,6 +84,21 @@ def test_a_refusal_anywhere_gives_back_the_rest(new_limiter: Any, full: str) -> 
     assert not decision
     assert not limiter.check("user", "search", {"requests": 2}, also=[EVERYBODY])
     assert [left(other, each) for each in ("user", "everybody", "company")] == before
+
+
+def test_a_call_that_another_target_refuses_begins_no_session(new_limiter: Any, clock: FakeClock) -> None:
+    """The session begins with the first real use, an hour later, and lasts from then on."""
+    limiter = new_limiter()
+    limiter.set_limits([Limit.parse("requests=2/session of 5 hours")], entity_id="user")
+    limiter.set_limits(TEN, entity_id="everybody")
+    assert limiter.try_acquire("everybody", "search", {"requests": 10})
+    assert not limiter.try_acquire("user", "search", also=[EVERYBODY])
+    clock.advance(3_600)
+    assert limiter.try_acquire("user", "search", {"requests": 2}, also=[("everybody", "search", {"requests": 1})])
+    clock.advance(4 * 3_600)
+    assert (limiter.try_acquire("user", "search")).retry_after == pytest.approx(3_600)
+    clock.advance(3_600)
+    assert limiter.try_acquire("user", "search")
 
 
 def test_a_check_tells_of_every_target(new_limiter: Any, repository: Any) -> None:

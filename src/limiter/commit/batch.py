@@ -7,40 +7,31 @@ A write without an answer is looked up by its stamp before anything is written a
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
-import os
 import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..core import plan as planning
 from ..core import preview
-from ..core.records import BucketKey
 from ..core.request import Grant, Refusal, Request
 from ..core.state import WriteResult
-from ..core.trust import is_trusted
 from ..core.units import NANOSECONDS
-from ..core.visible import visible
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from ..runtime.retry import ATTEMPTS, backoff
 from .bucket_queue import PendingRequest
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping, Sequence
 
     from ..core.plan import Plan
+    from ..core.slots import Side
     from ..core.state import BucketState, Update
-    from ..repository_protocol import BucketStore
-    from ..runtime.gate import Gate
-    from ..statistics import Counters
-    from .breaker import Breaker
     from .bucket_queue import BucketQueue
+    from .slots import BucketSlots
+    from .writer import BatchWriter
 
-    Outcomes = Mapping[int, Grant | Refusal | UnreadableItem]
-
-_log = logging.getLogger("limiter.committer")
+    Outcome = Grant | Refusal | UnreadableItem
+    Outcomes = Mapping[int, Outcome]
 
 MAX_BATCH = 1_000
 """Requests in one write at most."""
@@ -52,96 +43,18 @@ NOT_IN_FLIGHT = (0, 0, 0)
 """No write is under way."""
 
 
-class BatchWriter:
-    """What all batches of a committer share.
-
-    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
-    between two writes that throttling enforces. `lock` guards the queues. Calls pass the `gate`. The table may take
-    `patience` seconds for a decision, from the first call on.
-    """
-
-    def __init__(
-        self,
-        store: BucketStore,
-        lock: threading.Lock,
-        breaker: Breaker,
-        counters: Counters,
-        gate: Gate,
-        *,
-        denial_ttl: int,
-        max_interval: int,
-        patience: float,
-    ) -> None:
-        self.store = store
-        self.lock = lock
-        self.breaker = breaker
-        self.counters = counters
-        self.gate = gate
-        self.max_interval = max_interval
-        self.patience = patience
-        self._denial_ttl = denial_ttl
-        self._name = os.urandom(6).hex()
-        self._stamps = itertools.count(1)
-
-    def next_stamp(self) -> str:
-        """A name that no other write has."""
-        return f"{self._name}{next(self._stamps):x}"
-
-    def proves_refusals(self, queue: BucketQueue, now: int) -> bool:
-        """Whether the last state was seen so lately that it proves refusals. A state never proves admissions."""
-        return queue.seen is not None and 0 <= now - queue.seen < self._denial_ttl and self.is_on_time()
-
-    def is_on_time(self) -> bool:
-        """Whether the store's time may be relied on; if not, the next answer sets it."""
-        return is_trusted(self.store.clock)
-
-    def warn_of_rivals(self, queue: BucketQueue, plan: Plan) -> None:
-        """Log once for each bucket that two rates or periods of one name are in use in it, or that an account was dropped.
-
-        At the change-over of a schedule two rates are in use for a while, as they should be.
-        """
-        if queue.warned or not (plan.rivals or plan.dropped):
-            return
-        rivals = () if any(request.scheduled for request in plan.requests) else plan.rivals
-        names = ", ".join(visible(each) for each in (*rivals, *plan.dropped))
-        if not names:
-            return
-        queue.warned = True
-        _log.warning(
-            "%s/%s is used with two rates or periods of one name at once: %s; each counts by itself: use two names, or one rate",
-            visible(queue.key.entity_id),
-            visible(queue.key.resource),
-            names,
-            extra={name: visible(value) for name, value in queue.key._asdict().items()} | {"limits": names},
-        )
-
-    def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
-        """Count and log a correction or refund that could not be written. The units stay taken until they refill."""
-        self.counters.add("corrections_lost")
-        # An open breaker was logged already, and holds back any number of corrections.
-        level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
-        shown = BucketKey(*map(visible, key))
-        fields = shown._asdict() | {"error": str(error)}
-        _log.log(level, "a correction of %s/%s was not written: %s", shown.entity_id, shown.resource, error, extra=fields)
-
-    def error(self) -> int:
-        """Nanoseconds by which the store's clock may be wrong: a second before it has learnt anything."""
-        error = getattr(self.store.clock, "error", 0.0)
-        return NANOSECONDS if error is None else round(error * NANOSECONDS)
-
-
 class Batch:
     """Requests that are decided together.
 
     `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
     that it was planned for; `stamp` names it. While a lost update may still arrive, `carried` are the requests in it, and
-    `covered` says that others have written since. `in_flight` is the time at which the write under way was planned, how many of
-    the counted requests it carries, and how many are in the batch. `sent` is when its first call was sent (monotonic seconds),
-    None while it waits at the gate. `last_error` is the failure of the last call.
+    `covered` says that so many others have written since that it may have been applied. `in_flight` is the time at which the
+    write under way was planned, how many of the counted requests it carries, and how many are in the batch. `sent` is when its
+    first call was sent (monotonic seconds), None while it waits at the gate. `last_error` is the failure of the last call.
     """
 
     __slots__ = (
-        *("_called", "_carried", "_covered", "_fresh", "_queue", "_sent", "_stamp", "_writer"),
+        *("_called", "_carried", "_covered", "_failure", "_fresh", "_granted", "_queue", "_sent", "_stamp", "_writer"),
         *("block", "in_flight", "last_error", "requests", "sent"),
     )
 
@@ -158,7 +71,19 @@ class Batch:
         self._covered = False
         self._sent: tuple[Plan, Update, list[PendingRequest]] | None = None
         self._stamp = ""
+        self._granted: dict[PendingRequest, Grant] = {}
+        self._failure: Exception | None = None
         self.block: PendingRequest | None = None
+
+    def resume(self, plan: Plan, update: Update, sent: float, answer: WriteResult | Exception | None) -> None:
+        """Go on from an update that was sent at that time without a batch; None where it is not known what came of it."""
+        self._called, self._stamp, self.sent = True, update.stamp, sent
+        self._start_write(plan, update, self.requests)
+        if isinstance(answer, WriteResult):
+            self._answer(answer)
+        elif answer is not None:
+            self._failure = answer
+            self._note_unsent(answer)
 
     async def carry_out(self) -> None:
         """Decide every request; failed attempts are repeated while they can be expected to end in time.
@@ -177,7 +102,14 @@ class Batch:
         if isinstance(error, CircuitOpen) and self._sent is not None:
             cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
             error.__cause__ = cause
+        slots = self._queue.slots
         with self._writer.lock:
+            if slots is not None:
+                for grant in self._granted.values():
+                    slots.give_up(grant)
+                self._granted, slots.draws = {}, False
+                if self._sent is not None:
+                    slots.doubt(self._sent[1])
             lost = sum([pending.waiter is None and pending.returns for pending in self.requests])
             for pending in self.requests:
                 self._queue.finish(pending, error)
@@ -213,6 +145,9 @@ class Batch:
             if not self.requests:
                 return
             try:
+                if self._failure is not None and self.sent is not None:
+                    began, failure, self._failure = self.sent, self._failure, None
+                    raise failure
                 waits = self._writer.gate.is_full
                 async with self._writer.gate:
                     if waits:
@@ -272,19 +207,30 @@ class Batch:
             self._deliver(self.requests, preview.unreadable(queue.state, requests))
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
-            self._stamp, self._covered = self._writer.next_stamp(), False
-        planned, now = self._carried or self.requests, self._writer.store.clock()
+            self._stamp, self._covered = next(self._writer.stamps), False
+        slots = None if queue.slots is None else self._settle_slots(queue.slots)
+        planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
-        plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error())
+        plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error(), slots=slots)
         self._writer.warn_of_rivals(queue, plan)
         self._deliver_refusals(plan, planned, now)
         if plan.update is not None:
-            self._start_write(plan, plan.update, planned)
-            self._answer(await self._write(plan.update))
+            if self._start_write(plan, plan.update, planned):
+                self._answer(await self._write(plan.update), definite=True)
         elif self._fresh:
             self._deliver(planned, plan.grants(queue.state))
         elif self.requests:
             await self._look()
+
+    def _settle_slots(self, slots: BucketSlots) -> Side:
+        """Tell those who wait for nothing but a write of the process's slots, where it has nothing to say any more."""
+        with self._writer.lock:
+            if not slots.is_unsettled:
+                for pending in self.requests:
+                    if pending.request.is_settlement and not pending.done:
+                        self._queue.finish(pending, Grant((), self._writer.store.clock()))
+                self.requests = [pending for pending in self.requests if not pending.done]
+            return slots.side()
 
     def _deliver_refusals(self, plan: Plan, planned: Sequence[PendingRequest], now: int) -> None:
         """Tell the refusals that the state proves by itself."""
@@ -292,7 +238,11 @@ class Batch:
         returns = plan.update is not None and any(pending.returns for pending in planned)
         if not plan.refused or returns or not (self._fresh or self._writer.proves_refusals(self._queue, now)):
             return
-        proven = {place: each for place, each in plan.refused.items() if each.by_state}
+        # Slots are freed at any time, and by others: no state that was seen before proves that there are none.
+        seen = self._fresh
+        proven = {
+            place: each for place, each in plan.refused.items() if each.by_state and (seen or not planned[place].request.slots)
+        }
         if not self._fresh:
             self._writer.counters.add("cache_hits", count=sum([not planned[place].done for place in proven]))
         self._deliver(planned, proven)
@@ -324,59 +274,86 @@ class Batch:
         self._count_call()
         self._see(await self._writer.store.read_bucket(self._queue.key))
 
-    def _start_write(self, plan: Plan, update: Update, planned: list[PendingRequest]) -> None:
+    def _start_write(self, plan: Plan, update: Update, planned: list[PendingRequest]) -> bool:
+        """Enter that an update is sent; false if it has to be planned again, since slots have changed hands."""
+        slots = self._queue.slots
         with self._writer.lock:
+            if slots is not None and not slots.start(update):
+                return False
             self._sent = plan, update, planned
             carried = sum([planned[place].counted for place in plan.shares])
             self.in_flight = plan.now, carried, sum([each.counted for each in self.requests])
+        return True
 
     async def _write(self, update: Update) -> WriteResult:
         self._count_call()
-        self._queue.wrote = self._writer.store.clock()
+        self._queue.wrote = self._writer.clock()
         try:
             return await self._writer.store.write_bucket(self._queue.key, update)
         except LimiterError as error:
-            if not isinstance(error, RateLimiterUnavailable) or error.unsent:
-                with self._writer.lock:
-                    self._sent, self.in_flight = None, NOT_IN_FLIGHT
+            self._note_unsent(error)
             raise
+
+    def _note_unsent(self, error: Exception) -> None:
+        """Forget the update if the error says that it had no effect."""
+        if isinstance(error, LimiterError) and (not isinstance(error, RateLimiterUnavailable) or error.unsent):
+            with self._writer.lock:
+                if self._queue.slots is not None and self._sent is not None:
+                    self._queue.slots.fail(self._sent[1])
+                self._sent, self.in_flight = None, NOT_IN_FLIGHT
 
     async def _recover(self) -> None:
         """Find out whether a write was applied whose answer was lost.
 
-        If its stamp is the last one on record, it was applied. If not, its units are taken again, under the same stamp, and count
-        twice if others have covered it; so that is done once. Its refunds are not repeated, but counted as lost.
+        If its stamp is one of the last three on record, it was applied. If not, its units are taken again, under the same stamp,
+        and count twice if three others have covered it; so that is done once. Its refunds are not repeated, but counted as lost.
         """
         self._count_call()
         queue = self._queue
+        slots, sent = queue.slots, self._sent
+        if slots is not None and sent is not None:
+            with self._writer.lock:
+                slots.doubt(sent[1])
         state = await self._writer.store.read_bucket(queue.key)
-        applied = state.stamp == self._stamp
-        if not applied and self._sent is not None:
-            covered = state.stamp != queue.state.stamp
+        told = None if slots is None or sent is None else slots.verdict(sent[1], state)
+        applied = state.has_stamp(self._stamp) if told is None else told
+        if not applied and told is not None and sent is not None:
+            # The process's entry is as it was. The next write changes it, after which this one can no longer be applied.
+            self._carried = [sent[2][place] for place in sent[0].shares]
+        elif not applied and self._sent is not None:
+            covered = not state.has_stamp(queue.state.stamp)  # Else every write since the one seen last is on record.
             if covered and self._covered:
                 self.fail(RateLimiterUnavailable(f"two writes to {queue.key} were lost, and covered by those of others"))
                 return
             plan, _, planned = self._sent
             self._carried, self._covered = [planned[place] for place in plan.shares], self._covered or covered
-            self._drop_refunds()
+            self._drop_refunds(covered=covered)
         self._answer(WriteResult(applied, state))
 
-    def _drop_refunds(self) -> None:
-        """Give back nothing in a second write, since the first one may still arrive, and give it back."""
-        error = RateLimiterUnavailable("no answer to its write, which was not applied", unsent=False)
+    def _drop_refunds(self, *, covered: bool) -> None:
+        """Give back nothing in a second write, since the first one may still arrive, and give it back.
+
+        Units that may be taken twice, because it is not known whether the first one was applied, are counted as lost too.
+        """
+        what = "may have been applied" if covered else "was not applied"
+        error = RateLimiterUnavailable(f"no answer to its write, which {what}", unsent=False)
         for pending in self._carried:
-            if pending.request.refunds:
+            if covered or pending.request.refunds:
                 pending.request = pending.request._replace(refunds=())
                 self._writer.record_lost_refund(self._queue.key, error)
 
-    def _answer(self, result: WriteResult) -> None:
+    def _answer(self, result: WriteResult, *, definite: bool = False) -> None:
         queue, state = self._queue, result.state
+        if queue.slots is not None and self._sent is not None and definite and not result.applied:
+            with self._writer.lock:
+                queue.slots.fail(self._sent[1])
         if self._sent is not None and result.applied:
-            plan, _, planned = self._sent
+            plan, update, planned = self._sent
             # A request that did not fit beside the others is refused as of their write, not by a state that has refilled since.
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
-            # If an attribute has become unreadable, the next look tells the requests that it concerns.
-            for place in () if state.unreadable else plan.refused:
+            # If an attribute has become unreadable, the next look tells the requests that it concerns. If others have written
+            # since, they are planned again.
+            for place in () if state.unreadable or state.stamp != update.stamp else plan.refused:
                 look = preview.look(state, planned[place].request, plan.now, error=plan.view.error)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
@@ -391,10 +368,41 @@ class Batch:
         """Keep a state, and tell the requests whose outcomes are in it: at once, or what they took would count twice."""
         with self._writer.lock:
             queue = self._queue
-            queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.store.clock(), True, None
+            queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.clock(), True, None
             self.in_flight = NOT_IN_FLIGHT
+            if queue.slots is not None:
+                outcomes = self._enter_slots(queue.slots, state, planned, dict(outcomes or {}))
             if outcomes:
                 self._tell(planned, outcomes)
+
+    def _enter_slots(
+        self, slots: BucketSlots, state: BucketState, planned: Sequence[PendingRequest], outcomes: dict[int, Outcome]
+    ) -> dict[int, Outcome]:
+        """Enter what a state shows of the process's slots, and return the outcomes that can be told.
+
+        A write that was lost, and covered by another process's, has drawn fence numbers that cannot be told any more. Its grants
+        are held back until the next write has drawn others.
+        """
+        update = None if self._sent is None else self._sent[1]
+        numbered = update is not None and bool(outcomes) and state.stamp == update.stamp
+        told = [(planned[place], outcome) for place, outcome in outcomes.items() if planned[place] not in self._granted]
+        slots.learn(state, told, update.slots if update is not None and numbered else ())
+        for place, outcome in tuple(outcomes.items()):
+            pending = planned[place]
+            if numbered and pending in self._granted:
+                outcomes[place] = slots.numbered(self._granted.pop(pending))
+            elif not numbered and not pending.done and isinstance(outcome, Grant) and pending.request.slots:
+                del outcomes[place]
+                self._hold_back(pending, outcome)
+        slots.draws = bool(self._granted)
+        return outcomes
+
+    def _hold_back(self, pending: PendingRequest, grant: Grant) -> None:
+        if pending not in self._granted:
+            self._granted[pending] = grant
+            self._queue.returning += not pending.returns  # It stays in its batch, also when its caller has gone.
+            pending.returns = True
+            pending.request = Request(self._queue.key, slots=True)
 
     def _deliver(self, planned: Sequence[PendingRequest], outcomes: Outcomes) -> None:
         with self._writer.lock:

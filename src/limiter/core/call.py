@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from ..exceptions import ValidationError
-from .limits import check_amounts
 from .prefetch import Prefetch
 from .records import BucketKey
-from .validation import check_name, shown
+from .validation import check_amounts, check_name, shown
 
 if TYPE_CHECKING:
     from .headroom import Headroom
@@ -33,7 +32,8 @@ class Call(NamedTuple):
 
     `amounts` are units by limit name; None asks for 1 of every limit. `limits` replace the entity's own limits, `defaults` apply
     where nothing is stored. The caller waits up to `patience` nanoseconds for its turn. It came at `asked` (monotonic seconds).
-    It leaves `headroom` to others; with `oversize` an amount above a capacity is admitted when the bucket is full.
+    It leaves `headroom` to others; with `oversize` an amount above a capacity is admitted when the bucket is full. `for_good`
+    says that no lease will give anything back.
     """
 
     key: BucketKey
@@ -47,17 +47,12 @@ class Call(NamedTuple):
     also: tuple[Target, ...] = ()
     headroom: Headroom = None
     oversize: bool = False
+    for_good: bool = False
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """Everything that is charged, the call's own target first."""
         return (Target(self.key, self.amounts), *self.also)
-
-    @property
-    def place(self) -> tuple[object, ...]:
-        """What the buckets of the call depend on; equal for calls that charge the same ones."""
-        own = (self.key.entity_id, self.key.resource, self.limits)
-        return (*own, *(target.key for target in self.also)) if self.also else own
 
     @property
     def names(self) -> set[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from .limits.accounts import ACCOUNTS, account_class
 from .limits.births import Unseen, rate_of, tidy
 from .limits.count import FAR
+from .limits.slots import numbered
 from .preview import look
 from .request import Grant, Refusal
 from .resetting import clear, pause
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..models import BaseLimit
     from .limits.protocol import Account
     from .request import Request
+    from .slots import Side, SlotWrite
     from .state import BucketState
 
 TTL_GRACE = 3_600
@@ -69,6 +71,7 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     removals: list[tuple[str, str]] = field(default_factory=list)
+    slots: tuple[SlotWrite, ...] = ()
     rivals: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     reach: int = 0
@@ -81,13 +84,23 @@ class Plan:
         return self.view.now
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
-        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
-        grounds, earlier = {}, {}
-        for identity, account in self.accounts.items():
-            grounds[identity], earlier[identity] = account.ground(after), account.level.booked
-        return {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
+        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`.
 
-    def _grant(self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]) -> Grant:
+        If others have written since, it is only known how much the batch met at most. Then a caller waits until its true start or
+        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it.
+        """
+        covered = self.update is not None and after.stamp != self.update.stamp
+        grounds, earlier, known = {}, {}, self.view.now if covered else UNBOUNDED
+        for identity, account in self.accounts.items():
+            grounds[identity] = account.ground_at_most(after) if covered else account.ground(after)
+            earlier[identity] = account.level.booked
+        pairs = self.shares.items()
+        grants = {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in pairs}
+        return numbered(grants, self.slots, after) if self.slots and not covered else grants
+
+    def _grant(
+        self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int], known: int
+    ) -> Grant:
         figures: list[int] = []
         now = self.view.now
         for index, (account, enforced, bound, cost) in enumerate(self._entries_of(request), first):
@@ -99,9 +112,9 @@ class Plan:
                 continue
             total = self.totals[index]
             tat = before + total
-            start = account.start(bound, tat)
+            start = tat - bound if account.books else now
             told = min(start, now) if request.forced or not enforced else start  # Neither books, nor does its refund undo one.
-            figures += total if cost < 0 else cost, since, told, tat, earlier[identity]
+            figures += total if cost < 0 else cost, since, told, tat, earlier[identity] if told <= known else UNBOUNDED
             if cost > 0:
                 earlier[identity] = max(told if request.forced else start, earlier[identity])
         return Grant.of(request.charges, figures, now)
@@ -186,7 +199,7 @@ class Plan:
         entries = self._entries_of(request)
         levels = tuple([account.met() for account, *_ in entries])
         starts = tuple([max(account.earliest(bound, cost), state.paused) for account, _, bound, cost in entries])
-        by_state = isinstance(look(state, request, now, error=self.view.error), Refusal)
+        by_state = isinstance(look(state, request, now, error=self.view.error, slots=self.view.slots), Refusal)
         self.refused[index] = Refusal(levels, starts, now, by_state, start)
 
     def _follow(self, request: Request) -> None:
@@ -215,20 +228,32 @@ class Plan:
         for account in accounts:
             reach = max(reach, account.write(self))
             takes = takes or account.takes
-        if not self.conditions and not self.changes:
+        if not self.conditions and not self.changes and not self.slots:
             return None
-        if takes and not all([self.requests[index].forced for index in self.shares]):
+        if takes and not all(self.requests[index].forced for index in self.shares):
             if state.unreadable:
                 check_readable(state, PAUSED)
             self.conditions.append(Condition(TTL, "paused", None, now, absent=True))
         if len(state.levels) > len(accounts):
             self.dropped = tuple(tidy(self, state, accounts, now))
-        if any([state.marks.get(account.name, account.identity) != account.identity for account in accounts]):
-            self.rivals = tuple(sorted({account.name for account in accounts if account.total > 0 and self._has_rival(account)}))
+        self.rivals = self._names_of_rivals()
         self.conditions += self.reasons
         if reach > now or not self.changes:
             self._extend_ttl(reach)
-        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals))
+        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals), self.slots)
+
+    def _renew_slots(self, side: Side) -> None:
+        """Have the update renew the process's slots that are due, and give up those whose leases have ended."""
+        for limit in side.due:
+            if limit.identity not in self.view.state.unreadable:
+                self._account(limit)
+
+    def _names_of_rivals(self) -> tuple[str, ...]:
+        marks = self.view.state.marks
+        named = [
+            each for each in self.accounts.values() if each.total > 0 and marks.get(each.name, each.identity) != each.identity
+        ]
+        return tuple(sorted({account.name for account in named if self._has_rival(account)})) if named else ()
 
     def _has_rival(self, account: Account) -> bool:
         """Whether another account of the name, which was born later, is in use."""
@@ -252,17 +277,28 @@ class Plan:
             self.changes.append(Change(TTL, "ttl", None, end))
 
 
-def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str, *, error: int = 0, fresh: bool = True) -> Plan:
+def plan(
+    state: BucketState,
+    requests: Sequence[Request],
+    now: int,
+    stamp: str,
+    *,
+    error: int = 0,
+    fresh: bool = True,
+    slots: Side | None = None,
+) -> Plan:
     """Play `requests` in order against `state` at `now`, which may be wrong by `error`; `stamp` names the update.
 
     `fresh` says that the batch has read or written the state itself. A plan on another state carries and refuses nothing where
-    that does not suffice: then the state has to be read. Raises `UnreadableItem` when the stored state of a limit that is asked
-    for makes no sense.
+    that does not suffice: then the state has to be read. `slots` is the process's side of the bucket's slots. Raises
+    `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
     """
-    view = View(state, now, error, fresh)
+    view = View(state, now, error, fresh, slots)
     made = Plan(view, requests)
     try:
         made._play()
+        if slots is not None:
+            made._renew_slots(slots)
         made.update = made._write(stamp)
     except Unseen:
         return Plan(view, requests)

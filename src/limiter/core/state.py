@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..exceptions import UnreadableItem
+from .slots import NO_SLOTS, Side, Slots, SlotWrite, after, agree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,8 @@ ABSENT = Level()
 class BucketState:
     """All limits of one (entity, resource), by their `identity`.
 
-    `ttl` is in seconds since the epoch; `stamp` names the last write. `paused` is the time up to which nothing is admitted.
+    `ttl` is in seconds since the epoch; `stamp` names the last write, `earlier` the two before it, "" where there was none.
+    `paused` is the time up to which nothing is admitted.
     `marks` maps the name of a limit to the identity whose account was born last. `unreadable` maps what makes no sense (an
     identity, a mark, TTL or PAUSED) to what is wrong with it; other limits are not concerned.
     """
@@ -47,6 +49,12 @@ class BucketState:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     paused: int = -1
     marks: Mapping[str, str] = field(default_factory=dict)
+    earlier: tuple[str, str] = ("", "")
+    slots: Slots = NO_SLOTS
+
+    def has_stamp(self, stamp: str) -> bool:
+        """Whether one of the last three writes has this stamp; "" stands for the time before the first write."""
+        return stamp == self.stamp or stamp in self.earlier
 
     def level(self, identity: str) -> Level:
         """What is stored of the limit with this identity."""
@@ -65,13 +73,14 @@ MARK = "m:"
 class View(NamedTuple):
     """What one plan starts from: a state at the table's time `now`, which may be wrong by `error` nanoseconds.
 
-    `fresh` says that the batch has read or written the state itself.
+    `fresh` says that the batch has read or written the state itself. `slots` is the process's side of the bucket's slots.
     """
 
     state: BucketState
     now: int
     error: int = 0
     fresh: bool = True
+    slots: Side | None = None
 
 
 class Condition(NamedTuple):
@@ -110,14 +119,16 @@ class Draft(Protocol):
     changes: list[Change]
     marks: list[Mark]
     removals: list[tuple[str, str]]
+    slots: tuple[SlotWrite, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
     """One conditional write of a bucket. Every condition holds and all changes are made, or nothing is.
 
-    The `stamp` is written as well, on condition that it is not there already: so an update whose answer was lost can be sent
-    again without being applied twice in a row. `removals` are the limits' fields that are absent afterwards.
+    The `stamp` is written as well, on condition that none of the last three writes has it: so an update whose answer was lost can
+    be sent again, and is not applied twice while up to two others write. `removals` are the limits' fields that are absent
+    afterwards.
     """
 
     stamp: str
@@ -125,13 +136,15 @@ class Update:
     changes: tuple[Change, ...]
     marks: tuple[Mark, ...] = ()
     removals: tuple[tuple[str, str], ...] = ()
+    slots: tuple[SlotWrite, ...] = ()
 
     def holds(self, state: BucketState) -> bool:
         """Whether the update may be applied to `state`."""
         return (
-            state.stamp != self.stamp
+            not state.has_stamp(self.stamp)
             and all(_holds(condition, state) for condition in self.conditions)
             and all(_agrees(mark, state) for mark in self.marks)
+            and (not self.slots or agree(self.slots, state.slots))
         )
 
     def apply(self, state: BucketState) -> BucketState:
@@ -148,7 +161,8 @@ class Update:
             if levels[limit] == ABSENT:
                 del levels[limit]  # No item can tell it from one that was never there.
         marks = {**state.marks, **{mark.name: mark.new for mark in self.marks}} if self.marks else state.marks
-        return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks)
+        slots, earlier = after(self.slots, state.slots) if self.slots else state.slots, (state.stamp, state.earlier[0])
+        return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks, earlier=earlier, slots=slots)
 
 
 class WriteResult(NamedTuple):

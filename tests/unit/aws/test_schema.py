@@ -13,7 +13,7 @@ from support import count_world, expressions
 from support.bucket_world import EPOCH, Script, play_seed
 
 from limiter import Limit, Quota
-from limiter.aws import schema
+from limiter.aws import queries, schema
 from limiter.core import plan as planning
 from limiter.core.limits import MAX_LIMITS
 from limiter.core.records import BucketKey
@@ -41,6 +41,7 @@ STATES = st.builds(
     st.text("abc", max_size=5),
     paused=st.one_of(st.just(-1), TIMES),
     marks=MARKS,
+    earlier=st.tuples(st.text("abc", max_size=5), st.text("abc", max_size=5)),
 )
 PREFIXES = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
 
@@ -55,6 +56,7 @@ def item_of(state: BucketState, key: BucketKey = KEY) -> dict[str, Any]:
         item["ttl"] = {"N": str(state.ttl)}
     if state.stamp:
         item["w"] = {"S": state.stamp}
+    item |= {name: {"S": stamp} for name, stamp in zip(("w2", "w3"), state.earlier, strict=True) if stamp}
     if state.paused >= 0:
         item["x"] = {"N": str(state.paused)}
     return item | {f"m:{name}": {"S": identity[len(name) + 1 :]} for name, identity in state.marks.items()}
@@ -161,7 +163,7 @@ UPDATES = updates()
 
 def test_no_update_touches_an_index_or_a_key() -> None:
     """What an update writes is the bucket's own attributes: none of the table's keys, nor of its index's."""
-    keys = {each["AttributeName"] for each in schema.table_definition("t")["AttributeDefinitions"]}
+    keys = {each["AttributeName"] for each in queries.table_definition("t")["AttributeDefinitions"]}
     for update in UPDATES[:500]:
         assert not keys & set(schema.update_parameters(update)["ExpressionAttributeNames"].values())
 
@@ -199,7 +201,7 @@ def test_five_limits_stay_within_one_write_unit() -> None:
     """With five rates of 16-character names, ids of 50 characters, and every attribute set, an item is below 1 KB."""
     limits = [Limit.per_minute(f"{name * 16}", 1) for name in "abcde"]
     item = busiest(limits, BucketKey("n" * 20, "e" * 50, "r" * 50))
-    assert len(item) == 2 + 5 * len(FIELDS) + 5 + 2
+    assert len(item) == 2 + 5 * len(FIELDS) + 5 + 4
     assert expressions.size(item) <= 1_024
 
 

@@ -11,7 +11,7 @@ from limiter import Limit, SyncMemoryRepository
 from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue, PendingRequest
 from limiter.commit.sync_batch import SyncBatch as Batch
-from limiter.commit.sync_batch import SyncBatchWriter as BatchWriter
+from limiter.commit.sync_writer import SyncBatchWriter as BatchWriter
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request

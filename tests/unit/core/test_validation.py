@@ -20,8 +20,8 @@ from limiter import (
     SyncRepository,
     ValidationError,
 )
-from limiter.core.limits import check_amounts, check_limits
-from limiter.core.validation import check_integer, check_name, check_table, check_table_region, check_timeout
+from limiter.core.limits import check_limits
+from limiter.core.validation import check_amounts, check_integer, check_name, check_table, check_table_region, check_timeout
 from limiter.exceptions import ConfigurationError
 
 if TYPE_CHECKING:

@@ -16,9 +16,17 @@ import yaml
 from botocore.exceptions import ClientError
 
 from limiter import StackManager
-from limiter.aws import schema
+from limiter.aws import queries, schema
 from limiter.contrib.emf import METRICS
-from limiter.infra.settings import BILLING_MODES, PATTERNS, TABLE_CLASSES, TEMPLATE_FIELDS, parameter_name
+from limiter.infra.settings import (
+    BILLING_MODES,
+    PATTERNS,
+    TABLE_CLASSES,
+    TEMPLATE_FIELDS,
+    StackSettings,
+    chosen_parameters,
+    parameter_name,
+)
 
 if TYPE_CHECKING:
     from support.engines import Engine
@@ -88,8 +96,8 @@ def statements(template: dict[str, Any], policy: str) -> list[dict[str, Any]]:
 
 
 def test_the_table_is_the_one_that_the_code_expects(table: dict[str, Any]) -> None:
-    """Keys, attributes and indexes are those of `schema.table_definition`, and the name is the stack's."""
-    expected = schema.table_definition("my-app")
+    """Keys, attributes and indexes are those of `queries.table_definition`, and the name is the stack's."""
+    expected = queries.table_definition("my-app")
     (index,) = table["GlobalSecondaryIndexes"]
     kept = {name: value for name, value in index.items() if name != "ProvisionedThroughput"}
     assert [kept] == expected["GlobalSecondaryIndexes"]
@@ -104,7 +112,7 @@ def test_the_default_costs_nothing_extra(template: dict[str, Any]) -> None:
     defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
     chosen = {name: value for name, value in defaults.items() if value not in {"", "false", 0}}
     assert chosen == {
-        "BillingMode": schema.table_definition("my-app")["BillingMode"],
+        "BillingMode": queries.table_definition("my-app")["BillingMode"],
         "ReadCapacity": 5,
         "WriteCapacity": 5,
         "TableClass": "STANDARD",
@@ -174,14 +182,23 @@ def test_every_key_is_in_its_namespace() -> None:
     """The condition of the policies fits the keys that the code writes."""
     key = schema.bucket_key(schema.BucketKey("tenant", "user", "resource"))
     assert key["pk"]["S"].startswith("tenant#")
-    for query in (schema.children_query("tenant", "user"), schema.limited_entities_query("tenant", "resource")):
+    for query in (queries.children_query("tenant", "user"), queries.limited_entities_query("tenant", "resource")):
         assert any(value["S"].startswith("tenant#") for value in query["ExpressionAttributeValues"].values())
 
 
 def test_no_wildcard_fits_into_a_namespace() -> None:
     """A namespace that a policy would read as a pattern or a variable is refused."""
-    for text in ("*", "a*", "a?", "${aws:username}", "a#b", "a\n"):
+    for text in ("*", "a*", "a?", "${aws:username}", "a\n"):
         assert not re.fullmatch(PATTERNS["namespace"], text)
+
+
+@pytest.mark.parametrize("namespace", ["tenant", "a#b", "#", "50%", "a%23b", "%25", "a b(c)"])
+def test_a_namespace_is_given_to_the_template_as_in_keys(template: dict[str, Any], namespace: str) -> None:
+    """The policies then confine to its keys, with any sign in its name, and the template takes what it is given."""
+    (given,) = chosen_parameters(StackSettings(namespace=namespace)).values()
+    assert re.fullmatch(template["Parameters"]["Namespace"]["AllowedPattern"], given)
+    key = schema.bucket_key(schema.BucketKey(namespace, "user", "resource"))
+    assert key["pk"]["S"] == f"{given}#user"
 
 
 def test_arns_are_of_every_partition(template: dict[str, Any]) -> None:

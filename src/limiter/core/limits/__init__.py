@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from ...exceptions import ValidationError
 from ...models import BaseLimit
-from ..validation import MAX_AMOUNT, check_integer, check_name, shown
+from ..validation import shown
 from .access import BLOCKED, UNLIMITED, Access
 from .concurrency import Concurrency
 from .quota import CalendarQuota, Quota
@@ -81,8 +80,6 @@ def check_limits(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access
     checked: dict[str, _Each] = {}
     for limit in limits:
         _check_limit(limit)
-        if isinstance(limit, Concurrency):
-            raise ValidationError(f"slots such as {str(limit)!r} can be described, but are not decided yet: use rates and quotas")
         if limit.name in checked:
             raise _same_name(limit.name)
         checked[limit.name] = limit
@@ -100,20 +97,6 @@ def check_level(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access:
     checked = check_limits(limits)
     if checked == ():
         raise ValidationError("a level needs at least one limit, or UNLIMITED; use delete_limits to remove a level")
-    return checked
-
-
-def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
-    """Return a mapping of limit name to units as a dict."""
-    if not isinstance(amounts, Mapping):
-        raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {shown(amounts)}")
-    checked = {}
-    for name, amount in amounts.items():
-        check_name("limit name", name)
-        # Asked here first, since most amounts are good, and a message is not formed for nothing.
-        if type(amount) is not int or not minimum <= amount <= MAX_AMOUNT:
-            check_integer(f"amount of {name!r}", amount, minimum=minimum)
-        checked[name] = amount
     return checked
 
 
@@ -155,7 +138,6 @@ __all__ = [
     "Quota",
     "SessionQuota",
     "TotalQuota",
-    "check_amounts",
     "check_level",
     "check_limits",
     "parse",

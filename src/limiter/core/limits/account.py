@@ -38,6 +38,8 @@ class RateAccount:
 
     last = UNBOUNDED
     """The latest start that a caller may be promised: of a rate, any."""
+    books = True
+    """Whether a start ahead may be promised."""
     birth: Birth | None = None
     inherits = born = enforced = takes = False
     total = refunded = least = 0
@@ -194,11 +196,9 @@ class RateAccount:
             return self.now
         if self.idle:
             draft.conditions.append(Condition(self.identity, "tat", None, self.now, absent=True))
-            if self.birth is not None:
-                put_mark(draft, self.birth.mark)
             self._write_start(draft)
             return self.now + self.total
-        if self.booked is not None and self._keeps_booked():
+        if self._keeps_booked():
             ceiling = min(ceiling, self.tat)
         draft.conditions.append(Condition(self.identity, "tat", max(self.now + 1, self.least), ceiling))
         if self.booked is not None:
@@ -215,16 +215,20 @@ class RateAccount:
             return self.now
         draft.conditions.append(Condition(self.identity, "tat", None, None, absent=True))
         if self.total or self.tat > self.now:
-            put_mark(draft, self.birth.mark)
             self._write_start(draft)
             self.born = True
         return self.tat + self.total
 
     def _write_start(self, draft: Draft) -> None:
+        if self.birth is not None:
+            put_mark(draft, self.birth.mark)
         draft.changes.append(Change(self.identity, "tat", None, self.tat + self.total))
-        # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
-        draft.changes.append(Change(self.identity, "since", None, max(self.now, self.level.since + 1)))
+        draft.changes.append(Change(self.identity, "since", None, self._new_since()))
         self._write_booking(draft)
+
+    def _new_since(self) -> int:
+        # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
+        return max(self.now, self.level.since + 1)
 
     def ground(self, after: BucketState) -> tuple[int, int]:
         """The `tat` that the batch met in fact, and the busy period that it belongs to, once the update has left `after`."""
@@ -233,9 +237,15 @@ class RateAccount:
             return self.tat, level.since
         return max(self.now, level.tat - self.total + self.refunded), level.since
 
-    def start(self, bound: int, tat: int) -> int:
-        """The time from which a taking is allowed that leaves the bucket at `tat`."""
-        return tat - bound
+    def ground_at_most(self, after: BucketState) -> tuple[int, int]:
+        """The latest `tat` that the batch can have met, and the busy period it was planned for, once others have written too.
+
+        A busy period that is over voids refunds. The one in `after` may have begun since, and would pay out of what others took.
+        """
+        if (self.idle and self.total) or self.inherits:
+            return self.tat, self._new_since()
+        met = after.level(self.identity).tat - self.total + self.refunded
+        return max(self.now, min(met, self._ceiling())), self.level.since
 
     def _ceiling(self) -> int:
         """The latest `tat` from which every taking of the batch is still right, in its order.
@@ -305,7 +315,7 @@ def undo_last_bookings(level: Level, refunds: Iterable[Refund] | Sequence[Refund
     """
     undone, booked = 0, level.booked
     for refund in sorted(refunds, key=lambda each: each.level, reverse=True):
-        if refund.start > now and refund.level == level.floor - undone:
+        if refund.start > now and refund.level == level.floor - undone and refund.earlier < UNBOUNDED:
             undone += refund.cost
             # For an amount within the capacity this is its start less its cost.
             left = max(refund.level - refund.cost - refund.limit.window, refund.earlier)  # type: ignore[attr-defined] # a rate
