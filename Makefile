@@ -14,7 +14,7 @@ SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed workflows pythons engines checker redis clean
+.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed sbom workflows pythons engines checker redis clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -74,8 +74,17 @@ installed: dist ## Run the async and sync tests on the memory engine against the
 	$(BIN)/python tests/support/run_installed.py wheel dist
 	$(BIN)/python tests/support/run_installed.py sdist dist
 
-workflows: $(VENV)/.workflows-installed ## Lint the workflows of GitHub Actions.
+sbom: dist ## Write the bill of materials of what an installation with [all] consists of, in CycloneDX's format, into build/sbom.json.
+	rm -rf build/installation
+	$(PYTHON) -m venv build/installation
+	build/installation/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[all]"
+	$(BIN)/python $(PIP_INSTALL) 'cyclonedx-bom>=7'
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.json build/installation
+
+workflows: $(VENV)/.workflows-installed ## Lint the workflows of GitHub Actions: for security, and for mistakes where there is Go.
 	$(BIN)/zizmor --offline --pedantic .github
+	@if command -v go >/dev/null; then go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12; \
+	else echo "actionlint did not run: install Go" >&2; fi
 
 pythons: $(VENV)/.test-installed ## Run the suites on every other supported Python that is on PATH.
 	$(BIN)/python tests/support/run_pythons.py

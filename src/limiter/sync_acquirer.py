@@ -174,9 +174,9 @@ class SyncAcquirer:
         states = self._read([request.key for request in asked])
         now = self._repository.clock()
         pairs = zip(asked, states, strict=True)
-        return Decision.of(
-            [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now)]
-        )
+        told = [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now, request)]
+        paused = any(state.paused > now for state in states)
+        return Decision.refused(told) if paused else Decision.of(told)
 
     def order(self, call: Call, make: Callable[[Bucket], Request]) -> Grant | None:
         """Write the request that `make` makes of the call's own bucket; None if nothing is counted there."""

@@ -221,7 +221,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
                 "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
             )
         admission, _ = self._admit(call)
-        return admission.decision
+        return admission.decision if admission.allowed else admission.refusal().decision
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""

@@ -152,7 +152,7 @@ async def test_what_a_local_lease_gave_back_is_not_reported(store: Any, limit: A
 
 @COUNTED
 async def test_a_pause_does_not_keep_usage_from_being_reported(store: Any, limit: Any) -> None:
-    """A paused bucket admits nobody, and counts what was used."""
+    """A paused bucket admits no caller, and counts what was used."""
     limiter = new_limiter(store, limit)
     assert await take_alone(limiter, store, 4)
     await limiter.pause("user", "default", 30.0)

@@ -12,9 +12,12 @@ from support.policies import Request, Statement, allows, requests, statements
 from support.recording_proxy import RecordingProxy
 from unit.infra.test_template import load
 
-from limiter import Entity, Limit, StackManager, SyncRateLimiter, SyncRepository, cli
+from limiter import BLOCKED, Entity, Limit, StackManager, SyncRateLimiter, SyncRepository, cli
+from limiter.aws import schema
 from limiter.cli import doctor
 from limiter.cli.findings import Finding
+from limiter.core.records import BucketKey
+from limiter.infra.settings import StackSettings, chosen_parameters
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
@@ -55,6 +58,20 @@ def changes(limiter: Any, clock: FakeClock) -> Any:
     yield limiter.set_limits(LIMITS, entity_id="child")
     yield limiter.put_entity(Entity("grandchild", "group", name="moved"))
     yield limiter.delete_entity("grandchild")
+
+
+def orders(limiter: Any, clock: FakeClock) -> Any:
+    """Changes of a bucket from outside a lease."""
+    yield limiter.adjust("child", "api", {"tokens": 5})
+    yield limiter.adjust("child", "api", {"tokens": -5})
+    yield limiter.pause("child", "api", 30.0)
+    yield limiter.reset("child", "api")
+
+
+def blocks(limiter: Any, clock: FakeClock) -> Any:
+    """A level that is blocked, and no longer."""
+    yield limiter.set_limits(BLOCKED, entity_id="child")
+    yield limiter.delete_limits("child")
 
 
 def namespaces(limiter: Any, clock: FakeClock) -> Any:
@@ -117,7 +134,7 @@ def record(endpoint_url: str, table_name: str, monkeypatch: pytest.MonkeyPatch) 
         played = {script: play(script) for script in {each for scripts in SCRIPTS.values() for each in scripts}}
         for role, scripts in SCRIPTS.items():
             found[role] = set().union(*(played[script] for script in scripts))
-        found["namespaces"] = play(namespaces)
+        found |= {script.__name__: play(script) for script in (orders, blocks, namespaces)}
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
         table = next(tables)
         create_table(table, client=plain_client(endpoint_url))
@@ -199,3 +216,36 @@ def test_a_confined_policy_allows_nothing_of_another_namespace(
             assert not allows(confined, request._replace(keys=foreign))
             assert not allows(confined, request._replace(keys=request.keys | foreign))
         assert not allows(confined, request._replace(keys=frozenset()))
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("namespace", ["a#b", "50%", "a%23b", "#"])
+def test_a_namespace_with_any_sign_can_be_confined(role: str, namespace: str) -> None:
+    """Its policies allow all that is done to its own items, and nothing to those of namespaces that read alike."""
+    (parameter,) = chosen_parameters(StackSettings(namespace=namespace)).values()
+    confined = statements(load(StackManager.template()), f"Namespace{role.title()}Policy", parameter)
+
+    def asked(owner: str) -> Request:
+        key = schema.bucket_key(BucketKey(owner, "user", "api"))[schema.PARTITION_KEY]["S"]
+        return Request("GetItem", None, frozenset((key,)))
+
+    assert allows(confined, asked(namespace))
+    for other in {"a", "a#b", "a#b#c", "a%23b", "a%2523b", "50", "50%", "50%25", "#", "%23", "##"} - {namespace}:
+        assert not allows(confined, asked(other)), other
+
+
+@pytest.mark.engines("dynoxide")
+def test_who_may_acquire_may_correct_reset_and_pause(
+    recorded: dict[str, set[Request]], policies: dict[str, list[Statement]]
+) -> None:
+    """These are updates of buckets as an acquire is, which IAM cannot tell apart; who may only read cannot make them."""
+    updates = {request for request in recorded["orders"] if request.action == "UpdateItem"}
+    assert updates
+    for level in ("Acquire", "NamespaceAcquire", "Admin", "NamespaceAdmin"):
+        assert {request for request in recorded["orders"] if not allows(policies[level], request)} == set()
+    for level in ("Read", "NamespaceRead"):
+        assert not any(allows(policies[level], request) for request in updates)
+    blocks = {request for request in recorded["blocks"] if request.action not in {"GetItem", "BatchGetItem"}}
+    assert blocks
+    assert not any(allows(policies[level], request) for level in ("Acquire", "NamespaceAcquire", "Read") for request in blocks)
+    assert all(allows(policies["NamespaceAdmin"], request) for request in blocks)

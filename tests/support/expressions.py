@@ -119,7 +119,7 @@ def apply(parameters: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _condition(reader: Reader, item: dict[str, Any]) -> bool:
-    result = _term(reader, item)
+    result = not _is_in(reader, item) if reader.accept("NOT") else _term(reader, item)
     while reader.accept("AND"):
         result = _term(reader, item) and result
     if reader.tokens:
@@ -135,6 +135,18 @@ def _term(reader: Reader, item: dict[str, Any]) -> bool:
     result = _comparison(reader, item) or result
     reader.next(")")
     return result
+
+
+def _is_in(reader: Reader, item: dict[str, Any]) -> bool:
+    value = reader.value()
+    reader.next("IN")
+    reader.next("(")
+    found = False
+    while True:
+        name = reader.name()
+        found = found or (name in item and plain(item[name]) == value)
+        if reader.next(",", ")") == ")":
+            return found
 
 
 def _comparison(reader: Reader, item: dict[str, Any]) -> bool:
@@ -172,6 +184,8 @@ def _changes(reader: Reader, item: dict[str, Any]) -> dict[str, tuple[str | None
         reader.next("=")
         if reader.tokens[:1] and reader.tokens[0].startswith(":"):
             changes[name] = None, reader.value()
+        elif reader.accept("if_not_exists"):
+            changes[name] = None, _present(reader, item)
         else:
             base, sign = reader.name(), reader.next("+", "-")
             changes[name] = base, reader.value() * (1 if sign == "+" else -1)
@@ -185,3 +199,12 @@ def _changes(reader: Reader, item: dict[str, Any]) -> dict[str, tuple[str | None
     if reader.tokens:
         raise Invalid(f"left over: {reader.tokens}")
     return changes
+
+
+def _present(reader: Reader, item: dict[str, Any]) -> Any:
+    reader.next("(")
+    name = reader.name()
+    reader.next(",")
+    value = reader.value()
+    reader.next(")")
+    return plain(item[name]) if name in item else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import strategies as st
@@ -29,6 +29,7 @@ BLOCKS = Prefetch(horizon=1.0, fraction=0.5)
 LIMITS = (Limit("a", 4, 4, 1.0), Limit("b", 3, 1, 7.0))
 RESOURCE = "api"
 LINGER = 0.05
+MINUTE, DAY = 60 * NANOSECONDS, 24 * 60
 CHAINS = {"solo": ("solo",), "kid": ("kid", "parent")}
 AMOUNTS = st.none() | st.dictionaries(st.sampled_from("ab"), st.integers(0, 3), min_size=1)
 TIMEOUTS = st.sampled_from((None, 0.001, 1.0, 30.0))
@@ -38,6 +39,24 @@ FATES = st.lists(st.sampled_from(("answered", "unsent", "unapplied", "applied"))
 def with_capacity(capacity: int) -> tuple[Limit, ...]:
     """Return the limits with another capacity."""
     return tuple(Limit(each.name, capacity, each.refill_amount, each.refill_period) for each in LIMITS)
+
+
+class Level(NamedTuple):
+    """Stored limits, and the others that a schedule puts in their place for one minute of each day."""
+
+    plain: tuple[Limit, ...]
+    minute: int = -1
+    instead: tuple[Limit, ...] = ()
+
+    def at(self, now: int) -> tuple[Limit, ...]:
+        """Return the limits that apply at a time."""
+        return self.instead if now // MINUTE % DAY == self.minute else self.plain
+
+    @property
+    def schedule(self) -> list[tuple[str, str, tuple[Limit, ...]]]:
+        """The windows of the schedule."""
+        start, end = (f"{minute // 60:02}:{minute % 60:02}" for minute in (self.minute, (self.minute + 1) % DAY))
+        return [(f"{start}-{end}", "UTC", self.instead)] if self.instead else []
 
 
 class Interrupted(BaseException):
@@ -77,7 +96,7 @@ class SyncFront:
             raise RateLimiterUnavailable("no answer")
         before = self.inner.read_bucket(key)
         outcome = self.inner.write_bucket(key, update)
-        if outcome.applied and before.stamp != update.stamp:
+        if outcome.applied and not before.has_stamp(update.stamp):
             self.client.world.applied(self.client, key, update, before, outcome.state)
         if fate == "applied":
             raise RateLimiterUnavailable("no answer")
@@ -109,7 +128,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self.watching = watching(self.world)
         self.watching.__enter__()
         self.inner = SyncMemoryRepository(clock=lambda: self.world.now)
-        self.stored = dict.fromkeys(("solo", "kid", "parent"), LIMITS)
+        self.stored = dict.fromkeys(("solo", "kid", "parent"), Level(LIMITS))
         self.interrupting = False
         self.acting: Life | None = None
         self.held: list[Held] = []
@@ -185,7 +204,7 @@ class LimiterMachine(RuleBasedStateMachine):
             elif limiter.try_acquire(entity, RESOURCE, amounts, **options):
                 life.units = asked
         except RateLimitExceeded as error:
-            own = options["limits"] or self.stored[entity]
+            own = options["limits"] or self.stored[entity].at(self.world.now)
             never = any(units > limit.capacity for limit in own for name, units in asked.items() if limit.name == name)
             promise(error.retry_after != 0.0, "who is refused is told to wait")
             promise(not never or error.retry_after is None, "what can never be is said to be so")
@@ -202,7 +221,7 @@ class LimiterMachine(RuleBasedStateMachine):
         calls = [each for each in life.submissions if each.request.charges and not each.request.forced]
         for each in calls:
             name = each.key.entity_id
-            own = given if given is not None and name == entity else self.stored[name]
+            own = given if given is not None and name == entity else self.stored[name].at(each.clock)
             expected = {(limit, asked[limit.name]) for limit in own if limit.name in asked}
             promise(set(each.request.charges) == expected, "a bucket is asked for what was asked, under its limits")
         if life.units is not None:
@@ -291,11 +310,20 @@ class LimiterMachine(RuleBasedStateMachine):
 
     # If a clock is set back, the cached configuration lives longer by the same time.
     @precondition(lambda self: not self.skew)
-    @rule(place=st.integers(0, 2), entity=st.sampled_from(("solo", "kid", "parent")), capacity=st.integers(3, 6))
-    def set_limits(self, place: int, entity: str, capacity: int) -> None:
-        """Change limits."""
-        self.stored[entity] = with_capacity(capacity)
-        self.limiters[place].set_limits(self.stored[entity], entity_id=entity)
+    @rule(
+        place=st.integers(0, 2),
+        entity=st.sampled_from(("solo", "kid", "parent")),
+        capacity=st.integers(3, 6),
+        instead=st.none() | st.integers(3, 6),
+        ahead=st.integers(0, 1),
+    )
+    def set_limits(self, place: int, entity: str, capacity: int, instead: int | None, ahead: int) -> None:
+        """Change limits, and perhaps once more for this minute or the next one."""
+        level = Level(with_capacity(capacity))
+        if instead is not None:
+            level = Level(level.plain, (self.world.now // MINUTE + ahead) % DAY, with_capacity(instead))
+        self.stored[entity] = level
+        self.limiters[place].set_limits(level.plain, entity_id=entity, schedule=level.schedule)
 
     @rule(
         place=st.integers(0, 2), entity=st.sampled_from(("solo", "parent")), name=st.sampled_from("ab"), units=st.integers(0, 4)
@@ -303,7 +331,7 @@ class LimiterMachine(RuleBasedStateMachine):
     def check(self, place: int, entity: str, name: str, units: int) -> None:
         """Check that a look tells what an acquire would be told, by exact arithmetic, and never more than the capacity."""
         front = self.fronts[place]
-        limit = next(each for each in self.stored[entity] if each.name == name)
+        limit = next(each for each in self.stored[entity].at(front.client.clock()) if each.name == name)
         tat = self.inner.read_bucket(BucketKey("default", entity, RESOURCE)).level(limit.identity).tat
         now = front.client.clock()
         decision = self.limiters[place].check(entity, RESOURCE, {name: units})
@@ -325,6 +353,12 @@ class LimiterMachine(RuleBasedStateMachine):
             .tat
         )
         self.world.now = max(self.world.now, tat + beside)
+
+    @precondition(lambda self: any(level.instead for level in self.stored.values()))
+    @rule(beside=st.integers(-1, 1))
+    def advance_to_change_over(self, beside: int) -> None:
+        """Let time pass until a schedule may bring other limits, or a nanosecond less or more."""
+        self.world.now = max(self.world.now, (self.world.now // MINUTE + 1) * MINUTE + beside)
 
     @precondition(lambda self: self.skew)
     @rule(place=st.integers(0, 2), offset=st.integers(-2, 2))

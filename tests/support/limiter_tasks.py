@@ -113,7 +113,7 @@ class Front:
             raise RateLimiterUnavailable("no answer")
         before = await inner.read_bucket(key)
         outcome = await inner.write_bucket(key, update)
-        if outcome.applied and before.stamp != update.stamp:
+        if outcome.applied and not before.has_stamp(update.stamp):
             self.play.judging(self.play.world.applied, self.client, key, update, before, outcome.state)
         await self.turns()
         if fate == "applied":

@@ -52,6 +52,10 @@ class Recorder:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}>"
 
+    def __reduce__(self) -> tuple[type[Recorder], tuple[str]]:
+        """Pickle and copy the path: what arrives opens the file anew, since a descriptor means nothing to another process."""
+        return type(self), (self.path,)
+
     def __call__(self, event: Any) -> None:
         """Write the line of one event."""
         os.write(self._file, line(document(event)))

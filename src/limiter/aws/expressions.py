@@ -43,10 +43,11 @@ def texts(
 ) -> Texts:
     """The texts of all updates of one shape; `attribute` says what the field of a limit is called, and a mark without a limit.
 
-    The first value is the stamp. The others follow in the order of the requirements, the steps and the marks.
+    The first values are the stamp, and what stands for an absent one. The others follow in the order of the requirements, the
+    steps and the marks.
     """
-    names = {attribute("", "stamp"): "#w"}
-    values = [":w"]
+    names = {attribute("", "stamp"): "#w", attribute("", "second"): "#w2", attribute("", "third"): "#w3"}
+    values = [":w", ":none"]
 
     def name(limit: str, field: str) -> str:
         return names.setdefault(attribute(limit, field), f"#{len(names)}")
@@ -55,7 +56,8 @@ def texts(
         values.append(f":{len(values)}")
         return values[-1]
 
-    conditions, changes = ["(attribute_not_exists(#w) OR #w <> :w)"], ["#w = :w"]
+    conditions = ["NOT :w IN (#w, #w2, #w3)"]
+    changes = ["#w3 = if_not_exists(#w2, :none), #w2 = if_not_exists(#w, :none), #w = :w"]
     for limit, field, form, absent in requirements:
         own = name(limit, field)
         text = form.format(own, *[value() for _ in range(form.count("{}") - 1)])

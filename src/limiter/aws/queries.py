@@ -68,7 +68,7 @@ def buckets_scan(namespace: str) -> dict[str, Any]:
     return {
         "FilterExpression": "begins_with(#0, :0) AND begins_with(#1, :1)",
         "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
-        "ExpressionAttributeValues": {":0": {"S": joined(namespace, "")}, ":1": {"S": joined("b", "")}},
+        "ExpressionAttributeValues": {":0": {"S": within(namespace, "")}, ":1": {"S": joined("b", "")}},
     }
 
 

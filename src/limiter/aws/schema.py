@@ -13,14 +13,14 @@ and no id can forge another's key. Other ids stand as they are, since each is th
 | resource's limits | `namespace#` | `l#resource` | the same |
 | namespace's limits | `namespace#` | `l` | the same |
 
-The attributes of a bucket, all numbers but for the marks and the stamp:
+The attributes of a bucket, all numbers but for the marks and the stamps:
 
 | attribute | what |
 |---|---|
 | `t:` `s:` `b:` `f:` + identity of a limit | its level: tat, or units used; since; booked; floor |
 | `m:` + name of a limit | what the units of its account born last are counted by: the identity without the name |
 | `x` | the time up to which nothing is admitted |
-| `w` | the stamp of the last write |
+| `w` `w2` `w3` | the stamps of the last write and of the two before it |
 | `ttl` | seconds since the epoch after which the item is not needed |
 
 A level of limits holds `limits`, a list of maps with the `name` of a limit and `limit`, the rest of its text; or `access`, which
@@ -61,12 +61,16 @@ PARTITION_KEY, SORT_KEY = "pk", "sk"
 INDEX, INDEX_PARTITION_KEY, INDEX_SORT_KEY = "listing", "lpk", "lsk"
 TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "w", "x"
 PARENT_ATTRIBUTE = "parent"
+STAMP_ATTRIBUTES = (STAMP_ATTRIBUTE, "w2", "w3")
+"""Those of the last three writes, the last one first."""
+_NO_STAMP = {"S": ""}
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
 _PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:", "mark": MARK}
 _UNREADABLE = {TTL_ATTRIBUTE: TTL, PAUSE_ATTRIBUTE: PAUSED}
-_OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE, "stamp": STAMP_ATTRIBUTE}
+_OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE}
+_OF_BUCKET |= zip(("stamp", "second", "third"), STAMP_ATTRIBUTES, strict=True)
 _ESCAPED = re.compile("%(23|25)")
 """A `#` or `%` in the namespace of a key. A `%` stands for itself unless it would read as one of these."""
 _DIGITS = 38
@@ -110,7 +114,8 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
             unreadable[name if place is not None else _UNREADABLE.get(attribute, attribute)] = text
     levels = {name: Level(*numbers) for name, numbers in fields.items()}
-    return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable, paused, marks)
+    stamp, second, third = [_text(item, each) or "" for each in STAMP_ATTRIBUTES]
+    return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third))
 
 
 def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def update_parameters(update: Update) -> dict[str, Any]:
     marks = tuple([(name, seen is not None, seen != new, absent) for name, seen, absent, new in update.marks])
     shape = texts(_attribute, tuple(requirements), tuple(steps), marks, update.removals)
     # Not `str`, which would store a float, and make the bucket unreadable for everybody.
-    values = [{"S": update.stamp}, *[{"N": int.__repr__(number)} for number in numbers]]
+    values = [{"S": update.stamp}, _NO_STAMP, *[{"N": int.__repr__(number)} for number in numbers]]
     for _, seen, _, new in update.marks:
         values += [{"S": measure(each)} for each in ([new] if seen in (None, new) else [new, seen])]
     return {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..core.records import Limits, LimitsKey
+    from ..core.schedule import Window
     from .groups import Function
     from .options import Target
 
@@ -46,22 +47,25 @@ def block(stack: str, target: Target, yes: bool, **where: str | None) -> None:
     """Refuse everything at one level: of ENTITY, of ENTITY for RESOURCE, or with --resource alone of a resource.
 
     Stores BLOCKED at the level, in place of limits. Where an entity has limits of its own for the resource, or a level that comes
-    before this one, those go on applying. Limits that are stored at the level are replaced, after confirmation; the command shows
-    how to store them again. Other processes learn it within their `config_ttl`.
+    before this one, those go on applying. Limits and a schedule that are stored at the level are replaced, after confirmation;
+    the command shows how to store them again. Other processes learn it within their `config_ttl`.
     """
     from ..core.limits import BLOCKED
     from .limits_changes import key_name
+    from .limits_levels import window_text
 
     level = _level(**where)
     with target.limiter(stack) as limiter:
         before = limiter.get_limits(level.entity_id, level.resource)
-        if before is BLOCKED:
+        windows = limiter.get_schedule(level.entity_id, level.resource)
+        if before is BLOCKED and not windows:
             say("The level is blocked already; nothing was changed.")
         else:
             if before is not None:
-                confirm(f"Replace the {key_name(level)} in namespace {target.namespace!r}, {_texts(before)}?", yes=yes)
+                texts = ", ".join([_texts(before), *map(window_text, windows)])
+                confirm(f"Replace the {key_name(level)} in namespace {target.namespace!r}, {texts}?", yes=yes)
             limiter.set_limits(BLOCKED, level.entity_id, level.resource)
-            say(f"Blocked. {_SOON}\n{_way_back(target, stack, level, before)}")
+            say(f"Blocked. {_SOON}\n{_way_back(target, stack, level, before, windows)}")
     _show(target, level, before, BLOCKED)
 
 
@@ -82,14 +86,17 @@ def unblock(stack: str, target: Target, limits: tuple[str, ...], **where: str | 
 
     level, given = _level(**where), read_limits(limits)
     with target.limiter(stack) as limiter:
-        before = limiter.get_limits(level.entity_id, level.resource)
+        before = limiter.get_limits(*level)
         if before is not BLOCKED:
             say(f"Error: the level is not blocked ({_texts(before)}); nothing was changed")
             return FAILED
+        if limiter.get_schedule(level.entity_id, level.resource):
+            say("Error: the level is blocked by its schedule, outside the windows; change it with `limiter limits set`")
+            return FAILED
         if given is None:
-            limiter.delete_limits(level.entity_id, level.resource)
+            limiter.delete_limits(*level)
         else:
-            limiter.set_limits(given, level.entity_id, level.resource)
+            limiter.set_limits(given, *level)
     say(f"Unblocked. {_SOON}" + ("" if given else " The next level applies, as if no limits had been stored here."))
     _show(target, level, before, given)
     return OK
@@ -108,13 +115,17 @@ def _level(entity: str | None, resource: str | None, of_entity: str | None, of_r
     return level
 
 
-def _way_back(target: Target, stack: str, level: LimitsKey, before: Limits | None) -> str:
+def _way_back(target: Target, stack: str, level: LimitsKey, before: Limits | None, windows: Sequence[Window]) -> str:
     """Return the command that brings back what was stored before."""
     options: list[tuple[str, str | None]] = [("--stack", stack), ("--namespace", target.namespace)]
     options += [("--entity", level.entity_id), ("--resource", level.resource)]
-    options += [("--limit", text) for text in ([] if before is None else limit_texts(before))]
     words = [word for name, value in options if value is not None for word in (name, value)]
-    return f"To undo it: limiter unblock {shlex.join(words)}"
+    texts = [] if before is None else limit_texts(before)
+    if windows:
+        for each in windows:
+            words += [word for text in limit_texts(each.limits) for word in ("--window", each.when, each.zone, text)]
+        return f"To undo it: limiter limits set {shlex.join([*words, *texts])}"
+    return f"To undo it: limiter unblock {shlex.join([*words, *[word for text in texts for word in ('--limit', text)]])}"
 
 
 def _texts(limits: Limits | None) -> str:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 AHEAD = 3_600 * NANOSECONDS
 """Nanoseconds by which an opening may lie ahead of the clock; no clock that is synchronised is off by so much."""
 
+_SPANS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 _PAUSE_REMEDY = "`limiter pause ENTITY RESOURCE 0` ends it"
 _AHEAD_REMEDY = "`limiter reset ENTITY RESOURCE` mends it; a clock was ahead: synchronise those of all processes"
-_RIVALS_REMEDY = "give one of the two another name, or wait until every process uses the new one"
+_UNREADABLE_REMEDY = "another program has written to the item; delete the item"
+_RIVALS_REMEDY = "give one of them another name, or wait until every process uses the new one"
 
 
 def paused_for(limiter: SyncRateLimiter, buckets: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float | None]:
@@ -45,7 +47,8 @@ def load(state: BucketState, before: BucketState | None, since: int | None) -> t
     None, it is the time at which the bucket will be full. The second is the units of quotas, sessions and totals that were
     consumed since; at the first look, all that were. Times are nanoseconds since the epoch.
     """
-    times, units = [0], [0]
+    times: list[int] = []
+    units = [0]
     for identity, level in state.levels.items():
         earlier = None if before is None else before.level(identity)
         if rate_of(identity) is not None:
@@ -53,11 +56,15 @@ def load(state: BucketState, before: BucketState | None, since: int | None) -> t
         elif counted(identity) is not None:
             continues = earlier is not None and earlier.since == level.since
             units.append(level.tat - (earlier.tat if earlier is not None and continues else 0))
-    return max(times), max(units)
+    return max(times, default=0), max(units)
 
 
-def troubles(state: BucketState, now: int) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a bucket, or worth knowing where calls are refused; each with its remedy."""
+def notes(state: BucketState, now: int) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a bucket, or worth knowing where calls are refused; each with its remedy.
+
+    A remedy's command names the bucket as ENTITY RESOURCE.
+    """
+    yield from ((detail, _UNREADABLE_REMEDY) for detail in dict.fromkeys(state.unreadable.values()))
     if (seconds := pause_left(state, now)) is not None:
         yield f"paused for another {seconds:.0f} s", _PAUSE_REMEDY
     for identity, level in state.levels.items():
@@ -66,8 +73,8 @@ def troubles(state: BucketState, now: int) -> Iterator[tuple[str, str]]:
             effect = "admits nothing until then" if rate_of(identity) else "counts all use until then as one period"
             yield f"limit {name!r} was opened {seconds:.0f} s ahead of the clock, and {effect}", _AHEAD_REMEDY
     for name, identities in in_use(state, now).items():
-        measures = " and ".join(sorted(measure_text(each) for each in identities))
-        yield f"limit {name!r} is in use at {measures} at once", _RIVALS_REMEDY
+        measures = "; ".join(sorted(measure_text(each) for each in identities))
+        yield f"limit {name!r} is counted in several ways at once: {measures}", _RIVALS_REMEDY
 
 
 def in_use(state: BucketState, now: int) -> Mapping[str, list[str]]:
@@ -88,8 +95,11 @@ def is_used(state: BucketState, identity: str, now: int) -> bool:
 def measure_text(identity: str) -> str:
     """Return what an account's units are counted by, as people read it."""
     if (rate := rate_of(identity)) is not None:
-        return "{:,} per {:,} s".format(*rate)
+        units, seconds = rate
+        named = ((name, span) for name, span in _SPANS.items() if units * span % seconds == 0)
+        name, span = next(named, (f"{seconds} s", seconds))
+        return f"{units * span // seconds:,} per {name}"
     kind, _, rest = measure(identity).partition(" ")
     if kind == "session":
-        return f"session of {rest} s"
-    return f"{kind} in {rest}" if rest else "in all"
+        return f"per session of {rest} s"
+    return f"per {kind} in {rest}" if rest else "in all"

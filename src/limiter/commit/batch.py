@@ -45,9 +45,9 @@ class Batch:
 
     `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
     that it was planned for; `stamp` names it. While a lost update may still arrive, `carried` are the requests in it, and
-    `covered` says that others have written since. `in_flight` is the time at which the write under way was planned, how many of
-    the counted requests it carries, and how many are in the batch. `sent` is when its first call was sent (monotonic seconds),
-    None while it waits at the gate. `last_error` is the failure of the last call.
+    `covered` says that so many others have written since that it may have been applied. `in_flight` is the time at which the
+    write under way was planned, how many of the counted requests it carries, and how many are in the batch. `sent` is when its
+    first call was sent (monotonic seconds), None while it waits at the gate. `last_error` is the failure of the last call.
     """
 
     __slots__ = (
@@ -272,39 +272,44 @@ class Batch:
     async def _recover(self) -> None:
         """Find out whether a write was applied whose answer was lost.
 
-        If its stamp is the last one on record, it was applied. If not, its units are taken again, under the same stamp, and count
-        twice if others have covered it; so that is done once. Its refunds are not repeated, but counted as lost.
+        If its stamp is one of the last three on record, it was applied. If not, its units are taken again, under the same stamp,
+        and count twice if three others have covered it; so that is done once. Its refunds are not repeated, but counted as lost.
         """
         self._count_call()
         queue = self._queue
         state = await self._writer.store.read_bucket(queue.key)
-        applied = state.stamp == self._stamp
+        applied = state.has_stamp(self._stamp)
         if not applied and self._sent is not None:
-            covered = state.stamp != queue.state.stamp
+            covered = not state.has_stamp(queue.state.stamp)  # Else every write since the one seen last is on record.
             if covered and self._covered:
                 self.fail(RateLimiterUnavailable(f"two writes to {queue.key} were lost, and covered by those of others"))
                 return
             plan, _, planned = self._sent
             self._carried, self._covered = [planned[place] for place in plan.shares], self._covered or covered
-            self._drop_refunds()
+            self._drop_refunds(covered=covered)
         self._answer(WriteResult(applied, state))
 
-    def _drop_refunds(self) -> None:
-        """Give back nothing in a second write, since the first one may still arrive, and give it back."""
-        error = RateLimiterUnavailable("no answer to its write, which was not applied", unsent=False)
+    def _drop_refunds(self, *, covered: bool) -> None:
+        """Give back nothing in a second write, since the first one may still arrive, and give it back.
+
+        Units that may be taken twice, because it is not known whether the first one was applied, are counted as lost too.
+        """
+        what = "may have been applied" if covered else "was not applied"
+        error = RateLimiterUnavailable(f"no answer to its write, which {what}", unsent=False)
         for pending in self._carried:
-            if pending.request.refunds:
+            if covered or pending.request.refunds:
                 pending.request = pending.request._replace(refunds=())
                 self._writer.record_lost_refund(self._queue.key, error)
 
     def _answer(self, result: WriteResult) -> None:
         queue, state = self._queue, result.state
         if self._sent is not None and result.applied:
-            plan, _, planned = self._sent
+            plan, update, planned = self._sent
             # A request that did not fit beside the others is refused as of their write, not by a state that has refilled since.
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
-            # If an attribute has become unreadable, the next look tells the requests that it concerns.
-            for place in () if state.unreadable else plan.refused:
+            # If an attribute has become unreadable, the next look tells the requests that it concerns. If others have written
+            # since, they are planned again.
+            for place in () if state.unreadable or state.stamp != update.stamp else plan.refused:
                 look = preview.look(state, planned[place].request, plan.now, error=plan.view.error)
                 if isinstance(look, Refusal):
                     outcomes[place] = look

@@ -81,13 +81,21 @@ class Plan:
         return self.view.now
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
-        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
-        grounds, earlier = {}, {}
-        for identity, account in self.accounts.items():
-            grounds[identity], earlier[identity] = account.ground(after), account.level.booked
-        return {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
+        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`.
 
-    def _grant(self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]) -> Grant:
+        If others have written since, it is only known how much the batch met at most. Then a caller waits until its true start or
+        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it.
+        """
+        covered = self.update is not None and after.stamp != self.update.stamp
+        grounds, earlier, known = {}, {}, self.view.now if covered else UNBOUNDED
+        for identity, account in self.accounts.items():
+            grounds[identity] = account.ground_at_most(after) if covered else account.ground(after)
+            earlier[identity] = account.level.booked
+        return {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in self.shares.items()}
+
+    def _grant(
+        self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int], known: int
+    ) -> Grant:
         figures: list[int] = []
         now = self.view.now
         for index, (account, enforced, bound, cost) in enumerate(self._entries_of(request), first):
@@ -101,7 +109,7 @@ class Plan:
             tat = before + total
             start = tat - bound if account.books else now
             told = min(start, now) if request.forced or not enforced else start  # Neither books, nor does its refund undo one.
-            figures += total if cost < 0 else cost, since, told, tat, earlier[identity]
+            figures += total if cost < 0 else cost, since, told, tat, earlier[identity] if told <= known else UNBOUNDED
             if cost > 0:
                 earlier[identity] = max(told if request.forced else start, earlier[identity])
         return Grant.of(request.charges, figures, now)

@@ -28,7 +28,7 @@ class Refund(NamedTuple):
 
     A cost is in the measure of the limit's account: nanoseconds of refill for a rate, units for the other kinds. For a booking
     that has not started, `start` is its start, `level` the `tat` that it left the bucket at, and `earlier` the latest start
-    promised before it.
+    promised before it, UNBOUNDED where that is not known.
     """
 
     limit: BaseLimit
@@ -74,8 +74,8 @@ class Receipt(NamedTuple):
     """What was taken of one limit: its `cost`, in the busy period or of the opening `since`, leaving the account at `tat`.
 
     `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which callers
-    that are forced in never do. `earlier` is the latest start that was promised before it, -1 if there is none; below -1 the
-    limit is a shadow that would have refused, and was charged nothing.
+    that are forced in never do. `earlier` is the latest start that was promised before it, -1 if there is none, UNBOUNDED if that
+    is not known; below -1 the limit is a shadow that would have refused, and was charged nothing.
     """
 
     limit: BaseLimit

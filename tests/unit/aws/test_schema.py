@@ -41,6 +41,7 @@ STATES = st.builds(
     st.text("abc", max_size=5),
     paused=st.one_of(st.just(-1), TIMES),
     marks=MARKS,
+    earlier=st.tuples(st.text("abc", max_size=5), st.text("abc", max_size=5)),
 )
 PREFIXES = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
 
@@ -55,6 +56,7 @@ def item_of(state: BucketState, key: BucketKey = KEY) -> dict[str, Any]:
         item["ttl"] = {"N": str(state.ttl)}
     if state.stamp:
         item["w"] = {"S": state.stamp}
+    item |= {name: {"S": stamp} for name, stamp in zip(("w2", "w3"), state.earlier, strict=True) if stamp}
     if state.paused >= 0:
         item["x"] = {"N": str(state.paused)}
     return item | {f"m:{name}": {"S": identity[len(name) + 1 :]} for name, identity in state.marks.items()}
@@ -199,7 +201,7 @@ def test_five_limits_stay_within_one_write_unit() -> None:
     """With five rates of 16-character names, ids of 50 characters, and every attribute set, an item is below 1 KB."""
     limits = [Limit.per_minute(f"{name * 16}", 1) for name in "abcde"]
     item = busiest(limits, BucketKey("n" * 20, "e" * 50, "r" * 50))
-    assert len(item) == 2 + 5 * len(FIELDS) + 5 + 2
+    assert len(item) == 2 + 5 * len(FIELDS) + 5 + 4
     assert expressions.size(item) <= 1_024
 
 

@@ -179,3 +179,21 @@ def test_what_a_block_replaces_can_be_brought_back(stack: str, run: Callable[...
     assert run(*shlex.split(command.removeprefix("To undo it: limiter "))).code == 0
     stored = json.loads(run("limits", "get", "-e", "it's me", "--namespace", "a b", "-o", "json").out)
     assert [limit["text"] for limit in stored] == list(KINDS)
+
+
+def test_a_block_and_a_schedule(stack: str, run: Callable[..., Any]) -> None:
+    """A block replaces a schedule too, also one around which the level is blocked, and the command that is shown restores it."""
+    office = ("-w", "mon-fri 09:00-17:00", "Europe/Berlin")
+    windows = (*office, "5/s", *office, "tokens=9 in all")
+    for plain in ("blocked", "requests=2/second"):
+        assert run("limits", "set", plain, *windows, "-e", "user").code == 0
+        stored = run("limits", "list", "-o", "json").out
+        kept = run("unblock", "user")
+        assert (kept.code, "not blocked" in kept.err or "blocked by its schedule" in kept.err) == (1, True)
+        assert "during mon-fri 09:00-17:00 in Europe/Berlin: requests=5/second and tokens=9 in all" in run("block", "user").err
+        assert run("limits", "list", "-o", "json").out == stored
+        done = run("block", "user", "--yes")
+        assert run("limits", "schedule", "-e", "user").code == 1
+        (command,) = [line for line in done.err.splitlines() if line.startswith("To undo it: ")]
+        assert run(*shlex.split(command.removeprefix("To undo it: limiter "))).code == 0
+        assert run("limits", "list", "-o", "json").out == stored

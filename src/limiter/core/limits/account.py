@@ -223,9 +223,12 @@ class RateAccount:
         if self.birth is not None:
             put_mark(draft, self.birth.mark)
         draft.changes.append(Change(self.identity, "tat", None, self.tat + self.total))
-        # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
-        draft.changes.append(Change(self.identity, "since", None, max(self.now, self.level.since + 1)))
+        draft.changes.append(Change(self.identity, "since", None, self._new_since()))
         self._write_booking(draft)
+
+    def _new_since(self) -> int:
+        # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
+        return max(self.now, self.level.since + 1)
 
     def ground(self, after: BucketState) -> tuple[int, int]:
         """The `tat` that the batch met in fact, and the busy period that it belongs to, once the update has left `after`."""
@@ -233,6 +236,16 @@ class RateAccount:
         if (self.idle and self.total) or self.inherits:
             return self.tat, level.since
         return max(self.now, level.tat - self.total + self.refunded), level.since
+
+    def ground_at_most(self, after: BucketState) -> tuple[int, int]:
+        """The latest `tat` that the batch can have met, and the busy period it was planned for, once others have written too.
+
+        A busy period that is over voids refunds. The one in `after` may have begun since, and would pay out of what others took.
+        """
+        if (self.idle and self.total) or self.inherits:
+            return self.tat, self._new_since()
+        met = after.level(self.identity).tat - self.total + self.refunded
+        return max(self.now, min(met, self._ceiling())), self.level.since
 
     def _ceiling(self) -> int:
         """The latest `tat` from which every taking of the batch is still right, in its order.
@@ -302,7 +315,7 @@ def undo_last_bookings(level: Level, refunds: Iterable[Refund] | Sequence[Refund
     """
     undone, booked = 0, level.booked
     for refund in sorted(refunds, key=lambda each: each.level, reverse=True):
-        if refund.start > now and refund.level == level.floor - undone:
+        if refund.start > now and refund.level == level.floor - undone and refund.earlier < UNBOUNDED:
             undone += refund.cost
             # For an amount within the capacity this is its start less its cost.
             left = max(refund.level - refund.cost - refund.limit.window, refund.earlier)  # type: ignore[attr-defined] # a rate

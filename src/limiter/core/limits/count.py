@@ -226,6 +226,12 @@ class CountAccount:
             return self.used, level.since
         return level.tat - self.total + self.given, level.since
 
+    def ground_at_most(self, after: BucketState) -> tuple[int, int]:
+        """The most units that were used before the batch, and the opening it was planned for, once others have written too."""
+        if self.over:
+            return self.used, self.opening
+        return max(0, min(after.level(self.identity).tat - self.total + self.given, self.room)), self.level.since
+
     def _length(self) -> int:
         return self.limit.length_ns if isinstance(self.limit, SessionQuota) else 0
 

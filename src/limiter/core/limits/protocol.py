@@ -79,3 +79,6 @@ class Account(Protocol):
 
     def ground(self, after: BucketState) -> tuple[int, int]:
         """What the batch met in fact, and its `since`, once the update has left `after`."""
+
+    def ground_at_most(self, after: BucketState) -> tuple[int, int]:
+        """The most that the batch can have met, and its `since` as planned, once others have written behind it too."""
