@@ -214,7 +214,17 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
         sync_note_blocking("try_acquire")
         call = self._call(
-            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
+            entity_id,
+            resource,
+            consume,
+            also,
+            limits,
+            timeout,
+            on_unavailable,
+            prefetch,
+            headroom,
+            oversize=oversize,
+            for_good=True,
         )
         if call.amounts == {} and all(target.amounts == {} for target in call.also):
             raise ValidationError(
@@ -368,6 +378,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         headroom: Headroom = None,
         *,
         oversize: bool = False,
+        for_good: bool = False,
     ) -> Call:
         """Check the arguments of a call."""
         amounts = check_asked(entity_id, resource, consume)
@@ -384,6 +395,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
             () if also == () else check_also(also, key, amounts),
             None if headroom is None else check_headroom(headroom, oversize=oversize),
             oversize if oversize is False else check_flag("oversize", oversize),
+            for_good,
         )
 
 

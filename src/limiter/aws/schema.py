@@ -19,6 +19,9 @@ The attributes of a bucket, all numbers but for the marks and the stamps:
 |---|---|
 | `t:` `s:` `b:` `f:` + identity of a limit | its level: tat, or units used; since; booked; floor |
 | `m:` + name of a limit | what the units of its account born last are counted by: the identity without the name |
+| `h:` + name of a concurrency limit | slots held in all |
+| `c:` + holder's id (8 characters) + name | until when a process holds slots, in ms, times 1,000,000, plus how many |
+| `g` | the fence: the last number drawn by a write that took slots |
 | `x` | the time up to which nothing is admitted |
 | `w` `w2` `w3` | the stamps of the last write and of the two before it |
 | `ttl` | seconds since the epoch after which the item is not needed |
@@ -40,6 +43,7 @@ from ..core.limits import Access, check_level, read_limit, text_of
 from ..core.limits.births import measure
 from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, scheduled
 from ..core.schedule import Schedule, check_schedule
+from ..core.slots import NO_SLOTS
 from ..core.state import ABSENT as ABSENT_LEVEL
 from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
@@ -47,6 +51,7 @@ from ..core.visible import visible
 from ..exceptions import UnreadableItem
 from ..models import Entity
 from .expressions import ABSENT, BETWEEN, EQUAL, FROM, UP_TO, texts
+from .slots import SLOTS, read_slots, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,10 +65,10 @@ Item = dict[str, dict[str, Any]]
 PARTITION_KEY, SORT_KEY = "pk", "sk"
 INDEX, INDEX_PARTITION_KEY, INDEX_SORT_KEY = "listing", "lpk", "lsk"
 TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "w", "x"
-PARENT_ATTRIBUTE = "parent"
 STAMP_ATTRIBUTES = (STAMP_ATTRIBUTE, "w2", "w3")
 """Those of the last three writes, the last one first."""
 _NO_STAMP = {"S": ""}
+PARENT_ATTRIBUTE = "parent"
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
@@ -92,6 +97,7 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
         raise UnreadableItem(f"the table's answer holds {shown(item)} in place of a bucket")
     fields: dict[str, list[int]] = {}
     marks: dict[str, str] = {}
+    slots: dict[str, Any] = {}
     unreadable: dict[str, str] = {}
     ttl = paused = -1
     for attribute, value in (item or {}).items():
@@ -109,13 +115,16 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
                 paused = _integer(value)
             elif kind == MARK and name:
                 marks[name] = f"{name}|{_string(value)}"
+            elif kind in SLOTS:
+                slots[attribute] = value
         except (KeyError, TypeError, ValueError):
             text = "no text" if kind == MARK else "no integer"
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
             unreadable[name if place is not None else _UNREADABLE.get(attribute, attribute)] = text
     levels = {name: Level(*numbers) for name, numbers in fields.items()}
+    held = read_slots(slots, _integer, unreadable, _shown_key(item)) if slots else NO_SLOTS
     stamp, second, third = [_text(item, each) or "" for each in STAMP_ATTRIBUTES]
-    return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third))
+    return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third), held)
 
 
 def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
@@ -150,12 +159,15 @@ def update_parameters(update: Update) -> dict[str, Any]:
     values = [{"S": update.stamp}, _NO_STAMP, *[{"N": int.__repr__(number)} for number in numbers]]
     for _, seen, _, new in update.marks:
         values += [{"S": measure(each)} for each in ([new] if seen in (None, new) else [new, seen])]
-    return {
+    parameters = {
         "ConditionExpression": shape.condition,
         "UpdateExpression": shape.update,
         "ExpressionAttributeNames": dict(shape.names),
         "ExpressionAttributeValues": dict(zip(shape.values, values, strict=True)),
     }
+    if update.slots:
+        write_slots(parameters, update.slots)
+    return parameters
 
 
 def record_key(namespace: str, key: RecordKey) -> Item:
