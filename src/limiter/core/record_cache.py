@@ -31,7 +31,7 @@ class RecordCache:
 
     def __init__(self, clock: Callable[[], int], ttl: int, max_entries: int) -> None:
         self._clock = clock
-        """The time by which records age, in nanoseconds since the epoch."""
+        """Return the time by which records age, in nanoseconds since the epoch."""
         self._ttl = ttl
         self._max_entries = max_entries
         self._entries: OrderedDict[RecordKey, _Entry] = OrderedDict()
@@ -42,11 +42,11 @@ class RecordCache:
         return len(self._entries)
 
     def now(self) -> int:
-        """The time by which records age, in nanoseconds since the epoch; past every expiry while the clock is not trusted."""
+        """Return the time by which records age, in nanoseconds since the epoch; after every expiry if the clock is untrusted."""
         return present(self._clock)
 
     def lookup(self, key: RecordKey) -> tuple[Lookup, int]:
-        """The record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""
+        """Return the record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -55,23 +55,23 @@ class RecordCache:
             return entry.value, entry.expires
 
     def store(self, records: Mapping[RecordKey, Lookup], generation: int) -> None:
-        """Keep what a fetch has brought that began at `generation`."""
+        """Keep the result of a fetch that began at `generation`."""
         with self._lock:
             expires = self._clock() + self._ttl
-            absent = _Entry(None, expires, generation)  # One for all: most records are absent, and an attacker can ask for many.
+            absent = _Entry(None, expires, generation)  # One for all: most are absent, and an attacker can ask for many.
             for key, value in records.items():
                 entry = self._entries.get(key)
                 if entry is None or entry.generation <= generation:
                     self._keep(key, absent if value is None else _Entry(value, expires, generation))
 
     def put(self, key: RecordKey, value: Lookup) -> None:
-        """Keep what this process has written."""
+        """Keep a record that this process has written."""
         with self._lock:
             self.generation += 1
             self._keep(key, _Entry(value, self._clock() + self._ttl, self.generation))
 
     def clear(self) -> None:
-        """Forget everything, also what fetches under way may bring."""
+        """Forget everything, including the results of fetches in progress."""
         with self._lock:
             self.generation += 1
             for key in self._entries:
