@@ -44,8 +44,8 @@ test-gevent test-eventlet: test-%:
 test-aioboto3:
 	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto tests/async tests/unit/aws
 
-soak: $(VENV)/.test-installed ## Load the limiter from 8 processes while the table fails at times, for 10 minutes or SECONDS=...
-	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py
+soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=...
+	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py
 
 check: $(VENV)/.test-installed ## Lint, compare the generated files with their sources, and check types.
 	$(BIN)/ruff check .

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 from copy import copy
@@ -27,6 +26,7 @@ from .core.validation import (
     check_callable,
     check_flag,
     check_hook,
+    check_patience,
     check_seconds,
     check_share,
     check_timeout,
@@ -37,7 +37,7 @@ from .sync_lease import SyncLease
 from .runtime.concurrency import sync_check_store, sync_note_blocking
 from .runtime.decorating import check_no_function, sync_decorate, the_function
 from .runtime.scope import SyncLoopLocal, ProcessLocal
-from .trail import NOTE, Trail
+from .trail import NOTE, Trail, decisions, log_decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -58,10 +58,6 @@ F = TypeVar("F", bound="Callable[..., Any]")
 L = TypeVar("L")
 
 _log = logging.getLogger("limiter")
-_decisions = logging.getLogger("limiter.decisions")
-
-_UNLOGGED = frozenset(("statuses", "buckets", "charges"))
-"""What the log does not show of a decision."""
 
 
 class SyncRateLimiter(SyncBucketControl, SyncAdministration):
@@ -115,7 +111,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         check_callable("sleep", sleep)
         self._on_decision = on_decision
         options = SyncCommitterOptions(
-            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
+            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), check_patience(decision_timeout), sleep
         )
         settings = SyncAcquirerSettings(
             options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share), stored
@@ -218,7 +214,17 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         """Consume units if they fit, and return whether they did; never raises `RateLimitExceeded`."""
         sync_note_blocking("try_acquire")
         call = self._call(
-            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
+            entity_id,
+            resource,
+            consume,
+            also,
+            limits,
+            timeout,
+            on_unavailable,
+            prefetch,
+            headroom,
+            oversize=oversize,
+            for_good=True,
         )
         if call.amounts == {} and all(target.amounts == {} for target in call.also):
             raise ValidationError(
@@ -336,15 +342,15 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
 
     def _trail(self, call: Call) -> Trail | None:
         """What tells the hook and the log of a call; None if neither listens."""
-        if self._on_decision is None and not _decisions.isEnabledFor(logging.DEBUG):
+        if self._on_decision is None and not decisions.isEnabledFor(logging.DEBUG):
             return None
         note = None if getattr(self._on_decision, NOTE, None) is None else self._note
         process = self._process.get()
         return Trail(process.id, next(process.numbers), self.repository.clock, note, waits=call.patience > 0)
 
     def _tell(self, event: DecisionEvent, namespace: str) -> None:
-        if _decisions.isEnabledFor(logging.DEBUG):
-            _debug(event, namespace)
+        if decisions.isEnabledFor(logging.DEBUG):
+            log_decision(event, namespace)
         if self._on_decision is not None:
             self._call_hook(self._on_decision, event, event.entity_id, event.resource)
 
@@ -372,6 +378,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         headroom: Headroom = None,
         *,
         oversize: bool = False,
+        for_good: bool = False,
     ) -> Call:
         """Check the arguments of a call."""
         amounts = check_asked(entity_id, resource, consume)
@@ -388,26 +395,12 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
             () if also == () else check_also(also, key, amounts),
             None if headroom is None else check_headroom(headroom, oversize=oversize),
             oversize if oversize is False else check_flag("oversize", oversize),
+            for_good,
         )
 
 
 def _remake(kind: Callable[..., L], repository: SyncRepositoryProtocol, options: Mapping[str, Any]) -> L:
     return kind(repository, **options)
-
-
-def _check_patience(decision_timeout: float) -> float:
-    if not check_seconds("decision_timeout", decision_timeout):
-        raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
-    return float(decision_timeout)
-
-
-def _debug(event: DecisionEvent, namespace: str) -> None:
-    violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
-    fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
-    result = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
-    extra = fields | {"namespace": visible(namespace), "violated": violated}
-    _decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], result, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

@@ -18,6 +18,12 @@ NO_ITEM = error(400, "ConditionalCheckFailedException", "The conditional request
 
 
 @pytest.fixture
+def proxy(server_proxy: FaultProxy) -> FaultProxy:
+    """The proxy before every server, moto included."""
+    return server_proxy
+
+
+@pytest.fixture
 async def limiter(proxy: FaultProxy, table_name: str, aws_session: Any) -> AsyncIterator[RateLimiter]:
     """A limiter behind the proxy."""
     options: dict[str, Any] = {"session": aws_session, "connect_timeout": 30.0, "read_timeout": 30.0}

@@ -53,6 +53,21 @@ def test_several_targets_cost_one_round_trip(new_limiter: Any, repository: Any) 
     assert repository.take() == {"write_bucket": 3}
 
 
+def test_sixteen_buckets_are_one_round_trip(new_limiter: Any, repository: Any) -> None:
+    """The most that a call may charge is read at once and written at once, all or none."""
+    limiter, other = new_limiter("requests=10/hour"), new_limiter("requests=10/hour")
+    also = [(f"target-{number}", "search") for number in range(15)]
+    repository.take()
+    assert limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    assert repository.take() == {"read_records": 1, "write_bucket": 16}
+    assert limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    assert repository.take() == {"write_bucket": 16}
+    other.try_acquire("target-9", "search", {"requests": 5})
+    assert not limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    for entity, _ in also:
+        assert left(limiter, entity) == {"requests": 1 if entity == "target-9" else 6}
+
+
 @pytest.mark.parametrize("full", ["user", "everybody", "company"])
 def test_a_refusal_anywhere_gives_back_the_rest(new_limiter: Any, full: str) -> None:
     """Whichever bucket is empty, the others are as before, for every way to ask."""

@@ -210,8 +210,9 @@ def _is_of_parsing(error: Exception) -> bool:
 
 
 def _is_of_moto(error: Exception) -> bool:
-    """Tell whether aiobotocore tried to await the bytes of a response of moto's `mock_aws`."""
-    return isinstance(error, TypeError) and "'await' expression" in str(error) and "moto" in sys.modules
+    """Whether aiobotocore tried to await the bytes that moto's `mock_aws` answers with."""
+    texts = "can't be used in 'await' expression", "can't be awaited"  # the second since Python 3.14
+    return isinstance(error, TypeError) and str(error).endswith(texts) and "moto" in sys.modules
 
 
 def _says_that_credentials_cannot_be_renewed(error: Exception) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from .limits.accounts import ACCOUNTS, account_class
 from .limits.births import Unseen, rate_of, tidy
 from .limits.count import FAR
+from .limits.slots import numbered
 from .preview import look
 from .request import Grant, Refusal
 from .resetting import clear, pause
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..models import BaseLimit
     from .limits.protocol import Account
     from .request import Request
+    from .slots import Side, SlotWrite
     from .state import BucketState
 
 TTL_GRACE = 3_600
@@ -69,6 +71,7 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     removals: list[tuple[str, str]] = field(default_factory=list)
+    slots: tuple[SlotWrite, ...] = ()
     rivals: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     reach: int = 0
@@ -91,7 +94,9 @@ class Plan:
         for identity, account in self.accounts.items():
             grounds[identity] = account.ground_at_most(after) if covered else account.ground(after)
             earlier[identity] = account.level.booked
-        return {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in self.shares.items()}
+        pairs = self.shares.items()
+        grants = {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in pairs}
+        return numbered(grants, self.slots, after) if self.slots and not covered else grants
 
     def _grant(
         self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int], known: int
@@ -194,7 +199,7 @@ class Plan:
         entries = self._entries_of(request)
         levels = tuple([account.met() for account, *_ in entries])
         starts = tuple([max(account.earliest(bound, cost), state.paused) for account, _, bound, cost in entries])
-        by_state = isinstance(look(state, request, now, error=self.view.error), Refusal)
+        by_state = isinstance(look(state, request, now, error=self.view.error, slots=self.view.slots), Refusal)
         self.refused[index] = Refusal(levels, starts, now, by_state, start)
 
     def _follow(self, request: Request) -> None:
@@ -223,7 +228,7 @@ class Plan:
         for account in accounts:
             reach = max(reach, account.write(self))
             takes = takes or account.takes
-        if not self.conditions and not self.changes:
+        if not self.conditions and not self.changes and not self.slots:
             return None
         if takes and not all(self.requests[index].forced for index in self.shares):
             if state.unreadable:
@@ -235,7 +240,13 @@ class Plan:
         self.conditions += self.reasons
         if reach > now or not self.changes:
             self._extend_ttl(reach)
-        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals))
+        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals), self.slots)
+
+    def _renew_slots(self, side: Side) -> None:
+        """Have the update renew the process's slots that are due, and give up those whose leases have ended."""
+        for limit in side.due:
+            if limit.identity not in self.view.state.unreadable:
+                self._account(limit)
 
     def _names_of_rivals(self) -> tuple[str, ...]:
         marks = self.view.state.marks
@@ -266,17 +277,28 @@ class Plan:
             self.changes.append(Change(TTL, "ttl", None, end))
 
 
-def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str, *, error: int = 0, fresh: bool = True) -> Plan:
+def plan(
+    state: BucketState,
+    requests: Sequence[Request],
+    now: int,
+    stamp: str,
+    *,
+    error: int = 0,
+    fresh: bool = True,
+    slots: Side | None = None,
+) -> Plan:
     """Play `requests` in order against `state` at `now`, which may be wrong by `error`; `stamp` names the update.
 
     `fresh` says that the batch has read or written the state itself. A plan on another state carries and refuses nothing where
-    that does not suffice: then the state has to be read. Raises `UnreadableItem` when the stored state of a limit that is asked
-    for makes no sense.
+    that does not suffice: then the state has to be read. `slots` is the process's side of the bucket's slots. Raises
+    `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
     """
-    view = View(state, now, error, fresh)
+    view = View(state, now, error, fresh, slots)
     made = Plan(view, requests)
     try:
         made._play()
+        if slots is not None:
+            made._renew_slots(slots)
         made.update = made._write(stamp)
     except Unseen:
         return Plan(view, requests)

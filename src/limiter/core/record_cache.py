@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .resolution import MISSING
@@ -31,7 +32,8 @@ class RecordCache:
 
     def __init__(self, clock: Callable[[], int], ttl: int, max_entries: int) -> None:
         self._clock = clock
-        """Return the time by which records age, in nanoseconds since the epoch."""
+        self.now = partial(present, clock)
+        """The time by which records age, in nanoseconds since the epoch; past every expiry while the clock is not trusted."""
         self._ttl = ttl
         self._max_entries = max_entries
         self._entries: OrderedDict[RecordKey, _Entry] = OrderedDict()
@@ -40,10 +42,6 @@ class RecordCache:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def now(self) -> int:
-        """Return the time by which records age, in nanoseconds since the epoch; after every expiry if the clock is untrusted."""
-        return present(self._clock)
 
     def lookup(self, key: RecordKey) -> tuple[Lookup, int]:
         """Return the record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""

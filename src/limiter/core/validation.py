@@ -143,6 +143,13 @@ def check_seconds(what: str, value: object, *, but: str = "") -> int:
     return round(value * 1_000_000_000)
 
 
+def check_patience(decision_timeout: float) -> float:
+    """Return the seconds of a `decision_timeout` when they are above 0."""
+    if not check_seconds("decision_timeout", decision_timeout):
+        raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
+    return float(decision_timeout)
+
+
 def check_clock(clock: object) -> Callable[[], int]:
     """Return `clock` if it returns integers; a float would make the buckets unreadable for all processes."""
     if not callable(clock):

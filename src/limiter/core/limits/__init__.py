@@ -80,8 +80,6 @@ def check_limits(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access
     checked: dict[str, _Each] = {}
     for limit in limits:
         _check_limit(limit)
-        if isinstance(limit, Concurrency):
-            raise ValidationError(f"slots such as {str(limit)!r} can be described, but are not decided yet: use rates and quotas")
         if limit.name in checked:
             raise _same_name(limit.name)
         checked[limit.name] = limit

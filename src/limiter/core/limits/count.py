@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...exceptions import UnreadableItem
 from ..state import UNBOUNDED, Change, Condition, Level
 from ..units import NANOSECONDS
-from .births import birth, counted, put_mark
+from .births import Unseen, birth, counted, put_mark
 from .quota import CalendarQuota, Quota
 from .session import SessionQuota
 from .total import TotalQuota
@@ -35,8 +35,8 @@ class CountAccount:
     """
 
     __slots__ = (
-        *("birth", "born", "end", "enforced", "given", "identity", "inherits", "instant", "last", "least", "level", "limit"),
-        *("name", "now", "opening", "over", "refunds", "room", "takes", "total", "used"),
+        *("birth", "born", "end", "enforced", "fresh", "given", "identity", "inherits", "instant", "last", "least", "level"),
+        *("limit", "name", "now", "opening", "over", "refunds", "room", "takes", "total", "used"),
     )
 
     books = False
@@ -48,6 +48,7 @@ class CountAccount:
         self.identity = limit.identity
         self.level = level = view.state.level(limit.identity)
         self.now = view.now
+        self.fresh = view.fresh
         # By the table's time no process opens a period early.
         error = view.error if isinstance(limit, CalendarQuota) else 0
         self.instant = instant = view.now - error
@@ -166,7 +167,7 @@ class CountAccount:
         born beside others is written also where nothing is taken.
         """
         alive = [refund for refund in self.refunds if not self.over and refund.since == self.level.since]
-        self.given = min(self.used, sum(refund.cost for refund in alive)) if alive else 0
+        self.given = self._givable(sum(refund.cost for refund in alive)) if alive else 0
         if self.inherits:
             if not (self.takes or self.enforced or draft.changes):
                 return self.now
@@ -183,6 +184,17 @@ class CountAccount:
         if not self.total and not self.born:
             return self.now
         return min(self.end, FAR)
+
+    def _givable(self, units: int) -> int:
+        """What can be given back of so many units: at most what is used, and if that is less, only while it is so.
+
+        Others may have used more since the state was seen, and of a total what is not given back is gone for good.
+        """
+        if units > self.used:
+            if not self.fresh:
+                raise Unseen
+            self.room = min(self.room, self.used)
+        return min(self.used, units)
 
     def _write_opening(self, draft: Draft) -> None:
         """Assert that the count is over, or was never open, and open it with the total."""
