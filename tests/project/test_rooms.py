@@ -97,6 +97,7 @@ TESTED_BY = {
     "commit.writer": "tests/async/test_committer.py",
     "config_cache": "tests/async/test_stored_limits.py",
     "contrib.addresses": "tests/contrib/test_http.py",
+    "contrib.counters": "tests/contrib/test_limits.py",
     "contrib.extras": "tests/contrib/test_mistakes.py",
     "core.call": "tests/async/test_acquire.py",
     "core.forgetting": "tests/async/test_memory.py",
