@@ -168,7 +168,7 @@ def chains_start_at_the_latest() -> None:
 
 
 def bookings_wait_for_known_refusals() -> None:
-    """Where another bucket is known to refuse, nothing is booked in the first, so nobody's refund is held back there."""
+    """Where another bucket is known to refuse, nothing is booked in the first, so no refund is held back there."""
     process = Process(denial_ttl=1.0)
     process.limiter.set_limits([Limit("a", 1, 1, 60.0)], entity_id="full")
     process.limiter.try_acquire("full", "api")
@@ -200,7 +200,7 @@ def meeting_chains_charge_once() -> None:
 
 
 def pauses_are_seen_by_all() -> None:
-    """A process that has not seen the pause admits nobody, and a slow limit comes back whole after it."""
+    """A process that has not seen the pause admits no call, and a slow limit comes back whole after it."""
     process = Process()
     process.limiter.set_limits([Limit.per_day("a", 5)], entity_id="slow")
     process.limiter.try_acquire("slow", "api", {"a": 1})

@@ -222,7 +222,7 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
     "waits not told": (set_attribute(planning.Plan, "_grant", grant_without_wait), EVERYTHING),
     "a batch told alike": (set_attribute(planning.Plan, "_grant", grant_of_the_first), EVERYTHING),
-    "headroom left to nobody": (headroom_taken, Script(headroom=True, refunds=False)),
+    "headroom that is not left": (headroom_taken, Script(headroom=True, refunds=False)),
     "headroom that books": (headroom_that_books, Script(headroom=True, refunds=False)),
     "an oversize request beside use": (oversize_beside_use, Script(oversize=True, refunds=False)),
     "an oversize request that starts too early": (oversize_without_wait, Script(oversize=True)),
