@@ -67,7 +67,7 @@ def oversize_of_totals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def headroom_rounded_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: a share of a unit is left to nobody."""
+    """A fault: a share of a unit is not left to others."""
     monkeypatch.setattr(CountAccount, "reserve", staticmethod(lambda limit, part, whole: limit.capacity * part // whole))
 
 

@@ -207,7 +207,7 @@ async def answer(scope: Scope, receive: Receive, send: Send, refused: Refusal) -
         prefix = "websocket."
     body = b"" if scope.get("method") == "HEAD" else refused.body
     await send({"type": f"{prefix}http.response.start", "status": refused.status, "headers": encoded(refused.fields)})
-    await send({"type": f"{prefix}http.response.body", "body": body})
+    await send({"type": f"{prefix}http.response.body", "body": body, "more_body": False})
 
 
 def header(scope: Scope, name: str) -> str | None:
