@@ -20,7 +20,6 @@ from limiter.core import preview
 from limiter.core.call import Target
 from limiter.core.headroom import reserves
 from limiter.core.limits import account
-from limiter.core.limits.account import RateAccount
 from limiter.core.request import Charge, Grant, Refusal, Request
 from limiter.core.units import NANOSECONDS as SECOND
 from limiter.exceptions import LimiterError
@@ -169,7 +168,7 @@ def chains_start_at_the_latest() -> None:
 
 
 def bookings_wait_for_known_refusals() -> None:
-    """Where another bucket is known to refuse, nothing is booked in the first, so nobody's refund is held back there."""
+    """Where another bucket is known to refuse, nothing is booked in the first, so no refund is held back there."""
     process = Process(denial_ttl=1.0)
     process.limiter.set_limits([Limit("a", 1, 1, 60.0)], entity_id="full")
     process.limiter.try_acquire("full", "api")
@@ -201,7 +200,7 @@ def meeting_chains_charge_once() -> None:
 
 
 def pauses_are_seen_by_all() -> None:
-    """A process that has not seen the pause admits nobody, and a slow limit comes back whole after it."""
+    """A process that has not seen the pause allows nothing, and a slow limit is complete after it."""
     process = Process()
     process.limiter.set_limits([Limit.per_day("a", 5)], entity_id="slow")
     process.limiter.try_acquire("slow", "api", {"a": 1})
@@ -283,11 +282,6 @@ def first_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_charge.SyncAdmission, "__init__", init)
 
 
-def start_of_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: whoever books more than a capacity starts when that much is left to pay."""
-    monkeypatch.setattr(RateAccount, "start", lambda self, bound, tat: tat - min(bound, SECOND))
-
-
 def looks_of_any_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: what is remembered of a bucket is held against everybody as against those who leave headroom."""
     sound = preview.look
@@ -316,7 +310,7 @@ RULES: dict[str, tuple[Callable[[], None], Fault]] = {
     "oversize: the larger of the window and the cost": (oversize_only_from_full, faults.oversize_beside_use),
     "oversize: never is no answer": (oversize_only_from_full, faults.oversize_of_any_cost),
     "oversize: retry when it is full": (oversize_tells_when_it_is_full, faults.oversize_beside_use),
-    "oversize: its booking starts when all before is paid": (oversize_books_its_start, start_of_the_window),
+    "oversize: its booking starts when all before is paid": (oversize_books_its_start, faults.oversize_without_wait),
     "oversize: undone": (
         cancelled_oversize_moves_nobody,
         patch("limiter.core.limits.account.undo_last_bookings", undone_to_its_own_start),

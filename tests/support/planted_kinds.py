@@ -17,6 +17,7 @@ from limiter.core.limits.account import RateAccount
 from limiter.core.limits.count import CountAccount
 from limiter.core.limits.quota import CalendarQuota
 from limiter.core.limits.session import SessionQuota
+from limiter.core.request import Grant
 from limiter.core.state import UNBOUNDED, Change, Condition, Level
 
 if TYPE_CHECKING:
@@ -35,12 +36,13 @@ def bounds(change: Callable[[int, Any, int, int, bool], int]) -> Fault:
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
         for kind in ACCOUNTS:
-            sound: Any = kind.bound
+            sound: Any = kind.price
 
-            def bound(limit: Any, cost: int, reserve: int, oversize: bool, sound: Any = sound) -> int:
-                return change(sound(limit, cost, reserve, oversize), limit, cost, reserve, oversize)
+            def price(limit: Any, units: int, reserve: int, oversize: bool, sound: Any = sound) -> tuple[int, int]:
+                bound, cost = sound(limit, units, reserve, oversize)
+                return change(bound, limit, cost, reserve, oversize), cost
 
-            monkeypatch.setattr(kind, "bound", staticmethod(bound))
+            monkeypatch.setattr(kind, "price", staticmethod(price))
 
     return plant
 
@@ -58,12 +60,23 @@ oversize_of_any_cost = bounds(lambda bound, limit, cost, reserve, oversize: wind
 
 def oversize_of_totals(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a total goes into debt as other counts do."""
-    sound = CountAccount.bound
+    sound = CountAccount.price
 
-    def bound(limit: Any, cost: int, reserve: int, oversize: bool) -> int:
-        return max(limit.capacity, cost) if oversize else sound(limit, cost, reserve, oversize)
+    def price(limit: Any, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        return (max(limit.capacity, units), units) if oversize else sound(limit, units, reserve, oversize)
 
-    monkeypatch.setattr(CountAccount, "bound", staticmethod(bound))
+    monkeypatch.setattr(CountAccount, "price", staticmethod(price))
+
+
+def oversize_without_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: who books more than a capacity goes at once."""
+    sound = planning.Plan._grant
+
+    def grant(self: Any, request: Request, *others: Any) -> Grant:
+        made = sound(self, request, *others)
+        return Grant([each._replace(start=self.now) for each in made.receipts], made.now) if request.oversize else made
+
+    monkeypatch.setattr(planning.Plan, "_grant", grant)
 
 
 def headroom_rounded_down(monkeypatch: pytest.MonkeyPatch) -> None:
