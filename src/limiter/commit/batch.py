@@ -47,10 +47,11 @@ class Batch:
     """Requests that are decided together.
 
     `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
-    that it was planned for; `stamp` names it, and `first` is the plan that was sent first under it. While a lost update may still arrive, `carried` are the requests in it, and
-    `covered` says that so many others have written since that it may have been applied. `in_flight` is the time at which the
-    write under way was planned, how many of the counted requests it carries, and how many are in the batch. `sent` is when its
-    first call was sent (monotonic seconds), None while it waits at the gate. `last_error` is the failure of the last call.
+    that it was planned for; `stamp` names it, and `first` is the plan that was sent first under that stamp. While a lost update
+    may still arrive, `carried` are the requests in it, and `covered` says that so many others have written since that it may have
+    been applied. `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries,
+    and how many are in the batch. `sent` is when its first call was sent (monotonic seconds), None while it waits at the gate.
+    `last_error` is the failure of the last call.
     """
 
     __slots__ = (

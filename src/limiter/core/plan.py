@@ -282,6 +282,11 @@ class Plan:
             self.changes.append(Change(TTL, "ttl", None, end))
 
 
+def _either(ground: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """What a batch met at most, by either of two plans; its busy period is the older one, since a refund is void in a newer."""
+    return max(ground[0], other[0]), min(ground[1], other[1])
+
+
 def plan(
     state: BucketState,
     requests: Sequence[Request],
