@@ -35,7 +35,7 @@ class SyncPendingRequest:
         self.request = request
         self.queue = queue
         self.waiter = waiter
-        self.returns = bool(request.refunds) or request.is_settlement
+        self.returns = bool(request.refunds) or (request.slots and request.is_settlement)
         self.abandoned = False
         self.counted = False
         self.entered = False

@@ -142,7 +142,8 @@ def sync_charge_in_turn(committer: SyncCommitter, chain: Sequence[Bucket], reque
     if patience:
         deadline = committer.clock() + patience
         asked = [request._replace(deadline=deadline) for request in requests]
-    if committer.has_line and (line := SyncSlotLine.ahead(committer, requests)) is not None:
+    slots = any(request.slots for request in requests)
+    if slots and committer.has_line and (line := SyncSlotLine.ahead(committer, requests)) is not None:
         admission = _stand_in_line(committer, chain, asked, line, deadline)
         waited = committer.clock() - deadline + patience if patience else 0
     else:

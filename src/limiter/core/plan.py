@@ -187,7 +187,8 @@ class Plan:
             if patience is not None and not enforced:
                 start = account.earliest(bound, cost)
                 if start > now and (start > now + patience or start > account.last or account.identity in returning):
-                    account.leave_out(bound, cost, patience)
+                    # One that could book, were nothing given back beside it, is asserted not to fit now.
+                    account.leave_out(bound, cost, patience if start > now + patience else 0)
                     self.left_out[len(self.totals)] = account.met().tat, start
                     self.totals.append(0)
                     continue

@@ -105,6 +105,42 @@ async def test_five_limits_cost_one_write_unit(opened: Opened) -> None:
     assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
 
 
+EVERY_KIND = (
+    "requests=100/minute burst 50",
+    "tokens=1000000/day in America/Los_Angeles",
+    "probe=10/second shadow",
+    "messages=50/session of 5 hours",
+    "words=10/3 seconds",
+)
+"""A limit of each kind; a kind that is added has its line here, in place of the last one."""
+PROCESSES = 8
+
+
+async def test_a_bucket_of_every_kind_costs_one_write_unit(opened: Opened) -> None:
+    """With a rate, a quota, a shadow and a session in five limits that eight processes share, each acquire is one write unit.
+
+    So it is in debt, with bookings, and where the shadow would have refused.
+    """
+    meter, new = opened
+    limiters = [new(*EVERY_KIND) for _ in range(PROCESSES)]
+    for turn in range(2):
+        for limiter in limiters:
+            await limiter.check("user", "search")
+            meter.take()
+            amounts = {"requests": 1, "tokens": 5, "probe": 9, "messages": 1, "words": turn}
+            async with limiter.acquire("user", "search", amounts, timeout=60):
+                pass
+            calls, written, _ = meter.take()
+            # A process that has seen the bucket change since it wrote may have to write twice, as with any limits.
+            assert calls["UpdateItem"] == written <= 2.0
+            assert await limiter.try_acquire("user", "search", {**amounts, "words": 0})
+            assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+    await limiters[0].adjust("user", "search", {"requests": 10**6, "tokens": 10**9, "messages": 40})
+    meter.take()
+    await limiters[0].adjust("user", "search", {"requests": 1})
+    assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+
+
 async def test_a_refusal_is_free_for_a_second_and_then_a_read(opened: Opened, clock: FakeClock) -> None:
     """What is known to be refused is looked up again after a second, by a read and not by a write."""
     meter, new = opened
