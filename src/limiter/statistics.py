@@ -112,7 +112,7 @@ class LeaseEvent:
 
     - `kind`: `decision` for a call that failed, `consume` when the lease requested more, `correction` when more was charged in
       any case, `refund` for units that are about to be refunded, `written` when the refund of the same `begin` is known to be
-      written.
+      written, `expiry` for slots that were lost: they were renewed last at `begin`.
     - `outcome`: `allowed`, `refused`, or `failed`: not known.
     - `end`: None if the end is not known yet.
     """
