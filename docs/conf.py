@@ -83,8 +83,8 @@ NAVIGATION = {
 }
 """The sidebar: the pages under each caption. A page that is missing here fails the build."""
 
-SHARED = {"extras"}
-"""Modules of `limiter.contrib` that only other adapters use."""
+SHARED = {"counters", "extras"}
+"""Modules of `limiter.contrib` that only adapters use."""
 _CODE = re.compile(r"(``.+?``|`[^`\n]+`)")
 _ITEM = re.compile(r"(-|\d+\.) ")
 _ROLE = re.compile(r":[\w:]+:$")

@@ -63,11 +63,11 @@ _log = logging.getLogger("limiter")
 class RateLimiter(BucketControl, Administration):
     """Decides how much of a resource an entity may use, by limits shared by every process that uses the same table.
 
-    Three ways to ask: `acquire` takes units for the length of a block, `try_acquire` takes them for good and returns a decision,
-    `check` only looks. One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
+    There are three ways to ask: `acquire` consumes units for the length of a block, `try_acquire` consumes them and returns a
+    decision, `check` only looks. One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
 
     - `repository`: the store of buckets and stored limits.
-    - `limits`: apply where nothing more specific does.
+    - `limits`: the limits that apply if no stored level does.
     - `on_unavailable`: what happens if the table cannot be reached. "block" fails closed: it raises `RateLimiterUnavailable`.
       "allow" fails open: it admits without counting. "local" limits within this process, and charges the table when it is back.
     - `config_ttl`: seconds for which stored limits and entities are remembered, and after which changes made elsewhere apply; 0
@@ -75,7 +75,7 @@ class RateLimiter(BucketControl, Administration):
     - `denial_ttl`: seconds for which a bucket that was seen empty refuses without another look; 0 always looks.
     - `linger`: the shortest interval in seconds between two writes of this process to one bucket, for fleets so large that they
       would exceed a partition's write units; it is added to the `decision_timeout`.
-    - `prefetch`: takes units in advance, for callers that come one after another; see `Prefetch`.
+    - `prefetch`: consumes units in advance, for callers that come one after another; see `Prefetch`.
     - `decision_timeout`: seconds after which the table counts as out of reach if a decision has not been made. After repeated
       failures it counts so at once, until a call every few tenths of a second finds it again.
     - `local_share`: the share of every limit that "local" allows; with N processes, 1/N keeps them within the limit together.
@@ -152,7 +152,7 @@ class RateLimiter(BucketControl, Administration):
         await self.close()
 
     async def close(self) -> None:
-        """Give back prefetched units, and close the repository; a later call opens it again."""
+        """Refund prefetched units, and close the repository; a later call opens it again."""
         await self._acquirers.get().committer.close()
         await self.repository.close()
 
@@ -171,21 +171,21 @@ class RateLimiter(BucketControl, Administration):
         oversize: bool = False,
         refund_on_error: RefundOnError = True,
     ) -> Acquisition:
-        """Take units for the length of the `async with` block, which receives the `Lease`.
+        """Consume units for the length of the `async with` block, which receives the `Lease`.
 
         `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call;
-        UNLIMITED and BLOCKED stand in place of a list. `also` names more targets, as pairs of an entity and a resource or triples
+        UNLIMITED and BLOCKED replace a list. `also` names more targets, as pairs of an entity and a resource or triples
         with amounts of their own; all buckets are charged, or none.
 
         With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. `headroom` is
         the share of every capacity to leave to others, or a share for each limit by name. With `oversize` an amount above a
         capacity is admitted when the bucket is full, into debt.
 
-        When the block raises, everything taken is given back, except what `lease.keep()` was called for. With
-        `refund_on_error=False` nothing is; with an exception type or a tuple of types only for those errors; with a function of
-        the exception where it returns true.
+        If the block raises, everything consumed is refunded, except what `lease.keep()` was called for. `refund_on_error` changes
+        that: with False nothing is refunded; with an exception type, or a tuple of types, only for those errors; with a function
+        of the exception, if it returns true.
 
-        Raises, on entering, `RateLimitExceeded` when a limit stands in the way, its subclass `NeverSatisfiable` when the amount
+        On entering, raises `RateLimitExceeded` if a limit refuses, its subclass `NeverSatisfiable` if the amount
         is above a capacity, `ValidationError` for unusable arguments, and `RateLimiterUnavailable` when the table cannot be
         reached.
         """
@@ -211,7 +211,7 @@ class RateLimiter(BucketControl, Administration):
         headroom: Headroom = None,
         oversize: bool = False,
     ) -> Decision:
-        """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
+        """Consume units if they fit, and return whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
         call = self._call(
             entity_id,
@@ -234,7 +234,7 @@ class RateLimiter(BucketControl, Administration):
         return admission.decision if admission.allowed else admission.refusal().decision
 
     def stats(self) -> Statistics:
-        """What this limiter has done in this process so far, and how its store is: one frozen value."""
+        """Return what this limiter has done in this process so far, and the state of its store, as one frozen value."""
         process = self._process.get()
         skew, transport = (getattr(self.repository, name, None) for name in ("skew", "transport"))
         in_use = None if transport is None else (transport.name, transport.reason)
@@ -242,11 +242,11 @@ class RateLimiter(BucketControl, Administration):
 
     @property
     def config_statistics(self) -> CacheStatistics:
-        """How the cache of stored limits and entities has served this event loop, or this process, so far."""
+        """How the cache of stored limits and entities has served this event loop, or in the sync version this process, so far."""
         return self._acquirers.get().config.statistics
 
     async def resolve_limits(self, entity_id: str, resource: str) -> Limits:
-        """The limits that an acquire of this entity and resource would be decided by; empty when none apply."""
+        """Return the limits that an acquire of this entity and resource would be decided by; empty if none apply."""
         own = (await self._acquirers.get().chain(self._call(entity_id, resource)))[0]
         return own.access or own.limits
 
@@ -261,7 +261,7 @@ class RateLimiter(BucketControl, Administration):
         headroom: Headroom = None,
         oversize: bool = False,
     ) -> Decision:
-        """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
+        """Return whether the same acquire would be allowed now, by one consistent read; consumes nothing."""
         note_blocking("check")
         call = self._call(entity_id, resource, consume, also, limits, headroom=headroom, oversize=oversize)
         return await self._acquirers.get().check(call)
@@ -286,8 +286,8 @@ class RateLimiter(BucketControl, Administration):
         Works for coroutine functions and for async generator functions, where the lease is held for as long as the generator
         runs. `entity_id`, `resource`, `consume` and `also` may be functions of the call's arguments.
 
-        What a call took is given back if it raises, also if a client hangs up while a generator runs. Where failures have to
-        count, as those of a login do, pass `refund_on_error=False`.
+        A call that raises is refunded, even if a client disconnects while a generator runs. If failures have to count, such as
+        those of a login, pass `refund_on_error=False`.
         """
         check_no_function(entity_id)
         kept = self._call("default", "default", None, (), limits, timeout, on_unavailable, prefetch).limits

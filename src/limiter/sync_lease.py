@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class SyncLease:
-    """Units taken from every bucket of an entity's chain, for as long as the `with` block lasts.
+    """Units consumed from every bucket of an entity's chain, for the length of the `with` block.
 
     `waited` is the seconds that the caller waited for its turn. `degraded` is true if the table could not be reached and the
     limiter went on without it.
@@ -105,24 +105,24 @@ class SyncLease:
         return MappingProxyType(self._consumed)
 
     def adjust(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
-        """Correct what was taken, by units of either sign, whether it fits or not: `lease.adjust(tokens=+120)`.
+        """Correct the consumed units, by units of either sign, whether they fit or not: `lease.adjust(tokens=+120)`.
 
-        The bucket may go into debt, in which nothing is admitted until it is paid. Written when this returns. Raises
-        `ValidationError` when more would be given back than is held.
+        The bucket may go into debt; then it allows nothing until the debt has refilled. Written when this returns. Raises
+        `ValidationError` if more would be refunded than is held.
         """
         changes = self._changes(amounts, named)
         check_no_slots(self._chain, changes)
         self._settle({name: units for name, units in changes.items() if units})
 
     def release(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
-        """Give back units that are held: `lease.release(tokens=30)`."""
+        """Return held units to the bucket: `lease.release(tokens=30)`."""
         changes = self._changes(amounts, named, minimum=0)
         self._settle({name: -units for name, units in changes.items() if units})
 
     def consume(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
-        """Take more, on condition that it fits: `lease.consume(tokens=50)`.
+        """Consume more, if it fits: `lease.consume(tokens=50)`.
 
-        Raises `RateLimitExceeded` when it does not; then nothing more was taken, and the lease stays as it was.
+        Raises `RateLimitExceeded` if it does not fit; then nothing more was consumed, and the lease is unchanged.
         """
         changes = self._changes(amounts, named, minimum=0)
         asked = requests(self._chain, changes)
@@ -134,9 +134,9 @@ class SyncLease:
             sync_shielded(self._consume(self._committer, asked, changes))
 
     def keep(self) -> None:
-        """Keep what is held now charged, also when the block raises. Makes no call.
+        """Keep the held units charged, even if the block raises. Makes no call.
 
-        What is taken later is given back on an error as before, and `adjust` and `release` go on working.
+        Units that are consumed later are refunded on an error as before, and `adjust` and `release` continue to work.
         """
         self._check_open()
         with self._lock:
@@ -209,9 +209,9 @@ class SyncLease:
         return not late
 
     def close(self, *, refund: bool) -> None:
-        """End the lease; with `refund` everything it took is given back. Called by the `with` block.
+        """End the lease; with `refund` everything it holds is refunded. Called by the `with` block.
 
-        In a forked child that leaves the block too, nothing is given back: the lease is the parent's, who will do so once.
+        In a forked child that leaves the block too, nothing is refunded: the lease is the parent's, which refunds it once.
         """
         if not refund and not self._has_slots():
             self._open = False
@@ -251,7 +251,7 @@ class SyncLease:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
         if not self._origin.is_current():
             raise LeaseClosed(
-                f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
+                f"the lease on {self.entity_id!r}/{self.resource!r} belongs to another process or event loop: use it there"
             )
 
     def _has_slots(self) -> bool:
@@ -288,7 +288,7 @@ class SyncLease:
         for name, units in changes.items():
             most = max([self._consumed.get(name, 0), *(held.units for (_, each), held in allocations.items() if each == name)])
             if -units > most:
-                raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {most}")
+                raise ValidationError(f"cannot refund {-units} of {name!r}: the lease holds {most}")
         asked, made = [], []
         for bucket in self._chain:
             wanted = {limit: changes.get(limit.name, 0) for limit in bucket.limits}

@@ -200,7 +200,7 @@ def meeting_chains_charge_once() -> None:
 
 
 def pauses_are_seen_by_all() -> None:
-    """A process that has not seen the pause admits no call, and a slow limit comes back whole after it."""
+    """A process that has not seen the pause allows nothing, and a slow limit is complete after it."""
     process = Process()
     process.limiter.set_limits([Limit.per_day("a", 5)], entity_id="slow")
     process.limiter.try_acquire("slow", "api", {"a": 1})

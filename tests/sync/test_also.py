@@ -223,7 +223,7 @@ def test_corrections_reach_every_bucket_that_has_the_name(new_limiter: Any) -> N
         lease.release(tokens=50)
         assert [(left(limiter, each))["tokens"] for each in ("user", "everybody", "provider")] == [920, 920, 1000]
         assert lease.consumed == {"requests": 1, "tokens": 80}
-        with pytest.raises(ValidationError, match="cannot give back 81 of 'tokens': the lease holds 80"):
+        with pytest.raises(ValidationError, match="cannot refund 81 of 'tokens': the lease holds 80"):
             lease.release(tokens=81)
 
 
@@ -233,7 +233,7 @@ def test_what_only_another_target_holds_can_be_corrected(new_limiter: Any) -> No
     with limiter.acquire("user", "search", {"requests": 1}, also=[("everybody", "search", {"tokens": 30})]) as lease:
         lease.release(tokens=10)
         assert lease.consumed == {"requests": 1}
-        with pytest.raises(ValidationError, match="cannot give back 21 of 'tokens': the lease holds 20"):
+        with pytest.raises(ValidationError, match="cannot refund 21 of 'tokens': the lease holds 20"):
             lease.release(tokens=21)
     assert left(limiter, "everybody") == {"requests": 10, "tokens": 80}
 

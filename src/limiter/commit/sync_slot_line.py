@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LEAST_LOOK, MOST_LOOK = NANOSECONDS // 10, NANOSECONDS
 """Nanoseconds between two looks of a process for slots of a bucket that others have freed, before they are spread by jitter."""
+LONGEST_SLEEP = 3_600 * NANOSECONDS
+"""Nanoseconds for which a caller in line sleeps at a time."""
 
 
 class SyncAnswer(Protocol):
@@ -124,7 +126,7 @@ class SyncSlotLine:
         first = self._is_first()
         if caller.handed() is not None or (first and caller.look):
             return
-        left = max(0, min(deadline, slots.next_look if first else deadline) - now)
+        left = min(max(0, min(deadline, slots.next_look if first else deadline) - now), LONGEST_SLEEP)
         if committer.sleep is not None:
             committer.sleep(max(1, min(left, LEAST_LOOK)) / NANOSECONDS)
             return
