@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from .exceptions import RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
-    from .core.headroom import Headroom
+    from collections.abc import Mapping
+
     from .models import BaseLimit, LimitStatus
 
 BreakerState = Literal["closed", "open", "half-open"]
@@ -96,7 +97,7 @@ class DecisionEvent:
     waits: bool
     buckets: tuple[tuple[str, str], ...]
     charges: tuple[Charged, ...]
-    headroom: Headroom = None
+    headroom: float | Mapping[str, float] | None = None
     oversize: bool = False
 
     @property

@@ -143,6 +143,8 @@ class History:
             for place, text, units, start, since in charges:
                 entity, resource = buckets[place]
                 account = self.accounts.get((entity, resource, text)) or self.account((entity, resource, text))
+                if not units and not account.rule.enforced:
+                    continue  # A shadow that would have refused.
                 account.takings.append((start, begin, end, units, identifier, since))
                 if waits or start > end:
                     account.booked = True
