@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Concurrency, Limit, MemoryRepository, RateLimiter, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from limiter import (
+    Concurrency,
+    Limit,
+    MemoryRepository,
+    Quota,
+    RateLimiter,
+    RateLimiterUnavailable,
+    RateLimitExceeded,
+    ValidationError,
+)
 from limiter.audit import judge, record
 from limiter.runtime.concurrency import gather
 
@@ -93,6 +102,69 @@ async def test_what_is_recorded_keeps_every_promise(
     assert not verdict.findings
     assert verdict.decisions > 50
     assert verdict.worst is not None
+
+
+EVERY = (
+    Limit("requests", 8, 4, 1.0),
+    Limit.at_most("strict", 9, 3.0),
+    Quota.per_hour("hourly", 40),
+    Quota.session("session", 12, 6.0),
+    Quota.total("total", 300),
+    Limit("probe", 5, 2, 1.0, enforce=False),
+)
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"headroom": 0.25},
+    {"headroom": {"requests": 0.5, "hourly": 0.1}},
+    {"oversize": True},
+    {"timeout": 2.0},
+    {"timeout": 5.0, "headroom": 0.25},
+    {"also": [("everybody", "api", {"requests": 1, "session": 1})]},
+)
+
+
+async def any_call(limiter: RateLimiter, chance: random.Random, clock: FakeClock) -> None:
+    """Acquire in any way, and correct, fail, or change the bucket from outside."""
+    names = chance.sample([limit.name for limit in EVERY], chance.randint(1, 4))
+    amounts = {name: chance.randint(0, 4) for name in names}
+    entity, kind = chance.choice(["kid", "team", "solo"]), chance.random()
+    if kind < 0.05:
+        await limiter.pause(entity, "api", chance.choice([0.0, 0.3, 2.0]))
+    elif kind < 0.1:
+        await limiter.reset(entity, "api", chance.choice([None, names]))
+    elif kind < 0.2:
+        await limiter.adjust(entity, "api", {name: chance.randint(-5, 5) for name in names})
+    else:
+        options = dict(chance.choice(OPTIONS))
+        if "oversize" in options and chance.random() < 0.5:
+            amounts = {"requests": 12}
+        try:
+            async with limiter.acquire(entity, "api", amounts, **options) as lease:
+                clock.advance(chance.choice([0.0, 0.01, 0.4]))
+                if chance.random() < 0.3:
+                    await lease.adjust({names[0]: chance.randint(-amounts.get(names[0], 0), 4)} if names[0] in amounts else {})
+                if chance.random() < 0.3:
+                    raise Failed
+        except (Failed, RateLimitExceeded):
+            pass
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_every_way_to_acquire_leaves_a_record_that_passes(
+    repository: Any, new: Any, clock: FakeClock, recorder: Recorder, seed: int
+) -> None:
+    """All kinds of limits, with headroom, oversize, waits, several targets, pauses, resets and corrections from outside."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    limiters = [new(repository, EVERY), new(repository, EVERY, denial_ttl=0), new(repository, EVERY)]
+    await limiters[0].create_entity("team")
+    await limiters[0].create_entity("kid", parent_id="team")
+    for _ in range(25):
+        crowd = [partial(any_call, chance.choice(limiters), chance, clock) for _ in range(chance.randint(1, 4))]
+        errors = [each for each in await gather(crowd) if each is not None]
+        assert not errors
+        clock.advance(chance.choice([0.0, 0.02, 0.3, 5.0]))
+    assert not judge(recorder.path).findings
 
 
 async def test_each_event_is_a_line(new: Any, clock: FakeClock, recorder: Recorder) -> None:
