@@ -34,6 +34,8 @@ TURNS = NANOSECONDS
 """Nanoseconds for which slots are handed on within the process while all are taken; then one is left to other processes."""
 REST = NANOSECONDS // 10
 """Nanoseconds for which the process does not take that slot back."""
+LOSSES = 64
+"""Generations of leases whose last renewal is remembered after they were lost."""
 REMEMBERED = 64
 """Leases that count for the average time of a lease; older ones count less and less."""
 
@@ -60,7 +62,7 @@ class _Tenure:
     Until the monotonic time `deadline` the slots certainly belong to the process. The fence numbers from `number` to `numbers`
     are for slots that are handed on. All slots of the limit have been taken since `full`. The process looks for none before
     `rest`, and leaves `left` of its slots to other processes. `area` is the sum of the nanoseconds for which leases have held
-    slots; `ended` counts the slots that they have freed.
+    slots; `ended` counts the slots that they have freed. `losses` are the last renewals of generations that were lost.
     """
 
     limit: Concurrency
@@ -81,6 +83,7 @@ class _Tenure:
     area: int = 0
     ended: int = 0
     changed: int = 0
+    losses: dict[int, int] = field(default_factory=dict)
 
     @property
     def spare(self) -> int:
@@ -111,8 +114,14 @@ class _Tenure:
         """Nanoseconds for which a slot was held on average; None before the first one was freed."""
         return self.area // self.ended if self.ended else None
 
+    @property
+    def renewal(self) -> int:
+        """The table's time of the last renewal, or a little later, as the entry tells."""
+        return until_of(self.entry) - self.limit.ttl_ns
+
     def lose(self, entry: int) -> None:
         """End all leases, because the entry that held their slots was removed."""
+        self.losses = {**dict(list(self.losses.items())[-LOSSES:]), self.generation: self.renewal}
         self.generation += 1
         self.leases, self.entry, self.deadline = 0, entry, 0
         self.number = self.numbers = 0
@@ -274,6 +283,13 @@ class SlotLedger:
         if tenure is None or tenure.generation != generation:
             return True
         return mono >= tenure.deadline or now > until_of(tenure.entry)
+
+    def last_renewal(self, name: str, generation: int) -> int:
+        """The table's time of the last renewal of a generation; 0 where that is forgotten."""
+        tenure = self._tenures.get(name)
+        if tenure is None:
+            return 0
+        return tenure.renewal if tenure.generation == generation else tenure.losses.get(generation, 0)
 
     def rests(self, mono: int) -> bool:
         """Tell whether the process takes no slot for now, so that other processes can."""
