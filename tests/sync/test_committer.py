@@ -95,9 +95,7 @@ def test_a_batch_is_decided_one_after_another(new_limiter: Any, crowd: Any) -> N
     assert all(sum(admitted) + amount > 100 for amount in amounts if amount not in admitted)
 
 
-def test_a_caller_behind_the_last_who_fit_does_not_wait_for_them(
-    new_limiter: Any, crowd: Any, clock: FakeClock
-) -> None:
+def test_a_caller_behind_the_last_who_fit_does_not_wait_for_them(new_limiter: Any, crowd: Any, clock: FakeClock) -> None:
     """Under overload, a request that cannot fit behind equal ones is refused at once, with the correct wait."""
     limiter = new_limiter("requests=4/second")
     for _ in range(5):
@@ -186,9 +184,7 @@ def test_an_error_of_a_write_reaches_exactly_its_batch(new_limiter: Any, reposit
     assert (limiter.check("user")).statuses[0].available == 10 - 1 - (4 - failed) - 1
 
 
-def test_a_grant_stands_if_the_state_after_it_is_unreadable(
-    new_limiter: Any, repository: Any, crowd: Any
-) -> None:
+def test_a_grant_stands_if_the_state_after_it_is_unreadable(new_limiter: Any, repository: Any, crowd: Any) -> None:
     """A state that has become malformed is an error for the undecided requests; admitted ones stay admitted."""
     limiter = new_limiter("requests=3/minute", denial_ttl=0)
     assert limiter.try_acquire("user")
