@@ -117,8 +117,8 @@ class LeaseEvent:
 
     - `kind`: `decision` for a call that failed, `consume` when the lease requested more, `correction` when more was charged in
       any case, `refund` for units that are about to be refunded, `written` when the refund of the same `begin` is known to be
-      written. From outside a lease: `correction`, `withdrawal` for units given back, `reset`, and `pause`, whose charges start at
-      its end.
+      written, `expiry` for slots that were lost: they were renewed last at `begin`. From outside a lease: `correction`,
+      `withdrawal` for units given back, `reset`, and `pause`, whose charges start at its end.
     - `outcome`: `allowed`, `refused`, or `failed`: not known.
     - `end`: None if the end is not known yet.
     """

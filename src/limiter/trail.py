@@ -61,8 +61,9 @@ class Trail:
     def decision(self, call: Call, admission: Admitted) -> DecisionEvent:
         """Return the event of the decision, as of the time of the decision: before the caller waited for its turn."""
         self._degraded = admission.degraded
-        decided = self._clock() - round(admission.waited * NANOSECONDS)
         charges = taken(admission) if admission.allowed else asked_of(admission.statuses)
+        # A caller may have waited before it was granted anything, as for slots, and not only for the start after that.
+        granted = max([grant.now for _, grant in admission.grants], default=self.begin)
         return DecisionEvent(
             entity_id=call.key.entity_id,
             resource=call.key.resource,
@@ -74,7 +75,7 @@ class Trail:
             id=self.id,
             process_id=self._process_id,
             begin=self.begin,
-            end=max([self.begin, decided, *(grant.now for _, grant in admission.grants)]),
+            end=max(granted, self.begin, self._clock() - round(admission.waited * NANOSECONDS)),
             waits=self._waits,
             buckets=charged_buckets(call, admission) if admission.allowed else _buckets(charges),
             charges=tuple(charges),
@@ -119,6 +120,10 @@ class Trail:
         begin = self._clock()
         self._tell("refund", begin, None, "allowed", _charged((key, limit, -units) for key, limit, units in changes))
         return begin
+
+    def expired(self, renewed: int, key: BucketKey, limit: BaseLimit, units: int) -> None:
+        """Report that slots which were renewed last at that time were lost."""
+        self._tell("expiry", renewed, self._clock(), "allowed", _charged([(key, limit, units)]))
 
     def changed(self, begin: int, changes: Sequence[Change], *, written: bool) -> None:
         """Report that additions and refunds have been written, or may have been."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from functools import partial
@@ -11,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, MemoryRepository, Quota, RateLimiter, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from limiter import (
+    Concurrency,
+    Limit,
+    MemoryRepository,
+    Quota,
+    RateLimiter,
+    RateLimiterUnavailable,
+    RateLimitExceeded,
+    ValidationError,
+)
 from limiter.audit import judge, record
 from limiter.runtime.concurrency import gather
 
@@ -268,3 +278,36 @@ def test_a_record_that_cannot_be_written(tmp_path: Path) -> None:
     """The file is opened at once, and an error names it."""
     with pytest.raises(ValidationError, match=r"cannot write the record '.*absent.*': No such file or directory"):
         record(tmp_path / "absent" / "record")
+
+
+async def test_slots_that_were_lost_are_recorded_as_expired(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """Slots of a holder that was overtaken count until they expired, so that its late end is no excess."""
+    limits, store = [Concurrency("calls", 1, ttl=10.0)], MemoryRepository(clock=clock)
+    limiter, other = new(store, limits), new(store, limits)
+    async with limiter.acquire("user"):
+        clock.advance(13)
+        async with other.acquire("user"):
+            clock.advance(1)
+    assert [line["event"] for line in lines(recorder)].count("expiry") == 1
+    verdict = judge(recorder.path)
+    assert not verdict.findings
+    assert verdict.decisions == 2
+
+
+async def test_slots_of_many_callers_keep_every_promise(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """What several limiters record of slots that they take, free and wait for stands up to the audit."""
+    limits, store = [Concurrency("calls", 3, ttl=86_400.0), Limit("requests", 50, 50, 1.0)], MemoryRepository(clock=clock)
+    limiters = [new(store, limits) for _ in range(3)]
+
+    async def work(limiter: RateLimiter, number: int) -> None:
+        for place in range(5):
+            async with limiter.acquire("user", timeout=50_000.0) as lease:
+                await asyncio.sleep(0)
+                if (number + place) % 3 == 0:
+                    await lease.release(calls=1)
+
+    outcomes = await gather([partial(work, limiters[number % 3], number) for number in range(12)])
+    assert outcomes == [None] * 12
+    verdict = judge(recorder.path)
+    assert not verdict.findings
+    assert verdict.decisions == 60
