@@ -47,14 +47,15 @@ class SyncBatch:
     """Requests that are decided together.
 
     `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
-    that it was planned for; `stamp` names it. While a lost update may still arrive, `carried` are the requests in it, and
-    `covered` says that so many others have written since that it may have been applied. `in_flight` is the time at which the
-    write under way was planned, how many of the counted requests it carries, and how many are in the batch. `sent` is when its
-    first call was sent (monotonic seconds), None while it waits at the gate. `last_error` is the failure of the last call.
+    that it was planned for; `stamp` names it, and `first` is the plan that was sent first under that stamp. While a lost update
+    may still arrive, `carried` are the requests in it, and `covered` says that so many others have written since that it may have
+    been applied. `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries,
+    and how many are in the batch. `sent` is when its first call was sent (monotonic seconds), None while it waits at the gate.
+    `last_error` is the failure of the last call.
     """
 
     __slots__ = (
-        *("_called", "_carried", "_covered", "_failure", "_fresh", "_granted", "_queue", "_sent", "_stamp", "_writer"),
+        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_queue", "_sent", "_stamp", "_writer"),
         *("block", "in_flight", "last_error", "requests", "sent"),
     )
 
@@ -71,6 +72,7 @@ class SyncBatch:
         self._covered = False
         self._sent: tuple[Plan, Update, list[SyncPendingRequest]] | None = None
         self._stamp = ""
+        self._first: Plan | None = None
         self._granted: dict[SyncPendingRequest, Grant] = {}
         self._failure: Exception | None = None
         self.block: SyncPendingRequest | None = None
@@ -207,7 +209,7 @@ class SyncBatch:
             self._deliver(self.requests, preview.unreadable(queue.state, requests))
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
-            self._stamp, self._covered = next(self._writer.stamps), False
+            self._stamp, self._covered, self._first = next(self._writer.stamps), False, None
         slots = None if queue.slots is None else self._settle_slots(queue.slots)
         planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
@@ -281,6 +283,7 @@ class SyncBatch:
             if slots is not None and not slots.start(update):
                 return False
             self._sent = plan, update, planned
+            self._first = self._first or plan
             carried = sum([planned[place].counted for place in plan.shares])
             self.in_flight = plan.now, carried, sum([each.counted for each in self.requests])
         return True
@@ -350,7 +353,7 @@ class SyncBatch:
         if self._sent is not None and result.applied:
             plan, update, planned = self._sent
             # A request that did not fit beside the others is refused as of their write, not by a state that has refilled since.
-            outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
+            outcomes: dict[int, Grant | Refusal] = {**plan.grants(state, self._first)}
             # If an attribute has become unreadable, the next look tells the requests that it concerns. If others have written
             # since, they are planned again.
             for place in () if state.unreadable or state.stamp != update.stamp else plan.refused:

@@ -83,16 +83,20 @@ class Plan:
         """The time of the plan."""
         return self.view.now
 
-    def grants(self, after: BucketState) -> dict[int, Grant]:
+    def grants(self, after: BucketState, sent_first: Plan | None = None) -> dict[int, Grant]:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`.
 
         If others have written since, it is only known how much the batch met at most. Then a caller waits until its true start or
-        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it.
+        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it. Nor is it
+        known then which plan was applied, if another one was `sent_first` under the same stamp.
         """
         covered = self.update is not None and after.stamp != self.update.stamp
         grounds, earlier, known = {}, {}, self.view.now if covered else UNBOUNDED
         for identity, account in self.accounts.items():
-            grounds[identity] = account.ground_at_most(after) if covered else account.ground(after)
+            grounds[identity] = account.ground(after)
+            if covered:
+                other = account if sent_first is None else sent_first.accounts.get(identity, account)
+                grounds[identity] = _either(account.ground_at_most(after), other.ground_at_most(after))
             earlier[identity] = account.level.booked
         pairs = self.shares.items()
         grants = {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in pairs}
@@ -231,7 +235,8 @@ class Plan:
             takes = takes or account.takes
         if not self.conditions and not self.changes and not self.slots:
             return None
-        if takes and not all(self.requests[index].forced for index in self.shares):
+        # What is forced, and what only refunds, is written in a paused bucket too.
+        if takes and not all(self.requests[index].forced or not self.requests[index].charges for index in self.shares):
             if state.unreadable:
                 check_readable(state, PAUSED)
             self.conditions.append(Condition(TTL, "paused", None, now, absent=True))
@@ -276,6 +281,11 @@ class Plan:
             end = min(needed + TTL_GRACE, max(needed, FAR // NANOSECONDS))
             self.conditions.append(Condition(TTL, "ttl", None, end, absent=True))
             self.changes.append(Change(TTL, "ttl", None, end))
+
+
+def _either(ground: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """What a batch met at most, by either of two plans; its busy period is the older one, since a refund is void in a newer."""
+    return max(ground[0], other[0]), min(ground[1], other[1])
 
 
 def plan(
