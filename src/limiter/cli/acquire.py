@@ -51,19 +51,21 @@ class Terminated(BaseException):
 def check(entity: str, resource: str, stack: str, target: Target, amounts: tuple[str, ...], limits: tuple[str, ...]) -> int:
     """Show whether an acquire of ENTITY on RESOURCE would be allowed now. Consumes nothing; exits with 3 when refused.
 
-    Says which buckets are paused. A limit with "shadow" behind it refuses nothing: its row shows what it would do.
+    Says which buckets are paused. Of slots, shows how many are held, and the expired holders: processes that have not renewed
+    theirs, which count as free. A limit with "shadow" behind it refuses nothing: its row shows what it would do.
     """
-    from .buckets import paused_for
+    from .buckets import look_at
     from .documents import decision_document
 
     asked, given = read_amounts(amounts), read_limits(limits)
     with target.limiter(stack) as limiter:
         decision = limiter.check(entity, resource, asked, limits=given)
-        refusing = [] if decision else [(status.entity_id, status.resource) for status in decision.statuses if status.exceeded]
-        paused = {bucket: seconds for bucket, seconds in paused_for(limiter, refusing).items() if seconds is not None}
-    show(target.output, decision_document(decision, paused), decision_table(decision))
-    for (owner, where), seconds in paused.items():
-        say(f"The bucket of {owner!r} for {where!r} is paused for another {cell(seconds)} s.")
+        told = [status for status in decision.statuses if status.limit.holds or (status.exceeded and not decision)]
+        seen = look_at(limiter, [(status.entity_id, status.resource) for status in told])
+    show(target.output, decision_document(decision, seen), decision_table(decision, seen))
+    for (owner, where), bucket in seen.items():
+        if bucket.paused_for is not None:
+            say(f"The bucket of {owner!r} for {where!r} is paused for another {cell(bucket.paused_for)} s.")
     if not decision.statuses:
         say("Nothing is counted: the level says 'unlimited'." if decision else "Everything is refused: the level says 'blocked'.")
     return OK if decision else REFUSED
