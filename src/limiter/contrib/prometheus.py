@@ -45,7 +45,7 @@ class LimiterCollector:
         self._limiters = (limiter, *others)
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now; the registry calls this."""
+        """Return the metrics as they are now; the registry calls this."""
         try:
             from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
         except ImportError as error:
