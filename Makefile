@@ -14,7 +14,7 @@ SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed workflows pythons engines checker clean
+.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed sbom workflows pythons engines checker redis clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is.
@@ -74,8 +74,17 @@ installed: dist ## Run the async and sync tests on the memory engine against the
 	$(BIN)/python tests/support/run_installed.py wheel dist
 	$(BIN)/python tests/support/run_installed.py sdist dist
 
-workflows: $(VENV)/.workflows-installed ## Lint the workflows of GitHub Actions.
+sbom: dist ## Write the bill of materials of what an installation with [all] consists of, in CycloneDX's format, into build/sbom.json.
+	rm -rf build/installation
+	$(PYTHON) -m venv build/installation
+	build/installation/bin/python $(PIP_INSTALL) "$$(echo dist/*.whl)[all]"
+	$(BIN)/python $(PIP_INSTALL) 'cyclonedx-bom>=7'
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.json build/installation
+
+workflows: $(VENV)/.workflows-installed ## Lint the workflows of GitHub Actions: for security, and for mistakes where there is Go.
 	$(BIN)/zizmor --offline --pedantic .github
+	@if command -v go >/dev/null; then go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12; \
+	else echo "actionlint did not run: install Go" >&2; fi
 
 pythons: $(VENV)/.test-installed ## Run the suites on every other supported Python that is on PATH.
 	$(BIN)/python tests/support/run_pythons.py
@@ -86,6 +95,9 @@ engines: ## Install the test engines that pip cannot, into .engines.
 
 checker: ## Install the model checker that tests/promises needs, from Debian or Ubuntu; as root, or with sudo.
 	@{ command -v spin && command -v gcc; } >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q spin gcc libc6-dev; }
+
+redis: ## Install the Redis server that the tests of job queues start, from Debian or Ubuntu; as root, or with sudo.
+	@command -v redis-server >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q redis-server; }
 
 clean: ## Remove everything that these commands made.
 	rm -rf $(VENV) $(PINNED) $(BENCH) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -257,7 +257,7 @@ def crossing(runs: Sequence[dict[str, Any]]) -> str:
         return ""
     return (
         "\nWhere a curve lies above the limit, the fleet spends units that it saved before: a burst of one second that refilled"
-        " while writes were throttled, and prefetched units.\nIn a run of a second or two they count beside the rate."
+        " while writes were throttled, and prefetched units.\nIn a run of one or two seconds these are added to the rate."
     )
 
 

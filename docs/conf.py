@@ -5,6 +5,7 @@ The source directory is the root of the repository, so that links between README
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from fnmatch import fnmatch
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # Otherwise importing litellm calls the network.
 
 from django.conf import settings  # noqa: E402
 
@@ -32,6 +34,8 @@ author = "the contributors"
 release = version = limiter.__version__
 html_title = f"dynamodb-limiter {release}"
 html_theme = "furo"
+html_show_copyright = False
+html_search_scorer = "scorer.js"
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["_templates"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid"]
@@ -58,10 +62,11 @@ NAVIGATION = {
         "docs/guide-llm-gateway",
         "docs/limits-and-entities",
         "docs/kinds-of-limits",
-        "docs/coming-from",
+        "docs/schedules",
         "docs/testing",
         "docs/glossary",
     ),
+    "Integrations": ("docs/integrations/index", "docs/integrations/*", "docs/proxies", "docs/coming-from"),
     "Operating": (
         "docs/cli",
         "docs/production",
@@ -70,12 +75,11 @@ NAVIGATION = {
         "docs/audit",
         "docs/runtimes",
         "docs/lambda",
-        "docs/proxies",
-        "docs/integrations/*",
     ),
     "Understanding": ("docs/how-it-works", "docs/guarantees", "docs/why-native-sync", "docs/benchmarks/*"),
-    "Reference": ("docs/api/*",),
-    "Project": ("CHANGELOG", "CONTRIBUTING", "SECURITY", "tests/README", "docs/adr/*"),
+    "Reference": ("docs/api/index", "docs/api/limiter", "docs/api/limits", "docs/api/stores", "docs/api/*"),
+    "Project": ("CHANGELOG", "CONTRIBUTING", "SECURITY", "tests/README"),
+    "Decisions": ("docs/adr/*",),
 }
 """The sidebar: the pages under each caption. A page that is missing here fails the build."""
 

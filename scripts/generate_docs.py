@@ -92,9 +92,10 @@ def item_bytes(limits: Sequence[str]) -> int:
     key = schema.bucket_key(BucketKey("default", "user-42", "gpt-4"))
     changes = [Change(limit, field, None, 0) for limit in limits for field in Level._fields]
     names = schema.update_parameters(Update("", (), tuple(changes)))["ExpressionAttributeNames"].values()
-    numbers = sum(len(name.encode()) + NUMBER_BYTES for name in names if name != schema.STAMP_ATTRIBUTE)
+    numbers = sum(len(name.encode()) + NUMBER_BYTES for name in names if name not in schema.STAMP_ATTRIBUTES)
+    stamps = sum(len(name) + STAMP_BYTES for name in schema.STAMP_ATTRIBUTES)
     keys = sum(len(name) + len(value["S"]) for name, value in key.items())
-    return keys + numbers + len(schema.TTL_ATTRIBUTE) + NUMBER_BYTES + len(schema.STAMP_ATTRIBUTE) + STAMP_BYTES
+    return keys + numbers + stamps + len(schema.TTL_ATTRIBUTE) + NUMBER_BYTES
 
 
 def units(size: int) -> int:
@@ -209,9 +210,15 @@ _LIMITER_COMPLETE=fish_source limiter | source           # fish: in ~/.config/fi
 
 ```yaml
 version: 1
-limits: [requests=100/minute]                        # of the namespace
+limits: [requests=100/minute, day=5000/day in UTC]   # of the namespace
+schedule:                                            # at these times instead
+  - {when: "mon-fri 09:00-17:00", zone: Europe/Berlin, limits: [requests=500/minute]}
 resources:
   gpt-4: [tokens=10000/minute burst 50000]           # of a resource
+  search:
+    limits: unlimited                                # in place of limits: unlimited or blocked
+    schedule:
+      - {when: "22:00-06:00", zone: UTC, limits: blocked}
 entities:
   acme: {cascade: true, name: Acme Ltd.}             # a stored entity
   user-42:
@@ -222,14 +229,17 @@ entities:
       gpt-4: [tokens=2000/minute]                    # of an entity, for one resource
 ```
 
-- The file is a backup of everything in a namespace but its buckets: limits, entities, parents, names and metadata. Applied to an
-  empty namespace it gives the same decisions and the same export.
+- The file is a backup of everything in a namespace but its buckets: limits, schedules, entities, parents, names and metadata.
+  Applied to an empty namespace it gives the same decisions and the same export.
+- Limits of [every kind](kinds-of-limits.md) are written as `Limit.parse` reads them. A [schedule](schedules.md) stands beside the
+  `limits` that apply outside its windows.
 - Each level is replaced in full, and so is each entity. What is stored and not in the file stays, unless you pass `--prune`.
 - An entry below `entities` stores the entity when it has `parent`, `cascade` (default: true), `name` or `metadata`, when it is
   empty, or when another entry names it as parent. An entry with `limits` or `resources` only stores limits, which need no stored
   entity.
-- Unknown keys, duplicate names, anchors and tags are refused with their line, and a missing parent or a cycle with its entity,
-  before anything is changed.
+- Unknown keys, duplicate names, windows that overlap, anchors and tags are refused with their line, and a missing parent or a
+  cycle with its entity, before anything is changed.
+- Characters without a look of their own, such as zero-width ones and marks of writing direction, are written as escapes.
 
 ### On the embedded engine
 

@@ -23,9 +23,9 @@ _log = logging.getLogger("limiter")
 
 
 class Acquisition(Entering):
-    """Takes units for the length of a block; it may be entered once, and takes nothing before.
+    """Consumes units for the length of a block. It may be entered once, and consumes nothing before.
 
-    `caller` is the code that called `acquire`, and the index of the instruction that did.
+    `caller` is the code that called `acquire`, and the index of its instruction.
     """
 
     __slots__ = ("_call", "_caller", "_enter", "_entered", "_lease", "_refund_on_error")
@@ -61,15 +61,15 @@ class Acquisition(Entering):
             await self._lease.close(refund=exc is not None and self._refunds(exc))
 
     def _refunds(self, error: BaseException) -> bool:
-        """Whether the block's error gives back what was taken; a function that cannot tell keeps the charge."""
+        """Tell whether the block's error refunds what was consumed; a function that raises keeps the charge."""
         try:
             return refunds(self._refund_on_error, error)
         except Exception:
-            _log.exception("refund_on_error raised, so nothing is given back", extra={"entity_id": self._call.key.entity_id})
+            _log.exception("refund_on_error raised, so nothing is refunded", extra={"entity_id": self._call.key.entity_id})
             return False
 
     def __del__(self) -> None:
-        # As Python does for a coroutine that was never awaited: nothing was limited, and nothing else would tell.
+        # As Python does for a coroutine that was never awaited: nothing was limited, and nothing else would report it.
         if not self._entered:
             code, index = self._caller
             line = next((line for first, end, line in code.co_lines() if first <= index < end), None)

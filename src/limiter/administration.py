@@ -1,14 +1,15 @@
 # twin: sync_administration.py
-"""Stored limits, entities and namespaces: what is changed at run time, as opposed to what is decided."""
+"""Stored limits, entities and namespaces, and their changes at run time."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .core.limits import Access, check_level
-from .core.records import EntityKey, EntityRecord, LimitsKey
+from .core.limits import check_level
+from .core.records import EntityKey, EntityRecord, LimitsKey, plain_limits, scheduled, windows_of
 from .core.resolution import MAX_DEPTH
+from .core.schedule import check_schedule
 from .core.validation import check_metadata, check_name, check_optional_name, shown
 from .exceptions import EntityChanged, EntityExists, EntityNotFound, UnreadableItem, ValidationError
 from .models import Entity
@@ -17,22 +18,24 @@ from .runtime.retry import backoff
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .core.limits import Access
     from .core.record_cache import RecordCache
     from .core.records import Limits, RecordKey
+    from .core.schedule import Window, Windows
     from .models import BaseLimit
     from .repository_protocol import RepositoryProtocol
 
 ATTEMPTS = 10
-"""How often a change of an entity's place is tried while other callers change the same chain."""
+"""How many times a move of an entity is tried while other callers change the same chain."""
 LONGEST_PAUSE = 3
-"""The attempt from which on the pauses before the next one grow no longer: a few tenths of a second."""
+"""The attempt after which the pauses no longer grow: a few tenths of a second."""
 
 
 class Administration:
     """Changes and lists what is stored in the repository's namespace.
 
-    A change is in force in this process at once, and everywhere else within the time to live of their caches. With
-    `stored=False` every call is a `ValidationError`: what it would change is never read.
+    A change applies in this process at once, and in other processes within the `config_ttl` of their limiters. With
+    `stored=False` every call is a `ValidationError`, because the limiter would never read what it changes.
     """
 
     def __init__(self, repository: RepositoryProtocol, records: Callable[[], RecordCache], *, stored: bool = True) -> None:
@@ -42,7 +45,7 @@ class Administration:
 
     @property
     def _store(self) -> RepositoryProtocol:
-        """The repository, if limits are stored."""
+        """The repository, if limits are stored; raises `ValidationError` otherwise."""
         if not self._stored:
             raise ValidationError(
                 "this limiter was made with stored=False, so it reads no stored limits, entities or namespaces: "
@@ -51,33 +54,49 @@ class Administration:
         return self.repository
 
     async def set_limits(
-        self, limits: Iterable[BaseLimit] | Access, entity_id: str | None = None, resource: str | None = None
+        self,
+        limits: Iterable[BaseLimit] | Access,
+        entity_id: str | None = None,
+        resource: str | None = None,
+        *,
+        schedule: Windows = (),
     ) -> None:
         """Replace the limits of one level: of an entity, a resource, an entity for a resource, or of the namespace.
 
-        UNLIMITED or BLOCKED stand in place of a list.
+        UNLIMITED or BLOCKED replaces the list. `schedule` holds windows such as
+        `("mon-fri 09:00-17:00", "Europe/Berlin", [...])`, which must not overlap: within a window its limits apply, and otherwise
+        `limits`. Without a schedule, a stored schedule of the level is removed.
 
-        Units that were used stay used. A higher capacity frees the difference at once, a lower one can put a bucket in debt, and
-        a new rate begins with the units that the old one had used.
+        Consumed units stay consumed. A higher capacity frees the difference at once, a lower one can put a bucket in debt, and a
+        new rate begins with the units that were used under the old one. Raises `ValidationError` for unusable limits or ids.
         """
         key = _limits_key(entity_id, resource)
-        checked = check_level(limits)
+        checked = scheduled(check_level(limits), check_schedule(schedule))
         await self._store.write_limits(key, checked)
         self._records().put(key, checked)
 
     async def get_limits(self, entity_id: str | None = None, resource: str | None = None) -> Limits | None:
-        """The limits stored at one level, or UNLIMITED or BLOCKED, read anew; None when there are none."""
-        value = await self._read(_limits_key(entity_id, resource))
-        return value if isinstance(value, tuple | Access) else None
+        """Return the limits stored at one level, or UNLIMITED or BLOCKED, read from the store; None if there are none.
+
+        The limits of a schedule's windows are left out: `get_schedule` returns them.
+        """
+        return plain_limits(await self._read(_limits_key(entity_id, resource)))
+
+    async def get_schedule(self, entity_id: str | None = None, resource: str | None = None) -> tuple[Window, ...]:
+        """Return the windows in which other limits apply at one level, read from the store; empty without a schedule.
+
+        A window is a tuple of its times, a time zone, and its limits.
+        """
+        return windows_of(await self._read(_limits_key(entity_id, resource)))
 
     async def delete_limits(self, entity_id: str | None = None, resource: str | None = None) -> None:
-        """Remove one level, so that the next weaker one applies; does nothing when it is not stored."""
+        """Remove one level with its schedule, so that the next less specific one applies; does nothing if it is not stored."""
         key = _limits_key(entity_id, resource)
         await self._store.write_limits(key, None)
         self._records().put(key, None)
 
     async def list_limits(self) -> dict[LimitsKey, Limits]:
-        """Every stored level by its entity and resource. Reads the whole table: not for a hot path."""
+        """Return every stored level by its entity and resource, without schedules. Reads the whole table: not for a hot path."""
         keys = await self._store.levels()
         records, _ = await self._store.read_records(keys)
         found: dict[LimitsKey, Limits] = {}
@@ -85,8 +104,8 @@ class Administration:
             value = records[key]
             if isinstance(value, UnreadableItem):
                 raise value
-            if isinstance(value, tuple | Access):
-                found[key] = value
+            if (plain := plain_limits(value)) is not None:
+                found[key] = plain
         return found
 
     async def create_entity(
@@ -98,7 +117,7 @@ class Administration:
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Entity:
-        """Store an entity; with a parent and `cascade`, what it takes is taken from the parent too.
+        """Store an entity; with a parent and `cascade`, the parent is charged for everything that it consumes.
 
         Raises `EntityExists`, `EntityNotFound` for the parent, and `ValidationError` for a chain of more than eight.
         """
@@ -126,15 +145,15 @@ class Administration:
         raise _contested(given.entity_id)
 
     async def get_entity(self, entity_id: str) -> Entity | None:
-        """A stored entity, read anew; None when there is none."""
+        """Return a stored entity, read from the store; None if there is none."""
         record = await self._entity(check_name("entity_id", entity_id))
         return record.entity if record else None
 
     async def set_parent(self, entity_id: str, parent_id: str | None) -> Entity:
-        """Move an entity under another parent, or with None under no parent, and with it everything below it.
+        """Move an entity, and everything below it, under another parent, or with None under no parent.
 
-        Leases that are open settle with the buckets that they charged. Raises `EntityNotFound`, and `ValidationError` when a
-        cycle or a chain of more than eight would arise.
+        Open leases settle with the buckets that they charged. Raises `EntityNotFound`, and `ValidationError` if a cycle or a
+        chain of more than eight would result.
         """
         check_name("entity_id", entity_id)
         check_optional_name("parent_id", parent_id)
@@ -154,7 +173,7 @@ class Administration:
             self._records().put(key, None)
 
     async def list_children(self, entity_id: str) -> tuple[Entity, ...]:
-        """The entities whose parent this is, by name; the list trails changes by a moment."""
+        """Return the entities that have this parent, by name; the list trails changes by a moment."""
         return tuple(record.entity for record in await self._children(check_name("entity_id", entity_id)))
 
     async def list_stored_entities(self) -> tuple[Entity, ...]:
@@ -162,21 +181,22 @@ class Administration:
         return tuple(record.entity for record in await self._entity_records(await self._store.entities()))
 
     async def list_entities(self, resource: str) -> tuple[str, ...]:
-        """The entities that have limits of their own for a resource, by name; the list trails changes by a moment."""
+        """Return the entities that have their own limits for a resource, by name; the list trails changes by a moment."""
         return await self._store.limited_entities(check_name("resource", resource))
 
     async def list_resources(self, entity_id: str) -> tuple[str, ...]:
-        """The resources for which an entity has a bucket, by name."""
+        """Return the resources for which an entity has a bucket, by name."""
         return await self._store.resources(check_name("entity_id", entity_id))
 
     async def list_namespaces(self) -> tuple[str, ...]:
-        """All namespaces in the table, by name. Reads the whole table: not for a hot path."""
+        """Return all namespaces in the table, by name. Reads the whole table: not for a hot path."""
         return await self._store.namespaces()
 
     async def delete_namespace(self, namespace: str) -> int:
-        """Remove every bucket, limit and entity of a namespace, and return how many items there were.
+        """Remove every bucket, limit and entity of a namespace, and return the number of items.
 
-        Reads the whole table. When interrupted, call it again. Programs that still use the namespace start it anew.
+        Reads the whole table. After an interruption, call it again. Programs that still use the namespace begin with full
+        buckets.
         """
         count = await self._store.delete_namespace(check_name("namespace", namespace))
         if namespace == self._store.namespace:
@@ -195,7 +215,7 @@ class Administration:
         return value if isinstance(value, EntityRecord) else None
 
     async def _ancestry(self, entity_id: str, parent_id: str | None, height: int = 0) -> dict[str, str | None]:
-        """Every ancestor's parent, the nearest first, if `entity_id` with `height` generations below it were put under them."""
+        """Return the parents of all ancestors, nearest first, as if `entity_id`, with `height` generations below, were placed."""
         seen: dict[str, str | None] = {}
         while parent_id is not None:
             if parent_id == entity_id:
@@ -214,7 +234,7 @@ class Administration:
         return seen
 
     async def _place(self, entity: Entity, stored: EntityRecord | None) -> bool:
-        """Store an entity below its parent, in place of `stored`; false when the chain was changed in the meantime."""
+        """Store an entity below its parent, in place of `stored`; returns false if another caller changed the chain."""
         below = await self._descendants(entity.entity_id) if stored else []
         height = max((len(each.ancestors) for each in below), default=0)
         seen = await self._ancestry(entity.entity_id, entity.parent_id, height)
@@ -222,7 +242,7 @@ class Administration:
         if not await self._link(EntityRecord(entity, tuple(seen)), seen, before, new=stored is None):
             return False
         for each in below:
-            # Only a hint, by which their whole chain is read at once, so a concurrent change of their place does no harm.
+            # Only a hint for reading their whole chain at once, so a concurrent change of their place does no harm.
             await self._link(replace(each, ancestors=each.ancestors + tuple(seen)), {}, each.entity.parent_id)
         return True
 
@@ -244,7 +264,7 @@ class Administration:
         return found
 
     async def _descendants(self, entity_id: str) -> list[EntityRecord]:
-        """Everything below an entity, each with its ancestors up to and with that entity."""
+        """Return everything below an entity, each with its ancestors up to and including that entity."""
         found: list[EntityRecord] = []
         generation: list[tuple[str, ...]] = [(entity_id,)]
         while generation and len(generation[0]) <= MAX_DEPTH:
@@ -258,7 +278,7 @@ class Administration:
         return found
 
     async def _pause(self, attempt: int) -> None:
-        """Wait before another attempt, so that those who change the same entities do not meet again."""
+        """Wait before another attempt, at random, so that callers that change the same entities do not collide again."""
         if attempt:
             await backoff(min(attempt, LONGEST_PAUSE))
 
@@ -272,7 +292,7 @@ class Administration:
 
 
 def _checked(entity: Entity) -> Entity:
-    """Return an entity whose every part is usable; raises `ValidationError`."""
+    """Return an entity all of whose parts are usable; raises `ValidationError`."""
     if not isinstance(entity, Entity):
         raise ValidationError(f"entity must be an Entity, not {shown(entity)}")
     return Entity(

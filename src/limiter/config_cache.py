@@ -1,5 +1,5 @@
 # twin: sync_config_cache.py
-"""The buckets that a call charges, from records that are read together and kept for a bounded time."""
+"""Finds the buckets that a call charges, from records that are read together and kept for a bounded time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
+from .core.chain import next_change
 from .core.resolution import MISSING, MissingRecords
 from .exceptions import RateLimiterUnavailable, anew
 from .runtime.concurrency import start, wait_event, with_timeout
@@ -33,15 +34,15 @@ if TYPE_CHECKING:
 
 
 MAX_CHAINS = 100_000
-"""Chains that are remembered before all are forgotten."""
+"""Chains that are remembered; when there are more, all are forgotten."""
 LOADS = 4
-"""Reads under way at once; what is asked for besides gathers for the next."""
+"""Reads in progress at once; further requests gather for the next read."""
 LOAD_SIZE = 100
-"""Items that one read asks for at most, as BatchGetItem takes them."""
+"""The most items of one read, which is the bound of BatchGetItem."""
 
 
 class _Load:
-    """One read of records and buckets for any number of callers, and what it has brought."""
+    """One read of records and buckets for any number of callers, and its results."""
 
     def __init__(self) -> None:
         self.records: dict[RecordKey, Lookup] = {}
@@ -52,12 +53,12 @@ class _Load:
 
     @property
     def size(self) -> int:
-        """Items that it asks for."""
+        """The number of items that it reads."""
         return len(self.wanted) + len(self.buckets)
 
 
 class _Resolved(NamedTuple):
-    """A chain, for as long as every record that it follows from holds, and nothing is written through this process."""
+    """A chain that holds until one of its records expires, a schedule brings other limits, or this process writes something."""
 
     chain: tuple[Bucket, ...]
     expires: int
@@ -65,7 +66,7 @@ class _Resolved(NamedTuple):
 
 
 class _Reading:
-    """The records that one call sees: those that are held and not too old, and those fetched for it."""
+    """The records that one call uses: cached ones that are not too old, and those fetched for it."""
 
     def __init__(self, records: RecordCache, now: int) -> None:
         self._records = records
@@ -74,7 +75,7 @@ class _Reading:
         self.expires = sys.maxsize
 
     def lookup(self, key: RecordKey) -> Lookup:
-        """The record, None if it does not exist, or MISSING."""
+        """Return the record, None if it does not exist, or MISSING."""
         value, expires = self._records.lookup(key)
         if expires > self._now:
             self.expires = min(self.expires, expires)
@@ -86,9 +87,9 @@ class _Reading:
 class ConfigCache:
     """Resolves calls to chains of buckets, from records that are at most the time to live old.
 
-    Reads gather as writes do: one call to the store carries what many callers need. Callers of the same bucket go on in the order
-    in which they asked. `observe` is told the state of each bucket that was read along, so that its first write is right. With a
-    time to live of 0 (`share` is false) every call reads anew. The store may take `patience` seconds for a read.
+    Reads gather as writes do: one call to the store serves many callers. Callers of the same bucket continue in the order in
+    which they asked. `observe` receives the state of each bucket that was read along, so that its first write is right. With a
+    time to live of 0 (`share` is false) every call reads from the store. A read may take `patience` seconds.
     """
 
     def __init__(
@@ -121,23 +122,24 @@ class ConfigCache:
 
     @property
     def statistics(self) -> CacheStatistics:
-        """How the cache has served so far."""
+        """Return how the cache has served so far."""
         return CacheStatistics(len(self._records), *(self._counts[name] for name in ("hits", "misses", "fetches")))
 
     def known(self, call: Call) -> tuple[Bucket, ...] | None:
-        """The chain of a call as it was resolved before, if that still holds."""
-        known = self._resolved.get(call.place)
+        """Return the chain of a call as it was resolved before, if that still holds."""
+        known = self._resolved.get(_place(call))
         if known is None or known.expires <= self._records.now() or known.generation != self._records.generation:
             return None
         if self._line and (call.key, call.limits) in self._line:
-            return None  # Callers who have asked before are still on their way.
-        self._count("hits")
+            return None  # Callers who asked before have not continued yet.
+        with self._lock:
+            self._counts["hits"] += 1
         return known.chain
 
     async def chain(self, call: Call) -> tuple[Bucket, ...]:
-        """The buckets that a call charges, the entity's own first.
+        """Return the buckets that a call charges, the entity's own first.
 
-        Raises `RateLimiterUnavailable` if a record that matters cannot be read in time, `UnreadableItem` if it makes no sense.
+        Raises `RateLimiterUnavailable` if a record that matters cannot be read in time, `UnreadableItem` if it is malformed.
         """
         if not self._share:
             return await self._resolve(call)
@@ -156,26 +158,29 @@ class ConfigCache:
                     del self._line[place]
 
     async def _resolve(self, call: Call) -> tuple[Bucket, ...]:
-        now, generation = self._records.now(), self._records.generation
+        now, generation, clock = self._records.now(), self._records.generation, self._repository.clock
         reading = _Reading(self._records, now)
-        answer = resolution.resolve(call, reading.lookup)
+        answer = resolution.resolve(call, reading.lookup, clock())
         self._count("misses" if isinstance(answer, MissingRecords) else "hits")
         while isinstance(answer, MissingRecords):
             reading.fetched |= await self._fetch(answer)
-            answer = resolution.resolve(call, reading.lookup)
+            answer = resolution.resolve(call, reading.lookup, clock())  # The read may have set the clock.
         if len(self._resolved) >= MAX_CHAINS:
             self._resolved.clear()
         if reading.expires > now:
-            self._resolved[call.place] = _Resolved(answer, reading.expires, generation)
+            change = next_change(answer)
+            expires = reading.expires if change is None else min(reading.expires, change)
+            self._resolved[_place(call)] = _Resolved(answer, expires, generation)
         return answer
 
     def remembered(self, call: Call) -> tuple[tuple[Bucket, ...], bool]:
-        """The chain by what is known, however old, taking what is unknown for absent, and whether nothing was unknown.
+        """Return the chain from known records of any age, unknown ones taken as absent, and whether nothing was unknown.
 
         For when nothing can be read.
         """
-        whole = not isinstance(resolution.resolve(call, lambda key: self._records.lookup(key)[0]), MissingRecords)
-        answer = resolution.resolve(call, lambda key: _known(self._records.lookup(key)[0]))
+        now = self._repository.clock()
+        whole = not isinstance(resolution.resolve(call, lambda key: self._records.lookup(key)[0], now), MissingRecords)
+        answer = resolution.resolve(call, lambda key: _known(self._records.lookup(key)[0]), now)
         return () if isinstance(answer, MissingRecords) else answer, whole
 
     def _count(self, name: str) -> None:
@@ -191,7 +196,7 @@ class ConfigCache:
                 self._gathering.buckets |= dict.fromkeys(needs.buckets)
         distinct = tuple({id(load): load for load in loads.values()}.values())
         if own:
-            # The caller waits in the same line as those who join its load, and before them.
+            # The caller waits in the same line as callers that join its load, and before them.
             await start([partial(self._carry_out, load) for load in own], partial(self._wait, own[0].landed))
         for load in distinct:
             await self._wait(load.landed)
@@ -200,7 +205,7 @@ class ConfigCache:
         return {key: load.records[key] for key, load in loads.items() if key in load.records}
 
     def _place(self, key: RecordKey, own: list[_Load]) -> _Load:
-        """The load that brings a record: one under way, or the one that gathers. A new one is the caller's to carry out."""
+        """Return the load that reads a record: one in progress, or the one that gathers; a new one is for the caller to run."""
         load = self._under_way.get(key) if self._share else None
         if load is not None:
             return load
@@ -213,7 +218,7 @@ class ConfigCache:
         return load
 
     async def _wait(self, event: asyncio.Event) -> None:
-        """Wait for another caller's work, for as long as the store answers."""
+        """Wait for another caller's work, for as long as the store responds."""
         deadline = monotonic() + self._patience
         while True:
             try:
@@ -227,7 +232,7 @@ class ConfigCache:
                     raise RateLimiterUnavailable(text, unsent=True) from error
 
     async def _carry_out(self, load: _Load) -> None:
-        """Read what has gathered, as soon as a read may be sent."""
+        """Read the gathered records, as soon as a read may be sent."""
         try:
             with self._breaker.guard():
                 async with self._loads, self._gate:
@@ -269,6 +274,12 @@ class ConfigCache:
         self._records.store(load.records, generation)
         for bucket, state in states.items():
             self._observe(bucket, state)
+
+
+def _place(call: Call) -> tuple[object, ...]:
+    """What the buckets of a call depend on; equal for calls that charge the same ones."""
+    also = tuple([target.key for target in call.also]) if call.also else ()
+    return (call.key, call.limits, also)
 
 
 def _known(value: Lookup) -> Lookup:

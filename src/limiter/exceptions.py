@@ -1,4 +1,4 @@
-"""Every error that the limiter raises on purpose; all of them are `LimiterError`. And the one warning that it gives."""
+"""Every error that the limiter raises on purpose, all derived from `LimiterError`, and its one warning."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class LimiterError(Exception):
     """The base of every error that the limiter raises on purpose."""
 
     def __str__(self) -> str:
-        """The message, in which characters that could deceive the reader of a log are escaped."""
+        """Return the message, with characters escaped that could deceive the reader of a log."""
         from .core.visible import visible
 
         return visible(super().__str__())
 
 
 class ValidationError(LimiterError, ValueError):
-    """A value from the caller is not usable; the message names the value and the remedy. Nothing was consumed."""
+    """A value from the caller is not usable. The message names the value and the remedy. Nothing was consumed."""
 
 
 class EntityNotFound(ValidationError):
@@ -30,7 +30,7 @@ class EntityNotFound(ValidationError):
 
 
 class EntityExists(ValidationError):
-    """An entity that is to be created is stored already."""
+    """An entity that a call wants to create is stored already."""
 
 
 class EntityChanged(LimiterError):
@@ -46,30 +46,30 @@ class LeaseLost(LimiterError):
 
 
 class StackNotFound(LimiterError):
-    """The table does not exist in this account and region; the message names the command that deploys it."""
+    """The table does not exist in this account and region. The message names the command that deploys it."""
 
 
 class ConfigurationError(LimiterError):
-    """Credentials, a region or a library that is needed could not be found; the message says where to put them."""
+    """Credentials, a region or a library could not be found. The message says where to put them."""
 
 
 class RuntimeNotReady(LimiterError):
-    """gevent or eventlet patched this process too late or in part; the message says where to patch. Nothing was called."""
+    """gevent or eventlet patched this process too late or in part. The message says where to patch. Nothing was called."""
 
 
 class PermissionDenied(LimiterError):
-    """AWS refused the credentials or the action; the message names the action."""
+    """AWS refused the credentials or the action. The message names the action."""
 
 
 class UnreadableItem(LimiterError):
-    """An item in the table has a shape that this version cannot read; the message names its key."""
+    """An item in the table has a shape that this version cannot read. The message names its key."""
 
 
 class RateLimiterUnavailable(LimiterError):
     """The store could not be reached in time; `__cause__` is the error of the last attempt.
 
-    `unsent` is true when the request certainly had no effect (refused connection, throttling), and false when its answer was
-    lost, so that it may have been applied.
+    `unsent` is true if the request certainly had no effect (refused connection, throttling), and false if its response was lost,
+    so that it may have been applied.
     """
 
     def __init__(self, message: str, unsent: bool = False) -> None:
@@ -82,17 +82,17 @@ class RateLimiterUnavailable(LimiterError):
 
 
 class CircuitOpen(RateLimiterUnavailable):
-    """The store has failed again and again, so it was not asked; `__cause__` is its last failure. Nothing was consumed."""
+    """The store has failed repeatedly, so it was not called; `__cause__` is its last failure. Nothing was consumed."""
 
     def __init__(self, message: str, unsent: bool = True) -> None:
         super().__init__(message, unsent)
 
 
 class Throttled(RateLimiterUnavailable):
-    """DynamoDB takes no more calls for now. Nothing was consumed.
+    """DynamoDB accepts no more calls for now. Nothing was consumed.
 
-    `hot_key` is true when it is not the table or the account that is used up but the partition of this key, which takes 1,000
-    write units a second.
+    `hot_key` is true if the partition of one key has reached its 1,000 write units a second, rather than the table or the account
+    its own bound.
     """
 
     def __init__(self, message: str, unsent: bool = True, hot_key: bool = False) -> None:
@@ -105,11 +105,11 @@ class Throttled(RateLimiterUnavailable):
 
 
 class RateLimitExceeded(LimiterError):
-    """At least one limit has too little left.
+    """At least one limit refused the request.
 
     `statuses` holds every limit that was consulted, and `violations` those that refused. `retry_after` is the seconds until all
-    of them would allow the same amounts, if no other caller came first; None if they never would. `degraded` is true
-    when an acquire was refused without the table, by what this process allows by itself.
+    of them would allow the same amounts, if no other caller came first; None if they never would. `degraded` is true if an
+    acquire was refused without the table, by the share that this process allows.
     """
 
     def __init__(self, statuses: tuple[LimitStatus, ...], degraded: bool = False) -> None:
@@ -118,26 +118,27 @@ class RateLimitExceeded(LimiterError):
         self.degraded = degraded
 
     def __str__(self) -> str:
-        """Name each limit in the way, what was requested, and the remedy; formatted when it is shown only."""
+        """Name each limit that refused, the requested amount, and the remedy. Formatted only when shown."""
         from .core.visible import visible
 
         return visible(self._describe())
 
     @property
     def decision(self) -> Decision:
-        """The refusal as a value, as `try_acquire` returns it."""
+        """The refusal as a `Decision`, as `try_acquire` returns it."""
         from .models import Decision
 
-        return Decision.of(self.statuses)
+        return Decision.refused(self.statuses)
 
     @property
     def violations(self) -> tuple[LimitStatus, ...]:
-        """The limits that stood in the way; shadows never do."""
-        return tuple(status for status in self.statuses if status.exceeded and status.limit.enforce)
+        """The limits that refused; shadow limits only where their bucket is paused and nothing else refuses."""
+        exceeded = tuple(status for status in self.statuses if status.exceeded)
+        return tuple(status for status in exceeded if status.limit.enforce) or exceeded
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until the longest of the violations has passed; None when one of them never will."""
+        """Seconds until all violations have passed; None if one of them never will."""
         return self.decision.retry_after
 
     def __reduce__(self) -> tuple[Callable[..., RateLimitExceeded], tuple[object, ...]]:
@@ -156,7 +157,7 @@ class NeverSatisfiable(RateLimitExceeded):
 
 
 class Blocked(RateLimitExceeded):
-    """The level that applies to a bucket is BLOCKED, so nothing is admitted there; no wait helps and no call was made."""
+    """The level that applies to a bucket is BLOCKED, so nothing is allowed. No wait helps, and no call was made."""
 
     def __init__(
         self, statuses: tuple[LimitStatus, ...] = (), degraded: bool = False, entity_id: str = "", resource: str = ""
@@ -166,20 +167,22 @@ class Blocked(RateLimitExceeded):
         super().__init__(statuses, degraded)
 
     @property
-    def retry_after(self) -> None:
-        """None: no wait helps."""
-        return None
+    def decision(self) -> Decision:
+        """The refusal as a value, without statuses."""
+        from .models import Decision
+
+        return Decision(False, (), None)
 
     def __reduce__(self) -> tuple[Callable[..., Blocked], tuple[object, ...]]:
         """Rebuild from all parts, so that the error crosses process boundaries."""
         return type(self), (self.statuses, self.degraded, self.entity_id, self.resource)
 
     def _describe(self) -> str:
-        return f"{self.entity_id}/{self.resource} is blocked; store other limits for it, or delete the level, to end that"
+        return f"{self.entity_id}/{self.resource} is blocked; to unblock it, store other limits for it or delete the level"
 
 
 def anew(error: Exception) -> Exception:
-    """A copy of an error that several callers share, so that their tracebacks do not mix; itself when it cannot be copied."""
+    """Return a copy of an error that several callers share, so that tracebacks do not mix; the error itself if uncopyable."""
     try:
         return copy.copy(error)
     except Exception:
@@ -193,15 +196,15 @@ def _remedy(status: LimitStatus) -> str:
 
 
 class StackNotOwned(LimiterError):
-    """A stack of this name exists and was not deployed by the limiter, so nothing was done to it."""
+    """A stack of this name exists, but the limiter did not deploy it. Nothing was done to it."""
 
 
 class StackBusy(LimiterError):
-    """An operation on the stack took longer than the caller was willing to wait; it goes on in AWS."""
+    """An operation on the stack took longer than the timeout. It continues in AWS."""
 
 
 class StackFailed(LimiterError):
-    """An operation on the stack failed; `resource` and `reason` are the first failure, which the others follow from.
+    """An operation on the stack failed. `resource` and `reason` are the first failure, which caused the others.
 
     `status` is the stack's own, such as ROLLBACK_COMPLETE. `resource` is None when the stack as a whole was refused.
     """
@@ -219,12 +222,12 @@ class StackFailed(LimiterError):
 
 
 class DeletionProtected(LimiterError):
-    """The stack or its table is protected from deletion; the message says how to end that. Nothing was deleted."""
+    """The stack or its table is protected from deletion; the message says how to remove the protection. Nothing was deleted."""
 
 
 class ReplacementRefused(LimiterError):
-    """The change would delete the table and what it holds, so nothing was changed."""
+    """The change would delete the table with its items, so nothing was changed."""
 
 
 class BlockingCallWarning(RuntimeWarning):
-    """A synchronous call holds up the event loop that runs in its thread, and all its tasks; given once for each place."""
+    """A sync call blocks the event loop that runs in its thread, and all its tasks. Given once for each place."""

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from .core.state import BucketState, Update
 
 LOOKED_AT = 2
-"""Buckets that are looked at for each new one."""
+"""Buckets that are examined for each new one."""
 
 
 class MemoryRepository:
-    """The same promises as `Repository`, within one process and for as long as it lives.
+    """Keeps the promises of `Repository` within one process and for as long as the object lives.
 
     Several limiters may share one instance, from any number of threads. Not for limits that several processes share. Buckets that
     are full again are forgotten while others are written.
+
+    - `namespace`: the namespace of all limits, entities and buckets.
+    - `clock`: returns integer nanoseconds since the epoch, on which every decision is based.
     """
 
     def __init__(self, *, namespace: str = "default", clock: Callable[[], int] = time.time_ns) -> None:
@@ -45,7 +48,7 @@ class MemoryRepository:
         return f"<{type(self).__name__} namespace={self.namespace!r}>"
 
     def __reduce__(self) -> NoReturn:
-        """Raise: a copy would count by itself, so that its limits would come on top of these."""
+        """Raise: a copy would count separately, so its limits would be added to these."""
         raise ValidationError(
             f"{self!r} cannot be pickled or copied, since each copy would allow its limits once more: share it between the "
             "limiters of one process, and use a Repository for several"
@@ -69,7 +72,7 @@ class MemoryRepository:
         await self.close()
 
     async def read_bucket(self, key: BucketKey) -> BucketState:
-        """The bucket's present state; an absent bucket is an empty one, and one that is full is made absent."""
+        """Return the bucket's present state. An absent bucket is an empty one, and a full one is removed."""
         with self._locks.get():
             self._forget(key, self.clock())
             return self._buckets.get(key, EMPTY)
@@ -79,7 +82,7 @@ class MemoryRepository:
         with self._locks.get():
             state = self._buckets.get(key, EMPTY)
             if not update.holds(state):
-                return WriteResult(state.stamp == update.stamp, state)
+                return WriteResult(state.has_stamp(update.stamp), state)
             if key not in self._buckets:
                 self._forget_oldest()
             after = self._buckets[key] = update.apply(state)
@@ -88,7 +91,7 @@ class MemoryRepository:
     async def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
     ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
-        """Records, and buckets along with them."""
+        """Return records, and buckets with them."""
         with self._locks.get():
             return {key: self._records.get(key) for key in keys}, {key: self._buckets.get(key, EMPTY) for key in buckets}
 
@@ -105,7 +108,7 @@ class MemoryRepository:
     ) -> None:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
-        One that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` when that is not so.
+        An entity that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` otherwise.
         """
         key = EntityKey(record.entity.entity_id)
         with self._locks.get():
@@ -125,18 +128,18 @@ class MemoryRepository:
         return (*keys, EntityKey(entity_id))
 
     async def children(self, entity_id: str) -> tuple[str, ...]:
-        """The entities whose parent this is, by name."""
+        """Return the entities that have this parent, by name."""
         with self._locks.get():
             return tuple(sorted(each.entity.entity_id for each in self._entities() if each.entity.parent_id == entity_id))
 
     async def limited_entities(self, resource: str) -> tuple[str, ...]:
-        """The entities that have limits of their own for a resource, by name."""
+        """Return the entities that have their own limits for a resource, by name."""
         with self._locks.get():
             keys = [key for key in self._records if isinstance(key, LimitsKey) and key.resource == resource]
         return tuple(sorted(key.entity_id for key in keys if key.entity_id is not None))
 
     async def levels(self) -> tuple[LimitsKey, ...]:
-        """All levels of limits that are stored in the namespace."""
+        """Return all levels of limits that are stored in the namespace."""
         with self._locks.get():
             return tuple(key for key in self._records if isinstance(key, LimitsKey))
 
@@ -151,17 +154,17 @@ class MemoryRepository:
             return dict(self._buckets)
 
     async def resources(self, entity_id: str) -> tuple[str, ...]:
-        """The resources for which an entity has a bucket, by name."""
+        """Return the resources for which an entity has a bucket, by name."""
         with self._locks.get():
             return tuple(sorted(key.resource for key in self._buckets if key.entity_id == entity_id))
 
     async def namespaces(self) -> tuple[str, ...]:
-        """All namespaces in the store, by name."""
+        """Return all namespaces in the store, by name."""
         with self._locks.get():
             return (self.namespace,) if self._buckets or self._records else ()
 
     async def delete_namespace(self, namespace: str) -> int:
-        """Remove everything of a namespace, and return how many items there were; safe to repeat."""
+        """Remove everything in a namespace, and return the number of items; safe to repeat."""
         if namespace != self.namespace:
             return 0
         with self._locks.get():
@@ -178,7 +181,7 @@ class MemoryRepository:
         return True
 
     def _forget_oldest(self) -> None:
-        """Look at a few buckets for each new one, so that those that are full never outnumber the others for long."""
+        """Examine a few buckets for each new one, so that full ones do not outnumber the others for long."""
         now = self.clock()
         for _ in range(min(LOOKED_AT, len(self._buckets))):
             key = next(iter(self._buckets))

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BaseLimit:
-    """What every kind of limit has: a name, a capacity in whole units, and whether it is enforced.
+    """The base of every kind of limit: a name, a capacity in whole units, and whether it is enforced.
 
-    A limit with `enforce=False` is a shadow: it decides, is counted and reported as if it were enforced, and refuses nothing.
+    A limit with `enforce=False` is a shadow: it is counted and reported as if it were enforced, and refuses nothing.
     """
 
     name: str
@@ -28,11 +28,11 @@ class BaseLimit:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """What one limit of one bucket said to one request.
+    """The response of one limit of one bucket to one request.
 
-    `available` counts units after the request when it was admitted, and before it when not; it is negative in debt.
-    `retry_after` is in seconds: 0.0 when the limit was not exceeded, None when it can never be satisfied. `reset_after` is the
-    seconds until the bucket is full; None for a total and for slots.
+    `available` counts units after an allowed request, or before a refused one; it is negative in debt. `retry_after` is in
+    seconds: 0.0 if the limit was not exceeded, None if it can never be satisfied. `reset_after` is the seconds until the bucket
+    is full; None for a total and for slots.
     """
 
     entity_id: str
@@ -47,9 +47,9 @@ class LimitStatus:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a request was, or would be, admitted; true when it was.
+    """Whether a request was, or would be, allowed; true if so.
 
-    `retry_after` is the longest wait in seconds: 0.0 when admitted, None when no wait would help.
+    `retry_after` is the longest wait in seconds: 0.0 if allowed, None if no wait would help.
     """
 
     allowed: bool
@@ -58,11 +58,19 @@ class Decision:
 
     @classmethod
     def of(cls, statuses: Iterable[LimitStatus]) -> Decision:
-        """The decision that the statuses add up to; shadows are left out of it."""
+        """Return the decision that the statuses add up to. Shadow limits do not count."""
         consulted = tuple(statuses)
         waits = [status.retry_after for status in consulted if status.exceeded and status.limit.enforce]
         retry_after = None if None in waits else max([wait for wait in waits if wait is not None], default=0.0)
         return cls(not waits, consulted, retry_after)
+
+    @classmethod
+    def refused(cls, statuses: Iterable[LimitStatus]) -> Decision:
+        """The decision of a call that was refused; where no enforced limit refuses it, the shadows show the pause that does."""
+        consulted = tuple(statuses)
+        told = cls.of(consulted)
+        waits = [status.retry_after for status in consulted if status.exceeded and status.retry_after is not None]
+        return cls(False, consulted, max(waits, default=None) if told.allowed else told.retry_after)
 
     def __bool__(self) -> bool:
         return self.allowed
@@ -70,7 +78,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Who is limited. With a `parent_id` and `cascade`, everything it takes is taken from the parent too."""
+    """An id that limits apply to. With a `parent_id` and `cascade`, its parent is charged for everything that it consumes."""
 
     entity_id: str
     parent_id: str | None = None

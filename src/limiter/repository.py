@@ -1,5 +1,5 @@
 # twin: sync_repository.py
-"""Buckets and records in a DynamoDB table."""
+"""A store of buckets and records in a DynamoDB table."""
 
 from __future__ import annotations
 
@@ -28,25 +28,32 @@ if TYPE_CHECKING:
     from .core.state import BucketState, Update
 
 BATCH_READ, BATCH_WRITE = 100, 25
-"""Items of one BatchGetItem and of one BatchWriteItem; see the service quotas of DynamoDB."""
+"""The most items of one BatchGetItem and of one BatchWriteItem; see the service quotas of DynamoDB."""
 
 
 class Repository:
-    """The table named `stack` in one AWS account and region, seen by one `namespace`.
+    """A store on the DynamoDB table `stack`, in one AWS account and region, seen by one `namespace`.
 
-    The ARN of a table stands for its name too, and reaches a table of another account whose resource policy allows that.
-    Opening neither creates nor changes anything in AWS. It is lazy: the first call opens the client, one for each process and
-    event loop, and `close` closes it. Region, credentials and endpoint that are not given follow the standard AWS variables and
-    files. A `client` that is given is used as it is and never closed.
+    Opening creates and changes nothing in AWS. The first call opens a client, one for each process and event loop; `close` closes
+    it. Region, credentials and endpoint follow the standard AWS variables and files unless given.
 
-    `clock` returns the integer nanoseconds since the epoch on which every decision is based; without one it is the server's time,
-    told from the answers to all calls. A call may take `connect_timeout` seconds to reach the server and `read_timeout` more for
-    the whole answer; DynamoDB answers within milliseconds.
+    - `stack`: the table's name. Its ARN works too, and reaches a table of another account whose resource policy allows that.
+    - `namespace`: separates the limits, entities and buckets of several programs or tenants in one table.
+    - `region`: an AWS region, such as "eu-west-1".
+    - `endpoint_url`: an endpoint other than AWS's own, such as that of a local engine.
+    - `session`: a session of the AWS library, from which clients are opened.
+    - `client`: an open DynamoDB client, which is used unchanged and never closed. It belongs to one process and event loop.
+    - `clock`: returns integer nanoseconds since the epoch, on which every decision is based. By default it is the time of the
+      table's servers, told from their responses.
+    - `max_connections`: the most connections to the table, in each process and event loop.
+    - `connect_timeout`: seconds that a call may take to reach the server.
+    - `read_timeout`: further seconds for the whole response. DynamoDB responds within milliseconds.
+    - `transport`: how reads and writes of buckets and reads of records are sent. "auto" sends them directly, for a fraction of
+      botocore's time, if that changes nothing else: no `client` is given, no tracer or mock has patched botocore, no handler of
+      another library listens to its events, and no proxy is configured. Otherwise botocore sends them, as it sends all other
+      calls. "direct" raises `ConfigurationError` instead of using botocore. "botocore" never sends directly.
 
-    `transport` says how reads and writes of buckets and reads of records are sent. "auto" sends them directly, for a fraction of
-    botocore's time, where that changes nothing else: no `client` was given, no tracer or mock has patched botocore, no handler
-    from elsewhere listens to its events, and no proxy is configured. Otherwise botocore sends them, as it sends all other calls.
-    "direct" raises `ConfigurationError` in place of using botocore; "botocore" never sends them directly.
+    Raises `ValidationError` for an unusable argument.
     """
 
     def __init__(
@@ -94,7 +101,7 @@ class Repository:
         return f"<{type(self).__name__} stack={self.stack!r} namespace={self.namespace!r}>"
 
     def __reduce__(self) -> tuple[Callable[..., Self], tuple[object, ...]]:
-        """Pickle and copy the configuration: the copy opens a client of its own. Raises with a given `client` or `session`."""
+        """Pickle and copy the configuration: the copy opens its own client. Raises with a given `client` or `session`."""
         if self._is_given:
             raise ValidationError(
                 f"{self!r} was made with client= or session=, which cannot be pickled or copied: make one where it is used"
@@ -103,19 +110,19 @@ class Repository:
 
     @property
     def skew(self) -> float | None:
-        """Seconds that this machine's clock is ahead of the server's, 0.0 within what can be told.
+        """Seconds that this machine's clock is ahead of the server's; 0.0 if the difference is within the error of measurement.
 
-        None before the first answer that tells a time, and when a `clock` is given.
+        None before the first response that tells a time, and when a `clock` is given.
         """
         return None if self._server_clock is None else self._server_clock.skew
 
     @property
     def transport(self) -> TransportInUse | None:
-        """How the frequent calls are made in this process, and why not directly; None before the client is opened."""
+        """How the frequent calls are sent in this process, and why not directly; None before the client is opened."""
         return self._table.transport.in_use
 
     async def open(self) -> None:
-        """Open the client now rather than at the first call; raises `StackNotFound` when there is no such table."""
+        """Open the client now rather than at the first call; raises `StackNotFound` if the table does not exist."""
         await self._table.call("GetItem", self._addressed(schema.record_key(self.namespace, LimitsKey())), attempts=ATTEMPTS)
 
     async def prepare(self) -> None:
@@ -136,31 +143,28 @@ class Repository:
         await self.close()
 
     async def read_bucket(self, key: BucketKey) -> BucketState:
-        """The bucket's present state, by a consistent read (one read unit); an absent bucket is an empty one."""
+        """Return the bucket's present state, by a consistent read (one read unit). An absent bucket is an empty one."""
         answer = await self._table.call("GetItem", self._addressed(schema.bucket_key(key)) | {"ConsistentRead": True})
         return schema.bucket_state(answer.get("Item"))
 
     async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
-        """Apply `update` if all its conditions hold: one UpdateItem, one write unit whether it does or not."""
+        """Apply `update` if all its conditions hold: one UpdateItem, and one write unit in any case."""
         from botocore.exceptions import ClientError
 
-        parameters = self._addressed(schema.bucket_key(key)) | schema.update_parameters(update)
-        parameters["ReturnValues"] = "ALL_NEW"
-        parameters["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
-            answer = await self._table.call("UpdateItem", parameters)
+            answer = await self._table.call("UpdateItem", {"TableName": self.stack, **schema.bucket_update(key, update)})
         except ClientError as error:
             item = error.response.get("Item")
-            if not item and update.holds(EMPTY):  # It would have been applied if there were no item.
+            if not item and update.holds(EMPTY):  # Without an item, the update would have been applied.
                 raise no_item_returned(self.stack) from error
             state = schema.bucket_state(item)
-            return WriteResult(state.stamp == update.stamp, state)
+            return WriteResult(state.has_stamp(update.stamp), state)
         return WriteResult(True, schema.bucket_state(answer["Attributes"]))
 
     async def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
     ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
-        """Records, and buckets along with them, by one BatchGetItem of consistent reads (more above 100 items)."""
+        """Return records, and buckets with them, by one BatchGetItem of consistent reads (more above 100 items)."""
         wanted = [schema.record_key(self.namespace, key) for key in keys] + [schema.bucket_key(key) for key in buckets]
         items = await self._read_items(wanted)
         places = [schema.item_key(each) for each in wanted]
@@ -184,8 +188,8 @@ class Repository:
     ) -> None:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
-        One that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` when that is not so. One
-        transaction: two write units for each item. It is repeated only while it is throttled, and so surely not applied.
+        An entity that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` otherwise. One
+        transaction: two write units for each item. It is repeated only while it is throttled, and so certainly not applied.
         """
         from botocore.exceptions import ClientError
 
@@ -212,17 +216,17 @@ class Repository:
         return tuple(keys)
 
     async def children(self, entity_id: str) -> tuple[str, ...]:
-        """The entities whose parent this is, by name, from the index, which trails writes by a moment."""
+        """Return the entities that have this parent, by name, from the index, which trails writes by a moment."""
         query = schema.children_query(self.namespace, entity_id)
         return tuple([schema.entity_of(item) async for item in self._table.pages("Query", query)])
 
     async def limited_entities(self, resource: str) -> tuple[str, ...]:
-        """The entities that have limits of their own for a resource, by name, from the index."""
+        """Return the entities that have their own limits for a resource, by name, from the index."""
         query = schema.limited_entities_query(self.namespace, resource)
         return tuple([schema.entity_of(item) async for item in self._table.pages("Query", query)])
 
     async def levels(self) -> tuple[LimitsKey, ...]:
-        """All levels of limits that are stored in the namespace. Reads the whole table."""
+        """Return all levels of limits that are stored in the namespace. Reads the whole table."""
         scan = self._table.pages("Scan", schema.keys_scan(self.namespace))
         found = [schema.limits_key(item) async for item in scan]
         return tuple(filter(None, found))
@@ -242,15 +246,15 @@ class Repository:
         }
 
     async def resources(self, entity_id: str) -> tuple[str, ...]:
-        """The resources for which an entity has a bucket, by name."""
+        """Return the resources for which an entity has a bucket, by name."""
         return tuple([schema.item_key(item)[1][2:] async for item in self._items(entity_id, "b#")])
 
     async def namespaces(self) -> tuple[str, ...]:
-        """All namespaces in the table, by name. Reads the whole table, for want of a hot index."""
+        """Return all namespaces in the table, by name. Reads the whole table: an index of namespaces would be a hot key."""
         return tuple(sorted({schema.namespace_of(item) async for item in self._table.pages("Scan", schema.keys_scan())}))
 
     async def delete_namespace(self, namespace: str) -> int:
-        """Remove every item of a namespace, and return how many there were. Reads the whole table; safe to repeat."""
+        """Remove every item of a namespace, and return the number of items. Reads the whole table; safe to repeat."""
         found: list[schema.Item] = []
         deleted = 0
         async for item in self._table.pages("Scan", schema.keys_scan(namespace)):
@@ -288,18 +292,18 @@ class Repository:
             answer = await self._table.call("BatchWriteItem", {"RequestItems": {self.stack: deletions}}, attempts=ATTEMPTS)
             left = [each["DeleteRequest"]["Key"] for each in _only_table(answer.get("UnprocessedItems"), [])]
             if len(left) < len(deletions):
-                retry = Retry()  # It goes on, and no decision waits for it.
+                retry = Retry()  # Progress was made, so attempts count anew; no decision waits for a deletion.
             keys = left + keys[BATCH_WRITE:]
             if left:
                 await self._pause(retry, "BatchWriteItem")
 
     async def _pause(self, retry: Retry, action: str) -> None:
-        """Wait before asking for what was left; keys are left out of an answer where the table's throughput does not suffice."""
+        """Wait before asking for the unprocessed keys; a response omits keys if the table's throughput does not suffice."""
         if retry.is_over():
-            raise Throttled(f"{action} on table {self.stack!r} was throttled: it leaves keys unprocessed, again and again")
+            raise Throttled(f"{action} on table {self.stack!r} was throttled: keys stayed unprocessed in every attempt")
         await retry.backoff()
 
 
 def _only_table(tables: dict[str, Any] | None, default: Any) -> Any:
-    """Return what an answer holds for the one table that was asked, which it may call by its name although the ARN was given."""
+    """Return what a response holds for the one table of the request, which it may call by its name although an ARN was given."""
     return next(iter((tables or {}).values()), default)

@@ -1,13 +1,14 @@
 # twin: sync_repository_protocol.py
-"""What a store of buckets and records must be able to do, and every type that its methods name."""
+"""The protocol of a store of buckets and records, and every type that its methods name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
 from .core.limits import Access
-from .core.records import BucketKey, EntityKey, EntityRecord, Limits, LimitsKey, Record, RecordKey
+from .core.records import BucketKey, EntityKey, EntityRecord, Limits, LimitsKey, Record, RecordKey, ScheduledLimits
 from .core.resolution import MISSING, Lookup, Missing
+from .core.schedule import Schedule, Window
 from .core.state import BucketState, Change, Condition, Level, Update, WriteResult
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ __all__ = [
     "RecordKey",
     "RecordStore",
     "RepositoryProtocol",
+    "Schedule",
+    "ScheduledLimits",
     "Update",
+    "Window",
     "WriteResult",
 ]
 
@@ -46,12 +50,12 @@ class BucketStore(Protocol):
         """The time in nanoseconds since the epoch."""
 
     async def read_bucket(self, key: BucketKey) -> BucketState:
-        """The bucket's present state; an absent bucket is an empty one."""
+        """Return the bucket's present state. An absent bucket is an empty one."""
 
     async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Apply `update` if all its conditions hold.
 
-        Raises `RateLimiterUnavailable` when the store did not answer, and tells whether the update may have been applied.
+        Raises `RateLimiterUnavailable` if the store did not respond; its `unsent` tells whether the update may have been applied.
         """
 
 
@@ -65,7 +69,7 @@ class RecordStore(Protocol):
     async def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
     ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
-        """Records, and buckets along with them, in one round trip."""
+        """Return records, and buckets with them, in one round trip."""
 
     async def write_limits(self, key: LimitsKey, limits: Record | None) -> None:
         """Store a level of limits, or remove it."""
@@ -75,20 +79,20 @@ class RecordStore(Protocol):
     ) -> None:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
-        One that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` when that is not so.
+        An entity that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` otherwise.
         """
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
         """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""
 
     async def children(self, entity_id: str) -> tuple[str, ...]:
-        """The entities whose parent this is, by name."""
+        """Return the entities that have this parent, by name."""
 
     async def limited_entities(self, resource: str) -> tuple[str, ...]:
-        """The entities that have limits of their own for a resource, by name."""
+        """Return the entities that have their own limits for a resource, by name."""
 
     async def levels(self) -> tuple[LimitsKey, ...]:
-        """All levels of limits that are stored in the namespace."""
+        """Return all levels of limits that are stored in the namespace."""
 
     async def entities(self) -> tuple[str, ...]:
         """Return the ids of all stored entities of the namespace, sorted."""
@@ -97,26 +101,26 @@ class RecordStore(Protocol):
         """Return all buckets of the namespace with their states, which may be some seconds old."""
 
     async def resources(self, entity_id: str) -> tuple[str, ...]:
-        """The resources for which an entity has a bucket, by name."""
+        """Return the resources for which an entity has a bucket, by name."""
 
     async def namespaces(self) -> tuple[str, ...]:
-        """All namespaces in the store, by name."""
+        """Return all namespaces in the store, by name."""
 
     async def delete_namespace(self, namespace: str) -> int:
-        """Remove everything of a namespace, and return how many items there were; safe to repeat."""
+        """Remove everything in a namespace, and return the number of items; safe to repeat."""
 
 
 class RepositoryProtocol(BucketStore, RecordStore, Protocol):
-    """A store of one namespace's buckets and records, which is opened and closed."""
+    """A store of one namespace's buckets and records, which can be opened and closed."""
 
     async def open(self) -> None:
-        """Make the store ready; does nothing when it is."""
+        """Make the store ready; does nothing if it is."""
 
     async def prepare(self) -> None:
-        """Do what the first call would have to do before it is sent; asks the store nothing."""
+        """Prepare the store for its first call, without calling it."""
 
     async def close(self) -> None:
-        """Release what `open` acquired; does nothing when it is closed."""
+        """Release what `open` acquired; does nothing if the store is closed."""
 
     async def __aenter__(self) -> Self: ...
 

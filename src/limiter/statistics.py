@@ -1,4 +1,4 @@
-"""What a limiter has done so far, counted as it goes and shown as one frozen value."""
+"""What a limiter has done so far: counters, their frozen values, and the events for hooks."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ if TYPE_CHECKING:
     from .models import BaseLimit, LimitStatus
 
 BreakerState = Literal["closed", "open", "half-open"]
-"""Whether calls reach the store: always, not at all, or one at a time to see whether it is back."""
+"""Whether calls reach the store: always, not at all, or one at a time to test whether it is back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What one limiter has done in this process; counts since it was made. A forked child counts from 0.
+    """What one limiter has done in this process since it was made. A forked child counts from 0.
 
-    `decisions` are calls of acquire and try_acquire that were decided, of which `refusals` were refused; one that raised anything
-    else, or was cancelled, is none. `degraded` of them were decided without the table, either way. `calls` were made to the store
-    for decisions, corrections and checks: reads and writes of buckets, and reads of stored limits. `batches` are groups of
-    requests to one bucket that calls carried together. `failures` are calls without an answer in time, or with an error on the
-    store's side, of which `throttled` were turned away because a table or a key takes no more. `cache_hits` are requests to a
-    bucket that were refused or granted by what was known here, without a call. `corrections_lost` are corrections and refunds,
-    one for each bucket, that could not be written. `breaker` is "closed", "open" or "half-open". `skew` is the seconds that this
-    machine's clock is ahead of the store's; None when unknown. `transport` is how frequent calls are made: "direct",
-    or "botocore" for the `transport_reason`; None before the first call, and for a store that makes no calls.
+    - `decisions`: calls of `acquire` and `try_acquire` that were allowed or refused. A call that raised another error, or was
+      cancelled, does not count.
+    - `refusals`: decisions that refused.
+    - `degraded`: decisions that were made without the table, allowed or refused.
+    - `calls`: calls to the store for decisions, corrections and checks: reads and writes of buckets, and reads of stored limits.
+    - `failures`: calls without a response in time, or with an error on the store's side.
+    - `throttled`: failures that the store throttled, as a whole or for one hot key.
+    - `batches`: groups of requests to one bucket that shared a call.
+    - `cache_hits`: requests to a bucket that were decided by what was known in this process, without a call.
+    - `corrections_lost`: corrections and refunds, one for each bucket, that could not be written.
+    - `breaker`: the circuit breaker, "closed", "open" or "half-open".
+    - `skew`: seconds that this machine's clock is ahead of the store's; None when unknown.
+    - `transport`: how frequent calls are sent: "direct", or "botocore" for the `transport_reason`. None before the first call,
+      and for a store that makes no calls.
     """
 
     decisions: int
@@ -48,9 +53,9 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """What a call asks, takes or gives back of one limit of one bucket.
+    """What a call requests, consumes or refunds of one limit of one bucket.
 
-    `start` is the time from which units may be used, in nanoseconds of the repository's clock; None where nothing was taken.
+    `start` is the time from which the units may be used, in nanoseconds of the repository's clock; None if nothing was consumed.
     `since` is the time from which the bucket counts them.
     """
 
@@ -64,14 +69,15 @@ class Charged:
 
 @dataclass(frozen=True, slots=True)
 class DecisionEvent:
-    """One decision, as `on_decision` is told of it.
+    """One decision, as `on_decision` receives it.
 
-    It was made without the table where it is `degraded`. `seconds` is what deciding took, without the `waited` seconds of a
-    caller that was willing to wait for its turn (`waits`).
-
-    `id` names the call, and the lease that it got. `process_id` names the limiter in this process; both are unique. The call
-    came at `begin` and was decided at `end`, in nanoseconds of the repository's clock. `buckets` are the entity and resource of
-    all that it is about, and `charges` what it took of their limits, or asked for.
+    - `degraded`: the decision was made without the table.
+    - `seconds`: the time that the decision took, without the `waited` seconds of a caller with a `timeout` (`waits`).
+    - `id`: names the call and its lease; unique in this process.
+    - `process_id`: names the limiter in this process; unique.
+    - `begin`, `end`: when the call came and when it was decided, in nanoseconds of the repository's clock.
+    - `buckets`: the entity and resource of each bucket of the call.
+    - `charges`: what the call consumed of their limits, or requested.
     """
 
     entity_id: str
@@ -102,11 +108,13 @@ class DecisionEvent:
 
 @dataclass(frozen=True, slots=True)
 class LeaseEvent:
-    """What became of a call or its lease besides a decision, as a hook is told of it that has a method `note`.
+    """An event of a call or its lease other than a decision, for a hook with a method `note`.
 
-    `kind` is `decision` for a call that failed, `consume` where the lease asked for more, `correction` where more was taken in
-    any case, `refund` for what is about to be given back, `written` when the refund of the same `begin` is known to be written.
-    `outcome` is `allowed`, `refused`, or `failed`: not known. `end` is None where the end is not known yet.
+    - `kind`: `decision` for a call that failed, `consume` when the lease requested more, `correction` when more was charged in
+      any case, `refund` for units that are about to be refunded, `written` when the refund of the same `begin` is known to be
+      written.
+    - `outcome`: `allowed`, `refused`, or `failed`: not known.
+    - `end`: None if the end is not known yet.
     """
 
     kind: str
@@ -139,7 +147,7 @@ class Counters:
         self._counts: Counter[str] = Counter()
 
     def add(self, *names: str, count: int = 1) -> None:
-        """Add to each of the counts named."""
+        """Add to each of the named counts."""
         with self._lock:
             for name in names:
                 self._counts[name] += count
@@ -154,14 +162,14 @@ class Counters:
                 self._counts["degraded"] += 1
 
     def add_failure(self, error: BaseException) -> None:
-        """Count what a call to the store raised, if it is a failure of the store."""
+        """Count an error of a call to the store, if it is a failure of the store."""
         if isinstance(error, Throttled):
             self.add("failures", "throttled")
         elif isinstance(error, RateLimiterUnavailable):
             self.add("failures")
 
     def statistics(self, breaker: BreakerState, skew: float | None, transport: tuple[str, str] | None = None) -> Statistics:
-        """All counts so far."""
+        """Return all counts so far."""
         with self._lock:
             counts = {name: self._counts[name] for name in _COUNTED}
         name, reason = (None, "") if transport is None else transport

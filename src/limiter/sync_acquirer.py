@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .commit.breaker import Breaker
-from .commit.sync_charge import SyncAdmission, sync_charge_in_turn
-from .commit.sync_committer import SyncCommitter, SyncCommitterOptions
+from .commit.sync_charge import SyncAdmission, sync_charge_in_turn, sync_wait_for_change
+from .commit.sync_committer import SyncCommitter
 from .sync_config_cache import SyncConfigCache
 from .core import status
-from .core.chain import Bucket, blocked, call_requests, own_requests
+from .core.chain import Bucket, blocked, call_requests, next_change, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.request import Grant
@@ -32,6 +32,7 @@ from .statistics import Counters
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .commit.sync_writer import SyncCommitterOptions
     from .core.call import Call
     from .core.records import BucketKey
     from .core.request import Request
@@ -112,7 +113,13 @@ class SyncAcquirer:
         self._last: _Last | None = None
         alone = SyncCommitter(process.local, replace(options, linger=0, max_queues=MAX_LOCAL_QUEUES))
         self.fallback = SyncFallback(
-            self.committer, alone, process.local, process.unreported, process.outage_log, settings.local_share
+            self.committer,
+            alone,
+            process.local,
+            process.unreported,
+            process.outage_log,
+            settings.local_share,
+            process.counters,
         )
 
     def acquire(self, call: Call) -> SyncAdmission:
@@ -124,7 +131,7 @@ class SyncAcquirer:
                 if (refusal := _refused_unread(call)) is not None:
                     return refusal
                 chain = self._resolve(call)
-            admission = self._charge(self._at_present(call, began), chain)
+            admission = (self._charge_in_time(call, chain, began) if call.patience else self._charge(call, chain))
         except RateLimiterUnavailable as error:
             if call.on_unavailable == "block":
                 raise
@@ -134,6 +141,21 @@ class SyncAcquirer:
         if self._outage_log.active and self._breaker.state == "closed":
             self._outage_log.end()
         return admission
+
+    def _charge_in_time(self, call: Call, chain: tuple[Bucket, ...], began: int) -> SyncAdmission:
+        """Charge for a caller that can wait. It is promised no start after its limits change: then it asks again."""
+        waited, clock = 0.0, self._repository.clock
+        while True:
+            asked, change = self._at_present(call, began), next_change(chain)
+            left = asked.patience if change is None else change - clock()
+            cut = left - 1 if 0 < left < asked.patience else None
+            admission = self._charge(asked if cut is None else asked._replace(patience=cut), chain)
+            admission.waited += waited
+            if admission.allowed or change is None or cut is None:
+                return admission
+            left = max(0, change - clock())
+            waited = admission.waited + sync_wait_for_change(self.committer, left, self._at_present(call, began).patience)
+            chain = self.chain(call)
 
     def _at_present(self, call: Call, began: int) -> Call:
         """The call with the patience that is left of a call that `began` at that time."""
@@ -152,9 +174,9 @@ class SyncAcquirer:
         states = self._read([request.key for request in asked])
         now = self._repository.clock()
         pairs = zip(asked, states, strict=True)
-        return Decision.of(
-            [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now)]
-        )
+        told = [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now, request)]
+        paused = any(state.paused > now for state in states)
+        return Decision.refused(told) if paused else Decision.of(told)
 
     def order(self, call: Call, make: Callable[[Bucket], Request]) -> Grant | None:
         """Write the request that `make` makes of the call's own bucket; None if nothing is counted there."""
@@ -193,13 +215,9 @@ class SyncAcquirer:
         return self.config.chain(call) if self._stored else in_code(call)
 
     def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> SyncAdmission:
-        last = self._last
+        last, asks = self._last, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
         # Callers that ask the same of the same chain as the last one make the same requests.
-        if (
-            last is not None
-            and last.chain == chain
-            and last.asks == (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
-        ):
+        if last is not None and last.chain == chain and last.asks == asks:
             asked = last.requests
         else:
             asked = call_requests(chain, call)
@@ -207,7 +225,7 @@ class SyncAcquirer:
                 return SyncAdmission(None, chain, (), blocked=key)
             if never := status.never_satisfiable(asked):
                 return SyncAdmission(None, chain, asked, never=never)
-            self._last = _Last(chain, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize), asked)
+            self._last = _Last(chain, asks, asked)
         if self._unreported.any:
             self.fallback.report(chain)
         return sync_charge_in_turn(self.committer, chain, asked, call.patience)

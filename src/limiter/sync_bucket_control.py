@@ -6,9 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .core.chain import check_known
-from .core.limits import check_amounts
 from .core.request import Charge, Grant, Request
-from .core.validation import MAX_AMOUNT, check_name, check_seconds
+from .core.validation import MAX_AMOUNT, check_amounts, check_name, check_seconds
 from .exceptions import ValidationError
 
 if TYPE_CHECKING:
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class SyncBucketControl:
-    """Changes what a bucket holds, for every process that shares it. Parents are not concerned.
+    """Changes what a bucket holds, for every process that shares it. Parents are not changed.
 
-    A change under UNLIMITED or BLOCKED does nothing, since nothing is counted there.
+    Under UNLIMITED or BLOCKED a change does nothing, because nothing is counted there.
     """
 
     def _order(self, entity_id: str, resource: str, order: Callable[[Bucket], Request]) -> Grant | None:
@@ -30,7 +29,7 @@ class SyncBucketControl:
     def adjust(self, entity_id: str, resource: str, amounts: Mapping[str, int]) -> None:
         """Correct what a bucket counts as used: `limiter.adjust("user-42", "gpt-4", {"tokens": -500, "requests": +1})`.
 
-        Positive units are charged, into debt if need be. Negative units are given back, at most until the bucket is full. Raises
+        Positive units are charged, into debt if necessary. Negative units are refunded, at most until the bucket is full. Raises
         `ValidationError` for a name that the bucket has no limit for.
         """
         checked = check_amounts(amounts, minimum=-MAX_AMOUNT)
@@ -38,15 +37,15 @@ class SyncBucketControl:
         def order(bucket: Bucket) -> Request:
             check_known((bucket,), checked)
             charges = tuple(Charge(limit, checked[limit.name]) for limit in bucket.limits if checked.get(limit.name))
-            return Request(bucket.key, charges, forced=True)
+            return Request(bucket.key, charges, forced=True, scheduled=bucket.until is not None)
 
         self._order(entity_id, resource, order)
 
     def reset(self, entity_id: str, resource: str, names: Iterable[str] | None = None) -> None:
-        """Make the limits of a bucket as if nothing had been used: those of `names`, or all. Slots stay held.
+        """Reset the limits of a bucket as if nothing had been used: those in `names`, or all. Slots stay held.
 
-        Units that were taken before can no longer be given back. Raises `ValidationError` for a name that the bucket has no limit
-        for.
+        Units that were consumed before can no longer be refunded. Raises `ValidationError` for a name that the bucket has no
+        limit for.
         """
         if isinstance(names, str):
             raise ValidationError(f"names must be a list of limit names, not {names!r}; wrap a single one in a list")
@@ -59,9 +58,9 @@ class SyncBucketControl:
         self._order(entity_id, resource, order)
 
     def pause(self, entity_id: str, resource: str, seconds: float) -> None:
-        """Have a bucket admit nothing for so many seconds, in any process; 0 ends a pause. For a provider's SyncRetry-After.
+        """Let a bucket allow nothing for some seconds, in every process; 0 ends a pause. For a provider's SyncRetry-After.
 
-        A pause never shortens a longer one. Callers with a `timeout` wait it out. Units that are held stay held.
+        A pause never shortens a longer one. Callers with a `timeout` wait until it ends. Held units stay held.
         """
         nanoseconds = check_seconds("seconds", seconds)
 

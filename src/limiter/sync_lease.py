@@ -12,10 +12,9 @@ from .commit.sync_charge import sync_charge
 from .core import status
 from .core.allocation import Allocation
 from .core.chain import check_known, requests
-from .core.limits import check_amounts
 from .core.request import Charge, Grant, Refund, Request
 from .core.share import local_limit, local_requests
-from .core.validation import MAX_AMOUNT
+from .core.validation import MAX_AMOUNT, check_amounts
 from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import sync_shielded
 from .runtime.scope import SyncOrigin
@@ -263,7 +262,7 @@ class SyncLease:
             made += [*((bucket.key, limit, units) for limit, units in added.items())]
             made += [*((bucket.key, limit, -units) for limit, units in spare.items())]
             if charges or worth:
-                asked.append(Request(bucket.key, charges, worth, forced=True))
+                asked.append(Request(bucket.key, charges, worth, forced=True, scheduled=bucket.until is not None))
         for name, units in changes.items():
             if units < 0 and name in self._consumed:
                 self._consumed[name] = max(0, self._consumed[name] + units)

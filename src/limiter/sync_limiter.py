@@ -15,14 +15,22 @@ from .sync_acquirer import SyncAcquirer, SyncAcquirerSettings, SyncProcess
 from .sync_acquisition import SyncAcquisition
 from .sync_administration import SyncAdministration
 from .sync_bucket_control import SyncBucketControl
-from .commit.sync_committer import SyncCommitterOptions
+from .commit.sync_writer import SyncCommitterOptions
 from .core.call import Call, OnUnavailable, check_also, check_policy, check_prefetch
 from .core.chain import own_amounts
 from .core.headroom import check_headroom
-from .core.limits import Access, check_amounts, check_limits
+from .core.limits import Access, check_limits
 from .core.records import BucketKey
 from .core.refund_policy import RefundOnError, check_refund_policy
-from .core.validation import check_callable, check_flag, check_hook, check_name, check_seconds, check_share, check_timeout
+from .core.validation import (
+    check_asked,
+    check_callable,
+    check_flag,
+    check_hook,
+    check_seconds,
+    check_share,
+    check_timeout,
+)
 from .core.visible import visible
 from .exceptions import ValidationError
 from .sync_lease import SyncLease
@@ -217,7 +225,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
                 "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
             )
         admission, _ = self._admit(call)
-        return admission.decision
+        return admission.decision if admission.allowed else admission.refusal().decision
 
     def stats(self) -> Statistics:
         """What this limiter has done in this process so far, and how its store is: one frozen value."""
@@ -323,7 +331,8 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         if not admission.allowed:
             raise admission.refusal()
         correct = None if call.on_unavailable == "block" else partial(self._acquirers.get().fallback.correct, call)
-        return SyncLease(admission, own_amounts(admission.chain, call), correct, trail)
+        amounts = own_amounts(admission.chain, call) if call.amounts is None else dict(call.amounts)
+        return SyncLease(admission, amounts, correct, trail)
 
     def _trail(self, call: Call) -> Trail | None:
         """What tells the hook and the log of a call; None if neither listens."""
@@ -365,23 +374,19 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         oversize: bool = False,
     ) -> Call:
         """Check the arguments of a call."""
-        check_name("entity_id", entity_id)
-        check_name("resource", resource)
-        key, amounts = (
-            BucketKey(self.repository.namespace, entity_id, resource),
-            None if consume is None else check_amounts(consume),
-        )
+        amounts = check_asked(entity_id, resource, consume)
+        key = BucketKey(self.repository.namespace, entity_id, resource)
         return Call(
             key,
             amounts,
             None if limits is None else check_limits(limits),
             self.limits,
-            check_timeout(timeout),
+            0 if timeout is None else check_timeout(timeout),
             self.on_unavailable if on_unavailable is None else check_policy(on_unavailable),
             self.prefetch if prefetch is None else check_prefetch(prefetch),
             monotonic(),
             () if also == () else check_also(also, key, amounts),
-            check_headroom(headroom, oversize=oversize),
+            None if headroom is None else check_headroom(headroom, oversize=oversize),
             oversize if oversize is False else check_flag("oversize", oversize),
         )
 

@@ -1,4 +1,4 @@
-"""What a hook is told of one call, from its decision to the end of its lease, so that a record of it can be audited."""
+"""Reports one call to a hook, from its decision to the end of its lease, so that a record of it can be audited."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     Change = tuple[BucketKey, BaseLimit, int]
 
 NOTE = "note"
-"""The method by which a hook is told more than decisions, if it has it."""
+"""The method of a hook that receives events other than decisions, if the hook has it."""
 
 
 class Trail:
-    """One call and its lease, for a hook.
+    """Reports one call and its lease to a hook.
 
-    `clock` is the repository's. `note` is told of everything that is no decision; None if the hook wants decisions only.
+    `clock` is the repository's. `note` receives every event other than a decision; None if the hook wants decisions only.
     """
 
     __slots__ = ("_clock", "_degraded", "_note", "_process_id", "_waits", "begin", "id")
@@ -47,11 +47,11 @@ class Trail:
         self._degraded = False
 
     def now(self) -> int:
-        """The time, by the repository's clock."""
+        """Return the time of the repository's clock."""
         return self._clock()
 
     def decision(self, call: Call, admission: Admitted) -> DecisionEvent:
-        """The event of the decision, at the time at which it was made: before the caller waited for its turn."""
+        """Return the event of the decision, as of the time of the decision: before the caller waited for its turn."""
         self._degraded = admission.degraded
         charges = taken(admission) if admission.allowed else asked_of(admission.statuses)
         return DecisionEvent(
@@ -72,22 +72,22 @@ class Trail:
         )
 
     def failed(self, call: Call, chain: Sequence[Bucket]) -> None:
-        """Tell that the call was not decided: it may have taken what it asked for."""
+        """Report that the call was not decided: it may have consumed what it requested."""
         asked = call_requests(chain, call) if chain else ()
         self._tell("decision", self.begin, self._clock(), "failed", requested(asked))
 
     def consumed(self, begin: int, outcome: str, charges: Sequence[Charged]) -> None:
-        """Tell that the lease has asked for more."""
+        """Report that the lease has requested more."""
         self._tell("consume", begin, self._clock(), outcome, charges)
 
     def changing(self, changes: Sequence[Change]) -> int:
-        """Tell what is about to be given back, and return the time: a process that is killed now may have given it back."""
+        """Report a refund that is about to be made, and return the time: a process killed from now on may have made it."""
         begin = self._clock()
         self._tell("refund", begin, None, "allowed", _charged((key, limit, -units) for key, limit, units in changes))
         return begin
 
     def changed(self, begin: int, changes: Sequence[Change], *, written: bool) -> None:
-        """Tell that what was added or given back has been written, or may have been."""
+        """Report that additions and refunds have been written, or may have been."""
         end = self._clock()
         self._tell("correction", begin, end, "allowed" if written else "failed", _charged(changes))
         if written and any(units < 0 for _, _, units in changes):
@@ -106,7 +106,7 @@ def _buckets(charges: Iterable[Charged]) -> tuple[tuple[str, str], ...]:
 
 
 def taken(admission: Admitted) -> list[Charged]:
-    """What was granted: of each limit the units, and the time from which they may be used."""
+    """Return what was granted: the units of each limit, and the time from which they may be used."""
     return [
         Charged(request.key.entity_id, request.key.resource, each.limit, each.units, max(each.start, grant.now), each.since)
         for request, grant in admission.grants
@@ -115,12 +115,12 @@ def taken(admission: Admitted) -> list[Charged]:
 
 
 def asked_of(statuses: Iterable[LimitStatus]) -> list[Charged]:
-    """What was asked of the limits that were consulted."""
+    """Return what was requested of the limits that were consulted."""
     return [Charged(each.entity_id, each.resource, each.limit, each.requested) for each in statuses]
 
 
 def requested(requests: Iterable[Request]) -> list[Charged]:
-    """What requests ask for, without limits of which they ask for nothing."""
+    """Return what requests ask for, without limits of which they ask for nothing."""
     return [
         Charged(request.key.entity_id, request.key.resource, limit, units)
         for request in requests
@@ -130,7 +130,7 @@ def requested(requests: Iterable[Request]) -> list[Charged]:
 
 
 def charged_buckets(call: Call, admission: Admitted) -> tuple[tuple[str, str], ...]:
-    """The buckets that have a limit of what the call asks of them, and so had to be charged."""
+    """Return the buckets that have a limit named by the call, and so had to be charged."""
     amounts = [target.amounts for target in call.targets]
     return tuple(
         (bucket.key.entity_id, bucket.key.resource)
@@ -140,5 +140,5 @@ def charged_buckets(call: Call, admission: Admitted) -> tuple[tuple[str, str], .
 
 
 def _charged(changes: Iterable[Change]) -> list[Charged]:
-    """What is added to each bucket."""
+    """Return what is added to each bucket."""
     return [Charged(key.entity_id, key.resource, limit, units) for key, limit, units in changes if units > 0]

@@ -81,7 +81,7 @@ async def test_a_level_can_hold_either(new_limiter: Any, repository: Any, level:
     await limiter.set_limits(UNLIMITED, **level)
     assert await limiter.resolve_limits("user", "api") is UNLIMITED
     assert list((await limiter.list_limits()).values()) == [UNLIMITED]
-    assert await limiter.try_acquire("user", "api", {"whatever": 10**6})
+    assert await limiter.try_acquire("user", "api", {"anything": 10**6})
     assert repository.take() == {"read_records": 1}
     await limiter.delete_limits(**level)
     assert await limiter.resolve_limits("user", "api") == tuple(TEN)

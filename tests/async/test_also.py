@@ -71,6 +71,21 @@ async def test_a_refusal_anywhere_gives_back_the_rest(new_limiter: Any, full: st
     assert [await left(other, each) for each in ("user", "everybody", "company")] == before
 
 
+async def test_a_call_that_another_target_refuses_begins_no_session(new_limiter: Any, clock: FakeClock) -> None:
+    """The session begins with the first real use, an hour later, and lasts from then on."""
+    limiter = new_limiter()
+    await limiter.set_limits([Limit.parse("requests=2/session of 5 hours")], entity_id="user")
+    await limiter.set_limits(TEN, entity_id="everybody")
+    assert await limiter.try_acquire("everybody", "search", {"requests": 10})
+    assert not await limiter.try_acquire("user", "search", also=[EVERYBODY])
+    clock.advance(3_600)
+    assert await limiter.try_acquire("user", "search", {"requests": 2}, also=[("everybody", "search", {"requests": 1})])
+    clock.advance(4 * 3_600)
+    assert (await limiter.try_acquire("user", "search")).retry_after == pytest.approx(3_600)
+    clock.advance(3_600)
+    assert await limiter.try_acquire("user", "search")
+
+
 async def test_a_check_tells_of_every_target(new_limiter: Any, repository: Any) -> None:
     """A check consults the same buckets and takes nothing."""
     limiter = new_limiter("requests=10/hour")

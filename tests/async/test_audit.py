@@ -73,7 +73,8 @@ async def one_call(limiter: RateLimiter, chance: random.Random, clock: FakeClock
         pass
 
 
-@pytest.mark.parametrize("seed", range(8))
+# In 660 a refund is seen a second after it was written, in 733 a bucket of two refuses more.
+@pytest.mark.parametrize("seed", [*range(8), 660, 733])
 async def test_what_is_recorded_keeps_every_promise(
     repository: Any, new: Any, clock: FakeClock, recorder: Recorder, seed: int
 ) -> None:
@@ -87,8 +88,7 @@ async def test_what_is_recorded_keeps_every_promise(
         errors = [each for each in await gather(crowd) if each is not None]
         assert not errors
         clock.advance(chance.choice([0.0, 0.02, 0.3, 5.0]))
-    # A refusal that was right is accused in rare histories, where a record says too little of when a decision was made.
-    verdict = judge(recorder.path, skip={"refusals"})
+    verdict = judge(recorder.path)
     assert not verdict.findings
     assert verdict.decisions > 50
     assert verdict.worst is not None

@@ -40,7 +40,7 @@ async def test_an_entity_is_stored_as_it_was_given(new_limiter: Any) -> None:
     created = await limiter.create_entity("key", parent_id="org", cascade=False, name="A key", metadata={"plan": "pro"})
     assert created == Entity("key", "org", False, "A key", {"plan": "pro"})
     assert await limiter.get_entity("key") == created
-    assert await limiter.get_entity("nobody") is None
+    assert await limiter.get_entity("unknown") is None
 
 
 async def test_an_entity_is_created_once(new_limiter: Any) -> None:
@@ -278,12 +278,12 @@ async def test_missing_parents_and_entities_are_refused(new_limiter: Any) -> Non
     """A parent has to exist, and so has what is moved."""
     limiter = new_limiter()
     await limiter.create_entity("key")
-    with pytest.raises(EntityNotFound, match="'nobody'"):
-        await limiter.create_entity("other", parent_id="nobody")
-    with pytest.raises(EntityNotFound, match="'nobody'"):
-        await limiter.set_parent("key", "nobody")
-    with pytest.raises(EntityNotFound, match="'nobody'"):
-        await limiter.set_parent("nobody", "key")
+    with pytest.raises(EntityNotFound, match="'unknown'"):
+        await limiter.create_entity("other", parent_id="unknown")
+    with pytest.raises(EntityNotFound, match="'unknown'"):
+        await limiter.set_parent("key", "unknown")
+    with pytest.raises(EntityNotFound, match="'unknown'"):
+        await limiter.set_parent("unknown", "key")
 
 
 async def test_chains_deeper_than_eight_are_refused(new_limiter: Any) -> None:
@@ -340,8 +340,8 @@ async def test_put_refuses_what_cannot_be_stored(new_limiter: Any) -> None:
     """A parent that is not stored, a cycle and a value of another kind are errors, and nothing is changed."""
     limiter = new_limiter()
     await family(limiter, "org", "project")
-    with pytest.raises(EntityNotFound, match="'nobody'"):
-        await limiter.put_entity(Entity("key", "nobody"))
+    with pytest.raises(EntityNotFound, match="'unknown'"):
+        await limiter.put_entity(Entity("key", "unknown"))
     with pytest.raises(ValidationError, match="its own ancestor"):
         await limiter.put_entity(Entity("org", "project"))
     with pytest.raises(ValidationError, match="must be an Entity"):

@@ -36,6 +36,29 @@ async def test_a_quota_counts_to_the_end_of_its_period(new_limiter: Any, clock: 
     assert await limiter.try_acquire("user", "api", {"tokens": 10}, limits=[QUOTA])
 
 
+async def test_the_start_of_a_period_is_told_exactly_and_waited_for_apart(new_limiter: Any, clock: FakeClock) -> None:
+    """Each refusal tells the period's start; those who wait for it wake at different times within a second after it."""
+    slept: list[float] = []
+
+    class Asleep(Exception):
+        """Ends the wait."""
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        raise Asleep
+
+    limiter, start = new_limiter(sleep=sleep), until_midnight(clock)
+    assert await limiter.try_acquire("user", "api", {"tokens": 10}, limits=[QUOTA])
+    for _ in range(10):
+        refused = await limiter.try_acquire("user", "api", limits=[QUOTA])
+        assert refused.retry_after == pytest.approx(start, abs=1e-6)
+        with pytest.raises(Asleep):
+            async with limiter.acquire("user", "api", limits=[QUOTA], timeout=2 * start):
+                pass
+    assert all(start < seconds <= start + 1 for seconds in slept)
+    assert len(set(slept)) > 1
+
+
 async def test_a_session_begins_with_the_first_use(new_limiter: Any, clock: FakeClock) -> None:
     """Its end is its length after that; a call that failed has not begun it."""
     limiter = new_limiter()

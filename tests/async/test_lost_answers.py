@@ -1,7 +1,7 @@
 # twin: ../sync/test_lost_answers.py
 """Writes whose answers are lost, wholly or from any byte on, and requests that are lost on the way, or arrive late.
 
-The rule. A debit that was sent again counts once if no other process wrote in between, and at most twice otherwise. A
+The rule. A debit that was sent again counts once if at most two other writes came in between, and at most twice otherwise. A
 refund or settlement never gives back more than was taken, in any order of events; at worst it gives back nothing.
 """
 
@@ -84,7 +84,13 @@ class World:
             await asyncio.sleep(0.001)
         return False
 
-    async def interfere(self, act: Callable[[], Awaitable[Units]]) -> tuple[Units, Units]:
+    async def meddle(self, writes: int = 1) -> Units:
+        """What another client takes, by so many writes."""
+        for _ in range(writes):
+            await self.other.try_acquire(self.entity, "api", {"requests": MEDDLED, "tokens": MEDDLED})
+        return Units().plus(Units(MEDDLED, MEDDLED), times=writes)
+
+    async def interfere(self, act: Callable[[], Awaitable[Units]], writes: int = 1) -> tuple[Units, Units]:
         """What `act` holds, and what another client took when the first request that is held had arrived, before it goes on."""
         held, ended = self.proxy.counts().held, asyncio.Event()
 
@@ -97,9 +103,9 @@ class World:
         async def meddle() -> Units:
             if not await self.until_held(held, ended):
                 return Units()
-            await self.other.try_acquire(self.entity, "api", {"requests": MEDDLED, "tokens": MEDDLED})
+            taken = await self.meddle(writes)
             self.proxy.heal()
-            return Units(MEDDLED, MEDDLED)
+            return taken
 
         outcomes = await gather([acting, meddle])
         for outcome in outcomes:
@@ -135,6 +141,15 @@ async def debit(world: World, strike: Callable[[], None]) -> Units:
     strike()
     async with world.acquire(requests=5):
         return Units(requests=5)
+
+
+async def debit_and_fail(world: World, strike: Callable[[], None]) -> Units:
+    """Takes 5, and gives them back because the block fails."""
+    strike()
+    with suppress(Failed):
+        async with world.acquire(requests=5):
+            raise Failed
+    return Units()
 
 
 async def refund(world: World, strike: Callable[[], None]) -> Units:
@@ -261,36 +276,58 @@ async def test_the_answer_about_a_lost_answer_may_be_lost_too(world: World, atom
             assert taken == held, f"{name} cut behind {kept} of {size} bytes"
 
 
-async def test_a_covered_write_counts_twice_at_most(world: World) -> None:
-    """When another client has written before the loss is noticed, a debit counts once more, and a refund not again."""
-    for (name, scene), kept in itertools.product(SCENES.items(), (0, 100)):
+async def test_a_write_that_two_others_covered_counts_once(world: World) -> None:
+    """When other clients have written once or twice before the loss is noticed, a debit and a refund count exactly once."""
+    for (name, scene), kept, writes in itertools.product(SCENES.items(), (0, 100), (1, 2)):
         struck = partial(play, world, scene, cut(kept, **WRITE), hold())
-        (taken, held), meddled = await world.interfere(struck)
-        assert meddled == Units(MEDDLED, MEDDLED), name
+        (taken, held), meddled = await world.interfere(struck, writes)
+        assert meddled == Units(writes * MEDDLED, writes * MEDDLED), name
+        assert taken == held.plus(meddled), f"{name} covered by {writes}"
+
+
+async def test_what_a_covered_write_took_is_given_back_whole(world: World) -> None:
+    """A block whose debit was found behind two writes of others gives back all of it when it fails."""
+    for writes in (1, 2):
+        await world.taken()
+
+        async def fail() -> Units:
+            return await debit_and_fail(world, lambda: world.proxy.inject(cut(0, **WRITE), hold()))
+
+        held, meddled = await world.interfere(fail, writes)
+        assert await world.taken() == meddled
+        assert held == Units()
+
+
+async def test_a_write_that_three_others_covered_counts_twice_at_most(world: World) -> None:
+    """When others have written three times before the loss is noticed, a debit counts once more, and a refund not again."""
+    for name, scene in SCENES.items():
+        struck = partial(play, world, scene, cut(0, **WRITE), hold())
+        (taken, held), meddled = await world.interfere(struck, 3)
         assert taken == held.plus(meddled).plus(scene.debited), name
 
 
 async def test_a_write_that_arrives_late_counts_twice_at_most(world: World) -> None:
-    """A request that hangs in the network until it was sent again and others have written counts once more if it takes.
+    """A request that hangs in the network until it was sent again and three others have written counts once more if it takes.
 
     If it gives back it is not sent again, so that it counts once, however late.
     """
     for name, scene in SCENES.items():
         early, held = await play(world, scene, keep(**WRITE))
         assert early == held.plus(scene.refunded), name
-        await world.other.try_acquire(world.entity, "api", {"requests": MEDDLED, "tokens": MEDDLED})
+        meddled = await world.meddle(3)
         world.proxy.deliver()
-        late = Units(MEDDLED, MEDDLED).plus(scene.debited).plus(scene.refunded, times=-1)
+        late = meddled.plus(scene.debited).plus(scene.refunded, times=-1)
         assert await world.taken() == late, name
 
 
 async def test_a_write_that_arrives_late_but_next_counts_once(world: World) -> None:
-    """A request that hangs in the network until it was sent again finds its own stamp in the bucket, and does nothing."""
-    for name in ("debit", "more", "consume", "settlement"):
+    """A request that hangs in the network until it was sent again, and two others wrote, finds its stamp, and does nothing."""
+    for name, writes in itertools.product(("debit", "more", "consume", "settlement"), range(3)):
         early, held = await play(world, SCENES[name], keep(**WRITE))
         assert early == held.plus(SCENES[name].refunded), name
+        meddled = await world.meddle(writes)
         world.proxy.deliver()
-        assert await world.taken() == Units(), name
+        assert await world.taken() == meddled, name
 
 
 async def test_a_refund_that_arrives_late_does_not_pass_for_the_next_debit(world: World) -> None:
@@ -343,13 +380,13 @@ async def test_a_write_that_is_covered_twice_is_not_made_a_third_time(world: Wor
         for faults in ([passing(action="GetItem", times=1), cut(0, **WRITE), hold()], []):
             assert await world.until_held(before)
             before = world.proxy.counts().held
-            await world.other.try_acquire(world.entity, "api", {"requests": MEDDLED})
+            await world.meddle(3)
             world.proxy.inject(*faults)
 
     struck = partial(debit, world, lambda: world.proxy.inject(cut(0, **WRITE), hold()))
     outcome, _ = await gather([struck, meddle])
     assert isinstance(outcome, RateLimiterUnavailable)
-    assert await world.taken() == Units(2 * MEDDLED + 2 * 5)
+    assert await world.taken() == Units(6 * MEDDLED + 2 * 5, 6 * MEDDLED)
 
 
 async def test_nobody_is_admitted_by_a_late_write_without_him(world: World) -> None:
@@ -432,8 +469,11 @@ FAULTS = {
     "lost twice": [cut(0, **WRITE), cut(200, action="GetItem", times=1)],
     "lost for good": [cut(0)],
     "covered": [cut(0, **WRITE), hold()],
+    "covered by two": [cut(0, **WRITE), hold()],
+    "covered by three": [cut(0, **WRITE), hold()],
 }
-CERTAIN = ("none", "throttled", "lost", "lost in the head", "lost in the body", "lost twice", "covered")
+COVERS = {"covered": 1, "covered by two": 2, "covered by three": 3}
+CERTAIN = ("none", "throttled", "lost", "lost in the head", "lost in the body", "lost twice", *COVERS)
 """A refund that meets one of these is made; one that meets another may be lost, which the rule permits."""
 
 
@@ -551,17 +591,17 @@ class Game:
         self.bounds.credit(back, fault, whole=held.whole and bool(told))
 
     async def strike(self, fault: str, act: Callable[[], Awaitable[Any]]) -> tuple[Any, bool]:
-        """What a move returns that meets a fault, None if the table was out of reach; and whether another client came between."""
+        """What a move returns that meets a fault, None if the table was out of reach; and whether three others came between."""
         self.world.proxy.inject(*FAULTS[fault])
         result, meddled = None, Units()
         with suppress(RateLimiterUnavailable):
-            if fault == "covered":
-                result, meddled = await self.world.interfere(act)
+            if fault in COVERS:
+                result, meddled = await self.world.interfere(act, COVERS[fault])
             else:
                 result = await act()
         self.world.proxy.heal()
         self.meddled = meddled.requests
-        return result, bool(self.meddled)
+        return result, self.meddled > 2 * MEDDLED
 
 
 MOVES = st.tuples(

@@ -70,7 +70,7 @@ async def test_listings_for_people(new_limiter: Any) -> None:
         await limiter.set_limits(ONE, entity_id=entity, resource="model")
     await limiter.set_limits(ONE, entity_id="z")
     assert await limiter.list_resources("user") == ("a", "b", "c")
-    assert await limiter.list_resources("nobody") == ()
+    assert await limiter.list_resources("unknown") == ()
     assert await limiter.list_entities("model") == ("x", "y")
     await limiter.delete_limits("x", "model")
     assert await limiter.list_entities("model") == ("y",)

@@ -172,7 +172,7 @@ async def go_down(world: World, limiter: RateLimiter, fault: Fault | None = None
     world.proxy.inject(server_error() if fault is None else fault)
     for _ in range(THRESHOLD):
         with suppress(RateLimiterUnavailable):
-            await limiter.try_acquire("somebody", on_unavailable="block")
+            await limiter.try_acquire("another", on_unavailable="block")
     assert limiter.stats().breaker == "open"
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import AsyncRecorded
+from support.memory_limiters import async_limiter, other
 
 from limiter import RateLimitExceeded
 from limiter.contrib.aiohttp import OPENAI, LimiterMiddleware
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from support.engines import FakeClock
+
+    from limiter import RateLimiter
 
 
 async def answer(request: Any) -> Any:
@@ -46,14 +48,14 @@ async def get(limiter: Any, url: Any, **terms: Any) -> int:
         return status
 
 
-async def left(limiter: AsyncRecorded, entity_id: str) -> int:
+async def left(limiter: RateLimiter, entity_id: str) -> int:
     """What is left of the first limit."""
     return (await limiter.check(entity_id)).statuses[0].available
 
 
 async def test_requests_wait_for_their_turn_or_are_refused(server: Any, clock: FakeClock) -> None:
     """Within `timeout` a request waits; beyond it nothing is sent."""
-    limiter, begun = AsyncRecorded(clock, "requests=1/second burst 2"), clock()
+    limiter, begun = async_limiter(clock, "requests=1/second burst 2"), clock()
     assert [await get(limiter, server.make_url("/200"), timeout=1.5) for _ in range(4)] == [200] * 4
     assert clock() - begun == 2 * 10**9
     with pytest.raises(RateLimitExceeded):
@@ -61,24 +63,27 @@ async def test_requests_wait_for_their_turn_or_are_refused(server: Any, clock: F
 
 
 async def test_a_429_pauses_for_all_processes(server: Any, clock: FakeClock) -> None:
-    """Its Retry-After is handed to `limiter.pause`, and the response to the caller; not without `feedback`."""
-    limiter = AsyncRecorded(clock, "requests=9/hour")
+    """No process gets a turn until its Retry-After is over, and the caller gets the response; not without `feedback`."""
+    limiter = async_limiter(clock, "requests=9/hour")
     assert await get(limiter, server.make_url("/429"), resource="mail") == 429
     await get(limiter, server.make_url("/429"), feedback=False)
     await get(limiter, server.make_url("/503"))
-    assert limiter.pauses == [("me", "mail", 30.0)]
+    paused, free = await other(limiter).check("me", "mail"), await other(limiter).check("me")
+    assert (paused.allowed, paused.retry_after, free.allowed) == (False, 30.0, True)
+    with pytest.raises(RateLimitExceeded):
+        await get(limiter, server.make_url("/200"), resource="mail")
 
 
 async def test_headers_lower_what_is_left(server: Any, clock: FakeClock) -> None:
     """What the server says is left counts where it is less than what the bucket holds."""
-    limiter = AsyncRecorded(clock, "requests=9/hour")
+    limiter = async_limiter(clock, "requests=9/hour")
     await get(limiter, server.make_url("/200"), remaining=OPENAI)
     assert await left(limiter, "me") == 4
 
 
 async def test_a_request_that_was_not_sent_is_given_back(clock: FakeClock) -> None:
     """A connection that fails has used nothing."""
-    limiter = AsyncRecorded(clock, "requests=9/hour")
+    limiter = async_limiter(clock, "requests=9/hour")
     with pytest.raises(aiohttp.ClientConnectionError):
         await get(limiter, "http://127.0.0.1:1/200")
     assert await left(limiter, "me") == 9
@@ -86,7 +91,7 @@ async def test_a_request_that_was_not_sent_is_given_back(clock: FakeClock) -> No
 
 async def test_terms_may_depend_on_the_request(server: Any, clock: FakeClock) -> None:
     """The path may be the entity, and a request without an entity is exempt."""
-    limiter = AsyncRecorded(clock, "requests=9/hour")
+    limiter = async_limiter(clock, "requests=9/hour")
     for path in ("/200", "/404"):
         await get(limiter, server.make_url(path), entity=lambda request: None if request.url.path == "/200" else request.url.path)
     assert await left(limiter, "/404") == 8

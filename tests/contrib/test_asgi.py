@@ -8,13 +8,14 @@ import json
 import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 from support.asgi_client import Client, Message
 from support.processes import need
 from support.recorder import Recorder
 
-from limiter import Lease, LeaseClosed, LimiterError, RateLimiter, RateLimiterUnavailable, RateLimitExceeded
+from limiter import Lease, LeaseClosed, Limit, LimiterError, PermissionDenied, RateLimiter, RateLimitExceeded
 from limiter.contrib.asgi import LimiterMiddleware, client_ip
 from limiter.contrib.http import Refusal, Rule
 
@@ -204,20 +205,41 @@ async def test_an_unfinished_response_is_a_client_that_hung_up(limiter: RateLimi
     assert await left(limiter) == 2
 
 
-async def test_a_refund_that_fails_is_logged(limiter: RateLimiter, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refund_reaches_every_bucket(limiter: RateLimiter) -> None:
+    """What other targets hold is given back too, by its own amounts and names, as far as the lease does not keep it."""
+    tokens = Limit.per_hour("tokens", 100)
+    await limiter.set_limits([Limit.per_hour("requests", 10), tokens], entity_id="everybody")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        lease: Lease = scope["state"]["lease"]
+        if scope["path"] == "/kept":
+            lease.keep()
+        await lease.adjust(requests=+1)
+        await answering(b"", status=503)(scope, receive, send)
+
+    also = [("everybody", "default", {"requests": 4, "tokens": 30})]
+    guarded = LimiterMiddleware(app, limiter, entity=entity, also=also, refund_when=lambda status, _: status >= 500)
+    for path, expected in (("/", [2, 10, 100]), ("/kept", [1, 6, 70])):
+        await Client(guarded, path=path).run()
+        own = await limiter.check("one", consume={"requests": 0})
+        others = await limiter.check("everybody", consume={"requests": 0, "tokens": 0})
+        assert [status.available for status in (*own.statuses, *others.statuses)] == expected
+
+
+async def test_a_refund_that_fails_is_logged(
+    limiter: RateLimiter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The response has gone out, so that there is no one to tell but the operator."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        async def fail(*_: Any, **__: Any) -> None:
-            raise RateLimiterUnavailable("no table")
-
-        scope["state"]["lease"].release = fail
+        monkeypatch.setattr(limiter.repository, "write_bucket", AsyncMock(side_effect=PermissionDenied("no table")))
         await answering(b"a")(scope, receive, send)
 
     client = await Client(LimiterMiddleware(app, limiter, entity=entity, refund_when=lambda *_: True)).run()
 
     assert client.status == 200
-    assert "could not give back what a request took: no table" in caplog.text
+    assert "a correction of one/default was not written: no table" in caplog.text
+    assert limiter.stats().corrections_lost == 1
 
 
 async def test_lifespans_pass(limiter: RateLimiter) -> None:

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import left, recorded
+from support.memory_limiters import left, new_limiter, wait
 
 from limiter import RateLimitExceeded, ValidationError
 from limiter.contrib.botocore import guard
@@ -63,7 +63,7 @@ def attempt(kind: str, engine: Engine, limiter: Any, **terms: Any) -> None:
 
 def test_calls_wait_for_their_turn_or_are_refused(server_engine: Engine, kind: str, clock: FakeClock) -> None:
     """Guarded operations wait within `timeout`, and raise out of the call beyond it; others are free."""
-    limiter, begun = recorded(kind, clock, "requests=1/second burst 2"), clock()
+    limiter, begun = new_limiter(kind, clock, "requests=1/second burst 2"), clock()
     for _ in range(4):
         attempt(kind, server_engine, limiter, timeout=1.5)
     assert clock() - begun == 2 * 10**9
@@ -74,7 +74,7 @@ def test_calls_wait_for_their_turn_or_are_refused(server_engine: Engine, kind: s
 
 def test_terms_may_depend_on_the_parameters(server_engine: Engine, kind: str, clock: FakeClock) -> None:
     """A parameter may be the resource, and a call without an entity is exempt."""
-    limiter = recorded(kind, clock, "requests=9/hour")
+    limiter = new_limiter(kind, clock, "requests=9/hour")
     attempt(kind, server_engine, limiter, resource=lambda params: params["TableName"], consume={"requests": 2})
     attempt(kind, server_engine, limiter, entity=lambda params: None)
     assert left(limiter, "me", "no-such-table") == {"requests": 7}
@@ -82,8 +82,8 @@ def test_terms_may_depend_on_the_parameters(server_engine: Engine, kind: str, cl
 
 
 def test_a_429_pauses_for_all_processes(server_engine: Engine, kind: str, clock: FakeClock) -> None:
-    """A Retry-After of the service is handed to `limiter.pause`; not without `feedback`."""
-    limiter = recorded(kind, clock, "requests=9/hour")
+    """No process gets a turn until the service's Retry-After is over; not without `feedback`."""
+    limiter = new_limiter(kind, clock, "requests=9/hour")
 
     def throttled(client: Any) -> Any:
         def rewrite(parsed: dict[str, Any], **_: Any) -> None:
@@ -93,10 +93,12 @@ def test_a_429_pauses_for_all_processes(server_engine: Engine, kind: str, clock:
         client.meta.events.register_first("after-call.dynamodb.DescribeTable", rewrite)
         return describe(client)
 
-    for feedback in (True, False):
+    for resource in ("tables", "others"):
         with pytest.raises(Exception, match="ResourceNotFound"):
-            call(kind, server_engine, limiter, throttled, resource="tables", feedback=feedback)
-    assert limiter.pauses == [("me", "tables", 30.0)]
+            call(kind, server_engine, limiter, throttled, resource=resource, feedback=resource == "tables")
+    assert (wait(limiter, "me", "tables"), wait(limiter, "me", "others")) == (30.0, 0.0)
+    with pytest.raises(RateLimitExceeded):
+        call(kind, server_engine, limiter, describe, resource="tables")
 
 
 def test_an_unknown_operation_is_refused(clock: FakeClock) -> None:
@@ -104,7 +106,7 @@ def test_an_unknown_operation_is_refused(clock: FakeClock) -> None:
     import boto3
 
     with contextlib.closing(boto3.client("dynamodb")) as client, pytest.raises(ValidationError, match="'describe_table'"):
-        guard(client, recorded("sync", clock), ["describe_table"], entity="me")
+        guard(client, new_limiter("sync", clock), ["describe_table"], entity="me")
 
 
 def test_it_imports_nothing_of_botocore() -> None:

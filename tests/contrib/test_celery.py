@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import left, recorded
 from support.engines import wait_until
+from support.memory_limiters import left, new_limiter
 
 from limiter import ConfigurationError, Limit, NeverSatisfiable, RateLimitExceeded, SyncRateLimiter, SyncRepository
 from limiter.local import LocalEngine
@@ -69,7 +69,7 @@ def trace(task: Any, *args: Any, retries: int = 0) -> Any:
 
 def test_a_task_is_charged_by_its_arguments(clock: FakeClock, sent: Sent) -> None:
     """Entity, resource and amounts are values or callables of the arguments; the resource is the task's name by default."""
-    limiter, app = recorded("sync", clock, "requests=9/hour"), application()
+    limiter, app = new_limiter("sync", clock, "requests=9/hour"), application()
     options = {"base": LimitedTask, "limiter": limiter, "entity": lambda user, size: user}
 
     @app.task(name="one", consume=lambda user, size: {"requests": size}, **options)
@@ -90,7 +90,7 @@ def test_a_task_is_charged_by_its_arguments(clock: FakeClock, sent: Sent) -> Non
 
 def test_a_refused_task_goes_back_to_the_queue(clock: FakeClock, sent: Sent) -> None:
     """It does not run, is sent again for when there is enough, not in step with others, and keeps its retries."""
-    limiter, ran = recorded("sync", clock, "requests=1/minute"), []
+    limiter, ran = new_limiter("sync", clock, "requests=1/minute"), []
 
     @application().task(base=LimitedTask, limiter=limiter)
     def task(number: int) -> None:
@@ -117,7 +117,7 @@ def test_the_countdown_stays_below_the_visibility_timeout(
     clock: FakeClock, sent: Sent, configuration: dict[str, Any], options: dict[str, Any], countdown: float
 ) -> None:
     """A broker would deliver again what a worker holds for longer; the task asks again before."""
-    limiter = recorded("sync", clock, "requests=1/day")
+    limiter = new_limiter("sync", clock, "requests=1/day")
 
     @application(**configuration).task(base=LimitedTask, limiter=limiter, **options)
     def task() -> None:
@@ -143,7 +143,7 @@ def test_an_unreachable_table_sends_the_task_back(sent: Sent) -> None:
 def test_what_can_never_run_fails(clock: FakeClock, sent: Sent) -> None:
     """An amount above the capacity is the task's failure."""
 
-    @application().task(base=LimitedTask, limiter=recorded("sync", clock, "requests=1/day"), consume={"requests": 2})
+    @application().task(base=LimitedTask, limiter=new_limiter("sync", clock, "requests=1/day"), consume={"requests": 2})
     def task() -> None:
         """Do nothing."""
 
@@ -153,7 +153,7 @@ def test_what_can_never_run_fails(clock: FakeClock, sent: Sent) -> None:
 
 def test_a_failed_task_keeps_its_charge_unless_told_otherwise(clock: FakeClock, sent: Sent) -> None:
     """`refund_on_error` gives it back."""
-    limiter, app = recorded("sync", clock, "requests=9/hour"), application()
+    limiter, app = new_limiter("sync", clock, "requests=9/hour"), application()
 
     def fail() -> None:
         raise KeyError
@@ -166,7 +166,7 @@ def test_a_failed_task_keeps_its_charge_unless_told_otherwise(clock: FakeClock, 
 
 def test_the_body_corrects_its_lease(clock: FakeClock, sent: Sent) -> None:
     """A bound task finds its lease in its request."""
-    limiter = recorded("sync", clock, "requests=9/hour")
+    limiter = new_limiter("sync", clock, "requests=9/hour")
 
     @application().task(base=LimitedTask, limiter=limiter, bind=True, resource="mail")
     def task(self: Any) -> None:
@@ -178,7 +178,7 @@ def test_the_body_corrects_its_lease(clock: FakeClock, sent: Sent) -> None:
 
 def test_without_a_queue_nothing_is_sent_back(clock: FakeClock) -> None:
     """A direct call is not limited, and an eager one raises the refusal."""
-    limiter = recorded("sync", clock, "requests=1/day")
+    limiter = new_limiter("sync", clock, "requests=1/day")
 
     @application().task(base=LimitedTask, limiter=limiter)
     def task(number: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import os
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.model_provider import TEXT, serving
 
 from limiter.local import LocalEngine
 from limiter.testing import create_table
@@ -26,6 +26,7 @@ PRINTS = {
     "with_dramatiq": (["dramatiq"], f"{[f'mail {number}' for number in range(6)]}\n"),
     "with_taskiq": (["taskiq", "aiobotocore"], f"{[f'mail {number} to ann' for number in range(6)]}\n"),
     "with_rq": (["rq"], f"{[f'mail {number} to ann' for number in range(3)]}\n"),
+    "with_arq": (["arq", "aiobotocore"], f"{[f'mail {number} to ann' for number in range(3)]}\n"),
     "with_llm": ([], "420 tokens charged\n"),
     "with_langchain": (["langchain"], "Because.\n29580 tokens left\n"),
     "with_litellm": (["litellm", "aiobotocore"], "Because.\nBecause.\nrefused by requests\n"),
@@ -45,7 +46,7 @@ PRINTS = {
 def test_an_example_prints_what_it_should(name: str, request: pytest.FixtureRequest) -> None:
     """Each runs as a program of its own, on a table of its own."""
     packages, printed = PRINTS[name]
-    redis = request.getfixturevalue("redis_url") if name == "with_rq" else ""
+    redis = request.getfixturevalue("redis_url") if name in {"with_arq", "with_rq"} else ""
     assert run(name, *packages, REDIS_URL=redis) == printed
 
 
@@ -56,11 +57,18 @@ def test_the_example_for_lambda_writes_metrics() -> None:
     assert returned == "[200, 200, 429]"
 
 
-def test_every_example_is_run_or_needs_a_key() -> None:
+def test_the_example_of_an_agent_calls_its_provider() -> None:
+    """The OpenAI Agents SDK reaches a provider on this machine, once."""
+    with serving() as provider:
+        environment = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": provider.url, "OPENAI_AGENTS_DISABLE_TRACING": "1"}
+        assert run("with_openai_agents", "agents", "aiobotocore", **environment) == f"{TEXT}\n"
+    assert provider.requests == 1
+
+
+def test_every_example_is_run() -> None:
     """A new one has to be named here."""
     programs = {path.stem for path in EXAMPLES.glob("with_*.py")}
-    assert programs >= {*PRINTS, "with_emf", "with_openai_agents"}
-    ast.parse((EXAMPLES / "with_openai_agents.py").read_text(encoding="utf-8"))
+    assert programs == {*PRINTS, "with_emf", "with_openai_agents"}
 
 
 def run(name: str, *packages: str, **environment: str) -> str:

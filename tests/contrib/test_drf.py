@@ -149,7 +149,7 @@ def test_what_can_never_fit_is_413_and_an_unreachable_table_503(sync_limiter: Sy
     never = view(throttle(sync_limiter, consume={"requests": 3}))(APIRequestFactory().get("/"))
     outage = view(throttle(SimpleNamespace(try_acquire=fail)))(APIRequestFactory().get("/"))
 
-    assert (never.status_code, str(never.data["detail"])) == (413, "The request takes more than this limit ever holds: requests.")
+    assert (never.status_code, str(never.data["detail"])) == (413, "The request exceeds the capacity of this limit: requests.")
     assert (outage.status_code, outage.headers["Retry-After"]) == (503, "1")
 
 

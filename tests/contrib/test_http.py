@@ -109,7 +109,7 @@ def test_what_can_never_fit_is_413() -> None:
     answer = refusal(NeverSatisfiable((status(retry_after=None, requested=11),)))
 
     assert (answer.status, answer.headers) == (413, [])
-    assert json.loads(answer.body)["detail"] == "The request takes more than this limit ever holds: requests."
+    assert json.loads(answer.body)["detail"] == "The request exceeds the capacity of this limit: requests."
 
 
 def test_an_unreachable_table_is_503() -> None:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import left, recorded
+from support.memory_limiters import left, new_limiter, wait
 
 from limiter import RateLimiterUnavailable, RateLimitExceeded
 from limiter.contrib.httpx import OPENAI, AsyncLimiterTransport, LimiterTransport
@@ -66,7 +66,7 @@ def get(kind: str, server: Server, limiter: Any, url: str = URL, user: str | Non
 
 def test_requests_wait_for_their_turn_or_are_refused(library: Any, kind: str, clock: FakeClock) -> None:
     """Within `timeout` a request waits; beyond it nothing is sent."""
-    server, limiter, begun = Server(library), recorded(kind, clock, "requests=1/second burst 2"), clock()
+    server, limiter, begun = Server(library), new_limiter(kind, clock, "requests=1/second burst 2"), clock()
     assert [get(kind, server, limiter, timeout=1.5).text for _ in range(4)] == ["hello"] * 4
     assert clock() - begun == 2 * 10**9
     with pytest.raises(RateLimitExceeded):
@@ -75,18 +75,22 @@ def test_requests_wait_for_their_turn_or_are_refused(library: Any, kind: str, cl
 
 
 def test_a_429_pauses_for_all_processes(library: Any, kind: str, clock: FakeClock) -> None:
-    """Its Retry-After is handed to `limiter.pause`, and the response to the caller; not without `feedback`."""
-    server, limiter = Server(library, 429, Retry_After="30"), recorded(kind, clock, "requests=9/hour")
+    """No process gets a turn until its Retry-After is over, and the caller gets the response; not without `feedback`."""
+    server, limiter = Server(library, 429, Retry_After="30"), new_limiter(kind, clock, "requests=9/hour")
     assert get(kind, server, limiter, resource="gpt").status_code == 429
     get(kind, server, limiter, feedback=False)
-    assert limiter.pauses == [("me", "gpt", 30.0)]
+    assert (wait(limiter, "me", "gpt"), wait(limiter, "me")) == (30.0, 0.0)
+    with pytest.raises(RateLimitExceeded):
+        get(kind, server, limiter, resource="gpt")
+    assert get(kind, server, limiter, resource="gpt", timeout=30).status_code == 429
+    assert clock() == clock.START_NS + 30 * 10**9
 
 
 def test_an_unstored_pause_loses_no_response(
     library: Any, kind: str, clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the table is down at that moment, the caller gets the response and the log the reason."""
-    server, limiter = Server(library, 429, Retry_After="30"), recorded(kind, clock, "requests=9/hour")
+    server, limiter = Server(library, 429, Retry_After="30"), new_limiter(kind, clock, "requests=9/hour")
 
     def fail(*_: Any) -> None:
         raise RateLimiterUnavailable("the table is down")
@@ -100,14 +104,14 @@ def test_an_unstored_pause_loses_no_response(
 def test_headers_lower_what_is_left(library: Any, kind: str, clock: FakeClock) -> None:
     """What the server says is left counts where it is less than what the bucket holds."""
     told = {"x_ratelimit_remaining_requests": "40", "x_ratelimit_remaining_tokens": "1000"}
-    server, limiter = Server(library, **told), recorded(kind, clock, "requests=100/hour", "tokens=100/hour")
+    server, limiter = Server(library, **told), new_limiter(kind, clock, "requests=100/hour", "tokens=100/hour")
     get(kind, server, limiter, remaining=OPENAI)
     assert left(limiter, "me") == {"requests": 40, "tokens": 99}
 
 
 def test_a_request_that_was_not_sent_is_given_back(library: Any, kind: str, clock: FakeClock) -> None:
     """A transport that raises has used nothing; a response of 500 has."""
-    server, limiter = Server(library, 500), recorded(kind, clock, "requests=9/hour")
+    server, limiter = Server(library, 500), new_limiter(kind, clock, "requests=9/hour")
     server.down = True
     with pytest.raises(library.ConnectError):
         get(kind, server, limiter)
@@ -124,38 +128,11 @@ def test_terms_may_depend_on_the_request(library: Any, kind: str, clock: FakeClo
         "resource": lambda request: request.url.path,
         "consume": lambda request: {"requests": len(request.url.params) + 1},
     }
-    server, limiter = Server(library), recorded(kind, clock, "requests=9/hour")
+    server, limiter = Server(library), new_limiter(kind, clock, "requests=9/hour")
     get(kind, server, limiter, **terms)
     get(kind, server, limiter, URL + "?a=1&b=2", user="ann", **terms)
     assert left(limiter, "ann", "/v1") == {"requests": 6}
     assert limiter.stats().decisions == 1
-
-
-def test_the_sdk_of_openai_takes_a_limited_client(clock: FakeClock) -> None:
-    """Each attempt is charged, also those that the SDK repeats; a 429 pauses, and headers lower what is left."""
-    openai, httpx2 = pytest.importorskip("openai"), pytest.importorskip("httpx2")
-    limiter, statuses = recorded("sync", clock, "requests=100/hour"), [429, 200]
-    message = {"role": "assistant", "content": "Because."}
-    reply = {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "gpt-5",
-        "choices": [{"index": 0, "message": message}],
-    }
-
-    def api(request: Any) -> Any:
-        headers = {"retry-after": "0.001", "x-ratelimit-remaining-requests": "40"}
-        return httpx2.Response(statuses.pop(0), headers=headers, json=reply)
-
-    transport = LimiterTransport(httpx2.MockTransport(api), limiter, entity="openai", remaining=OPENAI)
-    with httpx2.Client(transport=transport) as inner:
-        client = openai.OpenAI(api_key="none", http_client=inner)
-        completion = client.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "Why?"}])
-    assert completion.choices[0].message.content == "Because."
-    assert limiter.stats().decisions == 2
-    assert limiter.pauses == [("openai", "default", 0.001)]
-    assert left(limiter, "openai") == {"requests": 40 - 1}
 
 
 def test_it_imports_no_library() -> None:

@@ -10,9 +10,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import AsyncRecorded
+from support.memory_limiters import async_limiter, sync_limiter
 
 from limiter import RateLimitExceeded
+from limiter.contrib.llm import sync_reserve
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would download prices
 # Its background worker belongs to the event loop that has begun it.
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.engines import FakeClock
+
+    from limiter import RateLimiter
 
 LIMITS = ("requests=10/day", "tokens=1000/day", "output_tokens=1000/day")
 ESTIMATE = {"requests": 1, "tokens": 400, "output_tokens": 0}
@@ -41,12 +44,12 @@ async def settled(litellm: Any, condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def left(limiter: AsyncRecorded, entity: str = "default", resource: str = "gpt-4o-mini") -> dict[str, int]:
+async def left(limiter: RateLimiter, entity: str = "default", resource: str = "gpt-4o-mini") -> dict[str, int]:
     """What is left of each limit."""
     return {status.limit.name: status.available for status in (await limiter.check(entity, resource)).statuses}
 
 
-def logger(litellm: Any, limiter: AsyncRecorded, monkeypatch: pytest.MonkeyPatch, **terms: Any) -> Any:
+def logger(litellm: Any, limiter: RateLimiter, monkeypatch: pytest.MonkeyPatch, **terms: Any) -> Any:
     """A logger that LiteLLM calls."""
     from limiter.contrib.litellm import LimiterLogger
 
@@ -59,7 +62,7 @@ def logger(litellm: Any, limiter: AsyncRecorded, monkeypatch: pytest.MonkeyPatch
 
 async def test_a_call_is_charged_what_it_used(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The usage of the response replaces the estimate, for the limits that the estimate names."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     logger(litellm, limiter, monkeypatch)
     response = await litellm.acompletion(**ASK, user="ann", mock_response="Yes.")
     used = response.usage
@@ -73,7 +76,7 @@ async def test_a_call_is_charged_what_it_used(litellm: Any, clock: FakeClock, mo
 
 async def test_a_stream_is_charged_when_it_ends(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until then its estimate is held."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     logger(litellm, limiter, monkeypatch)
     stream = await litellm.acompletion(**ASK, mock_response="Yes, quite so.", stream=True)
     assert await left(limiter) == {"requests": 9, "tokens": 600, "output_tokens": 1000}
@@ -88,7 +91,7 @@ async def test_a_stream_is_charged_when_it_ends(litellm: Any, clock: FakeClock, 
 
 async def test_a_failed_call_is_given_back(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider's error costs nothing."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     logger(litellm, limiter, monkeypatch)
     with pytest.raises(litellm.InternalServerError):
         await litellm.acompletion(**ASK, mock_response="litellm.InternalServerError", num_retries=0)
@@ -101,7 +104,7 @@ async def test_a_failed_call_is_given_back(litellm: Any, clock: FakeClock, monke
 
 async def test_a_refused_call_is_not_made(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal reaches the caller, and an entity of None is exempt."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     logger(litellm, limiter, monkeypatch, entity=lambda data, key: data.get("user"), estimate={"requests": 10})
     await litellm.acompletion(**ASK, user="ann", mock_response="Yes.")
     with pytest.raises(Exception, match="requests") as refused:
@@ -113,9 +116,22 @@ async def test_a_refused_call_is_not_made(litellm: Any, clock: FakeClock, monkey
     await litellm.acompletion(**ASK, mock_response="Yes.")
 
 
+async def test_synchronous_calls_take_the_helper(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteLLM does not ask its callbacks in `litellm.completion`; `sync_reserve` around it charges what it used."""
+    asked = async_limiter(clock, *LIMITS)
+    logger(litellm, asked, monkeypatch)
+    litellm.completion(**ASK, mock_response="Yes.")
+    assert asked.stats().decisions == 0
+    limiter = sync_limiter(clock, *LIMITS)
+    with sync_reserve(limiter, "ann", "gpt-4o-mini", ESTIMATE) as call:
+        reply = litellm.completion(**ASK, mock_response="Yes.")
+        call.report(tokens=reply.usage.total_tokens)
+    assert limiter.check("ann", "gpt-4o-mini").statuses[1].available == 1000 - reply.usage.total_tokens
+
+
 async def test_the_router_reserves_too(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resource is the deployment's model."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     logger(litellm, limiter, monkeypatch, entity="team", resource="pool")
     deployment = {"model_name": "fast", "litellm_params": {"model": "gpt-4o-mini", "mock_response": "Yes.", "api_key": "none"}}
     router = litellm.Router(model_list=[deployment])
@@ -131,7 +147,7 @@ async def test_the_router_reserves_too(litellm: Any, clock: FakeClock, monkeypat
 async def test_the_proxy_is_told_when_to_come_back(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its key is the entity; a refusal is a 429 with Retry-After; a call is reserved once, also when it reaches the SDK."""
     fastapi = pytest.importorskip("fastapi")
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     hooks = logger(litellm, limiter, monkeypatch, estimate=None)
     key = SimpleNamespace(api_key="hash-of-key")
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import AsyncRecorded, left, recorded
+from support.memory_limiters import async_limiter, left, new_limiter
 
 from limiter import RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from limiter.contrib.llm import reserve, sync_reserve, usage_of
@@ -43,14 +43,14 @@ def make(kind: str, limiter: Any, body: Callable[[Any], object], **options: Any)
 @pytest.mark.parametrize(("used", "tokens"), [(None, 600), (150, 850), (400, 600), (1500, -500), (0, 1000)])
 def test_the_truth_replaces_the_estimate(kind: str, clock: FakeClock, used: int | None, tokens: int) -> None:
     """Less is given back, more is charged, into debt if need be; without a report the estimate stays."""
-    limiter = recorded(kind, clock, *LIMITS)
+    limiter = new_limiter(kind, clock, *LIMITS)
     make(kind, limiter, lambda call: used is None or call.report(tokens=used))
     assert left(limiter, "user", "model") == {"requests": 9, "tokens": tokens}
 
 
 def test_a_failed_call_is_free(kind: str, clock: FakeClock) -> None:
     """Nothing was reported, so everything is given back."""
-    limiter = recorded(kind, clock, *LIMITS)
+    limiter = new_limiter(kind, clock, *LIMITS)
 
     def fail(call: Any) -> None:
         raise KeyError
@@ -62,7 +62,7 @@ def test_a_failed_call_is_free(kind: str, clock: FakeClock) -> None:
 
 def test_a_stream_that_breaks_pays_for_what_has_arrived(kind: str, clock: FakeClock) -> None:
     """The last report counts, and the request too."""
-    limiter = recorded(kind, clock, *LIMITS)
+    limiter = new_limiter(kind, clock, *LIMITS)
 
     def stream(call: Any) -> None:
         for tokens in (50, 100, 150):
@@ -76,7 +76,7 @@ def test_a_stream_that_breaks_pays_for_what_has_arrived(kind: str, clock: FakeCl
 
 async def test_a_cancelled_call_is_settled(clock: FakeClock) -> None:
     """Cancellation, and a generator that is closed early, count as failures."""
-    limiter, begun = AsyncRecorded(clock, *LIMITS), asyncio.Event()
+    limiter, begun = async_limiter(clock, *LIMITS), asyncio.Event()
 
     async def call_model() -> None:
         async with reserve(limiter, "user", "model", ESTIMATE):
@@ -104,7 +104,7 @@ async def test_a_cancelled_call_is_settled(clock: FakeClock) -> None:
 
 def test_a_call_waits_for_its_turn_or_is_refused(kind: str, clock: FakeClock) -> None:
     """`timeout` is that of acquire."""
-    limiter, begun = recorded(kind, clock, *LIMITS), clock()
+    limiter, begun = new_limiter(kind, clock, *LIMITS), clock()
     for _ in range(2):
         make(kind, limiter, lambda call: None)
     with pytest.raises(RateLimitExceeded):
@@ -115,8 +115,8 @@ def test_a_call_waits_for_its_turn_or_is_refused(kind: str, clock: FakeClock) ->
 
 def test_what_was_not_reserved_cannot_be_reported(kind: str, clock: FakeClock) -> None:
     """A misspelt name is an error where it stands, and the adapters leave out what has no limit."""
-    limiter = recorded(kind, clock, *LIMITS)
-    with pytest.raises(ValidationError, match="cannot report 'token': reserved were requests, tokens"):
+    limiter = new_limiter(kind, clock, *LIMITS)
+    with pytest.raises(ValidationError, match="cannot report 'token', only requests, tokens"):
         make(kind, limiter, lambda call: call.report(token=5))
     make(kind, limiter, lambda call: call.report_known({"token": 5, "tokens": 100}))
     assert left(limiter, "user", "model") == {"requests": 9, "tokens": 900}
@@ -127,7 +127,7 @@ def test_an_unstored_settlement_loses_no_reply(
     kind: str, clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     """When the table is down at the end, the caller gets the reply, or its own error, and the log the reason."""
-    limiter = recorded(kind, clock, *LIMITS)
+    limiter = new_limiter(kind, clock, *LIMITS)
 
     def body(call: Any) -> None:
         def down(*_: Any) -> None:

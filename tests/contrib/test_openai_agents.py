@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import AsyncRecorded
+from support.memory_limiters import async_limiter
 
 from limiter import RateLimitExceeded
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from support.engines import FakeClock
+
+    from limiter import RateLimiter
 
 LIMITS = ("requests=10/day", "tokens=1000/day", "output_tokens=1000/day")
 ESTIMATE = {"requests": 1, "tokens": 400, "output_tokens": 0}
@@ -49,12 +51,12 @@ class Fake(agents.Model):  # type: ignore[misc] # it was imported where it is in
         yield SimpleNamespace(type="response.completed", response=SimpleNamespace(usage=usage))
 
 
-async def left(limiter: AsyncRecorded) -> dict[str, int]:
+async def left(limiter: RateLimiter) -> dict[str, int]:
     """What is left of each limit."""
     return {status.limit.name: status.available for status in (await limiter.check("team", "model")).statuses}
 
 
-async def ask(limiter: AsyncRecorded, wrapped: Any, **options: Any) -> str:
+async def ask(limiter: RateLimiter, wrapped: Any, **options: Any) -> str:
     """Run an agent, and return what it says."""
     model = LimiterModel(wrapped, limiter, **({"entity": "team", "resource": "model"} | options))
     settings = agents.RunConfig(tracing_disabled=True)
@@ -64,14 +66,14 @@ async def ask(limiter: AsyncRecorded, wrapped: Any, **options: Any) -> str:
 
 async def test_a_run_is_charged_what_it_used(clock: FakeClock) -> None:
     """The usage of the response replaces its estimate."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     assert await ask(limiter, Fake(), estimate=ESTIMATE) == "Yes."
     assert await left(limiter) == {"requests": 9, "tokens": 958, "output_tokens": 988}
 
 
 async def test_a_stream_is_charged_when_it_ends(clock: FakeClock) -> None:
     """It holds its estimate until its usage is told; a broken one is given back."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     model = LimiterModel(Fake(), limiter, entity="team", resource="model", estimate=ESTIMATE)
     seen = [(event.type, (await left(limiter))["tokens"]) async for event in model.stream_response(None, "What?")]
     assert seen == [("response.output_text.delta", 600), ("response.completed", 600)]
@@ -85,7 +87,7 @@ async def test_a_stream_is_charged_when_it_ends(clock: FakeClock) -> None:
 
 async def test_a_failed_call_is_given_back(clock: FakeClock) -> None:
     """The wrapped model raises."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     with pytest.raises(ConnectionError):
         await ask(limiter, Fake(fails=True))
     assert await left(limiter) == {"requests": 10, "tokens": 1000, "output_tokens": 1000}
@@ -93,7 +95,7 @@ async def test_a_failed_call_is_given_back(clock: FakeClock) -> None:
 
 async def test_a_run_waits_or_is_refused(clock: FakeClock) -> None:
     """Without `timeout` it waits for as long as it takes; the estimate may depend on the input."""
-    limiter, begun = AsyncRecorded(clock, *LIMITS), clock()
+    limiter, begun = async_limiter(clock, *LIMITS), clock()
     await ask(limiter, Fake(), estimate={"requests": 10})
     with pytest.raises(RateLimitExceeded):
         await ask(limiter, Fake(), estimate={"requests": 10}, timeout=5)

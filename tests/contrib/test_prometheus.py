@@ -19,6 +19,8 @@ prometheus_client = pytest.importorskip("prometheus_client")
 if TYPE_CHECKING:
     from support.engines import FakeClock
 
+GRID = 24
+"""Columns of a dashboard."""
 DASHBOARD = Path(__file__).parents[2] / "docs" / "integrations" / "grafana.json"
 
 
@@ -75,7 +77,7 @@ def test_the_text_is_what_prometheus_reads(clock: FakeClock) -> None:
 
 
 def test_the_dashboard_shows_metrics_that_exist(clock: FakeClock) -> None:
-    """Each name in its queries is one that the collector reports, and each panel has its place."""
+    """Each name in its queries is one that the collector reports, and no two panels overlap, and each has a title and a unit."""
     text = prometheus_client.generate_latest(registry(new(clock))).decode()
     known = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
@@ -83,7 +85,25 @@ def test_the_dashboard_shows_metrics_that_exist(clock: FakeClock) -> None:
     used = {name for query in queries for name in re.findall(r"limiter_\w+", query)}
     assert used <= known
     assert {"limiter_decisions_total", "limiter_degraded_total", "limiter_breaker_open"} <= used
-    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+    places = [covered(panel["gridPos"]) for panel in panels]
+    assert sum(map(len, places)) == len(set().union(*places))
+    assert all(x < GRID for place in places for x, _ in place)
+    assert len({panel["title"] for panel in panels}) == len({panel["id"] for panel in panels}) == len(panels)
+    assert all(panel["fieldConfig"]["defaults"]["unit"] for panel in panels)
+
+
+def test_the_dashboard_defines_its_variables() -> None:
+    """Each variable in its queries and data sources is one that the dashboard asks for, or one of Grafana's own."""
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    defined = {variable["name"] for variable in dashboard["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard["panels"])))
+    assert used == defined | {"__rate_interval"}
+
+
+def covered(place: dict[str, int]) -> set[tuple[int, int]]:
+    """The cells of the grid that a panel covers."""
+    columns, rows = (range(place[start], place[start] + place[length]) for start, length in (("x", "w"), ("y", "h")))
+    return {(x, y) for x in columns for y in rows}
 
 
 def test_prometheus_client_is_imported_at_the_first_scrape() -> None:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import AsyncRecorded
+from support.memory_limiters import async_limiter
 
 from limiter import RateLimitExceeded
 
@@ -22,23 +22,25 @@ from limiter.contrib.pydantic_ai import LimiterConcurrency, LimiterModel
 if TYPE_CHECKING:
     from support.engines import FakeClock
 
+    from limiter import RateLimiter
+
 LIMITS = ("requests=10/day", "tokens=1000/day", "output_tokens=1000/day")
 ESTIMATE = {"requests": 1, "tokens": 400, "output_tokens": 0}
 
 
-async def left(limiter: AsyncRecorded) -> dict[str, int]:
+async def left(limiter: RateLimiter) -> dict[str, int]:
     """What is left of each limit."""
     return {status.limit.name: status.available for status in (await limiter.check("team", "model")).statuses}
 
 
-def model(limiter: AsyncRecorded, wrapped: Any = None, **options: Any) -> Any:
+def model(limiter: RateLimiter, wrapped: Any = None, **options: Any) -> Any:
     """A limited model."""
     return LimiterModel(wrapped or TestModel(), limiter, **({"entity": "team", "resource": "model"} | options))
 
 
 async def test_a_run_is_charged_what_it_used(clock: FakeClock) -> None:
     """The usage of each response replaces its estimate."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     result = await pydantic_ai.Agent(model(limiter, estimate=ESTIMATE)).run("What?")
     usage = result.usage
     spent = usage.input_tokens + usage.output_tokens
@@ -48,7 +50,7 @@ async def test_a_run_is_charged_what_it_used(clock: FakeClock) -> None:
 
 async def test_a_stream_is_charged_when_it_ends(clock: FakeClock) -> None:
     """It holds its estimate while it runs, and pays for what it has said."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     async with pydantic_ai.Agent(model(limiter, estimate=ESTIMATE)).run_stream("What?") as result:
         assert await left(limiter) == {"requests": 9, "tokens": 600, "output_tokens": 1000}
         assert await result.get_output()
@@ -59,7 +61,7 @@ async def test_a_stream_is_charged_when_it_ends(clock: FakeClock) -> None:
 
 async def test_a_failed_request_is_given_back(clock: FakeClock) -> None:
     """The wrapped model raises."""
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
 
     def fail(*_: Any) -> Any:
         raise ConnectionError
@@ -71,7 +73,7 @@ async def test_a_failed_request_is_given_back(clock: FakeClock) -> None:
 
 async def test_a_run_waits_or_is_refused(clock: FakeClock) -> None:
     """Without `timeout` it waits for as long as it takes."""
-    limiter, begun = AsyncRecorded(clock, *LIMITS), clock()
+    limiter, begun = async_limiter(clock, *LIMITS), clock()
     everything = {"requests": 10}
     await pydantic_ai.Agent(model(limiter, estimate=everything)).run("What?")
     with pytest.raises(RateLimitExceeded):
@@ -88,7 +90,7 @@ async def test_the_estimate_is_counted_or_guessed(clock: FakeClock) -> None:
         async def count_tokens(self, *_: Any) -> Any:
             return RequestUsage(input_tokens=1001)
 
-    limiter = AsyncRecorded(clock, *LIMITS)
+    limiter = async_limiter(clock, *LIMITS)
     await pydantic_ai.Agent(model(limiter, Counting())).run("What?")
     with pytest.raises(RateLimitExceeded, match="1001"):
         await pydantic_ai.Agent(model(limiter, Counting(), count_tokens=True)).run("What?")
@@ -96,7 +98,7 @@ async def test_the_estimate_is_counted_or_guessed(clock: FakeClock) -> None:
 
 async def test_concurrency_takes_and_frees(clock: FakeClock) -> None:
     """Each run takes 1 of every limit, from whichever task, and its end is noted."""
-    limiter = AsyncRecorded(clock, "requests=10/day")
+    limiter = async_limiter(clock, "requests=10/day")
     concurrency = LimiterConcurrency(limiter, entity="team", resource="model")
     agent = pydantic_ai.Agent(TestModel(), max_concurrency=concurrency)
     await asyncio.gather(*(agent.run("What?") for _ in range(3)))

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.adapter_recording import left, recorded
+from support.memory_limiters import left, new_limiter, wait
 
 from limiter import RateLimitExceeded
 from limiter.contrib.requests import OPENAI, LimiterAdapter
@@ -58,7 +58,7 @@ def get(limiter: Any, url: str, **terms: Any) -> Any:
 
 def test_requests_wait_for_their_turn_or_are_refused(url: str, clock: FakeClock) -> None:
     """Within `timeout` a request waits; beyond it nothing is sent."""
-    limiter, begun = recorded("sync", clock, "requests=1/second burst 2"), clock()
+    limiter, begun = new_limiter("sync", clock, "requests=1/second burst 2"), clock()
     assert [get(limiter, url + "/200", timeout=1.5).status_code for _ in range(4)] == [200] * 4
     assert clock() - begun == 2 * 10**9
     with pytest.raises(RateLimitExceeded):
@@ -66,24 +66,26 @@ def test_requests_wait_for_their_turn_or_are_refused(url: str, clock: FakeClock)
 
 
 def test_a_429_pauses_for_all_processes(url: str, clock: FakeClock) -> None:
-    """Its Retry-After is handed to `limiter.pause`, and the response to the caller; not without `feedback`."""
-    limiter = recorded("sync", clock, "requests=9/hour")
+    """No process gets a turn until its Retry-After is over, and the caller gets the response; not without `feedback`."""
+    limiter = new_limiter("sync", clock, "requests=9/hour")
     assert get(limiter, url + "/429", resource="mail").status_code == 429
     get(limiter, url + "/429", feedback=False)
     get(limiter, url + "/503")
-    assert limiter.pauses == [("me", "mail", 30.0)]
+    assert (wait(limiter, "me", "mail"), wait(limiter, "me")) == (30.0, 0.0)
+    with pytest.raises(RateLimitExceeded):
+        get(limiter, url + "/200", resource="mail")
 
 
 def test_headers_lower_what_is_left(url: str, clock: FakeClock) -> None:
     """What the server says is left counts where it is less than what the bucket holds."""
-    limiter = recorded("sync", clock, "requests=9/hour")
+    limiter = new_limiter("sync", clock, "requests=9/hour")
     get(limiter, url + "/200", remaining=OPENAI)
     assert left(limiter, "me") == {"requests": 4}
 
 
 def test_a_request_that_was_not_sent_is_given_back(clock: FakeClock) -> None:
     """An adapter that raises has used nothing."""
-    limiter = recorded("sync", clock, "requests=9/hour")
+    limiter = new_limiter("sync", clock, "requests=9/hour")
     with pytest.raises(requests.ConnectionError):
         get(limiter, "http://127.0.0.1:1/200")
     assert left(limiter, "me") == {"requests": 9}
@@ -91,7 +93,7 @@ def test_a_request_that_was_not_sent_is_given_back(clock: FakeClock) -> None:
 
 def test_terms_may_depend_on_the_request(url: str, clock: FakeClock) -> None:
     """The path may be the entity, and a request without an entity is exempt."""
-    limiter = recorded("sync", clock, "requests=9/hour")
+    limiter = new_limiter("sync", clock, "requests=9/hour")
     for path in ("/200", "/404"):
         get(limiter, url + path, entity=lambda request: None if request.path_url == "/200" else request.path_url)
     assert left(limiter, "/404") == {"requests": 8}

@@ -12,7 +12,7 @@ from wsgiref.validate import validator
 import pytest
 from support.recorder import SyncRecorder
 
-from limiter import LeaseClosed, RateLimitExceeded, SyncLease, SyncRateLimiter
+from limiter import LeaseClosed, Limit, RateLimitExceeded, SyncLease, SyncRateLimiter
 from limiter.contrib.http import Refusal, Rule
 from limiter.contrib.wsgi import LEASE, LimiterMiddleware, client_ip
 
@@ -234,6 +234,28 @@ def test_errors_go_on_and_are_given_back_where_asked(
 
     assert seen == [told]
     assert left(sync_limiter) == (2 if refund else 1)
+
+
+def test_a_refund_reaches_every_bucket(sync_limiter: SyncRateLimiter) -> None:
+    """What other targets hold is given back too, by its own amounts and names, as far as the lease does not keep it."""
+    tokens = Limit.per_hour("tokens", 100)
+    sync_limiter.set_limits([Limit.per_hour("requests", 10), tokens], entity_id="everybody")
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        lease: SyncLease = environ[LEASE]
+        if environ["PATH_INFO"] == "/kept":
+            lease.keep()
+        lease.adjust(requests=+1)
+        start_response("503 Service Unavailable", [])
+        return []
+
+    also = [("everybody", "default", {"requests": 4, "tokens": 30})]
+    guarded = LimiterMiddleware(app, sync_limiter, entity=entity, also=also, refund_when=lambda status, _: status >= 500)
+    for path, expected in (("/", [2, 10, 100]), ("/kept", [1, 6, 70])):
+        Response(guarded, PATH_INFO=path).read()
+        own = sync_limiter.check("one", consume={"requests": 0})
+        others = sync_limiter.check("everybody", consume={"requests": 0, "tokens": 0})
+        assert [status.available for status in (*own.statuses, *others.statuses)] == expected
 
 
 def test_a_client_that_hangs_up_pays(sync_limiter: SyncRateLimiter) -> None:

@@ -46,13 +46,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def start_one(crowd: Crowd) -> None:
-    """Have one more, who plays like no other."""
+    """Start one more process, with a seed that no other has."""
     crowd.start(str(time.time_ns()))
 
 
 @pytest.fixture
 def crowds(atomic_engine: Engine, table_name: str) -> Iterator[list[Crowd]]:
-    """A crowd of every runtime, of which two processes each are at work."""
+    """For each runtime, a crowd of which two processes are at work."""
     need("gevent", "eventlet")
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
     job = {"endpoint_url": atomic_engine.endpoint_url, "table": table_name}
@@ -69,7 +69,7 @@ def crowds(atomic_engine: Engine, table_name: str) -> Iterator[list[Crowd]]:
 
 
 def missing(repository: SyncRepository, limit: Limit, entity: str, resource: str = "api") -> int:
-    """Units that a bucket lacks by the table, those above its capacity included."""
+    """Return the units that a bucket lacks according to the table, including those above its capacity."""
     level = repository.read_bucket(BucketKey("default", entity, resource)).level(limit.identity)
     return -(-max(0, level.tat - repository.clock()) // gcra.cost(limit, 1))
 
@@ -77,7 +77,7 @@ def missing(repository: SyncRepository, limit: Limit, entity: str, resource: str
 @pytest.mark.engines("dynoxide")
 @pytest.mark.timeout(SECONDS + 4 * START)
 def test_what_the_dead_held_is_lost_and_no_more(crowds: list[Crowd], table_name: str, atomic_engine: Engine) -> None:
-    """Whoever dies, all that was admitted is in the table; what is there beyond it is what the dead held, at most."""
+    """After kills, the table counts all units that were allowed, and at most those beyond that the killed processes held."""
     chance, deadline = random.Random(), time.monotonic() + SECONDS  # noqa: S311 - no secret
     while time.monotonic() < deadline:
         time.sleep(chance.uniform(0.0, 0.5))
@@ -112,7 +112,7 @@ def test_what_the_dead_held_is_lost_and_no_more(crowds: list[Crowd], table_name:
 def test_the_units_in_advance_of_a_dead_holder_come_back_by_time(
     atomic_engine: Engine, table_name: str, clock: FakeClock
 ) -> None:
-    """A process that is killed with a block in hand leaves it missing, and the bucket refills as if it had been spent."""
+    """If a process is killed with prefetched units, they count as spent, and the bucket refills by time."""
     url: str = atomic_engine.endpoint_url or ""
     create_table(table_name, endpoint_url=url)
     ended = subprocess.run([sys.executable, "-c", HOLDER, table_name, url, str(clock())], check=False, timeout=START)

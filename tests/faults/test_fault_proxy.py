@@ -1,4 +1,4 @@
-"""The proxy fails as it is told to, and serves well otherwise."""
+"""The proxy injects the faults that it is told to, and passes everything else on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER = json.dumps({"Attributes": {"x": "y" * 100}}).encode()
 
 
 class Engine(BaseHTTPRequestHandler):
-    """An engine that remembers what it was asked."""
+    """An engine that remembers its requests."""
 
     protocol_version = "HTTP/1.1"
     asked: list[bytes]
@@ -45,7 +45,7 @@ class Engine(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def asked() -> list[bytes]:
-    """What has reached the engine."""
+    """Return the requests that reached the engine."""
     return []
 
 
@@ -62,7 +62,7 @@ def proxy(asked: list[bytes]) -> Iterator[FaultProxy]:
 
 
 def ask(proxy: FaultProxy, body: bytes = b"{}", *, action: str = "GetItem", timeout: float = LIMIT) -> tuple[int, bytes]:
-    """Ask on a connection of its own."""
+    """Send a request on a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port_of(proxy.endpoint_url), timeout=timeout)
     try:
         connection.request("POST", "/", body, {"X-Amz-Target": f"DynamoDB_20120810.{action}"})
@@ -73,7 +73,7 @@ def ask(proxy: FaultProxy, body: bytes = b"{}", *, action: str = "GetItem", time
 
 
 def test_without_faults_it_only_counts(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """Requests and answers pass as they are, several on one connection."""
+    """Without faults, requests and responses pass unchanged, several on one connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port_of(proxy.endpoint_url), timeout=LIMIT)
     for number in range(3):
         connection.request("POST", "/", str(number), {"X-Amz-Target": "DynamoDB_20120810.UpdateItem"})
@@ -86,7 +86,7 @@ def test_without_faults_it_only_counts(proxy: FaultProxy, asked: list[bytes]) ->
 
 
 def test_a_port_that_refuses_is_the_same_when_healed(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """Old connections are reset, new ones refused, and after healing both are served on the same port."""
+    """Open connections are reset and new ones refused; when healed, the same port serves again."""
     old = socket.create_connection(("127.0.0.1", port_of(proxy.endpoint_url)), timeout=LIMIT)
     assert wait_until(lambda: proxy.counts().open == 1)
     proxy.inject(faults.refuse())
@@ -101,7 +101,7 @@ def test_a_port_that_refuses_is_the_same_when_healed(proxy: FaultProxy, asked: l
 
 
 def test_a_black_hole_swallows_requests(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """The client waits in vain, and the engine hears nothing."""
+    """A request into a black hole is never answered and does not reach the engine."""
     proxy.inject(faults.black_hole())
     with pytest.raises(TimeoutError):
         ask(proxy, timeout=0.05)
@@ -109,7 +109,7 @@ def test_a_black_hole_swallows_requests(proxy: FaultProxy, asked: list[bytes]) -
 
 
 def test_a_reset_is_one(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """The client's connection is reset, and the engine hears nothing."""
+    """A reset ends the client's connection, and the request does not reach the engine."""
     proxy.inject(faults.reset())
     with pytest.raises(ConnectionResetError):
         ask(proxy)
@@ -129,7 +129,7 @@ def test_a_reset_is_one(proxy: FaultProxy, asked: list[bytes]) -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_errors_are_those_of_dynamodb(proxy: FaultProxy, asked: list[bytes], fault: faults.Fault, status: int, code: str) -> None:
-    """They come at once, in DynamoDB's form, and the engine hears nothing."""
+    """Errors come at once, in DynamoDB's form, and the request does not reach the engine."""
     proxy.inject(fault)
     answered, body = ask(proxy)
     assert (answered, json.loads(body)["__type"].partition("#")[2], asked) == (status, code, [])
@@ -137,14 +137,14 @@ def test_errors_are_those_of_dynamodb(proxy: FaultProxy, asked: list[bytes], fau
 
 
 def test_slow_answers_are_whole(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """Delayed, or byte by byte, what arrives is right."""
+    """A response that is delayed, or sent byte by byte, arrives complete."""
     proxy.inject(faults.delay(0.01, times=1), faults.trickle(0.0001, times=1))
     assert [ask(proxy), ask(proxy)] == [(200, ANSWER)] * 2
     assert len(asked) == 2
 
 
 def test_a_cut_answer_was_a_request_carried_out(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """Of any size the answer's start arrives and no more; what comes later is served well."""
+    """The request of a cut response was carried out; the client gets only the start, and later requests succeed."""
     ask(proxy)
     size = proxy.counts().answer_bytes
     assert size > len(ANSWER)
@@ -157,7 +157,7 @@ def test_a_cut_answer_was_a_request_carried_out(proxy: FaultProxy, asked: list[b
 
 
 def test_a_cut_request_is_not_carried_out(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """Even if the last byte alone is missing."""
+    """A request whose last byte is missing is not carried out."""
     ask(proxy, b"{...}")
     size = proxy.counts().request_bytes
     for sent in (0, 1, size - 1, size + 9):
@@ -168,7 +168,7 @@ def test_a_cut_request_is_not_carried_out(proxy: FaultProxy, asked: list[bytes])
 
 
 def test_a_kept_request_arrives_late(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """What was lost on the way is carried out when it is delivered, in order and once."""
+    """A request that was held back is carried out when it is delivered, in order and once."""
     proxy.inject(faults.keep(times=2))
     for body in (b"first", b"second"):
         with pytest.raises(http.client.RemoteDisconnected):
@@ -181,7 +181,7 @@ def test_a_kept_request_arrives_late(proxy: FaultProxy, asked: list[bytes]) -> N
 
 
 def test_a_held_request_meets_the_next_faults(proxy: FaultProxy, asked: list[bytes]) -> None:
-    """It waits until other faults are injected, or none."""
+    """A held request waits until the faults change, and then meets the new ones."""
     proxy.inject(faults.hold())
     answers: list[tuple[int, bytes]] = []
     caller = threading.Thread(target=lambda: answers.append(ask(proxy)))

@@ -1,4 +1,4 @@
-"""Engines that answer with nonsense: a typed error in time, nothing admitted that was not written, and no lasting harm."""
+"""The server sends wrong responses: calls end in time with a typed error, admit nothing that was not written, and recover."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 LIMITS = [Limit.parse("requests=10/minute")]
 PATIENT: dict[str, Any] = {"connect_timeout": 30.0, "read_timeout": 30.0}
-"""Test machines stall; an engine that answers must not count as one that does not."""
+"""Test machines stall; a server that responds slowly must not count as one that does not respond."""
 BRIEF: dict[str, Any] = {"connect_timeout": 0.5, "read_timeout": 0.5}
-"""For answers that never end."""
+"""For responses that never end."""
 SLOW = {"status 100", "cut", "nested", "huge", "error huge", "error code huge"}
 AMZ = "application/x-amz-json-1.0"
 
 
 class Answer:
-    """What goes over the wire: a status, headers, a body, and whether the connection breaks before its end."""
+    """A response on the wire: status, headers, body, and whether the connection breaks before its end."""
 
     def __init__(
         self, body: Any, status: int = 200, kind: str = AMZ, cut: bool = False, headers: dict[str, str] | None = None
@@ -54,7 +54,7 @@ class Answer:
 
 
 def error(code: Any, message: Any = "no", status: int = 400, **more: Any) -> Answer:
-    """An error in DynamoDB's own form."""
+    """Return an error in DynamoDB's own form."""
     return Answer({"__type": code, "message": message} | more, status)
 
 
@@ -73,7 +73,7 @@ ANSWERS = {
     "attributes of wrong types": Answer(
         {"Item": {"pk": 1}, "Attributes": {"t:requests": 5}, "Responses": {"my-app": [{"pk": 3}]}}
     ),
-    "attributes of nobody": Answer(
+    "unknown attributes": Answer(
         {"Attributes": {"x": {"Q": 1}}, "Item": {"x": {"Q": 1}}, "Responses": {"my-app": [{"x": {"Q": 1}}]}}
     ),
     "items without keys": Answer({"Item": {}, "Attributes": {}, "Responses": {"my-app": [{}, {}]}, "Items": [{}]}),
@@ -125,7 +125,7 @@ ANSWERS = {
 
 
 class FakeEngine:
-    """A server that keeps one bucket rightly, or answers as it is told."""
+    """A server that keeps one bucket correctly, or responds as it is told."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
@@ -147,7 +147,7 @@ class FakeEngine:
         self._server.server_close()
 
     def right(self, action: str, request: dict[str, Any]) -> Answer:
-        """The right answer of a table that holds buckets only and whose conditions all hold."""
+        """Return the correct response of a table that holds only buckets and whose conditions all hold."""
         if action == "BatchGetItem":
             return Answer({"Responses": {"my-app": []}, "UnprocessedKeys": {}})
         if action != "UpdateItem":
@@ -207,7 +207,7 @@ def session(kind: str) -> Any:
 
 
 def call_sync(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]:
-    """What a call gives by the synchronous limiter, and what the next gives once the engine is right again."""
+    """Return the outcome of a sync call, and of the next call after the server works again."""
     repository = SyncRepository("my-app", endpoint_url=engine.endpoint_url, session=session("sync"), **engine.options)
     limiter = SyncRateLimiter(repository, LIMITS, config_ttl=0, decision_timeout=60.0)
     try:
@@ -222,7 +222,7 @@ def call_sync(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]:
 
 
 def call_async(engine: FakeEngine, use: Callable[[Any], Any]) -> tuple[Any, Any]:
-    """The same by the asynchronous limiter."""
+    """Return the same for an async call."""
 
     async def call() -> tuple[Any, Any]:
         repository = Repository("my-app", endpoint_url=engine.endpoint_url, session=session("async"), **engine.options)
@@ -245,7 +245,7 @@ both = pytest.mark.parametrize("call", [call_sync, call_async])
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let attempts follow each other at once."""
+    """Remove the pauses between attempts."""
     for module in ("retry", "sync_retry"):
         monkeypatch.setattr(f"limiter.runtime.{module}.BACKOFF", 0.001)
 
@@ -255,7 +255,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_write_that_is_answered_with_nonsense_admits_nobody(
     call: Callable[..., tuple[Any, Any]], answer: str, engine_gone_mad: FakeEngine
 ) -> None:
-    """An acquire fails with a typed error of bounded length, however the write was answered, and the next one is admitted."""
+    """After any wrong response to its write, an acquire fails with a typed, short error, and the next one is allowed."""
     engine_gone_mad.answers["UpdateItem"] = ANSWERS[answer]
     first, then = call(engine_gone_mad, lambda limiter: limiter.try_acquire("user", "api"))
     assert not engine_gone_mad.written - 1, "only the second acquire was written"
@@ -272,7 +272,7 @@ OF_AWS = {
     "error null",
     "condition without a form",
 }
-"""Refusals that somebody has thought of, which are no outage."""
+"""Refusals that the service made on purpose; they are no outage."""
 
 
 @both
@@ -280,7 +280,7 @@ OF_AWS = {
 def test_nonsense_is_an_outage_and_a_refusal_is_none(
     call: Callable[..., tuple[Any, Any]], answer: str, engine_gone_mad: FakeEngine
 ) -> None:
-    """Where everything is allowed without the table, nonsense lets a caller through, and an error of AWS does not."""
+    """Under `on_unavailable="allow"`, a wrong response lets a caller through, and an error of AWS does not."""
     engine_gone_mad.answers["UpdateItem"] = ANSWERS[answer]
     first, then = call(engine_gone_mad, lambda limiter: limiter.try_acquire("user", "api", on_unavailable="allow"))
     assert isinstance(first, LimiterError) is (answer in OF_AWS), repr(first)[:300]
@@ -290,7 +290,7 @@ def test_nonsense_is_an_outage_and_a_refusal_is_none(
 @both
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "ValidationException"])
 def test_a_refusal_of_aws_is_raised(call: Callable[..., tuple[Any, Any]], code: str, engine_gone_mad: FakeEngine) -> None:
-    """Also where everything is allowed without the table."""
+    """An error of AWS is raised under `on_unavailable="allow"` as well."""
     for action in ("BatchGetItem", "UpdateItem"):
         engine_gone_mad.answers[action] = error(f"com.amazonaws.dynamodb.v20120810#{code}")
         first, _ = call(engine_gone_mad, lambda limiter: limiter.try_acquire("user", "api", on_unavailable="allow"))
@@ -301,7 +301,7 @@ def test_a_refusal_of_aws_is_raised(call: Callable[..., tuple[Any, Any]], code: 
 @both
 @pytest.mark.parametrize("policy", ["block", "allow"])
 def test_keys_that_are_never_processed(call: Callable[..., tuple[Any, Any]], policy: str, engine_gone_mad: FakeEngine) -> None:
-    """What is left of a read again and again is asked for three times; then it is throttling, and the policy applies."""
+    """Keys that a read leaves unprocessed are requested three times; then it counts as throttling, and the policy applies."""
     key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
     engine_gone_mad.answers["BatchGetItem"] = Answer({"Responses": {}, "UnprocessedKeys": {"my-app": {"Keys": [key]}}})
     first, then = call(engine_gone_mad, lambda limiter: limiter.try_acquire("user", "api", on_unavailable=policy))
@@ -312,7 +312,7 @@ def test_keys_that_are_never_processed(call: Callable[..., tuple[Any, Any]], pol
 
 @both
 def test_deletions_that_are_never_processed(call: Callable[..., tuple[Any, Any]], engine_gone_mad: FakeEngine) -> None:
-    """They end as well."""
+    """Deletions that are never processed end in an error as well."""
     left = [{"DeleteRequest": {"Key": {"pk": {"S": "a"}, "sk": {"S": "b"}}}}]
     engine_gone_mad.answers["Query"] = Answer({"Items": []})
     engine_gone_mad.answers["BatchWriteItem"] = Answer({"UnprocessedItems": {"my-app": left}})
@@ -343,7 +343,7 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_any_call_that_is_answered_with_nonsense(name: str, engine_gone_mad: FakeEngine) -> None:
-    """Whatever answers any other action, the call gives a result or a typed error, and an acquire afterwards is admitted."""
+    """After any wrong response to another action, the call returns or raises a typed error, and the next acquire is allowed."""
     action, use = CALLS[name]
     with SyncRepository(
         "my-app", endpoint_url=engine_gone_mad.endpoint_url, session=session("sync"), **engine_gone_mad.options
@@ -375,7 +375,7 @@ PAGES = {"nothing", "bytes", "html", "empty", "error 503 html", "error 400 html"
 def test_no_single_answer_sets_the_clock_wrong(
     action: str, use: Callable[[Any], Any], answers: set[str], engine_gone_mad: FakeEngine
 ) -> None:
-    """An hour ahead, neither the `Date` of a page that is not the table's moves the clock, nor one that has the table's form."""
+    """A `Date` that is an hour ahead does not move the clock, whether its response looks like DynamoDB's or not."""
     with SyncRepository(
         "my-app", endpoint_url=engine_gone_mad.endpoint_url, session=session("sync"), **engine_gone_mad.options
     ) as repository:
@@ -394,7 +394,7 @@ def test_no_single_answer_sets_the_clock_wrong(
 @both
 @pytest.mark.parametrize("transport", ["direct", "botocore"])
 def test_a_server_that_never_answers(transport: str, call: Callable[..., tuple[Any, Any]]) -> None:
-    """A connection that is accepted and then left alone, or fed byte by byte, ends by the timeout."""
+    """A connection that gets no response, or one byte at a time, ends by the timeout."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         engine = FakeEngine()
@@ -412,7 +412,7 @@ def test_a_server_that_never_answers(transport: str, call: Callable[..., tuple[A
 
 @both
 def test_a_wrong_checksum_admits_nobody_twice(call: Callable[..., tuple[Any, Any]], engine_gone_mad: FakeEngine) -> None:
-    """A checksum that does not fit the answer is either an error or of no account; what was admitted was written."""
+    """A response with a wrong checksum is an error or is ignored; only what was written is allowed."""
     right = engine_gone_mad.right
     headers = {"x-amz-crc32": str(zlib.crc32(b"something else"))}
 

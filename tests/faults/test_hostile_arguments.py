@@ -1,4 +1,4 @@
-"""For every argument the limiter works or says what is wrong, and a call that is refused has written nothing."""
+"""For every argument a call works or raises a typed error, and a call that fails has written nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WRITES = ("write_bucket", "write_limits", "link_entity", "delete_entity", "delet
 
 
 class Watched:
-    """A repository in memory that counts what is written."""
+    """A repository in memory that counts writes."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -54,7 +54,7 @@ class Watched:
 
 
 def call_sync(use: Callable[[Any], Any]) -> tuple[Any, Counter[str]]:
-    """What the synchronous limiter returned or raised, and what it wrote."""
+    """Return what the sync limiter returned or raised, and what it wrote."""
     store = Watched(SyncMemoryRepository(clock=lambda: 10**18))
     try:
         return use(SyncRateLimiter(store, [REQUESTS])), store.writes
@@ -63,7 +63,7 @@ def call_sync(use: Callable[[Any], Any]) -> tuple[Any, Counter[str]]:
 
 
 def call_async(use: Callable[[Any], Any]) -> tuple[Any, Counter[str]]:
-    """What the asynchronous limiter returned or raised, and what it wrote."""
+    """Return what the async limiter returned or raised, and what it wrote."""
 
     async def call() -> tuple[Any, Counter[str]]:
         store = Watched(MemoryRepository(clock=lambda: 10**18))
@@ -76,7 +76,7 @@ def call_async(use: Callable[[Any], Any]) -> tuple[Any, Counter[str]]:
 
 
 def check_outcome(outcome: Any, writes: Counter[str]) -> None:
-    """A result, or one of the limiter's errors with a message of bounded length, and in that case nothing written."""
+    """Check that there is a result, or a typed error with a short message and nothing written."""
     if isinstance(outcome, Exception):
         assert isinstance(outcome, LimiterError), repr(outcome)
         assert 0 < len(str(outcome)) < 1_000
@@ -87,7 +87,7 @@ def check_outcome(outcome: Any, writes: Counter[str]) -> None:
 @settings(max_examples=250, derandomize=True, deadline=None)
 @given(parameter=st.sampled_from(["entity_id", "resource", "consume", "limits", "timeout"]), value=ANYTHING)
 def test_any_value_for_any_parameter(call: Callable[..., Any], parameter: str, value: Any) -> None:
-    """An acquire and a check with one strange argument work or raise a typed error, before anything was written."""
+    """An acquire or a check with one strange argument works, or raises a typed error before it writes anything."""
     check_outcome(*call(lambda limiter: limiter.try_acquire(**{parameter: value})))
     if parameter != "timeout":
         check_outcome(*call(lambda limiter: limiter.check(**{parameter: value})))
@@ -118,14 +118,14 @@ ADMINISTRATION: dict[str, Callable[[Any, Any], Any]] = {
 @settings(max_examples=250, derandomize=True, deadline=None)
 @given(method=st.sampled_from(sorted(ADMINISTRATION)), value=ANYTHING)
 def test_any_value_for_administration(call: Callable[..., Any], method: str, value: Any) -> None:
-    """What changes or lists what is stored takes a value or raises a typed error, before anything was written."""
+    """Calls that change or list stored records accept a value, or raise a typed error before they write anything."""
     check_outcome(*call(lambda limiter: ADMINISTRATION[method](limiter, value)))
 
 
 @settings(max_examples=250, derandomize=True, deadline=None)
 @given(method=st.sampled_from(["adjust", "release", "consume"]), value=ANYTHING)
 def test_any_value_for_a_lease(method: str, value: Any) -> None:
-    """A lease that is corrected by nonsense raises a typed error and holds what it held."""
+    """A lease that is corrected by a strange value raises a typed error and holds what it held."""
     store = SyncMemoryRepository(clock=lambda: 10**18)
     limiter = SyncRateLimiter(store, [REQUESTS])
     with limiter.acquire(consume={"requests": 3}) as lease:
@@ -161,7 +161,7 @@ CONSTRUCTORS: dict[str, Callable[[Any], Any]] = {
 @settings(max_examples=500, derandomize=True, deadline=None)
 @given(constructor=st.sampled_from(sorted(CONSTRUCTORS)), value=ANYTHING)
 def test_any_value_for_a_constructor(constructor: str, value: Any) -> None:
-    """Limits, limiters and repositories are made of usable values only, and the message fits a screen."""
+    """Constructors accept usable values only, and their error messages are short."""
     try:
         outcome: object = CONSTRUCTORS[constructor](value)
     except ValidationError as error:
@@ -173,7 +173,7 @@ def test_any_value_for_a_constructor(constructor: str, value: Any) -> None:
     "value", [Mute(), DEEP, 10**5_000, [10**5_000], "x" * 10**7], ids=["mute", "deep", "huge", "list", "long"]
 )
 def test_what_cannot_be_shown_is_still_refused(value: Any) -> None:
-    """A value without a usable repr is named by what it is."""
+    """A value whose repr fails is named by its type."""
     with pytest.raises(ValidationError) as caught:
         Limit("a", value, 1)
     assert len(str(caught.value)) < 300
@@ -192,14 +192,14 @@ def test_an_endless_list_of_limits_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["1/" + " " * 10**6 + "!", "=" * 10**6, "1" * 10**6, "a=" + " " * 10**6, "1/1" + "0" * 10**6])
 def test_parsing_takes_no_longer_for_a_long_text(text: str) -> None:
-    """A text that no limit can have is refused by its length, not tried against the pattern in quadratic time."""
+    """A text that is too long for a limit is refused by its length, before a pattern could take quadratic time."""
     with pytest.raises(ValidationError, match="characters"):
         Limit.parse(text)
 
 
 @pytest.mark.parametrize("value", [Text("red"), Mixed.RED])
 def test_a_key_holds_what_was_checked(value: Any) -> None:
-    """A string of a kind that shows another text than it holds is stored as the text that it holds, in every part of a key."""
+    """A subclass of str that shows another text than it holds is stored as what it holds, in every part of a key."""
     entity = EntityRecord(Entity(value, parent_id=value), (value,))
     shown = [
         schema.bucket_key(BucketKey(value, value, value)),
@@ -227,7 +227,7 @@ def _texts(value: Any) -> list[str]:
 @pytest.mark.parametrize("parameter", ["on_unavailable", "prefetch"])
 @pytest.mark.parametrize("value", [Mute(), DEEP, "x" * 10_000], ids=["mute", "deep", "long"])
 def test_options_that_cannot_be_shown_are_refused(parameter: str, value: Any) -> None:
-    """Also a policy and a prefetch are named by what they are."""
+    """A policy or a prefetch whose repr fails is named by its type as well."""
     outcome, writes = call_sync(lambda limiter: limiter.try_acquire(**{parameter: value}))
     assert isinstance(outcome, ValidationError)
     check_outcome(outcome, writes)

@@ -1,4 +1,4 @@
-"""Hostile files of limits, and hostile stored texts that are shown: nothing is written, and nothing is obeyed."""
+"""Hostile limits files write nothing, and hostile stored texts do not control the terminal."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_refused_within_bounds(name: str) -> None:
-    """The error is typed and fits a screen, and reading takes a small multiple of the file's size in memory."""
+    """The error is typed and short, and reading needs only a small multiple of the file's size in memory."""
     text = FILES[name]
     if name != "huge":
         tracemalloc.start()
@@ -88,7 +88,7 @@ def test_a_hostile_file_is_refused_within_bounds(name: str) -> None:
 
 @pytest.mark.parametrize("size", [200_000])
 def test_a_long_list_of_short_things_takes_time_by_its_length(size: int) -> None:
-    """The first mistake ends the reading of a file of megabytes, wherever what follows it leads."""
+    """The first mistake ends the reading of a file of several megabytes."""
     for text in ("- " * size, "? " * size, "[" + "," * size, "a: b\n" * (size // 5), "'" * size, "&a " * (size // 3)):
         with pytest.raises(ValidationError):
             load(text, "f")
@@ -107,7 +107,7 @@ def stack(server_engine: Engine, table_name: str, monkeypatch: pytest.MonkeyPatc
 def test_nothing_of_a_hostile_file_is_written(
     stack: str, server_engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`limits apply` ends with code 2 and one line of error; the table stays empty, also when all but the last line is right."""
+    """`limits apply` ends with code 2 and one line of error; the table stays empty even if only the last line is wrong."""
     file = tmp_path / "limits.yaml"
     half = {"half": RIGHT + "entitties: {}\n", "half limit": RIGHT.replace("tokens=2000/minute", "tokens=fast")}
     for name, text in (FILES | half).items():
@@ -138,7 +138,7 @@ nodes = st.recursive(
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(nodes, st.booleans())
 def test_any_document_is_read_or_refused(document: Any, flow: bool) -> None:
-    """A document of any shape is a set of levels whose limits are right, or a typed error."""
+    """A document of any shape yields valid limits, or a typed error."""
     try:
         found = load(yaml.dump({"version": 1, "limits": document} if flow else document), "f")
     except ValidationError as error:
@@ -150,7 +150,7 @@ def test_any_document_is_read_or_refused(document: Any, flow: bool) -> None:
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_a_right_file_with_a_few_bytes_changed(chance: random.Random) -> None:
-    """Broken by chance, a file is read or refused, and never anything else."""
+    """A file with a few random bytes changed is read or refused with a typed error."""
     text = list(RIGHT)
     for _ in range(chance.randint(1, 6)):
         text[chance.randrange(len(text))] = chance.choice("[]{}:,#&*!|>'\"%@`\t\n -?0aé\x00\x85\ufeff")
@@ -168,7 +168,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\u202e"
 def test_what_is_stored_does_not_steer_a_terminal(
     output: str, stack: str, server_engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Metadata, keys and errors that hold control characters are shown with those made visible."""
+    """Control characters in metadata, keys and errors are shown in visible form."""
     client = plain_client(str(server_engine.endpoint_url))
     item = {"pk": {"S": "default#user"}, "sk": {"S": "e"}, "v": {"N": "1"}, "cascade": {"BOOL": True}, "name": {"S": EVIL}}
     client.put_item(TableName=stack, Item=item | {"metadata": {"M": {EVIL: {"S": EVIL}}}})
@@ -196,6 +196,6 @@ def test_what_is_stored_does_not_steer_a_terminal(
 
 
 def test_what_is_printable_is_shown_as_it_is() -> None:
-    """Letters of every script stay as they are."""
+    """Printable letters of every script are shown unchanged."""
     assert cell("Zoë 北京 مرحبا 💥") == "Zoë 北京 مرحبا 💥"
     assert cell("a\x1b[2J") == "a\\x1b[2J"

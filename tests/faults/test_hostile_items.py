@@ -1,4 +1,4 @@
-"""Items of every wrong shape: a typed error that names the item, and no harm to what is not in it."""
+"""Items of every wrong shape: a typed error names the item, and other items are not affected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LIMITS = [Limit.parse("a=10/minute"), Limit.parse("b=10/minute")]
 NUMBERED = itertools.count(1)
 
-# What a stored attribute can hold that no version of the limiter writes.
+# Values of stored attributes that no version of the limiter writes.
 WRONG: dict[str, dict[str, Any]] = {
     "text": {"S": "soon"},
     "digits": {"S": "1800000000000000000"},
@@ -51,7 +51,7 @@ ODD = {"negative": {"N": "-5"}, "zero": {"N": "0"}, "far": {"N": "9" * 37}}
 
 
 class World:
-    """One namespace of a table, and the means to store in it what the limiter would not."""
+    """One namespace of a table, and ways to store in it what the limiter would not."""
 
     def __init__(self, client: Any, table: str, clock: FakeClock) -> None:
         self.client = client
@@ -61,19 +61,19 @@ class World:
         self.bucket = schema.bucket_key(BucketKey(self.namespace, "bad", "api"))
 
     def limiter(self, **options: Any) -> SyncRateLimiter:
-        """A limiter that knows nothing yet."""
+        """Return a limiter that has read nothing yet."""
         return SyncRateLimiter(self.repository, LIMITS, decision_timeout=60, **options)
 
     def record_key(self, key: Any) -> dict[str, Any]:
-        """The primary key of a record."""
+        """Return the primary key of a record."""
         return schema.record_key(self.namespace, key)
 
     def put(self, item: dict[str, Any]) -> None:
-        """Store an item as it is, without the attributes that are None."""
+        """Store an item unchanged, without the attributes that are None."""
         self.client.put_item(TableName=self.table, Item={name: value for name, value in item.items() if value is not None})
 
     def get(self, key: dict[str, Any]) -> Any:
-        """The item as it is stored."""
+        """Return the item as it is stored."""
         return self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item")
 
 
@@ -82,7 +82,7 @@ TABLES: dict[str, str] = {}
 
 @pytest.fixture
 def world(server_engine: Engine, table_name: str, clock: FakeClock) -> World:
-    """A namespace without items; making a table for each test would take most of its time."""
+    """A namespace without items. Creating a table for each test would take most of the time."""
     client = plain_client(str(server_engine.endpoint_url))
     if server_engine.name not in TABLES:
         create_table(table_name, client=client)
@@ -91,7 +91,7 @@ def world(server_engine: Engine, table_name: str, clock: FakeClock) -> World:
 
 
 engines = pytest.mark.engines("dynoxide", "dynamodb-local")
-fastest = pytest.mark.engines("dynoxide")  # where there are many cases
+fastest = pytest.mark.engines("dynoxide")  # In tests with many cases.
 fields = pytest.mark.parametrize("field", ["t:a|1/6", "s:a|1/6", "b:a|1/6", "f:a|1/6", "ttl", "w"])
 
 
@@ -99,7 +99,7 @@ fields = pytest.mark.parametrize("field", ["t:a|1/6", "s:a|1/6", "b:a|1/6", "f:a
 @fields
 @pytest.mark.parametrize("wrong", [*WRONG, *ODD])
 def test_a_bucket_with_a_wrong_attribute(field: str, wrong: str, world: World, clock: FakeClock) -> None:
-    """The limit that it belongs to works or raises, naming the item, without a write; other limits and entities work."""
+    """The limit with the wrong attribute works, or raises an error that names the item and writes nothing; all others work."""
     item = world.bucket | {"t:b|1/6": {"N": str(clock() + 1)}, "s:b|1/6": {"N": str(clock() - 1)}, field: (WRONG | ODD)[wrong]}
     world.put(item)
     limiter = world.limiter(config_ttl=0)
@@ -123,7 +123,7 @@ def test_a_bucket_with_a_wrong_attribute(field: str, wrong: str, world: World, c
 
 @engines
 def test_a_whole_bucket_of_nonsense(world: World) -> None:
-    """Attributes that nobody knows are neither read nor changed."""
+    """Attributes that the limiter does not know are neither read nor changed."""
     strange = {
         "t": {"S": "x"},
         "t:": {"S": "x"},
@@ -141,7 +141,7 @@ def test_a_whole_bucket_of_nonsense(world: World) -> None:
 
 @engines
 def test_a_bucket_is_usable_again_once_its_item_is_deleted(world: World) -> None:
-    """The remedy that the message names works for the process that got the message."""
+    """The remedy in the message works for the process that got the message."""
     world.put(world.bucket | {"t:a|1/6": {"S": "soon"}})
     limiter = world.limiter()
     with pytest.raises(UnreadableItem, match="delete the item"):
@@ -152,7 +152,7 @@ def test_a_bucket_is_usable_again_once_its_item_is_deleted(world: World) -> None
 
 @fastest
 def test_an_unreadable_limit_fails_only_those_of_a_batch_who_ask_for_it(world: World, server_engine: Engine) -> None:
-    """Callers who share a write with somebody who asks for a limit that makes no sense are admitted."""
+    """Callers are allowed even if they share a write with a caller whose limit has a wrong attribute."""
     world.put(world.bucket | {"t:a|1/6": {"S": "soon"}})
 
     async def call() -> list[Any]:
@@ -166,7 +166,7 @@ def test_an_unreadable_limit_fails_only_those_of_a_batch_who_ask_for_it(world: W
 
 
 WEEKEND = {"when": {"S": "sat,sun"}, "zone": {"S": "UTC"}, "access": {"S": "unlimited"}}
-# Records that make no sense, by the attribute that is changed in a right one.
+# Records that make no sense, by the attribute that is wrong in them.
 RECORDS: dict[str, tuple[str, Any]] = {
     **{f"limits {name}": ("limits", value) for name, value in WRONG.items()},
     "limits empty": ("limits", {"L": []}),
@@ -189,14 +189,14 @@ NUMBERS = {"zero": "0", "negative": "-1", "vast": "9.9E+125", "far": "9" * 38, "
 
 
 def limits_item(namespace: str, key: LimitsKey, attribute: str, value: Any) -> dict[str, Any]:
-    """A stored level in which one attribute is replaced, or by None removed."""
+    """Return a stored level in which one attribute is replaced, or removed if the value is None."""
     return schema.record_item(namespace, key, tuple(LIMITS)) | {attribute: value}
 
 
 @engines
 @pytest.mark.parametrize("case", RECORDS)
 def test_limits_that_make_no_sense(case: str, world: World) -> None:
-    """Whoever needs them gets an error that names the item and writes nothing; others, and stronger levels, are not concerned."""
+    """Callers that need the level get an error that names its item and write nothing; other and more specific levels work."""
     limiter = world.limiter(config_ttl=0)
     limiter.set_limits([Limit.parse("a=5/minute")], entity_id="good", resource="api")
     world.put(limits_item(world.namespace, LimitsKey("bad"), *RECORDS[case]))
@@ -238,7 +238,7 @@ def test_a_limit_with_a_wrong_number(field: str, wrong: str, world: World) -> No
 @pytest.mark.parametrize("field", ["parent", "cascade", "name", "metadata", "ancestors", "v"])
 @pytest.mark.parametrize("wrong", [*WRONG, "missing"])
 def test_an_entity_that_makes_no_sense(field: str, wrong: str, world: World) -> None:
-    """Its own calls and its children's fail with its key in the message and write nothing; its siblings are not concerned."""
+    """Calls for the entity and its children fail with its key in the message and write nothing; its siblings work."""
     limiter = world.limiter(config_ttl=0)
     for entity, parent in (("top", None), ("bad", "top"), ("child", "bad"), ("good", "top")):
         limiter.create_entity(entity, parent_id=parent, name=entity, metadata={"a": "b"})
@@ -262,13 +262,13 @@ def test_an_entity_that_makes_no_sense(field: str, wrong: str, world: World) -> 
 
 @engines
 def test_ancestors_that_lead_nowhere(world: World) -> None:
-    """The list of ancestors is a hint: a forged one, long or wrong, charges nobody who is not an ancestor."""
+    """The list of ancestors is a hint: a forged one, long or wrong, charges only real ancestors."""
     limiter = world.limiter(config_ttl=0)
     limiter.create_entity("victim")
     limiter.create_entity("top")
     limiter.create_entity("child", parent_id="top")
     item = world.get(world.record_key(EntityKey("child")))
-    for forged in (["victim"], ["top", "victim"], ["top"] * 1_000, [f"nobody {number}" for number in range(300)]):
+    for forged in (["victim"], ["top", "victim"], ["top"] * 1_000, [f"stranger {number}" for number in range(300)]):
         world.put(item | {"ancestors": {"L": [{"S": each} for each in forged]}})
         assert {status.entity_id for status in limiter.try_acquire("child", "api", {"a": 0}).statuses} == {"child", "top"}
 
@@ -284,7 +284,7 @@ def test_a_ring_of_parents_ends(world: World) -> None:
     assert sorted(status.entity_id for status in limiter.try_acquire("one", "api", {"a": 1}).statuses) == ["one", "two"]
 
 
-# Attributes as an engine gone mad may send them, beyond what a table can hold.
+# Attributes that only a broken server could send, beyond what a table can hold.
 leaves = (
     st.none()
     | st.booleans()
@@ -319,7 +319,7 @@ right = st.sampled_from(
 @settings(max_examples=250, derandomize=True, deadline=None)
 @given(items | st.builds(lambda item, rest: item | rest, right, st.dictionaries(names, attributes, max_size=2)))
 def test_reading_never_fails(item: dict[str, Any]) -> None:
-    """Whatever is read as a bucket, a record or a key is a value, or an `UnreadableItem` of bounded length."""
+    """Reading any item as a bucket, a record or a key gives a value, or an `UnreadableItem` with a short message."""
     state = schema.bucket_state(item)
     assert isinstance(state, BucketState)
     assert all(isinstance(number, int) and abs(number) < 10**38 for level in state.levels.values() for number in level)
@@ -337,7 +337,7 @@ def test_reading_never_fails(item: dict[str, Any]) -> None:
 
 @engines
 def test_a_state_in_the_far_future_refuses(world: World) -> None:
-    """The largest number that a table holds is a debt like any other: refused, with a finite time, and a correction is typed."""
+    """The largest number that a table holds is a debt like any other: refused with a finite time; corrections fail typed."""
     world.put(world.bucket | {"t:a|1/6": {"N": "9" * 38}})
     limiter = world.limiter(denial_ttl=0)
     with pytest.raises(RateLimitExceeded, match="retry after"):

@@ -1,4 +1,4 @@
-"""Docstrings, comments and messages of the package, and its pages, are in plain English.
+"""Docstrings, comments and messages of the package and its tests, and its pages, are in plain English.
 
 The words below make a sentence hard to read for people whose first language is another one: they leave its subject open.
 """
@@ -8,18 +8,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__)
+ROOT = HERE.parents[2]
+FOLDERS = (
+    *("src/**/*.py", "scripts/*.py", "benchmarks/**/*.py", "examples/**/*.py", "tests/**/*.py", "tests/**/*.pml"),
+    *("docs/**/*.md", "tests/*.md", "*.md"),
+)
 BANNED = re.compile(r"\b(?:whoever|whomever|nobody|somebody|lest|whatever|meanwhile|of its own accord)\b", re.IGNORECASE)
 
 
 def test_no_sentence_leaves_its_subject_open() -> None:
     """The subject is the object or the caller: "no caller", "another process", "a client that"."""
-    folders = ("src/**/*.py", "scripts/*.py", "benchmarks/**/*.py", "examples/**/*.py", "docs/**/*.md", "*.md")
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for pattern in folders
+        for pattern in FOLDERS
         for path in sorted(ROOT.glob(pattern))
-        if path.name != "CHANGELOG.md"
+        if path != HERE and path.name != "CHANGELOG.md"
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if BANNED.search(line)
     ]

@@ -203,7 +203,7 @@ def test_a_difference_would_be_seen(
     """Another name of a writer, which is a few bytes of a request, makes the requests differ."""
     table = fresh()
     by_one = send_sync(decisions, table, proxy, clock)
-    monkeypatch.setattr("limiter.commit.sync_batch.os", SimpleNamespace(urandom=lambda size: b"\xac" * size))
+    monkeypatch.setattr("limiter.commit.sync_writer.os", SimpleNamespace(urandom=lambda size: b"\xac" * size))
     clock.now_ns = type(clock).START_NS
     by_other = send_sync(decisions, fresh(), proxy, clock)
     assert len(by_one) == len(by_other)

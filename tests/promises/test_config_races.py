@@ -1,4 +1,4 @@
-"""Changes of limits and places race with acquires, and no charge is lost or doubled."""
+"""Limits and parents change while callers acquire: no charge is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDS = 60
 
 
 class Race:
-    """Callers and changers of one table, and what the callers have kept of each bucket."""
+    """Callers and changers of one table, and the units of each bucket that the callers have kept."""
 
     def __init__(self, endpoint_url: str | None, table_name: str, clock: FakeClock) -> None:
         self.endpoint_url, self.table_name, self.clock = endpoint_url, table_name, clock
@@ -30,14 +30,14 @@ class Race:
         self.failures: list[BaseException] = []
 
     def connect(self) -> SyncRateLimiter:
-        """A limiter of its own, that sees every change at once."""
+        """Return a limiter with its own repository, which sees every change at once."""
         repository = SyncRepository(
             self.table_name, endpoint_url=self.endpoint_url, clock=self.clock, connect_timeout=30.0, read_timeout=30.0
         )
         return SyncRateLimiter(repository, WIDE, config_ttl=0, decision_timeout=60)
 
     def acquire(self, rng: Random, limiter: SyncRateLimiter) -> None:
-        """Take some units of the whole chain and keep all or all but one."""
+        """Consume units of the whole chain and keep all of them, or all but one."""
         units, back = rng.randint(1, 9), rng.randint(0, 1)
         with limiter.acquire("key", consume={"requests": units}) as lease:
             lease.release(requests=back)
@@ -60,7 +60,7 @@ class Race:
                 raise
 
     def run(self, work: Callable[[Random, SyncRateLimiter], None], seed: int) -> None:
-        """Do the same work again and again, and note what goes wrong."""
+        """Repeat one step, and record what goes wrong."""
         rng, limiter = Random(seed), self.connect()  # noqa: S311 - no secret
         try:
             for _ in range(ROUNDS):
@@ -70,7 +70,7 @@ class Race:
 
 
 def test_changes_under_load_lose_and_double_nothing(atomic_engine: Engine, table_name: str, clock: FakeClock) -> None:
-    """With time standing still, every bucket holds exactly what the leases that charged it have kept, and no cycle arises."""
+    """While time stands still, each bucket holds exactly the units that its leases kept, and no cycle arises."""
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
     race = Race(atomic_engine.endpoint_url, table_name, clock)
     admin = race.connect()

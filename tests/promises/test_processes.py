@@ -1,4 +1,4 @@
-"""Processes of every runtime that share one bucket are together held to its limit, exactly, on engines that are atomic."""
+"""Processes of every runtime share one bucket, and together they stay within its limit exactly, on engines with atomic writes."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def crew() -> Iterator[Callable[[str], list[Worker]]]:
 
 @pytest.fixture
 def bucket(atomic_engine: Engine, table_name: str, tmp_path: Path) -> dict[str, Any]:
-    """What a job has to know of a new table, and of the record that all processes write."""
+    """Return what a job has to know: a new table, and the record that all processes write to."""
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
     record = str(tmp_path / "decisions.jsonl")
     return {"endpoint_url": atomic_engine.endpoint_url, "table": table_name, "callers": CALLERS, "record": record}
 
 
 def run(workers: Sequence[Worker], job: dict[str, Any], limit: Limit) -> list[dict[str, Any]]:
-    """Have all workers do one job at once, and audit what they have recorded."""
+    """Run one job in all workers at once, and audit what they recorded."""
     numbers = [limit.name, limit.capacity, limit.refill_amount, limit.refill_period]
     for seed, worker in enumerate(workers):
         worker.send(job | {"limits": [numbers], "seed": seed})
     answers = [worker.receive() for worker in workers]
     assert sum(answer["turns"] for answer in answers) == PROCESSES * job["acquires"]
-    # Where each process moves its own clock, what one of them refuses says nothing to another's time.
+    # Each process has its own clock here, so the refusals of one process say nothing about the time of another.
     verdict = judge(job["record"], skip=["refusals"] if job["step"] else [])
     assert not verdict.findings
     assert verdict.decisions >= PROCESSES * job["acquires"]
@@ -75,7 +75,7 @@ def run(workers: Sequence[Worker], job: dict[str, Any], limit: Limit) -> list[di
 def test_a_frozen_clock_admits_exactly_the_capacity(
     name: str, crew: Callable[[str], list[Worker]], bucket: dict[str, Any], clock: FakeClock
 ) -> None:
-    """Of 2,000 acquires by 64 callers in 8 processes exactly as many are admitted as the bucket holds while time stands still."""
+    """While time stands still, 64 callers in 8 processes try 2,000 acquires; exactly the capacity is allowed."""
     limit = Limit.per_second("requests", 800)
     answers = run(crew(name), bucket | {"now": clock(), "step": 0, "acquires": 250}, limit)
     assert sum(answer["held"] for answer in answers) == limit.capacity
@@ -85,7 +85,7 @@ def test_a_frozen_clock_admits_exactly_the_capacity(
 def test_a_moving_clock_admits_no_more_than_refills(
     name: str, crew: Callable[[str], list[Worker]], bucket: dict[str, Any], clock: FakeClock
 ) -> None:
-    """While every process's time moves at its own pace, no more is admitted than the capacity and what refilled, plus one."""
+    """Each process has a clock of a different speed: at most the capacity, plus what refilled, plus one unit is allowed."""
     limit = Limit("requests", 50, 1_000, 1.0)
     answers = run(crew(name), bucket | {"now": clock(), "step": MILLISECOND // 2, "acquires": 150}, limit)
     elapsed = max(answer["last"] for answer in answers) - min(answer["first"] for answer in answers)
@@ -94,7 +94,7 @@ def test_a_moving_clock_admits_no_more_than_refills(
 
 
 def test_real_time_admits_no_more_than_refills(crew: Callable[[str], list[Worker]], bucket: dict[str, Any]) -> None:
-    """In real time all runtimes at once admit no more than the capacity and what refilled from first to last, plus one."""
+    """In real time, all runtimes together are allowed at most the capacity, plus what refilled, plus one unit."""
     limit = Limit("requests", 100, 200, 1.0)
     answers = run(crew("all at once"), bucket | {"now": None, "step": 0, "acquires": 250}, limit)
     elapsed = max(answer["last"] for answer in answers) - min(answer["first"] for answer in answers)
@@ -103,7 +103,7 @@ def test_real_time_admits_no_more_than_refills(crew: Callable[[str], list[Worker
 
 
 def test_refunds_and_settlements_add_up(crew: Callable[[str], list[Worker]], bucket: dict[str, Any], clock: FakeClock) -> None:
-    """When all have taken, corrected, released and failed at random, what is left is the capacity less what they hold."""
+    """After random acquires, corrections, releases and failures, the available units are the capacity minus what is held."""
     limit = Limit.per_second("requests", 1_000_000)
     answers = run(crew("all at once"), bucket | {"now": clock(), "step": 0, "acquires": 40, "settles": True}, limit)
     patient = {"connect_timeout": 30.0, "read_timeout": 30.0}

@@ -38,7 +38,7 @@ IN_A_ROW = "last_call!="
 KEPT = "item.ttl>=item.tat"
 AGREED = "start"
 
-# What is planted, where it shows, and by which promises: the first of them that the search meets.
+# Each planted bug, the model in which it shows, and the promises of which the search finds one broken first.
 BUGS = {
     "BUG_NO_CEILING": (LATE, [LIMIT, KEPT, AGREED]),
     "BUG_BATCH_NOT_SUMMED": (WIDE, [LIMIT, KEPT, AGREED]),
@@ -68,7 +68,7 @@ def _checker() -> None:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_no_reachable_state_breaks_a_promise(world: str, tmp_path: Path) -> None:
-    """In every state that small sizes can reach nothing is admitted beyond the limit, nor given back that was not taken."""
+    """In no reachable state of small sizes is more allowed than the limit, or more refunded than was consumed."""
     verdict = checker.verify(tmp_path, WORLDS[world], ["-O1"])
     print(f"{world}: {verdict.states} states")  # noqa: T201 - shown by -rP
     assert verdict.violated is None, verdict.report
@@ -77,7 +77,7 @@ def test_no_reachable_state_breaks_a_promise(world: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
-    """A rule that is left out leads to a state that breaks a promise, and the search meets it."""
+    """A rule that is left out leads to a state that breaks a promise, and the search finds that state."""
     defines, promises = BUGS[bug]
     verdict = checker.verify(tmp_path, [*defines, bug])
     assert verdict.violated is not None, verdict.report
@@ -86,13 +86,13 @@ def test_a_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
 
 
 def test_every_planted_bug_is_tried() -> None:
-    """Each bug that the models can be given is one of those that have to be found."""
+    """Each bug that the models can be given is in the list of bugs that must be found."""
     text = "".join(source.read_text(encoding="utf-8") for source in checker.MODELS.glob("*.pml"))
     planted = {word.strip() for line in text.splitlines() if line.startswith("#if") for word in line.split() if "BUG_" in word}
     assert planted == set(BUGS)
 
 
 def test_a_search_that_is_cut_short_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search that does not reach the ends of all paths is not counted as one of every state."""
+    """A search that does not reach the end of all paths does not count as a proof."""
     monkeypatch.setattr(checker, "DEPTH", 40)
     assert not checker.verify(tmp_path, LATE).visited

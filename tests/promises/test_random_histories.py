@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 RUNS = int(os.environ.get("LIMITER_FUZZ_RUNS", "40"))
 FEW = 60
-"""Runs within which a planted fault shows itself."""
+"""The number of runs within which a planted fault shows."""
 SCRIPTS = {
     "one bucket": Script(chains=False),
     "chains": Script(),
@@ -57,14 +57,14 @@ SCRIPTS = {
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Refunds that are lost on purpose are not worth a warning each."""
+    """Silence the warnings about refunds that are lost on purpose."""
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)
 
 
 def search(script: Script, runs: int) -> str | None:
-    """The first broken promise that chance finds, if any."""
+    """Return the first broken promise that random runs find, or None."""
     for seed in range(runs):
         try:
             asyncio.run(Play(Random(seed), script).run())  # noqa: S311 - no secret
@@ -75,7 +75,7 @@ def search(script: Script, runs: int) -> str | None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_promises_hold(name: str) -> None:
-    """In every order of what tasks of several clients do, every promise holds and nothing leaks."""
+    """Tasks of several clients run in random order: every promise holds, and nothing leaks."""
     assert search(SCRIPTS[name], RUNS) is None
 
 
@@ -91,7 +91,7 @@ QUICK = settings(
 
 @pytest.mark.parametrize("machine", [LimiterMachine, SkewedMachine])
 def test_promises_hold_for_one_call_after_another(machine: type[LimiterMachine]) -> None:
-    """No sequence of calls of three clients breaks a promise, and each takes exactly what it is told."""
+    """No sequence of calls by three clients breaks a promise, and each client gets exactly what it is told."""
     run_state_machine_as_test(machine, settings=QUICK)
 
 
@@ -135,7 +135,7 @@ def test_planted_faults_are_found(name: str, monkeypatch: pytest.MonkeyPatch) ->
     assert search(script, FEW) is not None
 
 
-# Those that have nothing to do with concurrency, so that calls one after another show them too.
+# Faults that do not depend on concurrency, so that sequential calls show them too.
 SHARED = (
     "refunds: after the bucket was full",
     "debt: half forgiven",
@@ -148,7 +148,7 @@ UNSHRUNK = settings(QUICK, max_examples=400, phases=(Phase.generate,), report_mu
 
 @pytest.mark.parametrize("name", SHARED)
 def test_the_machine_finds_planted_faults(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state machine finds what it can express."""
+    """The state machine finds the faults that it can express."""
     FAULTS[name][0](monkeypatch)
     with pytest.raises(PromiseBroken):
         run_state_machine_as_test(SkewedMachine if name.startswith("clocks") else LimiterMachine, settings=UNSHRUNK)

@@ -1,4 +1,4 @@
-"""The model's rules and the code's are the same: what plan.pml makes of every small case is what `bucket.plan` makes of it."""
+"""The rules of the model equal those of the code: for every small case, plan.pml and `core.plan` decide the same."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ LEAST_CASES = 250_000
 
 
 def moment(tick: int) -> int:
-    """Nanoseconds; the model counts in units of refill, here seconds, and 0 stands for absent."""
+    """Convert a time of the model to nanoseconds. The model counts in units of refill, here seconds; 0 stands for absent."""
     return tick * NANOSECONDS if tick else -1
 
 
 def state_of(tat: int, since: int, booked: int, floor: int, ttl: int, stamp: int = 1) -> BucketState:
-    """A bucket as the model writes it."""
+    """Return a bucket in the model's notation."""
     level = Level(*map(moment, (tat, since, booked, floor)))
     return BucketState({LIMIT.identity: level}, ttl or -1, STAMPS[stamp])
 
 
 def requests_of(numbers: tuple[int, ...]) -> list[Request]:
-    """The batch as the model writes it, takings first."""
+    """Return a batch in the model's notation, with the requests for units first."""
     cost1, patience1, cost2, patience2, back, bsince, bstart, blevel, bearlier = numbers
     takings = [(cost1, patience1), (cost2, patience2)]
     requests = [
@@ -54,14 +54,14 @@ def requests_of(numbers: tuple[int, ...]) -> list[Request]:
 
 
 class Case:
-    """What the code makes of a batch and a guessed state, to be compared with the model's lines."""
+    """What the code makes of a batch and a guessed state, for comparison with the model's lines."""
 
     def __init__(self, guess: tuple[int, ...], request: tuple[int, ...]) -> None:
         self.requests = requests_of(request)
         self.plan = planning.plan(state_of(*guess), self.requests, moment(AT), MINE)
 
     def outcome(self, actual: tuple[int, ...]) -> tuple[int, ...]:
-        """What becomes of the actual item, in the model's notation."""
+        """Return what becomes of the actual item, in the model's notation."""
         before = state_of(*actual)
         update = self.plan.update
         holds = update is not None and update.holds(before)
@@ -86,7 +86,7 @@ class Case:
 
 
 def differences(lines: list[str]) -> Iterator[str]:
-    """The lines of the model that the code disagrees with."""
+    """Return the lines of the model with which the code disagrees."""
     cases: dict[tuple[int, ...], Case] = {}
     for line in lines:
         numbers = tuple(map(int, line.split()[1:]))
@@ -97,7 +97,7 @@ def differences(lines: list[str]) -> Iterator[str]:
         outcome = list(case.outcome(actual))
         for carried, place in ((2, 12), (3, 14)):
             if not expected[carried]:
-                # Whoever is not carried is told nothing.
+                # A request that the write did not include gets no answer.
                 expected[place : place + 2] = outcome[place : place + 2] = [0, 0]
         if outcome != expected:
             yield f"{line} -> {outcome}"
@@ -120,7 +120,7 @@ def _checker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_model_decides_as_the_code_does(tmp_path: Path) -> None:
-    """What is carried, refused, asserted, changed and told is the same for every small guess, batch and item."""
+    """For every small guess, batch and item, model and code include, refuse, assert, change and answer the same."""
     lines = cases(tmp_path)
     assert len(lines) > LEAST_CASES
     assert any(line.split()[22] == "1" for line in lines), "some update is applied"
@@ -132,5 +132,5 @@ RULES_WITH_BUGS = ["BUG_BATCH_NOT_SUMMED", "BUG_REFUND_IGNORES_BOOKINGS", "BUG_T
 
 @pytest.mark.parametrize("bug", RULES_WITH_BUGS)
 def test_a_rule_that_drifts_is_noticed(bug: str, tmp_path: Path) -> None:
-    """A rule that is left out of the model makes it differ from the code in some small case."""
+    """If a rule is left out of the model, the model differs from the code in some small case."""
     assert any(differences(cases(tmp_path, (bug,))))

@@ -34,7 +34,7 @@ class Stop(Exception):
 
 @dataclass
 class Held:
-    """What one lease holds: in each bucket, and by its own amounts; and what of it was kept."""
+    """What one lease holds in each bucket and of its own amounts, and how much of it was kept."""
 
     own: dict[str, int]
     held: dict[Place, int]
@@ -44,12 +44,12 @@ class Held:
 
 @dataclass
 class Model:
-    """Units taken of every limit; nothing refills, since the clock stands still."""
+    """Consumed units of every limit. Nothing refills, because the clock stands still."""
 
     taken: dict[Place, int] = field(default_factory=lambda: {(each, name): 0 for each in ENTITIES for name in LIMITS[each]})
 
     def charged(self, targets: Sequence[tuple[str, Mapping[str, int] | None]]) -> dict[str, Mapping[str, int] | None]:
-        """The amounts of every bucket, the earliest target's where several reach it."""
+        """Return the amounts of every bucket. If several targets reach a bucket, the first one counts."""
         chain: dict[str, Mapping[str, int] | None] = {}
         for entity, amounts in targets:
             current: str | None = entity
@@ -59,7 +59,7 @@ class Model:
         return chain
 
     def take(self, targets: Sequence[tuple[str, Mapping[str, int] | None]]) -> Held | str:
-        """What is held then; "refused" or "invalid" where nothing is."""
+        """Consume units. Returns what is then held, or "refused" or "invalid"."""
         chain = self.charged(targets)
         known = {name for each in chain for name in LIMITS[each]}
         if len({entity for entity, _ in targets}) < len(targets):
@@ -81,16 +81,16 @@ class Model:
         return Held(dict(own), held, list(chain))
 
     def fits(self, units: Mapping[Place, int]) -> bool:
-        """Whether all of it can be taken."""
+        """Tell whether all of it fits."""
         return all(self.taken[place] + each <= LIMITS[place[0]][place[1]] for place, each in units.items())
 
     def add(self, units: Mapping[Place, int], sign: int = 1) -> None:
-        """Take units, or give them back."""
+        """Add consumed units, or subtract refunded ones."""
         for place, each in units.items():
             self.taken[place] += sign * each
 
     def correct(self, lease: Held, name: str, units: int, *, forced: bool) -> str:
-        """Take more wherever the name is known, or give back what is held of it there."""
+        """Consume more in each bucket that has the limit, or refund what is held of it there."""
         places = [(each, name) for each in lease.chain if name in LIMITS[each]]
         most = max([lease.own.get(name, 0), *(lease.held.get(place, 0) for place in places)])
         if not places or -units > most:
@@ -106,7 +106,7 @@ class Model:
         return "done"
 
     def refund(self, lease: Held) -> None:
-        """Give back everything that is held and was not kept."""
+        """Refund everything that is held and was not kept."""
         self.add({place: max(0, units - lease.kept.get(place, 0)) for place, units in lease.held.items()}, -1)
 
 
@@ -122,7 +122,7 @@ ENDS = st.tuples(st.sampled_from(["keep", "fail", "end"]), st.integers(0, 3))
 
 
 class World:
-    """A limiter beside its model, and the leases that are open in both."""
+    """A limiter and its model, with the leases that are open in both."""
 
     def __init__(self) -> None:
         self.limiter = SyncRateLimiter(SyncMemoryRepository(clock=FakeClock()))
@@ -134,7 +134,7 @@ class World:
         self.open: list[tuple[Any, Any, Held]] = []
 
     def take(self, entity: str, amounts: Any, others: Sequence[tuple[str, Any]]) -> None:
-        """Acquire in both; they agree about the outcome and what is consumed."""
+        """Acquire in both, and check that outcome and consumed units agree."""
         targets = [(entity, amounts), *((other, amounts if theirs is None else theirs) for other, theirs in others)]
         expected = self.model.take(targets)
         also = [(other, "api") if theirs is None else (other, "api", theirs) for other, theirs in others]
@@ -165,7 +165,7 @@ class World:
         }
 
     def end(self, kind: str, number: int) -> None:
-        """Keep what a lease holds, or end it, in both."""
+        """Keep what a lease holds in both, or end it."""
         if number >= len(self.open):
             return
         block, lease, held = self.open[number]
@@ -179,7 +179,7 @@ class World:
         block.__exit__(*((Stop, Stop(), None) if kind == "fail" else (None, None, None)))
 
     def check(self) -> None:
-        """Every bucket holds what the model says."""
+        """Check that every bucket holds what the model says."""
         for entity, limits in LIMITS.items():
             asked = dict.fromkeys(limits, 0)
             statuses = self.limiter.check(entity, "api", asked).statuses
@@ -190,7 +190,7 @@ class World:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(TAKES | CHANGES | ENDS, max_size=25))
 def test_calls_with_several_targets_count_as_the_model_does(steps: list[tuple[Any, ...]]) -> None:
-    """Whatever is taken, refused, corrected, kept and given back: every bucket is as the model says, to the unit."""
+    """After any sequence of acquires, corrections, keeps and refunds, every bucket equals the model to the unit."""
     world = World()
     for kind, *arguments in steps:
         if kind == "take":

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 LIMIT = Limit("requests", 3_000, 100, 1.0)
 ERROR = 1.0
-"""Seconds by which the clocks of two such processes may differ: half a second each, and less after the first answers."""
+"""Seconds by which two such processes may differ: at most half a second each, and less after the first responses."""
 
 
 @pytest.fixture(scope="module")
 def worker_of() -> Iterator[Callable[[float], Worker]]:
-    """Processes by their skew, each started once."""
+    """Worker processes by clock skew, each started once."""
     started: dict[float, Worker] = {}
 
     def get(skew: float) -> Worker:
@@ -38,7 +38,7 @@ def worker_of() -> Iterator[Callable[[float], Worker]]:
 
 @pytest.fixture
 def job(atomic_engine: Engine, table_name: str) -> dict[str, Any]:
-    """What a worker has to know of a new table."""
+    """Return what a worker has to know about a new table."""
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
     limit = [LIMIT.name, LIMIT.capacity, LIMIT.refill_amount, LIMIT.refill_period]
     return {"endpoint_url": atomic_engine.endpoint_url, "table": table_name, "limit": limit, "units": 50}
@@ -46,7 +46,7 @@ def job(atomic_engine: Engine, table_name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("order", [(-30.0, 30.0), (30.0, -30.0)], ids=str)
 def test_one_after_another(order: tuple[float, float], worker_of: Callable[[float], Worker], job: dict[str, Any]) -> None:
-    """The first takes all there is; the other then gets what refills, no more, and at once."""
+    """The first process consumes all units; the second then gets exactly what refills, without delay."""
     workers = [worker_of(skew) for skew in order]
     start = time.monotonic()
     answers = []
@@ -61,7 +61,7 @@ def test_one_after_another(order: tuple[float, float], worker_of: Callable[[floa
 
 
 def test_all_at_once(worker_of: Callable[[float], Worker], job: dict[str, Any]) -> None:
-    """Two that are thirty seconds off, either way, and one that is right get what one alone would; then each gets some."""
+    """Two clocks are 30 s off and one is right: together the processes get what one would get, and each gets a share."""
     workers = [worker_of(skew) for skew in (-30.0, 0.0, 30.0)]
     start = time.monotonic()
     for worker in workers:

@@ -20,7 +20,7 @@ BURST = 4
 
 
 def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> SyncRepositoryProtocol:
-    """A repository of a new table."""
+    """Open a repository of a new table."""
     if engine.endpoint_url is None:
         return SyncMemoryRepository(clock=clock)
     create_table(table_name, endpoint_url=engine.endpoint_url)
@@ -29,7 +29,7 @@ def open_repository(engine: Engine, table_name: str, clock: FakeClock) -> SyncRe
 
 @pytest.mark.engines("memory", "dynoxide")
 def test_a_slow_limit_beside_a_busy_one_loses_no_refill(engine: Engine, table_name: str, clock: FakeClock) -> None:
-    """While 10 a second are busy for 12 hours, 50 a day let through their 50 and then exactly one every 28.8 minutes."""
+    """For 12 hours, a limit of 10 a second is busy; a limit of 50 a day allows its 50 and then exactly one every 28.8 minutes."""
     with open_repository(engine, table_name, clock) as repository:
         limiter = SyncRateLimiter(repository, [SLOW, BUSY], decision_timeout=60)
         assert sum(limiter.try_acquire("user", "api", {"slow": 1}).allowed for _ in range(60)) == 50

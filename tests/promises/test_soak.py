@@ -1,4 +1,4 @@
-"""Processes of every runtime share many keys while the table fails now and then: limits hold, nothing leaks, all recover.
+"""Processes of every runtime share many keys while the table fails at times: limits hold, nothing leaks, all recover.
 
 A short form is a test like others; `make soak` is the long one. `LIMITER_SOAK_SECONDS` says for how long, and
 `LIMITER_SOAK_SEED` chooses other faults and turns.
@@ -48,13 +48,13 @@ class Form:
 
     seconds: float
     processes: int
-    """Of each runtime."""
+    """Processes of each runtime."""
     keys: int
     rest: float
-    """Seconds that a caller rests between its turns, on average."""
+    """Seconds that a caller rests between turns, on average."""
     seed: str
     progress: float
-    """Seconds from one line of progress to the next."""
+    """Seconds between two progress lines."""
 
     @property
     def calm(self) -> float:
@@ -69,16 +69,17 @@ COLUMNS = (
     *("process", "runtime", "samples", "decisions", "calls", "failures", "MB first/warm/last"),
     *("+blocks", "+decisions", "+keys", "descriptors", "sockets"),
 )
-"""Of the closing table; + is what was added from the middle third of the samples to the last."""
+"""Columns of the final table; "+" is the growth from the middle third of the samples to the last third."""
 ROW = "{:>8} {:8} {:>7} {:>9} {:>7} {:>8} {:>18} {:>7} {:>10} {:>5} {:>11} {:>7}"
 RECOVERY = play.DECISION_TIMEOUT + 1.0
-"""Seconds after a fault in which decisions that began during it may still fail, or be slow."""
+"""Seconds after a fault in which decisions that began during it may still fail or be slow."""
 CLOCK_ERROR = 0.05
-"""Seconds by which the clocks of processes on one machine may differ, generously."""
+"""Seconds by which the clocks of processes on one machine may differ, with a margin."""
 WARM_DESCRIPTORS = 24
-"""Of a process with no connection: files, pipes, an event loop, and libraries'."""
+"""Open files of a process without connections: files, pipes, an event loop, and those of libraries."""
 SLOWER, SLOWER_BY = 5, 0.2
-"""How much longer the median decision may take after the faults, as a factor and in seconds: others use this machine."""
+"""How much longer the median decision may take after the faults, as a factor and in seconds; others use this machine too.
+"""
 FAULTS: dict[str, Fault] = {
     "refuse": proxy.refuse(),
     "black hole": proxy.black_hole(),
@@ -96,7 +97,7 @@ FAULTS: dict[str, Fault] = {
 
 @dataclass(frozen=True)
 class Call:
-    """One admission: who, when it ended, and the seconds that deciding took."""
+    """One allowed call: the caller, its end, and the seconds that the decision took."""
 
     pid: int
     ended: float
@@ -104,7 +105,7 @@ class Call:
 
 
 class Soakers(Crowd):
-    """Processes of one runtime, and all that they have said, for the judge."""
+    """Processes of one runtime, and everything they reported."""
 
     def __init__(self, runtime: str, module: str, job: dict[str, Any]) -> None:
         self.calls: list[Call] = []
@@ -115,7 +116,7 @@ class Soakers(Crowd):
         super().__init__(runtime, module, job)
 
     def hear(self, sign: str, first: str, *rest: str) -> None:
-        """Take down one line."""
+        """Record one line of a process."""
         super().hear(sign, first, *rest)
         if sign == "+":
             call, pid = rest[1], int(rest[2])
@@ -125,13 +126,13 @@ class Soakers(Crowd):
         elif sign == "x":
             self.unavailable.append((float(first), f"{self.runtime}, {' '.join(rest)}"))
         elif sign == "%":
-            # A caller may be admitted between the look at the statistics and the line that tells of it.
+            # A caller may be allowed between the look at the statistics and the line that reports them.
             self.sampled[int(first)] = self.admissions[int(first)] - CALLERS
             self.samples[int(first)].append(Sample(**json.loads(rest[0])))
 
 
 class Schedule:
-    """Which fault strikes when: the table serves well most of the time, and all kinds have their turns."""
+    """When which fault strikes. The table works most of the time, and every kind of fault has its turn."""
 
     def __init__(self, seed: str) -> None:
         self.random = random.Random(seed)  # noqa: S311 - no secret
@@ -139,7 +140,7 @@ class Schedule:
         self.struck: Counter[str] = Counter()
 
     def next(self) -> tuple[float, str, float]:
-        """Seconds to serve well, the fault after that, and the seconds that it lasts."""
+        """Return the seconds without a fault, the fault that follows, and the seconds that it lasts."""
         if not self.deck:
             self.deck = self.random.sample(sorted(FAULTS), len(FAULTS))
         kind = self.deck.pop()
@@ -148,7 +149,7 @@ class Schedule:
 
 
 class Soak:
-    """One soak, while it lasts."""
+    """One soak while it runs."""
 
     def __init__(self, form: Form, engine_url: str, table: str, faulty: FaultProxy, record: Path) -> None:
         self.form = form
@@ -161,7 +162,7 @@ class Soak:
         self.crowds: list[Soakers] = []
 
     def start(self) -> None:
-        """Have all processes at work, and warm."""
+        """Start all processes, and wait until all are warm."""
         job = {"endpoint_url": self.faulty.endpoint_url, "table": self.table, "record": str(self.record)}
         for runtime in RUNTIMES:
             self.crowds.append(Soakers(runtime, "support.soak_play", job))
@@ -172,7 +173,7 @@ class Soak:
         self.began = self.shown = time.monotonic()
 
     def run(self) -> None:
-        """Let them work: calm, then faults, then calm."""
+        """Let them work: first without faults, then with faults, then without."""
         self.wait_until(self.began + self.form.calm, "calm")
         self.first_fault = self.last_fault = time.monotonic()
         while (left := self.began + self.form.seconds - self.form.calm - time.monotonic()) > 0:
@@ -186,12 +187,12 @@ class Soak:
         self.ended = time.monotonic()
 
     def stop(self) -> None:
-        """End all processes, and hear what they have said."""
+        """Stop all processes, and read the rest of their output."""
         for crowd in self.crowds:
             crowd.stop()
 
     def wait_until(self, moment: float, what: str) -> None:
-        """Wait, and show how it goes."""
+        """Wait, and print progress."""
         while (left := moment - time.monotonic()) > 0:
             time.sleep(min(left, 1.0))
             if time.monotonic() - self.shown >= self.form.progress:
@@ -206,52 +207,52 @@ class Soak:
 
     @property
     def samples(self) -> dict[int, list[Sample]]:
-        """What each process has used."""
+        """Return the resources that each process used."""
         return {pid: samples for crowd in self.crowds for pid, samples in crowd.samples.items()}
 
     @property
     def unavailable(self) -> list[tuple[float, str]]:
-        """When the table could not be reached, and what was said then."""
+        """The times at which the table could not be reached, and the messages of those times."""
         return sorted(chain.from_iterable(crowd.unavailable for crowd in self.crowds))
 
     def stall(self, moment: float) -> float:
-        """Seconds for which some process did nothing shortly before that, not even tell what it uses: the machine is busy."""
+        """Return the seconds around `moment` in which some process did nothing at all: the machine was busy."""
         near = (moment - play.DECISION_TIMEOUT - 1.0, moment + 1.0)
         pairs = [pair for samples in self.samples.values() for pair in pairwise(samples)]
         return max((late.at - early.at - 1.0 for early, late in pairs if near[0] <= late.at <= near[1]), default=0.0)
 
     def calls(self, begin: float, end: float) -> list[Call]:
-        """The admissions of that time."""
+        """Return the allowed calls of an interval."""
         return [call for crowd in self.crowds for call in crowd.calls if begin <= call.ended < end]
 
 
 def show(line: str) -> None:
-    """Print a line, which -s shows."""
+    """Print a line; pytest shows it with -s."""
     print(line, flush=True)  # noqa: T201 - the answer to the user
 
 
 def limit_of(entity: str) -> Limit:
-    """What a key is limited to."""
+    """Return the limits of a key."""
     kind = play.kind_of(entity)
     return {"parent": play.PARENT, "quota": play.QUOTA}.get(kind, play.RATE)
 
 
 def broken_promises(soak: Soak) -> list[str]:
-    """What the audit finds in what the processes have recorded."""
-    # Refusals are not judged: what a process was about to record when it was killed had been taken.
+    """Return what the audit finds in the recorded history."""
+    # Refusals are not judged: a killed process had consumed units that it was still about to record.
     verdict = judge(*sorted(soak.record.iterdir()), clock_error=CLOCK_ERROR, skip=["refusals"])
     show(f"{verdict.decisions} decisions of {verdict.limits} limits recorded; worst span: {verdict.worst}")
     ahead = len(soak.samples) * play.PREFETCH.fraction
     return [
         str(each)
         for each in verdict.findings
-        # Units that were taken in advance add to a burst no more than what is unspent of them.
+        # Units that were prefetched add to a burst at most what is unspent of them.
         if play.kind_of(each.entity_id) != "advance" or each.excess > ahead * play.RATE.capacity + 1
     ]
 
 
 def inconsistencies(soak: Soak) -> list[str]:
-    """Buckets whose stored state makes no sense, or says that less was taken than was, or much more."""
+    """Return the buckets whose stored state makes no sense, or that count less than was consumed, or much more."""
     wrong = []
     net: Counter[str] = Counter()
     for crowd in soak.crowds:
@@ -263,7 +264,7 @@ def inconsistencies(soak: Soak) -> list[str]:
             limit = limit_of(str(entity))
             state = repository.read_bucket(BucketKey("default", str(entity), RESOURCE))
             level = state.level(limit.identity)
-            # Every caller may have taken a last correction into debt, and wait.
+            # Every caller may have made a last correction that put the bucket into debt, and wait.
             latest = now + limit.window + gcra.cost(limit, callers * play.MOST_UNITS) + int(play.WAIT * NANOSECONDS)
             if state.unreadable or not 0 <= level.since <= level.tat <= latest or state.ttl < level.tat // NANOSECONDS:
                 wrong.append(f"{entity}: {state}")
@@ -283,7 +284,7 @@ def inconsistencies(soak: Soak) -> list[str]:
 
 
 def failures_to_recover(soak: Soak) -> list[str]:
-    """What did not go on after the faults as it went before."""
+    """Return what does not work after the faults as it did before."""
     before = soak.calls(soak.first_fault - soak.form.calm / 2, soak.first_fault)
     after = soak.calls(soak.last_fault + RECOVERY, soak.ended)
     wrong = [f"process {pid} admits nothing after the faults" for pid in soak.samples.keys() - {call.pid for call in after}]
@@ -302,7 +303,7 @@ def failures_to_recover(soak: Soak) -> list[str]:
 
 
 def overuses(soak: Soak) -> list[str]:
-    """What processes used too much of, and statistics that make no sense."""
+    """Return the resources that processes used too much of, and the statistics that make no sense."""
     wrong = []
     show(ROW.format(*COLUMNS))
     for crowd in soak.crowds:
@@ -331,7 +332,7 @@ def overuses(soak: Soak) -> list[str]:
 def test_a_table_that_fails_now_and_then_costs_neither_limits_nor_memory(
     atomic_engine: Engine, table_name: str, tmp_path: Path
 ) -> None:
-    """No limit is exceeded in any span of time, processes stay as large as they were, and all go on when the table is back."""
+    """No limit is exceeded in any interval, processes do not grow, and all continue when the table is back."""
     need("gevent", "eventlet")
     url = atomic_engine.endpoint_url or ""
     create_table(table_name, endpoint_url=url)

@@ -1,4 +1,4 @@
-"""The judge of a soak sees what is wrong, and nothing else."""
+"""The judge of a soak finds what is wrong, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from limiter import SyncMemoryRepository, SyncRateLimiter
 
 
 def samples(*, rss: int = 0, blocks: float = 0, descriptors: int = 0, sockets: int = 0) -> list[Sample]:
-    """Those of a process that decides ten times a second, and grows by so much each second."""
+    """Samples of a process that decides ten times a second and grows by the given amount each second."""
     return [
         Sample(
             at=at,
@@ -36,13 +36,13 @@ def samples(*, rss: int = 0, blocks: float = 0, descriptors: int = 0, sockets: i
     ],
 )
 def test_what_leaks_is_found(leak: dict[str, int], found: str) -> None:
-    """Growth that goes on is found, in every figure."""
+    """Growth that does not stop is found in every figure."""
     faults = faults_of_use(samples(**leak), max_connections=16, own=24)
     assert faults[:1] == [found][: len(found)]
 
 
 def test_statistics_that_hide_decisions_are_found() -> None:
-    """Statistics are compared with what the process has told."""
+    """Statistics that disagree with what the process reported are found."""
     with SyncRateLimiter(SyncMemoryRepository()) as limiter:
         from dataclasses import asdict
 

@@ -44,7 +44,7 @@ def run(stage: Stage, limiter: SyncRateLimiter, monkeypatch: pytest.MonkeyPatch,
         pauses.append(seconds)
         crowd.append(ask(limiter))
 
-    monkeypatch.setattr("limiter.commit.sync_committer.time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("limiter.commit.sync_leading.time", SimpleNamespace(sleep=sleep))
     before = limiter.stats().calls
     gate.open()
     assert leader.finish()

@@ -1,7 +1,8 @@
 """An exception that a signal handler raises, such as KeyboardInterrupt, strikes between any two steps of the program.
 
 CPython runs signal handlers when a function is entered and when one written in C has returned, so those are the places that are
-tried, one after another: every one that an acquire passes in the committer, and a correction in the lease.
+tried, one after another: every one that an acquire passes in the committer, the rules and the store, and a correction in the
+lease. A lone caller at a bucket at rest takes the express way, unless writes have to keep an interval.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from support.scenes import Caller, Stage
 
-from limiter import Limit, Prefetch, SyncMemoryRepository, SyncRateLimiter, sync_lease
-from limiter.commit import sync_batch, sync_bucket_queue, sync_charge, sync_committer
-from limiter.core import allocation
+from limiter import Limit, Prefetch, SyncMemoryRepository, SyncRateLimiter, statistics, sync_lease, sync_memory_repository
+from limiter.commit import breaker, sync_batch, sync_bucket_queue, sync_charge, sync_committer, sync_leading, sync_writer
+from limiter.core import allocation, plan, request, state
+from limiter.core.limits import account
+from limiter.runtime import concurrency, gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +31,9 @@ LIMIT = Limit.per_second("requests", 100)
 PATIENCE = 3.0
 OTHER = Limit.per_second("tokens", 100)
 NOTHING = {"requests": 0, "tokens": 0}
-FILES = {module.__file__ for module in (sync_batch, sync_committer, sync_bucket_queue)}
+WRITING = (breaker, gate, concurrency, statistics, sync_batch, sync_bucket_queue, sync_committer, sync_leading, sync_writer)
+FILES = {module.__file__ for module in (*WRITING, account, plan, request, state, sync_memory_repository)}
+MOMENT = 1e-9
 LEASE_FILES = {module.__file__ for module in (allocation, sync_charge, sync_lease)}
 
 
@@ -39,10 +44,11 @@ class Struck(BaseException):
 class Strike:
     """Interrupts a call at the place with a number; `place` says where that was, if the call got there."""
 
-    def __init__(self, number: int, files: set[str | None] = FILES) -> None:
+    def __init__(self, number: int, files: set[str | None] = FILES, within: str = "decide") -> None:
         self.left = number
         self.place: str | None = None
         self._files = files
+        self._within = within
 
     def make(self, call: Callable[[], T]) -> T | None:
         """Make the call; None when it was struck."""
@@ -59,8 +65,15 @@ class Strike:
         decision = self.make(lambda: limiter.try_acquire("user", "api", {"requests": 10}))
         return decision is not None and decision.allowed
 
+    def _is_within(self, frame: FrameType | None) -> bool:
+        if frame is not None and frame.f_code.co_name == "<genexpr>":
+            return False  # Where it is only closed, nothing can be raised.
+        while frame is not None and frame.f_code.co_name != self._within:
+            frame = frame.f_back
+        return frame is not None
+
     def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
-        if frame.f_code.co_filename not in self._files or event not in ("call", "c_return"):
+        if frame.f_code.co_filename not in self._files or event not in ("call", "c_return") or not self._is_within(frame):
             return
         self.left -= 1
         if self.left == 0:
@@ -68,11 +81,11 @@ class Strike:
             raise Struck
 
 
-def strike(number: int, clock: FakeClock) -> tuple[str | None, str]:
+def strike(number: int, clock: FakeClock, linger: float, before: int) -> tuple[str | None, str]:
     """Interrupt one acquire, and say where, and what became of the bucket."""
     stage = Stage(clock)
-    limiter = SyncRateLimiter(stage, [LIMIT], denial_ttl=0)
-    limiter.try_acquire("user", "api", {"requests": 0})
+    limiter = SyncRateLimiter(stage, [LIMIT], denial_ttl=0, linger=linger)
+    limiter.try_acquire("user", "api", {"requests": before})
     strike = Strike(number)
     struck = Caller(lambda: strike.call(limiter))
     struck.join(PATIENCE)
@@ -83,20 +96,22 @@ def strike(number: int, clock: FakeClock) -> tuple[str | None, str]:
     if following.is_alive():
         return strike.place, "the line is stuck"
     left = SyncRateLimiter(stage.inner, [LIMIT]).check("user", "api", {"requests": 0}).statuses[0].available
-    taken = LIMIT.capacity - 1 - left
+    taken = LIMIT.capacity - 1 - before - left
     return strike.place, "" if taken == 10 * struck.finish() else f"{taken} units are gone"
 
 
-def test_an_interruption_anywhere_leaves_the_line_and_the_bucket_in_order(clock: FakeClock) -> None:
+@pytest.mark.parametrize("before", [0, 1], ids=["idle", "busy"])
+@pytest.mark.parametrize("linger", [0.0, MOMENT], ids=["express", "batch"])
+def test_an_interruption_anywhere_leaves_the_line_and_the_bucket_in_order(linger: float, before: int, clock: FakeClock) -> None:
     """Wherever a caller is struck, the next one is served, and what the struck one took is given back."""
     harm = []
     for number in range(1, 1_000):
-        place, what = strike(number, clock)
+        place, what = strike(number, clock, linger, before)
         if place is None:
             break
         if what:
             harm.append(f"{what}: {place}")
-    assert number > 20
+    assert number > 50
     if harm:
         pytest.fail("\n".join(harm))
 
@@ -107,7 +122,7 @@ def test_an_interruption_of_a_correction_leaves_the_rest_to_the_block(change: st
     for number in range(1, 1_000):
         stage = Stage(clock)
         limiter = SyncRateLimiter(stage, [LIMIT, OTHER], denial_ttl=0)
-        strike = Strike(number, LEASE_FILES)
+        strike = Strike(number, LEASE_FILES, change)
         with suppress(Struck), limiter.acquire("user", "api", {"requests": 40, "tokens": 40}) as lease:
             strike.make(lambda lease=lease: getattr(lease, change)(requests=1))
             raise Struck

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from limiter import Limit, MemoryRepository, RateLimiterUnavailable
-from limiter.commit.committer import Committer, CommitterOptions
+from limiter.commit.committer import Committer
+from limiter.commit.writer import CommitterOptions
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Request
 
@@ -25,14 +26,14 @@ ONE, NOTHING = (Request(KEY, (Charge(LIMIT, units),)) for units in (1, 0))
 class Late(MemoryRepository):
     """Takes its time for every write, and holds one back until just before the next."""
 
-    meanwhile: Callable[[], Awaitable[None]] | None = None
+    between: Callable[[], Awaitable[None]] | None = None
     held: Update | None = None
 
     async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         await asyncio.sleep(0)
-        if self.meanwhile is not None:
-            meanwhile, self.meanwhile = self.meanwhile, None
-            await meanwhile()
+        if self.between is not None:
+            between, self.between = self.between, None
+            await between()
             self.held = update
             raise RateLimiterUnavailable("timed out")
         if self.held is not None:
@@ -53,7 +54,7 @@ async def test_what_is_sent_again_passes_for_no_more_than_was_written(clock: Fak
         await other.refund_grants([(KEY, theirs.receipts)])
 
     await ours.decide([NOTHING])  # and so know that one unit is left
-    repository.meanwhile = refund_grants
+    repository.between = refund_grants
     outcomes = await asyncio.gather(ours.decide([ONE]), ours.decide([ONE]))
     granted = sum(isinstance(outcome, Grant) for (outcome,) in outcomes)
     taken = (await repository.read_bucket(KEY)).level(LIMIT.identity).tat - clock()

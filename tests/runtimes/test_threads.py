@@ -261,7 +261,7 @@ def test_a_refund_to_a_deleted_item_is_over_at_once(stage: Stage, limiter: SyncR
 def test_many_buckets_do_not_wait_for_each_other(limiter: SyncRateLimiter, stage: Stage) -> None:
     """A write that hangs holds up its own bucket and no other."""
     gate, leader = hold_the_lead(limiter, stage)
-    other = Caller(partial(limiter.try_acquire, "somebody else", "api"))
+    other = Caller(partial(limiter.try_acquire, "another", "api"))
     assert other.finish()
     gate.open()
     assert leader.finish()
@@ -311,7 +311,7 @@ def test_an_interrupted_pause_between_writes_hands_over(stage: Stage, interrupti
 
 def test_an_error_while_undoing_does_not_hide_the_interruption(limiter: SyncRateLimiter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that is interrupted gets the interruption, with the error that came with it as its cause."""
-    monkeypatch.setattr(SyncCommitter, "_enter", lambda *_: fail_with(KeyboardInterrupt())())
+    monkeypatch.setattr(SyncCommitter, "_is_at_rest", lambda *_: fail_with(KeyboardInterrupt())())
     monkeypatch.setattr(SyncCommitter, "refund_grants", lambda *_: fail_with(ValueError("bug"))())
     with pytest.raises(KeyboardInterrupt) as interruption:
         limiter.try_acquire("user", "api", {"requests": 1})

@@ -1,4 +1,4 @@
-"""No id addresses another namespace's items, and no two things share a key."""
+"""No id addresses items of another namespace, and no two things share a key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def is_name(text: str) -> bool:
-    """Whether the limiter takes a text as an id."""
+    """Tell whether the limiter accepts a text as an id."""
     try:
         check_name("id", text)
     except ValidationError:
@@ -31,13 +31,13 @@ def is_name(text: str) -> bool:
     return True
 
 
-# Made of what keys are made of, so that they collide if they can.
+# Ids made of the separators of keys, so that they collide if they can.
 ids = st.text("ablepr#%235:*?$/ \u0301é", min_size=1, max_size=4).filter(is_name) | st.text(max_size=6).filter(is_name)
 places = st.tuples(ids, ids | st.none(), ids | st.none())
 
 
 def keys_of(namespace: str, entity: str | None, resource: str | None) -> dict[Any, tuple[str, str]]:
-    """Every primary key that these names have, by what it is of."""
+    """Return every primary key that these names have, by what it belongs to."""
     found: dict[Any, Any] = {("limits", namespace, entity, resource): schema.record_key(namespace, LimitsKey(entity, resource))}
     if entity is not None:
         found["entity", namespace, entity] = schema.record_key(namespace, EntityKey(entity))
@@ -76,7 +76,7 @@ def test_a_policy_for_a_namespace_fits_its_own_keys_only(place: Any, namespace: 
 @settings(max_examples=1_000, derandomize=True, deadline=None)
 @given(places)
 def test_a_key_reads_back_as_what_it_was_made_of(place: Any) -> None:
-    """Namespace, entity and level come out of a key as they went in."""
+    """A key reads back as the namespace, entity and level that it was made of."""
     namespace, entity, resource = place
     key = schema.record_key(namespace, LimitsKey(entity, resource))
     assert (schema.namespace_of(key), schema.entity_of(key)) == (namespace, entity or "")
@@ -89,7 +89,7 @@ def test_a_key_reads_back_as_what_it_was_made_of(place: Any) -> None:
 @settings(max_examples=500, derandomize=True, deadline=None)
 @given(ids, ids, ids, ids)
 def test_lists_of_the_index_are_of_one_namespace_and_kind(namespace: str, name: str, other: str, another: str) -> None:
-    """The index's partitions of parents and of resources, and of two namespaces, are never the same."""
+    """Index partitions of parents, of resources and of two namespaces never coincide."""
     queries = {
         ("p", namespace, name): schema.children_query(namespace, name),
         ("p", other, another): schema.children_query(other, another),
@@ -107,7 +107,7 @@ def test_lists_of_the_index_are_of_one_namespace_and_kind(namespace: str, name: 
 @settings(max_examples=500, derandomize=True, deadline=None)
 @given(st.lists(ids, min_size=2, max_size=4, unique=True))
 def test_limits_of_a_bucket_share_no_attribute(names: list[str]) -> None:
-    """Each field of each limit has an attribute of its own, and none is a key, the time to live or the stamp."""
+    """Each field of each limit has its own attribute, and none is a key, the time to live or the stamp."""
     identities = [Limit.per_second(name, 1).identity for name in names]
     changes = tuple(Change(each, field, None, 1) for each in identities for field in ("tat", "since", "booked", "floor"))
     marks = tuple(Mark(name, None, True, identity) for name, identity in zip(names, identities, strict=True))
@@ -131,7 +131,7 @@ def table(server_engine: Engine, table_name: str) -> str:
 
 @pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
 def test_an_item_cannot_enter_another_namespaces_lists(table: str, server_engine: Engine) -> None:
-    """Whoever may write to one namespace can claim another's place in the index, which no policy confines; nobody believes it."""
+    """A writer of one namespace can forge entries in another's index partition, which no policy confines; readers ignore them."""
     client = plain_client(str(server_engine.endpoint_url))
     with SyncRepository(table, namespace="victim", client=client) as repository:
         limiter = SyncRateLimiter(repository, [Limit.per_second("a", 1)])
@@ -147,7 +147,7 @@ def test_an_item_cannot_enter_another_namespaces_lists(table: str, server_engine
 
 @pytest.mark.engines("dynoxide", "dynamodb-local")
 def test_the_longest_names_fit_a_key(table: str, server_engine: Engine) -> None:
-    """Ids of 255 characters of four bytes each are within DynamoDB's bounds for keys of the table and of the index."""
+    """Ids of 255 four-byte characters each stay within DynamoDB's bounds for keys of the table and of the index."""
     longest = "\U0001f9ca" * 255
     with SyncRepository(table, namespace=longest, client=plain_client(str(server_engine.endpoint_url))) as repository:
         limiter = SyncRateLimiter(repository, [Limit.per_second(longest, 1)])

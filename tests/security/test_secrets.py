@@ -1,4 +1,4 @@
-"""No secret is in a log record, an error, a traceback or the command's output, whatever goes wrong."""
+"""No secret is in a log record, an error, a traceback or the command's output, however a call fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PASSWORD = "marked-password"  # noqa: S105 - it opens nothing
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Refuses every request and shows all of it, as AWS does when a signature does not match."""
+    """A server that refuses every request and repeats all of it, as AWS does when a signature does not match."""
 
     code = "InvalidSignatureException"
 
@@ -61,7 +61,7 @@ def endpoint_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _marked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Credentials that are told apart from everything else, logs down to the last detail, and attempts without pauses."""
+    """Credentials that can be recognised in any text, logs at every level, and attempts without pauses."""
     for module in ("retry", "sync_retry"):
         monkeypatch.setattr(f"limiter.runtime.{module}.BACKOFF", 0.001)
     for name, value in SECRETS.items():
@@ -70,18 +70,18 @@ def _marked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
 
 
 def everything(error: BaseException) -> str:
-    """All that a program may log of an error: its text, its repr, and the traceback with its causes."""
+    """Return all that a program may log of an error: its text, its repr, and the traceback with its causes."""
     return "\n".join([str(error), repr(error), *traceback.format_exception(error)])
 
 
 def check_clean(text: str) -> None:
-    """Nothing marked is in a text."""
+    """Check that a text contains no marked credential."""
     for secret in (*SECRETS.values(), PASSWORD):
         assert secret not in text
 
 
 def use(repository_url: str) -> list[BaseException]:
-    """What both limiters raise, on every policy, and what opening raises."""
+    """Return what both limiters raise, under every policy, and what opening raises."""
     errors: list[BaseException] = []
     with_timeouts = {"connect_timeout": 0.5, "read_timeout": 1.0}
 
@@ -109,7 +109,7 @@ def use(repository_url: str) -> list[BaseException]:
 def test_an_engine_that_shows_the_request(
     endpoint_url: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the error nor its causes hold what was signed, though the answer does, nor do logs and the command's output."""
+    """The server repeats what was signed; neither errors with their causes, nor logs, nor the command's output contain it."""
     errors = use(endpoint_url)
     assert len(errors) >= 3
     for error in errors:
@@ -122,14 +122,14 @@ def test_an_engine_that_shows_the_request(
 
 @pytest.mark.parametrize("url", [f"http://marked:{PASSWORD}@127.0.0.1:1", f"https://{PASSWORD}@127.0.0.1:1/x"])
 def test_an_endpoint_holds_no_password(url: str) -> None:
-    """An endpoint with a user or a password is refused without being shown: botocore would show it in every error."""
+    """An endpoint with a user or password is refused without being shown; botocore would show it in every error."""
     with pytest.raises(ValidationError, match="user name or password") as caught:
         SyncRepository("my-app", endpoint_url=url)
     check_clean(everything(caught.value))
 
 
 def test_a_password_in_an_environment_variable(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint or proxy from the environment may hold a password, which the limiter's own messages and logs do not."""
+    """An endpoint or proxy from the environment may hold a password; the limiter's messages and logs do not show it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://marked:{PASSWORD}@127.0.0.1:{free_port()}")
     for error in use(None):  # type: ignore[arg-type] # from the environment
         check_clean(str(error) + repr(error))
@@ -137,6 +137,6 @@ def test_a_password_in_an_environment_variable(caplog: pytest.LogCaptureFixture,
 
 
 def test_values_are_shown_without_credentials() -> None:
-    """The repr of repositories and limiters names the table and the namespace, and nothing of how AWS is reached."""
+    """The repr of repositories and limiters names the table and the namespace, and nothing about credentials or endpoints."""
     for repository in (Repository("my-app"), SyncRepository("my-app")):
         check_clean(repr(repository) + str(vars(repository)))

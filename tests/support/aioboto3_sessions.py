@@ -10,7 +10,7 @@ from limiter.aws import client
 
 
 def new_session(options: client.ClientOptions) -> Any:
-    """A session of aioboto3, as a program passes one that has it."""
+    """Return a session of aioboto3, as a program passes one."""
     return aioboto3.Session(profile_name=options.profile)
 
 

@@ -12,7 +12,7 @@ Message = dict[str, Any]
 
 
 class Client:
-    """A server and its client: calls an application by the protocol, and keeps every message that it sends."""
+    """A server and its client: calls an application by the protocol, and keeps every message that the application sends."""
 
     def __init__(self, app: Any, **scope: Any) -> None:
         self.app = app

@@ -22,20 +22,20 @@ complaints: list[str] = []
 
 
 class Failure(Exception):
-    """The body's own error."""
+    """An error raised in the block."""
 
 
 async def hold(limiter: RateLimiter, kind: str, came_in: Counter[str], ended: Counter[str]) -> None:
-    """Take units, then do what this kind of task does."""
+    """Consume units, then do what this kind of task does."""
     try:
-        # A timed-out task may be anywhere by then: before the call, waiting for its turn, inside the call, or in the block.
+        # A timed-out task may be anywhere at that time: before the call, waiting for its turn, inside the call, or in the block.
         async with asyncio.timeout(random.uniform(0.01, 1.0) if kind == "timed out" else None):  # noqa: S311 - spreads tasks
             async with limiter.acquire(consume={"requests": UNITS}):
                 came_in[kind] += 1
                 if kind == "failed":
                     raise Failure
                 if kind == "collected":
-                    # Nobody but this task knows the future, and nobody but the future knows the task.
+                    # Only this task refers to the future, and only the future refers to the task.
                     await asyncio.get_running_loop().create_future()
                 if kind != "kept":
                     await asyncio.sleep(3600)
@@ -44,7 +44,7 @@ async def hold(limiter: RateLimiter, kind: str, came_in: Counter[str], ended: Co
 
 
 async def main() -> None:
-    """Run them all."""
+    """Run all tasks."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(str(context["message"])))
     sys.unraisablehook = lambda unraisable: complaints.append(f"{unraisable.err_msg}: {unraisable.exc_value!r}")
@@ -63,7 +63,7 @@ async def main() -> None:
         while came_in["collected"] < collected:  # noqa: ASYNC110 - an event would be known to others than the tasks
             await asyncio.sleep(0.01)
         gc.collect()
-        # What settles for those that have gone goes on by itself.
+        # Refunds of tasks that are gone continue by themselves.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
         status = (await limiter.check()).statuses[0]
@@ -81,7 +81,7 @@ async def main() -> None:
 
 
 def start(limiter: RateLimiter, kind: str, came_in: Counter[str], ended: Counter[str]) -> asyncio.Task[None]:
-    """Start a task, which the loop itself holds weakly."""
+    """Start a task to which the loop holds only a weak reference."""
     return asyncio.create_task(hold(limiter, kind, came_in, ended))
 
 

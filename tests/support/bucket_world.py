@@ -32,7 +32,7 @@ STEPS_A_BATCH = 6
 
 
 class PromiseBroken(AssertionError):
-    """The bucket did something that the design promises it never does."""
+    """The bucket broke a promise of the design."""
 
 
 def promise(kept: bool, what: str) -> None:
@@ -43,7 +43,7 @@ def promise(kept: bool, what: str) -> None:
 
 @dataclass(slots=True, eq=False)
 class Taking:
-    """What one admitted request took of one limit. It counts at `time`, unless it was cancelled before."""
+    """The units of one limit that one allowed request consumed. They count at `time`, unless the request was cancelled before."""
 
     receipt: Receipt
     time: int
@@ -59,23 +59,23 @@ class Taking:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Its place in the order of the writes."""
+        """Position in the order of the writes."""
         return self.order, self.receipt.tat
 
     @property
     def cost(self) -> int:
-        """What was taken."""
+        """The cost of the units, in nanoseconds."""
         return self.receipt.cost
 
     @property
     def window(self) -> int:
-        """How far ahead the limit may stand."""
+        """How far ahead of its clock the limit may be, in nanoseconds."""
         return self.receipt.limit.window
 
 
 @dataclass(frozen=True, slots=True)
 class Giving:
-    """What one update gave back of one limit, of takings that had started."""
+    """The refund of one limit in one update, of requests that had started."""
 
     name: str
     amount: int
@@ -85,7 +85,7 @@ class Giving:
 
 @dataclass(slots=True, eq=False)
 class Admission:
-    """An admitted request, and what its caller holds: by limit the takings, and the allocation that a lease would have."""
+    """An allowed request, and what its caller holds: takings by limit, and the allocation that a lease would have."""
 
     grant: Grant
     settled: bool = False
@@ -93,7 +93,7 @@ class Admission:
     allocations: dict[str, Allocation] = field(default_factory=dict)
 
     def add(self, takings: Iterable[Taking]) -> None:
-        """Enter what was taken."""
+        """Record consumed units."""
         for each in takings:
             self.takings.setdefault(each.name, []).append(each)
             self.allocations[each.name] = self.allocations.get(each.name, Allocation(each.receipt.limit)).add(each.receipt)
@@ -101,17 +101,17 @@ class Admission:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A request on its way, and the admission that it settles or cancels, if it does."""
+    """A request in progress, and the admission that it settles or cancels, if any."""
 
     request: Request
     admission: Admission | None = None
 
     def refunded(self, name: str) -> int:
-        """What the call wants back of one limit."""
+        """Return the refund of one limit that the call requests."""
         return sum(refund.cost for refund in self.request.refunds if refund.limit.identity == name)
 
     def takings(self, name: str) -> list[Taking]:
-        """What the call's credits for one limit were taken by."""
+        """Return the takings to which the call's refunds of one limit belong."""
         return self.admission.takings.get(name, []) if self.admission and self.refunded(name) else []
 
 
@@ -132,17 +132,17 @@ class World:
         self.skewed = False
 
     def period(self, name: str) -> int:
-        """The busy period of a limit, by number; to be asked before every write, because a full limit begins a new one."""
+        """Return the number of a limit's busy period; call it before every write, because a full limit begins a new one."""
         if self.state.level(name).tat <= self.now:
             self.periods[name] = self.periods.get(name, 0) + 1
         return self.periods.get(name, 0)
 
     def pending(self, name: str) -> list[Taking]:
-        """The takings whose callers still wait for their turn."""
+        """Return the takings whose callers still wait for their turn."""
         return [each for each in self.takings if each.name == name and each.time > self.now and not each.cancelled]
 
     def write(self, update: Update) -> bool:
-        """Apply an update if it holds."""
+        """Apply an update if its condition holds."""
         self.updates.append(update)
         before = self.state
         if not update.holds(before):
@@ -156,7 +156,7 @@ class World:
         return True
 
     def _judge_birth(self, identity: str, before: BucketState) -> None:
-        """A new account owes what the name's other accounts have used, and for no longer than the one it takes that from."""
+        """Check that a new account owes what the name's other accounts have used, for no longer than the one it inherits from."""
         if self.skewed:
             return
         limits = [limit for limit in self.limits if limit.identity == identity]
@@ -164,21 +164,21 @@ class World:
         lag = self.state.level(identity).tat - self.now
         name, others = identity.rpartition("|")[0], {*before.levels, *self.state.levels} - {identity}
         siblings = [each for each in others if each.rpartition("|")[0] == name]
-        # The batch's own takings count, also where it gives others back.
+        # The batch's own takings count, even if the batch refunds others.
         tats = {each: max(before.level(each).tat, self.now) + self.taken.get(each, 0) for each in siblings}
         ahead = [max(tat, self.state.level(each).tat) - self.now for each, tat in tats.items()]
         self.births += any(ahead)
-        # What the same write takes comes on top; the least that is left out of it is nothing.
+        # What the same write consumes is added; the least that is left out of it is nothing.
         taken = sum(each for name, each in self.taken.items() if name == identity)
         promise(lag - taken <= min(max(ahead, default=0), max(spans)), "a newborn owes for no longer than its name did")
 
     def delete_when_full(self) -> None:
-        """Do what TTL may do at any moment after every `tat`."""
+        """Delete the item, as TTL may do at any moment after every `tat`."""
         if all(level.tat <= self.now for level in self.state.levels.values()):
             self.state = EMPTY
 
     def judge(self) -> None:
-        """Judge every span of time of every limit."""
+        """Judge every interval of every limit."""
         for name in {taking.name for taking in self.takings}:
             takings = [each for each in self.takings if each.name == name and not each.cancelled]
             givings = [each for each in self.givings if each.name == name]
@@ -196,7 +196,7 @@ class World:
 
 
 def _judge_spans(takings: Sequence[Taking], givings: Sequence[Giving], last: Taking | None = None) -> None:
-    """In every span what was taken, less what was given back in it, is at most the window and the span; or up to `last`."""
+    """Check that in every interval takings minus refunds are at most the window plus the interval; or up to `last`."""
     events = [(each.time, each.order, 0, each.cost, each) for each in takings]
     events += [(each.time, each.order, 1, -each.amount, None) for each in givings]
     level = then = 0
@@ -209,7 +209,7 @@ def _judge_spans(takings: Sequence[Taking], givings: Sequence[Giving], last: Tak
 
 
 def _judge_mixed_spans(takings: Sequence[Taking], givings: Sequence[Giving]) -> None:
-    """As for one window, with the largest window in the span."""
+    """Check the same with the largest window in the interval."""
     events = [(each.time, each.order, 0, each.cost, each.window) for each in takings if not each.forced]
     events += [(each.time, each.order, 1, -each.amount, 0) for each in givings]
     events.sort()
@@ -221,7 +221,7 @@ def _judge_mixed_spans(takings: Sequence[Taking], givings: Sequence[Giving]) -> 
 
 
 def _judge_units(takings: Sequence[Taking]) -> None:
-    """In every span what was taken is at most the capacity, what refills in the span, and one unit for rounding."""
+    """Check that in every interval at most the capacity, the refill, and one unit for rounding are consumed."""
     level = then = 0
     for taking in sorted(takings, key=lambda each: (each.time, each.order)):
         limit = taking.receipt.limit
@@ -243,15 +243,15 @@ class Client:
         self.stamps = 0
 
     def forget(self) -> None:
-        """Take the bucket for empty, as one that was never seen."""
+        """Treat the bucket as empty, as one that was never seen."""
         self.state, self.seen = EMPTY, False
 
     def submit(self, calls: Sequence[Call]) -> list[Grant | Refusal]:
-        """Decide a batch as the committer does, and enter what happens in the log."""
+        """Decide a batch as the committer does, and record what happens."""
         outcomes: dict[int, Grant | Refusal] = {}
         fresh = not self.seen and any(call.request.refunds for call in calls)
         if fresh:
-            # What a refund is worth depends on the state, so it is read first where it was never seen.
+            # The value of a refund depends on the state, so a bucket that was never seen is read first.
             self.state = self.world.state
         steps = writes = 0
         while waiting := [place for place in range(len(calls)) if place not in outcomes]:
@@ -280,7 +280,7 @@ class Client:
                 self.state, fresh = self.world.state, True
             self.seen |= fresh
             outcomes |= {waiting[place]: outcome for place, outcome in decided.items()}
-        promise(len(calls) > 1 or writes <= 2, "one request takes at most two writes while nobody interferes")
+        promise(len(calls) > 1 or writes <= 2, "one request takes at most two writes while no other client writes")
         return [outcomes[place] for place in range(len(calls))]
 
     def _judge_plan(self, batch: Sequence[Call], plan: Plan) -> None:
@@ -317,7 +317,7 @@ class Client:
         return grants
 
     def _enter(self, call: Call, grant: Grant, periods: dict[str, int]) -> list[Taking]:
-        """Enter one admission in the log."""
+        """Record one admission."""
         forced = call.request.forced
         takings = [
             Taking(
@@ -331,7 +331,7 @@ class Client:
         ]
         self.world.takings += [each for each in takings if each.cost]
         if call.request.charges and not forced:
-            promise(grant.start <= max(grant.now, call.request.deadline), "nobody waits for longer than agreed")
+            promise(grant.start <= max(grant.now, call.request.deadline), "no caller waits for longer than agreed")
             call.admission = Admission(grant)
             self.held.append(call.admission)
         if call.admission is not None:
@@ -339,7 +339,7 @@ class Client:
         return takings
 
     def _judge_limit(self, name: str, before: BucketState, taken: Sequence[Taking], carried: Sequence[Call]) -> None:
-        """Judge what an update took and gave back of one limit."""
+        """Judge what an update consumed and refunded of one limit."""
         world = self.world
         now, after = world.now, world.state.level(name).tat
         total = sum(each.cost for each in taken)
@@ -380,7 +380,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What may happen in a world."""
+    """Which events may happen in a world."""
 
     clients: int = 3
     steps: int = 30
@@ -394,12 +394,12 @@ class Script:
 
 
 def play_seed(seed: int, script: Script) -> World:
-    """Let chance act out a script, the same way for the same seed."""
+    """Play a script at random, in the same way for the same seed."""
     return play(Random(seed), script)  # noqa: S311 - no secret
 
 
 def play(rng: Random, script: Script) -> World:
-    """Let chance act out a script, and judge what comes of it."""
+    """Play a script at random, and judge the result."""
     world = World()
     world.skewed = bool(script.offsets)
     players = [Client(world, f"client{index}", rng.randint(-script.offsets, script.offsets)) for index in range(script.clients)]
@@ -425,19 +425,19 @@ def play(rng: Random, script: Script) -> World:
 
 
 def draw_limit(rng: Random, name: str) -> Limit:
-    """A limit whose unit costs between one nanosecond and minutes."""
+    """Draw a limit whose unit costs between one nanosecond and minutes."""
     capacity, amount = rng.randint(1, 5), rng.randint(1, 4)
     period = rng.choice((rng.randint(amount, 12) / NANOSECONDS, 1.0, 60.0, DAY))
     return Limit(name, capacity, amount, period)
 
 
 def redraw_limit(rng: Random, limit: Limit) -> Limit:
-    """The same limit with other numbers."""
+    """Draw the same limit with other numbers."""
     return Limit(limit.name, rng.randint(1, 9), limit.refill_amount, limit.refill_period)
 
 
 def move(rng: Random, world: World, limits: Sequence[Limit], *, expiry: bool) -> None:
-    """Let time pass: to or beside a moment that matters, by a little, or by a lot; and let TTL delete at times."""
+    """Let time pass: to or near a moment that matters, by a little, or by a lot; and let TTL delete at times."""
     limit = rng.choice(limits)
     level = world.state.level(limit.identity)
     edge = rng.choice((level.tat, level.booked, level.tat - limit.window)) + rng.choice((-1, 0, 0, 1))
@@ -451,7 +451,7 @@ def move(rng: Random, world: World, limits: Sequence[Limit], *, expiry: bool) ->
 
 
 def draw_call(rng: Random, player: Client, limits: Sequence[Limit], script: Script) -> Call:
-    """Something that a limiter may ask of the bucket."""
+    """Draw something that a limiter may ask of the bucket."""
     choice = rng.random()
     if player.held and choice < 0.5:
         admission = player.held[rng.randrange(len(player.held))]
@@ -465,7 +465,7 @@ def draw_call(rng: Random, player: Client, limits: Sequence[Limit], script: Scri
 
 
 def taking(rng: Random, now: int, limits: Sequence[Limit], script: Script) -> Call:
-    """An acquire of some of the limits, zero amounts included, by callers of more or less patience."""
+    """Draw an acquire of some of the limits, zero amounts included, with a short or long timeout."""
     charges = [Charge(limit, rng.choice((1, 1, rng.randint(0, limit.capacity)))) for limit in limits if rng.random() < 0.8]
     charges = charges or [Charge(limits[0], 1)]
     longest = max(charge.limit.window for charge in charges)
@@ -474,14 +474,14 @@ def taking(rng: Random, now: int, limits: Sequence[Limit], script: Script) -> Ca
 
 
 def withdrawal(admission: Admission) -> Call:
-    """What a cancelled caller sends: everything its grant took."""
+    """Draw what a cancelled caller sends: everything its grant consumed."""
     receipts = admission.grant.receipts
     refunds = tuple(each.refund() for each in receipts if each.cost)
     return Call(Request(KEY, refunds=refunds), admission)
 
 
 def refund(admission: Admission) -> Call:
-    """What a lease sends at the end of a failed block: everything that it holds."""
+    """Draw what a lease sends at the end of a failed block: everything that it holds."""
     refunds = []
     for name, held in admission.allocations.items():
         admission.allocations[name], refund = held.release(held.units)
@@ -490,7 +490,7 @@ def refund(admission: Admission) -> Call:
 
 
 def settlement(rng: Random, admission: Admission, script: Script) -> Call:
-    """What a lease sends to correct itself: of each limit it takes more, gives some back, or leaves it."""
+    """Draw a correction: a lease consumes more of each limit, refunds some of it, or leaves it."""
     charges, refunds, admission.settled = [], [], True
     for name, held in tuple(admission.allocations.items()):
         choice = rng.random()

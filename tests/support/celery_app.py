@@ -18,5 +18,5 @@ limiter = SyncRateLimiter(repository, config_ttl=0, decision_timeout=60)
 
 @app.task(base=LimitedTask, limiter=limiter, entity=lambda number: "mail", max_countdown=1.0, bind=True, max_retries=0)
 def run(self: LimitedTask, number: int) -> None:
-    """Note that the task ran, and with which lease."""
+    """Record that the task ran, and with which lease."""
     app.backend.client.rpush("ran", f"{number}:{sum(self.request.lease.consumed.values())}:{self.request.retries}")

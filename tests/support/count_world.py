@@ -33,7 +33,7 @@ HOUR = 3_600 * SECOND
 
 @dataclass(slots=True)
 class Opening:
-    """What the ledger knows of the present opening of one count; `outstanding` is what each admission could still give back."""
+    """What the ledger knows of the present opening of one count; `outstanding` is what each admission can still refund."""
 
     since: int = -1
     used: int = 0
@@ -50,7 +50,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What may happen in a world."""
+    """Which events may happen in a world."""
 
     limits: tuple[Quota, ...]
     steps: int = 60
@@ -72,7 +72,7 @@ class World:
         self.script = script
 
     def write(self, update: Update) -> bool:
-        """Apply an update if it holds."""
+        """Apply an update if its condition holds."""
         self.updates.append(update)
         if not update.holds(self.state):
             return False
@@ -80,7 +80,7 @@ class World:
         return True
 
     def enter(self, limit: Quota, receipt: Receipt, number: int, *, forced: bool) -> None:
-        """Enter what one caller was told of one count."""
+        """Record what one caller was told of one count."""
         book = self.openings.setdefault(limit.identity, Opening())
         if receipt.cost and receipt.since != book.since:
             self._judge_opening(limit, book, receipt.since)
@@ -105,7 +105,7 @@ class World:
             promise(book.since < 0, "a total opens once")
 
     def give(self, limit: Quota, given: int, wanted: Sequence[tuple[int, int, int]]) -> None:
-        """Enter what an update gave back, of what was `wanted`: the admission, the opening, and the units."""
+        """Record what an update refunded, of what was `wanted`: the admission, the opening, and the units."""
         book = self.openings.get(limit.identity, Opening())
         alive = sum(min(units, book.outstanding.get(number, 0)) for number, since, units in wanted if since == book.since)
         promise(0 <= given <= alive, "a refund gives back at most what was taken, once, and of the same opening")
@@ -115,7 +115,7 @@ class World:
                 book.outstanding[number] = max(0, book.outstanding.get(number, 0) - units)
 
     def judge(self) -> None:
-        """The item equals the ledger, and does not expire before the end of what is used."""
+        """Check that the item equals the ledger, and does not expire before the end of what is used."""
         for limit in self.script.limits:
             level, book = self.state.level(limit.identity), self.openings.get(limit.identity, Opening())
             promise(max(0, level.tat) == book.used, "the item equals the sum of the history")
@@ -208,7 +208,7 @@ class Client:
 
 
 def play(rng: Random, script: Script) -> World:
-    """Let chance act out a script, and judge what comes of it."""
+    """Play a script at random, and judge the result."""
     world = World(script)
     clients = [Client(world, f"client{place}", rng.randint(-script.error, script.error)) for place in range(script.clients)]
     for _ in range(script.steps):

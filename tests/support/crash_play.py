@@ -1,4 +1,4 @@
-"""What processes do that may be killed at any moment: take from shared buckets without a pause."""
+"""What processes do that may be killed at any moment: consume from shared buckets without a pause."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from limiter import Limit, Prefetch
 
 TIMEOUT = 60.0
 MOST_UNITS = 5
-"""What one caller holds at most."""
+"""The most units that one caller holds."""
 QUOTA = Limit("units", 200, 1, 86_400.0)
 ADVANCE = Limit("units", 1_000_000, 1, 3_000.0)
 PREFETCH = Prefetch(horizon=0.2, fraction=0.0001)
 BLOCK = 100
-"""What a process holds in advance at most."""
+"""The most units that a process prefetches."""
 RATE = Limit("units", 5, 10, 1.0)
 WAIT = 0.5
 
@@ -32,7 +32,7 @@ class Play(turns.Play):
         self.quota = 0
 
     def choose(self) -> Turn:
-        """The next one."""
+        """Choose the next turn."""
         entity, options = self.random.choices(
             [
                 (f"quota-{self.quota}", {"limits": [QUOTA]}),
@@ -43,12 +43,12 @@ class Play(turns.Play):
         )[0]
         first, pause = self.random.randint(1, 3), self.random.choice([0.0, 0.001, 0.01])
         if entity == "rate":
-            # Nothing is given back, of which bookings would keep a part: what is admitted comes close to the limit.
+            # Nothing is refunded, because bookings would keep a part of it: allowed units come close to the limit.
             return Turn(entity, options, first, pause=pause)
         more, back = self.random.randint(0, 2), self.random.randint(0, first)
         return Turn(entity, options, first, more, back, pause=pause, fails=self.random.random() < 0.4)
 
     def refused(self, turn: Turn) -> None:
-        """Go on to the next quota when one is used up."""
+        """Go to the next quota when one is used up."""
         if turn.entity == f"quota-{self.quota}":
             self.quota += 1

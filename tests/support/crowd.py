@@ -1,4 +1,4 @@
-"""Processes of one runtime that take turns; see faults/worker.py."""
+"""Processes of one runtime that take turns; see crowd_worker.py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START = 60.0
 
 
 class Crowd:
-    """Processes of one runtime, and what they have said."""
+    """Processes of one runtime, and everything they reported."""
 
     def __init__(self, runtime: str, play: str, job: dict[str, Any]) -> None:
         self.runtime = runtime
@@ -39,14 +39,14 @@ class Crowd:
         self.reader.start()
 
     def read(self) -> None:
-        """Listen until the last of them is gone."""
+        """Read their output until the last one has ended."""
         assert self.process.stdout is not None
         with self.process.stdout as said:
             for line in said:
                 self.hear(*line.split())
 
     def hear(self, sign: str, first: str, *rest: str) -> None:
-        """Take down one line."""
+        """Record one line."""
         if sign == "=":
             self.alive.append(int(first))
         elif sign == "!":
@@ -56,19 +56,19 @@ class Crowd:
             self.lines += 1
 
     def start(self, line: str) -> None:
-        """Have one more, whose play gets the line."""
+        """Start one more process, whose play gets the line."""
         assert self.process.stdin is not None
         self.started += 1
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
     def kill(self, chance: random.Random) -> None:
-        """Kill one of them, if there is any."""
+        """Kill one process, if there is any."""
         if self.alive:
             os.kill(self.alive.pop(chance.randrange(len(self.alive))), signal.SIGKILL)
 
     def stop(self) -> None:
-        """Kill all, and return when all they said has been read; whoever was not known yet ends with its parent."""
+        """Kill all, and return when all output has been read; a process that is not known yet ends with its parent."""
         if self.process.stdin is None or self.process.stdin.closed:
             return
         while self.alive:

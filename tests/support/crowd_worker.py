@@ -1,10 +1,10 @@
-"""Forks processes of one runtime whose callers take turns without an end, until somebody kills them.
+"""Forks processes of one runtime whose callers take turns without end, until they are killed.
 
     python worker.py threads|gevent|eventlet|tasks PLAY JOB
 
 PLAY is a module with a class `Play`, which says what the callers do; JOB is JSON for it. For each line on standard input it forks
-one more process, whose play gets the line. All of them write lines to standard output; see faults/turns.py. Ends with standard
-input, and each of the forked with its parent.
+one more process, whose play gets the line. All processes write lines to standard output; see turns.py. The parent ends with
+standard input, and each forked process with its parent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sys.path[0] += "/.."
 from support import pipe
 from support.run_patched import patch
 
-# Before any other import.
+# Must come before any other import.
 if __name__ == "__main__" and sys.argv[1] in ("gevent", "eventlet"):
     patch(sys.argv[1])
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 
 def hooks(job: dict[str, Any]) -> dict[str, Any]:
-    """What records the decisions of this process, where the test asks for a record."""
+    """Return the hooks that record this process's decisions, if the test asks for a record."""
     return {"on_decision": record(Path(job["record"]) / f"{os.getpid()}.jsonl")} if "record" in job else {}
 
 
 def run_threads(job: dict[str, Any], play: Play) -> None:
-    """Take turns in threads, or in greenlets where they are patched, for ever."""
+    """Take turns in threads, or in greenlets where threads are patched, without end."""
     repository = SyncRepository(job["table"], endpoint_url=job["endpoint_url"], **play.repository_options)
     limiter = SyncRateLimiter(repository, **play.limiter_options, **hooks(job))
     play.begin(limiter)
@@ -66,7 +66,7 @@ def run_threads(job: dict[str, Any], play: Play) -> None:
 
 
 async def run_tasks(job: dict[str, Any], play: Play) -> None:
-    """Take turns in tasks, for ever."""
+    """Take turns in tasks, without end."""
     repository = Repository(job["table"], endpoint_url=job["endpoint_url"], **play.repository_options)
     limiter = RateLimiter(repository, **play.limiter_options, **hooks(job))
     play.begin(limiter)
@@ -84,11 +84,11 @@ async def run_tasks(job: dict[str, Any], play: Play) -> None:
 
 
 def main(runtime: str, module: str, job: dict[str, Any]) -> None:
-    """Fork whenever a line comes, and say which process that is.
+    """Fork for each line, and report the new process's id.
 
-    Nobody waits for the dead, so that their numbers stay theirs and a kill meets nobody else.
+    Ended processes are not waited for, so that their ids are not reused and a kill cannot hit another process.
     """
-    # Their code is loaded here, once, rather than in each of those that live for a moment.
+    # Their code is loaded once here, rather than in each of the short-lived processes.
     import boto3  # noqa: F401
 
     if runtime == "tasks":

@@ -25,12 +25,12 @@ recorder = SyncRecorder()
 
 
 def entity(request: Any) -> str | None:
-    """All share one bucket, but for those who are exempt."""
+    """Return one entity for all requests, except those that are exempt."""
     return None if "exempt" in request.GET else "one"
 
 
 def statuses_of_example(name: str, paths: list[str]) -> list[int]:
-    """The statuses of an example's answers, in a process of its own: Django can be configured once."""
+    """Return the statuses of an example's responses, from a separate process: Django can be configured once."""
     program = f"import {name}; from django.test import Client; print(*(Client().get(path).status_code for path in {paths!r}))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES), *sys.path])}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)

@@ -36,7 +36,7 @@ INSTALL_MOTO = 'run `pip install "dynamodb-limiter[local]"`'
 
 @functools.cache
 def plain_client(endpoint_url: str) -> Any:
-    """A boto3 client for setting up, made once for each engine, since making one takes longer than most tests."""
+    """Return a boto3 client for setting up, made once for each engine, since making one takes longer than most tests."""
     import boto3
 
     return boto3.client("dynamodb", endpoint_url=endpoint_url)
@@ -69,7 +69,7 @@ class Running(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to find and start one engine; `absence` returns why it cannot be had and the remedy, or None."""
+    """How to find and start one engine; `absence` returns why it is not available and the remedy, or None."""
 
     absence: Callable[[], str | None]
     start: Callable[[], Running] | None
@@ -120,7 +120,7 @@ class ServerProcess:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """Return a loopback port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -128,19 +128,19 @@ def free_port() -> int:
 
 
 def accepts(port: int) -> bool:
-    """Whether somebody listens on a loopback port."""
+    """Tell whether anything listens on a loopback port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
         return True
     return False
 
 
 def port_of(endpoint_url: str) -> int:
-    """The port in an endpoint's URL."""
+    """Return the port in an endpoint's URL."""
     return int(endpoint_url.rpartition(":")[2])
 
 
 def wait_until(condition: Callable[[], bool], timeout: float = START_TIMEOUT) -> bool:
-    """Whether a condition outside this process came true in time."""
+    """Wait for a condition outside this process; tell whether it came true in time."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -150,13 +150,13 @@ def wait_until(condition: Callable[[], bool], timeout: float = START_TIMEOUT) ->
 
 
 def dynoxide_binary() -> Path | None:
-    """The installed dynoxide, if there is one."""
+    """Return the path of the installed dynoxide, or None."""
     found = (CACHE / "dynoxide").glob("node_modules/@dynoxide/*/dynoxide")
     return next((path for path in found if os.access(path, os.X_OK)), None)
 
 
 def dynoxide_absence() -> str | None:
-    """Why dynoxide cannot run, or None."""
+    """Return why dynoxide cannot run, or None."""
     return None if dynoxide_binary() else f"not installed; {INSTALL_ENGINES}"
 
 
@@ -167,7 +167,7 @@ def start_dynoxide() -> Running:
 
 
 def dynamodb_local_absence() -> str | None:
-    """Why DynamoDB Local cannot run, or None."""
+    """Return why DynamoDB Local cannot run, or None."""
     if shutil.which("java") is None:
         return f"no java on PATH; install a Java 17 runtime and {INSTALL_ENGINES}"
     jar = next((CACHE / "dynamodb-local").glob("lib/DynamoDBLocal-*.jar"), None)
@@ -185,7 +185,7 @@ def start_dynamodb_local() -> Running:
 
 
 def moto_absence() -> str | None:
-    """Why the embedded engine cannot run, or None."""
+    """Return why the embedded engine cannot run, or None."""
     missing = [name for name in ("moto", "flask") if importlib.util.find_spec(name) is None]
     return f"{', '.join(missing)} not installed; {INSTALL_MOTO}" if missing else None
 
@@ -201,7 +201,7 @@ def start_moto() -> Running:
 
 RECIPES = {
     "memory": Recipe(lambda: None, None, atomic=True),
-    # Its lock makes it exact, but it is no proof: the lock is ours.
+    # Its lock makes it exact, but proves nothing: the lock is this project's.
     "moto": Recipe(moto_absence, start_moto, atomic=False),
     "dynoxide": Recipe(dynoxide_absence, start_dynoxide, atomic=True),
     "dynamodb-local": Recipe(dynamodb_local_absence, start_dynamodb_local, atomic=True),
@@ -219,7 +219,7 @@ class Engines:
         self._failures: dict[str, Exception] = {}
 
     def get(self, name: str) -> Engine:
-        """The engine of that name, started if it is not; one that failed to start once fails every time."""
+        """Return the engine of that name, started on first use; one that failed to start once fails every time."""
         recipe = RECIPES[name]
         if recipe.start is None:
             return Engine(name, None, recipe.atomic)
@@ -234,7 +234,7 @@ class Engines:
         return Engine(name, self._running[name].endpoint_url, recipe.atomic)
 
     def stop(self) -> None:
-        """Stop every engine that was started; the first failure is raised when all have been tried."""
+        """Stop every engine that was started; then raise the first failure."""
         with contextlib.ExitStack() as stack:
             while self._running:
                 stack.callback(self._running.popitem()[1].stop)
@@ -255,7 +255,7 @@ class FakeClock:
         return f"FakeClock({self.now_ns})"
 
     def advance(self, seconds: float) -> None:
-        """Move on, or back when negative."""
+        """Move forward, or back if negative."""
         self.now_ns += round(seconds * 1_000_000_000)
 
 
@@ -269,7 +269,7 @@ def supervise(command: list[str]) -> int:
 
 
 def stop_at_end_of_input(process: subprocess.Popen[bytes]) -> None:
-    """Stop a process, by force if it does not go, when standard input ends."""
+    """Stop a process when standard input ends, by force if necessary."""
     while os.read(0, 1024):
         pass
     process.terminate()

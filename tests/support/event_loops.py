@@ -21,13 +21,13 @@ options: dict[str, Any] = {"endpoint_url": os.environ["ENDPOINT"], "connect_time
 
 
 def make(**more: Any) -> RateLimiter:
-    """The one limiter."""
+    """Make the one limiter."""
     limits = [Limit("requests", CAPACITY, 1, 86400.0)]
     return RateLimiter(Repository(os.environ["STACK"], **options, **more), limits, decision_timeout=60)
 
 
 async def take_many(limiter: RateLimiter, *, close: bool = True) -> int:
-    """Take one unit, many times at once; how many were admitted."""
+    """Consume one unit, many times at once; return how many calls were allowed."""
     decisions = await asyncio.gather(*(limiter.try_acquire() for _ in range(EACH)))
     if close:
         await limiter.repository.close()
@@ -59,7 +59,7 @@ def threads() -> list[int]:
 
 
 def lease() -> str:
-    """A lease that is used in another loop than the one that took it."""
+    """A lease that is used in another loop than the one that acquired it."""
     limiter = make()
     kept: list[Lease] = []
 
@@ -77,7 +77,7 @@ def lease() -> str:
 
 
 def client() -> list[str]:
-    """A client that was passed in, which belongs to one loop."""
+    """A client that was passed in and belongs to one loop."""
     from aiobotocore.session import AioSession
 
     outcomes = []

@@ -33,7 +33,7 @@ TIMEOUT = 60.0
 
 
 class Clock:
-    """Nanoseconds that stand still, that move on by a step at every look, or, without a start, that are real."""
+    """Nanoseconds that stand still, that advance by a step at every read, or, without a start, that are real."""
 
     def __init__(self, start: int | None, step: int) -> None:
         self.now = start
@@ -52,11 +52,11 @@ class Clock:
 
 
 class Changed(Exception):
-    """The body of a block fails, and all it took is given back."""
+    """The body of a block fails, and all it consumed is refunded."""
 
 
 class Script:
-    """What one caller does after another: acquire and keep, or acquire and settle."""
+    """What one caller does again and again: acquire and keep, or acquire and settle."""
 
     def __init__(self, job: dict[str, Any], seed: int) -> None:
         self.limits = [Limit(*each) for each in job["limits"]]
@@ -65,14 +65,14 @@ class Script:
         self.recorder = record(job["record"])
 
     def moves(self, turn: random.Random) -> tuple[int, int, int, bool]:
-        """How much one turn takes, then adds or gives back, and releases, and whether it fails in the end."""
+        """Draw how much one turn consumes, adds or refunds, and releases, and whether it fails in the end."""
         first = turn.randint(1, 9)
         correction = turn.randint(-first, 9)
         return first, correction, turn.randint(0, first + correction), turn.random() < 0.5
 
 
 class Sync:
-    """Callers who block: threads, or greenlets where they are patched."""
+    """Blocking callers: threads, or greenlets where threads are patched."""
 
     def __init__(self, job: dict[str, Any], clock: Clock, script: Script) -> None:
         self.job, self.script, self.held = job, script, []
@@ -156,7 +156,7 @@ class Async:
 
 
 def work(runtime: str, job: dict[str, Any]) -> dict[str, Any]:
-    """Do one job."""
+    """Do one job, and return the answer."""
     clock = Clock(job["now"], job["step"])
     script = Script(job, job["seed"])
     held = (Async if runtime == "tasks" else Sync)(job, clock, script).run()
@@ -165,7 +165,7 @@ def work(runtime: str, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(runtime: str) -> None:
-    """Do jobs until there are no more."""
+    """Do jobs until standard input ends."""
     for line in sys.stdin:
         print(json.dumps(work(runtime, json.loads(line))), flush=True)  # noqa: T201 - its answer to the test
 

@@ -20,13 +20,13 @@ class Worker:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def send(self, job: dict[str, Any]) -> None:
-        """Give it something to do."""
+        """Send a job."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
 
     def receive(self) -> dict[str, Any]:
-        """What it answers; it is killed when it takes too long."""
+        """Return the answer; kill the process if it takes too long."""
         assert self.process.stdout is not None
         alarm = threading.Timer(PATIENCE, self.process.kill)
         alarm.start()
@@ -39,6 +39,6 @@ class Worker:
         return answer
 
     def stop(self) -> None:
-        """End it."""
+        """End the process."""
         self.process.kill()
         self.process.communicate()

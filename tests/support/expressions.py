@@ -15,16 +15,16 @@ MAX_EXPRESSION, MAX_OPERATORS = 4_096, 300
 
 
 class Invalid(ValueError):
-    """DynamoDB would answer with a ValidationException."""
+    """DynamoDB would respond with a ValidationException."""
 
 
 def size(item: dict[str, Any]) -> int:
-    """An item's size in bytes, by the rules of the developer's guide: names, and values by type."""
+    """Return an item's size in bytes, by the rules of the developer's guide: names, and values by type."""
     return sum(len(name.encode()) + value_size(value) for name, value in item.items())
 
 
 def value_size(value: dict[str, Any]) -> int:
-    """A number takes a byte for two significant digits and one more; text takes its UTF-8."""
+    """Return the size of a value. A number takes one byte for two significant digits and one more; text takes its UTF-8 bytes."""
     ((kind, content),) = value.items()
     if kind == "S":
         return len(content.encode())
@@ -52,20 +52,20 @@ class Reader:
         self.names, self.values, self.used = parameters["ExpressionAttributeNames"], parameters["ExpressionAttributeValues"], used
 
     def next(self, *expected: str) -> str:
-        """The next token, which must be one of those expected, if any are."""
+        """Return the next token, which must be one of those expected, if any are."""
         if not self.tokens or (expected and self.tokens[0] not in expected):
             raise Invalid(f"expected {expected} at {self.tokens[:5]}")
         return self.tokens.pop(0)
 
     def accept(self, token: str) -> bool:
-        """Whether the next token is this one, which is then taken."""
+        """Tell whether the next token is this one, and consume it if so."""
         found = self.tokens[:1] == [token]
         if found:
             self.tokens.pop(0)
         return found
 
     def name(self) -> str:
-        """The attribute that the next token stands for."""
+        """Return the attribute that the next token stands for."""
         token = self.next()
         if not token.startswith("#") or token not in self.names:
             raise Invalid(f"undefined name {token!r}")
@@ -73,7 +73,7 @@ class Reader:
         return str(self.names[token])
 
     def value(self) -> Any:
-        """The value that the next token stands for."""
+        """Return the value that the next token stands for."""
         token = self.next()
         if not token.startswith(":") or token not in self.values:
             raise Invalid(f"undefined value {token!r}")
@@ -82,7 +82,7 @@ class Reader:
 
 
 def plain(value: dict[str, Any]) -> Any:
-    """A DynamoDB value as Python has it."""
+    """Convert a DynamoDB value to a Python value."""
     ((kind, content),) = value.items()
     if kind == "N":
         if len(content.lstrip("-").strip("0")) > 38:
@@ -94,7 +94,7 @@ def plain(value: dict[str, Any]) -> Any:
 
 
 def holds(parameters: dict[str, Any], item: dict[str, Any]) -> bool:
-    """Whether the condition of an UpdateItem holds on an item."""
+    """Tell whether the condition of an UpdateItem holds on an item."""
     used: set[str] = set()
     condition = _condition(Reader(parameters["ConditionExpression"], parameters, used), item)
     _changes(Reader(parameters["UpdateExpression"], parameters, used), {})
@@ -105,7 +105,7 @@ def holds(parameters: dict[str, Any], item: dict[str, Any]) -> bool:
 
 
 def apply(parameters: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
-    """The item after the update; right-hand sides see the old one."""
+    """Return the item after the update; right-hand sides see the old item."""
     after = dict(item)
     for name, (base, value) in _changes(Reader(parameters["UpdateExpression"], parameters, set()), item).items():
         if value is None:
@@ -119,7 +119,7 @@ def apply(parameters: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _condition(reader: Reader, item: dict[str, Any]) -> bool:
-    result = _term(reader, item)
+    result = not _is_in(reader, item) if reader.accept("NOT") else _term(reader, item)
     while reader.accept("AND"):
         result = _term(reader, item) and result
     if reader.tokens:
@@ -131,10 +131,22 @@ def _term(reader: Reader, item: dict[str, Any]) -> bool:
     if not reader.accept("("):
         return _comparison(reader, item)
     result = _comparison(reader, item)
-    reader.next("OR")  # or the parentheses were redundant
+    reader.next("OR")  # Otherwise the parentheses were redundant.
     result = _comparison(reader, item) or result
     reader.next(")")
     return result
+
+
+def _is_in(reader: Reader, item: dict[str, Any]) -> bool:
+    value = reader.value()
+    reader.next("IN")
+    reader.next("(")
+    found = False
+    while True:
+        name = reader.name()
+        found = found or (name in item and plain(item[name]) == value)
+        if reader.next(",", ")") == ")":
+            return found
 
 
 def _comparison(reader: Reader, item: dict[str, Any]) -> bool:
@@ -172,6 +184,8 @@ def _changes(reader: Reader, item: dict[str, Any]) -> dict[str, tuple[str | None
         reader.next("=")
         if reader.tokens[:1] and reader.tokens[0].startswith(":"):
             changes[name] = None, reader.value()
+        elif reader.accept("if_not_exists"):
+            changes[name] = None, _present(reader, item)
         else:
             base, sign = reader.name(), reader.next("+", "-")
             changes[name] = base, reader.value() * (1 if sign == "+" else -1)
@@ -185,3 +199,12 @@ def _changes(reader: Reader, item: dict[str, Any]) -> dict[str, tuple[str | None
     if reader.tokens:
         raise Invalid(f"left over: {reader.tokens}")
     return changes
+
+
+def _present(reader: Reader, item: dict[str, Any]) -> Any:
+    reader.next("(")
+    name = reader.name()
+    reader.next(",")
+    value = reader.value()
+    reader.next(")")
+    return plain(item[name]) if name in item else value

@@ -30,7 +30,7 @@ def enter(change: int) -> None:
 
 @app.get("/plain")
 def plain(entity: str) -> dict[str, Any]:
-    """A plain route runs in a thread, where the synchronous limiter belongs."""
+    """A plain route runs in a thread, so it uses the sync limiter."""
     enter(1)
     decision = sync_limiter.try_acquire(entity)
     enter(-1)
@@ -39,7 +39,7 @@ def plain(entity: str) -> dict[str, Any]:
 
 @app.get("/async")
 async def asynchronous(entity: str) -> dict[str, Any]:
-    """An `async def` route runs in the event loop, where the asynchronous limiter belongs."""
+    """An `async def` route runs in the event loop, so it uses the async limiter."""
     enter(1)
     decision = await limiter.try_acquire(entity)
     enter(-1)
@@ -48,7 +48,7 @@ async def asynchronous(entity: str) -> dict[str, Any]:
 
 @app.get("/mixed")
 async def mixed(entity: str) -> dict[str, Any]:
-    """A mistake that works: the synchronous limiter stops the event loop for the length of its calls."""
+    """A mistake that works: the sync limiter blocks the event loop for the length of its calls."""
     await asyncio.sleep(0)
-    with sync_limiter.acquire(entity) as lease:  # the line that is named
+    with sync_limiter.acquire(entity) as lease:  # The line that the warning names.
         return {"admitted": lease.consumed["requests"] == 1}

@@ -7,7 +7,7 @@ An order to it has been carried out when the call returns.
         repository = Repository(table, endpoint_url=proxy.endpoint_url)
         proxy.inject(cut(17, action="UpdateItem", times=1))  # one answer loses all but its first 17 bytes
         ...
-        proxy.inject(black_hole())                           # from now on nobody gets an answer
+        proxy.inject(black_hole())                           # from now on no request is answered
         ...
         proxy.heal()
 """
@@ -34,17 +34,17 @@ Fault = dict[str, Any]
 
 
 def fault(kind: str, /, **options: Any) -> Fault:
-    """A fault of one of the kinds below."""
+    """Return a fault of one of the kinds below."""
     return {"kind": kind, **options}
 
 
 def passing(**options: Any) -> Fault:
-    """The request is served well; before other faults with `times`, they strike later."""
+    """The request is served normally; before other faults with `times`, they strike later."""
     return fault("pass", **options)
 
 
 def refuse() -> Fault:
-    """Nobody listens on the port, and every open connection is reset."""
+    """Nothing listens on the port, and every open connection is reset."""
     return fault("refuse")
 
 
@@ -59,17 +59,17 @@ def reset(**options: Any) -> Fault:
 
 
 def delay(seconds: float, **options: Any) -> Fault:
-    """The request reaches the engine so much later."""
+    """The request reaches the engine late, by the given seconds."""
     return fault("delay", seconds=seconds, **options)
 
 
 def trickle(seconds: float, **options: Any) -> Fault:
-    """The request is carried out, and the answer comes one byte in so many seconds."""
+    """The request is carried out, and the response comes one byte at a time, with the given seconds between."""
     return fault("trickle", seconds=seconds, **options)
 
 
 def cut(size: int, **options: Any) -> Fault:
-    """The request is carried out, and the connection closed behind the first `size` bytes of the answer."""
+    """The request is carried out, and the connection is closed after the first `size` bytes of the response."""
     return fault("cut", size=size, **options)
 
 
@@ -79,7 +79,7 @@ def cut_request(size: int, **options: Any) -> Fault:
 
 
 def keep(**options: Any) -> Fault:
-    """The connection is closed, and the whole request kept back until `deliver`: a write that arrives late."""
+    """The connection is closed, and the whole request is held back until `deliver`: a write that arrives late."""
     return fault("keep", **options)
 
 
@@ -89,7 +89,7 @@ def hold(**options: Any) -> Fault:
 
 
 def error(status: int, code: str, message: str = "injected", /, extra: Mapping[str, Any] | None = None, **options: Any) -> Fault:
-    """The answer is an error of DynamoDB, and the request does not reach the engine."""
+    """The response is an error of DynamoDB, and the request does not reach the engine."""
     body = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": message, **(extra or {})}
     return fault("error", status=status, body=body, **options)
 
@@ -113,13 +113,13 @@ def throttle(code: str = "ProvisionedThroughputExceededException", *, hot_key: b
 
 
 def expired_credentials(**options: Any) -> Fault:
-    """The token of the credentials has run out."""
+    """The token of the credentials has expired."""
     return error(400, "ExpiredTokenException", "The security token included in the request is expired", **options)
 
 
 def denied(**options: Any) -> Fault:
-    """The credentials do not permit it."""
-    return error(400, "AccessDeniedException", "User: nobody is not authorized to perform: dynamodb:UpdateItem", **options)
+    """The credentials lack the permission."""
+    return error(400, "AccessDeniedException", "User: someone is not authorized to perform: dynamodb:UpdateItem", **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Counts:
 
 
 class FaultProxy:
-    """Hands on everything to the engine at `upstream_url`, but for the faults that are injected."""
+    """Passes everything on to the engine at `upstream_url`, except for the faults that are injected."""
 
     def __init__(self, upstream_url: str) -> None:
         upstream = str(port_of(upstream_url))
@@ -164,19 +164,19 @@ class FaultProxy:
         self.stop()
 
     def inject(self, *faults: Fault) -> None:
-        """Do this from now on, and nothing that was injected before: a request meets the first fault that concerns it."""
+        """Replace the faults: from now on, a request meets the first fault that concerns it."""
         self._order("inject", faults=faults)
 
     def heal(self) -> None:
-        """Serve well from now on; connections that a fault has taken hold of stay lost."""
+        """Serve normally from now on; connections that a fault has broken stay lost."""
         self.inject()
 
     def deliver(self) -> None:
-        """Let the engine carry out the requests that were kept back, in their order."""
+        """Let the engine carry out the requests that were held back, in their order."""
         self._order("deliver")
 
     def counts(self) -> Counts:
-        """What was counted so far."""
+        """Return the counts so far."""
         return self._order("counts")
 
     def stop(self) -> None:

@@ -1,9 +1,9 @@
-"""A TCP proxy on loopback that serves its clients as badly as it is told to; the client's side is proxy.py.
+"""A TCP proxy on loopback that injects faults; its client is fault_proxy.py.
 
     python -I -S tests/support/fault_server.py CONTROL_PORT UPSTREAM_PORT
 
-Whoever connects to the control port sends one JSON object a line and gets one back for each. The proxy listens on a port of its
-own, which `{"do": "counts"}` tells. Standard library only, threads only, and gone with its process.
+A client of the control port sends one JSON object a line and gets one back for each. The proxy listens on another port, which
+`{"do": "counts"}` tells. It uses the standard library and threads only, and ends with its process.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 
 CHUNK = 1 << 16
 PATIENCE = 60.0
-"""Seconds after which a connection on which nothing happens is closed."""
+"""Seconds after which an idle connection is closed."""
 ERROR = "HTTP/1.1 {status} Error\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {length}\r\n\r\n"
 
 
 class Message:
-    """One HTTP request or answer as it came over the wire."""
+    """One HTTP request or response as it came over the wire."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -38,7 +38,7 @@ class Message:
 
 
 def header(head: bytes, name: bytes) -> bytes:
-    """The value of one header, or nothing."""
+    """Return the value of one header, or nothing."""
     for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]:
         key, _, value = line.partition(b":")
         if key.strip().lower() == name:
@@ -47,7 +47,7 @@ def header(head: bytes, name: bytes) -> bytes:
 
 
 def receive(peer: socket.socket) -> bytes:
-    """One whole message; nothing when the peer has closed, or closes before its end."""
+    """Return one whole message; nothing if the peer closes before its end."""
     data = b""
     while b"\r\n\r\n" not in data:
         if not (chunk := peer.recv(CHUNK)):
@@ -63,11 +63,11 @@ def receive(peer: socket.socket) -> bytes:
 
 
 def close(peer: socket.socket, *, reset: bool = False) -> None:
-    """Close a connection, in order or not, and wake whoever waits for it."""
+    """Close a connection, in order or not, and wake the thread that waits for it."""
     with contextlib.suppress(OSError):
         if reset:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            peer.shutdown(socket.SHUT_RD)  # Or whoever reads would keep it open.
+            peer.shutdown(socket.SHUT_RD)  # A thread that reads would keep it open otherwise.
         else:
             peer.shutdown(socket.SHUT_RDWR)
     peer.close()
@@ -78,7 +78,7 @@ class Ended(Exception):
 
 
 class Proxy:
-    """Hands on requests and answers, but for the faults that are injected."""
+    """Passes on requests and responses, except for the faults that are injected."""
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
@@ -99,7 +99,7 @@ class Proxy:
         return listener
 
     def accept(self, listener: socket.socket) -> None:
-        """Serve whoever connects, until the listener is closed."""
+        """Serve every connection, until the listener is closed."""
         while True:
             try:
                 client, _ = listener.accept()
@@ -114,7 +114,7 @@ class Proxy:
             threading.Thread(target=self.serve, args=[client], daemon=True).start()
 
     def inject(self, faults: list[dict[str, Any]]) -> None:
-        """Do this to requests from now on, those included that are held."""
+        """Apply these faults to requests from now on, and to those that are held."""
         with self.changed:
             refuses, refused = any(fault["kind"] == "refuse" for fault in faults), self.listener.fileno() < 0
             self.faults = faults
@@ -129,13 +129,13 @@ class Proxy:
                 self.listener = self.listen(self.port)
 
     def report(self) -> dict[str, Any]:
-        """What was counted, and what is."""
+        """Return the counters and the current numbers."""
         with self.changed:
             lasting = {"port": self.port, "open": len(self.clients), "kept": len(self.kept), "actions": dict(self.actions)}
             return {**lasting, **{name: self.counts[name] for name in NUMBERS}}
 
     def deliver(self) -> None:
-        """Hand on the requests that were kept, in their order, and wait for the answers that nobody gets."""
+        """Pass on the requests that were kept, in their order, and wait for their responses, which no client gets."""
         with self.changed:
             kept, self.kept = self.kept, []
         for request in kept:
@@ -163,7 +163,7 @@ class Proxy:
         close(engine)
 
     def handle(self, client: socket.socket, engine: socket.socket, request: Message) -> None:
-        """Do to one request what is to be done to it."""
+        """Apply the faults that concern one request."""
         with self.changed:
             self.counts["requests"] += 1
             self.counts["request_bytes"] = len(request.raw)
@@ -178,7 +178,7 @@ class Proxy:
         getattr(self, f"do_{fault['kind']}")(client, engine, request.raw, fault)
 
     def take(self, request: Message) -> dict[str, Any]:
-        """The first fault that concerns the request and is not used up."""
+        """Return the first fault that concerns the request and is not used up."""
         for fault in self.faults:
             concerns = fault.get("action") in (None, request.action) and fault.get("text", "").encode() in request.raw
             if concerns and fault.get("times") != 0:
@@ -188,7 +188,7 @@ class Proxy:
         return {"kind": "pass"}
 
     def ask(self, engine: socket.socket, request: bytes) -> bytes:
-        """The engine's answer."""
+        """Return the engine's response."""
         engine.sendall(request)
         if not (answer := receive(engine)):
             raise Ended
@@ -241,7 +241,7 @@ NUMBERS = ("connections", "requests", "faults", "held", "request_bytes", "answer
 
 
 class Control(socketserver.StreamRequestHandler):
-    """Carries out the orders that come over one control connection."""
+    """Carries out the commands of one control connection."""
 
     proxy: Proxy
 

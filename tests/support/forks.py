@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 CHILDREN, EACH, CAPACITY = 4, 40, 150
 LIMIT = Limit("requests", CAPACITY, 1, 86400.0)
 MOMENTS = 12
-"""In how many of the moments at which the limiter reads its clock, mostly under a lock, the process is forked."""
+"""The share of the limiter's reads of its clock, mostly under a lock, at which the process is forked."""
 warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork.*", category=DeprecationWarning)
 options: dict[str, Any] = {"connect_timeout": 60, "read_timeout": 60}
 forking = multiprocessing.get_context("fork")
 
 
 def address() -> dict[str, Any]:
-    """Where the table is."""
+    """Return where the table is."""
     return {"stack": os.environ["STACK"], "endpoint_url": os.environ["ENDPOINT"], **options}
 
 
 def take_many(limiter: SyncRateLimiter) -> int:
-    """Take one unit, many times; how many were admitted."""
+    """Consume one unit, many times; return how many calls were allowed."""
     return sum(limiter.try_acquire().allowed for _ in range(EACH))
 
 
 def in_children(work: Callable[[], Any], count: int = CHILDREN) -> list[Any]:
-    """What forked children return, all of them at the same time."""
+    """Return the results of forked children that run at the same time."""
     results = forking.SimpleQueue()
     children = [forking.Process(target=lambda: results.put(work()), daemon=True) for _ in range(count)]
     for child in children:
@@ -55,7 +55,7 @@ def in_children(work: Callable[[], Any], count: int = CHILDREN) -> list[Any]:
 
 
 def threads() -> dict[str, Any]:
-    """Fork while four threads are in the middle of calls, which then go on."""
+    """Fork while four threads are in the middle of calls, which then continue."""
     limiter = SyncRateLimiter(SyncRepository(**address()), [LIMIT], decision_timeout=60)
     limiter.repository.open()
     mine: list[int] = []
@@ -69,7 +69,7 @@ def threads() -> dict[str, Any]:
 
 
 def loop() -> dict[str, Any]:
-    """Fork inside a running event loop, whose connections go on working."""
+    """Fork inside a running event loop, whose connections continue to work."""
 
     async def run(limiter: RateLimiter) -> int:
         decisions = await asyncio.gather(*(limiter.try_acquire() for _ in range(EACH)))
@@ -106,7 +106,7 @@ def lease() -> dict[str, Any]:
                 os.waitpid(child, 0)
                 complaint = results.get()
                 child_left = limiter.check().statuses[0].available
-            raise RuntimeError  # by which both leave
+            raise RuntimeError  # Both leave the block by it.
     except RuntimeError:
         if child == 0:
             os._exit(0)
@@ -114,7 +114,7 @@ def lease() -> dict[str, Any]:
 
 
 class Stuck:
-    """A clock on which one thread stops at the n-th look, whatever locks it holds."""
+    """A clock on which one thread stops at the n-th read, while it may hold any locks."""
 
     def __init__(self, moment: int) -> None:
         self.left = moment
@@ -132,7 +132,7 @@ class Stuck:
 
 
 def locks() -> dict[str, Any]:
-    """Fork while another thread stands anywhere inside the limiter; the child must not wait for its locks."""
+    """Fork while another thread is anywhere inside the limiter; the child must not wait for its locks."""
     moments = 0
     for moment in range(1, MOMENTS + 1):
         clock = Stuck(moment)
@@ -165,7 +165,7 @@ def client() -> dict[str, Any]:
 
 
 def counts() -> dict[str, Any]:
-    """Fork after some decisions, and decide some more in the child and then in the parent."""
+    """Fork after some decisions, and decide more in the child and then in the parent."""
     limiter = SyncRateLimiter(SyncMemoryRepository(), [LIMIT])
 
     def decide(times: int) -> int:

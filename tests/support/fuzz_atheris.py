@@ -1,4 +1,4 @@
-"""A target for atheris: whatever bytes are read as an item, a limit or a file, the result is a value or a typed error.
+"""A target for atheris: any bytes that are read as an item, a limit or a file give a value or a typed error.
 
 atheris is not among the test dependencies. To run it for two minutes:
 

@@ -1,4 +1,4 @@
-"""A small tree to generate twins in, and the rules that the tests speak of."""
+"""A small tree to generate sync versions in, and the rules that the tests are about."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_sync.py"
 
-# A source full of traps, and its twin as it should be. Text files, since they would please no formatter.
+# A source with many traps, and its expected sync version. They are text files because no formatter would accept them.
 HOSTILE, HOSTILE_TWIN = (Path(__file__).with_name(name) for name in ("hostile_source.txt", "hostile_twin.txt"))
 
-# The project's own table may lack some of these, since it has only rules that are in use.
+# The project's own table has only rules that are in use, so it may lack some of these.
 WORDS = {
     "AbstractAsyncContextManager": "AbstractContextManager",
     "AsyncExitStack": "ExitStack",
@@ -36,7 +36,7 @@ KEYWORDS = {"async def", "async for", "async with", "await"}
 
 
 class Outcome(NamedTuple):
-    """How a run of the generator ended, and what it said."""
+    """How a run of the generator ended, and its output."""
 
     status: int
     output: str
@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 
 class Project:
-    """A tree of sources and twins."""
+    """A tree of sources and generated files."""
 
     def __init__(self, root: Path, generator: Any, capsys: pytest.CaptureFixture[str]) -> None:
         self.root, self.generator, self.capsys = root, generator, capsys
@@ -52,7 +52,7 @@ class Project:
         self.run()
 
     def add(self, path: str, text: str | bytes) -> Path:
-        """Write a file; the common indentation of a text is taken off."""
+        """Write a file; the common indentation of a text is removed."""
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(text if isinstance(text, bytes) else textwrap.dedent(text).encode())
@@ -70,19 +70,19 @@ class Project:
         return Outcome(status, output, errors)
 
     def twin(self, text: str, *, dedent: bool = True) -> str:
-        """Return what becomes of a source below src, without the first line."""
+        """Return what is generated from a source below src, without the first line."""
         self.add("src/pkg/thing.py", f"# twin: sync_thing.py\n{textwrap.dedent(text) if dedent else text}".encode())
         assert self.run() == (0, "src/pkg/sync_thing.py\n", "")
         return self.read("src/pkg/sync_thing.py").partition("\n")[2]
 
     def test_twin(self, text: str) -> str:
-        """Return what becomes of a test, without the first line."""
+        """Return what is generated from a test, without the first line."""
         self.add("tests/async/test_thing.py", f"# twin: ../sync/test_thing.py\n{textwrap.dedent(text)}".encode())
         assert self.run() == (0, "tests/sync/test_thing.py\n", "")
         return self.read("tests/sync/test_thing.py").partition("\n")[2]
 
     def refusal(self, text: str) -> str:
-        """Return what is said about a source below src that has no twin."""
+        """Return the message about a source below src that has no sync version."""
         self.add("src/pkg/thing.py", f"# twin: sync_thing.py\n{textwrap.dedent(text)}".encode())
         outcome = self.run()
         assert outcome.status == 2

@@ -26,7 +26,7 @@ NOW = 1_800_000_000_000_000_000
 
 
 class Slow:
-    """A repository whose calls take a turn or more before and after what they do, so that a kill can strike anywhere."""
+    """A repository whose calls yield one or more times before and after their work, so that a kill can strike anywhere."""
 
     def __init__(self, inner: SyncMemoryRepository, chance: random.Random) -> None:
         self.inner, self.chance = inner, chance
@@ -50,9 +50,9 @@ class Slow:
 
 
 def main(seed: int, timeout: float, *, block: bool) -> dict[str, int]:
-    """Let everybody take, and kill many of them at any time; what they hold who were not killed, and what is left.
+    """Let all greenlets consume, and kill many at any time; return what the others hold, and what is left.
 
-    With `block`, nobody is killed before the one killed last has given back.
+    With `block`, no greenlet is killed before the refund of the last killed one is done.
     """
     chance = random.Random(seed)  # noqa: S311 - no secret
     inner = SyncMemoryRepository(clock=lambda: NOW)
@@ -72,7 +72,7 @@ def main(seed: int, timeout: float, *, block: bool) -> dict[str, int]:
             pass
 
     callers: list[gevent.Greenlet] = []
-    spared: list[gevent.Greenlet] = []  # nobody is killed twice
+    spared: list[gevent.Greenlet] = []  # No greenlet is killed twice.
     for name in range(CALLERS):
         callers.append(gevent.spawn(call, name))
         spared.append(callers[-1])

@@ -14,7 +14,7 @@ LEFT_OUT = {"without-threads": "thread", "without-sockets": "socket", "without-t
 
 
 def patch() -> None:
-    """Patch, all of it or in part."""
+    """Patch everything, or a part."""
     parts = {LEFT_OUT[ORDER]: False} if ORDER in LEFT_OUT else {}
     if LIBRARY == "gevent":
         import gevent.monkey
@@ -26,7 +26,7 @@ def patch() -> None:
     else:
         import warnings
 
-        # It says itself that it is deprecated.
+        # It emits its own deprecation warning.
         warnings.simplefilter("ignore")
         import eventlet
 
@@ -34,7 +34,7 @@ def patch() -> None:
 
 
 def make(client: object = None) -> object:
-    """A limiter."""
+    """Make a limiter."""
     import os
 
     from limiter import Limit, SyncRateLimiter, SyncRepository
@@ -72,7 +72,7 @@ import traceback
 
 
 class Counter:
-    """What happened so far."""
+    """Counts of what happened so far."""
 
     ticks = inside = most_inside = admitted = 0
     error = ""
@@ -87,7 +87,7 @@ def tick() -> None:
 
 
 def take(limiter: object) -> None:
-    """Take one unit."""
+    """Consume one unit."""
     Counter.inside += 1
     Counter.most_inside = max(Counter.most_inside, Counter.inside)
     try:

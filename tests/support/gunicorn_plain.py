@@ -1,4 +1,4 @@
-"""A gunicorn configuration that says nothing of patching, which the gevent worker then does when it starts."""
+"""A gunicorn configuration without patching; the gevent worker patches when it starts."""
 
 control_socket_disable = True
 graceful_timeout = 1

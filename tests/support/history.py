@@ -1,4 +1,4 @@
-"""What is noted while whole limiters run: who asked what of which bucket, and what every write took and gave back."""
+"""The record of a run of whole limiters: what each caller asked of each bucket, and what each write consumed and refunded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def cost_of(limit: Limit, units: int) -> int:
-    """What units are worth in nanoseconds, rounded up."""
+    """Return the nanoseconds that units cost, rounded up."""
     return -(-units * limit.period_ns // limit.refill_amount)
 
 
@@ -68,18 +68,18 @@ class Submission:
 
     @property
     def is_impatient(self) -> bool:
-        """Whether it is to start at once or not at all."""
+        """Whether it has to start at once or not at all."""
         return not self.request.forced and self.request.deadline <= self.clock
 
     @property
     def cost(self) -> int:
-        """What it asks for."""
+        """Return the cost of the requested units."""
         return sum(cost_of(*charge) for charge in self.request.charges)
 
 
 @dataclass(slots=True, eq=False)
 class Taking:
-    """What one carried request took of one limit. `start` is by the clock of its client, `time` the true one."""
+    """Units of one limit that one request consumed. `start` is by the clock of its client, `time` the true time."""
 
     limit: Limit
     units: int
@@ -99,7 +99,7 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Giving:
-    """What one update gave back of one limit, of takings that had started; `own` of it was no unspent block."""
+    """The refund of one limit in one update, of requests that had started; `own` of it was no unspent block."""
 
     cost: int
     own: int
@@ -109,7 +109,7 @@ class Giving:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Units that were paid from what was taken in advance."""
+    """Units that were paid from prefetched units."""
 
     limit: Limit
     units: int
@@ -128,7 +128,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A bucket's state from one write to the next, and how far each limit stood ahead before that write gave back."""
+    """A bucket's state from one write to the next, and how far each limit was ahead before that write refunded."""
 
     order: int
     time: int
@@ -138,7 +138,7 @@ class Moment:
 
 @dataclass(slots=True, eq=False)
 class Advance:
-    """What one client has taken in advance of one limit of one bucket, where it went, and since when the latest of it is held."""
+    """What one client has prefetched of one limit of one bucket, where it went, and since when the latest of it is held."""
 
     taken: int = 0
     cost: int = 0
@@ -149,7 +149,7 @@ class Advance:
 
 
 class Client:
-    """One process: its clock, the answers that it has seen, and the failures that await it."""
+    """One process: its clock, the responses that it has seen, and its pending failures."""
 
     def __init__(self, world: World, name: str, *, offset: int = 0, denial_ttl: float = 0.0, prefetch: Any = None) -> None:
         self.world = world
@@ -167,5 +167,5 @@ class Client:
         return self.world.now + self.offset
 
     def see(self, key: BucketKey, state: BucketState) -> None:
-        """Note an answer."""
+        """Record a response."""
         self.answers[key].append((self.clock(), state))

@@ -1,4 +1,4 @@
-"""Values of every type, as a caller may pass them by mistake or by malice."""
+"""Values of every type that a caller may pass by mistake or with intent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from limiter import Limit
 
 
 class Mute:
-    """A value that cannot be shown."""
+    """A value whose repr fails."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
@@ -57,7 +57,7 @@ class Endless:
 
 
 def deep() -> list[Any]:
-    """A list nested so deep that its repr fails."""
+    """A list nested so deeply that its repr fails."""
     nested: list[Any] = []
     for _ in range(100_000):
         nested = [nested]

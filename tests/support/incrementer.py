@@ -11,14 +11,14 @@ from botocore.config import Config
 
 
 def main(endpoint_url: str, table: str, times: int, allowance: int) -> int:
-    """Make `times` of both writes; what was granted of the allowance."""
+    """Do `times` of both writes; return how much of the allowance was granted."""
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30)
     client = boto3.client("dynamodb", endpoint_url=endpoint_url, config=config)
     return sum(step(client, table, allowance) for _ in range(times))
 
 
 def step(client: Any, table: str, allowance: int) -> int:
-    """Count once and ask for one; 1 when it was granted."""
+    """Count once and ask for one unit; return 1 if it was granted."""
     client.update_item(
         TableName=table,
         Key={"pk": {"S": "counter"}},

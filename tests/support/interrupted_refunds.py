@@ -46,7 +46,7 @@ class Held(SyncMemoryRepository):
 
 
 class Slow(SyncMemoryRepository):
-    """Yields before and after what it does, so that a kill can strike anywhere."""
+    """Yields before and after its work, so that a kill can strike anywhere."""
 
     def write_bucket(self, key: Any, update: Any) -> Any:
         time.sleep(0.002)
@@ -56,7 +56,7 @@ class Slow(SyncMemoryRepository):
 
 
 def give_back(what: str, lease: Any) -> None:
-    """Give 10 units back in the way of that name."""
+    """Return 10 units in the named way."""
     if what == "release":
         lease.release(requests=10)
     elif what == "adjust":
@@ -65,7 +65,7 @@ def give_back(what: str, lease: Any) -> None:
 
 
 def in_line(runtime: str, what: str) -> dict[str, int]:
-    """Interrupt a give-back while it waits in line."""
+    """Interrupt a refund while it waits in line."""
     store = Held()
     limiter = SyncRateLimiter(store, [LIMIT], denial_ttl=0)
     committer = limiter._acquirers.get().committer
@@ -93,13 +93,13 @@ def in_line(runtime: str, what: str) -> dict[str, int]:
             caller()
     store.go.set()
     others.join(20)
-    limiter.try_acquire("e", "r", {"requests": 0})  # Any write that was left to the next caller is made.
+    limiter.try_acquire("e", "r", {"requests": 0})  # A write that was left to the next caller is made.
     left = limiter.check("e", "r", {"requests": 0}).statuses[0].available
     return {"left": left, "lost": limiter.stats().corrections_lost}
 
 
 def kills(seed: int) -> dict[str, int]:
-    """Kill greenlets at random; the buckets that are short of units, and what was counted as lost."""
+    """Kill greenlets at random; return the buckets that lack units, and what was counted as lost."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     limiter = SyncRateLimiter(Slow(clock=lambda: NOW), [LIMIT], denial_ttl=0)
 

@@ -19,7 +19,7 @@ CHUNK = 1 << 16
 
 @dataclass
 class Count:
-    """Requests, how many were under way at the same time, and connections that were opened."""
+    """Requests, how many were in progress at the same time, and connections that were opened."""
 
     requests: int = 0
     under_way: int = 0
@@ -28,7 +28,7 @@ class Count:
 
 
 class Proxy:
-    """Hands on what it gets, the requests later than it got them."""
+    """Passes on what it gets, requests with a delay."""
 
     def __init__(self, target: int, latency: float) -> None:
         self.target = target
@@ -52,13 +52,13 @@ class Proxy:
         forward.close()
 
     def report(self) -> str:
-        """What was counted since the last report."""
+        """Return the counts since the last report."""
         count, self.count = self.count, Count(under_way=self.count.under_way, most_under_way=self.count.under_way)
         return json.dumps(asdict(count))
 
 
 class Connection:
-    """One client's connection and the one that it is handed on to."""
+    """One client's connection and the engine's connection that belongs to it."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Connection:
         self.asked = False
 
     async def requests(self) -> None:
-        """Hand on what the client sends, late."""
+        """Pass on what the client sends, late."""
         while data := await self.reader.read(CHUNK):
             if not self.asked:
                 self.asked = True
@@ -87,14 +87,14 @@ class Connection:
             await self.forward.drain()
 
     async def responses(self) -> None:
-        """Hand on what the server answers, at once."""
+        """Pass on what the server responds, at once."""
         while data := await self.onward.read(CHUNK):
             self.answered()
             self.writer.write(data)
             await self.writer.drain()
 
     def answered(self) -> None:
-        """Note that no request is under way here."""
+        """Record that no request is in progress here."""
         if self.asked:
             self.asked = False
             self.proxy.count.under_way -= 1

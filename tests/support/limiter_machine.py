@@ -1,9 +1,9 @@
-"""A state machine of Hypothesis that drives synchronous limiters, one call at a time, and shrinks what it finds."""
+"""A state machine of Hypothesis that drives sync limiters, one call at a time, and shrinks what it finds."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import strategies as st
@@ -29,6 +29,7 @@ BLOCKS = Prefetch(horizon=1.0, fraction=0.5)
 LIMITS = (Limit("a", 4, 4, 1.0), Limit("b", 3, 1, 7.0))
 RESOURCE = "api"
 LINGER = 0.05
+MINUTE, DAY = 60 * NANOSECONDS, 24 * 60
 CHAINS = {"solo": ("solo",), "kid": ("kid", "parent")}
 AMOUNTS = st.none() | st.dictionaries(st.sampled_from("ab"), st.integers(0, 3), min_size=1)
 TIMEOUTS = st.sampled_from((None, 0.001, 1.0, 30.0))
@@ -36,12 +37,30 @@ FATES = st.lists(st.sampled_from(("answered", "unsent", "unapplied", "applied"))
 
 
 def with_capacity(capacity: int) -> tuple[Limit, ...]:
-    """The limits with another capacity."""
+    """Return the limits with another capacity."""
     return tuple(Limit(each.name, capacity, each.refill_amount, each.refill_period) for each in LIMITS)
 
 
+class Level(NamedTuple):
+    """Stored limits, and the others that a schedule puts in their place for one minute of each day."""
+
+    plain: tuple[Limit, ...]
+    minute: int = -1
+    instead: tuple[Limit, ...] = ()
+
+    def at(self, now: int) -> tuple[Limit, ...]:
+        """Return the limits that apply at a time."""
+        return self.instead if now // MINUTE % DAY == self.minute else self.plain
+
+    @property
+    def schedule(self) -> list[tuple[str, str, tuple[Limit, ...]]]:
+        """The windows of the schedule."""
+        start, end = (f"{minute // 60:02}:{minute % 60:02}" for minute in (self.minute, (self.minute + 1) % DAY))
+        return [(f"{start}-{end}", "UTC", self.instead)] if self.instead else []
+
+
 class Interrupted(BaseException):
-    """What ends a wait early."""
+    """An error that ends a wait early."""
 
 
 class SyncFront:
@@ -77,7 +96,7 @@ class SyncFront:
             raise RateLimiterUnavailable("no answer")
         before = self.inner.read_bucket(key)
         outcome = self.inner.write_bucket(key, update)
-        if outcome.applied and before.stamp != update.stamp:
+        if outcome.applied and not before.has_stamp(update.stamp):
             self.client.world.applied(self.client, key, update, before, outcome.state)
         if fate == "applied":
             raise RateLimiterUnavailable("no answer")
@@ -99,7 +118,7 @@ class Held:
 
 
 class LimiterMachine(RuleBasedStateMachine):
-    """Three clients: one that always looks, one that remembers refusals, one that takes units in advance."""
+    """Three clients: one that always looks, one that remembers refusals, one that prefetches."""
 
     skew = 0
 
@@ -109,7 +128,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self.watching = watching(self.world)
         self.watching.__enter__()
         self.inner = SyncMemoryRepository(clock=lambda: self.world.now)
-        self.stored = dict.fromkeys(("solo", "kid", "parent"), LIMITS)
+        self.stored = dict.fromkeys(("solo", "kid", "parent"), Level(LIMITS))
         self.interrupting = False
         self.acting: Life | None = None
         self.held: list[Held] = []
@@ -138,6 +157,7 @@ class LimiterMachine(RuleBasedStateMachine):
         sound = committer.decide
 
         def decide(requests: Any) -> Any:
+            requests = [request._replace() for request in requests]  # Callers who ask for the same may share one.
             submissions = [self.world.submit(client, request, self.acting or client.closing) for request in requests]
             try:
                 outcomes = sound(requests)
@@ -168,7 +188,7 @@ class LimiterMachine(RuleBasedStateMachine):
             front.client.offset = offset * self.skew
 
     def _call(self, place: int, entity: str, amounts: Mapping[str, int] | None, options: dict[str, Any], *, hold: bool) -> None:
-        """Acquire, and hold the lease or let it go at once; a refusal and an interruption leave nothing."""
+        """Acquire, and hold the lease or end it at once; a refusal and an interruption leave nothing."""
         front, limiter = self.fronts[place], self.limiters[place]
         life = self.acting = Life(f"life {len(self.world.lives)} of {front.client.name}", front.client)
         self.world.lives.append(life)
@@ -178,13 +198,13 @@ class LimiterMachine(RuleBasedStateMachine):
                 acquisition = limiter.acquire(entity, RESOURCE, amounts, **options)
                 lease = acquisition.__enter__()
                 promise(dict(lease.consumed) == asked, "a lease holds what was asked for")
-                promise(lease.waited <= (options["timeout"] or 0) + 1e-9, "nobody waits for longer than agreed")
+                promise(lease.waited <= (options["timeout"] or 0) + 1e-9, "no caller waits for longer than agreed")
                 life.started, life.units = True, asked
                 self.held.append(Held(life, acquisition, lease))
             elif limiter.try_acquire(entity, RESOURCE, amounts, **options):
                 life.units = asked
         except RateLimitExceeded as error:
-            own = options["limits"] or self.stored[entity]
+            own = options["limits"] or self.stored[entity].at(self.world.now)
             never = any(units > limit.capacity for limit in own for name, units in asked.items() if limit.name == name)
             promise(error.retry_after != 0.0, "who is refused is told to wait")
             promise(not never or error.retry_after is None, "what can never be is said to be so")
@@ -197,11 +217,11 @@ class LimiterMachine(RuleBasedStateMachine):
             self.world.settle([life])
 
     def _judge_limits(self, life: Life, entity: str, asked: Mapping[str, int], given: tuple[Limit, ...] | None) -> None:
-        """Each bucket of the chain is asked for what was asked, under the limits that apply to it."""
+        """Check that each bucket of the chain is asked for the amounts, under the limits that apply to it."""
         calls = [each for each in life.submissions if each.request.charges and not each.request.forced]
         for each in calls:
             name = each.key.entity_id
-            own = given if given is not None and name == entity else self.stored[name]
+            own = given if given is not None and name == entity else self.stored[name].at(each.clock)
             expected = {(limit, asked[limit.name]) for limit in own if limit.name in asked}
             promise(set(each.request.charges) == expected, "a bucket is asked for what was asked, under its limits")
         if life.units is not None:
@@ -226,7 +246,7 @@ class LimiterMachine(RuleBasedStateMachine):
         hold: bool,
         interrupting: bool,
     ) -> None:
-        """A call, with or without a lease, with or without limits of its own; waits may be interrupted."""
+        """Acquire with or without a lease, with or without `limits=`; waits may be interrupted."""
         given = None if capacity is None else with_capacity(capacity)
         self.interrupting = interrupting and timeout is not None
         self._call(place, entity, amounts, {"timeout": timeout, "limits": given}, hold=hold)
@@ -239,7 +259,7 @@ class LimiterMachine(RuleBasedStateMachine):
         try:
             action(held, name)
         except RateLimiterUnavailable:
-            # What was given back has left the lease, and what was added has not entered it.
+            # A refund has left the lease, and an addition has not entered it yet.
             held.life.units = dict(held.lease.consumed)
         except RateLimitExceeded:
             pass
@@ -250,7 +270,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(place=st.integers(0, 9), name=st.sampled_from("ab"), units=st.integers(-3, 4))
     def adjust(self, place: int, name: str, units: int) -> None:
-        """A correction of either sign."""
+        """Correct a lease by either sign."""
 
         def action(held: Held, name: str) -> None:
             assert held.life.units is not None
@@ -266,7 +286,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(place=st.integers(0, 9), name=st.sampled_from("ab"), units=st.integers(0, 3))
     def consume(self, place: int, name: str, units: int) -> None:
-        """More, if it fits."""
+        """Consume more, if it fits."""
 
         def action(held: Held, name: str) -> None:
             assert held.life.units is not None
@@ -278,7 +298,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(place=st.integers(0, 9), failing=st.booleans())
     def end(self, place: int, failing: bool) -> None:
-        """A body ends, well or not."""
+        """End a body, normally or by an error."""
         held = self.held.pop(place % len(self.held))
         self.acting = held.life
         error = BodyFailed() if failing else None
@@ -288,21 +308,30 @@ class LimiterMachine(RuleBasedStateMachine):
             held.life.units = None
         self.world.settle([held.life])
 
-    # Where a clock is set back, what is remembered of the configuration lives longer by as much.
+    # If a clock is set back, the cached configuration lives longer by the same time.
     @precondition(lambda self: not self.skew)
-    @rule(place=st.integers(0, 2), entity=st.sampled_from(("solo", "kid", "parent")), capacity=st.integers(3, 6))
-    def set_limits(self, place: int, entity: str, capacity: int) -> None:
-        """Limits change."""
-        self.stored[entity] = with_capacity(capacity)
-        self.limiters[place].set_limits(self.stored[entity], entity_id=entity)
+    @rule(
+        place=st.integers(0, 2),
+        entity=st.sampled_from(("solo", "kid", "parent")),
+        capacity=st.integers(3, 6),
+        instead=st.none() | st.integers(3, 6),
+        ahead=st.integers(0, 1),
+    )
+    def set_limits(self, place: int, entity: str, capacity: int, instead: int | None, ahead: int) -> None:
+        """Change limits, and perhaps once more for this minute or the next one."""
+        level = Level(with_capacity(capacity))
+        if instead is not None:
+            level = Level(level.plain, (self.world.now // MINUTE + ahead) % DAY, with_capacity(instead))
+        self.stored[entity] = level
+        self.limiters[place].set_limits(level.plain, entity_id=entity, schedule=level.schedule)
 
     @rule(
         place=st.integers(0, 2), entity=st.sampled_from(("solo", "parent")), name=st.sampled_from("ab"), units=st.integers(0, 4)
     )
     def check(self, place: int, entity: str, name: str, units: int) -> None:
-        """A look tells what an acquire would be told, by exact arithmetic, and never of more than the capacity."""
+        """Check that a look tells what an acquire would be told, by exact arithmetic, and never more than the capacity."""
         front = self.fronts[place]
-        limit = next(each for each in self.stored[entity] if each.name == name)
+        limit = next(each for each in self.stored[entity].at(front.client.clock()) if each.name == name)
         tat = self.inner.read_bucket(BucketKey("default", entity, RESOURCE)).level(limit.identity).tat
         now = front.client.clock()
         decision = self.limiters[place].check(entity, RESOURCE, {name: units})
@@ -312,12 +341,12 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from((0.001, 0.25, 0.999999999, 1.0, 3.5, 7.0, 60.0)))
     def advance(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.world.now += round(seconds * NANOSECONDS)
 
     @rule(entity=st.sampled_from(("solo", "kid", "parent")), name=st.sampled_from("ab"), beside=st.integers(-1, 1))
     def advance_to_full(self, entity: str, name: str, beside: int) -> None:
-        """Time passes until a bucket is full, or a nanosecond less or more."""
+        """Let time pass until a bucket is full, or a nanosecond less or more."""
         tat = (
             self.inner.read_bucket(BucketKey("default", entity, RESOURCE))
             .level(next(each.identity for each in LIMITS if each.name == name))
@@ -325,24 +354,30 @@ class LimiterMachine(RuleBasedStateMachine):
         )
         self.world.now = max(self.world.now, tat + beside)
 
+    @precondition(lambda self: any(level.instead for level in self.stored.values()))
+    @rule(beside=st.integers(-1, 1))
+    def advance_to_change_over(self, beside: int) -> None:
+        """Let time pass until a schedule may bring other limits, or a nanosecond less or more."""
+        self.world.now = max(self.world.now, (self.world.now // MINUTE + 1) * MINUTE + beside)
+
     @precondition(lambda self: self.skew)
     @rule(place=st.integers(0, 2), offset=st.integers(-2, 2))
     def drift(self, place: int, offset: int) -> None:
-        """A clock is set, forward or back."""
+        """Set a clock, forward or back."""
         self.fronts[place].client.offset = offset * self.skew // 2
 
     @rule(place=st.integers(0, 2), fates=FATES)
     def lose(self, place: int, fates: list[str]) -> None:
-        """What becomes of the next writes."""
+        """Decide the outcome of the next writes."""
         self.fronts[place].fates = deque(fates)
 
     @rule()
     def close(self) -> None:
-        """The client that takes units in advance gives them back."""
+        """Close the client that prefetches, so that it refunds its units."""
         self.limiters[2].close()
 
     def teardown(self) -> None:
-        """Everything ends; then every span is judged."""
+        """End everything; then judge every interval."""
         try:
             for front in self.fronts:
                 front.fates.clear()

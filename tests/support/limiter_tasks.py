@@ -1,4 +1,4 @@
-"""Tasks of several clients that acquire, wait, correct, fail and are cancelled all at once, in an order that chance decides."""
+"""Tasks of several clients that acquire, wait, correct, fail and are cancelled at once, in random order."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 LIFE: contextvars.ContextVar[Life] = contextvars.ContextVar("LIFE")
 REAL_SECONDS = 5.0
-"""Seconds of real time, which no run takes that keeps its promises."""
+"""Seconds of real time, which no correct run takes."""
 PATIENCE = 20_000
-"""Turns of the event loop within which everybody gets an answer."""
+"""Turns of the event loop within which every caller gets an answer."""
 ENTITIES = ("solo", "kid")
 CHAINS = {"solo": ("solo",), "kid": ("kid", "parent")}
 
 
 class BodyFailed(Exception):
-    """What the body of a lease raises when it fails."""
+    """The error that the body of a lease raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What may happen."""
+    """Which events may happen."""
 
     clients: int = 3
     epochs: int = 3
@@ -63,7 +63,7 @@ class Script:
 
 
 class Front:
-    """What one client sees of the store: every call takes turns of the loop before and after, and answers get lost."""
+    """What one client sees of the store: every call takes turns of the loop before and after, and responses get lost."""
 
     def __init__(self, play: Play, client: Client) -> None:
         self.play = play
@@ -74,7 +74,7 @@ class Front:
         return getattr(self.play.inner, name)
 
     async def turns(self) -> None:
-        """Let others go on."""
+        """Let other tasks continue."""
         for _ in range(self.play.rng.choice((0, 0, 1, 2, 4))):
             await asyncio.sleep(0)
 
@@ -113,7 +113,7 @@ class Front:
             raise RateLimiterUnavailable("no answer")
         before = await inner.read_bucket(key)
         outcome = await inner.write_bucket(key, update)
-        if outcome.applied and before.stamp != update.stamp:
+        if outcome.applied and not before.has_stamp(update.stamp):
             self.play.judging(self.play.world.applied, self.client, key, update, before, outcome.state)
         await self.turns()
         if fate == "applied":
@@ -145,7 +145,7 @@ class Play:
         self.sending = 0
 
     async def run(self) -> World:
-        """Act the script out."""
+        """Play the script."""
         with watching(self.world):
             await self._open()
             for _ in range(self.script.epochs):
@@ -183,11 +183,12 @@ class Play:
             self.pairs.append((client, limiter))
 
     def _watch(self, client: Client, limiter: RateLimiter) -> None:
-        """Note everything that this limiter asks of a bucket, and what comes of it."""
+        """Record everything that this limiter asks of a bucket, and the outcome."""
         committer = limiter._acquirers.get().committer
         sound = committer.decide
 
         async def decide(requests: Any) -> Any:
+            requests = [request._replace() for request in requests]  # Callers who ask for the same may share one.
             submissions = [self.world.submit(client, request, LIFE.get(client.closing)) for request in requests]
             try:
                 outcomes = await sound(requests)
@@ -202,7 +203,7 @@ class Play:
         committer.decide = decide  # type: ignore[method-assign]
 
     def judging(self, judge: Callable[..., None], *arguments: Any) -> None:
-        """Keep what the judge finds where nobody swallows it."""
+        """Record what the judge finds, so that no handler can swallow it."""
         try:
             judge(*arguments)
         except PromiseBroken as broken:
@@ -215,7 +216,7 @@ class Play:
         await future
 
     def advance(self, time: int) -> None:
-        """Move the time on, and wake those whose time has come; in a steady play not while a write is under way."""
+        """Move the time on, and wake the tasks whose time has come; in a steady play not during a write."""
         if self.script.steady and self.sending:
             return
         self.world.now = max(self.world.now, time)
@@ -247,7 +248,7 @@ class Play:
             self.world.answered(client, key)
 
     def _move(self) -> None:
-        """Let time pass: to or beside a moment that matters, by a little, or by a lot."""
+        """Let time pass: to or near a moment that matters, by a little, or by a lot."""
         rng, world = self.rng, self.world
         keys = list(world.moments)
         limit = rng.choice(self.limits)
@@ -265,12 +266,12 @@ class Play:
     async def _change(self) -> None:
         entity = self.rng.choice(("solo", "kid", "parent"))
         limits = tuple(redraw_limit(self.rng, limit) for limit in self.limits)
-        # From when it may be read on; what was there before may still be under way to somebody.
+        # From when it may be read on; a response with the earlier value may still be under way.
         self.stored[entity].append(limits)
         await self.rng.choice(self.pairs)[1].set_limits(limits, entity_id=entity)
 
     async def _live(self, client: Client, limiter: RateLimiter) -> None:
-        """One caller, from its call to the end of its lease."""
+        """Run one caller, from its call to the end of its lease."""
         rng = self.rng
         life = Life(f"life {len(self.world.lives)} of {client.name}", client)
         self.world.lives.append(life)
@@ -293,7 +294,7 @@ class Play:
                     self._start(life)
                     life.units = dict(lease.consumed)
                     promise(life.units == self._asked(amounts), "a lease holds what was asked for")
-                    promise(lease.waited <= options.get("timeout", 0) + 1e-9, "nobody waits for longer than agreed")
+                    promise(lease.waited <= options.get("timeout", 0) + 1e-9, "no caller waits for longer than agreed")
                     await self._hold(life, lease)
                     promise(dict(lease.consumed) == life.units, "a lease says what it holds")
         except (RateLimitExceeded, BodyFailed, RateLimiterUnavailable, asyncio.CancelledError) as error:
@@ -307,10 +308,10 @@ class Play:
         self.judging(self._judge_limits, life, entity, given, {name: self.stored[name][last:] for name, last in stored.items()})
 
     def _start(self, life: Life) -> None:
-        """A caller goes."""
+        """Start a caller."""
         life.started = True
         takings = [each for submission in life.submissions for each in submission.takings]
-        promise(all(each.start <= life.client.clock() for each in takings), "nobody starts before its turn")
+        promise(all(each.start <= life.client.clock() for each in takings), "no caller starts before its turn")
 
     def _asked(self, amounts: Mapping[str, int] | None) -> dict[str, int]:
         return dict(amounts) if amounts is not None else {limit.name: 1 for limit in self.limits}
@@ -318,7 +319,7 @@ class Play:
     def _judge_limits(
         self, life: Life, entity: str, given: tuple[Limit, ...] | None, stored: Mapping[str, list[tuple[Limit, ...]]]
     ) -> None:
-        """Every bucket is asked under limits that applied to it meanwhile."""
+        """Check that every bucket is asked under limits that applied to it during the call."""
         for each in life.submissions:
             if each.request.forced or not each.request.charges:
                 continue
@@ -328,7 +329,7 @@ class Play:
             promise(any(charged <= set(limits) for limits in allowed), "a bucket is asked under the limits that apply to it")
 
     async def _hold(self, life: Life, lease: Lease) -> None:
-        """What the body does."""
+        """Do what the body does."""
         rng = self.rng
         assert life.units is not None
         for _ in range(rng.choice((0, 0, 1, 2))):
@@ -354,7 +355,7 @@ class Play:
             raise BodyFailed
 
     async def _drain(self) -> None:
-        """Let everybody come to an end, and find those who never do."""
+        """Let every task end, and find those that never do."""
         me = asyncio.current_task()
         for turn in range(PATIENCE):
             if not asyncio.all_tasks() - {me}:
@@ -378,7 +379,7 @@ class Play:
         self.world.lives.clear()
 
     async def _drain_buckets(self) -> None:
-        """What is said to be available is, to the unit, and never more than the capacity."""
+        """Check that the available units are, exactly, what can be consumed, and never more than the capacity."""
         for entity in ("solo", "parent"):
             limiter = RateLimiter(self.inner, self.limits, denial_ttl=0)
             for limit in self.stored[entity][-1]:

@@ -2,11 +2,11 @@
 
 The judge sees four things: what callers ask of a bucket and are told, which of these requests each update carries, what the
 updates do to the store, and what the leases are said to hold. From these alone, in its own arithmetic, it judges the promises of
-the design. It takes nobody's word for when a busy period began, which bookings are pending, or what is held in advance.
+the design. It works out by itself when a busy period began, which bookings are pending, and what is prefetched.
 
 Clocks differ: each client's is its own `offset` off, by at most `skew` nanoseconds. The promises hold within that bound:
 
-- a booking is pending, and a bucket full, by the clock of whoever writes;
+- a booking is pending, and a bucket full, by the clock of the client that writes;
 - a decision is made by the time before its write, and a write takes up to `latency` nanoseconds;
 - counted at true times, in any span of time what is admitted is at most the capacity, what refills in the span, one unit, and
   what is refunded in the span; where clocks differ, both the refill and the refunds of the span are those of a span that is
@@ -64,10 +64,10 @@ class World:
         self.carriers: dict[int, tuple[Update, Client, BucketKey]] = {}
         self.grants: dict[int, tuple[Grant, Update]] = {}
 
-    # What the fuzzed code tells.
+    # What the code under test reports.
 
     def submit(self, client: Client, request: Request, life: Life) -> Submission:
-        """Note that something is asked of a bucket."""
+        """Record a request to a bucket."""
         key = request.key
         submission = Submission(client, key, request, life, self.order, client.clock(), len(client.answers[key]), client.losses)
         if submission.is_impatient:
@@ -79,7 +79,7 @@ class World:
         return submission
 
     def applied(self, client: Client, key: BucketKey, update: Update, before: BucketState, after: BucketState) -> None:
-        """Enter an update that the store has applied, and judge it."""
+        """Record an update that the store has applied, and judge it."""
         promise(id(update) in self.plans, "nothing is written that was not planned")
         _, requests, made = self.plans[id(update)]
         self.carriers[id(update)] = update, client, key
@@ -96,12 +96,12 @@ class World:
         names = {charge.limit.identity for request in carried for charge in request.charges}
         names |= {refund.limit.identity for request in carried for refund in request.refunds}
         for name in {*before.levels, *after.levels} - names:
-            promise(before.level(name) == after.level(name), "a write leaves alone what nobody asked for")
+            promise(before.level(name) == after.level(name), "a write changes no limit that no request names")
         peaks = {name: self._enter(client, (key, name), carried, before, after, made.now) for name in sorted(names)}
         self.moments[key].append(Moment(self.order, self.now, after, peaks))
 
     def planned(self, made: Plan, requests: Sequence[Request]) -> None:
-        """Note an update that is about to be written."""
+        """Record an update that is about to be written."""
         if made.update is None:
             return
         self.plans[id(made.update)] = made.update, tuple(requests), made
@@ -111,7 +111,7 @@ class World:
             self.flights[submission.client, submission.key] = made.now, tuple(requests), carried
 
     def answered(self, client: Client, key: BucketKey) -> None:
-        """Look again at the refusals that rest on a write which has come to its end meanwhile."""
+        """Judge again the refusals that rest on a write which has ended since."""
         self.flights.pop((client, key), None)
         again = [each for each in self.doubted if each.client is client and each.key == key]
         for submission in again:
@@ -119,7 +119,7 @@ class World:
             promise(self._is_refused(submission), "nothing is refused that an exact observer would admit")
 
     def finish(self, submission: Submission, outcome: Grant | Refusal | BaseException) -> None:
-        """Note and judge what a request came to."""
+        """Record and judge the outcome of a request."""
         submission.outcome, submission.ended = outcome, self.order
         promise(len(submission.refunded) <= 1, "nothing is given back twice")
         if isinstance(outcome, RateLimiterUnavailable):
@@ -131,10 +131,10 @@ class World:
             if not self._is_refused(submission):
                 self.doubted.append(submission)
 
-    # What the judge makes of it.
+    # What the judge concludes.
 
     def _queue_ahead(self, submission: Submission) -> Ahead:
-        """The requests of the same client for the same, to start at once, that are not decided yet, by where they are."""
+        """Return the same client's undecided requests for the same units, to start at once, by where they are."""
         same = [
             other
             for other in self.requests.values()
@@ -147,18 +147,18 @@ class World:
         return Ahead(waiting, sum(any(other.request is each for each in carried) for other in same), planned)
 
     def _submission(self, request: Request) -> Submission | None:
-        # After a lost answer a request goes on without its credits, as another one with the same charges.
+        # After a lost response, a request continues without its refunds, as another one with the same charges.
         return self.requests.get(id(request)) or (self.charges.get(id(request.charges)) if request.charges else None)
 
     def _is_block(self, client: Client, request: Request) -> bool:
-        """Whether a request is about what is taken in advance."""
+        """Tell whether a request is about prefetched units."""
         submission = self._submission(request)
         return submission is None or submission.life is client.closing
 
     def _enter(
         self, client: Client, place: Place, carried: Sequence[Request], before: BucketState, after: BucketState, now: int
     ) -> int:
-        """Enter one limit's part of an update; return how far the limit stood ahead before anything was given back."""
+        """Record one limit's part of an update; return how far the limit was ahead before any refund."""
         key, name = place
         account, old, new = self.accounts[place], before.level(name).tat, after.level(name).tat
         asked = [(request, charge) for request in carried for charge in request.charges if charge.limit.identity == name]
@@ -184,21 +184,21 @@ class World:
         return peak
 
     def _judge_period(self, place: Place, request: Request, refund: Refund) -> None:
-        """What was taken before the bucket was full is not given back as if it had been taken since."""
+        """Check that what was consumed before the bucket was full is not refunded as if it had been consumed since."""
         submission = self._submission(request)
         if submission is None or submission.life is submission.client.closing:
             return
         life = submission.life
         if any(each.request.prefetch and not isinstance(each.outcome, Grant) for each in life.submissions):
-            return  # A caller who was cancelled may have been paid from a block, and was not told.
+            return  # A caller who was cancelled may have been paid from a block without being told.
         life.refunded[place, refund.since] += refund.cost
         taken = sum(cost for cost, since in life.taken[place] if since == refund.since)
-        promise(life.refunded[place, refund.since] <= taken, "nobody gives back more than was taken in the same busy period")
+        promise(life.refunded[place, refund.since] <= taken, "no refund exceeds what was taken in the same busy period")
 
     def _judge_bookings(
         self, client: Client, place: Place, back: Sequence[tuple[Request, Refund]], now: int, amounts: tuple[int, int, int, int]
     ) -> None:
-        """Judge what is given back against the promises made to those who wait, and enter it."""
+        """Judge a refund against the promises made to callers who wait, and record it."""
         alive, peak, effective, given = amounts
         account = self.accounts[place]
         lives = {each.life for request, _ in back if (each := self._submission(request)) is not None}
@@ -213,11 +213,11 @@ class World:
             built_on = max((each.tat for each in pending if each not in returned), default=0)
             promise(peak - given >= built_on, "nothing is given back that a pending booking was built on")
         for each in returned:
-            # What is on record of a booking that was undone is that none before it starts after its own start less its cost.
+            # An undone booking leaves on record that no booking before it starts after its own start less its cost.
             each.cancelled, each.remembered = True, each.start - (each.cost if given >= each.cost else 0)
         for each in account.takings:
             each.gone |= each.life in lives and each.booked
-        # A client whose clock is ahead takes a bucket for fuller than it is, and what it gives back for less.
+        # A client whose clock is ahead takes a bucket for fuller than it is, and refunds less.
         amount = (given if self.skew else effective) - sum(each.cost for each in returned)
         if amount > 0:
             own = sum(refund.cost for request, refund in back if not self._is_block(client, request))
@@ -234,7 +234,7 @@ class World:
             booked = bool(cost) and not request.forced and tat - limit.window > now
             start = tat - limit.window if booked else now
             if not request.forced:
-                promise(tat - limit.window <= max(now, request.deadline), "nobody is admitted whom the limit refuses")
+                promise(tat - limit.window <= max(now, request.deadline), "no request is admitted that the limit refuses")
             time = start - client.offset if booked else self.now
             taking = Taking(limit, units, cost, start, tat, account.since, self.order, time, request.forced, life, booked)
             if cost:
@@ -255,7 +255,7 @@ class World:
         promise(taking.units <= most, "a block is at most its part of the capacity")
 
     def _enter_returns(self, client: Client, key: BucketKey, back: Sequence[tuple[Request, Refund]]) -> None:
-        """Note what was taken in advance and is given back."""
+        """Record prefetched units that are refunded."""
         for request, refund in back:
             if self._is_block(client, request):
                 advance = client.advances[key, refund.limit]
@@ -286,7 +286,7 @@ class World:
             promise(taking.forced or start == taking.start, "who has to wait is told until when")
 
     def _judge_credit(self, submission: Submission) -> None:
-        """What was to be given back was, or was worth nothing, or the answer was lost."""
+        """Check that a requested refund was made, or was worth nothing, or that the response was lost."""
         if submission.refunded or submission.client.losses > submission.losses:
             return
         for refund in submission.request.refunds:
@@ -295,9 +295,9 @@ class World:
             promise(void, "what is to be given back is")
 
     def _pay(self, submission: Submission, grant: Grant) -> None:
-        """Someone was admitted without a write: it was paid, when it was asked for, from what had been taken in advance."""
+        """Record a call that was allowed without a write, paid from prefetched units when it was made."""
         client = submission.client
-        promise(submission.request.prefetch is not None, "nobody is admitted without a write")
+        promise(submission.request.prefetch is not None, "no request is admitted without a write")
         for receipt in grant.receipts:
             place = submission.key, receipt.limit.identity
             advance = client.advances[submission.key, receipt.limit]
@@ -313,20 +313,20 @@ class World:
             self.accounts[place].payments.append(Payment(receipt.limit, receipt.units, submission.clock - client.offset))
 
     def _was_overtaken(self, submission: Submission) -> bool:
-        """Whether an answer was lost, and somebody else wrote before the client could look."""
+        """Tell whether a response was lost, and another client wrote before this one could look."""
         first, client = submission.carried[0], submission.client
         others = any(order > first and writer is not client for order, writer in self.writers[submission.key])
         return client.losses > submission.losses and others
 
     def _during(self, submission: Submission) -> Iterable[Moment]:
-        """The states that the bucket had since the request was made, the one that it met included."""
+        """Return the states that the bucket had since the request was made, including the one that it met."""
         for moment in reversed(self.moments[submission.key]):
             yield moment
             if moment.order <= submission.began:
                 return
 
     def _is_refused(self, submission: Submission) -> bool:
-        """Whether any state that the client may have gone by refuses the request."""
+        """Tell whether any state that the client may have used refuses the request."""
         client, request = submission.client, submission.request
 
         def refuses(tats: Callable[[str], int], now: int) -> bool:
@@ -349,7 +349,7 @@ class World:
         return self.mates and self._is_refused_for_mates(submission, refuses)
 
     def _level_ahead(self, submission: Submission, state: BucketState, now: int) -> dict[str, int]:
-        """Each limit's `tat` behind those ahead: the carried ones as of their plan, as many of the others as fit now."""
+        """Return each limit's `tat` behind the requests ahead: written ones as of the plan, and as many others as fit now."""
         waiting, carried, planned = submission.ahead
         costs = {limit: cost_of(limit, units) for limit, units in submission.request.charges}
         tats = {limit: state.level(limit.identity).tat for limit in costs}
@@ -361,7 +361,7 @@ class World:
         return {limit.identity: max(tat, now) + waiting * costs[limit] for limit, tat in tats.items()}
 
     def _is_refused_for_mates(self, submission: Submission, refuses: Callable[[Callable[[str], int], int], bool]) -> bool:
-        """Whether it would be refused after others of a batch that was planned and not written."""
+        """Tell whether it would be refused after others of a batch that was planned and not written."""
         for update, requests, made in self.plans.values():
             if not any(each is submission.request for each in requests):
                 continue
@@ -370,10 +370,10 @@ class World:
                 return True
         return False
 
-    # At the end.
+    # The end of a run.
 
     def settle(self, lives: Iterable[Life]) -> None:
-        """Judge what is left of lives that have ended: what their callers were told, and not a unit more or less."""
+        """Check what is left of lives that have ended: exactly what their callers were told."""
         promise(not self.doubted, "nothing is refused that an exact observer would admit")
         for life in lives:
             self._settle(life)
@@ -399,11 +399,11 @@ class World:
         latest = max((since for _, since in taken), default=-1)
         current = sum(cost for cost, since in taken if since == latest)
         what = f"{life.name} at {place}: took {taken}, gave back {back}, holds {life.units}"
-        promise(back <= total, f"nobody gives back more than was taken ({what})")
+        promise(back <= total, f"no refund exceeds what was taken ({what})")
         if life.doubtful:
             return
         if life.units is None:
-            promise(back >= current, f"who is to hold nothing has given back everything ({what})")
+            promise(back >= current, f"a life that holds nothing has refunded everything ({what})")
             return
         held = cost_of(life.limits[place], life.units.get(life.limits[place].name, 0))
         promise(life.paid or total - back >= held, f"what is held was paid for ({what})")
@@ -411,9 +411,9 @@ class World:
 
     @property
     def error(self) -> int:
-        """Nanoseconds by which two decisions can misjudge the time that lies between them."""
+        """Nanoseconds by which two decisions can misjudge the time between them."""
         return 2 * self.skew + self.latency
 
     def judge(self) -> None:
-        """Judge every span of time of every limit."""
+        """Judge every interval of every limit."""
         spans.judge(self.accounts, self.clients, self.error)

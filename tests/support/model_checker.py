@@ -24,7 +24,7 @@ STEP_TIMEOUT = 110
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a search says: every state was `visited` and none is wrong, or which assertion one violates."""
+    """The result of a search: every state was `visited` and none is wrong, or the assertion that one violates."""
 
     visited: bool
     states: int
@@ -33,7 +33,7 @@ class Verdict:
 
 
 def require() -> None:
-    """Skip the test when there is no model checker here; in CI, fail, unless its absence is excused."""
+    """Skip the test if there is no model checker; in CI, fail, unless its absence is excused."""
     absent = [program for program in NEEDED if shutil.which(program) is None]
     if not absent:
         return
@@ -49,7 +49,7 @@ def build(model: str, directory: Path, defines: Sequence[str] = (), compiler: Se
     for source in MODELS.glob("*.pml"):
         shutil.copy(source, directory)
     _run(["spin", "-a", *(f"-D{define}" for define in defines), model], directory)
-    # Assertions and deadlocks only, which needs no search for cycles.
+    # Assertions and deadlocks only; they need no search for cycles.
     flags = ["-w", "-DSAFETY", f"-DMEMLIM={MEMORY_MB}", *compiler]
     _run(["gcc", *flags, "-o", "pan", "pan.c"], directory)
     return directory / "pan"

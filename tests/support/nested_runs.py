@@ -25,12 +25,12 @@ GREENLETS = 2
 LIMIT = Limit("requests", 100, 1, 86400.0)
 where: dict[str, Any] = {"stack": os.environ["STACK"], "endpoint_url": os.environ["ENDPOINT"]}
 patient: dict[str, Any] = {"connect_timeout": 60, "read_timeout": 60}
-# Of the coroutines that asyncio.run refuses.
+# These come from the coroutines that asyncio.run refuses.
 warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
 
 
 def with_asyncio_run() -> bool:
-    """The wrapper that a native synchronous limiter replaces."""
+    """Acquire by asyncio.run, the wrapper that the sync limiter replaces."""
 
     async def take() -> bool:
         async with (
@@ -46,13 +46,13 @@ shared = SyncRateLimiter(SyncRepository(**where, **patient), [LIMIT], decision_t
 
 
 def with_sync_rate_limiter() -> bool:
-    """Plain blocking calls, which gevent makes yield."""
+    """Acquire by plain blocking calls, which gevent makes yield."""
     with shared.acquire() as lease:
         return lease.consumed == {"requests": 1}
 
 
 def outcome(work: Any) -> str:
-    """What the work came to."""
+    """Return the outcome of the work."""
     try:
         return str(work())
     except Exception as error:

@@ -68,7 +68,7 @@ inline plan_ceiling(units, wait, reached) {
 #ifdef BUG_UNRECORDED_WAIT
 		start = start + wait;
 #else
-		/* Behind the last who is booked nobody may have to wait. */
+		/* Behind the last booking no request may have to wait. */
 		if :: reached <= promised -> start = start + wait :: else fi;
 #endif
 		ceiling = MIN(ceiling, start)
@@ -107,7 +107,7 @@ inline plan_credit() {
 	fi;
 	credited = undone + plain;
 	if
-	/* What holds a refund back is asserted as well by whatever else is written. */
+	/* What holds a refund back is asserted as well by any other write. */
 	:: credited > 0 || (total > 0 && q.back > 0 && q.bsince == q.since) ->
 #ifndef BUG_REFUND_WITHOUT_SINCE
 		want_since = q.since;

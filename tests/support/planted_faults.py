@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from limiter.commit import batch, committer, prefetch
+from limiter.commit import batch, committer, leading, prefetch
 from limiter.commit.bucket_queue import BucketQueue
 from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core import plan as planning
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def relax(change: Callable[[Condition], Condition | None]) -> Fault:
-    """A fault: the store asks for less than the update says."""
+    """A fault: the store checks less than the update says."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
         sound = Update.holds
@@ -59,18 +59,18 @@ def drop_changes(*fields: str) -> Fault:
 
 
 def wrong_ceiling(condition: Condition) -> Condition:
-    """A fault: a second more is admitted."""
+    """A fault: one second of units too many is allowed."""
     busy = condition.field == "tat" and condition.low is not None and condition.high is not None
     return condition._replace(high=condition.high + NANOSECONDS) if busy and condition.high is not None else condition
 
 
 def without_since(condition: Condition) -> Condition | None:
-    """A fault: a refund does not ask whether the bucket has been full since."""
+    """A fault: a refund does not check whether the bucket has been full since."""
     return None if condition.field == "since" else condition
 
 
 def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: what was refused once is refused until somebody in this process writes."""
+    """A fault: a refusal is remembered until another caller in this process writes."""
     sound = committer.Committer.__init__
 
     def init(self: Any, repository: Any, options: Any, *others: Any) -> None:
@@ -80,13 +80,13 @@ def denial_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def denial_behind_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: whoever has gone still stands before those who come."""
+    """A fault: a caller that has gone still counts as ahead of later ones."""
     still = lambda self, pending: setattr(self, "returning", self.returning - pending.returns)  # noqa: E731
     monkeypatch.setattr(BucketQueue, "discount", still)
 
 
 def denial_behind_the_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: whoever is in a batch under way counts, carried by its write or not, as if it were to take now."""
+    """A fault: every request of a batch under way counts as ahead, in its write or not, as if it consumed now."""
     sound = BucketQueue.before
 
     def before(self: BucketQueue, request: Request, now: int) -> Ahead:
@@ -97,7 +97,7 @@ def denial_behind_the_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: what the last state seen has room for is admitted without a write."""
+    """A fault: what fits by the last known state is allowed without a write."""
     sound = committer.Committer.decide
 
     async def decide(self: Any, requests: Any, *others: Any) -> Any:
@@ -113,14 +113,14 @@ def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stale_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: what was taken in advance is spent whenever it may be."""
+    """A fault: prefetched units are spent at any age."""
     empty = PrefetchBuffer.drain
     monkeypatch.setattr(prefetch._Units, "covers", lambda self, units, _: 0 < units <= self.allocation.units)
     monkeypatch.setattr(PrefetchBuffer, "drain", lambda self, now=None: () if now is not None else empty(self))
 
 
 def blocks_of_another_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: what was taken under one limit is spent under another of the same name."""
+    """A fault: units prefetched under one limit are spent under another of the same name."""
     sound = PrefetchBuffer.take
 
     def spend(self: PrefetchBuffer, charges: Any, prefetch: Any, now: int) -> Any:
@@ -131,7 +131,7 @@ def blocks_of_another_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def blocks_given_back_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: what was given back stays in the buffer."""
+    """A fault: refunded units stay in the buffer."""
     sound = PrefetchBuffer.drain
 
     def empty(self: PrefetchBuffer, now: int | None = None) -> Any:
@@ -145,7 +145,7 @@ def blocks_given_back_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def waiters_keep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: whoever is cancelled keeps what was taken."""
+    """A fault: a cancelled caller keeps its units."""
 
     async def refund_grants(*_: Any) -> None:
         pass
@@ -154,7 +154,7 @@ def waiters_keep(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leaders_take_their_batch_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: with a cancelled leader ends the work of its batch."""
+    """A fault: the work of a batch ends with its cancelled leader."""
 
     async def start(calls: Any, _: Any) -> None:
         for call in calls:
@@ -164,11 +164,11 @@ def leaders_take_their_batch_along(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
     monkeypatch.setattr(committer, "start", start)
-    monkeypatch.setattr(committer.Committer, "_finish_interrupted", finish)
+    monkeypatch.setattr(leading.Leader, "_finish_interrupted", finish)
 
 
 def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: after a lost answer everything is written once more."""
+    """A fault: after a lost response, everything is written once more."""
 
     async def recover(self: Any) -> None:
         state = await self._writer.store.read_bucket(self._queue.key)
@@ -179,13 +179,13 @@ def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lost_refunds_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: when it is not known whether something was given back, it is given back again."""
+    """A fault: if it is not known whether a refund was made, it is made again."""
     sound = Request._replace
     monkeypatch.setattr(Request, "_replace", lambda request, **more: request if "refunds" in more else sound(request, **more))
 
 
 def refused_and_charged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: a batch takes for all its members, also for those whom it refuses."""
+    """A fault: a batch consumes for all its requests, including refused ones."""
     sound = planning.plan
 
     def plan(state: BucketState, requests: Any, now: int, stamp: str, **view: Any) -> Any:
@@ -207,7 +207,7 @@ def zero_that_costs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def limits_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: in a batch everybody is held to the limits of the first."""
+    """A fault: in a batch, the limits of the first request apply to all."""
     sound = planning.plan
 
     def plan(state: BucketState, requests: Any, now: int, stamp: str, **view: Any) -> Any:
@@ -222,7 +222,7 @@ def limits_of_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: whoever has to wait goes at once."""
+    """A fault: a caller that has to wait starts at once."""
     sound = planning.Plan._grant
 
     def at_once(self: Any, *others: Any) -> Grant:
@@ -232,7 +232,7 @@ def nobody_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def debts_half_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: of what is taken beyond the limit only a part is entered."""
+    """A fault: only a part of what is consumed beyond the limit is recorded."""
     sound = planning.plan
 
     def plan(state: BucketState, requests: Any, now: int, stamp: str, **view: Any) -> Any:
@@ -250,7 +250,7 @@ def debts_half_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def debts_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: a correction is held to the limit."""
+    """A fault: the limit applies to a correction."""
     sound = planning.plan
 
     def plan(state: BucketState, requests: Any, now: int, stamp: str, **view: Any) -> Any:
@@ -260,7 +260,7 @@ def debts_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_for_free_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: an amount of 0 is admitted whatever the state is."""
+    """A fault: an amount of 0 is allowed in any state."""
     ceiling, earliest = RateAccount._ceiling, planning.Plan._earliest_start
 
     def earliest_start(self: Any, request: Any) -> int:
@@ -274,7 +274,7 @@ def nothing_for_free_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def limits_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: what was read of the configuration holds for ever."""
+    """A fault: the configuration is read once and never again."""
     sound = RecordCache.lookup
 
     def lookup(self: RecordCache, key: Any) -> Any:
@@ -285,7 +285,7 @@ def limits_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def the_future_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: a busy period that begins in the future, by this process's clock, is taken for none."""
+    """A fault: a busy period that begins in the future by this process's clock is ignored."""
     account, holds = planning.Plan._account, Update.holds
 
     def known(level: Level, now: int) -> Level:

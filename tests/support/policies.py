@@ -19,7 +19,7 @@ TRANSACTION = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem",
 
 
 class Request(NamedTuple):
-    """One thing that IAM is asked: an action, on the table or its index, with the partition keys that the request names."""
+    """One question to IAM: an action, on the table or its index, with the partition keys that the request names."""
 
     action: str
     index: str | None
@@ -27,7 +27,7 @@ class Request(NamedTuple):
 
 
 def requests(sent: Iterable[Sent]) -> Iterator[Request]:
-    """What IAM is asked for each request to DynamoDB; a transaction asks for each of its parts."""
+    """Return the questions to IAM for each request to DynamoDB; a transaction has one for each of its parts."""
     for each in sent:
         if (each.target or "").startswith("DynamoDB_20120810."):
             yield from _asked(each.target.partition(".")[2], json.loads(each.body))
@@ -62,7 +62,7 @@ class Statement(NamedTuple):
     patterns: tuple[str, ...] | None
 
     def allows(self, request: Request) -> bool:
-        """Whether this statement alone allows it."""
+        """Tell whether this statement alone allows it."""
         if request.action not in self.actions or request.index not in self.indexes:
             return False
         if self.patterns is None:
@@ -71,7 +71,7 @@ class Statement(NamedTuple):
 
 
 def statements(template: dict[str, Any], policy: str, namespace: str) -> list[Statement]:
-    """The statements of a policy of the template."""
+    """Return the statements of a policy of the template."""
     document = template["Resources"][policy]["Properties"]["PolicyDocument"]
     return [_statement(each, namespace) for each in document["Statement"]]
 
@@ -96,5 +96,5 @@ def _statement(statement: dict[str, Any], namespace: str) -> Statement:
 
 
 def allows(policy: Iterable[Statement], request: Request) -> bool:
-    """Whether one of the statements allows it."""
+    """Tell whether one of the statements allows it."""
     return any(statement.allows(request) for statement in policy)

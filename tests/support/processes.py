@@ -1,4 +1,4 @@
-"""Processes that tests start: each bounded in time, in a group of its own that is surely ended."""
+"""Processes that tests start, each with a time limit, in a process group that is always ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 FOLDER = Path(__file__).parent
 PATIENCE = 90.0
-"""Seconds that anything may take on a machine that stalls. Nothing is proved by being faster."""
+"""Seconds that any step may take on a machine that stalls. Being faster proves nothing."""
 
 
 def need(*packages: str) -> None:
@@ -41,9 +41,9 @@ def need(*packages: str) -> None:
 
 
 def start(arguments: Sequence[str], environment: Mapping[str, str], **options: Any) -> subprocess.Popen[Any]:
-    """Start Python with the arguments, in a process group of its own; a script's name means one of this folder."""
+    """Start Python with the arguments, in its own process group; a script's name means one of this folder."""
     command = [str(FOLDER / each) if each.endswith(".py") and "/" not in each else each for each in arguments]
-    # What pytest was told about warnings is not for other processes.
+    # Warnings settings of pytest are not for other processes.
     inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONWARNINGS", "PYTHONPATH"}}
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", *command], env=inherited | environment, start_new_session=True, **options
@@ -51,21 +51,21 @@ def start(arguments: Sequence[str], environment: Mapping[str, str], **options: A
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """End the process and all that it has started and left behind."""
+    """End the process and everything that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 class Script:
-    """A script that has run to its end: its exit status, what it printed, and the JSON in the last line of that."""
+    """A script that has run to its end: its exit status, its output, and the JSON in the last line of that."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], timeout: float) -> None:
         process = start(arguments, environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             self.output, self.errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGABRT)  # has faulthandler say where it hangs
+            os.killpg(process.pid, signal.SIGABRT)  # faulthandler prints where it hangs.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 _, errors = process.communicate(timeout=5)
                 pytest.fail(f"{arguments[0]} was still running after {timeout} s:\n{errors[-4000:]}")
@@ -76,14 +76,14 @@ class Script:
 
     @property
     def result(self) -> Any:
-        """What the script reports; the test fails when it has failed."""
+        """What the script reports; the test fails if the script failed."""
         if self.status != 0:
             pytest.fail(f"exit status {self.status}:\n{self.output[-1000:]}\n{self.errors[-4000:]}")
         return json.loads(self.output.splitlines()[-1])
 
 
 class Server:
-    """A server on a free loopback port, `{port}` in its arguments, that a supervisor ends when this process is gone."""
+    """A server on a free loopback port, `{port}` in its arguments; a supervisor ends it when this process is gone."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.port = free_port()
@@ -93,7 +93,7 @@ class Server:
         self._process = start(supervised, environment, stdin=subprocess.PIPE, stdout=self._log, stderr=subprocess.STDOUT)
 
     def wait_until_ready(self) -> None:
-        """Wait until it accepts connections; the test fails when it ends instead."""
+        """Wait until it accepts connections; the test fails if it ends instead."""
         wait_until(lambda: self._process.poll() is not None or accepts(self.port))
         if not accepts(self.port):
             self.stop()
@@ -108,7 +108,7 @@ class Server:
         return self._log.read().decode(errors="replace")
 
     def stop(self) -> None:
-        """Stop it as its operator would, by force if need be."""
+        """Stop it as its operator would, by force if necessary."""
         if self._log.closed:
             return
         assert self._process.stdin is not None
@@ -123,7 +123,7 @@ class Server:
     def call(
         self, path: str, method: str = "GET", *, body: object = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, str], Any]:
-        """Make one request: status, headers by lower-case name, and the JSON of the answer, or else its text."""
+        """Make one request; return status, headers by lower-case name, and the response's JSON, or else its text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             content = None if body is None else json.dumps(body)
@@ -174,7 +174,7 @@ class Proxy:
         return line
 
     def count(self) -> dict[str, int]:
-        """What it has counted since the last look; see `latency_proxy.Count`."""
+        """Return the counts since the last look; see `latency_proxy.Count`."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()

@@ -77,7 +77,7 @@ hidden int seen, whole, effective, valid;
 	r.at = 0; r.stamp = 0; r.cost1 = 0; r.patience1 = 0; r.cost2 = 0; r.patience2 = 0; DROP_CREDIT(r)
 
 inline observe_taking(moment, units, begin, wait) {
-	assert(begin <= moment + wait);         /* nobody waits for longer than agreed */
+	assert(begin <= moment + wait);         /* no caller waits for longer than agreed */
 	if
 	:: begin <= moment ->
 		debt = MAX(debt, moment) + units;
@@ -169,7 +169,7 @@ inline grant() {
 	fi;
 	d_step {
 		plan_call();
-		assert(total <= p[me].taken);       /* nobody is told who was not written */
+		assert(total <= p[me].taken);       /* no caller is told that was not written */
 		receive();
 		seen = (after1 > 0 -> MAX(q.booked, start1) : q.booked);
 		if

@@ -24,7 +24,7 @@ RESOURCE = "api"
 
 
 def line(event: str, identifier: str, begin: int, end: int | None, charges: Iterable[Any], **fields: Any) -> dict[str, Any]:
-    """One line: charges are entity, limit, units, start, since."""
+    """Return one line: charges are entity, limit, units, start, since."""
     buckets: list[list[str]] = []
     entries = []
     for entity, text, units, *times in charges:
@@ -36,22 +36,22 @@ def line(event: str, identifier: str, begin: int, end: int | None, charges: Iter
 
 
 def admitted(identifier: str, time: int, text: str, units: int = 1, *, since: int | None = None, **fields: Any) -> dict[str, Any]:
-    """A decision that admitted units of the entity `user` at one time, without latency."""
+    """Return a decision that allowed units of the entity `user` at one time, without latency."""
     return line("decision", identifier, time, time, [("user", text, units, time, since)], **fields)
 
 
 def refused(identifier: str, time: int, text: str, units: int = 1, **fields: Any) -> dict[str, Any]:
-    """A decision that refused units of the entity `user` at one time."""
+    """Return a decision that refused units of the entity `user` at one time."""
     return line("decision", identifier, time, time, [("user", text, units, None, None)], outcome="refused", **fields)
 
 
 def refunded(identifier: str, begin: int, end: int | None, text: str, units: int = 1) -> dict[str, Any]:
-    """A refund of units of the entity `user`."""
+    """Return a refund of units of the entity `user`."""
     return line("refund", identifier, begin, end, [("user", text, units)])
 
 
 def verdict(lines: Iterable[dict[str, Any]], **options: Any) -> Verdict:
-    """What the audit says of these lines, where no refusal is remembered."""
+    """Return the audit's verdict on these lines, if no refusal is remembered."""
     history = History()
     for each in lines:
         history.enter(each)
@@ -77,8 +77,8 @@ class Rate:
     turns: list[int] = field(default_factory=list)
 
     def take(self, now: int, units: int, *, patience: int = 0, forced: bool = False) -> tuple[int, int | None] | None:
-        """Take units as of `now`, which may lie before others'; return the start, and nothing for `since`, or None."""
-        # In use at `now`, also where somebody whose clock reads later has written before.
+        """Consume units as of `now`, which may be before others'; return the start, and nothing for `since`, or None."""
+        # In use at `now`, even if a caller whose clock is ahead has written before.
         level = max(Fraction(0), self.level - (now - self.then) * self.rate)
         wait = -((self.capacity - level - units) / self.rate).__floor__()
         if not forced and (wait > patience or units > self.capacity):
@@ -93,11 +93,11 @@ class Rate:
         return start, None
 
     def opened(self) -> int:
-        """What a refund has to know of the taking."""
+        """Return what a refund has to know of the charge."""
         return self.since
 
     def give(self, now: int, units: int, opened: int) -> None:
-        """Give units back, unless the bucket has been full since, or somebody has been promised a turn."""
+        """Refund units, unless the bucket has been full since, or a caller has been promised a turn."""
         level = max(Fraction(0), self.level - (now - self.then) * self.rate)
         if opened == self.since and level and not any(turn > now for turn in self.turns):
             self.level, self.then = max(Fraction(0), level - units), now
@@ -115,7 +115,7 @@ class Count:
     since: int = -1
 
     def take(self, now: int, units: int, *, patience: int = 0, forced: bool = False) -> tuple[int, int | None] | None:
-        """Take units as of `now`; return the start and the opening that they count in."""
+        """Consume units as of `now`; return the start and the opening that they count in."""
         opens = now if self.session else now - now % self.length if self.length else 0
         over = self.since < 0 or (self.session and (self.since <= now - self.length or self.used <= 0))
         if over or (not self.session and self.since < opens):
@@ -128,11 +128,11 @@ class Count:
         return now, since
 
     def opened(self) -> int:
-        """What a refund has to know of the taking."""
+        """Return what a refund has to know of the charge."""
         return self.since
 
     def give(self, now: int, units: int, opened: int) -> None:
-        """Give units back to the opening that they were taken in."""
+        """Refund units to the opening that they were consumed in."""
         if opened == self.since:
             self.used -= min(units, self.used)
 
@@ -153,7 +153,7 @@ class Slots:
         return now, None
 
     def opened(self) -> int:
-        """What a refund has to know of the taking: nothing."""
+        """Return what a refund has to know of the charge: nothing."""
         return 0
 
     def give(self, now: int, units: int, opened: int) -> None:
@@ -194,7 +194,7 @@ class World:
         return self.lines
 
     def lag(self) -> int:
-        """Nanoseconds that a message takes."""
+        """Return the nanoseconds that a message takes."""
         return self.chance.randint(0, self.latency)
 
     def call(
@@ -208,7 +208,7 @@ class World:
         more: int = 0,
         lost: bool = False,
     ) -> Generator[int]:
-        """One call: asks the buckets in turn, all or none; holds its lease, corrects it, and gives back a part."""
+        """Make one call: ask the buckets in turn, all or none; hold the lease, correct it, and refund a part."""
         identifier = f"c{next(self.numbers)}"
         begin = self.now
         asked = [(entity, model) for entity, models in buckets.items() for model in models]
@@ -246,7 +246,7 @@ class World:
             yield from self._give(identifier, taken, given, lost=lost)
 
     def _take(self, models: list[Model], plan: int, units: int, patience: int) -> list[tuple[int, int | None]] | None:
-        """All limits of one bucket in one write, or none."""
+        """Consume all limits of one bucket in one write, or none."""
         before = [dict(vars(model), **({"turns": list(model.turns)} if isinstance(model, Rate) else {})) for model in models]
         outcomes = [model.take(plan, units, patience=patience) for model in models]
         found = [each for each in outcomes if each is not None]
@@ -261,7 +261,7 @@ class World:
         for place, (entity, model, opened, *rest) in enumerate(taken):
             yield self.lag()
             model.take(self.now, units, forced=True)
-            # Of what was taken before the bucket was full nothing can be given back.
+            # What was consumed before the bucket was full cannot be refunded.
             taken[place] = (entity, model, opened if opened == model.opened() else -2, *rest)  # type: ignore[assignment]
         yield self.lag()
         charges = [(entity, model.text, units) for entity, model, *_ in taken]

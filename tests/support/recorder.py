@@ -1,4 +1,4 @@
-"""Limiters that record the arguments they are called with, and admit everything; for arguments that are only handed on."""
+"""Limiters that record their arguments and allow everything; for arguments that are only passed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy on a loopback port that notes what is sent through it, byte for byte."""
+"""A proxy on a loopback port that records its requests, byte for byte."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RecordingProxy:
 
     @property
     def endpoint_url(self) -> str:
-        """Where to send to."""
+        """The URL to send to."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class RecordingProxy:
         self._server.server_close()
 
     def take(self) -> list[Sent]:
-        """What was sent since the last look."""
+        """Return what was sent since the last look."""
         sent, self.sent = self.sent, []
         return sent
 

@@ -48,7 +48,7 @@ inline choose_request() {
 	fi
 }
 
-/* The item that the update meets: as guessed, or changed meanwhile. */
+/* The item that the update meets: as guessed, or changed since. */
 inline choose_actual() {
 	actual.tat = q.tat; actual.since = q.since; actual.booked = q.booked; actual.floor = q.floor; actual.ttl = q.ttl; actual.w = 1;
 	if

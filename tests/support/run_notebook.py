@@ -27,7 +27,7 @@ def main(path: Path) -> None:
 
 
 def text(output: nbformat.NotebookNode) -> str:
-    """What one output shows: what was printed, warnings included, or the value of the last line."""
+    """Return what one output shows: what was printed, warnings included, or the value of the last line."""
     value: str = output["text"] if output.output_type == "stream" else output["data"]["text/plain"]
     return value
 

@@ -20,16 +20,16 @@ GRACE = 30.0
 
 
 def patch(runtime: str) -> str:
-    """Patch everything the runtime can; its version."""
+    """Patch everything the runtime can; return its version."""
     if runtime == "gevent":
         import gevent.monkey
 
         gevent.monkey.patch_all()
         return gevent.__version__
-    # Its resolver imports dnspython, and that httpx and anyio where they are installed, all before anything is patched.
+    # Its resolver imports dnspython, which imports httpx and anyio if installed, all before anything is patched.
     os.environ["EVENTLET_NO_GREENDNS"] = "yes"
     with warnings.catch_warnings():
-        # Its own class of warning, which cannot be named before the import that gives it.
+        # A separate class of warning, which cannot be named before the import that defines it.
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
         import eventlet
 
@@ -38,7 +38,7 @@ def patch(runtime: str) -> str:
 
 
 def find_unpatched(runtime: str) -> list[str]:
-    """What is not the runtime's own although it should be."""
+    """Return what is not the runtime's own although it should be."""
     import socket
     import threading
     import time
@@ -53,7 +53,7 @@ def find_unpatched(runtime: str) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Patch, check, and run pytest; its exit status."""
+    """Patch, check, and run pytest; return its exit status."""
     if not arguments or arguments[0] not in RUNTIMES:
         sys.exit(__doc__)
     runtime = arguments[0]
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(runtime: str, version: str, arguments: list[str]) -> int:
-    """Run pytest, which says at both its ends what it runs under."""
+    """Run pytest, which names the runtime at its beginning and end."""
     import faulthandler
     import os
     import signal

@@ -26,7 +26,7 @@ INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the suites on every Python; 1 when one of them fails."""
+    """Run the suites on every Python; return 1 if one of them fails."""
     named = [name for name in os.environ.get("LIMITER_PYTHONS", "").split(os.pathsep) if name]
     outcomes = {name: outcome(name, arguments) for name in named or KNOWN}
     print("\n== Pythons")
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def outcome(name: str, arguments: list[str]) -> str:
-    """What came of one Python, in a few words."""
+    """Return the outcome for one Python, in a few words."""
     known = found(name)
     if known is None:
         return "ABSENT; install it, or name it in LIMITER_PYTHONS"
@@ -58,7 +58,7 @@ def outcome(name: str, arguments: list[str]) -> str:
 
 
 def found(name: str) -> tuple[str, str] | None:
-    """The program that a name means, and its version; None when there is none that runs."""
+    """Return the program that a name means, and its version; None if there is none that runs."""
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
     for program in (name, *sorted(map(str, pyenv.glob(f"{name.removeprefix('python')}.*/bin/{name}")), reverse=True)):
         # A shim of pyenv is there even for a version that is not selected, and then fails.

@@ -58,7 +58,7 @@ class Stage:
 
 
 class Gate:
-    """Something that a write can wait at, until the test opens it."""
+    """A gate at which a write can wait until the test opens it."""
 
     def __init__(self) -> None:
         self._reached, self._open = threading.Event(), threading.Event()
@@ -68,11 +68,11 @@ class Gate:
         assert self._open.wait(PATIENCE)
 
     def wait_until_reached(self) -> None:
-        """Return when somebody stands at the gate."""
+        """Return when a caller stands at the gate."""
         assert self._reached.wait(PATIENCE)
 
     def open(self) -> None:
-        """Let everybody through, from now on."""
+        """Let every caller through, from now on."""
         self._open.set()
 
 
@@ -93,12 +93,12 @@ class Caller(threading.Thread):
             self.error = error
 
     def wait_until_blocked(self) -> Caller:
-        """Return when the thread waits for somebody else."""
+        """Return when the thread waits for another one."""
         assert wait_until(self._is_blocked, PATIENCE)
         return self
 
     def finish(self) -> Any:
-        """What it has returned, when it has; raises what it raised."""
+        """Return its result, once it has ended; raise what it raised."""
         self.join(PATIENCE)
         assert not self.is_alive(), "a caller waits for ever"
         if self.error is not None:
@@ -106,7 +106,7 @@ class Caller(threading.Thread):
         return self.result
 
     def _is_blocked(self) -> bool:
-        """Whether it stands in the limiter's own waiting, or leads and stands at a gate."""
+        """Tell whether it stands in the limiter's own waiting, or leads and stands at a gate."""
         frame = sys._current_frames().get(self.ident or 0)
         names = []
         while frame is not None:
@@ -118,12 +118,12 @@ class Caller(threading.Thread):
 
 
 def take(limiter: SyncRateLimiter, units: int = 1) -> Caller:
-    """A thread that takes units for good."""
+    """Return a thread that consumes units for good."""
     return Caller(partial(limiter.try_acquire, "user", "api", {"requests": units}))
 
 
 def hold_the_lead(limiter: SyncRateLimiter, stage: Stage) -> tuple[Gate, Caller]:
-    """A caller whose write does not go on until the gate is opened, so that all who come now wait in line."""
+    """Return a caller whose write waits until the gate is opened, so that all later callers wait in line."""
     gate = Gate()
     stage.before.append(gate)
     leader = take(limiter)
@@ -132,7 +132,7 @@ def hold_the_lead(limiter: SyncRateLimiter, stage: Stage) -> tuple[Gate, Caller]
 
 
 def fail_with(error: BaseException) -> Callable[[], None]:
-    """Something for a write to do: raise."""
+    """Return something for a write to do: raise."""
 
     def fail() -> None:
         raise error

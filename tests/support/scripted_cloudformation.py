@@ -26,7 +26,7 @@ EPOCH = datetime(2027, 1, 15, tzinfo=UTC)
 Entry = tuple[str, str, str]
 """A resource, its status and a reason; the resource "" is the stack itself."""
 Step = tuple[str, list[Entry]]
-"""The status that the stack has from here on, and what happens."""
+"""The stack's status from here on, and its events."""
 
 SUCCESS: dict[str, list[Step]] = {
     "CREATE": [
@@ -64,7 +64,7 @@ def failed_creation(reason: str, end: str = "ROLLBACK_COMPLETE") -> list[Step]:
 
 
 def failed_update(reason: str, end: str = "UPDATE_ROLLBACK_COMPLETE") -> list[Step]:
-    """An update in which the table fails and the stack goes back to what it was."""
+    """An update in which the table fails and the stack is rolled back."""
     return [
         ("UPDATE_IN_PROGRESS", [("", "UPDATE_IN_PROGRESS", "User Initiated"), ("Table", "UPDATE_FAILED", reason)]),
         ("UPDATE_ROLLBACK_IN_PROGRESS", [("", "UPDATE_ROLLBACK_IN_PROGRESS", "The following resource(s) failed to update")]),
@@ -113,7 +113,7 @@ class Cloud:
         return self.now
 
     def add(self, name: str, status: str = "CREATE_COMPLETE", *, own: bool = True, **attributes: Any) -> Stack:
-        """Put a stack there, with its table."""
+        """Add a stack with its table."""
         stack = Stack(name, f"arn:aws:cloudformation:us-east-1:1:stack/{name}/{next(self._numbers)}", status, **attributes)
         stack.tags = {**(OWN_TAGS if own else {}), **stack.tags}
         self.stacks.append(stack)
@@ -123,7 +123,7 @@ class Cloud:
         return stack
 
     def fail(self, action: str, *errors: Exception) -> None:
-        """Answer the next calls of an action with these errors."""
+        """Respond to the next calls of an action with these errors."""
         for error in errors:
             self.before.setdefault(action, deque()).append(_raiser(error))
 
@@ -132,20 +132,20 @@ class Cloud:
         self.before.setdefault(action, deque()).append(do)
 
     def begin(self, stack: Stack, steps: Iterable[Step]) -> None:
-        """Let an operation begin, which goes on with every look."""
+        """Begin an operation, which moves on with every look."""
         stack.steps = deque(steps)
         self._advance(stack)
 
     def count(self, action: str) -> int:
-        """How often an action was called."""
+        """Return how often an action was called."""
         return sum(each == action for each, _ in self.calls)
 
     def last(self, action: str) -> dict[str, Any]:
-        """The parameters of the last call of an action."""
+        """Return the parameters of the last call of an action."""
         return next(parameters for each, parameters in reversed(self.calls) if each == action)
 
     def respond(self, method: str, parameters: dict[str, Any]) -> Any:
-        """Answer one call."""
+        """Respond to one call."""
         action = "".join(part.capitalize() for part in method.split("_"))
         self.calls.append((action, parameters))
         if queue := self.before.get(action):
@@ -330,20 +330,20 @@ class Cloud:
 
 
 def change(resource: str, kind: str, action: str, replacement: str = "False", *properties: str) -> dict[str, Any]:
-    """An entry of DescribeChangeSet."""
+    """Return an entry of DescribeChangeSet."""
     details = [{"Target": {"Attribute": "Properties", "Name": name}} for name in properties]
     described = {"LogicalResourceId": resource, "ResourceType": kind, "Action": action, "Details": details}
     return {"Type": "Resource", "ResourceChange": {**described, **({"Replacement": replacement} if action == "Modify" else {})}}
 
 
 def refused(code: str, message: str = "", status: int = 400) -> ClientError:
-    """An error that AWS answers with."""
+    """Return an error response of AWS."""
     answer: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(answer, "Operation")
 
 
 def denied(action: str) -> ClientError:
-    """AWS's answer to who lacks a permission."""
+    """Return AWS's response to a caller without the permission."""
     return refused("AccessDenied", f"User: arn:aws:iam::1:user/me is not authorized to perform: {action} on resource: *", 403)
 
 

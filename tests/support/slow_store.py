@@ -1,4 +1,4 @@
-"""A repository for asyncio whose writes take their time."""
+"""A repository for asyncio with slow writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Slow:
-    """A repository whose writes take some turns of the loop, as many as is said for each entity."""
+    """A repository whose writes take a number of turns of the loop, given for each entity."""
 
     def __init__(self, inner: MemoryRepository, turns: dict[str, int]) -> None:
         self.inner, self.turns = inner, turns

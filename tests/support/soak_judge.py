@@ -1,4 +1,4 @@
-"""What must hold of a soak, worked out from what its processes have said; no process, no clock."""
+"""What must hold of a soak, computed from the reports of its processes; no process, no clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Sample:
 
 
 class Growth(NamedTuple):
-    """By how much each figure went up from the middle third of the samples to the last, in their medians."""
+    """How much each figure grew from the middle third of the samples to the last, in their medians."""
 
     rss: float
     blocks: float
@@ -34,7 +34,7 @@ class Growth(NamedTuple):
 
 
 def growth(samples: Sequence[Sample]) -> Growth:
-    """How a process has grown since it was warm."""
+    """Return how a process has grown since it was warm."""
     third = len(samples) // 3
     early, late = ([_figures(each) for each in part] for part in (samples[third : 2 * third], samples[2 * third :]))
     return Growth(
@@ -69,7 +69,7 @@ def faults_of_use(samples: Sequence[Sample], max_connections: int, own: int) -> 
 
 
 def faults_of_statistics(statistics: Mapping[str, int | float | str | None], admitted: int) -> list[str]:
-    """What makes no sense in the statistics of a process that said that it made at least so many admissions."""
+    """Return what makes no sense in the statistics of a process that reported at least so many admissions."""
     count = {name: int(value) for name, value in statistics.items() if isinstance(value, int | float)}
     rules = {
         "decisions >= refusals + admitted": count["decisions"] >= count["refusals"] + admitted,
@@ -82,14 +82,14 @@ def faults_of_statistics(statistics: Mapping[str, int | float | str | None], adm
 
 
 MOST_BYTES = 8_000_000
-"""Bytes of memory by which a process that is warm may grow: what the allocator keeps for itself, and goes up and down."""
+"""Bytes of memory by which a warm process may grow: the allocator's own, which vary."""
 MOST_BLOCKS = 3_000
-"""Blocks of memory by which a process that is warm may grow for no reason."""
+"""Blocks of memory by which a warm process may grow for no reason."""
 MOST_BLOCKS_A_KEY = 50
-"""What is remembered of a bucket, its limits and its entity, with room to spare."""
+"""Memory for one bucket, its limits and its entity, with a margin."""
 MOST_BLOCKS_A_DECISION = 0.25
-"""A leak of a single object in each decision is more."""
+"""A leak of one object in each decision is more."""
 MOST_DESCRIPTORS = 4
 """Connections come and go."""
 OWN_SOCKETS = 2
-"""With which asyncio wakes itself."""
+"""asyncio wakes itself by them."""

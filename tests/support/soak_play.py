@@ -1,4 +1,4 @@
-"""What the processes of a soak do: take from many keys, a few of which most callers want, while the table fails now and then."""
+"""What the processes of a soak do: consume from many keys, a few of which most callers want, while the table fails at times."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ CONNECT_TIMEOUT, READ_TIMEOUT, DECISION_TIMEOUT = 1.0, 1.5, 2.0
 """Longer than by default: this machine may stall."""
 MAX_CONNECTIONS = 16
 MOST_UNITS = 8
-"""What one caller holds at most."""
+"""The most units that one caller holds."""
 PARENTS = 10
 RATE = Limit("units", 20, 20, 1.0)
 PARENT = Limit("units", 50, 50, 1.0)
 QUOTA = Limit("units", 1_000_000, 1, 3_000.0)
-"""Too many to be used up, and hardly one comes back: all that was taken is in the table at the end."""
+"""Too many to be used up, and hardly one refills: all that was consumed is in the table at the end."""
 PREFETCH = Prefetch(horizon=0.2, fraction=0.25)
 WAIT = 1.0
 KINDS = ("lasting", "waits", "lease", "corrected", "child", "quota", "advance")
@@ -40,17 +40,17 @@ KINDS = ("lasting", "waits", "lease", "corrected", "child", "quota", "advance")
 
 
 def kind_of(entity: str) -> str:
-    """What is done with a key."""
+    """Return what is done with a key."""
     return entity.partition("-")[0]
 
 
 def entity_of(rank: int) -> str:
-    """The key of so many, counted from the most wanted."""
+    """Return the key of a rank, counted from the most wanted."""
     return f"{KINDS[rank % len(KINDS)]}-{rank}"
 
 
 def parent_of(entity: str) -> str | None:
-    """Whom else a key charges."""
+    """Return the parent that a key charges as well."""
     kind, _, rank = entity.partition("-")
     return f"parent-{int(rank) % PARENTS}" if kind == "child" else None
 
@@ -74,19 +74,19 @@ class Play(turns.Play):
         self.weights = list(itertools.accumulate(1 / rank for rank in range(1, int(keys) + 1)))
 
     def begin(self, limiter: RateLimiter | SyncRateLimiter) -> None:
-        """Have a thread, or greenlet, tell every second what the process uses."""
+        """Start a thread, or greenlet, that reports the process's resources every second."""
         logging.getLogger("limiter").setLevel(logging.ERROR)  # It warns of each refund that a fault has swallowed.
-        gc.freeze()  # What was there before need not be looked at again, every second.
+        gc.freeze()  # Objects from before need not be examined again every second.
         threading.Thread(target=self.tell, args=[limiter], daemon=True).start()
 
     def tell(self, limiter: RateLimiter | SyncRateLimiter) -> None:
-        """Tell every second what the process uses."""
+        """Report the process's resources every second."""
         while True:
             say(f"% {os.getpid()} {json.dumps(use(limiter, len(self.used)), separators=(',', ':'))}")
             time.sleep(1.0)
 
     def choose(self) -> Turn:
-        """The next one."""
+        """Choose the next turn."""
         entity = self.random.choices(self.keys, cum_weights=self.weights)[0]
         self.used.add(entity)
         first, more = self.random.randint(1, 3), self.random.randint(0, 2)
@@ -103,14 +103,14 @@ class Play(turns.Play):
                 return Turn(entity, {}, first, more, back, pause=pause, fails=fails)
             case "corrected":
                 correction = self.random.randint(back - first, 3)
-                # What was taken into debt is not given back: then all that is given back had been admitted.
+                # What was consumed into debt is not refunded: then all refunds had been allowed before.
                 return Turn(entity, {"limits": [RATE]}, first, 0, back, correction, pause, fails=fails and correction <= 0)
             case kind:
                 limit = QUOTA if kind == "quota" else RATE
                 return Turn(entity, {"limits": [limit]}, first, more, back, pause=pause, fails=fails)
 
     def after(self, turn: Turn, failure: BaseException | None) -> float:
-        """Seconds to rest; says when the table could not be reached."""
+        """Return the seconds to rest; report when the table could not be reached."""
         if isinstance(failure, RateLimiterUnavailable):
             say(f"x {time.monotonic():.6f} {turn.entity} {failure}".replace("\n", " "))
         else:
@@ -119,14 +119,14 @@ class Play(turns.Play):
 
 
 def use(limiter: RateLimiter | SyncRateLimiter, keys: int) -> dict[str, object]:
-    """What this process uses now, without its garbage, after so many keys."""
+    """Return what this process uses now, without its garbage, after the given number of keys."""
     gc.collect()
     descriptors = []
     for each in Path("/proc/self/fd").iterdir():
         try:
             descriptors.append(str(each.readlink()))
         except OSError:
-            continue  # which was the one to look with
+            continue  # One descriptor is that of the look itself.
     return {
         "at": time.monotonic(),
         "rss": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),

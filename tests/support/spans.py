@@ -1,4 +1,4 @@
-"""Judges every span of time: how much more is admitted in it than is given back and refills, in exact fractions."""
+"""Judges every interval: how much more is allowed in it than is refunded and refills, in exact fractions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """An amount at a time, and the place in the order of the writes that it belongs to."""
+    """An amount at a time, and its position in the order of the writes."""
 
     time: int
     order: int
@@ -24,7 +24,7 @@ class Event(NamedTuple):
 
 
 def judge(accounts: Mapping[Place, Account], clients: Sequence[Client], error: int) -> None:
-    """Judge every span of time of every limit."""
+    """Judge every interval of every limit."""
     for (key, _), account in accounts.items():
         run: list[Taking] = []
         for taking in account.takings:
@@ -38,7 +38,7 @@ def judge(accounts: Mapping[Place, Account], clients: Sequence[Client], error: i
 
 
 def _judge_run(account: Account, run: Sequence[Taking], error: int) -> None:
-    """While a limit stays the same, in units: at most the capacity, what refills in the span, and one unit."""
+    """Judge units while a limit stays the same: at most the capacity, what refills in the interval, and one unit."""
     if not run:
         return
     limit, first, last = run[0].limit, run[0].order, run[-1].order
@@ -50,7 +50,7 @@ def _judge_run(account: Account, run: Sequence[Taking], error: int) -> None:
 
 
 def _judge_mixed(account: Account, error: int) -> None:
-    """However limits change, in time: at most the largest window and the span."""
+    """Judge time while limits change: at most the largest window and the interval."""
     counted = [each for each in account.takings if not each.forced and not each.cancelled]
     takings = [Event(each.time, each.order, Fraction(each.cost)) for each in counted]
     givings = [Event(each.time, each.order, Fraction(each.cost)) for each in account.givings]
@@ -59,7 +59,7 @@ def _judge_mixed(account: Account, error: int) -> None:
 
 
 def _judge_payments(account: Account, clients: Sequence[Client], error: int) -> None:
-    """What is paid in advance is counted when it is spent: the bound then includes the unspent blocks."""
+    """Judge prefetched units when they are spent: the bound then includes the unspent blocks."""
     limits = {each.limit for each in account.payments}
     if not limits or len({each.limit for each in account.takings}) != 1:
         return

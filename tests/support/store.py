@@ -1,4 +1,4 @@
-"""A bucket, and a client that plans one batch after another against what it knows of it."""
+"""A bucket, and a client that plans one batch after another from what it knows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Store:
         self.plan = planning.plan(EMPTY, [], now, "none")
 
     def ask(self, *requests: Request, fresh: bool = True) -> list[Grant | Refusal | None]:
-        """Plan once, write, and return the outcomes; None for what has to be planned again."""
+        """Plan once, write, and return the outcomes; None for a request that has to be planned again."""
         self.planned += 1
         stamp = f"stamp-{self.planned}"
         self.plan = plan = planning.plan(self.known, requests, self.now, stamp, error=self.error, fresh=fresh)
@@ -43,26 +43,26 @@ class Store:
         return [outcomes.get(place) for place in range(len(requests))]
 
     def try_take(self, *limits: BaseLimit, units: int = 1, wait: int = 0) -> Grant | Refusal:
-        """Ask for units of each limit, with as many plans as that takes."""
+        """Ask for units of each limit, with as many plans as necessary."""
         request = Request(KEY, tuple(Charge(limit, units) for limit in limits), deadline=self.now + wait)
         outcome = self.ask(request)[0] or self.ask(request)[0]
         assert outcome is not None
         return outcome
 
     def take(self, *limits: BaseLimit, units: int = 1, wait: int = 0) -> Grant:
-        """Take, and be admitted."""
+        """Consume, and expect to be allowed."""
         outcome = self.try_take(*limits, units=units, wait=wait)
         assert isinstance(outcome, Grant)
         return outcome
 
     def refusal(self, *limits: BaseLimit, units: int = 1, wait: int = 0) -> Refusal:
-        """Ask, and be refused."""
+        """Ask, and expect to be refused."""
         outcome = self.try_take(*limits, units=units, wait=wait)
         assert isinstance(outcome, Refusal)
         return outcome
 
     def give(self, grant: Grant, units: int) -> None:
-        """Give back a part of what was granted of one limit."""
+        """Refund a part of what was granted of one limit."""
         (receipt,) = grant.receipts
         self.ask(Request(KEY, refunds=(Allocation.of(receipt).release(units)[1],)))
 
@@ -73,5 +73,5 @@ class Store:
         return outcome
 
     def tat(self, limit: BaseLimit) -> int:
-        """What the item says of a limit: its `tat`, or the units used."""
+        """Return the item's `tat` of a limit, or its used units."""
         return self.state.level(limit.identity).tat

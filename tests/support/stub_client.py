@@ -11,7 +11,7 @@ Item = dict[str, Any]
 
 
 class StubClient:
-    """Answers UpdateItem, GetItem and BatchGetItem from a dictionary."""
+    """Responds to UpdateItem, GetItem and BatchGetItem from a dictionary."""
 
     def __init__(self) -> None:
         self.items: dict[tuple[str, ...], Item] = {}
@@ -32,7 +32,7 @@ class StubClient:
         return {"ResponseMetadata": {}} | ({} if item is None else {"Item": item})
 
     def batch_get_item(self, **parameters: Any) -> Item:
-        """Read the items that are there."""
+        """Read the items that exist."""
         asked = parameters["RequestItems"].items()
         found = {table: [self.items.get(_place(key)) for key in request["Keys"]] for table, request in asked}
         present = {table: [item for item in items if item is not None] for table, items in found.items()}

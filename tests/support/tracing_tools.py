@@ -37,12 +37,12 @@ Seen = list[str]
 
 
 def client_class(kind: str) -> tuple[str, str]:
-    """The module and class through which all calls of one kind of client go."""
+    """Return the module and class through which all calls of one kind of client go."""
     return ("botocore.client", "BaseClient") if kind == "sync" else ("aiobotocore.client", "AioBaseClient")
 
 
 def start_opentelemetry(kind: str, seen: Seen) -> Callable[[], None]:
-    """OpenTelemetry's instrumentation, with its spans kept in memory."""
+    """Start OpenTelemetry's instrumentation, with its spans kept in memory."""
     from opentelemetry.instrumentation.botocore import AiobotocoreInstrumentor, BotocoreInstrumentor
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
@@ -58,7 +58,7 @@ def start_opentelemetry(kind: str, seen: Seen) -> Callable[[], None]:
 
 
 def start_ddtrace(kind: str, seen: Seen) -> None:
-    """Datadog's tracer, with its spans kept here."""
+    """Start Datadog's tracer, with its spans kept here."""
     from ddtrace import patch
     from ddtrace.trace import TraceFilter, tracer
 
@@ -71,7 +71,7 @@ def start_ddtrace(kind: str, seen: Seen) -> None:
 
 
 def start_xray(kind: str, seen: Seen) -> None:
-    """X-Ray's recorder, with its segments kept here."""
+    """Start X-Ray's recorder, with its segments kept here."""
     from aws_xray_sdk.core import patch, xray_recorder
 
     class Keep:
@@ -92,14 +92,14 @@ def start_xray(kind: str, seen: Seen) -> None:
 
 
 def stop_xray() -> None:
-    """Have the segment sent."""
+    """Send the segment."""
     recorder: Any = sys.modules.get("aws_xray_sdk.core")
     if recorder is not None and recorder.xray_recorder.current_segment() is not None:
         recorder.xray_recorder.end_segment()
 
 
 def start_mock(kind: str, seen: Seen) -> Callable[[], None]:
-    """`unittest.mock`, in place of the function that makes a call."""
+    """Put a mock of `unittest.mock` in place of the function that makes a call."""
     module, owner = client_class(kind)
     original = getattr(importlib.import_module(module), owner)._make_api_call
 
@@ -113,7 +113,7 @@ def start_mock(kind: str, seen: Seen) -> Callable[[], None]:
 
 
 def start_send(kind: str, seen: Seen) -> Callable[[], None]:
-    """`unittest.mock`, around what botocore sends by."""
+    """Put a mock of `unittest.mock` around the function by which botocore sends."""
     place = "botocore.httpsession.URLLib3Session" if kind == "sync" else "aiobotocore.httpsession.AIOHTTPSession"
     module, _, owner = place.rpartition(".")
     original = getattr(importlib.import_module(module), owner).send
@@ -137,7 +137,7 @@ TOOLS: dict[str, Callable[[str, Seen], Callable[[], None] | None]] = {
 
 
 async def watch(tool: str, kind: str, server: WireServer) -> dict[str, Any]:
-    """What came of it."""
+    """Return the outcome."""
     from limiter import Repository, SyncRepository
     from limiter.core.records import BucketKey
 

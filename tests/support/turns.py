@@ -1,12 +1,12 @@
-"""What one caller of a worker does at a time, and what it says of it, a line for each thing that happened.
+"""What one caller of a worker does at a time, and what it reports: a line for each event.
 
-    + ENTITY UNITS CALL PID BEGAN ENDED WAITED   a call admitted units, and waited so long for its turn
-    - ENTITY UNITS NUMBER BEGAN                  units are about to be given back
-    . NUMBER ENDED                               what was to be given back by that number has been written
+    + ENTITY UNITS CALL PID BEGAN ENDED WAITED   a call was allowed units, and waited WAITED seconds for its turn
+    - ENTITY UNITS NUMBER BEGAN                  units are about to be refunded
+    . NUMBER ENDED                               the refund of that number has been written
     ! ERROR                                      something happened that must not
 
-Times are in seconds of the monotonic clock, which all processes of a machine share. Whoever is killed in between has taken more
-than it said, never less.
+Times are in seconds of the monotonic clock, which all processes of a machine share. A caller that is killed in between has
+consumed more than it reported, never less.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from limiter import Lease, RateLimiter, SyncLease, SyncRateLimiter
 
 CALLERS = 6
-"""Of one process."""
+"""Numbers of one process."""
 RESOURCE = "api"
 _numbers = itertools.count(1)
 
 
 class Failed(Exception):
-    """The block of a lease fails, and what it holds is given back."""
+    """The block of a lease fails, and its units are refunded."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one caller does next: take, take more if it fits, give back some, correct what it holds, and fail or not.
+    """What one caller does next: acquire, consume more if it fits, release some, correct, and fail or not.
 
-    With `lasting` it takes the first for good and does nothing else.
+    With `lasting` it keeps the first units and does nothing else.
     """
 
     entity: str
@@ -69,20 +69,20 @@ class Play:
         """Do what else there is to do in the process, when it has begun."""
 
     def turn(self) -> Turn:
-        """The next one; the process ends when its parent has."""
+        """Return the next turn; the process ends when its parent has."""
         if os.getppid() != self.parent:
             os._exit(0)
         return self.choose()
 
     def choose(self) -> Turn:
-        """The next one."""
+        """Choose the next turn."""
         raise NotImplementedError
 
     def refused(self, turn: Turn) -> None:
-        """Learn that a limit stood in the way."""
+        """React to a refusal."""
 
     def after(self, turn: Turn, failure: BaseException | None) -> float:
-        """Seconds to rest after a turn; complains and raises what a turn must not end with."""
+        """Return the seconds to rest after a turn; report and raise what a turn must not end with."""
         if isinstance(failure, RateLimitExceeded):
             self.refused(turn)
         elif failure is not None and not isinstance(failure, Failed):
@@ -92,13 +92,13 @@ class Play:
 
 
 def taken(turn: Turn, units: int, call: str, began: float, waited: float = 0.0) -> None:
-    """Say that units were admitted."""
+    """Report that units were allowed."""
     if units:
         say(f"+ {turn.entity} {units} {call} {os.getpid()} {began:.6f} {monotonic():.6f} {waited:.6f}")
 
 
 def giving(turn: Turn, units: int) -> str:
-    """Say that units are about to be given back, and by which number."""
+    """Report that units are about to be refunded, and under which number."""
     number = f"{os.getpid()}-{next(_numbers)}"
     if units:
         say(f"- {turn.entity} {units} {number} {monotonic():.6f}")
@@ -106,12 +106,12 @@ def giving(turn: Turn, units: int) -> str:
 
 
 def given(number: str) -> None:
-    """Say that what was to be given back has been written."""
+    """Report that a refund has been written."""
     say(f". {number} {monotonic():.6f}")
 
 
 async def async_turn(limiter: RateLimiter, turn: Turn) -> None:
-    """One turn of a task."""
+    """Take one turn of a task."""
     began, number, lost = monotonic(), "", limiter.stats().corrections_lost
     if turn.lasting:
         allowed = bool(await limiter.try_acquire(turn.entity, RESOURCE, {"units": turn.first}, **turn.options))
@@ -126,14 +126,14 @@ async def async_turn(limiter: RateLimiter, turn: Turn) -> None:
                 number = giving(turn, lease.consumed["units"])
                 raise
     except Failed:
-        # A refund that was lost is not raised, and may still arrive.
+        # A lost refund is not raised, and may still arrive.
         if limiter.stats().corrections_lost == lost:
             given(number)
         raise
 
 
 async def async_use(lease: Lease, turn: Turn) -> None:
-    """What is done while units are held."""
+    """Do what is done while units are held."""
     began = monotonic()
     try:
         await lease.consume(units=turn.more)
@@ -152,7 +152,7 @@ async def async_use(lease: Lease, turn: Turn) -> None:
 
 
 def sync_turn(limiter: SyncRateLimiter, turn: Turn) -> None:
-    """One turn of a thread or greenlet."""
+    """Take one turn of a thread or greenlet."""
     began, number, lost = monotonic(), "", limiter.stats().corrections_lost
     if turn.lasting:
         allowed = bool(limiter.try_acquire(turn.entity, RESOURCE, {"units": turn.first}, **turn.options))
@@ -173,7 +173,7 @@ def sync_turn(limiter: SyncRateLimiter, turn: Turn) -> None:
 
 
 def sync_use(lease: SyncLease, turn: Turn) -> None:
-    """What is done while units are held."""
+    """Do what is done while units are held."""
     began = monotonic()
     try:
         lease.consume(units=turn.more)

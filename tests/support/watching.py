@@ -1,4 +1,4 @@
-"""Shows a world what limiters do inside: every plan, what came of it, and when a block that was taken in advance is held."""
+"""Shows a world what limiters do inside: every plan, its outcome, and when a prefetched block is held."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def watching(world: World) -> Iterator[None]:
-    """Tell the world; and let nobody pause, start threads or go by real time, so that a run can be repeated."""
+    """Report to the world; and let no code pause, start threads or use real time, so that a run can be repeated."""
     with contextlib.ExitStack() as stack:
         for owner, name, value in (
             (planning, "plan", plan_told_to(world)),
@@ -45,7 +45,7 @@ def watching(world: World) -> Iterator[None]:
 
 
 def plan_told_to(world: World) -> Callable[..., Plan]:
-    """`bucket.plan`, with the world told of every update that is planned."""
+    """`plan`, which reports every update to the world."""
     sound = planning.plan
 
     def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str, **view: Any) -> Plan:
@@ -57,7 +57,7 @@ def plan_told_to(world: World) -> Callable[..., Plan]:
 
 
 def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
-    """`Plan.grants`, with the world told which update carried them."""
+    """`Plan.grants`, which reports to the world which update included them."""
     sound = planning.Plan.grants
 
     def grants(made: Plan, after: BucketState) -> dict[int, Grant]:
@@ -69,7 +69,7 @@ def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
 
 
 def add_told_to(world: World) -> Callable[..., None]:
-    """`PrefetchBuffer.add`, which tells the world: the time of a block begins when the whole batch is decided."""
+    """`PrefetchBuffer.add`, which reports to the world: the time of a block begins when the whole batch is decided."""
     sound = PrefetchBuffer.add
 
     def add(buffer: PrefetchBuffer, grant: Grant, now: int) -> None:
@@ -82,16 +82,16 @@ def add_told_to(world: World) -> Callable[..., None]:
 
 
 async def backoff(_: int) -> None:
-    """Let others go on, and lose no time."""
+    """Let other callers continue, without losing time."""
     await asyncio.sleep(0)
 
 
 def one_after_another(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """What `sync_gather` does, without threads, so that a run can be repeated."""
+    """Do what `sync_gather` does, without threads, so that a run can be repeated."""
     outcomes: list[Any] = []
     for call in calls:
         try:
             outcomes.append(call())
-        except BaseException as error:  # as sync_gather: handed on as an outcome
+        except BaseException as error:  # As sync_gather does: the error is returned as an outcome.
             outcomes.append(error)
     return outcomes

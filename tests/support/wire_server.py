@@ -1,4 +1,4 @@
-"""A server on a loopback port that answers byte for byte as a test says, and keeps what it was sent."""
+"""A server on a loopback port that responds byte for byte as a test says, and keeps its requests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: 2\r\nx-amz-crc32: 2745614147\r\n\r\n{}"
-"""The answer to a GetItem of an item that is not there."""
+"""The response to a GetItem of an item that does not exist."""
 CLOSE = b""
-"""In place of an answer: the connection is closed."""
+"""In place of a response: the connection is closed."""
 
 
 class Received(NamedTuple):
@@ -24,9 +24,9 @@ class Received(NamedTuple):
 
 
 class WireServer:
-    """Answers with `answers` in their order, and with `EMPTY` when none are left.
+    """Responds with `answers` in their order, and with `EMPTY` when none are left.
 
-    An answer is bytes, several pieces of bytes of which `CLOSE` closes the connection, or a function of the request.
+    A response is bytes, several pieces of bytes of which `CLOSE` closes the connection, or a function of the request.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """A WSGI application as people write them: the limiter is made when the module is imported, and used in each request.
 
 GET /?entity=NAME takes one unit. The answer says whether it was admitted, how often a sibling (a greenlet, or under gthread a
-thread) ticked meanwhile, and how many requests of this worker were inside an acquire at the same time.
+thread) ticked during the request, and how many requests of this worker were inside an acquire at the same time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ opened_in = os.getpid()
 
 
 class Sibling:
-    """Whoever else wants to run in this worker."""
+    """A thread or greenlet that also runs in this worker, and counts."""
 
     def __init__(self) -> None:
         self.ticks = 0
@@ -44,7 +44,7 @@ class Sibling:
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self) -> None:
-        """Tick for ever."""
+        """Tick without end."""
         while True:
             time.sleep(TICK)
             self.ticks += 1
@@ -60,7 +60,7 @@ siblings: dict[int, Sibling] = {}
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer a request."""
+    """Respond to a request."""
     entity = parse_qs(environ["QUERY_STRING"]).get("entity", ["everybody"])[0]
     try:
         status, answer = "200 OK", take(entity)
@@ -71,7 +71,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 
 def take(entity: str) -> dict[str, object]:
-    """Take one unit."""
+    """Consume one unit."""
     sibling = siblings.get(os.getpid()) or siblings.setdefault(os.getpid(), Sibling())
     before = sibling.ticks
     sibling.enter(1)

@@ -81,7 +81,7 @@ def test_a_level_can_hold_either(new_limiter: Any, repository: Any, level: dict[
     limiter.set_limits(UNLIMITED, **level)
     assert limiter.resolve_limits("user", "api") is UNLIMITED
     assert list((limiter.list_limits()).values()) == [UNLIMITED]
-    assert limiter.try_acquire("user", "api", {"whatever": 10**6})
+    assert limiter.try_acquire("user", "api", {"anything": 10**6})
     assert repository.take() == {"read_records": 1}
     limiter.delete_limits(**level)
     assert limiter.resolve_limits("user", "api") == tuple(TEN)

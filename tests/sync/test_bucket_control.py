@@ -153,3 +153,29 @@ def test_every_kind_is_corrected_and_reset(new_limiter: Any, limit: Any) -> None
     assert left(limiter) == 5
     limiter.pause("user", "api", 60)
     assert not limiter.try_acquire("user", "api")
+
+
+def test_a_pause_holds_shadows_back_as_well(new_limiter: Any, clock: FakeClock) -> None:
+    """A call that asks of shadows alone is refused while their bucket is paused, and every answer says so and until when."""
+    limiter = new_limiter("tokens=5/second shadow", "requests=5/second")
+    limiter.pause("user", "api", 30.0)
+    asked = "user", "api", {"tokens": 3}
+    decision = limiter.try_acquire(*asked)
+    assert (decision.allowed, decision.retry_after) == (False, 30.0)
+    assert limiter.check(*asked) == decision
+    with pytest.raises(RateLimitExceeded, match=r"tokens=5/second shadow on user/api") as refused:
+        limiter.acquire(*asked).__enter__()
+    assert (refused.value.retry_after, [each.limit.name for each in refused.value.violations]) == (30.0, ["tokens"])
+    clock.advance(30.0)
+    assert limiter.try_acquire(*asked)
+
+
+def test_a_look_leaves_headroom_and_admits_oversize_as_an_acquire_does(new_limiter: Any) -> None:
+    """What an acquire with the same options would be told, a check tells."""
+    limiter = new_limiter("tokens=10/second")
+    limiter.try_acquire("user", "api", {"tokens": 8})
+    assert limiter.check("user", "api", {"tokens": 2})
+    assert (limiter.check("user", "api", {"tokens": 1}, headroom=0.2)).retry_after == pytest.approx(0.1)
+    assert (limiter.check("user", "api", {"tokens": 9}, headroom=0.2)).retry_after is None
+    assert (limiter.check("user", "api", {"tokens": 11}, oversize=True)).retry_after == pytest.approx(0.8)
+    assert (limiter.check("user", "api", {"tokens": 11})).retry_after is None

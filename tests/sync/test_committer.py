@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from limiter import Limit, LimiterError, RateLimiterUnavailable, RateLimitExceed
 from limiter.runtime.concurrency import sync_gather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from support.engines import FakeClock
 
@@ -27,10 +28,10 @@ class SyncGate:
         self.missing = requests
         self.passed = threading.Event()
         self.write = repository.inner.write_bucket
-        self.enter = self.committer._enter
+        self.enter, self.begin = self.committer._enter, self.committer._leader.write_at_once
         self.writes: list[Any] = []
         repository.inner.write_bucket = self.write_bucket
-        self.committer._enter = self.count
+        self.committer._enter, self.committer._leader.write_at_once = self.count, self.write_at_once
 
     def write_bucket(self, key: Any, update: Any) -> Any:
         self.writes.append(update)
@@ -39,15 +40,24 @@ class SyncGate:
         return self.write(key, update)
 
     def count(self, caller: Any, requests: Any) -> None:
-        """Let the first write go once everybody has entered."""
+        """Count a caller who waits in line, or leads by a batch."""
         self.enter(caller, requests)
+        self.note()
+
+    def write_at_once(self, pending: Any) -> None:
+        """Count the caller who finds the bucket at rest."""
+        self.note()
+        self.begin(pending)
+
+    def note(self) -> None:
+        """Let the first write go once everybody has entered."""
         self.missing -= 1
         if not self.missing:
             self.passed.set()
 
     def close(self) -> None:
         """Let writes and requests pass as before."""
-        self.committer._enter = self.enter
+        self.committer._enter, self.committer._leader.write_at_once = self.enter, self.begin
         self.repository.inner.write_bucket = self.write
 
 
@@ -211,6 +221,40 @@ def test_a_lost_refund_is_not_given_back_twice(new_limiter: Any, repository: Any
     assert (limiter.check("user")).statuses[0].available == 8
 
 
+@pytest.mark.parametrize("others", range(4))
+def test_a_lost_answer_is_found_behind_two_other_writes(new_limiter: Any, repository: Any, others: int) -> None:
+    """A debit whose answer was lost counts once and can be given back, though two others have written; behind three, twice."""
+    limits = ["requests=100/minute", "all=1000 in all"]
+    limiter, other = new_limiter(*limits), new_limiter(*limits)
+    assert limiter.try_acquire("user", consume={"requests": 1, "all": 1})
+    lose_answers(repository, 1, behind=[partial(other.try_acquire, "user", consume={"requests": 1, "all": 1})] * others)
+    with limiter.acquire("user", consume={"requests": 5, "all": 5}) as lease:
+        assert used(other) == 1 + others + (5 if others < 3 else 10)
+        lease.release(requests=5, all=5)
+    assert used(other) == 1 + others + (0 if others < 3 else 5)
+    assert limiter.stats().corrections_lost == (others == 3)
+
+
+@pytest.mark.parametrize("others", range(4))
+def test_a_lost_give_back_is_found_behind_two_other_writes(new_limiter: Any, repository: Any, others: int) -> None:
+    """A give-back whose answer was lost is not counted as lost, though two others have written; behind three it is."""
+    limits = ["requests=100/minute", "all=1000 in all"]
+    limiter, other = new_limiter(*limits), new_limiter(*limits)
+    with limiter.acquire("user", consume={"requests": 5, "all": 5}) as lease:
+        lose_answers(repository, 1, behind=[partial(other.try_acquire, "user", consume={"requests": 1, "all": 1})] * others)
+        lease.release(requests=3, all=3)
+    assert used(other) == 2 + others
+    assert limiter.stats().corrections_lost == (others == 3)
+
+
+def used(limiter: Any) -> int:
+    """The units that are used of the limit that counts for ever, which are those of the other limit too."""
+    rate, total = (limiter.check("user", consume={"requests": 0, "all": 0})).statuses
+    assert total.limit.capacity - total.available == rate.limit.capacity - rate.available
+    used: int = total.limit.capacity - total.available
+    return used
+
+
 def test_a_write_that_never_arrived_is_sent_again(new_limiter: Any, repository: Any) -> None:
     """A write that was not applied is repeated until it is, a bounded number of times."""
     limiter = new_limiter("requests=10/minute")
@@ -223,8 +267,8 @@ def test_a_write_that_never_arrived_is_sent_again(new_limiter: Any, repository: 
         limiter.try_acquire("user")
 
 
-def lose_answers(repository: Any, count: int, *, applied: bool = True) -> None:
-    """Lose the answers of the next writes, after or before they are applied."""
+def lose_answers(repository: Any, count: int, *, applied: bool = True, behind: Sequence[Callable[[], Any]] = ()) -> None:
+    """Lose the answers of the next writes, after or before they are applied; behind the last one others make calls."""
     write = repository.inner.write_bucket
     left = [count]
 
@@ -234,6 +278,9 @@ def lose_answers(repository: Any, count: int, *, applied: bool = True) -> None:
             repository.inner.write_bucket = write
         if applied:
             write(key, update)
+        if not left[0]:
+            for call in behind:
+                call()
         raise RateLimiterUnavailable("the answer was lost", unsent=False)
 
     repository.inner.write_bucket = lose

@@ -40,7 +40,7 @@ def test_an_entity_is_stored_as_it_was_given(new_limiter: Any) -> None:
     created = limiter.create_entity("key", parent_id="org", cascade=False, name="A key", metadata={"plan": "pro"})
     assert created == Entity("key", "org", False, "A key", {"plan": "pro"})
     assert limiter.get_entity("key") == created
-    assert limiter.get_entity("nobody") is None
+    assert limiter.get_entity("unknown") is None
 
 
 def test_an_entity_is_created_once(new_limiter: Any) -> None:
@@ -278,12 +278,12 @@ def test_missing_parents_and_entities_are_refused(new_limiter: Any) -> None:
     """A parent has to exist, and so has what is moved."""
     limiter = new_limiter()
     limiter.create_entity("key")
-    with pytest.raises(EntityNotFound, match="'nobody'"):
-        limiter.create_entity("other", parent_id="nobody")
-    with pytest.raises(EntityNotFound, match="'nobody'"):
-        limiter.set_parent("key", "nobody")
-    with pytest.raises(EntityNotFound, match="'nobody'"):
-        limiter.set_parent("nobody", "key")
+    with pytest.raises(EntityNotFound, match="'unknown'"):
+        limiter.create_entity("other", parent_id="unknown")
+    with pytest.raises(EntityNotFound, match="'unknown'"):
+        limiter.set_parent("key", "unknown")
+    with pytest.raises(EntityNotFound, match="'unknown'"):
+        limiter.set_parent("unknown", "key")
 
 
 def test_chains_deeper_than_eight_are_refused(new_limiter: Any) -> None:
@@ -340,8 +340,8 @@ def test_put_refuses_what_cannot_be_stored(new_limiter: Any) -> None:
     """A parent that is not stored, a cycle and a value of another kind are errors, and nothing is changed."""
     limiter = new_limiter()
     family(limiter, "org", "project")
-    with pytest.raises(EntityNotFound, match="'nobody'"):
-        limiter.put_entity(Entity("key", "nobody"))
+    with pytest.raises(EntityNotFound, match="'unknown'"):
+        limiter.put_entity(Entity("key", "unknown"))
     with pytest.raises(ValidationError, match="its own ancestor"):
         limiter.put_entity(Entity("org", "project"))
     with pytest.raises(ValidationError, match="must be an Entity"):

@@ -70,7 +70,7 @@ def test_listings_for_people(new_limiter: Any) -> None:
         limiter.set_limits(ONE, entity_id=entity, resource="model")
     limiter.set_limits(ONE, entity_id="z")
     assert limiter.list_resources("user") == ("a", "b", "c")
-    assert limiter.list_resources("nobody") == ()
+    assert limiter.list_resources("unknown") == ()
     assert limiter.list_entities("model") == ("x", "y")
     limiter.delete_limits("x", "model")
     assert limiter.list_entities("model") == ("y",)

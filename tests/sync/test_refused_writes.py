@@ -50,7 +50,7 @@ def test_an_engine_that_returns_no_item_is_named(limiter: SyncRateLimiter, proxy
 
 
 def test_an_item_that_was_deleted_is_no_fault(limiter: SyncRateLimiter) -> None:
-    """A bucket that its time to live has removed meanwhile fails a condition without an item, and the next write admits."""
+    """A bucket that its time to live has just removed fails a condition without an item, and the next write is allowed."""
     assert (limiter.try_acquire("user", "api", {"requests": 60})).allowed
     limiter.delete_namespace("default")
     assert (limiter.try_acquire("user", "api", {"requests": 30})).allowed
@@ -60,7 +60,7 @@ def test_an_item_that_was_deleted_is_no_fault(limiter: SyncRateLimiter) -> None:
 @pytest.mark.parametrize("status", [400, 409, 500])
 @pytest.mark.parametrize("code", ["ReplicatedWriteConflictException", "TransactionConflictException"])
 def test_a_conflict_is_repeated_and_counts_once(limiter: SyncRateLimiter, proxy: FaultProxy, code: str, status: int) -> None:
-    """A write that met another one was surely not applied, whatever the status: it is made again, and its units count once."""
+    """A write that conflicted with another one had no effect, for any status: it is repeated, and its units count once."""
     proxy.inject(error(status, code, action="UpdateItem", times=2))
     assert (limiter.try_acquire("user", "api", {"requests": 10}, on_unavailable="allow")).allowed
     assert (limiter.check("user", "api")).statuses[0].available == 90

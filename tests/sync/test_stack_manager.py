@@ -247,7 +247,7 @@ class TestDeploy:
         stack = cloud.add("my-app")
         for _ in range(20):
             cloud.interfere("ExecuteChangeSet", stack.change_sets.clear)
-        with pytest.raises(LimiterError, match="changed by other operations again and again"):
+        with pytest.raises(LimiterError, match="changed by other operations; try again later"):
             manage(cloud).deploy()
 
     def test_refuses_to_lose_the_table(self, cloud: Cloud) -> None:

@@ -21,9 +21,12 @@ from limiter import (
     SyncRepository,
     ValidationError,
 )
+from limiter.audit import judge, record
 from limiter.testing import create_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.engines import Engine
 
 CREDENTIALS = {"aws_access_key_id": "x", "aws_secret_access_key": "y"}
@@ -81,3 +84,13 @@ def test_what_cannot_be_copied_says_so(copied: Any, kind: Any, store: Any) -> No
     for each in (store, kind(store)):
         with pytest.raises(ValidationError, match="cannot be pickled or copied"):
             copied(each)
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_recorder_opens_its_file_anew(copied: Any, tmp_path: Path) -> None:
+    """A copy writes to the same file also when the original is closed, or belongs to another process."""
+    original = record(tmp_path / "decisions.jsonl")
+    limiter = SyncRateLimiter(SyncMemoryRepository(), [Limit.parse("requests=10/hour")], on_decision=copied(original))
+    original.close()
+    assert limiter.try_acquire("user")
+    assert judge(original.path).decisions == 1

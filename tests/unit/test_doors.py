@@ -1,4 +1,4 @@
-"""What is passed to the wrong twin, or is of the wrong kind, is named at the door."""
+"""A value of the wrong kind, or for the other version, is named where it is passed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from limiter import (
 
 @pytest.mark.parametrize("store", [None, "my-app", object(), SyncMemoryRepository()])
 def test_an_asynchronous_limiter_takes_an_asynchronous_repository(store: Any) -> None:
-    """A string, nothing, or a synchronous repository is refused with the remedy."""
+    """A string, None, or a sync repository is refused with the remedy."""
     with pytest.raises(ValidationError, match="use SyncRateLimiter"):
         RateLimiter(store)
 
 
 @pytest.mark.parametrize("store", [None, "my-app", object(), MemoryRepository()])
 def test_a_synchronous_limiter_takes_a_synchronous_repository(store: Any) -> None:
-    """A string, nothing, or an asynchronous repository is refused with the remedy."""
+    """A string, None, or an async repository is refused with the remedy."""
     with pytest.raises(ValidationError, match="use RateLimiter"):
         SyncRateLimiter(store)
 
@@ -48,13 +48,13 @@ REPOSITORIES += [lambda clock: SyncRepository("my-app", clock=clock)]
 @pytest.mark.parametrize("make", REPOSITORIES)
 @pytest.mark.parametrize("clock", [time.time, lambda: True, lambda: "now", lambda: None, 5])
 def test_a_clock_reads_as_an_integer(make: Any, clock: Any) -> None:
-    """A clock that gives floats, or is none, is refused, since what it says would be stored for everybody."""
+    """A clock that returns floats, or is not callable, is refused, because its time would be stored for all processes."""
     with pytest.raises(ValidationError, match=r"clock must .* such as time\.time_ns, not "):
         make(clock=clock)
 
 
 class Double:
-    """What a test, or a wrapper of the user's own, passes as a client and as a session."""
+    """An object that a test, or a user's wrapper, passes as a client and as a session."""
 
     async def update_item(self, **_: Any) -> None:
         """Wait."""
@@ -64,14 +64,14 @@ class Double:
 
 
 class SyncDouble(Double):
-    """The same for plain code."""
+    """The sync version."""
 
     def update_item(self, **_: Any) -> None:  # type: ignore[override] # the other kind
         """Do not wait."""
 
 
 def plain_client(service: str = "dynamodb") -> Any:
-    """One of boto3's."""
+    """Return a client of boto3."""
     return boto3.client(service)
 
 
@@ -81,14 +81,14 @@ CLIENTS = [5, "dynamodb", object(), Double, SyncDouble]
 
 @pytest.mark.parametrize("session", [*SESSIONS, boto3.Session(), Session()])
 def test_an_asynchronous_repository_takes_an_asynchronous_session(session: Any) -> None:
-    """What makes no asynchronous clients is refused with the remedy."""
+    """A session that makes no async clients is refused with the remedy."""
     with pytest.raises(ValidationError, match=r"AioSession\(\) or an aioboto3\.Session\(\), not .* use SyncRepository"):
         Repository("my-app", session=session)
 
 
 @pytest.mark.parametrize("session", [*SESSIONS, AioSession(), Session()])
 def test_a_synchronous_repository_takes_a_synchronous_session(session: Any) -> None:
-    """What makes no synchronous clients is refused with the remedy."""
+    """A session that makes no sync clients is refused with the remedy."""
     with pytest.raises(ValidationError, match=r"session must be a boto3\.Session\(\), not .* use Repository"):
         SyncRepository("my-app", session=session)
 
@@ -112,7 +112,7 @@ async def test_a_synchronous_repository_takes_a_synchronous_client() -> None:
 
 
 async def test_sessions_and_clients_of_the_right_kind_pass() -> None:
-    """Those of AWS's libraries, and whatever has their methods."""
+    """Sessions and clients of AWS's libraries pass, and so do objects with the same methods."""
     for session in (AioSession(), Double()):
         Repository("my-app", session=session)
     for session in (boto3.Session(), Double()):
@@ -126,14 +126,14 @@ async def test_sessions_and_clients_of_the_right_kind_pass() -> None:
 
 @pytest.mark.parametrize("make", [Repository, SyncRepository])
 def test_a_region_is_a_string(make: Any) -> None:
-    """Anything else is refused, with what a region looks like."""
+    """A region that is not a string is refused with an example."""
     with pytest.raises(ValidationError, match=r"region must be None or a string such as 'eu-west-1', not 5"):
         make("my-app", region=5)
 
 
 @pytest.mark.parametrize(("limiter", "store"), [(RateLimiter, MemoryRepository), (SyncRateLimiter, SyncMemoryRepository)])
 def test_hooks_are_callable(limiter: Any, store: Any) -> None:
-    """So are `on_decision`, which nobody would await, and `sleep`."""
+    """Hooks have to be callable, and `on_decision` a plain function."""
 
     async def told(_: object) -> None: ...
 
@@ -149,7 +149,7 @@ LIMITS = [Limit.per_minute("requests", 10)]
 
 
 async def test_an_asynchronous_acquire_names_its_form() -> None:
-    """A plain `with` and an `await` are told to be an `async with`, which still works."""
+    """A plain `with` and an `await` name `async with` as the remedy, and the object still works."""
     acquisition: Any = RateLimiter(MemoryRepository(), LIMITS).acquire("user", "api")
     with pytest.raises(TypeError, match=r"asynchronous: use it in an `async with`.*SyncRateLimiter"), acquisition:
         pass
@@ -160,7 +160,7 @@ async def test_an_asynchronous_acquire_names_its_form() -> None:
 
 
 def test_a_synchronous_acquire_looks_like_no_asynchronous_one() -> None:
-    """Whatever takes both kinds, and asks for the asynchronous one first, enters each by its own form."""
+    """A program that accepts both kinds, and tries the async one first, enters each in its own way."""
     acquisition = SyncRateLimiter(SyncMemoryRepository(), LIMITS).acquire("user", "api")
     assert not isinstance(acquisition, AbstractAsyncContextManager)
     with acquisition as lease:
@@ -168,7 +168,7 @@ def test_a_synchronous_acquire_looks_like_no_asynchronous_one() -> None:
 
 
 async def test_a_synchronous_acquire_names_its_form() -> None:
-    """An `async with` on it is told to be a `with`, which still works."""
+    """An `async with` on it names `with` as the remedy, and the object still works."""
     with pytest.warns(BlockingCallWarning):
         acquisition: Any = SyncRateLimiter(SyncMemoryRepository(), LIMITS).acquire("user", "api")
     with pytest.raises(TypeError, match=r"synchronous: use it in a `with` statement; for `async def` there is RateLimiter"):
@@ -183,7 +183,7 @@ async def test_a_synchronous_acquire_names_its_form() -> None:
     "make", [lambda: RateLimiter(MemoryRepository(), LIMITS), lambda: SyncRateLimiter(SyncMemoryRepository(), LIMITS)]
 )
 def test_an_acquire_that_is_forgotten_is_warned_of_at_its_own_line(make: Any) -> None:
-    """The warning shows where `acquire` was called, wherever the object is collected."""
+    """The warning points to the line that called `acquire`, regardless of where the object is collected."""
     limiter = make()
 
     def drop(kept: list[object]) -> None:
@@ -201,7 +201,7 @@ def test_an_acquire_that_is_forgotten_is_warned_of_at_its_own_line(make: Any) ->
 
 @pytest.mark.parametrize("value", [42, uuid.UUID(int=7)])
 def test_an_id_that_is_no_text_is_shown_with_its_conversion(value: Any) -> None:
-    """Integers and UUIDs are what databases hold; they are converted by the caller, who knows how they are written elsewhere."""
+    """Integers and UUIDs are refused: the caller converts them, and decides how they are written."""
     with pytest.raises(
         ValidationError, match=re.escape(f"entity_id must be a string, not {value!r}; convert it, as in str({value!r})")
     ):
@@ -209,7 +209,7 @@ def test_an_id_that_is_no_text_is_shown_with_its_conversion(value: Any) -> None:
 
 
 def test_an_acquire_that_nobody_enters_names_its_form() -> None:
-    """The warning says how each side is entered."""
+    """The warning says how each version is entered."""
     with pytest.warns(RuntimeWarning, match="use it in an `async with` statement"):
         RateLimiter(MemoryRepository(), LIMITS).acquire()
     with pytest.warns(RuntimeWarning, match="use it in a `with` statement"):

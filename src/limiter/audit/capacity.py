@@ -1,7 +1,7 @@
-"""Judges that nothing is admitted beyond a limit: rates, quotas of a period, sessions and totals.
+"""Checks that nothing is allowed beyond a limit: rates, quotas of a period, sessions and totals.
 
-All four are spans with a capacity. Of a rate units refill in the span; a quota and a session are judged for each period by
-itself; a total is one period without an end.
+All four are intervals with a capacity. Units of a rate refill in the interval; a quota and a session are judged for each period
+separately; a total is one period without an end.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
     from .rules import Rule
 
 EVERYTHING = 1 << 200
-"""Worth more than any units: what a reset gives back."""
+"""Worth more than any units: what a reset refunds."""
 AFTER_THE_END = 2 * NANOSECONDS
-"""Nanoseconds by which a process may be late in seeing that a period is over, as the clock's stated error allows."""
+"""Nanoseconds by which a process may see the end of a period late, given the stated error of its clock."""
 
 
 def judge_capacity(history: History, clock_error: int) -> tuple[list[Finding], list[Span]]:
-    """Judge every span of every limit but slots; return what is wrong, and the worst span of each limit.
+    """Judge every interval of every limit except slots; return the findings, and the worst interval of each limit.
 
-    `clock_error` is by how much two clocks may differ, in nanoseconds.
+    `clock_error` is the most by which two clocks differ, in nanoseconds.
     """
     judge = _Judge(history, clock_error)
     for group in history.groups("rate", "quota", "session", "total"):
         whole = group[0].joined(group[1:]) if len(group) > 1 else group[0]
         for place, account in enumerate(group):
-            # Who is within a lower capacity is within the higher one too.
+            # A bucket within a lower capacity is within the higher one too.
             takings = [each for lower in group[: place + 1] for each in lower.takings] if place else account.takings
             judge.account(account, takings, whole)
     return judge.findings, judge.worst
 
 
 class _Part:
-    """What counts together: the takings of one rate or period, and what was forced and given back."""
+    """Charges that count together, of one rate or period, with forced ones and refunds."""
 
     def __init__(self, takings: list[Taking], whole: Account, name: str = "") -> None:
         self.takings = takings
-        # Who waits for a turn was admitted long before its start: it is not known what was forced in between.
+        # A call that waits for its turn was allowed long before its start, so forced charges in between are unknown.
         self.forced: list[Change] = [] if whole.booked else whole.forced
         self.refunds: list[Change] = whole.refunds
         self.passing: list[Change] = whole.passing
@@ -56,7 +56,7 @@ class _Part:
 
 
 class _Judge:
-    """Judges one limit after another, and keeps what it finds."""
+    """Judges one limit after another, and collects the findings."""
 
     def __init__(self, history: History, clock_error: int) -> None:
         self.findings: list[Finding] = []
@@ -65,7 +65,7 @@ class _Judge:
         self._clock_error = clock_error
 
     def account(self, account: Account, takings: list[Taking], whole: Account) -> None:
-        """Judge one limit; `whole` is what counts on the same account of the bucket."""
+        """Judge one limit; `whole` is everything that counts on the same account of the bucket."""
         kind = account.rule.kind
         if kind in ("rate", "total"):
             self._part(account, _Part(takings, whole))
@@ -80,11 +80,11 @@ class _Judge:
             self.findings += _early_sessions(account, periods, whole, self._clock_error)
 
     def _strangers(self, account: Account, begin: int, end: int, takings: Sequence[Taking]) -> None:
-        """Find what was counted in a period and taken in none of its time."""
+        """Find charges that were counted in a period outside of which they were made."""
         latest, earliest = end + max(self._clock_error, AFTER_THE_END), begin - self._clock_error
         for start, _, decided, units, identifier, _ in takings:
             if start >= latest or decided < earliest:
-                message = f"{units} units of {identifier} were counted in a {_noun(account.rule)} that was not theirs"
+                message = f"{units} units of {identifier} were counted in the wrong {_noun(account.rule)}"
                 self.findings.append(_finding(account, message, start, start, identifier))
 
     def _part(self, account: Account, part: _Part) -> None:
@@ -92,7 +92,7 @@ class _Judge:
         if not takings:
             return
         takings.sort()
-        # What does not refill counts in units.
+        # A limit that does not refill counts in units.
         amount, period = (rule.amount, rule.period) if rule.kind == "rate" else (0, 1)
         if part.refunds or part.forced or part.passing or part.resets or self._oversized:
             returned = _returned(rule, part, period, self._clock_error)
@@ -100,7 +100,7 @@ class _Judge:
         else:
             found = spans.peak(takings, amount, period)
         self.worst.append(Span(*account.bucket, account.text, found.begin, found.end, found.level / period, rule.capacity))
-        # A unit that is no whole number of nanoseconds is rounded, so as much as one unit is left open; otherwise nothing is.
+        # A unit that is not a whole number of nanoseconds is rounded, so one unit is tolerated; otherwise none is.
         rounds = bool(amount) and period % amount != 0
         if found.level >= (rule.capacity + 1) * period or (not rounds and found.level > rule.capacity * period):
             beyond, length = found.level / period - rule.capacity, (found.end - found.begin) / NANOSECONDS
@@ -110,7 +110,7 @@ class _Judge:
 
 
 def _returned(rule: Rule, part: _Part, period: int, clock_error: int) -> Iterator[tuple[int, int, int]]:
-    """When each refund counts from and until, and what it is worth; what a refused call held for a time may come back as well."""
+    """Return the interval in which each refund counts, and its worth; units that a refused call held may be refunded too."""
     ends, earliest = spans.earliest_uses(part.takings)
     longer = clock_error + rule.allotment
     for begin, end, units, _ in part.refunds:
@@ -124,7 +124,7 @@ def _returned(rule: Rule, part: _Part, period: int, clock_error: int) -> Iterato
 
 
 def _by_period(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], list[Taking]]:
-    """The takings of each calendar period; without `since`, those are left out that a period's end may have come between."""
+    """Return the charges of each calendar period; without `since`, leave out those that the end of a period may have split."""
     calendar, periods = Calendar(rule.calendar, rule.zone), defaultdict(list)
     for taking in takings:
         start, _, end, *_, since = taking
@@ -135,7 +135,7 @@ def _by_period(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], l
 
 
 def _by_session(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], list[Taking]]:
-    """The takings of each session."""
+    """Return the charges of each session."""
     sessions = defaultdict(list)
     for taking in takings:
         since = taking[0] if taking[5] is None else taking[5]
@@ -144,7 +144,7 @@ def _by_session(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], 
 
 
 def _refunds_of(takings: Sequence[Taking], refunds: Sequence[Change]) -> list[Change]:
-    """What was given back of these takings: of each lease at most what it took here."""
+    """Return the refunds of these charges: of each lease at most what it consumed here."""
     if not refunds:
         return []
     left: defaultdict[str, int] = defaultdict(int)
@@ -164,13 +164,13 @@ def _refunds_of(takings: Sequence[Taking], refunds: Sequence[Change]) -> list[Ch
 def _early_sessions(
     account: Account, sessions: dict[tuple[int, int], list[Taking]], whole: Account, clock_error: int
 ) -> Iterator[Finding]:
-    """A session that begins before the last one is over, and of which something was still in use."""
+    """Find sessions that begin before the last one is over while some of its units are in use."""
     before: tuple[int, int] | None = None
     for session in sorted(sessions):
         begin = session[0]
         if before is not None and begin + clock_error < before[1]:
             inside, opened = sessions[before], sessions[session]
-            # It was opened by a call that found all given back by the time of its write, which is before its end.
+            # The call that opened it found everything refunded at the time of its write, which is before its end.
             latest = max([each[2] for each in opened if each[0] == begin] or [each[2] for each in opened])
             given = sum(each[2] for each in _refunds_of(inside, whole.refunds) if each[0] <= latest + clock_error)
             renewed = any(reset[0] - clock_error <= begin and before[0] <= reset[1] + clock_error for reset in whole.resets)

@@ -1,4 +1,4 @@
-"""Judges recorded histories: every span of time of every limit, every refusal, every refund."""
+"""Judges recorded histories: every interval of every limit, every refusal, every refund."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from .verdict import Finding, Span
 
 PROMISES = ("capacity", "refusals", "refunds", "order", "chains")
-"""What can be judged: the names that `skip` takes."""
+"""The promises that can be judged: the names that `skip` accepts."""
 DENIAL_TTL = 1.0
-"""Seconds for which a limiter remembers a refusal, unless it is told otherwise."""
+"""Seconds for which a limiter remembers a refusal by default."""
 
 
 def judge(
@@ -32,21 +32,21 @@ def judge(
     """Judge the records that `record()` has written; all files are one history.
 
     `clock_error` is the seconds by which the clocks of two processes may differ. `denial_ttl` is the longest of the limiters', in
-    seconds: a refund is seen as late by one that remembers a refusal. `skip` names promises that are not judged: `refusals`
-    where processes were killed, since what they took last is in no record.
+    seconds: a limiter that remembers a refusal sees a refund that much later. `skip` names promises that are not judged:
+    `refusals` if processes were killed, because their last charges are in no record.
 
     Raises `ValidationError` for a file that is no record, and for a promise that is not known.
     """
     for name in skip:
         if name not in PROMISES:
-            raise ValidationError(f"{name!r} is no promise that is judged; skip any of {', '.join(PROMISES)}")
+            raise ValidationError(f"unknown promise {name!r} to skip; expected some of: {', '.join(PROMISES)}")
     return judge_history(reader.read(paths), clock_error=clock_error, denial_ttl=denial_ttl, skip=skip)
 
 
 def judge_history(
     history: reader.History, *, clock_error: float = 0.0, denial_ttl: float = DENIAL_TTL, skip: Collection[str] = ()
 ) -> Verdict:
-    """Judge a history that was read, or entered line by line."""
+    """Judge a history that was read from files, or entered line by line."""
     with reader.collector_paused():
         findings, worst = _judged(history, Doubt(round(clock_error * NANOSECONDS), round(denial_ttl * NANOSECONDS)), skip)
     return Verdict(

@@ -52,16 +52,20 @@ class Recorder:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}>"
 
+    def __reduce__(self) -> tuple[type[Recorder], tuple[str]]:
+        """Pickle and copy the path: what arrives opens the file anew, since a descriptor means nothing to another process."""
+        return type(self), (self.path,)
+
     def __call__(self, event: Any) -> None:
         """Write the line of one event."""
         os.write(self._file, line(document(event)))
 
     def note(self, event: Any) -> None:
-        """Write the line of what became of a call or its lease besides a decision."""
+        """Write the line of an event other than a decision."""
         self(event)
 
     def close(self) -> None:
-        """Close the file; an event that comes later is an error."""
+        """Close the file; a later event is an error."""
         os.close(self._file)
 
 
@@ -74,7 +78,7 @@ def record(path: str | os.PathLike[str]) -> Recorder:
 
 
 def document(event: Any) -> dict[str, object]:
-    """The fields of an event's line."""
+    """Return the fields of an event's line."""
     places = {bucket: place for place, bucket in enumerate(event.buckets)}
     charges = [
         (places[each.entity_id, each.resource], str(each.limit), each.units, each.start, each.since) for each in event.charges
@@ -89,5 +93,5 @@ def document(event: Any) -> dict[str, object]:
 
 
 def line(fields: Mapping[str, object]) -> bytes:
-    """One line of a record."""
+    """Return one line of a record."""
     return json.dumps(fields, separators=SEPARATORS).encode() + b"\n"

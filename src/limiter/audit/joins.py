@@ -1,4 +1,4 @@
-"""Judges what joins several lines: refunds at most once, chains all or none, and the order of those who wait."""
+"""Checks what involves several lines: refunds at most once, chains all or none, and the order of callers who wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def judge_refunds(history: History) -> Iterator[Finding]:
-    """A lease gives back at most what it took, of each limit in each bucket."""
+    """Check that a lease refunds at most what it consumed, of each limit in each bucket."""
     for account in history.accounts.values():
         if not account.refunds:
             continue
@@ -30,13 +30,13 @@ def judge_refunds(history: History) -> Iterator[Finding]:
         for begin, end, units, identifier in sorted(account.refunds):
             left[identifier] -= units
             if left[identifier] < 0:
-                message = f"{-left[identifier]} units more were given back than {identifier} had taken"
+                message = f"{identifier} refunded {-left[identifier]} units more than it had consumed"
                 yield Finding("refunds", *account.bucket, account.text, message, begin, end, (identifier,))
                 left[identifier] = 0
 
 
 def judge_chains(history: History) -> Iterator[Finding]:
-    """A call charges every bucket of its chain, or none; what a lease corrects, it corrects in each bucket that has the limit."""
+    """Check that a call charges every bucket of its chain or none, and a correction each bucket that has the limit."""
     admitted: dict[str, Chained] = {}
     for each in history.chained:
         if each.event == "decision allowed":
@@ -47,13 +47,13 @@ def judge_chains(history: History) -> Iterator[Finding]:
                     yield _half(each, bucket, "was admitted without a charge of this bucket")
     for each in history.chained:
         decision = admitted.get(each.id)
-        if decision is not None and each is not decision:
+        if decision is not None and each is not decision and not each.event.endswith("refused"):
             done = {(each.buckets[place], rule(text).name) for place, text in each.charged}
             names = {name for _, name in done}
             due = {(decision.buckets[place], rule(text).name) for place, text in decision.charged}
             for bucket, name in sorted(due - done):
                 if name in names:
-                    yield _half(each, bucket, f"has corrected {name!r} in a part of its buckets only")
+                    yield _half(each, bucket, f"corrected {name!r} in only some of its buckets")
 
 
 def _half(each: Chained, bucket: tuple[str, str], what: str) -> Finding:
@@ -61,9 +61,9 @@ def _half(each: Chained, bucket: tuple[str, str], what: str) -> Finding:
 
 
 def judge_order(history: History, clock_error: int) -> Iterator[Finding]:
-    """Who comes later does not go first: a call that began when another one was decided starts no earlier, under the same limit.
+    """Check that callers start in order: a call that began after another was decided starts no earlier, under the same limit.
 
-    Of a single slot the fencing numbers grow in the same order.
+    The fencing numbers of a single slot grow in the same order.
     """
     for account in history.accounts.values():
         if account.rule.kind == "rate" and account.booked:

@@ -1,4 +1,4 @@
-"""Calendar periods of a time zone, by the audit's own reckoning."""
+"""Calendar periods of a time zone, computed by the audit itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Calendar:
         self._last = 0, 0
 
     def period(self, time: int) -> tuple[int, int]:
-        """The begin and the end of the period that a time lies in, all in nanoseconds since the epoch."""
+        """Return the begin and the end of the period that contains a time, in nanoseconds since the epoch."""
         if not self._last[0] <= time < self._last[1]:
             begin, end = self._hour(time // NANOSECONDS) if self._unit == "hour" else self._days(time // NANOSECONDS)
             self._last = begin * NANOSECONDS, end * NANOSECONDS
@@ -49,7 +49,7 @@ class Calendar:
         return day, day + timedelta(days=1)
 
     def _start(self, day: date) -> int:
-        """The first second of a date: midnight, or, where the clocks skip it, the time at which they do."""
+        """Return the first second of a date: midnight, or the time at which the clocks skip midnight."""
         midnight = datetime(day.year, day.month, day.day, tzinfo=self._zone)
         high = int(midnight.timestamp())
         if datetime.fromtimestamp(high, self._zone).replace(tzinfo=None) == midnight.replace(tzinfo=None):

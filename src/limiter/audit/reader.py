@@ -1,4 +1,4 @@
-"""Reads records into accounts: for each limit of each bucket, what was taken, given back and refused, and when."""
+"""Reads records into accounts: the charges, refunds and refusals of each limit of each bucket, with their times."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
 FOREVER = 1 << 100
 """Later than any time in nanoseconds."""
 LATE = 60 * NANOSECONDS
-"""Nanoseconds after a call has failed in which its write may still be applied."""
+"""Nanoseconds after a failed call in which its write may still be applied."""
 
 Place = tuple[str, str, str]
 """An entity, a resource, and the text of a limit."""
 Taking = tuple[int, int, int, int, str, int | None]
-"""Units that were admitted: start, begin, end, units, id, since."""
+"""Units that were allowed: start, begin, end, units, id, since."""
 Change = tuple[int, int, int, str]
-"""Units that were given back, or taken unconditionally, at some time in an interval: begin, end, units, id."""
+"""Units that were refunded, or consumed unconditionally, at some time in an interval: begin, end, units, id."""
 Refusal = tuple[int, int, int, int]
-"""Units that were refused: begin, end, units, and the place in `History.refusals`."""
+"""Units that were refused: begin, end, units, and the index in `History.refusals`."""
 
 
 class Account:
-    """What a record says of one limit of one bucket.
+    """The record of one limit of one bucket.
 
-    `forced` are units taken unconditionally. `doubts` are units that may have been taken: calls that failed, or were decided
-    without the table. `passing` are units that a refused call may have held for a time, while its other buckets were asked.
-    `owners` are the processes of those who took slots, by id; None for other kinds. It is `booked` where a caller had to wait.
+    `forced` are units consumed unconditionally. `doubts` are units that may have been consumed: calls that failed, or were
+    decided without the table. `passing` are units that a refused call may have held for a time, while its other buckets were
+    asked. `owners` are the processes of the calls that hold slots, by id; None for other kinds. `booked` says that a caller had
+    to wait.
     """
 
     ENTRIES = ("takings", "forced", "refunds", "resets", "expiries", "doubts", "passing", "refusals")
@@ -62,7 +63,7 @@ class Account:
         return self.entity_id, self.resource
 
     def joined(self, others: Iterable[Account]) -> Account:
-        """This account with the entries of others of the same bucket."""
+        """Return this account with the entries of others of the same bucket."""
         whole = Account((*self.bucket, self.text), self.rule)
         for each in (self, *others):
             whole.booked |= each.booked
@@ -72,7 +73,7 @@ class Account:
 
 
 class Refused(NamedTuple):
-    """A call that was refused: when, and by how many enforced limits it may have been."""
+    """A call that was refused: when, and how many enforced limits may have refused it."""
 
     begin: int
     end: int
@@ -82,7 +83,7 @@ class Refused(NamedTuple):
 
 
 class Chained(NamedTuple):
-    """What one line says of the buckets of a call that has several."""
+    """What one line says of the buckets of a call with several buckets."""
 
     event: str
     id: str
@@ -91,7 +92,7 @@ class Chained(NamedTuple):
 
 
 class History:
-    """What the records say, ready to be judged."""
+    """The content of the records, ready to be judged."""
 
     def __init__(self) -> None:
         self.accounts: dict[Place, Account] = {}
@@ -105,14 +106,14 @@ class History:
         self.events = self.decisions = self.degraded = self.failed = self.cut = 0
 
     def account(self, place: Place) -> Account:
-        """The account of one limit of one bucket, made on first use."""
+        """Return the account of one limit of one bucket, made on first use."""
         found = self.accounts.get(place)
         if found is None:
             found = self.accounts[place] = Account(place, rule(place[2]))
         return found
 
     def groups(self, *kinds: str) -> Iterator[list[Account]]:
-        """The accounts of these kinds, those together that share what is counted, by ascending capacity."""
+        """Return the accounts of these kinds by ascending capacity, grouped by what they count together."""
         shared: dict[tuple[Any, ...], list[Account]] = {}
         for account in self.accounts.values():
             if account.rule.kind in kinds:
@@ -121,14 +122,14 @@ class History:
             yield sorted(group, key=lambda each: each.rule.capacity)
 
     def enter(self, fields: Mapping[str, Any]) -> None:
-        """Enter one line; raises `KeyError`, `TypeError` or `ValueError` when it is not as it has to be."""
+        """Enter one line; raises `KeyError`, `TypeError` or `ValueError` for a malformed line."""
         event, begin, end = fields["event"], fields["begin"], fields["end"]
         buckets, charges = fields["buckets"], fields["charges"]
         self.events += 1
         process = fields["process"]
         if begin > self.last.get(process, 0):
             self.last[process] = begin
-        # The common case first: a decision that took units.
+        # The common case first: a decision that consumed units.
         if (event == "decision" or event == "consume") and fields["outcome"] == "allowed" and "degraded" not in fields:
             self.decisions += 1
             identifier = fields["id"]
@@ -161,7 +162,7 @@ class History:
             self.oversized.add(fields["id"])
 
     def _enter_undecided(self, fields: Mapping[str, Any]) -> None:
-        """Enter a decision that took nothing, or of which it is not known what it took."""
+        """Enter a decision that consumed nothing, or whose effect is unknown."""
         begin, end, outcome = fields["begin"], fields["end"], fields["outcome"]
         degraded, number, identifier = fields.get("degraded", False), len(self.refusals), fields["id"]
         self.degraded += degraded
@@ -171,10 +172,10 @@ class History:
             account = self.account((*fields["buckets"][place], text))
             if len(fields["buckets"]) > 1:
                 account.passing.append((begin, end, units, identifier))
-                if "waits" in fields:  # Nothing is given back of a turn that others were booked behind.
+                if "waits" in fields:  # A turn that others were booked behind is not refunded.
                     account.doubts.append((begin, end, units, identifier))
             if outcome != "refused":
-                # What was admitted without the table is charged when it is back.
+                # Units allowed without the table are charged when it is back.
                 account.doubts.append((begin, FOREVER if degraded else end + LATE, units, identifier))
             elif account.rule.enforced and not degraded:
                 enforced += 1
@@ -189,7 +190,7 @@ class History:
             return
         entries_of = _doubts if event == "correction" and fields["outcome"] == "failed" else _ENTRIES_OF[event]
         if fields.get("degraded", False):
-            return  # What was taken without the table is given back without it.
+            return  # Units consumed without the table are refunded without it.
         for place, text, units, *_ in fields["charges"]:
             entries: list[Change] = entries_of(self.account((*fields["buckets"][place], text)))
             if event == "refund" and end is None:
@@ -214,7 +215,7 @@ _ENTRIES_OF = {
 
 
 def read(paths: Iterable[str | os.PathLike[str]]) -> History:
-    """Read records; raises `ValidationError` for a file that cannot be read and for a line that is no line of a record.
+    """Read records; raises `ValidationError` for a file that cannot be read and for a line that is not a record.
 
     A file that is given twice is read once. If the last line was cut off, because its process was killed, it is only counted.
     """
@@ -240,17 +241,19 @@ def _read_file(history: History, path: Path) -> None:
                         history.cut += 1
                         continue
                     raise ValidationError(
-                        f"{str(path)!r}, line {number}, is no line of a record ({error!r}); give files that record() has written"
+                        f"{str(path)!r}, line {number}, is not a record ({error!r}); give files that record() has written"
                     ) from error
     except OSError as error:
         raise ValidationError(f"cannot read {str(path)!r}: {error.strerror}; give files that record() has written") from error
     except UnicodeDecodeError as error:
-        raise ValidationError(f"{str(path)!r} is no record after line {number}; give files that record() has written") from error
+        raise ValidationError(
+            f"{str(path)!r} is not a record after line {number}; give files that record() has written"
+        ) from error
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from looking at every entry again and again."""
+    """Pause the garbage collector, which would examine every entry repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

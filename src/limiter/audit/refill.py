@@ -1,4 +1,4 @@
-"""The refusals of a rate that had to fit, from a bucket that is seen from two sides: as full and as empty as it can have been."""
+"""Finds refusals of a rate that fit, by computing how full and how empty the bucket can have been."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ if TYPE_CHECKING:
     from .uses import Doubt
 
 REFUSED, TAKEN, GIVING, GIVEN = range(4)
-"""What happens at one time, in an order that excuses most, since the real order is unknown."""
+"""Kinds of events at one time, in the order that excuses most, since the real order is unknown."""
 
 Step = tuple[int, int, int, int, int]
-"""What happens: time, what, nanoseconds or units, the other end of its interval, a number."""
+"""What happens: time, what, nanoseconds or units, the other end of its interval, a number.
+
+The number is a refund's or a refusal's place in its list; of a taking it is the nanoseconds rounded down.
+"""
 
 
 def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
-    """The refusals that had to fit: a bucket that fills as late as it can still has room."""
+    """Return the refusals that fit: a bucket that fills as late as possible still has room."""
     rule, cost = account.rule, functools.cache(account.rule.cost)
-    taken = [(begin, end, cost(units)) for _, begin, end, units, *_ in whole.takings]
-    taken += [(begin, end, cost(units)) for begin, end, units, _ in (*whole.forced, *whole.doubts)]
-    held = [(begin, end + doubt.denial_ttl, cost(units)) for begin, end, units, _ in whole.passing]
+    taken = [(begin, end, units) for _, begin, end, units, *_ in whole.takings]
+    taken += [(begin, end, units) for begin, end, units, _ in (*whole.forced, *whole.doubts)]
+    held = [(begin, end + doubt.denial_ttl, units) for begin, end, units, _ in whole.passing]
     if whole.booked or (whole.passing and whole.doubts):  # What a refused call gives back may be held back for those who wait.
         taken, held = taken + held, []
     bucket = _Bucket(whole, rule, doubt)
-    uses = Uses(taken + held)
-    steps = [(end, TAKEN, amount, begin, -1) for begin, end, amount in taken]
+    uses = Uses((begin, end, cost(units)) for begin, end, units in taken + held)
+    steps = [(end, TAKEN, cost(units), begin, rule.worth(units)) for begin, end, units in taken]
     steps += [(begin - doubt.clock_error, REFUSED, units, end, number) for begin, end, units, number in account.refusals]
-    steps += [(begin, GIVING, rule.worth(units), end, number) for number, (begin, end, units, _) in enumerate(whole.refunds)]
+    steps += [(begin, GIVING, cost(units), end, number) for number, (begin, end, units, _) in enumerate(whole.refunds)]
     steps += [(begin, GIVING, min(cost(units), end - begin), end, -1) for begin, end, units, _ in whole.passing]
     steps.sort()
     for time, _, amount, other, number in bucket.refused(steps, uses):
@@ -48,10 +51,10 @@ def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) 
 
 
 class _Bucket:
-    """A bucket from two sides: how full it is at most, and how long it has surely not been idle.
+    """Two bounds of a bucket: how full it is at most, and how long it has certainly not been idle.
 
-    A refund is worth something only while the bucket has not been idle since the units were taken, and while it takes nothing
-    from those who wait for their turn. Elsewhere it is taken for lost, so that more counts as in use.
+    A refund has a worth only while the bucket has not been idle since the units were consumed, and while it takes nothing from
+    callers who wait for their turn. Otherwise it counts as lost, so that more counts as in use.
     """
 
     def __init__(self, account: Account, rule: Rule, doubt: Doubt) -> None:
@@ -61,6 +64,8 @@ class _Bucket:
         self._most = self._least = self._before = self._then = self._checked = 0
         self._busy_since = -1
         self._promised = 0
+        self._unseen: list[tuple[int, int]] = []
+        self._returning = 0
         concerned = {each[3] for each in account.refunds}
         self._first: dict[str, int] = {}
         for begin, identifier in itertools.chain(
@@ -73,36 +78,52 @@ class _Bucket:
         self._rule = rule
 
     def level(self, time: int) -> int:
-        """Nanoseconds until the bucket is full again, at most, at a time that is not before the last one."""
+        """Return the nanoseconds until the bucket is full again, at most. Times must not decrease from call to call."""
         left = self._most - (time - self._then)
         return max(0, left)
 
     def refused(self, steps: Iterable[Step], uses: Uses) -> Iterator[Step]:
-        """Enter one step after another, and hand on each refusal at its time; refunds count when they are surely written."""
-        written: list[tuple[int, int]] = []
+        """Enter one step after another, and hand on each refusal at its time; refunds count when they are surely seen."""
         for step in steps:
             time, what, amount, other, number = step
-            while written and written[0][0] < time:
-                at, worth = heapq.heappop(written)
-                self._most, self._then = max(0, self.level(at) - worth), at
+            self._see(time)
             if what == REFUSED:
                 yield step
                 continue
             self._pass(time)
             if what == TAKEN:
-                self._most, self._then = self.level(time) + amount, time
-                self._enter_least(time, other, amount)
+                self._enter_most(time, amount)
+                self._enter_least(time, other, number)
                 continue
-            worth = min(amount, self._worth(number, time, other))
+            worth = self._worth(number, time, other)
             if worth > 0:
-                heapq.heappush(written, (other + self._delay, worth))
+                heapq.heappush(self._unseen, (other + self._delay, worth))
+                self._returning += worth
             if self._before <= amount:  # The bucket may have been idle before anything else was taken.
                 self._busy_since = max(self._busy_since, min(other, time + LATE))
-            # What is taken at the same time may come first, and be given back in part.
+            # Units consumed at the same time may come first, and be refunded in part.
             self._least = max(self._least - amount, min(0, self._least), -uses.touching(time, other))
 
+    def _see(self, time: int) -> None:
+        """Count the refunds that everybody has seen before a time."""
+        while self._unseen and self._unseen[0][0] < time:
+            at, worth = heapq.heappop(self._unseen)
+            self._returning -= worth
+            self._most, self._then = max(0, self.level(at) - worth), at
+
+    def _enter_most(self, time: int, cost: int) -> None:
+        """Take as late as can be; of a refund that is not seen yet, what would have refilled by now is worth nothing any more."""
+        level = self.level(time)
+        while self._returning > level:
+            at, worth = heapq.heappop(self._unseen)
+            left = max(0, worth - (self._returning - level))
+            self._returning -= worth - left
+            if left:
+                heapq.heappush(self._unseen, (at, left))
+        self._most, self._then = level + cost, time
+
     def _pass(self, time: int) -> None:
-        """Let time pass for what is surely in use; a refund finds what was in use before anything of its own time."""
+        """Let time pass for units that are certainly in use; a refund applies to units from before its own time."""
         if time > self._checked:
             if self._least > 0:
                 self._least = max(0, self._least - (time - self._checked))
@@ -119,12 +140,13 @@ class _Bucket:
             self._least = max(left, 0)
 
     def _worth(self, number: int, begin: int, end: int) -> int:
-        """Nanoseconds that are surely given back by a refund."""
+        """Return the nanoseconds that a refund certainly returns."""
         if number < 0:
             return 0
         while self._turns and self._turns[0][0] <= end:
             self._promised = max(self._promised, self._turns.popleft()[1])
-        first = self._first.get(self._refunds[number][3], -1)
+        _, _, units, identifier = self._refunds[number]
+        first = self._first.get(identifier, -1)
         if first < self._busy_since or self._busy_since < 0 or self._promised > begin:
             return 0
-        return self._before - (end - begin) - self._clock_error
+        return min(self._rule.worth(units), self._before - (end - begin) - self._clock_error)

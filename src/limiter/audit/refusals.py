@@ -1,8 +1,8 @@
-"""Judges that nothing is refused that had to fit.
+"""Checks that no request is refused that fits.
 
-A record says of each call in which interval it was decided, and not when. So each refusal is compared with the most that can have
-been in use: everything that was taken before its end, as late as possible, less the refunds that were surely written before the
-refusal. A refusal is wrong only if even then every limit of the call had room.
+A record gives the interval in which each call was decided, not the instant. So each refusal is compared with the most that can
+have been in use: everything that was consumed before its end, as late as possible, less the refunds that were certainly written
+before the refusal. A refusal is wrong only if every limit of the call had room even then.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def judge_refusals(history: History, doubt: Doubt) -> list[Finding]:
         names[account.bucket, account.rule.name].add(account.rule.identity)
     for group in history.groups("rate", "quota", "session", "total", "slots"):
         if len(names[group[0].bucket, group[0].rule.name]) > 1 or any(each.rule.allotment for each in group):
-            # Units of another rate are carried over, and units taken in advance are in no record.
+            # Units of another rate are carried over, and prefetched units are in no record.
             continue
         if any(each.refusals for each in group):
             whole = group[0].joined(group[1:]) if len(group) > 1 else group[0]
@@ -44,17 +44,17 @@ def judge_refusals(history: History, doubt: Doubt) -> list[Finding]:
 
 
 def _findings(history: History, wrong: set[int]) -> Iterator[Finding]:
-    """One finding for each of these refusals, at the first of its limits."""
+    """Yield one finding for each of these refusals, at the first of its limits."""
     for account in history.accounts.values():
         for begin, end, units, number in account.refusals if wrong else ():
             if number in wrong:
                 wrong.discard(number)
-                message = f"{units} units were refused that had to fit"
+                message = f"{units} units were refused although they fit"
                 yield Finding("refusals", *account.bucket, account.text, message, begin, end, (history.refusals[number].id,))
 
 
 def _fits_count(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
-    """The refusals that had to fit: of a quota in its period, of a session, of a total."""
+    """Return the refusals that fit: of a quota in its period, of a session, of a total."""
     rule = account.rule
     taken = [
         (begin, end, units, start if since is None else since, each) for start, begin, end, units, each, since in whole.takings
@@ -73,7 +73,7 @@ def _fits_count(account: Account, whole: Account, history: History, doubt: Doubt
         used = 0
         for uses, refunds in _touching(rule, spans, first, last):
             gone = 0
-            if rule.kind == "session":  # What was taken a session's length ago is over.
+            if rule.kind == "session":  # Units consumed a session's length ago no longer count.
                 gone = uses.ended(first - rule.period)
             used = max(used, uses.begun(last) - gone - refunds.ended(begin - doubt.clock_error - doubt.denial_ttl))
         kept = reserve(history.refusals[number].headroom, rule.capacity)
@@ -82,13 +82,13 @@ def _fits_count(account: Account, whole: Account, history: History, doubt: Doubt
 
 
 _LATE = 2_000_000_000
-"""Nanoseconds by which a process may be late in seeing that a period is over, as the clock's stated error allows."""
+"""Nanoseconds by which a process may see the end of a period late, given the stated error of its clock."""
 
 Counted = tuple[Uses, Uses]
 
 
 def _count(taken: Sequence[tuple[int, int, int, int, str]], refunds: Sequence[Change]) -> Counted:
-    """What was taken, and what of it was given back."""
+    """Return the units consumed, and those of them that were refunded."""
     left: defaultdict[str, int] = defaultdict(int)
     for _, _, units, _, identifier in taken:
         left[identifier] += units
@@ -122,7 +122,7 @@ def _touching(rule: Rule, spans: dict[tuple[int, int], Counted], begin: int, end
 
 
 def _fits_slots(account: Account, whole: Account, history: History, doubt: Doubt) -> Iterator[int]:
-    """The refusals that had to fit: fewer slots than there are can have been held at any time of the call."""
+    """Return the refusals that fit: at all times of the call, fewer slots were held than there are."""
     uses = Uses(possible_holds(whole, doubt.denial_ttl + doubt.clock_error))
     for begin, end, units, number in account.refusals:
         held = uses.touching(begin - doubt.clock_error, end + doubt.clock_error)

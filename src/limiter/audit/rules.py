@@ -1,6 +1,6 @@
-"""A limit as the audit sees it, read from the text form that a record names it by.
+"""A limit as the audit sees it, read from its text form in a record.
 
-The audit has its own reader and its own arithmetic, so that an error in the limiter's does not hide itself.
+The audit has its own reader and its own arithmetic, so that it does not repeat an error of the limiter's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FORMS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     ("rate", re.compile(rf"(?P<units>[0-9]+)/{_SPAN}(?: burst (?P<burst>[0-9]+))?(?: allotment (?P<allotment>[0-9.]+))?")),
 )
 _TTL = "60"
-"""Seconds for which slots are held without a renewal, where the text does not say."""
+"""Seconds for which slots are held without a renewal, if the text does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Rule:
     """One limit: of a rate, `amount` units refill every `period` nanoseconds.
 
     `period` is also the length of a session, and the time that slots are held without a renewal. `calendar` is the period of a
-    quota, in the time zone `zone`. Units of a rate may be taken up to `allotment` nanoseconds before they are used. A limit that
-    is not `enforced` refuses no one.
+    quota, in the time zone `zone`. Units of a rate may be prefetched up to `allotment` nanoseconds before they are used. A limit
+    that is not `enforced` refuses no one.
     """
 
     kind: Kind
@@ -50,7 +50,7 @@ class Rule:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What two limits share that count on the same account of a bucket, also if their capacities differ."""
+        """Equal for limits that count on the same account of a bucket, even if their capacities differ."""
         pace = Fraction(self.amount, self.period) if self.kind == "rate" else None
         return self.kind, self.name, pace, self.calendar, self.zone, self.period if self.kind == "session" else 0
 
@@ -60,24 +60,24 @@ class Rule:
         return self.worth(self.capacity)
 
     def cost(self, units: int) -> int:
-        """Nanoseconds in which so many units refill, rounded up; 0 for a limit that does not refill."""
+        """Return the nanoseconds in which the units refill, rounded up; 0 for a limit that does not refill."""
         return -(-units * self.period // self.amount) if self.amount else 0
 
     def worth(self, units: int) -> int:
-        """Nanoseconds in which so many units refill, rounded down: what a refund is worth at least."""
+        """Return the nanoseconds in which the units refill, rounded down: the least worth of a refund."""
         return units * self.period // self.amount if self.amount else 0
 
 
 @lru_cache(maxsize=10_000)
 def rule(text: str) -> Rule:
-    """Read a limit's text, such as `tokens=10000/minute burst 50000`; raises `ValidationError` for any other."""
+    """Read a limit's text, such as `tokens=10000/minute burst 50000`; raises `ValidationError` for any other text."""
     whole = text.removesuffix(" shadow")
     name, _, terms = whole.rpartition("=")
     for kind, form in _FORMS:
         found = form.fullmatch(terms)
         if found is not None:
             return _rule(kind, name, found.groupdict(), enforced=whole == text)
-    raise ValidationError(f"{text!r} is not a limit that the audit knows; it has to be what str() makes of a limit")
+    raise ValidationError(f"{text!r} is not the text of a limit; expected what str() returns for one")
 
 
 def _rule(kind: Kind, name: str, found: dict[str, str | None], *, enforced: bool) -> Rule:

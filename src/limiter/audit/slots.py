@@ -1,4 +1,4 @@
-"""Judges slots at every instant: as many as there are can be held at once, and no more."""
+"""Checks slots at every instant: no more are held at once than there are."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from .reader import Account, History
 
 AFTER_THE_END = 2 * NANOSECONDS
-"""Nanoseconds after which slots are free that a process has not renewed in time, as the clock's stated error allows."""
+"""Nanoseconds after which unrenewed slots are free, given the stated error of the clock."""
 
 
 def judge_slots(history: History, clock_error: int) -> tuple[list[Finding], list[Span]]:
-    """Judge every instant: what is surely held then is at most the capacity."""
+    """Check that at every instant the slots that are certainly held are at most the capacity."""
     findings, worst = [], []
     for group in history.groups("slots"):
         whole = group[0].joined(group[1:]) if len(group) > 1 else group[0]
@@ -48,9 +48,9 @@ def _peak(account: Account, history: History, clock_error: int) -> tuple[int, in
 
 
 def _sure_holds(account: Account, history: History) -> Iterator[tuple[int, int, int, str]]:
-    """From when until when slots were surely held: from when the holder knew it until it began to give them back.
+    """Return the intervals in which slots were certainly held: from when the holder knew it until it began to release them.
 
-    Slots of a process whose record ends are counted as long as it is known to be alive, and no longer than they live unrenewed.
+    Slots of a process whose record ends count as long as it is known to be alive, and at most as long as they last unrenewed.
     """
     owners = account.owners or {}
     for taken, end, units, identifier, freed in _holds(account):
@@ -61,7 +61,7 @@ def _sure_holds(account: Account, history: History) -> Iterator[tuple[int, int, 
 
 
 def _holds(account: Account) -> Iterator[tuple[int, int, int, str, int]]:
-    """Each holding of slots: when they were taken and known to be held, how many, by whom, and when they began to be freed."""
+    """Return each holding of slots: when they were acquired and known to be held, how many, the call, and when release began."""
     freed: defaultdict[str, list[list[int]]] = defaultdict(list)
     for begin, _, units, identifier in sorted((*account.refunds, *account.expiries)):
         freed[identifier].append([begin, units])
@@ -78,7 +78,7 @@ def _holds(account: Account) -> Iterator[tuple[int, int, int, str, int]]:
 
 
 def possible_holds(account: Account, longer: int) -> Iterator[tuple[int, int, int]]:
-    """From when until when slots may have been held, as far as others can know."""
+    """Return the intervals in which slots may have been held, as far as other processes can know."""
     ended: defaultdict[str, int] = defaultdict(int)
     expired = {identifier for *_, identifier in account.expiries}
     for _, end, _, identifier in account.refunds:

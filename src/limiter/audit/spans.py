@@ -1,9 +1,8 @@
-"""The most that was admitted in any span of time, beyond what was given back and what refilled in it.
+"""The most that was allowed in any interval, beyond what was refunded and what refilled in it.
 
-What is admitted counts at its `start`. No span of it exceeds what the limit allows, however clocks differ, since the
-bucket stores times of the same clocks: the last one that was admitted found room by its own clock, and the first one took by its
-own. A refund is written at some time in an interval. It counts in every span that it may have fallen into, so no right history is
-found wrong.
+A charge counts at its `start`. No interval of charges exceeds the limit, however clocks differ, because the bucket stores times
+of the same clocks: the last charge found room by its own clock, and the first was made by its own. A refund is written at some
+time in an interval, and counts in every interval that may contain it, so no correct history is reported.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
     from .reader import Change, Taking
 
 RETURN, TAKE, REMEMBER, FORCE, RETURNED = range(5)
-"""What happens at one time, in an order that excuses most, since the real order is unknown."""
+"""Kinds of events at one time, in the order that excuses most, since the real order is unknown."""
 
 
 class Peak(NamedTuple):
-    """The worst span: what is beyond the refill, in units times `period`, where it begins and ends, and who was admitted last."""
+    """The worst interval: units beyond the refill times `period`, its begin and end, and the last call that was allowed."""
 
     level: int
     begin: int
@@ -33,7 +32,7 @@ NONE = Peak(0, 0, 0, "")
 
 
 def peak(takings: Sequence[Taking], amount: int, period: int) -> Peak:
-    """The worst span of `takings`, in the order of their starts, where nothing is given back.
+    """Return the worst interval of `takings`, in the order of their starts, if nothing is refunded.
 
     `amount` units refill in `period` nanoseconds; with an amount of 0 nothing refills.
     """
@@ -51,11 +50,11 @@ def peak(takings: Sequence[Taking], amount: int, period: int) -> Peak:
 
 
 class Changing:
-    """The worst span where units are also taken unconditionally and given back.
+    """The worst interval if units are also consumed unconditionally and refunded.
 
-    A refund may be in any span that touches the time in which it was written, also in one that begins while it is still pending.
-    Unconditional takings count in the spans that surely contain them, and do not end one. A call of more than the capacity that a
-    full bucket admits (`oversized`) counts as the capacity in its own span.
+    A refund may be in any interval that touches the time in which it was written, even one that begins while it is pending.
+    Unconditional charges count in the intervals that certainly contain them, and do not end one. A call for more than the
+    capacity that a full bucket allows (`oversized`) counts as the capacity in its own interval.
     """
 
     def __init__(self, amount: int, period: int, capacity: int, oversized: Container[str] = ()) -> None:
@@ -67,7 +66,7 @@ class Changing:
         self._remembered: dict[int, tuple[int, int, int, int]] = {}
 
     def peak(self, takings: Iterable[Taking], forced: Iterable[Change], returned: Iterable[tuple[int, int, int]]) -> Peak:
-        """The worst span. What is `returned` has a begin, an end, and a worth in units times `period`."""
+        """Return the worst interval. A refund in `returned` has a begin, an end, and a worth in units times `period`."""
         steps: list[tuple[int, int, int, int, str]] = [(each[0], TAKE, each[3], 0, each[4]) for each in takings]
         for number, (begin, end, units, _) in enumerate(forced):
             steps += (begin, REMEMBER, 0, number, ""), (end, FORCE, units, number, "")
@@ -92,7 +91,7 @@ class Changing:
         return worst
 
     def _change(self, what: int, value: int, number: int, state: tuple[int, int, int]) -> tuple[int, int]:
-        """The level and the begin of the worst span after something other than an admission."""
+        """Update the level and the begin of the worst interval after an event that is not an admission."""
         level, opened, time = state
         if what == RETURN:
             self._pending += value
@@ -104,7 +103,7 @@ class Changing:
             begun = (level, opened) if level > -self._pending else (-self._pending, time)
             self._remembered[number] = *begun, self._total, time
         else:
-            # Add to the spans that began before the taking did; those that began since may not contain it.
+            # Add to the intervals that began before the charge did; those that began since may not contain it.
             before, since, total, at = self._remembered.pop(number)
             before += self._total - total - (time - at) * self._amount + value * self._period
             return (before, since) if before > level else (level, opened)
@@ -112,7 +111,7 @@ class Changing:
 
 
 def earliest_uses(takings: Iterable[Taking]) -> tuple[list[int], list[int]]:
-    """The ends of `takings` in order, and for each of them the earliest start among the takings that end then or later."""
+    """Return the ends of `takings` in order, and for each of them the earliest start among the takings that end then or later."""
     pairs = sorted((end, start) for start, _, end, *_ in takings)
     earliest: list[int] = []
     least = 1 << 100
@@ -123,6 +122,6 @@ def earliest_uses(takings: Iterable[Taking]) -> tuple[list[int], list[int]]:
 
 
 def first_use(time: int, ends: Sequence[int], earliest: Sequence[int]) -> int:
-    """The earliest start that units given back at `time` can have helped: of a call that was not decided yet at that time."""
+    """Return the earliest start that units refunded at `time` can have helped: of a call that was undecided at that time."""
     place = bisect.bisect_left(ends, time)
     return min(time, earliest[place]) if place < len(earliest) else time

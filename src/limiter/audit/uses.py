@@ -1,4 +1,4 @@
-"""What may have been in use in an interval, as far as a record tells."""
+"""Units that may have been in use in an interval, as far as a record tells."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Interval = tuple[int, int, int]
-"""Something in use or asked for at some time: begin, end, and nanoseconds of refill, or units."""
+"""A use or a request at some time: begin, end, and nanoseconds of refill, or units."""
 
 
 class Doubt(NamedTuple):
-    """By how much two clocks may differ, and for how long a refusal may be remembered; nanoseconds."""
+    """The most by which two clocks differ, and the longest time for which a refusal is remembered; in nanoseconds."""
 
     clock_error: int
     denial_ttl: int
 
 
 class Uses:
-    """How much was asked for, or in use, in intervals that touch another interval."""
+    """Units requested, or in use, in intervals that touch another interval."""
 
     def __init__(self, intervals: Iterable[Interval]) -> None:
         begins, ends = [], []
@@ -39,18 +39,18 @@ class Uses:
         return [0, *itertools.accumulate(each[1] for each in pairs)]
 
     def begun(self, time: int) -> int:
-        """What had begun by a time."""
+        """Return the units that had begun by a time."""
         return self._begun[bisect.bisect_right(self._begins, time)]
 
     def ended(self, time: int) -> int:
-        """What had ended before a time."""
+        """Return the units that had ended before a time."""
         return self._ended[bisect.bisect_left(self._ends, time)]
 
     def touching(self, begin: int, end: int) -> int:
-        """What began by the end, and did not end before the begin."""
+        """Return the units that began by `end` and did not end before `begin`."""
         return self.begun(end) - self.ended(begin)
 
 
 def reserve(headroom: float, whole: int) -> int:
-    """What a call with headroom leaves to others, rounded up."""
+    """Return the units that a call with headroom leaves to others, rounded up."""
     return -(-whole * Fraction(headroom) // 1).__floor__() if headroom else 0

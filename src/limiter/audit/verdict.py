@@ -1,4 +1,4 @@
-"""What an audit finds: the verdict, the broken promises, and the span of time that came nearest to its limit."""
+"""The result of an audit: the verdict, the broken promises, and the interval that came nearest to its limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Promise = Literal["capacity", "refusals", "refunds", "order", "chains"]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The `units` admitted in a span of time, less the refunds and the refill of that span, beside the `capacity`.
+    """The `units` allowed in an interval, less its refunds and refill, beside the `capacity`.
 
     `begin` and `end` are nanoseconds of the repository's clock.
     """
@@ -38,7 +38,7 @@ class Span:
 class Finding:
     """One broken promise: which, of which limit of which bucket, what happened, and the ids of the calls that show it.
 
-    `excess` is the units that were admitted beyond the limit, where that is what is wrong.
+    `excess` is the number of units that were allowed beyond the limit, if that is the fault.
     """
 
     promise: Promise
@@ -58,10 +58,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an audit says of records: true when no promise was broken.
+    """The result for a set of records: true if no promise was broken.
 
-    `events` are lines, of which `decisions` are decisions; `degraded` of them were made without the table, and `failed` raised an
-    error: these are not judged. `cut` lines were incomplete. `worst` is the span nearest to its limit, or furthest beyond it.
+    `events` is the number of lines, and `decisions` that of decisions; `degraded` of them were made without the table, and
+    `failed` raised an error: these are not judged. `cut` lines were incomplete. `worst` is the interval nearest to its limit, or
+    furthest beyond it.
     """
 
     events: int
@@ -78,7 +79,7 @@ class Verdict:
 
 
 def moment(time: int) -> str:
-    """A time in nanoseconds as people read it."""
+    """Format a time in nanoseconds for people."""
     try:
         return f"{datetime.fromtimestamp(time // 1000 / 1e6, tz=UTC):%Y-%m-%d %H:%M:%S.%f} UTC"
     except (OverflowError, ValueError, OSError):

@@ -185,7 +185,7 @@ def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
         send = session.send
     except AttributeError as error:
         fields = {"error": repr(error)}
-        _log.warning("this aiobotocore lets read_timeout bound only each piece of an answer: %r", error, extra=fields)
+        _log.warning("with this aiobotocore, read_timeout bounds only each part of a response: %r", error, extra=fields)
         return
 
     seconds = options.connect_timeout + options.read_timeout
@@ -202,7 +202,7 @@ def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
 
 
 def _missing_extra() -> ConfigurationError:
-    return ConfigurationError('the asynchronous limiter needs aiobotocore: pip install "dynamodb-limiter[async]"')
+    return ConfigurationError('the async version needs aiobotocore: pip install "dynamodb-limiter[async]"')
 
 
 def _session_region(session: Any) -> str | None:

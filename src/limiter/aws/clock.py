@@ -27,6 +27,8 @@ MAX_SKEW = 1.0
 """Seconds by which this machine's clock may differ from the server's before that is worth a warning."""
 JUMP = 3 * NANOSECONDS
 """Nanoseconds by which one answer may move the time on its own; for more, the wall clock or a second answer has to agree."""
+UNDISTURBED = 2_000
+"""Nanoseconds that a look at both clocks takes at most when nothing comes between."""
 LEAST_APART, MOST_APART = NANOSECONDS // 20, NANOSECONDS
 """Nanoseconds by which wall and monotonic time may move apart: the stated error, but no less and no more than these."""
 
@@ -57,8 +59,7 @@ class _Anchor(NamedTuple):
 
     def error(self, now: int) -> int:
         """Nanoseconds by which the offset may be wrong at most."""
-        low, high = self.widened(now)
-        return max(high - self.offset, self.offset - low)
+        return max(self.high - self.offset, self.offset - self.low) + _drift(now - self.at)
 
 
 class _Doubt(NamedTuple):
@@ -114,7 +115,8 @@ class ServerClock:
         if known.anchor is None:
             return None
         moved = self._moved(known)
-        return (known.anchor.error(now) + (moved if moved > known.apart(now) else 0)) / NANOSECONDS
+        apart = moved > LEAST_APART and moved > known.apart(now)  # Most of the time the first says it.
+        return (known.anchor.error(now) + (moved if apart else 0)) / NANOSECONDS
 
     @property
     def trusted(self) -> bool:
@@ -124,7 +126,10 @@ class ServerClock:
         was suspended, or its clock was set), and after an answer that needs a second one to agree.
         """
         known = self._known
-        return known.doubt is None and self._moved(known) <= known.apart(self.monotonic())
+        if known.doubt is not None:
+            return False
+        moved = self._moved(known)
+        return moved <= LEAST_APART or moved <= known.apart(self.monotonic())
 
     @property
     def skew(self) -> float | None:
@@ -195,12 +200,15 @@ class ServerClock:
 
     def _moved(self, known: _Known) -> int:
         """Nanoseconds by which wall and monotonic time have surely moved apart since the last answer."""
-        width, own = self._look()
-        return abs(own - known.wall) - width
+        before = self.monotonic()
+        wall = self._wall()
+        after = self.monotonic()
+        return abs(wall - (before + after) // 2 - known.wall) - (after - before)
 
     def _wall_offset(self) -> int:
-        """What the machine's own time is ahead of its monotonic; of three looks the one least disturbed."""
-        return min(self._look() for _ in range(3))[1]
+        """What the machine's own time is ahead of its monotonic; of three looks the one least disturbed, unless one suffices."""
+        first = self._look()
+        return first[1] if first[0] <= UNDISTURBED else min(first, self._look(), self._look())[1]
 
     def _look(self) -> tuple[int, int]:
         before = self.monotonic()

@@ -139,7 +139,7 @@ def translate(error: Exception, table: str, action: str, meta: Any = None) -> Li
     if unsent is not None:
         return unsent
     if isinstance(error, boto.HTTPClientError | OSError):
-        return RateLimiterUnavailable(f"{action} on table {table!r} got no answer: {cleaned(error)}", unsent=False)
+        return RateLimiterUnavailable(f"{action} on table {table!r} got no response: {cleaned(error)}", unsent=False)
     if isinstance(error, boto.BotoCoreError):
         return ConfigurationError(f"{action} on table {table!r} could not be sent: {cleaned(error)}")
     if action == OPENING and isinstance(error, ValueError):
@@ -150,7 +150,7 @@ def translate(error: Exception, table: str, action: str, meta: Any = None) -> Li
         )
     if _is_of_moto(error):
         return ConfigurationError(
-            f"{action} on table {table!r} was answered by moto's mock_aws, whose answers the asynchronous limiter cannot await: "
+            f"{action} on table {table!r} got a response of moto's mock_aws, which the async version cannot await: "
             "use SyncRepository within mock_aws, or limiter.testing.LocalEngine, which is a server"
         )
     if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):
@@ -238,20 +238,22 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
     if code == "ResourceNotFoundException":
         name = table.rpartition("/")[2]  # also of an ARN
         return StackNotFound(
-            f"there is no table {table!r} {place}: if that is the right place, deploy it with `limiter deploy {name}`, "
-            f"or on an engine of your own with limiter.testing.create_table({name!r}, endpoint_url=...)"
+            f"table {table!r} does not exist {place}: if that is the right place, deploy it with `limiter deploy {name}`, "
+            f"or on a local engine with limiter.testing.create_table({name!r}, endpoint_url=...)"
         )
     if code in _THROTTLED:
         return Throttled(f"{action} on table {table!r} was throttled: {code}: {message}", hot_key=_is_hot_key(error))
     if code in _CONFLICTS:
         # As for a hot key: it concerns this item alone, and is worth another attempt.
-        return Throttled(f"{action} on table {table!r} met another write to the same item: {code}: {message}", hot_key=True)
+        return Throttled(
+            f"{action} on table {table!r} conflicted with another write to the same item: {code}: {message}", hot_key=True
+        )
     reasons = cancellation_reasons(error) if code == TRANSACTION_CANCELED else frozenset()
     if reasons & _THROTTLED_REASONS:
         return Throttled(f"{action} on table {table!r} was throttled: {', '.join(sorted(reasons))}: {message}")
     if _TOO_LARGE.search(f"{message} {_reason_messages(error)}"):
         return ValidationError(
-            f"{action} on table {table!r} would make an item of more than 400 KB, which is all that DynamoDB stores in one: "
+            f"{action} on table {table!r} would make an item larger than 400 KB, the most that DynamoDB stores: "
             "store less metadata, or fewer limits"
         )
     if code in _EXPIRED:

@@ -1,76 +1,75 @@
-"""Conditions and changes in DynamoDB's expression language, with a placeholder for every name and value."""
+"""Conditions and changes in DynamoDB's expression language, with a placeholder for every name and value.
+
+Most updates differ from another only in their numbers, so the texts are kept by the shape of the update: everything but values.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ABSENT, EQUAL, FROM, UP_TO, BETWEEN = "attribute_not_exists({})", "{} = {}", "{} >= {}", "{} <= {}", "{} BETWEEN {} AND {}"
+"""The forms of a condition: of one with a lower, an upper, two equal or two different bounds, or without."""
+SHAPES = 1_000
+"""Shapes whose texts are kept."""
+
+Requirement = tuple[str, str, str, bool]
+"""The limit and field that a condition is about, its form, and whether the field may be absent."""
+Step = tuple[str, str, str | None, bool]
+"""The limit and field that a change is about, the field whose old value is its base, and whether it is lowered."""
+Marking = tuple[str, bool, bool, bool]
+"""The name that a mark is about, whether one was seen, whether that was another text, and whether it may be absent."""
 
 
-class Expressions:
-    """The condition and the update of one UpdateItem in the making; what an attribute is called is told by the caller."""
+class Texts(NamedTuple):
+    """The two expressions of an update, its attributes by their placeholders, and the placeholders of its values in order."""
 
-    def __init__(self, stamp_attribute: str, stamp: str) -> None:
-        self._names = {stamp_attribute: "#w"}
-        self._values: dict[str, dict[str, str]] = {":w": {"S": stamp}}
-        self._conditions = ["(attribute_not_exists(#w) OR #w <> :w)"]
-        self._changes = ["#w = :w"]
-        self._removals: list[str] = []
+    condition: str
+    update: str
+    names: dict[str, str]
+    values: tuple[str, ...]
 
-    def require(self, attribute: str, low: int | None, high: int | None, absent: bool) -> None:
-        """A number must lie between two bounds, both inclusive, or may be absent; without bounds it must be absent."""
-        name = self._name(attribute)
-        if low is None:
-            if high is None:
-                self._conditions.append(f"attribute_not_exists({name})")
-                return
-            text = f"{name} <= {self._number(high)}"
-        elif high is None:
-            text = f"{name} >= {self._number(low)}"
-        elif low == high:
-            text = f"{name} = {self._number(low)}"
-        else:
-            text = f"{name} BETWEEN {self._number(low)} AND {self._number(high)}"
-        self._conditions.append(f"(attribute_not_exists({name}) OR {text})" if absent else text)
 
-    def change(self, attribute: str, base: str | None, value: int) -> None:
-        """A number becomes a value, plus the old value of another attribute."""
-        if base is None:
-            self._changes.append(f"{self._name(attribute)} = {self._number(value)}")
-            return
-        sign, size = ("-", -value) if value < 0 else ("+", value)
-        self._changes.append(f"{self._name(attribute)} = {self._name(base)} {sign} {self._number(size)}")
+@lru_cache(maxsize=SHAPES)
+def texts(
+    attribute: Callable[[str, str], str],
+    requirements: tuple[Requirement, ...],
+    steps: tuple[Step, ...],
+    marks: tuple[Marking, ...],
+    removals: tuple[tuple[str, str], ...],
+) -> Texts:
+    """The texts of all updates of one shape; `attribute` says what the field of a limit is called, and a mark without a limit.
 
-    def mark(self, attribute: str, seen: str | None, absent: bool, new: str) -> None:
-        """A text must be as it was seen, or may be absent, and becomes another."""
-        name, value = self._name(attribute), self._text(new)
-        if seen is None:
-            self._conditions.append(f"attribute_not_exists({name})")
-        else:
-            text = f"{name} = {value if seen == new else self._text(seen)}"
-            self._conditions.append(f"(attribute_not_exists({name}) OR {text})" if absent else text)
-        self._changes.append(f"{name} = {value}")
+    The first values are the stamp, and what stands for an absent one. The others follow in the order of the requirements, the
+    steps and the marks.
+    """
+    names = {attribute("", "stamp"): "#w", attribute("", "second"): "#w2", attribute("", "third"): "#w3"}
+    values = [":w", ":none"]
 
-    def remove(self, attribute: str) -> None:
-        """An attribute is absent afterwards."""
-        self._removals.append(self._name(attribute))
+    def name(limit: str, field: str) -> str:
+        return names.setdefault(attribute(limit, field), f"#{len(names)}")
 
-    def parameters(self) -> dict[str, Any]:
-        """The parameters of UpdateItem that say all of it."""
-        removals = f" REMOVE {', '.join(self._removals)}" if self._removals else ""
-        return {
-            "ConditionExpression": " AND ".join(self._conditions),
-            "UpdateExpression": f"SET {', '.join(self._changes)}{removals}",
-            "ExpressionAttributeNames": {placeholder: name for name, placeholder in self._names.items()},
-            "ExpressionAttributeValues": self._values,
-        }
+    def value() -> str:
+        values.append(f":{len(values)}")
+        return values[-1]
 
-    def _name(self, attribute: str) -> str:
-        return self._names.setdefault(attribute, f"#{len(self._names)}")
-
-    def _number(self, value: int) -> str:
-        # Not `str`, which would store a float, and make the bucket unreadable for everybody.
-        self._values[placeholder := f":{len(self._values)}"] = {"N": int.__repr__(value)}
-        return placeholder
-
-    def _text(self, value: str) -> str:
-        self._values[placeholder := f":{len(self._values)}"] = {"S": value}
-        return placeholder
+    conditions = ["NOT :w IN (#w, #w2, #w3)"]
+    changes = ["#w3 = if_not_exists(#w2, :none), #w2 = if_not_exists(#w, :none), #w = :w"]
+    for limit, field, form, absent in requirements:
+        own = name(limit, field)
+        text = form.format(own, *[value() for _ in range(form.count("{}") - 1)])
+        conditions.append(f"(attribute_not_exists({own}) OR {text})" if absent else text)
+    for limit, field, base, less in steps:
+        own = name(limit, field)
+        changes.append(f"{own} = {value()}" if base is None else f"{own} = {name(limit, base)} {'-' if less else '+'} {value()}")
+    for limit, seen, differs, absent in marks:
+        own, new = name(limit, "mark"), value()
+        text = f"{own} = {value() if differs else new}" if seen else f"attribute_not_exists({own})"
+        conditions.append(f"(attribute_not_exists({own}) OR {text})" if seen and absent else text)
+        changes.append(f"{own} = {new}")
+    removed = ", ".join([name(limit, field) for limit, field in removals])
+    update = f"SET {', '.join(changes)}" + (f" REMOVE {removed}" if removed else "")
+    return Texts(" AND ".join(conditions), update, {short: full for full, short in names.items()}, tuple(values))

@@ -54,7 +54,7 @@ def bound_whole_answers(client: Any) -> None:
         pools.update({scheme: _bounded_pool(pool) for scheme, pool in pools.items()})
     except (AttributeError, TypeError, ValueError) as error:
         fields = {"error": repr(error)}
-        _log.warning("this botocore lets read_timeout bound only each piece of an answer: %r", error, extra=fields)
+        _log.warning("with this botocore, read_timeout bounds only each part of a response: %r", error, extra=fields)
 
 
 @functools.cache

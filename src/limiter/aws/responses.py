@@ -19,6 +19,13 @@ CHECKSUM_OF_NOTHING = "2745614147"
 """The CRC-32 of `{}`, the shortest body there is."""
 
 
+def check(action: str, parameters: Mapping[str, Any], answer: Any, table: str) -> bool:
+    """Raise `RateLimiterUnavailable` for a response that cannot be used; return whether its `Date` can, as `holds_something`."""
+    check_whole(answer, table, action)
+    check_answer(action, parameters, answer)
+    return holds_something(answer)
+
+
 def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
     """Raise `RateLimiterUnavailable` when the connection broke while the headers came.
 
@@ -42,13 +49,15 @@ def check_answer(action: str, parameters: Mapping[str, Any], answer: Any) -> Non
 
     If another server responded in the table's place, it is unknown what became of the request.
     """
-    if not isinstance(answer, dict) or not all(check(answer.get(name), parameters) for name, check in _PARTS.get(action, ())):
+    if not isinstance(answer, dict) or not all(
+        is_right(answer.get(name), parameters) for name, is_right in _PARTS.get(action, ())
+    ):
         raise RateLimiterUnavailable(f"{action} got a response that is not a DynamoDB response: {shown(answer)}")
 
 
 def _are_written(attributes: object, parameters: Mapping[str, Any]) -> bool:
-    written = schema.stamp(attributes)
-    return written is not None and written == parameters["ExpressionAttributeValues"][":w"]["S"]
+    written = isinstance(attributes, dict) and attributes.get(schema.STAMP_ATTRIBUTE)
+    return bool(written == parameters["ExpressionAttributeValues"][":w"])
 
 
 def _are_items(items: object, _: object) -> bool:

@@ -13,14 +13,14 @@ and no id can forge another's key. Other ids stand as they are, since each is th
 | resource's limits | `namespace#` | `l#resource` | the same |
 | namespace's limits | `namespace#` | `l` | the same |
 
-The attributes of a bucket, all numbers but for the marks and the stamp:
+The attributes of a bucket, all numbers but for the marks and the stamps:
 
 | attribute | what |
 |---|---|
 | `t:` `s:` `b:` `f:` + identity of a limit | its level: tat, or units used; since; booked; floor |
 | `m:` + name of a limit | what the units of its account born last are counted by: the identity without the name |
 | `x` | the time up to which nothing is admitted |
-| `w` | the stamp of the last write |
+| `w` `w2` `w3` | the stamps of the last write and of the two before it |
 | `ttl` | seconds since the epoch after which the item is not needed |
 
 A level of limits holds `limits`, a list of maps with the `name` of a limit and `limit`, the rest of its text; or `access`, which
@@ -38,14 +38,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.limits import Access, check_level, read_limit, text_of
 from ..core.limits.births import measure
-from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor
+from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor, scheduled
 from ..core.schedule import Schedule, check_schedule
+from ..core.state import ABSENT as ABSENT_LEVEL
 from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
 from ..core.visible import visible
 from ..exceptions import UnreadableItem
 from ..models import Entity
-from .expressions import Expressions
+from .expressions import ABSENT, BETWEEN, EQUAL, FROM, UP_TO, texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,16 +60,21 @@ Item = dict[str, dict[str, Any]]
 PARTITION_KEY, SORT_KEY = "pk", "sk"
 INDEX, INDEX_PARTITION_KEY, INDEX_SORT_KEY = "listing", "lpk", "lsk"
 TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "w", "x"
+STAMP_ATTRIBUTES = (STAMP_ATTRIBUTE, "w2", "w3")
+"""Those of the last three writes, the last one first."""
+_NO_STAMP = {"S": ""}
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
-_PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
+_PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:", "mark": MARK}
 _UNREADABLE = {TTL_ATTRIBUTE: TTL, PAUSE_ATTRIBUTE: PAUSED}
 _OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE}
+_OF_BUCKET |= zip(("stamp", "second", "third"), STAMP_ATTRIBUTES, strict=True)
 _ESCAPED = re.compile("%(23|25)")
 """A `#` or `%` in the namespace of a key. A `%` stands for itself unless it would read as one of these."""
-_INTEGER = re.compile("-?[0-9]{1,38}")  # DynamoDB keeps 38 digits
-_FIELD = {prefix: name for name, prefix in _PREFIX.items()}
+_DIGITS = 38
+"""What DynamoDB keeps of a number."""
+_FIELD = {prefix: Level._fields.index(name) for name, prefix in _PREFIX.items() if name in Level._fields}
 
 
 def table_definition(table_name: str) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def table_definition(table_name: str) -> dict[str, Any]:
 
 def bucket_key(key: BucketKey) -> Item:
     """The primary key of a bucket's item."""
-    return _key(key.namespace, key.entity_id, _joined("b", key.resource))
+    return _key(key.namespace, key.entity_id, "b#" + key.resource)
 
 
 def bucket_state(item: dict[str, Any] | None) -> BucketState:
@@ -101,48 +107,72 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     """
     if not isinstance(item, dict | None):
         raise UnreadableItem(f"the table's answer holds {shown(item)} in place of a bucket")
-    fields: dict[str, dict[str, int]] = {}
+    fields: dict[str, list[int]] = {}
     marks: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     ttl = paused = -1
     for attribute, value in (item or {}).items():
         # No limit is without a name, which would stand for the `ttl` besides.
-        name = _FIELD.get(attribute[:2]) if len(attribute) > 2 else None
+        kind, name = attribute[:2], attribute[2:]
+        place = _FIELD.get(kind) if name else None
         try:
-            if name:
-                fields.setdefault(attribute[2:], {})[name] = _integer(value)
+            if place is not None:
+                if name not in fields:
+                    fields[name] = list(ABSENT_LEVEL)
+                fields[name][place] = _integer(value)
             elif attribute == TTL_ATTRIBUTE:
                 ttl = _integer(value)
             elif attribute == PAUSE_ATTRIBUTE:
                 paused = _integer(value)
-            elif attribute[:2] == MARK and len(attribute) > 2:
-                marks[attribute[2:]] = f"{attribute[2:]}|{_string(value)}"
+            elif kind == MARK and name:
+                marks[name] = f"{name}|{_string(value)}"
         except (KeyError, TypeError, ValueError):
-            is_mark = attribute[:2] == MARK
-            text = "no text" if is_mark else "no integer"
+            text = "no text" if kind == MARK else "no integer"
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
-            unreadable[attribute[2:] if name else _UNREADABLE.get(attribute, attribute)] = text
-    levels = {name: Level(**numbers) for name, numbers in fields.items()}
-    return BucketState(levels, ttl, _text(item, STAMP_ATTRIBUTE) or "", unreadable, paused, marks)
+            unreadable[name if place is not None else _UNREADABLE.get(attribute, attribute)] = text
+    levels = {name: Level(*numbers) for name, numbers in fields.items()}
+    stamp, second, third = [_text(item, each) or "" for each in STAMP_ATTRIBUTES]
+    return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third))
 
 
-def stamp(attributes: object) -> str | None:
-    """The stamp in a bucket's attributes; None where there is none, or where these are no attributes."""
-    return _text(attributes, STAMP_ATTRIBUTE)
+def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
+    """The parameters of UpdateItem, but for the table's name, that perform `update` and return the item in either case."""
+    return update_parameters(update) | {
+        "Key": bucket_key(key),
+        "ReturnValues": "ALL_NEW",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
 
 
 def update_parameters(update: Update) -> dict[str, Any]:
     """The parameters of UpdateItem, but for the table's name and the key, that perform `update`."""
-    expressions = Expressions(STAMP_ATTRIBUTE, update.stamp)
+    requirements, numbers = [], []
     for limit, field, low, high, absent in update.conditions:
-        expressions.require(_attribute(limit, field), low, high, absent)
+        if low is None:
+            form = ABSENT if high is None else UP_TO
+        else:
+            form = FROM if high is None else EQUAL if low == high else BETWEEN
+            numbers.append(low)
+        if high is not None and form != EQUAL:
+            numbers.append(high)
+        requirements.append((limit, field, form, absent and form != ABSENT))
+    steps = []
     for limit, field, base, value in update.changes:
-        expressions.change(_attribute(limit, field), None if base is None else _attribute(limit, base), value)
-    for name, seen, absent, new in update.marks:
-        expressions.mark(MARK + name, None if seen is None else measure(seen), absent, measure(new))
-    for limit, field in update.removals:
-        expressions.remove(_attribute(limit, field))
-    return expressions.parameters()
+        less = base is not None and value < 0
+        numbers.append(-value if less else value)
+        steps.append((limit, field, base, less))
+    marks = tuple([(name, seen is not None, seen != new, absent) for name, seen, absent, new in update.marks])
+    shape = texts(_attribute, tuple(requirements), tuple(steps), marks, update.removals)
+    # Not `str`, which would store a float, and make the bucket unreadable for everybody.
+    values = [{"S": update.stamp}, _NO_STAMP, *[{"N": int.__repr__(number)} for number in numbers]]
+    for _, seen, _, new in update.marks:
+        values += [{"S": measure(each)} for each in ([new] if seen in (None, new) else [new, seen])]
+    return {
+        "ConditionExpression": shape.condition,
+        "UpdateExpression": shape.update,
+        "ExpressionAttributeNames": dict(shape.names),
+        "ExpressionAttributeValues": dict(zip(shape.values, values, strict=True)),
+    }
 
 
 def record_key(namespace: str, key: RecordKey) -> Item:
@@ -240,7 +270,7 @@ def buckets_scan(namespace: str) -> dict[str, Any]:
     return {
         "FilterExpression": "begins_with(#0, :0) AND begins_with(#1, :1)",
         "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
-        "ExpressionAttributeValues": {":0": {"S": _joined(namespace, "")}, ":1": {"S": _joined("b", "")}},
+        "ExpressionAttributeValues": {":0": {"S": _within(namespace, "")}, ":1": {"S": _joined("b", "")}},
     }
 
 
@@ -298,9 +328,10 @@ def _string(value: Mapping[str, Any]) -> str:
 
 
 def _integer(value: Mapping[str, Any]) -> int:
-    # Stricter than int(), which also takes blanks, underlines and what is no string.
+    # Stricter than int(), which also takes blanks, underlines, other digits and what is no string.
     text = value["N"]
-    if not _INTEGER.fullmatch(text):
+    digits = text.removeprefix("-") if isinstance(text, str) else ""
+    if not (len(digits) <= _DIGITS and digits.isdecimal() and digits.isascii()):
         raise ValueError(f"{shown(text)} is no integer")
     return int(text)
 
@@ -376,7 +407,7 @@ def _limits_value(item: Mapping[str, Any]) -> Limits | ScheduledLimits:
         return plain
     windows = [each["M"] for each in item["schedule"]["L"]]
     read = [(_string(each["when"]), _string(each["zone"]), _level_value(each)) for each in windows]
-    return ScheduledLimits(plain, check_schedule(read))
+    return scheduled(plain, check_schedule(read))
 
 
 def _entity_attributes(namespace: str, record: EntityRecord) -> Item:

@@ -45,7 +45,7 @@ def sync_open_direct(client: Any, table: str) -> SyncDirectTransport:
         transport.find_address()
     except (AttributeError, TypeError, KeyError) as error:
         # Some of what is needed has no public name.
-        raise Unequal(f"this botocore is made differently: {error!r}") from error
+        raise Unequal(f"this botocore has another structure: {error!r}") from error
     return transport
 
 

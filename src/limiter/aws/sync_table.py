@@ -16,7 +16,7 @@ from .client import sync_close_client, sync_open_client, sync_use_client
 from .clock import MAX_SKEW
 from .sync_direct import sync_open_direct
 from .errors import OPENING, is_decided_by_condition, is_of_table, translate
-from .responses import check_answer, check_whole, holds_something
+from .responses import check
 from .transport import DIRECT_ACTIONS, Transport, TransportChoice, Unsuitable
 from .wire import UnexpectedForm
 
@@ -113,9 +113,7 @@ class SyncTable:
             if is_of_table(error, action):
                 self._learn(getattr(error, "response", None), sent)
             raise
-        check_whole(answer, self.name, action)
-        check_answer(action, parameters, answer)
-        if holds_something(answer):
+        if check(action, parameters, answer, self.name):
             self._learn(answer, sent)
         elif self._clock is not None:
             self._clock.observe_undated()

@@ -16,7 +16,7 @@ from .client import close_client, open_client, use_client
 from .clock import MAX_SKEW
 from .direct import open_direct
 from .errors import OPENING, is_decided_by_condition, is_of_table, translate
-from .responses import check_answer, check_whole, holds_something
+from .responses import check
 from .transport import DIRECT_ACTIONS, Transport, TransportChoice, Unsuitable
 from .wire import UnexpectedForm
 
@@ -113,9 +113,7 @@ class Table:
             if is_of_table(error, action):
                 self._learn(getattr(error, "response", None), sent)
             raise
-        check_whole(answer, self.name, action)
-        check_answer(action, parameters, answer)
-        if holds_something(answer):
+        if check(action, parameters, answer, self.name):
             self._learn(answer, sent)
         elif self._clock is not None:
             self._clock.observe_undated()

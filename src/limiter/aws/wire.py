@@ -52,7 +52,7 @@ class ResponseReader:
         if self._head is None or len(self._data) < self._end:
             return None
         if len(self._data) > self._end:
-            raise UnexpectedForm("bytes behind the end of the response")
+            raise UnexpectedForm("bytes after the end of the response")
         return Response(*self._head, bytes(self._data[self._start :]))
 
     def _read_head(self, seen: int) -> None:

@@ -28,7 +28,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "acquire": Command("acquire", "acquire", "Run a command when its limits allow it."),
+    "adjust": Command("control", "adjust", "Correct what a bucket counts as used."),
     "audit": Command("audit", "audit", "Judge recorded decisions."),
+    "block": Command("access", "block", "Refuse everything at one level."),
     "check": Command("acquire", "check", "Show whether an acquire would be allowed."),
     "delete": Command("stack", "delete", "Delete a stack."),
     "demo": Command("demo", "demo", "Show the limiter at work on this machine."),
@@ -41,10 +43,13 @@ COMMANDS = {
     "list": Command("stack", "list_stacks", "List the stacks in a region."),
     "local": Command("local", "command", "Run the embedded engine on this machine."),
     "namespace": Command("namespace", "namespace", "List and delete namespaces."),
+    "pause": Command("control", "pause", "Have a bucket admit nothing for a while."),
     "plan": Command("deploy", "plan", "Show what a deploy would change."),
+    "reset": Command("control", "reset", "Make a bucket as if nothing had been used."),
     "status": Command("stack", "status", "Show a stack and its table."),
     "template": Command("stack", "template", "Print the CloudFormation template."),
     "top": Command("top", "top", "Watch buckets, the busiest first."),
+    "unblock": Command("access", "unblock", "Remove a block from one level."),
 }
 HELP = """Exact distributed rate limits on one DynamoDB table.
 

@@ -13,12 +13,10 @@ import click
 from .amounts import consume_option, decision_table, limit_option, read_amounts, read_limits
 from .exit_codes import CANNOT_EXECUTE, NOT_FOUND, OK, REFUSED, TERMINATED
 from .options import aws_options, stack_option
-from .output import say, show
+from .output import cell, say, show
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ..core.limits import Limit
+    from ..core.records import Limits
     from .options import Target
 
 
@@ -51,13 +49,23 @@ class Terminated(BaseException):
 @stack_option
 @aws_options
 def check(entity: str, resource: str, stack: str, target: Target, amounts: tuple[str, ...], limits: tuple[str, ...]) -> int:
-    """Show whether an acquire of ENTITY on RESOURCE would be allowed now. Consumes nothing; exits with 3 when refused."""
+    """Show whether an acquire of ENTITY on RESOURCE would be allowed now. Consumes nothing; exits with 3 when refused.
+
+    Says which buckets are paused. A limit with "shadow" behind it refuses nothing: its row shows what it would do.
+    """
+    from .buckets import paused_for
     from .documents import decision_document
 
     asked, given = read_amounts(amounts), read_limits(limits)
     with target.limiter(stack) as limiter:
         decision = limiter.check(entity, resource, asked, limits=given)
-    show(target.output, decision_document(decision), decision_table(decision))
+        refusing = [] if decision else [(status.entity_id, status.resource) for status in decision.statuses if status.exceeded]
+        paused = {bucket: seconds for bucket, seconds in paused_for(limiter, refusing).items() if seconds is not None}
+    show(target.output, decision_document(decision, paused), decision_table(decision))
+    for (owner, where), seconds in paused.items():
+        say(f"The bucket of {owner!r} for {where!r} is paused for another {cell(seconds)} s.")
+    if not decision.statuses:
+        say("Nothing is counted: the level says 'unlimited'." if decision else "Everything is refused: the level says 'blocked'.")
     return OK if decision else REFUSED
 
 
@@ -126,7 +134,7 @@ def _acquire_and_run(
     target: Target,
     stack: str,
     what: tuple[str, str, dict[str, int] | None],
-    limits: Sequence[Limit] | None,
+    limits: Limits | None,
     program: str,
     command: list[str],
     options: dict[str, Any],

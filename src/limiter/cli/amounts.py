@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..core.limits import Limit
     from ..core.records import Limits
-    from ..models import Decision, LimitStatus
+    from ..models import BaseLimit, Decision, LimitStatus
     from .output import Table
+
+UNITS, SIGNED = re.compile("[0-9]+"), re.compile("[+-]?[0-9]+")
 
 consume_option = click.option(
     "--consume",
@@ -35,31 +37,48 @@ limit_option = click.option(
 
 def read_amounts(texts: Sequence[str]) -> dict[str, int] | None:
     """Return amounts by the names of limits; None when none were given."""
-    return dict(map(_read_amount, texts)) or None
+    return dict(_read_amount(text, UNITS, "LIMIT=UNITS, such as tokens=500", "--consume") for text in texts) or None
 
 
-def _read_amount(text: str) -> tuple[str, int]:
-    name, equals, units = text.partition("=")
-    if not equals or not units.isascii() or not units.isdecimal():
-        raise click.BadParameter(f"{text!r} is not LIMIT=UNITS, such as tokens=500", param_hint="--consume")
+def read_changes(texts: Sequence[str]) -> dict[str, int]:
+    """Return changes by the names of limits, each of either sign. Raises `BadParameter` when a name is given twice."""
+    changes: dict[str, int] = {}
+    for text in texts:
+        name, units = _read_amount(text, SIGNED, "LIMIT=UNITS, such as tokens=-500 or requests=+1", "LIMIT=UNITS")
+        if name in changes:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint="LIMIT=UNITS")
+        changes[name] = units
+    return changes
+
+
+def _read_amount(text: str, form: re.Pattern[str], expected: str, hint: str) -> tuple[str, int]:
+    name, _, units = text.rpartition("=")
+    if not name or not form.fullmatch(units):
+        raise click.BadParameter(f"{text!r} is not {expected}", param_hint=hint)
     return name, int(units)
 
 
-def read_limits(texts: Sequence[str]) -> tuple[Limit, ...] | None:
-    """Return the limits that were given; None when none were. Raises `ValidationError` when two have one name."""
-    from ..core.limits import check_limits
+def read_limits(texts: Sequence[str]) -> Limits | None:
+    """Return the limits that were given, or the constant in their place; None when none were.
 
-    return check_limits(map(read_limit, texts)) or None
+    Raises `ValidationError` when two have one name, or when a constant stands beside others.
+    """
+    from ..core.limits import Access, check_limits, parse
+
+    given = [parse(text) for text in texts]
+    if len(given) == 1 and isinstance(given[0], Access):
+        return given[0]
+    return check_limits(cast("list[BaseLimit]", given)) or None
 
 
-def read_limit(text: str) -> Limit:
-    """Return the rate that a text states."""
-    from ..core.limits import Limit
+def read_limit(text: str) -> BaseLimit:
+    """Return the limit that a text states, of any kind."""
+    from ..core.limits import Access, parse
     from ..exceptions import ValidationError
 
-    limit = Limit.parse(text)
-    if not isinstance(limit, Limit):
-        raise ValidationError(f"{text!r} is not a rate; the command supports rates only, such as '100/minute'")
+    limit = parse(text)
+    if isinstance(limit, Access):
+        raise ValidationError(f"{text!r} stands in place of a list of limits, and not in one")
     return limit
 
 
@@ -92,6 +111,11 @@ def decision_table(decision: Decision) -> Table:
     return Table(columns, rows, expendable=("full after s", "requested", "entity", "resource", "retry after s"))
 
 
+def allowed_text(status: LimitStatus) -> str:
+    """Return whether a limit allows what was asked; of a shadow, which refuses nothing, whether it would."""
+    return "yes" if not status.exceeded else "no" if status.limit.enforce else "shadow: no"
+
+
 def _status_row(status: LimitStatus) -> tuple[Any, ...]:
     retry = "never" if status.retry_after is None else status.retry_after
     return (
@@ -100,7 +124,7 @@ def _status_row(status: LimitStatus) -> tuple[Any, ...]:
         str(status.limit),
         status.requested,
         status.available,
-        not status.exceeded,
+        allowed_text(status),
         retry,
         status.reset_after,
     )

@@ -50,7 +50,7 @@ MOST_SHOWN = 20
     show_envvar=True,
     default="table",
     show_default=True,
-    help="For people, for programs, or tab-separated.",
+    help="A table for people, JSON for programs, or tab-separated text.",
 )
 def audit(files: tuple[str, ...], clock_error: float, denial_ttl: float, skip: tuple[str, ...], output: str) -> int:
     """Judge the decisions in FILE..., written by `on_decision=record(path)`; all files are one history.

@@ -34,10 +34,14 @@ def demo(limit: str, workers: int, seconds: float) -> int:
 
     Needs no AWS account. Exits with 1 when they consumed more than the limit allows, which would be a bug.
     """
+    from ..core.limits import Limit
+    from ..exceptions import ValidationError
     from ..local import LocalEngine
     from ..testing import create_table
 
     shared = read_limit(limit)
+    if not isinstance(shared, Limit):
+        raise ValidationError(f"the workers share a rate, such as '20/second', and not {limit!r}")
     say("starting an embedded engine ...")
     with LocalEngine() as engine:
         client = _client(engine.endpoint_url)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "unknown": "?"}
 METRICS = ("WriteThrottleEvents", "ReadThrottleEvents", "WriteKeyRangeThroughputThrottleEvents")
+PAGES = 8
+"""Pages of the table, of 1 MB each, in which buckets are looked for."""
 LEVELS = {
     "acquire": ("GetItem", "BatchGetItem", "UpdateItem"),
     "read": ("GetItem", "BatchGetItem", "Query", "DescribeTable", "DescribeTimeToLive"),
@@ -42,16 +44,22 @@ LEVELS = {
 
 
 @click.command()
+@click.option("--all-buckets", is_flag=True, help="Examine every bucket of the namespace; reads the whole table.")
 @stack_argument
 @aws_options
-def doctor(stack: str, target: Target) -> int:
+def doctor(stack: str, target: Target, all_buckets: bool) -> int:
     """Check everything that can prevent the limiter from working with a stack. Exits with 1 when a check fails.
 
-    Checks credentials, region, table, permissions of each policy level, clock, deletion of idle buckets, throttling, versions and
-    transport. Changes nothing: write permissions are tried with a condition that no item meets, which costs a few write units.
+    Checks credentials, region, table, permissions of each policy level, buckets, clock, deletion of idle buckets, throttling,
+    versions and transport. Changes nothing: write permissions are tried with a condition that no item meets, which costs a few
+    write units.
+
+    Of the buckets, names those that are paused, those with a limit that was opened by a clock far ahead, those in which one name
+    is in use at two rates or periods at once, and those that hold what makes no sense. Reads at most 8 MB of the table for that,
+    unless --all-buckets is given.
     """
     with noted("doctor", target):
-        findings = Examination(stack, target).findings()
+        findings = Examination(stack, target, all_buckets=all_buckets).findings()
     rows = [(MARKS[each.result], each.subject, each.detail, each.remedy) for each in findings]
     document = [
         {"result": each.result, "subject": each.subject, "detail": each.detail, "remedy": each.remedy} for each in findings
@@ -63,11 +71,12 @@ def doctor(stack: str, target: Target) -> int:
 class Examination:
     """Makes the calls, each of which needs the calls before it to have succeeded."""
 
-    def __init__(self, stack: str, target: Target) -> None:
+    def __init__(self, stack: str, target: Target, *, all_buckets: bool = False) -> None:
         from ..infra.ownership import check_stack_name
 
         self._stack = check_stack_name(stack)
         self._target = target
+        self._all_buckets = all_buckets
         self._session = target.session()
         self._clock = ServerClock()
 
@@ -86,7 +95,7 @@ class Examination:
         found = [first, identity, *self._table()]
         if found[-1].result == "failed":
             return [*found[:-1], self._skew(), found[-1]]
-        found += self._permissions()
+        found += [*self._permissions(), *self._buckets()]
         return [*found, self._skew(), self._time_to_live(), *self._throttling(), self._versions(), self._transport(), _runtime()]
 
     def _client(self, service: str) -> Any:
@@ -150,6 +159,18 @@ class Examination:
             )
             for level, actions in LEVELS.items()
         ]
+
+    def _buckets(self) -> list[Finding]:
+        from .findings import judge_buckets
+        from .scanning import scan_buckets
+
+        try:
+            states, whole = scan_buckets(
+                self._client("dynamodb"), self._stack, self._target.namespace, pages=None if self._all_buckets else PAGES
+            )
+        except Exception as error:  # every error is a finding
+            return [self._error(error, "buckets", "Scan")]
+        return judge_buckets(states, self._clock(), whole=whole)
 
     def _allowed(self, action: str, call: Callable[[], Any]) -> bool | None:
         """Whether a call is allowed; None when it failed for another reason."""

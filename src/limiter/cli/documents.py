@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.limits import Access, Limit
+from ..core.limits import KINDS, Access
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..core.records import Limits
     from ..infra.change_set import Change, Plan
     from ..infra.drift import Drift
     from ..infra.stack_events import StackEvent
     from ..infra.stack_summary import StackSummary
     from ..models import BaseLimit, Decision, Entity, LimitStatus
+
+_NUMBERS = ("refill_amount", "refill_period", "period", "zone", "seconds", "ttl")
+"""What the kinds of limits have besides: a rate, a calendar quota, a session and slots."""
 
 
 def stack_document(stack: StackSummary) -> dict[str, Any]:
@@ -97,11 +102,10 @@ def drift_document(drift: Drift) -> dict[str, Any]:
 
 
 def limit_document(limit: BaseLimit) -> dict[str, Any]:
-    """Return the document of a limit: as text and in numbers."""
-    document = {"text": str(limit), "name": limit.name, "capacity": limit.capacity}
-    if isinstance(limit, Limit):
-        document |= {"refill_amount": limit.refill_amount, "refill_period": limit.refill_period}
-    return document
+    """Return the document of a limit: as text, and in numbers as far as its kind has them."""
+    kind = next(name for name, kind in KINDS.items() if isinstance(limit, kind))
+    document = {"text": str(limit), "name": limit.name, "kind": kind, "capacity": limit.capacity, "enforce": limit.enforce}
+    return document | {name: getattr(limit, name) for name in _NUMBERS if hasattr(limit, name)}
 
 
 def limit_documents(limits: Limits) -> list[dict[str, Any]]:
@@ -123,11 +127,14 @@ def status_document(status: LimitStatus) -> dict[str, Any]:
     }
 
 
-def decision_document(decision: Decision) -> dict[str, Any]:
-    """Return the document of a decision."""
+def decision_document(decision: Decision, paused: Mapping[tuple[str, str], float]) -> dict[str, Any]:
+    """Return the document of a decision, with the seconds for which buckets are paused yet, by entity and resource."""
     return {
         "allowed": decision.allowed,
         "retry_after": decision.retry_after,
+        "paused": [
+            {"entity_id": entity, "resource": resource, "seconds": seconds} for (entity, resource), seconds in paused.items()
+        ],
         "statuses": [status_document(status) for status in decision.statuses],
     }
 

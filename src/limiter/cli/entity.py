@@ -28,7 +28,7 @@ def entity() -> None:
 @click.argument("entity_id", metavar="ENTITY")
 @click.option("--parent", metavar="ID", help="Parent of the entity.")
 @click.option("--cascade/--no-cascade", default=True, show_default=True, help="Charge the parent for what the entity consumes.")
-@click.option("--name", metavar="TEXT", help="Name for people.")
+@click.option("--name", metavar="TEXT", help="Display name.")
 @click.option("--metadata", "-m", multiple=True, metavar="KEY=VALUE", help="Additional data; may be given several times.")
 @stack_option
 @aws_options

@@ -16,8 +16,9 @@ TERMINATED = 143
 MEANINGS = {
     OK: "done; `plan` and `limits plan`: nothing would change",
     FAILED: "failed; the message says why and what to do. Also: `doctor` found a failure, `drift` found a difference, "
-    "`audit` found a broken promise, no limits are stored at the level of `limits get`, or the reader of the output closed "
-    "the pipe",
+    "`audit` found a broken promise, nothing is stored at the level of `limits get` or `limits schedule`, `adjust`, `reset` or "
+    "`pause` met a level under which nothing is counted, `unblock` met one that is not blocked, or the reader of the output "
+    "closed the pipe",
     USAGE: "wrong usage: an unknown option, an invalid value, or a confirmation needed outside a terminal",
     REFUSED: "refused by a limit (`check`, `acquire`)",
     UNAVAILABLE: "AWS cannot be reached, throttles or does not respond; try again later",

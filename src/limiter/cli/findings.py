@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..aws.transport import TransportInUse
+    from ..core.records import BucketKey
+    from ..core.state import BucketState
 
 Result = Literal["ok", "warning", "failed", "unknown"]
 
 REFUSES_REQUESTS = 300.0
 """Seconds of clock skew from which AWS refuses signatures."""
+MOST_NOTES = 20
+"""Notes of buckets that are shown at most; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,26 @@ def judge_permissions(level: str, missing: Sequence[str], unknown: Sequence[str]
     if unknown:
         return Finding("unknown", subject, f"could not try {', '.join(unknown)}")
     return Finding("ok", subject, "all actions allowed")
+
+
+def judge_buckets(states: Mapping[BucketKey, BucketState], now: int, *, whole: bool) -> list[Finding]:
+    """Judge what buckets hold at `now`, in nanoseconds since the epoch; `whole` says that no other buckets exist."""
+    from .buckets import notes
+
+    rest = "" if whole else "; `limiter doctor --all-buckets` examines the others"
+    found = [
+        Finding("warning", f"bucket {shlex.join((key.entity_id, key.resource))}", *_of_bucket(key, note))
+        for key, state in sorted(states.items())
+        for note in notes(state, now)
+    ]
+    counted = f"{len(states):,} examined, {len(found):,} with something to know{rest}"
+    return [Finding("ok", "buckets", counted), *found[:MOST_NOTES]]
+
+
+def _of_bucket(key: BucketKey, note: tuple[str, str]) -> tuple[str, str]:
+    """What is wrong with a bucket and the remedy, whose command names the bucket."""
+    detail, remedy = note
+    return detail, remedy.replace("ENTITY RESOURCE", shlex.join((key.entity_id, key.resource)))
 
 
 def judge_transport(found: TransportInUse | None) -> Finding:

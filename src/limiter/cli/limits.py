@@ -16,8 +16,9 @@ from .options import aws_options, confirm, stack_option, yes_option
 from .output import Table, counted, pairs, printable, say, show
 
 if TYPE_CHECKING:
-    from ..core.records import Limits
+    from ..core.records import Limits, LimitsKey
     from .limits_changes import Change, Stored
+    from .limits_levels import Level
     from .options import Target
 
 entity_option = click.option("--entity", "-e", metavar="ID", help="Level of this entity.")
@@ -46,13 +47,40 @@ def limits() -> None:
 @stack_option
 @aws_options
 def get_limits(stack: str, target: Target, entity: str | None, resource: str | None) -> int:
-    """Show the limits stored at one level. Exits with 1 when there are none."""
+    """Show the limits stored at one level. Exits with 1 when there are none.
+
+    At times that the level's schedule names, other limits apply; see `limiter limits schedule`.
+    """
     with target.limiter(stack) as limiter:
         found = limiter.get_limits(entity, resource)
+        windows = limiter.get_schedule(entity, resource)
     if found is None:
         say("No limits are stored at this level. `limiter limits resolve` shows which limits apply.")
+    if windows:
+        say("This level has a schedule: at some times other limits apply. `limiter limits schedule` shows it.")
     _show(target, found or ())
     return FAILED if found is None else OK
+
+
+@limits.command("schedule")
+@entity_option
+@resource_option
+@stack_option
+@aws_options
+def get_schedule(stack: str, target: Target, entity: str | None, resource: str | None) -> int:
+    """Show the schedule of one level. Exits with 1 when there is none.
+
+    Each line is a window: when it applies, in which time zone, and the limits that then apply in place of the level's.
+    """
+    from .limits_levels import window_documents
+
+    with target.limiter(stack) as limiter:
+        windows = limiter.get_schedule(entity, resource)
+    if not windows:
+        say("No schedule is stored at this level.")
+    rows = [(each.when, each.zone, limit_texts(each.limits)) for each in windows]
+    show(target.output, window_documents(windows), Table(("when", "zone", "limits"), rows))
+    return OK if windows else FAILED
 
 
 @limits.command("list")
@@ -63,31 +91,52 @@ def list_limits(stack: str, target: Target) -> None:
 
     Reads the whole table.
     """
-    from .documents import limit_documents
     from .limits_changes import place
+    from .limits_levels import level_texts, read_levels
 
     with target.limiter(stack) as limiter:
-        levels = sorted(limiter.list_limits().items(), key=lambda each: place(each[0]))
+        levels = sorted(read_levels(limiter).items(), key=lambda each: place(each[0]))
     if not levels:
         say(f"No limits are stored in namespace {target.namespace!r}.")
-    documents = [
-        {"entity_id": key.entity_id, "resource": key.resource, "limits": limit_documents(found)} for key, found in levels
-    ]
-    rows = [(key.entity_id, key.resource, limit_texts(found)) for key, found in levels]
+    documents = [_level_document(key, level) for key, level in levels]
+    rows = [(key.entity_id, key.resource, level_texts(level)) for key, level in levels]
     show(target.output, documents, Table(("entity", "resource", "limits"), rows))
 
 
 @limits.command("set")
 @click.argument("texts", nargs=-1, required=True, metavar="LIMIT...")
+@click.option(
+    "--window",
+    "-w",
+    "windows",
+    nargs=3,
+    multiple=True,
+    metavar="WHEN ZONE LIMIT",
+    help='Limit that applies at these times instead, such as "mon-fri 09:00-17:00" Europe/Berlin 500/minute; may be given '
+    "several times.",
+)
 @entity_option
 @resource_option
 @stack_option
 @aws_options
-def set_limits(stack: str, target: Target, texts: tuple[str, ...], entity: str | None, resource: str | None) -> None:
-    """Replace the limits of one level. A LIMIT is a text such as "tokens=10000/minute burst 50000"."""
-    chosen = read_limits(texts) or ()
+def set_limits(
+    stack: str,
+    target: Target,
+    texts: tuple[str, ...],
+    windows: tuple[tuple[str, str, str], ...],
+    entity: str | None,
+    resource: str | None,
+) -> None:
+    """Replace the limits of one level, and its schedule.
+
+    A LIMIT is a text such as "tokens=10000/minute burst 50000", "tokens=1000000/day in UTC", "messages=50/session of 5 hours" or
+    "credits=10000 in all", each of which may end in "shadow". A single "unlimited" or "blocked" stands in place of limits.
+    """
+    from .limits_levels import read_windows
+
+    chosen, schedule = read_limits(texts) or (), read_windows(windows)
     with target.limiter(stack) as limiter:
-        limiter.set_limits(chosen, entity_id=entity, resource=resource)
+        limiter.set_limits(chosen, entity_id=entity, resource=resource, schedule=schedule)
     _show(target, chosen)
 
 
@@ -98,7 +147,7 @@ def set_limits(stack: str, target: Target, texts: tuple[str, ...], entity: str |
 @stack_option
 @aws_options
 def delete_limits(stack: str, target: Target, entity: str | None, resource: str | None, yes: bool) -> None:
-    """Delete the limits of one level.
+    """Delete the limits of one level, and its schedule.
 
     The next level then applies.
     """
@@ -117,7 +166,7 @@ def delete_limits(stack: str, target: Target, entity: str | None, resource: str 
 @stack_option
 @aws_options
 def resolve_limits(stack: str, target: Target, entity: str, resource: str) -> None:
-    """Show the limits that apply.
+    """Show the limits that apply now.
 
     These are the limits that an acquire of ENTITY on RESOURCE would use.
     """
@@ -134,7 +183,7 @@ def export(stack: str, target: Target) -> None:
     Prints a file for `limits apply`, or with `-o json` its content as JSON. Reads the whole table.
     """
     from .limits_changes import read_stored
-    from .limits_file import dump, file_document
+    from .limits_export import dump, file_document
 
     with target.limiter(stack) as limiter:
         stored = read_stored(limiter)
@@ -230,6 +279,19 @@ def _change_document(change: Change) -> dict[str, Any]:
         "action": change.action,
         "before": list(change.before),
         "after": list(change.after),
+    }
+
+
+def _level_document(key: LimitsKey, level: Level) -> dict[str, Any]:
+    from ..core.records import plain_limits, windows_of
+    from .documents import limit_documents
+    from .limits_levels import window_documents
+
+    return {
+        "entity_id": key.entity_id,
+        "resource": key.resource,
+        "limits": limit_documents(plain_limits(level) or ()),
+        "schedule": window_documents(windows_of(level)),
     }
 
 

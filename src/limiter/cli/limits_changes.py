@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from ..core.limits import Access
-from ..core.records import EntityKey, LimitsKey
+from ..core.records import EntityKey, LimitsKey, plain_limits, windows_of
 from ..core.resolution import MAX_DEPTH
 from ..exceptions import ValidationError
+from .limits_levels import Level, level_texts, read_levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, KeysView, Mapping
 
     from ..core.records import RecordKey
-    from ..models import BaseLimit, Entity
+    from ..models import Entity
     from ..sync_limiter import SyncRateLimiter
 
-Levels = dict[LimitsKey, tuple["BaseLimit", ...]]
+Levels = dict[LimitsKey, Level]
 Action = Literal["add", "change", "remove"]
 
 
@@ -56,11 +56,7 @@ def read_stored(limiter: SyncRateLimiter) -> Stored:
     """
     entities = {each.entity_id: each for each in limiter.list_stored_entities()}
     orphans = [each for each in entities.values() if each.parent_id is not None and each.parent_id not in entities]
-    levels = limiter.list_limits()
-    limits = {key: found for key, found in levels.items() if not isinstance(found, Access)}
-    if other := [key_name(key) for key in levels if key not in limits]:
-        raise ValidationError(f"a file of limits cannot say UNLIMITED or BLOCKED yet, which is stored for {other[0]}")
-    return Stored(limits, entities | {each.entity_id: replace(each, parent_id=None) for each in orphans})
+    return Stored(read_levels(limiter), entities | {each.entity_id: replace(each, parent_id=None) for each in orphans})
 
 
 def changes(stored: Stored, wanted: Stored, *, prune: bool) -> list[Change]:
@@ -78,8 +74,8 @@ def changes(stored: Stored, wanted: Stored, *, prune: bool) -> list[Change]:
     # Deleting an entity deletes its limits as well, so those that stay are written again.
     left = {key: limits for key, limits in stored.levels.items() if key.entity_id not in removed}
     for key in sorted({*wanted.levels, *(stored.levels if prune else ())}, key=place):
-        before = (left if key in wanted.levels else stored.levels).get(key, ())
-        found.append(_level_change(key, before, wanted.levels.get(key, ())))
+        before = (left if key in wanted.levels else stored.levels).get(key)
+        found.append(_level_change(key, before, wanted.levels.get(key)))
     return [each for each in found if each is not None]
 
 
@@ -93,7 +89,8 @@ def apply(limiter: SyncRateLimiter, change: Change, wanted: Stored) -> None:
     elif change.action == "remove":
         limiter.delete_limits(change.key.entity_id, change.key.resource)
     else:
-        limiter.set_limits(wanted.levels[change.key], entity_id=change.key.entity_id, resource=change.key.resource)
+        level, place = wanted.levels[change.key], change.key._asdict()
+        limiter.set_limits(plain_limits(level) or (), **place, schedule=windows_of(level))
 
 
 def place(key: LimitsKey) -> tuple[bool, str, str]:
@@ -133,11 +130,11 @@ def _parts(entity: Entity | None) -> tuple[str, ...]:
     return (f"cascade={'yes' if entity.cascade else 'no'}", *(f"{key}={value}" for key, value in named if value), *notes)
 
 
-def _level_change(key: LimitsKey, before: tuple[BaseLimit, ...], after: tuple[BaseLimit, ...]) -> Change | None:
-    texts = tuple(map(str, before)), tuple(map(str, after))
+def _level_change(key: LimitsKey, before: Level | None, after: Level | None) -> Change | None:
+    texts = level_texts(before), level_texts(after)
     if sorted(texts[0]) == sorted(texts[1]):
         return None
-    return Change(key, "remove" if not after else "change" if before else "add", *texts)
+    return Change(key, "remove" if after is None else "add" if before is None else "change", *texts)
 
 
 def _check_hierarchy(entities: Mapping[str, Entity], wanted: KeysView[str]) -> None:

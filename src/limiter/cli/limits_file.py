@@ -1,9 +1,14 @@
-"""Files of limits: reads and writes the stored limits and entities of a namespace.
+"""Reads files of limits: the stored limits and entities of a namespace.
 
 version: 1
 limits: [requests=100/minute]                        # of the namespace
+schedule:                                            # by the time of the week, in place of these limits
+  - {when: "mon-fri 09:00-17:00", zone: Europe/Berlin, limits: [requests=500/minute]}
 resources:
   gpt-4: [tokens=10000/minute burst 50000]           # of a resource
+  search:
+    limits: unlimited                                # in place of limits: unlimited or blocked
+    schedule: [{when: "22:00-06:00", zone: UTC, limits: blocked}]
 entities:
   acme: {cascade: true, name: Acme Ltd.}             # a stored entity
   user-42:
@@ -15,91 +20,46 @@ entities:
 
 An entry below `entities` stores the entity when it has `parent`, `cascade`, `name` or `metadata`, when it is empty, or when
 another entry names it as parent. An entry with limits only stores these limits, for which no entity needs to be stored.
+`limits_export` writes such files.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from functools import partial
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..core.limits import Limit, check_level
-from ..core.records import LimitsKey
+from ..core.limits import Access, check_level
+from ..core.records import Limits, LimitsKey, scheduled
+from ..core.schedule import check_schedule
 from ..core.validation import check_metadata, check_name
-from ..exceptions import ConfigurationError, LimiterError, ValidationError
+from ..exceptions import ValidationError
 from ..models import Entity
 from .amounts import read_limit
-from .limits_changes import Stored, key_name, place
+from .limits_changes import Stored
+from .limits_export import VERSION, load_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
+    from ..core.schedule import Schedule
     from ..models import BaseLimit
 
 T = TypeVar("T")
 
 MAX_BYTES = 4 * 1024 * 1024
 _MAX_DEPTH = 8
-_VERSION = "1"
 _ENTITY_KEYS = ("parent", "cascade", "name", "metadata")
+_LEVEL_KEYS = ("limits", "schedule")
+_WINDOW_KEYS = ("when", "zone", "limits")
 _BOOLEANS = {"true": True, "false": False}
-
-
-def dump(stored: Stored) -> str:
-    """Return the file that `load` reads back as what is stored."""
-    write = partial(_yaml().safe_dump, file_document(stored), sort_keys=False, width=1_000)
-    text: str = write(allow_unicode=True)
-    if all(line.isprintable() for line in text.split("\n")):
-        return text
-    # Invisible characters and rare line breaks are not read back unless they are escaped, and could control a terminal.
-    escaped: str = write(allow_unicode=False)
-    return escaped
-
-
-def file_document(stored: Stored) -> dict[str, Any]:
-    """Return what the file holds."""
-    document: dict[str, Any] = {"version": int(_VERSION)}
-    levels = sorted(stored.levels, key=place)
-    names = {key.entity_id for key in levels if key.entity_id is not None} | stored.entities.keys()
-    entries: dict[str | None, dict[str, Any]] = {name: _entity_entry(name, stored.entities) for name in sorted(names)}
-    entries[None] = document
-    for key in levels:
-        texts = [_text(limit, key) for limit in stored.levels[key]]
-        if key.resource is None:
-            entries[key.entity_id]["limits"] = texts
-        else:
-            entries[key.entity_id].setdefault("resources", {})[key.resource] = texts
-    del entries[None]
-    return {**document, "entities": entries} if entries else document
-
-
-def _entity_entry(name: str, entities: Mapping[str, Entity]) -> dict[str, Any]:
-    entity = entities.get(name)
-    if entity is None:
-        return {}
-    entry: dict[str, Any] = {"parent": entity.parent_id} if entity.parent_id is not None else {}
-    entry["cascade"] = entity.cascade
-    if entity.name is not None:
-        entry["name"] = entity.name
-    return {**entry, "metadata": dict(sorted(entity.metadata.items()))} if entity.metadata else entry
-
-
-def _text(limit: BaseLimit, key: LimitsKey) -> str:
-    """Return the limit as text; raises `LimiterError` when `Limit.parse` would not read it back, as with blanks in its name."""
-    text = str(limit)
-    with suppress(ValidationError):
-        if Limit.parse(text) == limit:
-            return text
-    raise LimiterError(
-        f"limit {text!r} in the {key_name(key)} cannot be written as text; rename it to a name without surrounding blanks"
-    )
+_CONSTANTS = {str(access): access for access in Access}
 
 
 def load(text: str, file: str) -> Stored:
     """Return what a file holds; raises `ValidationError` that names the file, the line and the mistake."""
     if len(text.encode(errors="replace")) > MAX_BYTES:
         raise ValidationError(f"{file} is larger than {MAX_BYTES} bytes; split it into one file for each namespace")
-    yaml = _yaml()
+    yaml = load_yaml()
     # The scanner in C where it is installed; the one in Python takes a minute for the largest file.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -112,7 +72,7 @@ def load(text: str, file: str) -> Stored:
         where = f"{file}:{mark.line + 1}" if mark else file
         raise ValidationError(f"{where}: {getattr(error, 'problem', None) or error}") from error
     if root is None:
-        raise ValidationError(f"{file} is empty; it needs at least `version: {_VERSION}`")
+        raise ValidationError(f"{file} is empty; it needs at least `version: {VERSION}`")
     return _Reader(file).read(root)
 
 
@@ -143,14 +103,14 @@ class _Reader:
         self._stored = Stored()
 
     def read(self, root: Any) -> Stored:
-        parts = self._mapping(root, ("version", "limits", "resources", "entities"))
+        parts = self._mapping(root, ("version", *_LEVEL_KEYS, "resources", "entities"))
         version = parts.get("version")
-        if version is None or getattr(version, "value", None) != _VERSION:
-            raise self._error(version or root, f"the file needs `version: {_VERSION}`")
+        if version is None or getattr(version, "value", None) != VERSION:
+            raise self._error(version or root, f"the file needs `version: {VERSION}`")
         self._read_limits(parts, None)
         self._read_resources(parts, None)
         for entity, node in self._named(parts.get("entities"), "entity"):
-            own = {} if _is_empty(node) else self._mapping(node, (*_ENTITY_KEYS, "limits", "resources"))
+            own = {} if _is_empty(node) else self._mapping(node, (*_ENTITY_KEYS, *_LEVEL_KEYS, "resources"))
             self._read_entity(own, entity)
             self._read_limits(own, entity)
             self._read_resources(own, entity)
@@ -194,12 +154,23 @@ class _Reader:
         return text
 
     def _read_limits(self, parts: dict[str, Any], entity: str | None) -> None:
-        if "limits" in parts:
-            self._stored.levels[LimitsKey(entity)] = self._limits(parts["limits"])
+        if any(key in parts for key in _LEVEL_KEYS):
+            self._read_level(parts, LimitsKey(entity))
 
     def _read_resources(self, parts: dict[str, Any], entity: str | None) -> None:
         for resource, node in self._named(parts.get("resources"), "resource"):
-            self._stored.levels[LimitsKey(entity, resource)] = self._limits(node)
+            is_mapping = type(node).__name__ == "MappingNode"
+            level = self._mapping(node, _LEVEL_KEYS) if is_mapping else {"limits": node}
+            if "limits" not in level and "schedule" not in level:
+                raise self._error(node, f"expected the keys {' and '.join(_LEVEL_KEYS)}")
+            self._read_level(level, LimitsKey(entity, resource))
+
+    def _read_level(self, parts: dict[str, Any], key: LimitsKey) -> None:
+        if "limits" not in parts:
+            raise self._error(parts["schedule"], "a schedule needs `limits` beside it, which apply outside its windows")
+        level: Limits = self._limits(parts["limits"])
+        schedule = self._schedule(parts["schedule"]) if "schedule" in parts else None
+        self._stored.levels[key] = level if schedule is None else scheduled(level, schedule)
 
     def _named(self, node: Any, what: str) -> Iterator[tuple[str, Any]]:
         if node is None:
@@ -208,21 +179,42 @@ class _Reader:
             self._checked(key, check_name, what, name)
             yield name, value
 
-    def _limits(self, node: Any) -> tuple[BaseLimit, ...]:
+    def _limits(self, node: Any) -> Limits:
+        """The limits of a list, or what stands in their place."""
+        if type(node).__name__ == "ScalarNode" and node.value in _CONSTANTS:
+            return _CONSTANTS[node.value]
         if type(node).__name__ != "SequenceNode" or not node.value:
-            raise self._error(node, "expected a list of limits, such as [requests=100/minute]")
+            raise self._error(node, "expected a list of limits, such as [requests=100/minute], or `unlimited` or `blocked`")
         return self._checked(node, check_level, [self._limit(each) for each in node.value])
 
     def _limit(self, node: Any) -> BaseLimit:
         if type(node).__name__ != "ScalarNode":
             raise self._error(node, "expected a limit, such as tokens=10000/minute burst 50000")
+        if node.value in _CONSTANTS:
+            raise self._error(node, f"write `{node.value}` in place of a list of limits, and not in one")
         return self._checked(node, read_limit, node.value)
+
+    def _schedule(self, node: Any) -> Schedule:
+        if type(node).__name__ != "SequenceNode" or not node.value:
+            raise self._error(node, f"expected a list of windows, each with {_in_words(_WINDOW_KEYS)}")
+        return self._checked(node, check_schedule, [self._window(each) for each in node.value])
+
+    def _window(self, node: Any) -> tuple[str, str, Limits]:
+        parts = self._mapping(node, _WINDOW_KEYS)
+        if missing := [key for key in _WINDOW_KEYS if key not in parts]:
+            raise self._error(node, f"the window has no {missing[0]!r}; it needs {_in_words(_WINDOW_KEYS)}")
+        when, zone = (self._scalar(parts[key], key) for key in ("when", "zone"))
+        window = (when, zone, self._limits(parts["limits"]))
+        self._checked(node, check_schedule, [window])
+        return window
 
     def _mapping(self, node: Any, known: tuple[str, ...]) -> dict[str, Any]:
         items = self._items(node)
         for name, (key, _) in items.items():
             if name not in known:
-                raise self._error(key, f"unknown key {name!r}; expected one of: {', '.join(known)}")
+                near = get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise self._error(key, f"unknown key {name!r}; expected one of: {', '.join(known)}{hint}")
         return {name: value for name, (_, value) in items.items()}
 
     def _items(self, node: Any) -> dict[str, tuple[Any, Any]]:
@@ -251,9 +243,5 @@ def _is_empty(node: Any) -> bool:
     return type(node).__name__ == "ScalarNode" and not node.value
 
 
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise ConfigurationError('files of limits need PyYAML: pip install "dynamodb-limiter[cli]"') from error
-    return yaml
+def _in_words(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

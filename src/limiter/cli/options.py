@@ -16,6 +16,7 @@ from .groups import FORMATS, Function, SharedOption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..core.records import Limits
     from ..sync_limiter import SyncRateLimiter
 
 
@@ -59,14 +60,17 @@ class Target:
         return {"region": self.region, "endpoint_url": self.endpoint_url, "session": self.session()}
 
     @contextmanager
-    def limiter(self, stack: str) -> Iterator[SyncRateLimiter]:
-        """Open a limiter on the stack's table, without a cache of limits and with more patience than in a server."""
+    def limiter(self, stack: str, limits: Limits | None = None) -> Iterator[SyncRateLimiter]:
+        """Open a limiter on the stack's table, without a cache of limits and with more patience than in a server.
+
+        With `limits`, stored ones are not read.
+        """
         from ..sync_limiter import SyncRateLimiter
         from ..sync_repository import SyncRepository
 
         repository = SyncRepository(stack, namespace=self.namespace, connect_timeout=5.0, read_timeout=10.0, **self.aws())
         try:
-            yield SyncRateLimiter(repository, config_ttl=0)
+            yield SyncRateLimiter(repository, () if limits is None else limits, config_ttl=0, stored=limits is None)
         finally:
             repository.close()
 

@@ -36,13 +36,20 @@ _TERMS = {
 class Table:
     """Rows under columns. Without `header`, the first column names what the others hold.
 
-    Where a terminal is too narrow, the columns of `expendable` are left out, in that order, until the others fit.
+    Where a terminal is too narrow, the columns of `expendable` are left out, in that order, until the others fit. Those of
+    `occasional` are left out where no row has a value for them. Tab-separated lines have every column.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     header: bool = True
     expendable: Sequence[str] = ()
+    occasional: Sequence[str] = ()
+
+    def is_empty(self, column: str) -> bool:
+        """Whether no row has a value in a column."""
+        index = list(self.columns).index(column)
+        return all(row[index] is None for row in self.rows)
 
     def without(self, column: str) -> Table:
         """Return the table without a column."""
@@ -71,7 +78,10 @@ def console() -> Any:
 
 
 def fitting_table(table: Table, terminal: Any) -> Any:
-    """Return the table as rich prints it, without the expendable columns for which the terminal is too narrow."""
+    """Return the table as rich prints it, without empty columns and those for which the terminal is too narrow."""
+    for column in table.occasional:
+        if table.is_empty(column):
+            table = table.without(column)
     unbounded = terminal.options.update(width=_WIDE)
     for column in table.expendable:
         if terminal.measure(_rich_table(table), options=unbounded).maximum <= terminal.width:

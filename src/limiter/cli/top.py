@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.limits import Access
+from ..models import BaseLimit
 from .amounts import limit_option, read_limits
+from .buckets import paused_for
 from .exit_codes import OK
 from .gauges import Gauge, busiest, gauges
 from .options import aws_options, stack_option
 from .output import Table, console, fitting_table, say, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from ..core.limits import Limit
-    from ..core.records import BucketKey
+    from ..core.records import BucketKey, Limits
     from ..core.state import BucketState
     from ..models import LimitStatus
     from ..sync_limiter import SyncRateLimiter
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 _BAR = 10
 _REST = 4.0
 """Seconds of pause for each second that reading the whole table takes."""
-_COLUMNS = ("entity", "resource", "limit", "rate", "fill", "available", "of", "used per s", "full in s")
-_EXPENDABLE = ("rate", "of", "full in s", "fill", "used per s")
+_COLUMNS = ("entity", "resource", "limit", "as text", "fill", "available", "of", "used per s", "full in s", "paused s")
+_EXPENDABLE = ("as text", "of", "full in s", "fill", "used per s")
+_OCCASIONAL = ("paused s",)
 _IN_CODE = "in code: pass --limit"
 _EMPTY = "No buckets found. A bucket exists from its first acquire until some time after it is full."
 
@@ -68,7 +71,7 @@ class View:
     """Looks at the same choice of buckets again and again."""
 
     def __init__(
-        self, limiter: SyncRateLimiter, limits: Sequence[Limit] | None, *, entity: str | None, resource: str | None, most: int
+        self, limiter: SyncRateLimiter, limits: Limits | None, *, entity: str | None, resource: str | None, most: int
     ) -> None:
         self._limiter = limiter
         self._limits = limits
@@ -104,18 +107,20 @@ class View:
         return [(key.entity_id, key.resource) for key in keys]
 
     def _gauges(self, buckets: list[tuple[str, str]], before: list[Gauge], then: float) -> list[Gauge]:
-        statuses = {bucket: self._statuses(*bucket) for bucket in buckets}
-        known = [status for found in statuses.values() for status in found]
-        unknown = [Gauge(*bucket) for bucket, found in statuses.items() if not found]
-        return gauges(known, before, time.monotonic() - then) + unknown
+        looks = {bucket: self._look(*bucket) for bucket in buckets}
+        known = [status for found in looks.values() if isinstance(found, tuple) for status in found]
+        paused = paused_for(self._limiter, [*buckets, *((status.entity_id, status.resource) for status in known)])
+        others = [(bucket, found) for bucket, found in looks.items() if not isinstance(found, tuple)]
+        unknown = [Gauge(*bucket, access, paused_for=paused[bucket]) for bucket, access in others]
+        return gauges(known, before, time.monotonic() - then, paused) + unknown
 
-    def _statuses(self, entity: str, resource: str) -> tuple[LimitStatus, ...]:
-        """Return the statuses of a bucket and of its parents' buckets; none when its limits are not known."""
-        from ..core.limits import Access
-
+    def _look(self, entity: str, resource: str) -> tuple[LimitStatus, ...] | Access | None:
+        """Return the statuses of a bucket and of its parents' buckets; None when its limits are not known, or its constant."""
         limits = self._limits or self._limiter.resolve_limits(entity, resource)
-        if not limits or isinstance(limits, Access):
-            return ()
+        if isinstance(limits, Access):
+            return limits
+        if not limits:
+            return None
         # Zero units are asked for, so that the statuses show what is available now.
         return self._limiter.check(
             entity, resource, dict.fromkeys((each.name for each in limits), 0), limits=self._limits
@@ -137,35 +142,43 @@ def _show_live(views: Iterator[list[Gauge]]) -> None:
 
 
 def _table(found: list[Gauge]) -> Table:
-    return Table(_COLUMNS, [_row(each) for each in found], expendable=_EXPENDABLE)
+    return Table(_COLUMNS, [_row(each) for each in found], expendable=_EXPENDABLE, occasional=_OCCASIONAL)
 
 
 def _row(gauge: Gauge) -> tuple[Any, ...]:
-    if gauge.limit is None:
-        return (gauge.entity_id, gauge.resource, _IN_CODE, *[None] * (len(_COLUMNS) - 3))
+    if not isinstance(gauge.limit, BaseLimit):
+        what = _IN_CODE if gauge.limit is None else str(gauge.limit)
+        return (gauge.entity_id, gauge.resource, what, *[None] * (len(_COLUMNS) - 4), _tenths(gauge.paused_for))
     bar = round((gauge.fill or 0.0) * _BAR)
     return (
         gauge.entity_id,
         gauge.resource,
         gauge.limit.name,
-        str(gauge.limit).partition("=")[2],
+        str(gauge.limit).rpartition("=")[2],
         "#" * bar + "." * (_BAR - bar),
         gauge.available,
         gauge.limit.capacity,
-        None if gauge.rate is None else round(gauge.rate, 1),
-        None if gauge.reset_after is None else round(gauge.reset_after, 1),
+        _tenths(gauge.rate),
+        _tenths(gauge.reset_after),
+        _tenths(gauge.paused_for),
     )
 
 
-def _document(gauge: Gauge) -> dict[str, Any]:
-    from .documents import limit_document
+def _tenths(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
 
+
+def _document(gauge: Gauge) -> dict[str, Any]:
+    from .documents import limit_document, limit_documents
+
+    limit = gauge.limit
     return {
         "entity_id": gauge.entity_id,
         "resource": gauge.resource,
-        "limit": None if gauge.limit is None else limit_document(gauge.limit),
+        "limit": limit_document(limit) if isinstance(limit, BaseLimit) else limit and limit_documents(limit)[0],
         "available": gauge.available,
         "fill": gauge.fill,
         "used_per_second": gauge.rate,
         "reset_after": gauge.reset_after,
+        "paused_for": gauge.paused_for,
     }

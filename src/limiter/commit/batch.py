@@ -7,40 +7,28 @@ A write without an answer is looked up by its stamp before anything is written a
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
-import os
 import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..core import plan as planning
 from ..core import preview
-from ..core.records import BucketKey
 from ..core.request import Grant, Refusal, Request
 from ..core.state import WriteResult
-from ..core.trust import is_trusted
 from ..core.units import NANOSECONDS
-from ..core.visible import visible
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from ..runtime.retry import ATTEMPTS, backoff
 from .bucket_queue import PendingRequest
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping, Sequence
 
     from ..core.plan import Plan
     from ..core.state import BucketState, Update
-    from ..repository_protocol import BucketStore
-    from ..runtime.gate import Gate
-    from ..statistics import Counters
-    from .breaker import Breaker
     from .bucket_queue import BucketQueue
+    from .writer import BatchWriter
 
     Outcomes = Mapping[int, Grant | Refusal | UnreadableItem]
-
-_log = logging.getLogger("limiter.committer")
 
 MAX_BATCH = 1_000
 """Requests in one write at most."""
@@ -52,90 +40,18 @@ NOT_IN_FLIGHT = (0, 0, 0)
 """No write is under way."""
 
 
-class BatchWriter:
-    """What all batches of a committer share.
-
-    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
-    between two writes that throttling enforces. `lock` guards the queues. Calls pass the `gate`. The table may take
-    `patience` seconds for a decision, from the first call on.
-    """
-
-    def __init__(
-        self,
-        store: BucketStore,
-        lock: threading.Lock,
-        breaker: Breaker,
-        counters: Counters,
-        gate: Gate,
-        *,
-        denial_ttl: int,
-        max_interval: int,
-        patience: float,
-    ) -> None:
-        self.store = store
-        self.lock = lock
-        self.breaker = breaker
-        self.counters = counters
-        self.gate = gate
-        self.max_interval = max_interval
-        self.patience = patience
-        self._denial_ttl = denial_ttl
-        self._name = os.urandom(6).hex()
-        self._stamps = itertools.count(1)
-
-    def next_stamp(self) -> str:
-        """A name that no other write has."""
-        return f"{self._name}{next(self._stamps):x}"
-
-    def proves_refusals(self, queue: BucketQueue, now: int) -> bool:
-        """Whether the last state was seen so lately that it proves refusals. A state never proves admissions."""
-        return queue.seen is not None and 0 <= now - queue.seen < self._denial_ttl and self.is_on_time()
-
-    def is_on_time(self) -> bool:
-        """Whether the store's time may be relied on; if not, the next answer sets it."""
-        return is_trusted(self.store.clock)
-
-    def warn_of_rivals(self, queue: BucketQueue, plan: Plan) -> None:
-        """Log once for each bucket that two rates or periods of one name are in use in it, or that an account was dropped."""
-        if queue.warned or not (plan.rivals or plan.dropped):
-            return
-        queue.warned = True
-        names = ", ".join(visible(each) for each in (*plan.rivals, *plan.dropped))
-        _log.warning(
-            "%s/%s is used with two rates or periods of one name at once: %s; each counts by itself: use two names, or one rate",
-            visible(queue.key.entity_id),
-            visible(queue.key.resource),
-            names,
-            extra={name: visible(value) for name, value in queue.key._asdict().items()} | {"limits": names},
-        )
-
-    def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
-        """Count and log a correction or refund that could not be written. The units stay taken until they refill."""
-        self.counters.add("corrections_lost")
-        # An open breaker was logged already, and holds back any number of corrections.
-        level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
-        shown = BucketKey(*map(visible, key))
-        fields = shown._asdict() | {"error": str(error)}
-        _log.log(level, "a correction of %s/%s was not written: %s", shown.entity_id, shown.resource, error, extra=fields)
-
-    def error(self) -> int:
-        """Nanoseconds by which the store's clock may be wrong: a second before it has learnt anything."""
-        error = getattr(self.store.clock, "error", 0.0)
-        return NANOSECONDS if error is None else round(error * NANOSECONDS)
-
-
 class Batch:
     """Requests that are decided together.
 
     `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
     that it was planned for; `stamp` names it. While a lost update may still arrive, `carried` are the requests in it, and
-    `covered` says that others have written since. `in_flight` is the time at which the write under way was planned, how many of
-    the counted requests it carries, and how many are in the batch. `sent` is when its first call was sent (monotonic seconds),
-    None while it waits at the gate. `last_error` is the failure of the last call.
+    `covered` says that so many others have written since that it may have been applied. `in_flight` is the time at which the
+    write under way was planned, how many of the counted requests it carries, and how many are in the batch. `sent` is when its
+    first call was sent (monotonic seconds), None while it waits at the gate. `last_error` is the failure of the last call.
     """
 
     __slots__ = (
-        *("_called", "_carried", "_covered", "_fresh", "_queue", "_sent", "_stamp", "_writer"),
+        *("_called", "_carried", "_covered", "_failure", "_fresh", "_queue", "_sent", "_stamp", "_writer"),
         *("block", "in_flight", "last_error", "requests", "sent"),
     )
 
@@ -152,7 +68,18 @@ class Batch:
         self._covered = False
         self._sent: tuple[Plan, Update, list[PendingRequest]] | None = None
         self._stamp = ""
+        self._failure: Exception | None = None
         self.block: PendingRequest | None = None
+
+    def resume(self, plan: Plan, update: Update, sent: float, answer: WriteResult | Exception | None) -> None:
+        """Go on from an update that was sent at that time without a batch; None where it is not known what came of it."""
+        self._called, self._stamp, self.sent = True, update.stamp, sent
+        self._start_write(plan, update, self.requests)
+        if isinstance(answer, WriteResult):
+            self._answer(answer)
+        elif answer is not None:
+            self._failure = answer
+            self._note_unsent(answer)
 
     async def carry_out(self) -> None:
         """Decide every request; failed attempts are repeated while they can be expected to end in time.
@@ -207,6 +134,9 @@ class Batch:
             if not self.requests:
                 return
             try:
+                if self._failure is not None and self.sent is not None:
+                    began, failure, self._failure = self.sent, self._failure, None
+                    raise failure
                 waits = self._writer.gate.is_full
                 async with self._writer.gate:
                     if waits:
@@ -266,8 +196,8 @@ class Batch:
             self._deliver(self.requests, preview.unreadable(queue.state, requests))
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
-            self._stamp, self._covered = self._writer.next_stamp(), False
-        planned, now = self._carried or self.requests, self._writer.store.clock()
+            self._stamp, self._covered = next(self._writer.stamps), False
+        planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
         plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error())
         self._writer.warn_of_rivals(queue, plan)
@@ -326,51 +256,60 @@ class Batch:
 
     async def _write(self, update: Update) -> WriteResult:
         self._count_call()
-        self._queue.wrote = self._writer.store.clock()
+        self._queue.wrote = self._writer.clock()
         try:
             return await self._writer.store.write_bucket(self._queue.key, update)
         except LimiterError as error:
-            if not isinstance(error, RateLimiterUnavailable) or error.unsent:
-                with self._writer.lock:
-                    self._sent, self.in_flight = None, NOT_IN_FLIGHT
+            self._note_unsent(error)
             raise
+
+    def _note_unsent(self, error: Exception) -> None:
+        """Forget the update if the error says that it had no effect."""
+        if isinstance(error, LimiterError) and (not isinstance(error, RateLimiterUnavailable) or error.unsent):
+            with self._writer.lock:
+                self._sent, self.in_flight = None, NOT_IN_FLIGHT
 
     async def _recover(self) -> None:
         """Find out whether a write was applied whose answer was lost.
 
-        If its stamp is the last one on record, it was applied. If not, its units are taken again, under the same stamp, and count
-        twice if others have covered it; so that is done once. Its refunds are not repeated, but counted as lost.
+        If its stamp is one of the last three on record, it was applied. If not, its units are taken again, under the same stamp,
+        and count twice if three others have covered it; so that is done once. Its refunds are not repeated, but counted as lost.
         """
         self._count_call()
         queue = self._queue
         state = await self._writer.store.read_bucket(queue.key)
-        applied = state.stamp == self._stamp
+        applied = state.has_stamp(self._stamp)
         if not applied and self._sent is not None:
-            covered = state.stamp != queue.state.stamp
+            covered = not state.has_stamp(queue.state.stamp)  # Else every write since the one seen last is on record.
             if covered and self._covered:
                 self.fail(RateLimiterUnavailable(f"two writes to {queue.key} were lost, and covered by those of others"))
                 return
             plan, _, planned = self._sent
             self._carried, self._covered = [planned[place] for place in plan.shares], self._covered or covered
-            self._drop_refunds()
+            self._drop_refunds(covered=covered)
         self._answer(WriteResult(applied, state))
 
-    def _drop_refunds(self) -> None:
-        """Give back nothing in a second write, since the first one may still arrive, and give it back."""
-        error = RateLimiterUnavailable("no answer to its write, which was not applied", unsent=False)
+    def _drop_refunds(self, *, covered: bool) -> None:
+        """Give back nothing in a second write, since the first one may still arrive, and give it back.
+
+        Units that may be taken twice, because it is not known whether the first one was applied, are counted as lost too.
+        """
+        what = "may have been applied" if covered else "was not applied"
+        error = RateLimiterUnavailable(f"no answer to its write, which {what}", unsent=False)
         for pending in self._carried:
-            if pending.request.refunds:
+            if covered or pending.request.refunds:
                 pending.request = pending.request._replace(refunds=())
                 self._writer.record_lost_refund(self._queue.key, error)
 
     def _answer(self, result: WriteResult) -> None:
         queue, state = self._queue, result.state
         if self._sent is not None and result.applied:
-            plan, _, planned = self._sent
+            plan, update, planned = self._sent
             # A request that did not fit beside the others is refused as of their write, not by a state that has refilled since.
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
-            # If an attribute has become unreadable, the next look tells the requests that it concerns.
-            for place in () if state.unreadable else plan.refused:
+            # If an attribute has become unreadable, the next look tells the requests that it concerns. If others have written
+            # since, they are planned again.
+            for place in () if state.unreadable or state.stamp != update.stamp else plan.refused:
                 look = preview.look(state, planned[place].request, plan.now, error=plan.view.error)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
@@ -385,7 +324,7 @@ class Batch:
         """Keep a state, and tell the requests whose outcomes are in it: at once, or what they took would count twice."""
         with self._writer.lock:
             queue = self._queue
-            queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.store.clock(), True, None
+            queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.clock(), True, None
             self.in_flight = NOT_IN_FLIGHT
             if outcomes:
                 self._tell(planned, outcomes)

@@ -53,6 +53,8 @@ class Breaker:
         self._overdue = 0.0
         self.answered = 0.0
         """When the store last answered a call, in seconds of `monotonic`."""
+        self.is_closed = True
+        """Whether any call may be made."""
 
     @property
     def state(self) -> BreakerState:
@@ -88,6 +90,12 @@ class Breaker:
     def note_answer(self) -> None:
         """Note that the store has answered a call."""
         self.answered = self._monotonic()
+
+    def note_success(self) -> None:
+        """Note that the store has answered a call that no guard surrounds."""
+        self.answered = self._monotonic()
+        if self._failures:
+            self._end(object(), None)
 
     @staticmethod
     def extended(deadline: float, now: float, renewed: float) -> float:
@@ -132,6 +140,7 @@ class Breaker:
             self._release(attempt)
             self._cause = failure
             self._failures = 0 if failure is None else self._failures + 1
+            self.is_closed = self._failures < THRESHOLD
             if failure is not None:
                 self._reopens = self._monotonic() + self._rest()
         if failure is None and before >= THRESHOLD:

@@ -135,8 +135,13 @@ async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequen
 
 async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> Admission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
-    deadline, waited = committer.clock() + patience, 0
-    admission = await charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
+    waited = 0
+    if patience:
+        deadline = committer.clock() + patience
+        asked: Sequence[Request] = [request._replace(deadline=deadline) for request in requests]
+    else:
+        asked = requests  # Their deadline, 0, has passed at any time.
+    admission = await charge(committer, chain, asked)
     while patience and not admission.allowed and (delay := _delay(admission, committer.clock(), patience - waited)):
         # No start ahead may be promised: of a quota, of a paused bucket, beside the headroom of others.
         await (committer.sleep or asyncio.sleep)(delay / NANOSECONDS)
@@ -162,6 +167,13 @@ async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests
     return admission
 
 
+async def wait_for_change(committer: Committer, delay: int, patience: int) -> float:
+    """Wait until a schedule has brought other limits, in `delay` nanoseconds, and return the seconds waited."""
+    seconds = _spread(delay, patience) / NANOSECONDS
+    await (committer.sleep or asyncio.sleep)(seconds)
+    return seconds
+
+
 def _delay(admission: Admission, now: int, left: int) -> int:
     """Nanoseconds after which a refused caller, who can wait for so many, asks again; 0 if that would not help.
 
@@ -169,6 +181,9 @@ def _delay(admission: Admission, now: int, left: int) -> int:
     """
     starts = [outcome.start for outcome in admission.outcomes if isinstance(outcome, Refusal)]
     delay = max(starts, default=UNBOUNDED) - now
-    if admission.never or not 0 < delay <= left:
-        return 0
+    return _spread(delay, left) if not admission.never and 0 < delay <= left else 0
+
+
+def _spread(delay: int, left: int) -> int:
+    """A delay of up to `left` that differs between callers who wait for the same moment."""
     return min(left, delay + random.randint(1, max(1, min(JITTER, delay // 10))))  # noqa: S311 - spreads callers, hides nothing

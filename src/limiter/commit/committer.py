@@ -8,11 +8,9 @@ a lock instead, new callers overtake waiting ones, and batches shrink to one.)
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -26,18 +24,20 @@ from ..runtime.gate import Gate
 from ..runtime.scope import Origin
 from ..runtime.wakeup import Deadlines
 from ..statistics import Counters
-from .batch import MAX_BATCH, Batch, BatchWriter
 from .breaker import Breaker
 from .bucket_queue import BucketQueue, PendingRequest, Waiter
+from .leading import Leader
+from .writer import BatchWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..core.records import BucketKey
     from ..core.request import NotTried, Receipt
     from ..core.state import BucketState
     from ..repository_protocol import BucketStore
-    from .bucket_queue import CurrentBatch, Outcome
+    from .bucket_queue import Outcome
+    from .writer import CommitterOptions
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
@@ -45,24 +45,6 @@ CALLS = 64
 """Calls of one committer to its store that are under way at once, unless the store says how many connections it has."""
 CLOSED_AT_ONCE = 32
 """Buckets whose prefetched units are given back together at the end."""
-GATHERING = 50_000_000
-"""Nanoseconds at most for which requests gather that have to wait anyway; never more than a quarter of the first one's wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitterOptions:
-    """How a committer saves calls, in nanoseconds, and how long a decision may take, in seconds.
-
-    For `denial_ttl` after a state was seen it proves refusals, though never admissions. `linger` is the shortest interval between
-    two writes of this process to one bucket. The table may take `patience` for a decision, from the sending of its first call.
-    The last states of `max_queues` buckets are remembered, or of `MAX_QUEUES`.
-    """
-
-    denial_ttl: int = 0
-    linger: int = 0
-    patience: float = 1.0
-    sleep: Callable[[float], Awaitable[None]] | None = None
-    max_queues: int | None = None
 
 
 class Committer:
@@ -100,6 +82,7 @@ class Committer:
             max_interval=int(options.patience / 2 * NANOSECONDS),
             patience=self._patience,
         )
+        self._leader = Leader(self._writer, options)
         self.record_lost_refund = self._writer.record_lost_refund
 
     async def decide(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -108,29 +91,74 @@ class Committer:
         If one can be refused by what is known here, the others are not sent: `NotTried`, or None if nothing is known. A request
         whose call the table does not answer in time gets a `RateLimiterUnavailable`; a line that moves may be longer than that.
         If the caller is interrupted (cancelled, killed, timed out), everything taken for it is given back before the
-        interruption goes on.
+        interruption goes on. A lone request that only takes is written without a batch if its bucket is at rest.
         """
-        waiter = Waiter(monotonic(), self._patience)
+        waiter: Waiter | None = None
+        pending: PendingRequest | None = None
         try:
-            self._enter(waiter, requests)
-            while waiter.pending:
-                waiter.clear()
-                if waiter.to_lead:
-                    leads = [partial(self._lead, queue, waiter) for queue in waiter.to_lead]
-                    await start(leads, partial(self._deadlines.wait, waiter))
-                elif waiter.pending:
-                    await self._deadlines.wait(waiter)
-                if waiter.pending and monotonic() >= waiter.expires and not self._may_wait_on(waiter):
-                    self._abandon(waiter)
-            outcomes = [pending.result() for pending in waiter.requests]
+            if len(requests) == 1:
+                with self._lock:
+                    queue = self._queue(requests[0].key)
+                    if self._is_at_rest(queue, requests[0]):
+                        pending = PendingRequest(requests[0], queue)
+                        queue.leader = pending
+            if pending is not None:
+                await start([partial(self._leader.write_at_once, pending)], partial(self._join, pending))
+                if pending.done:
+                    return [pending.outcome if isinstance(pending.outcome, Grant) else pending.result()]
+                waiter = pending.waiter
+            if waiter is None:
+                waiter = self._waiter()
+                self._enter(waiter, requests)
+            await self._wait(waiter)
+            outcomes = [each.result() for each in waiter.requests]
             waiter.requests = ()  # They refer to the waiter: a circle would be left to the garbage collector.
             return outcomes
         except BaseException as interruption:
+            if waiter is None:
+                waiter = self._waiter() if pending is None else self._waiter_of(pending)
             try:
                 await shielded(self._withdraw(waiter, requests))
             except Exception as error:
                 raise interruption from error
             raise
+
+    def _is_at_rest(self, queue: BucketQueue, request: Request) -> bool:
+        """Whether a request that only takes may be written at once: no other is under way, and nothing has to be asked first."""
+        if queue.leader is not None or queue.requests or queue.min_interval or queue.state.unreadable or self._options.linger:
+            return False
+        if request.prefetch is not None or request.refunds or request.forced or request.clear or request.pause is not None:
+            return False
+        if queue.denied and self.clock() - queue.denied < self._options.denial_ttl:
+            return False
+        return self._breaker.is_closed
+
+    def _waiter(self) -> Waiter:
+        return Waiter(monotonic(), self._patience)
+
+    def _waiter_of(self, pending: PendingRequest) -> Waiter:
+        """What the caller of a request waits with, who led it at once and has to wait all the same."""
+        waiter = pending.waiter
+        if waiter is None:
+            waiter = pending.waiter = self._waiter()
+        waiter.requests, waiter.pending = (pending,), not pending.done
+        return waiter
+
+    async def _join(self, pending: PendingRequest) -> None:
+        """Wait for the task that writes a request at once."""
+        await self._deadlines.wait(self._waiter_of(pending))
+
+    async def _wait(self, waiter: Waiter) -> None:
+        """Wait until everything is decided or given up; lead the queues that the caller is to lead."""
+        while waiter.pending:
+            waiter.clear()
+            if waiter.to_lead:
+                leads = [partial(self._leader.lead, queue, waiter) for queue in waiter.to_lead]
+                await start(leads, partial(self._deadlines.wait, waiter))
+            elif waiter.pending:
+                await self._deadlines.wait(waiter)
+            if waiter.pending and monotonic() >= waiter.expires and not self._may_wait_on(waiter):
+                self._abandon(waiter)
 
     async def close(self) -> None:
         """Give back prefetched units, of some buckets at a time: all at once would exceed the time for one decision."""
@@ -249,6 +277,8 @@ class Committer:
         batch = pending.queue.batch
         if batch is not None and batch.sent is not None and pending in batch.requests:
             return batch.sent + patience
+        if pending.queue.leader is pending:
+            return 0.0  # Its own call was sent when it came.
         return self._breaker.answered + patience
 
     def _abandon(self, waiter: Waiter) -> None:
@@ -269,7 +299,7 @@ class Committer:
     def _renounce(self, waiter: Waiter) -> None:
         """Hand over every queue that the caller was to lead and has not begun to."""
         for queue in waiter.to_lead:
-            self._hand_over(queue, waiter, stop=True)
+            self._leader.hand_over(queue, waiter, stop=True)
         waiter.to_lead = ()
 
     async def _withdraw(self, waiter: Waiter, requests: Sequence[Request]) -> None:
@@ -278,6 +308,8 @@ class Committer:
             if not waiter.requests:  # It was interrupted before it came into any queue.
                 waiter.requests = tuple([PendingRequest(request, self._queue(request.key), waiter) for request in requests])
             for pending in waiter.requests:
+                if pending.queue.leader is pending and not pending.entered:
+                    pending.queue.leader, waiter.to_lead = waiter, (pending.queue,)
                 if not pending.done and (pending.queue.remove(pending) or not pending.entered):
                     pending.done = True
                     self._leave_refunds(pending, waiter)
@@ -312,101 +344,6 @@ class Committer:
         """Hand over every queue that the caller was to lead; lead those where only refunds without a caller wait."""
         leads, waiter.to_lead = waiter.to_lead, ()
         for queue in leads:
-            self._hand_over(queue, waiter)
+            self._leader.hand_over(queue, waiter)
             if queue.leader is waiter:
-                await self._lead(queue, waiter)
-
-    async def _lead(self, queue: BucketQueue, waiter: Waiter) -> None:
-        """Carry out a batch, and hand over; if no caller waits for what is left in the queue, carry on."""
-        lead = object()
-        waiter.leading += 1
-        try:
-            self._claim(queue, waiter, lead)
-            while queue.leader is lead:
-                await self._lead_batch(queue)
-                self._hand_over(queue, lead)
-        finally:
-            waiter.leading -= 1
-            self._hand_over(queue, lead, stop=True)
-
-    def _claim(self, queue: BucketQueue, waiter: Waiter, lead: object) -> None:
-        """Make the lead the work's own, since the work goes on when the caller is cancelled."""
-        with self._lock:
-            if queue.leader is waiter:
-                queue.leader = lead
-            waiter.to_lead = tuple([each for each in waiter.to_lead if each is not queue])
-
-    async def _lead_batch(self, queue: BucketQueue) -> None:
-        """Carry out one batch; after an interruption begin again, which the stamps make safe."""
-        try:
-            try:
-                await self._linger(queue)
-            finally:
-                batch = self._take_batch(queue)
-            await batch.carry_out()
-        except Exception as error:
-            if queue.batch is not None:
-                queue.batch.fail(error)
-        except BaseException:
-            if queue.batch is not None:
-                await self._finish_interrupted(queue.batch)
-            raise
-        finally:
-            self._end_batch(queue)
-
-    async def _linger(self, queue: BucketQueue) -> None:
-        """Keep the interval between two writes to a bucket, in which more requests gather, or let a waiting crowd gather."""
-        now, least = self.clock(), max(self._options.linger, queue.min_interval)
-        if least and queue.wrote is not None and len(queue.requests) < MAX_BATCH:
-            delay = queue.wrote + least - now
-            if 0 < delay <= least:
-                await (self.sleep or asyncio.sleep)(delay / NANOSECONDS)
-        elif (spare := self._spare(queue, now)) > 0:
-            await asyncio.sleep(spare)
-
-    def _spare(self, queue: BucketQueue, now: int) -> float:
-        """Seconds for which requests can gather, because every caller in the queue has to wait for its turn anyway."""
-        with self._lock:
-            crowd = queue.requests
-            if not 1 < len(crowd) < MAX_BATCH or any(pending.request.deadline <= now for pending in crowd):
-                return 0.0
-            if not self._writer.proves_refusals(queue, now):
-                return 0.0
-            return min(preview.wait(queue.state, crowd[0].request, now) // 4, GATHERING) / NANOSECONDS
-
-    def _take_batch(self, queue: BucketQueue) -> Batch:
-        with self._lock:
-            batch = Batch(self._writer, queue, queue.requests[:MAX_BATCH])
-            queue.batch, queue.requests = batch, queue.requests[MAX_BATCH:]
-            batch.order_block(self.clock())
-            return batch
-
-    def _end_batch(self, queue: BucketQueue) -> None:
-        with self._lock:
-            if queue.batch is not None:
-                queue.batch.keep_block(self.clock())
-            queue.batch = None
-
-    async def _finish_interrupted(self, batch: CurrentBatch) -> None:
-        try:
-            await batch.carry_out()
-        except BaseException as error:
-            batch.fail(RateLimiterUnavailable(f"the write of this batch was interrupted: {error!r}"))
-            raise
-
-    def _hand_over(self, queue: BucketQueue, leader: object, *, stop: bool = False) -> None:
-        """Give the lead to a waiting caller; if no caller waits, `leader` keeps it for what is left in the queue.
-
-        With `stop` it is given up in any case, and what is left waits for the next caller.
-        """
-        with self._lock:
-            if queue.leader is not leader:
-                return
-            waiter = queue.next_leader()
-            if waiter is None:
-                queue.leader = leader if queue.requests and not stop else None
-                return
-            if queue not in waiter.to_lead:
-                waiter.to_lead = (*waiter.to_lead, queue)
-            queue.leader = waiter
-        waiter.set()
+                await self._leader.lead(queue, waiter)

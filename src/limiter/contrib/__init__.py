@@ -1,1 +1,1 @@
-"""Adapters to other libraries, each of which is imported by its own module only. May import everything but infra and cli."""
+"""Adapters to other libraries. Only an adapter's own module imports its library. May import everything but infra and cli."""

@@ -23,19 +23,19 @@ def client_ip(
     header: str = "x-forwarded-for",
     ipv6_prefix: int = 64,
 ) -> str:
-    """Return the address to limit a request by: the peer's, or behind trusted proxies the client's.
+    """Return the address to limit a request by: the peer's address, or behind trusted proxies the client's.
 
-    - `peer`: the address that the connection comes from, as the server tells it. It is what counts by default.
-    - `lookup`: maps the lower-case name of a header to its value or None. Where a header occurs several times, the value must
+    - `peer`: the address that the connection comes from, as the server reports it. It is the result by default.
+    - `lookup`: maps the lower-case name of a header to its value or None. If a header occurs several times, the value must
       be all of them, joined by commas: Starlette's `headers.get` returns the first only; `asgi.client_ip` joins them.
     - `trusted`: how many proxies the request has passed, the peer included: the n-th address of the header from the right is
       the client's, and with fewer addresses the peer's counts. Or the networks of the proxies: the first address from the
       right that is in none of them is the client's. The two never mix.
     - `header`: the list that the proxies append to; `"forwarded"` is read as in RFC 7239.
-    - `ipv6_prefix`: an IPv6 address comes as its network, such as `"2001:db8::/64"`, since one client has many addresses.
+    - `ipv6_prefix`: an IPv6 address becomes its network, such as `"2001:db8::/64"`, because one client has many addresses.
 
-    A peer that has no address, because it is a unix socket, counts as a trusted proxy if there are any; without a header the
-    result is then `"unknown"`. Raises `ValidationError` for an unusable option.
+    A peer without an address (a unix socket) counts as a trusted proxy if there are any; without a header the result is then
+    `"unknown"`. Raises `ValidationError` for an unusable option.
     """
     _check_prefix(ipv6_prefix)
     if isinstance(trusted, int):
@@ -50,7 +50,7 @@ def client_ip(
 
 
 def _parse_address(text: str) -> Address | None:
-    """An address, without port, brackets and zone; an IPv4 address that is mapped into IPv6 as IPv4; None for any other text."""
+    """Return an address without port, brackets and zone; an IPv4 address mapped into IPv6 as IPv4; None for any other text."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -82,7 +82,7 @@ def _by_count(hops: Sequence[str], proxies: int) -> Address | None:
 
 
 def _by_network(peer: str | None, hops: Sequence[str], networks: Sequence[Network]) -> Address | None:
-    """The first address from the right that no proxy has; the last proxy's where what it names is no address."""
+    """Return the first address from the right that is no proxy's. If an entry is not an address, return the proxy before it."""
     found = _parse_address(peer or "")
     if (peer and found is None) or not (found is None or _is_in(found, networks)):
         return found

@@ -1,4 +1,4 @@
-"""A client middleware for aiohttp that keeps to a server's limits together with all other processes.
+"""A client middleware for aiohttp that keeps a server's limits together with all other processes.
 
     session = aiohttp.ClientSession(middlewares=[LimiterMiddleware(limiter, entity="example", timeout=60)])
 
@@ -24,8 +24,8 @@ class LimiterMiddleware:
     """Charges each request of a client session before it is sent, and waits up to `timeout` seconds for its turn.
 
     `entity`, `resource` and `consume` are values, or callables of aiohttp's ClientRequest; `entity` returning None exempts a
-    request. A refusal raises `RateLimitExceeded` and sends nothing. The charge is given back when sending raises, and kept for
-    every response, of errors too. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps
+    request. A refusal raises `RateLimitExceeded` and sends nothing. The charge is refunded if sending raises, and kept for every
+    response, including errors. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps
     limits to headers, such as `OPENAI` and `ANTHROPIC`; they only ever lower what is left. Each redirect is a request of its own.
     """
 
@@ -44,7 +44,7 @@ class LimiterMiddleware:
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
     async def __call__(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Send a request in its turn."""
+        """Send a request when its turn comes."""
         target = self._outgoing.target(request)
         if target is None:
             return await handler(request)

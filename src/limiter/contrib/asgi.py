@@ -2,7 +2,7 @@
 
     app = LimiterMiddleware(app, limiter, entity=client_ip)
 
-It buffers nothing and starts no tasks: messages of the body pass as they are. Needs nothing but the limiter.
+It buffers nothing and starts no tasks: messages of the body pass unchanged. Needs no other library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .http import HeaderStyle, Refusal
 
-    # Each framework has types of its own for these.
+    # Each framework has its own types for these.
     Scope = Any
     Message = Any
     Receive = Callable[[], Awaitable[Any]]
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
 __all__ = ["LimiterMiddleware", "client_ip", "header"]
 
 TRY_AGAIN_LATER = 1013
-"""The code that a websocket is closed with where the server cannot answer it by a response."""
+"""The code with which a websocket is closed if the server cannot send a response instead."""
 _STARTS = {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 _STATUSES = {**dict.fromkeys(_STARTS, 101), "websocket.close": 403}
-"""What tells the status of a response, and which it is without one: a handshake that is rejected is answered 403."""
+"""Messages that carry the status of a response, and the status without one: a rejected handshake is answered 403."""
 _BODIES = {"http.response.body", "http.response.zerocopysend", "http.response.pathsend", "http.response.trailers"}
 
 
 class LimiterMiddleware:
-    """Takes a lease for each request, and answers the requests that are refused itself.
+    """Acquires a lease for each request, and responds to refused requests itself.
 
     The parameters are those of `http.Rule`, with callables of the scope, which may be coroutine functions, and:
 
     - `rules`: rules for some of the requests; the first that matches replaces the parameters above.
     - `headers`: the style of the headers, as in `http.rate_headers`.
-    - `on_refused`: called with the scope and the error; returns the `Refusal` to answer with, or None for the usual one.
+    - `on_refused`: called with the scope and the error; returns the `Refusal` to send, or None for the default one.
 
-    The lease is in `scope["state"]["lease"]`, in Starlette `request.state.lease`, and ends with the body; where the request is
-    exempt it is None. CORS preflights are exempt, and so are other protocols than HTTP and websockets. Add `CORSMiddleware`
-    outside of this one, so that browsers may read its answers too.
+    The lease is in `scope["state"]["lease"]`, in Starlette `request.state.lease`, and ends with the body; it is None if the
+    request is exempt. CORS preflights are exempt, and so are protocols other than HTTP and websockets. Add `CORSMiddleware`
+    outside of this one, so that browsers may read its responses too.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class LimiterMiddleware:
 
 
 class Exchange:
-    """One request and its response: ends the leases that were taken for it when the body has gone out, or the request failed."""
+    """One request and its response. Ends the request's leases when the body has been sent, or the request failed."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, headers: HeaderStyle) -> None:
         self.scope = scope
@@ -131,7 +131,7 @@ class Exchange:
         self._hung_up = False
 
     def add(self, statuses: Sequence[LimitStatus], end: End) -> None:
-        """Enter a lease: its headers go into the response, and `end` is called with the status and the error."""
+        """Add a lease: its headers go into the response, and `end` is called with the status and the error."""
         self.statuses.extend(statuses)
         self._ends.append(end)
 
@@ -145,7 +145,7 @@ class Exchange:
         await self._end(None)
 
     async def receive(self) -> Message:
-        """Hand on a message from the client, and note when it hangs up."""
+        """Pass on a message from the client, and note a disconnect."""
         message: Message = await self._receive()
         if message["type"] == "http.disconnect" and not self._complete:
             self._hung_up = True
@@ -154,7 +154,7 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Hand on a message to the client; add headers where the response starts, and end the leases where it ends."""
+        """Pass on a message to the client; add headers where the response starts, and end the leases where it ends."""
         kind = message["type"]
         if kind in _STARTS:
             message = {**message, "headers": [*message.get("headers", ()), *encoded(self._fields())]}
@@ -188,14 +188,14 @@ class Exchange:
 
 
 async def end_lease(stack: AsyncExitStack, lease: Lease, rule: Rule, status: int, error: BaseException | None) -> None:
-    """End a lease whose request ended so; give back what it holds where the rule says so."""
+    """End a lease whose request ended with this status and error; refund what it holds in every bucket if the rule says so."""
     async with stack:
         if rule.refunds(status, error):
-            await http.give_back(lease)
+            await lease.close(refund=True)
 
 
 async def answer(scope: Scope, receive: Receive, send: Send, refused: Refusal) -> None:
-    """Send a refusal: as a response, to websockets too where the server can do that; otherwise it rejects the handshake."""
+    """Send a refusal as a response, to websockets too if the server supports that; otherwise reject the handshake."""
     prefix = ""
     if scope["type"] == "websocket":
         await receive()
@@ -209,20 +209,20 @@ async def answer(scope: Scope, receive: Receive, send: Send, refused: Refusal) -
 
 
 def header(scope: Scope, name: str) -> str | None:
-    """The value of a request's header, by its lower-case name, or None; several of one name are joined by commas."""
+    """Return the value of a request's header, by its lower-case name, or None; several of one name are joined by commas."""
     wanted = name.lower().encode("latin-1")
     values = [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == wanted]
     return ", ".join(values) if values else None
 
 
 def client_ip(scope: Scope, **options: Any) -> str:
-    """The address to limit a request by; the options are those of `http.client_ip`, and by default the peer's counts."""
+    """Return the address to limit a request by, by default the peer's; the options are those of `http.client_ip`."""
     client = scope.get("client")
     return http.client_ip(client[0] if client else None, partial(header, scope), **options)
 
 
 def encoded(fields: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI has them."""
+    """Convert headers to ASGI's form."""
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields]
 
 

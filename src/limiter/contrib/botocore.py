@@ -1,9 +1,9 @@
-"""A guard that has a client of boto3 or aiobotocore keep to a service's limits together with all other processes.
+"""A guard with which a client of boto3 or aiobotocore keeps a service's limits together with all other processes.
 
     ses = boto3.client("sesv2")
     guard(ses, limiter, ["SendEmail"], entity="ses", timeout=30)
 
-Register it on the client that is to be limited, and never on the limiter's own. Imports nothing of botocore.
+Register it on the client to limit, never on the limiter's own client. Imports nothing of botocore.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["guard"]
 
 _TARGET = "dynamodb-limiter-target"
-"""Where a call's context keeps what the call is charged to."""
+"""The key of a call's context that holds the call's target."""
 
 
 def guard(
@@ -40,8 +40,8 @@ def guard(
 
     A client of boto3 takes a `SyncRateLimiter`, one of aiobotocore a `RateLimiter`. `entity`, `resource` and `consume` are
     values, or callables of the call's parameters; `entity` returning None exempts a call. A refusal raises `RateLimitExceeded`
-    out of the call. Charges are kept, also when the call fails; what botocore repeats is charged once. With `feedback`, a 429
-    with Retry-After pauses the bucket. Raises `ValidationError` for an operation that the client does not have.
+    out of the call. Charges are kept, even if the call fails; calls that botocore repeats are charged once. With `feedback`, a
+    429 with Retry-After pauses the bucket. Raises `ValidationError` for an operation that the client does not have.
     """
     outgoing = Outgoing(entity, resource, consume, timeout, feedback)
     make = _asynchronous if inspect.iscoroutinefunction(limiter.try_acquire) else _synchronous

@@ -3,7 +3,7 @@
     @app.task(base=LimitedTask, limiter=limiter, entity=lambda user, text: user, resource="mail")
     def send(user, text): ...
 
-Celery's own `rate_limit` holds for each worker; this holds for all of them. `LimitedTask` is made on first use, since it
+Celery's own `rate_limit` applies to each worker; this applies to all together. `LimitedTask` is made on first use, because it
 subclasses `celery.Task`: importing this module does not import Celery. Needs `pip install "dynamodb-limiter[celery]"`.
 """
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 __all__ = ["LimitedTask"]
 
 VISIBILITY_TIMEOUT = 1800.0
-"""Seconds after which a broker delivers a task again that was not acknowledged; the least of kombu's defaults (SQS)."""
+"""Seconds after which a broker redelivers an unacknowledged task; the least of kombu's defaults (SQS)."""
 UNAVAILABLE_COUNTDOWN = 5.0
-"""Seconds before the next attempt when the table could not be reached."""
+"""Seconds before the next attempt if the table could not be reached."""
 
 
 class _Limited:
-    """A task that is charged before it runs; when it is refused it is sent back to the queue, without using up its retries.
+    """A task that is charged before it runs; when refused it is sent back to the queue, without using up its retries.
 
     Options of `@app.task`, or attributes of a subclass:
 
-    - `limiter`: a `SyncRateLimiter`, or a callable that returns one. One made before the pool forks serves all its children.
+    - `limiter`: a `SyncRateLimiter`, or a callable that returns one. One limiter, made before the pool forks, serves all.
     - `entity`, `resource`, `consume`: values, or callables of the task's arguments. `entity` returning None exempts a call. The
       resource is the task's name by default.
-    - `timeout`: seconds that the worker waits for the turn before it sends the task back, 0 by default.
-    - `refund_on_error`: whether a task that raises gets its units back, False by default.
+    - `timeout`: seconds that the worker waits for the task's turn before it sends the task back, 0 by default.
+    - `refund_on_error`: whether the units of a task that raises are refunded, False by default.
     - `max_countdown`: the longest countdown in seconds. By default half of the broker's visibility timeout, since a broker
       delivers a task again that a worker holds for longer. A task whose turn is later asks again then.
 
     The task's body finds its `SyncLease` in `self.request.lease` (with `bind=True`), and can `adjust` it. An amount above a
-    capacity fails the task with `NeverSatisfiable`. Calls that are made directly, without the queue, are not limited; eager ones
-    raise `RateLimitExceeded`.
+    capacity fails the task with `NeverSatisfiable`. Direct calls, without the queue, are not limited; eager ones raise
+    `RateLimitExceeded`.
     """
 
     abstract: ClassVar[bool] = True
@@ -67,16 +67,16 @@ class _Limited:
         signature_from_request: Any
 
     def entity_for(self, *args: Any, **kwargs: Any) -> str | None:
-        """The entity that a call with these arguments is charged to; None exempts it."""
+        """Return the entity that a call with these arguments is charged to; None exempts the call."""
         entity: str | None = self._option("entity", args, kwargs)
         return entity
 
     def resource_for(self, *args: Any, **kwargs: Any) -> str:
-        """The resource that a call with these arguments uses."""
+        """Return the resource that a call with these arguments uses."""
         return self._option("resource", args, kwargs) or self.name
 
     def consume_for(self, *args: Any, **kwargs: Any) -> Mapping[str, int] | None:
-        """The amounts of a call with these arguments; None for 1 of every limit."""
+        """Return the amounts of a call with these arguments; None for 1 of every limit."""
         amounts: Mapping[str, int] | None = self._option("consume", args, kwargs)
         return amounts
 
@@ -109,7 +109,7 @@ class _Limited:
             raise error
         from celery.exceptions import Retry
 
-        # Not in step with others that were refused at the same moment.
+        # At random, so that tasks that were refused together do not return together.
         countdown = min(seconds + random.uniform(0.0, max(1.0, seconds)), self._longest())  # noqa: S311 - spreads, hides nothing
         retries = self.request.retries
         again = self.signature_from_request(self.request, args, kwargs, countdown=countdown, retries=retries)
@@ -132,7 +132,7 @@ class _Limited:
         return made
 
     def _option(self, name: str, args: Any, kwargs: Any) -> Any:
-        # Celery makes options attributes of a class, which would bind functions.
+        # Celery makes options attributes of a class, and a class would bind functions.
         option = inspect.getattr_static(type(self), name)
         return option(*args, **kwargs) if callable(option) else option
 

@@ -1,4 +1,4 @@
-"""Limits for Django: a middleware for all requests, and a decorator for views; synchronous and asynchronous natively.
+"""Limits for Django: a middleware for all requests, and a decorator for views, in native sync and async versions.
 
     MIDDLEWARE = [..., "limiter.contrib.django.LimiterMiddleware"]
     LIMITER = {"limiter": "shop.limits.limiter", "sync_limiter": "shop.limits.sync_limiter", "entity": "shop.limits.entity"}
@@ -6,8 +6,8 @@
     @ratelimit(sync_limiter, entity=account, resource="search")
     def search(request): ...
 
-Needs Django: `pip install "dynamodb-limiter[django]"`. Where Django runs asynchronously it takes a `RateLimiter`, elsewhere a
-`SyncRateLimiter`; both may be made on one table, and count together.
+Needs Django: `pip install "dynamodb-limiter[django]"`. Under ASGI it uses a `RateLimiter`, under WSGI a `SyncRateLimiter`;
+both may use one table, and then count together.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _OPTIONS = {*_IMPORTED, "resource", "consume", "limits", "also", "timeout", "hea
 
 
 class LimiterMiddleware:
-    """Takes a lease for each request, as the setting `LIMITER` says, and answers the requests that are refused.
+    """Acquires a lease for each request, as the setting `LIMITER` says, and responds to refused requests.
 
     The setting is a dictionary of `limiter` (a `RateLimiter`, for ASGI), `sync_limiter` (a `SyncRateLimiter`, for WSGI), the
     parts of an `http.Rule` with callables of the request, `headers` and `on_refused`. Limiters and callables may be given by
     their dotted paths. Without `entity` nothing is charged here.
 
-    It also answers views that raise `RateLimitExceeded` or `RateLimiterUnavailable`, and adds headers for `LimiterThrottle`. The
-    lease is in `request.lease`, None where the request is exempt, and ends with the body of the response.
+    It also responds for views that raise `RateLimitExceeded` or `RateLimiterUnavailable`, and adds headers for `LimiterThrottle`.
+    The lease is in `request.lease`, None if the request is exempt, and ends with the body of the response.
     """
 
     sync_capable = True
@@ -69,12 +69,12 @@ class LimiterMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: Any) -> Any:
-        """Serve a request; asynchronously where `get_response` is."""
+        """Serve a request; asynchronously if `get_response` is async."""
         serve = self.guard.serve_async if self.is_async else self.guard.serve
         return serve(request, self.get_response)
 
     def process_exception(self, request: Any, error: Exception) -> Any:
-        """Answer a view that was refused."""
+        """Respond to a refusal that a view raised."""
         return self.guard.answer(request, error) if isinstance(error, REFUSALS) else None
 
 
@@ -92,11 +92,11 @@ def ratelimit(
     on_refused: Callable[[Any, LimiterError], Any] | None = None,
     exempt: Callable[..., Any] | None = None,
 ) -> Callable[[V], V]:
-    """Decorate a view, so that each of its requests takes a lease; `request.lease` is it.
+    """Decorate a view, so that each of its requests acquires a lease, available as `request.lease`.
 
     A plain view takes a `SyncRateLimiter` and an `async def` view a `RateLimiter`. The parameters are those of `http.Rule`, with
-    callables of the request; `headers` and `on_refused` as in `LimiterMiddleware`. For views that are classes decorate what
-    `as_view()` returns.
+    callables of the request; `headers` and `on_refused` as in `LimiterMiddleware`. For class-based views decorate the
+    result of `as_view()`.
     """
     rule = Rule(
         entity=entity,
@@ -114,7 +114,7 @@ def ratelimit(
     def decorate(view: Any) -> Any:
         from asgiref.sync import iscoroutinefunction
 
-        # `method_decorator` decorates a plain function first, to see what that does to its attributes.
+        # `method_decorator` first decorates a plain function, to see how that changes its attributes.
         is_async = iscoroutinefunction(view) or isinstance(limiter, RateLimiter)
         _check_limiter(limiter, is_async=is_async)
         if is_async:
@@ -135,13 +135,13 @@ def ratelimit(
 
 
 def client_ip(request: Any, **options: Any) -> str:
-    """The address to limit a request by; the options are those of `http.client_ip`, and by default the peer's counts."""
+    """Return the address to limit a request by, by default the peer's; the options are those of `http.client_ip`."""
     return http.client_ip(request.META.get("REMOTE_ADDR"), request.headers.get, **options)
 
 
 @dataclass(frozen=True, slots=True)
 class _Guard:
-    """Serves requests with a lease, and answers those that are refused."""
+    """Serves requests with a lease, and responds to those that are refused."""
 
     limiter: Any
     rule: Rule | None
@@ -149,7 +149,7 @@ class _Guard:
     on_refused: Callable[[Any, LimiterError], Any] | None
 
     def serve(self, request: Any, get_response: Callable[[Any], Any]) -> Any:
-        """Serve a request with a synchronous lease."""
+        """Serve a request with a sync lease."""
         rule = None if _is_preflight(request) else self.rule
         charge = rule.charge(request) if rule is not None else None
         if rule is None or charge is None:
@@ -170,7 +170,7 @@ class _Guard:
         return self._with_headers(request, response, lease.statuses)
 
     async def serve_async(self, request: Any, get_response: Callable[[Any], Any]) -> Any:
-        """Serve a request with an asynchronous lease."""
+        """Serve a request with an async lease."""
         rule = None if _is_preflight(request) else self.rule
         charge = await rule.charge_async(request) if rule is not None else None
         if rule is None or charge is None:
@@ -191,7 +191,7 @@ class _Guard:
         return self._with_headers(request, response, lease.statuses)
 
     def answer(self, request: Any, error: Any) -> Any:
-        """The response to a request that is refused."""
+        """Return the response to a refused request."""
         from django.http import HttpResponse
 
         given = None if self.on_refused is None else self.on_refused(request, error)
@@ -209,7 +209,7 @@ class _Guard:
 
 
 class _Stream:
-    """The asynchronous content of a response, which ends the lease when it has gone out; `close` does where it never began."""
+    """The async content of a response, which ends the lease when it has been sent. `close` ends it if sending never began."""
 
     def __init__(self, content: AsyncIterator[bytes], end: Callable[..., Any]) -> None:
         self._content = content
@@ -243,7 +243,7 @@ class _Stream:
 
 
 def _hold(response: Any, end: End) -> None:
-    """Keep a lease until the response's content has gone out."""
+    """Keep a lease until the response's content has been sent."""
 
     def finish(error: BaseException | None, *, hung_up: bool = False) -> None:
         end(*ended(response.status_code, error, hung_up=hung_up))
@@ -273,7 +273,7 @@ def _hold_stream(response: Any, finish: Callable[..., Any], finish_async: Callab
     if response.is_async:
         response.streaming_content = _Stream(response.streaming_content, finish_async)
     elif getattr(response, "file_to_stream", None) is not None:
-        # The server may send the file by itself, so its content is left alone.
+        # The server may send the file by itself, so its content stays unchanged.
         response.close = partial(_close_file, response.close, finish)
     else:
         response.streaming_content = wsgi.Body(response.streaming_content, finish)
@@ -305,7 +305,7 @@ def _not_awaitable(response: Any) -> Any:
 
 
 def _status_of(error: BaseException) -> int | None:
-    """The status of Django's response to an exception that is not an error of the server."""
+    """Return the status of Django's response to an exception that is not a server error."""
     from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
     from django.http import Http404
     from django.http.multipartparser import MultiPartParserError

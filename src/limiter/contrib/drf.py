@@ -1,4 +1,4 @@
-"""A throttle for Django REST framework that decides by one write, so that requests at once are counted exactly.
+"""A throttle for Django REST framework that decides by one write, so that concurrent requests are counted exactly.
 
     class SearchThrottle(LimiterThrottle):
         limiter = sync_limiter
@@ -30,7 +30,7 @@ _UNAVAILABLE_WAIT = 1.0
 
 
 def __getattr__(name: str) -> Any:
-    """Make the class on first use, since it subclasses one of REST framework."""
+    """Make the class on first use, because it is a subclass of one of REST framework."""
     if name != "LimiterThrottle":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = _throttle_class()
@@ -46,15 +46,15 @@ def _throttle_class() -> type:
     from rest_framework.throttling import BaseThrottle
 
     class LimiterThrottle(BaseThrottle):  # type: ignore[misc] # REST framework ships no types
-        """Takes units for each request; subclass it, and set `limiter`.
+        """Consumes units for each request; subclass it, and set `limiter`.
 
         - `limiter`: the `SyncRateLimiter` that decides.
         - `scope`: the resource that is charged, unless the view has a `throttle_scope`.
         - `consume`, `limits`, `timeout`: as in `try_acquire`.
 
         `entity`, `resource` and `also` are methods to override. By default a user is charged by primary key, and an anonymous
-        request by its address, behind as many proxies as the setting `NUM_PROXIES` says; None means none. The setting
-        `DEFAULT_THROTTLE_RATES` is not used. An amount above a capacity is answered 413, and an unreachable table 503.
+        request by its address, behind the number of proxies in the setting `NUM_PROXIES`; None means none. The setting
+        `DEFAULT_THROTTLE_RATES` is not used. An amount above a capacity gets status 413, and an unreachable table 503.
         """
 
         limiter: ClassVar[SyncRateLimiter | None] = None
@@ -66,26 +66,26 @@ def _throttle_class() -> type:
         _decision: Decision | None = None
 
         def entity(self, request: Any, view: Any) -> str | None:
-            """Who is charged; None exempts the request."""
+            """Return the entity to charge; None exempts the request."""
             if request.user and request.user.is_authenticated:
                 return f"user:{request.user.pk}"
             return django_adapter.client_ip(request, trusted=api_settings.NUM_PROXIES or 0)
 
         def resource(self, request: Any, view: Any) -> str:
-            """What is charged."""
+            """Return the resource to charge."""
             return getattr(view, "throttle_scope", None) or self.scope
 
         def also(self, request: Any, view: Any) -> Sequence[Any] | None:
-            """More to charge in the same decision, as in `acquire`."""
+            """Return further targets to charge in the same decision, as in `acquire`."""
             return None
 
         def allow_request(self, request: Any, view: Any) -> bool:
-            """Whether the request is allowed; if so, it has been charged."""
+            """Charge the request if its limits allow it, and return whether they do."""
             self._decision = _decide(self, request, view)
             return self._decision is None or self._decision.allowed
 
         def wait(self) -> float | None:
-            """Seconds until the same request would be allowed; None where that is unknown."""
+            """Return the seconds until the same request would be allowed; None if that is unknown."""
             return self._decision.retry_after if self._decision is not None else None
 
     LimiterThrottle.__qualname__ = LimiterThrottle.__name__
@@ -93,7 +93,7 @@ def _throttle_class() -> type:
 
 
 def _decide(throttle: Any, request: Any, view: Any) -> Decision | None:
-    """Charge a request; None where it is exempt."""
+    """Charge a request; None if it is exempt."""
     if throttle.limiter is None:
         raise ConfigurationError(f"{type(throttle).__name__} needs limiter = SyncRateLimiter(...)")
     entity = throttle.entity(request, view)
@@ -112,14 +112,14 @@ def _decide(throttle: Any, request: Any, view: Any) -> Decision | None:
 
 
 def _note(request: Any, decision: Decision) -> None:
-    """Leave the statuses for `LimiterMiddleware`; REST framework asks all throttles of a view."""
+    """Store the statuses for `LimiterMiddleware`; REST framework calls all throttles of a view."""
     inner = request._request
     known = getattr(inner, django_adapter.STATUSES, ())
     setattr(inner, django_adapter.STATUSES, (*known, *decision.statuses))
 
 
 def _exception(error: RateLimitExceeded | RateLimiterUnavailable) -> Exception:
-    """The error as REST framework renders it."""
+    """Return the error in the form that REST framework renders."""
     import json
 
     from rest_framework.exceptions import APIException

@@ -1,9 +1,9 @@
-"""Decisions as CloudWatch metrics, by one line of JSON each: the embedded metric format, which AWS Lambda's log is read for.
+"""Decisions as CloudWatch metrics, one line of JSON each, in the embedded metric format that AWS Lambda's log is read for.
 
     limiter = SyncRateLimiter(repository, limits, on_decision=emit)
     limiter = SyncRateLimiter(repository, limits, on_decision=emit(dimensions={"Service": "checkout"}, by_resource=True))
 
-Needs no library and makes no call. Outside of AWS Lambda the CloudWatch agent reads the same lines.
+Needs no other library and makes no call. Outside of AWS Lambda the CloudWatch agent reads the same lines.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ METRICS = {
     "DecisionTime": "Milliseconds",
     "WaitTime": "Milliseconds",
 }
-"""What each line says, by CloudWatch's units."""
+"""The metrics of each line, with CloudWatch's units."""
 
 
 @overload
@@ -56,9 +56,9 @@ def emit(
 ) -> Callable[[DecisionEvent], None] | None:
     """Write a decision as a line of metrics to standard output; without an event, return a hook that does so, for `on_decision`.
 
-    `namespace` is CloudWatch's. `dimensions` are added to every line. With `by_resource`, metrics are kept for each resource too,
-    and each of them costs. Entity, resource and the limits that refused are fields of the line in any case, which Logs Insights
-    can search. `write` takes a line without its end, and must not block.
+    `namespace` is CloudWatch's. `dimensions` are added to every line. With `by_resource`, CloudWatch keeps metrics for each
+    resource too, and charges for each. Entity, resource and the limits that refused are fields of the line in any case, which
+    Logs Insights can search. `write` receives a line without its newline, and must not block.
     """
     fixed = dict(dimensions or {})
     sets = [sorted(fixed), *([[*sorted(fixed), "Resource"]] if by_resource else [])]

@@ -13,7 +13,7 @@ def not_installed(library: str, extra: str, error: ImportError) -> Configuration
 
 
 def derive(place: dict[str, Any], name: str, mixin: type, base: type) -> type:
-    """The class `name` of a module, made of `mixin` and a `base` that could not be imported before; always the same one."""
+    """Return the class `name` of a module, made of `mixin` and a `base` that was not importable before; always the same."""
     attributes = {"__module__": place["__name__"], "__doc__": mixin.__doc__, "__qualname__": name}
     made: type = place.setdefault(name, type(name, (mixin, base), attributes))
     return made

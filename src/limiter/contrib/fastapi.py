@@ -1,4 +1,4 @@
-"""Limits for FastAPI: a dependency for routes, and answers and headers for the application.
+"""Limits for FastAPI: a dependency for routes, and responses and headers for the application.
 
     install(app, limiter)
 
@@ -52,11 +52,11 @@ def limit(
     refund_when: Callable[[int, BaseException | None], bool] | None = None,
     exempt: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
-    """Make a dependency that takes a lease for the request, and yields it: `Depends(limit(limiter, entity=client_ip))`.
+    """Make a dependency that acquires a lease for the request and yields it: `Depends(limit(limiter, entity=client_ip))`.
 
     The parameters are those of `http.Rule`: values, or callables of the `Request` (of the `WebSocket` in a websocket's route),
     which may be coroutine functions. It yields a `Lease`, or with a `SyncRateLimiter` a `SyncLease`, for plain `def` routes;
-    then the callables must be plain functions. Where the request is exempt, it yields None.
+    then the callables must be plain functions. If the request is exempt, it yields None.
 
     A request that is refused raises `RateLimitExceeded`; `install` turns that into a response. With `install`, the lease ends
     with the body of the response, in every version of FastAPI. Without it, the lease ends when FastAPI ends its dependencies,
@@ -84,11 +84,11 @@ def install(
     headers: HeaderStyle = "retry-after",
     on_refused: Callable[[HTTPConnection, LimiterError], Response | Refusal | Awaitable[Any] | None] | None = None,
 ) -> None:
-    """Answer what is refused in this application, add headers to responses, and end leases with the body of the response.
+    """Respond to refused requests in this application, add headers to responses, and end leases with the body of the response.
 
     Also opens the limiter when the application starts, so that a missing table stops it there, and closes it at the end.
     `headers` is the style, as in `http.rate_headers`. `on_refused` is called with the request and the error; it returns the
-    response, or None for the usual one.
+    response, or None for the default one.
     """
     check_style(headers)
     answer = partial(_answer, headers=headers, on_refused=on_refused)
@@ -102,7 +102,7 @@ def install(
 
 
 def client_ip(connection: HTTPConnection, **options: Any) -> str:
-    """The address to limit a request by; the options are those of `http.client_ip`, and by default the peer's counts."""
+    """Return the address to limit a request by, by default the peer's; the options are those of `http.client_ip`."""
     return asgi.client_ip(connection.scope, **options)
 
 
@@ -156,7 +156,7 @@ def _exchange(connection: HTTPConnection, rule: Rule) -> Exchange | None:
 
 
 def _typed(dependency: Callable[..., Any]) -> Callable[..., Any]:
-    """The dependency with the annotation by which FastAPI knows what to call it with."""
+    """Return the dependency with the annotations that tell FastAPI its arguments."""
     from starlette.requests import HTTPConnection
 
     dependency.__annotations__ = {"connection": HTTPConnection}
@@ -171,7 +171,7 @@ async def _answer(connection: HTTPConnection, error: Any, *, headers: HeaderStyl
     if not isinstance(given, Response):
         given = Response(given.body, given.status, dict(given.headers), given.content_type)
     if (exchange := connection.scope.get(_EXCHANGE)) is not None:
-        exchange.statuses.clear()  # The answer has its own headers.
+        exchange.statuses.clear()  # The response of a refusal has its own headers.
     if connection.scope["type"] == "http":
         return given
     if "websocket.http.response" in (connection.scope.get("extensions") or {}) and _is_connecting(connection):

@@ -36,7 +36,7 @@ __all__ = ["Limiter"]
 
 _EXCHANGE = "limiter.exchange"
 _OWN_RULE = "__limiter_rule__"
-"""The attribute of views that have a rule of their own, or None where they are exempt."""
+"""The attribute of views that have their own rule, or None if they are exempt."""
 
 T = TypeVar("T")
 
@@ -45,12 +45,12 @@ class Limiter:
     """Limits the views, blueprints and applications that `limit` is called for.
 
     - `limiter`: the `SyncRateLimiter` that decides.
-    - `entity`: who is charged where `limit` does not say; called without arguments inside the request. None exempts it.
+    - `entity`: the entity to charge by default; a callable is called without arguments inside the request. None exempts it.
     - `headers`: the style of the headers, as in `http.rate_headers`.
-    - `on_refused`: called with the error; returns what a view may return, or None for the usual answer.
+    - `on_refused`: called with the error; returns what a view may return, or None for the default response.
 
     A rule of a view replaces that of its blueprint, and a blueprint's that of the application. The `SyncLease` is in `g.lease`,
-    None where the request is exempt, and ends when the server closes the response.
+    None if the request is exempt, and ends when the server closes the response.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Limiter:
         return limited
 
     def _enter_outer(self, owner: Any) -> Any:
-        """Take the lease of a blueprint's or application's rule, unless something nearer to the view has its own."""
+        """Acquire the lease of a blueprint's or application's rule, unless a rule nearer to the view exists."""
         from flask import current_app, g, request
 
         nearer: list[Any] = [current_app.view_functions.get(request.endpoint or "")]
@@ -162,7 +162,7 @@ class Limiter:
         return self._enter(rule) if rule is getattr(owner, _OWN_RULE) and rule is not None else None
 
     def _enter(self, rule: Rule) -> Any:
-        """Take a lease for the request; return the answer where it is refused."""
+        """Acquire a lease for the request; return the response if it is refused."""
         from flask import g, request
 
         exchange: Exchange | None = request.environ.get(_EXCHANGE)

@@ -1,4 +1,4 @@
-"""What the HTTP adapters share, without any framework: answers to refused requests, headers, addresses, keys and rules.
+"""Parts that the HTTP adapters share, without any framework: responses to refused requests, headers, addresses, keys, rules.
 
 try:
     with limiter.acquire(client_ip(peer, headers.get), "search"):
@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import inspect
 import json
-import logging
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -22,7 +21,6 @@ from urllib.parse import quote
 from limiter import (
     Concurrency,
     Limit,
-    LimiterError,
     NeverSatisfiable,
     RateLimiterUnavailable,
     RateLimitExceeded,
@@ -34,7 +32,7 @@ from .addresses import client_ip
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from limiter import Lease, LimitStatus, SyncLease
+    from limiter import LimitStatus
 
     RefundWhen = Callable[[int, BaseException | None], bool]
 
@@ -43,25 +41,24 @@ __all__ = ["REFUSALS", "HeaderStyle", "Refusal", "Rule", "client_ip", "hashed_ke
 HeaderStyle = Literal["retry-after", "draft-11", "x-ratelimit", "none"]
 
 REFUSALS = (RateLimitExceeded, RateLimiterUnavailable)
-"""The errors that `refusal` answers."""
+"""The errors that `refusal` responds to."""
 
 CLIENT_CLOSED = 499
-"""The status that `refund_when` is given where the client hung up before the response began; nginx logs it as well."""
+"""The status that `refund_when` gets if the client disconnected before the response began, as nginx logs it."""
 
 _NANOSECONDS = 1_000_000_000
 _UNAVAILABLE_RETRY = 1
-"""Seconds after which a client may try again when the table could not be reached."""
+"""Seconds after which a client may try again if the table could not be reached."""
 _TITLES = {413: "Content Too Large", 429: "Too Many Requests", 503: "Service Unavailable"}
 _DRAFT_TYPES = {
     429: "https://iana.org/assignments/http-problem-types#quota-exceeded",
     503: "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity",
 }
-_log = logging.getLogger("limiter.contrib")
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The response to a request that was not admitted: a problem document (RFC 9457), and the headers that go with it.
+    """The response to a refused request: a problem document (RFC 9457), and its headers.
 
     `headers` does not contain Content-Type and Content-Length; `fields` does.
     """
@@ -73,7 +70,7 @@ class Refusal:
 
     @property
     def reason(self) -> str:
-        """The status in words, as HTTP/1.1 sends it."""
+        """The status in words, as in an HTTP/1.1 status line."""
         return _TITLES.get(self.status, "Refused")
 
     @property
@@ -83,10 +80,10 @@ class Refusal:
 
 
 def refusal(error: RateLimitExceeded | RateLimiterUnavailable, *, headers: HeaderStyle = "retry-after") -> Refusal:
-    """Answer a request that was not admitted.
+    """Make the response to a refused request.
 
-    The status is 429, 413 for an amount above a capacity (`NeverSatisfiable`), and 503 where the table could not be reached.
-    The body names the limits, and neither entities nor capacities, which may be others'.
+    The status is 429, 413 for an amount above a capacity (`NeverSatisfiable`), and 503 if the table could not be reached. The
+    body names the limits, but not entities and capacities, which may belong to others.
     """
     check_style(headers)
     if isinstance(error, RateLimitExceeded):
@@ -104,16 +101,16 @@ def refusal(error: RateLimitExceeded | RateLimiterUnavailable, *, headers: Heade
 
 
 def rate_headers(statuses: Sequence[LimitStatus], *, headers: HeaderStyle) -> list[tuple[str, str]]:
-    """Describe what is left, as headers of a response. Needs no call: an acquire has brought the statuses.
+    """Describe the available units, as headers of a response. Makes no call: an acquire has brought the statuses.
 
-    - `"retry-after"`: `Retry-After` where a limit was exceeded, nothing otherwise.
+    - `"retry-after"`: `Retry-After` if a limit was exceeded, nothing otherwise.
     - `"draft-11"`: also `RateLimit-Policy` and `RateLimit`, as in draft-ietf-httpapi-ratelimit-headers-11, which is a draft.
     - `"x-ratelimit"`: also `X-RateLimit-Limit`, `-Remaining` and `-Reset` of the limit that has the smallest share left;
       the reset is in seconds from now until that limit is full.
     - `"none"`: nothing.
 
-    Limits that are not enforced are left out. Of several limits with one name, as an entity and its parent have them, the one
-    that has less left is shown.
+    Limits that are not enforced are left out. Of several limits with one name, such as those of an entity and its parent,
+    the one with less left is shown.
     """
     check_style(headers)
     waits = [status.retry_after for status in _enforced(statuses) if status.exceeded]
@@ -124,7 +121,7 @@ def rate_headers(statuses: Sequence[LimitStatus], *, headers: HeaderStyle) -> li
 def hashed_key(value: str, *, secret: str | bytes = b"") -> str:
     """Return an id for a value that must not be stored, such as an API key: 32 hexadecimal digits.
 
-    Also makes a usable id of any text that a client sends. `secret` keys the hash (HMAC): use one where values can be guessed,
+    Also makes a usable id of any text that a client sends. `secret` keys the hash (HMAC): use one for values that can be guessed,
     such as e-mail addresses.
     """
     text = value.encode("utf-8", "surrogatepass")
@@ -135,17 +132,17 @@ def hashed_key(value: str, *, secret: str | bytes = b"") -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What a request is charged, and whom.
+    """The amounts, the entity and the resource that requests are charged to.
 
     Every part is a value or a callable of the request: of the scope, the environ, or the framework's request.
 
-    - `entity`: who is charged; a callable that returns None exempts the request.
-    - `match`: which requests the rule is for, in a list of rules; without it, all. A plain function.
-    - `exempt`: requests that are charged nothing.
+    - `entity`: the entity to charge; a callable that returns None exempts the request.
+    - `match`: whether the rule applies to a request, in a list of rules; by default it applies to all. A plain function.
+    - `exempt`: whether a request is charged nothing.
     - `resource`, `consume`, `limits`, `also`, `timeout`: as in `acquire`.
-    - `refund_when`: called with the response's status and the error, or None, when the request is over; where it returns true,
-      everything is given back. Without it nothing is: failed logins count, and clients that hang up pay. The status is 500
-      where an error came before a response, and 499 where the client hung up before.
+    - `refund_when`: called with the response's status and the error, or None, when the request is over; if it returns true,
+      everything is refunded. Without it nothing is: failed logins count, and so do requests of clients that disconnect. The
+      status is 500 if an error came before a response, and 499 if the client disconnected before it.
     """
 
     entity: str | Callable[..., Any]
@@ -159,7 +156,7 @@ class Rule:
     refund_when: RefundWhen | None = None
 
     def charge(self, *request: Any) -> dict[str, Any] | None:
-        """The arguments of the acquire that a request is charged by; None where it is exempt."""
+        """Return the arguments of the acquire that charges a request; None if it is exempt."""
         if self.exempt is not None and _plain(self.exempt(*request)):
             return None
         entity = _plain(_resolve(self.entity, request))
@@ -169,7 +166,7 @@ class Rule:
         return {"entity_id": entity, **_given(values), "refund_on_error": False}
 
     async def charge_async(self, *request: Any) -> dict[str, Any] | None:
-        """The same, where the callables may be coroutine functions."""
+        """Return the same, if the callables may be coroutine functions."""
         if self.exempt is not None and await _awaited(self.exempt(*request)):
             return None
         entity = await _awaited(_resolve(self.entity, request))
@@ -179,7 +176,7 @@ class Rule:
         return {"entity_id": entity, **_given(values), "refund_on_error": False}
 
     def refunds(self, status: int, error: BaseException | None) -> bool:
-        """Whether everything is given back for a request that ended so."""
+        """Tell whether everything is refunded for a request that ended in this way."""
         return self.refund_when is not None and self.refund_when(status, error)
 
     def _parts(self) -> dict[str, Any]:
@@ -187,7 +184,7 @@ class Rule:
 
 
 def choose(rules: Iterable[Rule], request: Any) -> Rule | None:
-    """The first rule that matches a request."""
+    """Return the first rule that matches a request."""
     return next((rule for rule in rules if rule.match is None or _plain(rule.match(request))), None)
 
 
@@ -198,7 +195,7 @@ def check_style(headers: str) -> None:
 
 
 def ended(status: int | None, error: BaseException | None, *, hung_up: bool) -> tuple[int, BaseException | None]:
-    """What `refund_when` is told of a request: the status that was sent, or the one that stands for none, and the error."""
+    """Return what `refund_when` gets for a request: the status that was sent, or the one that stands for none, and the error."""
     if hung_up and error is None:
         error = ConnectionAbortedError("the client closed the connection before the response was complete")
     if status is not None:
@@ -206,28 +203,12 @@ def ended(status: int | None, error: BaseException | None, *, hung_up: bool) -> 
     return (CLIENT_CLOSED if hung_up or not isinstance(error, Exception | None) else 500), error
 
 
-async def give_back(lease: Lease) -> None:
-    """Give back what a lease holds. The response has gone out, so what fails is logged."""
-    try:
-        await lease.release({name: units for name, units in lease.consumed.items() if units})
-    except LimiterError as error:
-        _log.warning("could not give back what a request took: %s", error)
-
-
-def sync_give_back(lease: SyncLease) -> None:
-    """Give back what a lease holds. The response has gone out, so what fails is logged."""
-    try:
-        lease.release({name: units for name, units in lease.consumed.items() if units})
-    except LimiterError as error:
-        _log.warning("could not give back what a request took: %s", error)
-
-
 def _detail(status: int, names: Sequence[str], retry_after: float | None) -> str:
     limits = ", ".join(names)
     if not limits:
         return "Requests are not allowed."
     if status == 413:
-        return f"The request takes more than this limit ever holds: {limits}."
+        return f"The request exceeds the capacity of this limit: {limits}."
     if retry_after is None:
         return f"Over the limit: {limits}."
     return f"Over the limit: {limits}. Try again in {_whole(retry_after)} s."
@@ -283,12 +264,12 @@ def _parameter(name: str, seconds: float | None) -> str:
 
 
 def _window(limit: object) -> float | None:
-    """Seconds in which an empty bucket fills, where it does so continuously."""
+    """Return the seconds in which an empty bucket fills, if it fills continuously."""
     return limit.window / _NANOSECONDS if isinstance(limit, Limit) else None
 
 
 def _next_unit(status: LimitStatus) -> float | None:
-    """Seconds until one more unit is available than now, or one at all in debt; None where none will come."""
+    """Return the seconds until one more unit is available than now, or any at all in debt; None if none will be."""
     window, full = _window(status.limit), status.reset_after
     if window is None or not full:
         return full or None
@@ -297,13 +278,13 @@ def _next_unit(status: LimitStatus) -> float | None:
 
 
 def _quoted(name: str) -> str:
-    """A name as a string of RFC 9651, which takes printable ASCII; other characters are percent-encoded."""
+    """Return a name as a string of RFC 9651, which allows printable ASCII; other characters are percent-encoded."""
     text = quote(name, safe=" !#$&'()*+,/:;=?@[]{}|<>^`~\"\\%")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that have a value; the others keep their defaults."""
+    """Return the arguments that have a value; the others keep their defaults."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -312,7 +293,7 @@ def _resolve(value: Any, request: tuple[Any, ...]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The value; an error for one that has to be awaited, which would count as true."""
+    """Return the value; raise an error for an awaitable, which would count as true."""
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()

@@ -1,11 +1,11 @@
-"""Transports for httpx2 and httpx that keep to a server's limits together with all other processes.
+"""Transports for httpx2 and httpx that keep a server's limits together with all other processes.
 
     limits = [Limit.per_minute("requests", 500)]
     limiter = SyncRateLimiter(SyncRepository("my-app"), limits)
     transport = LimiterTransport(httpx2.HTTPTransport(), limiter, entity="openai", timeout=60)
     client = httpx2.Client(transport=transport)
 
-A transport sees each attempt of a client that repeats calls, so what an SDK retries is charged too. Imports neither library.
+A transport sees each attempt of a client that repeats calls, so retries of an SDK are charged too. Imports neither library.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class LimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
     """Charges each request before `inner` sends it, and waits up to `timeout` seconds for its turn.
 
     `entity`, `resource` and `consume` are values, or callables of the request; `entity` returning None exempts a request. A
-    refusal raises `RateLimitExceeded` and sends nothing. The charge is given back when `inner` raises, and kept for every
-    response, of errors too. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps limits
-    to headers, such as `OPENAI` and `ANTHROPIC`; they only ever lower what is left. The lease ends when the headers are there:
+    refusal raises `RateLimitExceeded` and sends nothing. The charge is refunded if `inner` raises, and kept for every response,
+    including errors. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps limits to
+    headers, such as `OPENAI` and `ANTHROPIC`; they only ever lower what is left. The lease ends when the headers have arrived:
     for limits of concurrency put `limiter.acquire` around the use of the body.
     """
 
@@ -52,7 +52,7 @@ class LimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
     def handle_request(self, request: Any) -> Any:
-        """Send a request in its turn."""
+        """Send a request when its turn comes."""
         target = self._outgoing.target(request)
         if target is None:
             return self._inner.handle_request(request)
@@ -83,7 +83,7 @@ class LimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
 
 
 class AsyncLimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
-    """Charges each request before `inner` sends it; `LimiterTransport` for asynchronous clients, with the same parameters."""
+    """Charges each request before `inner` sends it; the async version of `LimiterTransport`, with the same parameters."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class AsyncLimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Send a request in its turn."""
+        """Send a request when its turn comes."""
         target = self._outgoing.target(request)
         if target is None:
             return await self._inner.handle_async_request(request)

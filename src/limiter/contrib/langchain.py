@@ -3,8 +3,8 @@
     model = ChatOpenAI(..., rate_limiter=DynamoDBRateLimiter(sync_limiter=sync_limiter, resource="gpt-5"))
     agent = create_agent(model, middleware=[LimiterMiddleware(sync_limiter=sync_limiter, entity="team-1", resource="gpt-5")])
 
-Both classes are made on first use, since they subclass LangChain's: importing this module imports nothing of it. The rate limiter
-needs `pip install "dynamodb-limiter[langchain]"`, the middleware `pip install "dynamodb-limiter[langchain-agents]"`.
+Both classes are made on first use, because they subclass LangChain's: importing this module does not import LangChain. The rate
+limiter needs `pip install "dynamodb-limiter[langchain]"`, the middleware `pip install "dynamodb-limiter[langchain-agents]"`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["DynamoDBRateLimiter", "LimiterMiddleware"]
 
 
 class _RateLimiter:
-    """Takes units for good before each call of a model, and waits for its turn where there are none.
+    """Consumes units before each call of a model, and waits if they are not available.
 
     `sync_limiter` serves `invoke`, `stream` and `batch`, `limiter` serves `ainvoke` and the other async methods; a program that
-    calls both ways gives both. `consume` is what each call takes, by default 1 of every limit.
+    calls both ways passes both. `consume` is the amounts of each call, by default 1 of every limit.
 
-    A call waits for as long as it takes. `max_wait`, in seconds, bounds the wait: the turn is booked by one write, so no caller
-    overtakes, and a wait that is known to take longer is refused at once. LangChain does not look at what a blocking acquire
-    returns, so the refusal is raised.
+    A call waits until its turn, without a bound. `max_wait`, in seconds, bounds the wait: the turn is booked by one write, so no
+    caller overtakes, and a longer wait is refused at once. LangChain ignores the result of a blocking acquire, so the refusal is
+    raised.
 
     Not for limits of tokens that the reply uses: LangChain asks before the call and never again. For those use
     `LimiterMiddleware`, or `limiter.contrib.llm.reserve` around the call.
@@ -60,9 +60,9 @@ class _RateLimiter:
         return f"<{type(self).__name__} {self.entity_id!r}/{self.resource!r} max_wait={self.max_wait}>"
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        """Take what a call takes; with `blocking` wait for it, without say at once whether it was there.
+        """Consume the units of a call. With `blocking` wait for them; otherwise return at once whether they were available.
 
-        Raises, when blocking, `RateLimitExceeded` where the wait would exceed `max_wait`, or where it would never end.
+        When blocking, raises `RateLimitExceeded` if the wait would exceed `max_wait`, or would never end.
         """
         limiter = _of_kind(self._sync_limiter, self)
         if not blocking:
@@ -71,7 +71,7 @@ class _RateLimiter:
             return True
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
-        """Take what a call takes, as `acquire` does, for asynchronous calls."""
+        """Consume the units of a call, as `acquire` does, for async calls."""
         limiter = _of_async_kind(self._limiter, self)
         if not blocking:
             return (await limiter.try_acquire(self.entity_id, self.resource, self.consume)).allowed
@@ -83,12 +83,12 @@ class _Middleware:
     """Reserves an estimate before each call of an agent's model, and charges what the reply says it has used.
 
     `entity`, `resource` and `estimate` are values, or callables of LangChain's `ModelRequest`; `entity` returning None exempts a
-    call. The estimate is 1 request and about as many tokens as the messages have, without the reply, for the limits `requests`
-    and `tokens`. Of what a reply says, `tokens`, `input_tokens` and `output_tokens` are charged if the estimate names them;
-    reserve 0 of what cannot be estimated.
+    call. The estimate is 1 request and about the number of tokens of the messages, without the reply, for the limits `requests`
+    and `tokens`. Of a reply's usage, `tokens`, `input_tokens` and `output_tokens` are charged if the estimate names them;
+    reserve 0 of an amount that cannot be estimated.
 
-    A call waits for as long as it takes; `max_wait`, in seconds, bounds that by `RateLimitExceeded`. A call that raises is given
-    back. `sync_limiter` serves `invoke` and `stream`, `limiter` serves `ainvoke` and `astream`.
+    A call waits until its turn, without a bound; with `max_wait`, in seconds, a longer wait raises `RateLimitExceeded`. A call
+    that raises is refunded. `sync_limiter` serves `invoke` and `stream`, `limiter` serves `ainvoke` and `astream`.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class _Middleware:
         self._limiter = limiter
 
     def wrap_model_call(self, request: Any, handler: Callable[[Any], Any]) -> Any:
-        """Make a call of the model in its turn."""
+        """Make a call of the model when its turn comes."""
         limiter = _of_kind(self._sync_limiter, self)
         place = self._place(request)
         if place is None:
@@ -122,7 +122,7 @@ class _Middleware:
             return response
 
     async def awrap_model_call(self, request: Any, handler: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Make a call of the model in its turn, for agents that are awaited."""
+        """Make a call of the model when its turn comes, for async agents."""
         limiter = _of_async_kind(self._limiter, self)
         place = self._place(request)
         if place is None:
@@ -147,7 +147,7 @@ def _estimate(request: Any) -> dict[str, int]:
 
 
 def _used(response: Any) -> dict[str, int]:
-    """The amounts that the messages of a response say were used; empty when none of them says anything."""
+    """Return the amounts that the messages of a response report; empty if none reports any."""
     messages: Iterable[Any] = getattr(response, "result", [response])
     usages = [usage for message in messages if (usage := getattr(message, "usage_metadata", None))]
     if not usages:
@@ -189,7 +189,7 @@ if TYPE_CHECKING:
         """Takes units for good before each call of a model."""
 
     class LimiterMiddleware(_Middleware, AgentMiddleware[Any, Any, Any]):
-        """Reserves an estimate before each call of an agent's model, and charges the truth."""
+        """Reserves an estimate before each call of an agent's model, and charges the actual usage."""
 else:
 
     def __getattr__(name: str) -> Any:

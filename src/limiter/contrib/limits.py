@@ -5,7 +5,7 @@
     Limiter(get_remote_address, app=app, storage_uri="dynamodb://my-app?region=eu-west-1", strategy="sliding-window-counter")
 
 The strategies `fixed-window` and `sliding-window-counter` are exact for any number of processes. `moving-window` is refused,
-since it needs a log of every hit. The limiter's own buckets are untouched: counters are items of their own.
+because it needs a log of every hit. Counters are separate items, so the limiter's own buckets are not affected.
 
 | item | pk | sk | attributes |
 |---|---|---|---|
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     """A method of a DynamoDB client, and its parameters."""
     T = TypeVar("T")
     Steps = Generator[Call, dict[str, Any], T]
-    """Calls to make one after another, each answered by `send`; returns a result."""
+    """Calls to make in order, each of which receives its response; returns a result."""
 
 __all__ = ["AsyncDynamoDBStorage", "DynamoDBStorage"]
 
@@ -54,12 +54,12 @@ MILLISECONDS = 1000
 KEPT = 3600
 """Seconds that a counter stays in the table after it has ended."""
 REMEMBERED = 10_000
-"""Counters whose last state is remembered, so that the first write fits; all are forgotten when there are more."""
+"""Counters whose last state is remembered, so that the first write fits; when there are more, all are forgotten."""
 ATTEMPTS = 3
-"""How often botocore makes a call. A repeated write that was applied already is recognised by its id."""
+"""How many times botocore makes a call. A repeated write that was applied already is recognised by its id."""
 DELETED_AT_ONCE = 25
 FAILED = "failed"
-"""Stands in an answer for the item on which a condition has failed."""
+"""Stands in a response for the item on which a condition has failed."""
 
 _MOVING_WINDOW = (
     "strategy 'moving-window' needs a log of every hit, which a DynamoDB item cannot hold at a fixed cost: use "
@@ -76,7 +76,7 @@ class Window(NamedTuple):
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> Window | None:
-        """The window that an item holds; None for an absent or cleared one."""
+        """Return the window that an item holds; None for an absent or cleared one."""
         return cls(*(int(item[name]["N"]) for name in ("w", "p", "c"))) if "w" in item else None
 
 
@@ -88,7 +88,7 @@ class Moment(NamedTuple):
 
     @property
     def number(self) -> int:
-        """The number of the present window."""
+        """Number of the present window."""
         return self.now // self.expiry
 
     @property
@@ -97,26 +97,26 @@ class Moment(NamedTuple):
         return self.expiry - self.now % self.expiry
 
     def most_before(self, room: int) -> int:
-        """The largest count of the window before that weighs at most `room` now."""
+        """Return the largest count of the window before whose weight is at most `room` now."""
         return ((room + 1) * self.expiry - 1) // self.left
 
     def within(self, window: Window) -> Moment:
-        """The same moment, or the window's beginning where another machine's clock has begun it already."""
+        """Return the same moment, or the window's beginning if another machine's clock has begun it already."""
         return self if window.number <= self.number else Moment(window.number * self.expiry, self.expiry)
 
     def present(self, window: Window | None) -> Window:
-        """What `window` has become by now."""
+        """Return what `window` has become by now."""
         if window is None or window.number < self.number - 1:
             return Window(self.number, 0, 0)
         return window if window.number >= self.number else Window(self.number, window.units, 0)
 
     def weight(self, window: Window) -> int:
-        """Units that count against the limit in a present window."""
+        """Return the units that count against the limit in a present window."""
         return window.before * self.within(window).left // self.expiry + window.units
 
 
 class Counters:
-    """What each operation of a storage asks the table, without making the calls."""
+    """The requests that each operation of a storage makes to the table, without sending them."""
 
     def __init__(self, table: str, namespace: str, clock: Callable[[], float]) -> None:
         self._table = table
@@ -139,20 +139,20 @@ class Counters:
             begins = _number(item, "x") <= now
 
     def count(self, key: str) -> Steps[tuple[int, float]]:
-        """The count of a fixed window, and when it ends, in seconds since the epoch; now, when there is none."""
+        """Return the count of a fixed window, and its end in seconds since the epoch; now, if there is none."""
         answer = yield self._get(key, "c#f")
         item, now = answer.get("Item", {}), self._now()
         end = _number(item, "x")
         return (_number(item, "n"), end / MILLISECONDS) if end > now else (0, now / MILLISECONDS)
 
     def acquire(self, key: str, limit: int, expiry: int, amount: int) -> Steps[bool]:
-        """Count `amount` in the sliding window of a key if it fits: one conditional write when the state was as remembered."""
+        """Count `amount` in the sliding window of a key if it fits: one conditional write if the state is as remembered."""
         if amount > limit:
             return False
         write = uuid.uuid4().hex
         seen = self._windows.get((key, expiry))
         if seen is not None and not self._fits(seen, limit, expiry, amount):
-            seen = Window.of((yield self._get(key, f"c#s#{expiry}")).get("Item", {}))  # cheaper than a write that fails
+            seen = Window.of((yield self._get(key, f"c#s#{expiry}")).get("Item", {}))  # Cheaper than a write that fails.
             if not self._fits(seen, limit, expiry, amount):
                 return False
         while True:
@@ -168,7 +168,7 @@ class Counters:
                 return False
 
     def window(self, key: str, expiry: int) -> Steps[tuple[int, float, int, float]]:
-        """The count before, the seconds that it still weighs, the present count, and the seconds to its end as a weight."""
+        """Return the count before, the seconds that it still weighs, the present count, and the seconds to its end."""
         answer = yield self._get(key, f"c#s#{expiry}")
         moment = Moment(self._now(), expiry * MILLISECONDS)
         window = moment.present(Window.of(answer.get("Item", {})))
@@ -212,7 +212,7 @@ class Counters:
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
     def check(self) -> Steps[bool]:
-        """Whether the table answers; raises what is wrong."""
+        """Check that the table responds; raises the error otherwise."""
         yield self._get("", "c#f")
         return True
 
@@ -251,7 +251,7 @@ class Counters:
         return self._update(key, "c#f", "SET n = n + :n", "x > :now AND i <> :i", write, n=amount, now=now)
 
     def _slide(self, key: str, moment: Moment, seen: Window | None, limit: int, amount: int, write: str) -> Call:
-        """The write that counts `amount` if it fits and the item is in the state `seen`, or in one that leads to the same.
+        """Return the write that counts `amount` if it fits and the item is in the state `seen`, or in one that leads to the same.
 
         1. No hit in this window or the one before: this window begins.
         2. The last hit was in the window before: its count becomes the weight, if that leaves room.
@@ -289,7 +289,7 @@ class _Options(NamedTuple):
 
     @classmethod
     def of(cls, uri: str | None, given: dict[str, Any]) -> _Options:
-        """Read a URI such as `dynamodb://my-app?namespace=web`; what is given by name wins."""
+        """Read a URI such as `dynamodb://my-app?namespace=web`; keyword options take precedence."""
         parts = urlsplit(uri or "")
         options = dict(parse_qsl(parts.query)) | {name: value for name, value in given.items() if value is not None}
         table = parts.netloc
@@ -301,8 +301,8 @@ class _Options(NamedTuple):
         return cls(table, **options)
 
     def client(self, config: Any) -> dict[str, Any]:
-        """The parameters of a client."""
-        # An engine on this machine accepts any region, but a signature needs one.
+        """Return the parameters of a client."""
+        # A local engine accepts any region, but a signature needs one.
         region = self.region or ("us-east-1" if self.endpoint_url and not _default_region() else None)
         return {"endpoint_url": self.endpoint_url, "region_name": region, "config": config(**_CONFIGURATION)}
 
@@ -317,9 +317,9 @@ _CONFIGURATION: dict[str, Any] = {
 
 
 class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
-    """The storage `dynamodb://TABLE`; `endpoint_url`, `region` and `namespace` are options, also in the URI's query.
+    """The storage `dynamodb://TABLE`. Its options, also in the URI's query, are `endpoint_url`, `region` and `namespace`.
 
-    The table is one that `limiter deploy` has made. `reset` needs the policy `admin`, everything else the policy `acquire`.
+    The table is created by `limiter deploy`. `reset` needs the policy `admin`, everything else the policy `acquire`.
     `clock` returns seconds since the epoch. A refused hit counts in a fixed window, as it does in limits' other storages.
     """
 
@@ -341,12 +341,12 @@ class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWi
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """What `wrap_exceptions` wraps."""
+        """The errors that `wrap_exceptions` wraps."""
         return _base_exceptions()
 
     @property
     def acquire_entry(self) -> NoReturn:
-        """The moving window is refused, also where limits only asks for the method."""
+        """Refuse the moving window, even if limits only asks for the method."""
         raise NotImplementedError(_MOVING_WINDOW)
 
     get_moving_window = acquire_entry
@@ -356,15 +356,15 @@ class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWi
         return self._make(self._counters.increment(key, int(expiry), amount))
 
     def get(self, key: str) -> int:
-        """The count of a fixed window."""
+        """Return the count of a fixed window."""
         return self._make(self._counters.count(key))[0]
 
     def get_expiry(self, key: str) -> float:
-        """When a fixed window ends, in seconds since the epoch."""
+        """Return the end of a fixed window, in seconds since the epoch."""
         return self._make(self._counters.count(key))[1]
 
     def check(self) -> bool:
-        """Whether the table answers."""
+        """Tell whether the table responds."""
         try:
             return self._make(self._counters.check())
         except self.base_exceptions:
@@ -383,7 +383,7 @@ class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWi
         return self._make(self._counters.acquire(key, limit, int(expiry), amount))
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """The count of the window before and the seconds it still weighs, then the same of the present one."""
+        """Return the count of the window before and the seconds it still weighs, then the same of the present one."""
         return self._make(self._counters.window(key, int(expiry)))
 
     def clear_sliding_window(self, key: str, expiry: int) -> None:
@@ -405,7 +405,7 @@ class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWi
                 answer = {FAILED: error.response.get("Item", {})}
 
     def _client(self) -> Any:
-        """The client of this process; one that was opened before a fork is the parent's."""
+        """Return the client of this process; a client that was opened before a fork is the parent's."""
         with self._opening:
             if os.getpid() not in self._clients:
                 import boto3
@@ -435,12 +435,12 @@ class AsyncDynamoDBStorage(AsyncStorage, AsyncSlidingWindowCounterSupport, Times
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """What `wrap_exceptions` wraps."""
+        """The errors that `wrap_exceptions` wraps."""
         return _base_exceptions()
 
     @property
     def acquire_entry(self) -> NoReturn:
-        """The moving window is refused, also where limits only asks for the method."""
+        """Refuse the moving window, even if limits only asks for the method."""
         raise NotImplementedError(_MOVING_WINDOW)
 
     get_moving_window = acquire_entry
@@ -450,15 +450,15 @@ class AsyncDynamoDBStorage(AsyncStorage, AsyncSlidingWindowCounterSupport, Times
         return await self._make(self._counters.increment(key, int(expiry), amount))
 
     async def get(self, key: str) -> int:
-        """The count of a fixed window."""
+        """Return the count of a fixed window."""
         return (await self._make(self._counters.count(key)))[0]
 
     async def get_expiry(self, key: str) -> float:
-        """When a fixed window ends, in seconds since the epoch."""
+        """Return the end of a fixed window, in seconds since the epoch."""
         return (await self._make(self._counters.count(key)))[1]
 
     async def check(self) -> bool:
-        """Whether the table answers."""
+        """Tell whether the table responds."""
         try:
             return await self._make(self._counters.check())
         except self.base_exceptions:
@@ -477,7 +477,7 @@ class AsyncDynamoDBStorage(AsyncStorage, AsyncSlidingWindowCounterSupport, Times
         return await self._make(self._counters.acquire(key, limit, int(expiry), amount))
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """The count of the window before and the seconds it still weighs, then the same of the present one."""
+        """Return the count of the window before and the seconds it still weighs, then the same of the present one."""
         return await self._make(self._counters.window(key, int(expiry)))
 
     async def clear_sliding_window(self, key: str, expiry: int) -> None:
@@ -505,7 +505,7 @@ class AsyncDynamoDBStorage(AsyncStorage, AsyncSlidingWindowCounterSupport, Times
                 answer = {FAILED: error.response.get("Item", {})}
 
     async def _client(self) -> Any:
-        """The client of this event loop; tasks that ask at once wait for the one that opens it."""
+        """Return the client of this event loop; concurrent tasks wait for the one that opens it."""
         loop = asyncio.get_running_loop()
         opening = self._clients.get(loop)
         if opening is None or (opening.done() and (opening.cancelled() or opening.exception())):
@@ -532,7 +532,7 @@ def _default_region() -> str | None:
 
 
 def _number(item: dict[str, Any], name: str) -> int:
-    """A number of an item; 0 where it is absent."""
+    """Return a number of an item; 0 if it is absent."""
     return int(item[name]["N"]) if name in item else 0
 
 
@@ -542,7 +542,7 @@ def _text(item: dict[str, Any], name: str) -> str | None:
 
 
 def _item(answer: dict[str, Any]) -> dict[str, Any]:
-    """The item after a write, or the one on which its condition has failed."""
+    """Return the item after the write, or the one on which its condition has failed."""
     item: dict[str, Any] = answer[FAILED] if FAILED in answer else answer["Attributes"]
     return item
 

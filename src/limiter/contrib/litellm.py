@@ -1,4 +1,4 @@
-"""A logger for LiteLLM, its router and its proxy, that reserves an estimate before each call and charges the truth.
+"""A logger for LiteLLM, its router and its proxy, that reserves an estimate before each call and charges the actual usage.
 
     litellm.callbacks = [LimiterLogger(limiter, entity="team-1", timeout=60)]
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 __all__ = ["LimiterLogger"]
 
 REMEMBERED = 10_000
-"""Calls that may be open at once; the oldest keeps its estimate when there are more, or when LiteLLM never tells its end."""
+"""Calls that may be open at once. When there are more, or LiteLLM never reports an end, the oldest keeps its estimate."""
 
 
 class _Logger:
-    """Reserves an estimate before each asynchronous call, and charges what its response says when LiteLLM logs it.
+    """Reserves an estimate before each async call, and charges the usage in its response when LiteLLM logs it.
 
     `entity`, `resource` and `estimate` are values, or callables of the call's data and, in the proxy, the `UserAPIKeyAuth` of its
     key (None elsewhere). By default the entity is the key's hash in the proxy and the call's `user` elsewhere, "default" without
     one; the resource is the model; the estimate is 1 request, and about as many tokens as the messages have and `max_tokens`
-    allows, for the limits `requests` and `tokens`. An entity of None exempts a call. Of what a response says, `tokens`,
-    `input_tokens` and `output_tokens` are charged if the estimate names them. A failed call is given back.
+    allows, for the limits `requests` and `tokens`. An entity of None exempts a call. Of a response's usage, `tokens`,
+    `input_tokens` and `output_tokens` are charged if the estimate names them. A failed call is refunded.
 
     A call waits up to `timeout` seconds for its turn. A refusal raises `RateLimitExceeded`, in the proxy an `HTTPException` of
-    429 with Retry-After. Calls that are made with `litellm.completion`, without await, are not limited: LiteLLM asks only in
-    asynchronous ones.
+    429 with Retry-After. Calls of `litellm.completion`, without await, are not limited: LiteLLM calls its logger in advance for
+    async calls only.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class _Logger:
         await self._reserve(kwargs, None)
 
     async def async_log_success_event(self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """Charge what a call has used; LiteLLM tells it when a stream has ended, too."""
+        """Charge what a call has used; LiteLLM reports streams as well, when they have ended."""
         if (opened := self._open.pop(_call_id(kwargs), None)) is None:
             return
         manager, call = opened
@@ -88,7 +88,7 @@ class _Logger:
         await manager.__aexit__(None, None, None)
 
     async def async_log_failure_event(self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """Give a failed call back."""
+        """Refund a failed call."""
         if (opened := self._open.pop(_call_id(kwargs), None)) is None:
             return
         manager, call = opened

@@ -1,10 +1,10 @@
-"""Calls of language models, whose cost is known when they are done: reserve an estimate, make the call, settle the truth.
+"""Calls of language models, whose cost is known afterwards: reserve an estimate, make the call, charge the actual usage.
 
     async with reserve(limiter, "user-42", "gpt-5", {"requests": 1, "tokens": 1_500}, timeout=60) as call:
         reply = await client.responses.create(...)
         call.report(tokens=reply.usage.total_tokens)
 
-Imports no model library. The adapters to LangChain, LiteLLM, PydanticAI and the OpenAI Agents SDK are made of it.
+Imports no model library. The adapters to LangChain, LiteLLM, PydanticAI and the OpenAI Agents SDK use it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["Call", "reserve", "sync_reserve", "usage_of"]
 
 FOREVER = 366 * 86_400.0
-"""Seconds that a caller waits who sets no bound: the longest timeout there is."""
+"""Seconds that a caller without a bound waits: the longest timeout there is."""
 CHARACTERS_PER_TOKEN = 4
-"""Of English text, about."""
+"""Characters per token of English text, approximately."""
 
 _log = logging.getLogger("limiter.contrib")
 
 
 class Call:
-    """A call that is being made: the `lease` that holds its estimate, and what it has turned out to use."""
+    """A call in progress: the `lease` that holds its estimate, and its reported usage."""
 
     def __init__(self, lease: Any, estimate: Mapping[str, int]) -> None:
         self.lease = lease
@@ -39,15 +39,13 @@ class Call:
         self._used: dict[str, int] | None = None
 
     def report(self, used: Mapping[str, int] | None = None, /, **named: int) -> None:
-        """Say what the call has used so far, in all; the last word for each name counts, so a stream can report as it goes.
+        """Report the call's total usage so far. The last report of each name counts, so a stream can report as it goes.
 
-        Raises `ValidationError` for a name that was not reserved; reserve 0 of what cannot be estimated.
+        Raises `ValidationError` for a name that was not reserved; reserve 0 of an amount that cannot be estimated.
         """
         said = {**(used or {}), **named}
         if unknown := said.keys() - self.estimate.keys():
-            raise ValidationError(
-                f"cannot report {min(unknown)!r}: reserved were {', '.join(sorted(self.estimate))}; reserve 0 of it"
-            )
+            raise ValidationError(f"cannot report {min(unknown)!r}, only {', '.join(sorted(self.estimate))}; reserve 0 of it")
         self._used = {**(self._used or {}), **said}
 
     def report_known(self, used: Mapping[str, int]) -> None:
@@ -57,13 +55,13 @@ class Call:
             self.report(known)
 
     def changes(self) -> dict[str, int]:
-        """What was used beyond the estimate, negative where it was less; nothing when nothing was reported."""
+        """Return the usage beyond the estimate, negative if it was less; nothing if nothing was reported."""
         used = self._used or {}
         return {name: used[name] - self.estimate[name] for name in used if used[name] != self.estimate[name]}
 
     @property
     def has_reported(self) -> bool:
-        """Whether anything is known of what was used."""
+        """Whether any usage was reported."""
         return self._used is not None
 
 
@@ -76,11 +74,11 @@ async def reserve(
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
 ) -> AsyncIterator[Call]:
-    """Hold the estimate while a call is made, and charge what it has reported when the block ends.
+    """Hold the estimate while a call is made, and charge the reported usage when the block ends.
 
-    Without a report the estimate stays charged. When the block raises, cancellation and a closed stream included, everything is
-    given back if nothing was reported, and what was reported is charged otherwise. A settlement that cannot be stored is logged
-    by `limiter.contrib`, and the reply is not lost. Raises on entering what `limiter.acquire` raises.
+    Without a report the estimate stays charged. If the block raises, including cancellation and a closed stream, everything is
+    refunded if nothing was reported, and the reported usage is charged otherwise. A correction that cannot be stored is logged by
+    `limiter.contrib`, and the reply is not lost. On entering it raises what `limiter.acquire` raises.
     """
     async with limiter.acquire(entity_id, resource, estimate, timeout=timeout, refund_on_error=False) as lease:
         call = Call(lease, estimate)
@@ -101,7 +99,7 @@ def sync_reserve(
     *,
     timeout: float | None = None,
 ) -> Iterator[Call]:
-    """Hold the estimate while a call is made; `reserve` for synchronous programs."""
+    """Hold the estimate while a call is made; the sync version of `reserve`."""
     with limiter.acquire(entity_id, resource, estimate, timeout=timeout, refund_on_error=False) as lease:
         call = Call(lease, estimate)
         try:
@@ -113,7 +111,7 @@ def sync_reserve(
 
 
 def usage_of(input_tokens: int | None, output_tokens: int | None, total_tokens: int | None = None) -> dict[str, int]:
-    """The amounts of the limits `tokens`, `input_tokens` and `output_tokens` that a reply tells; empty if it tells none."""
+    """Return a reply's amounts of the limits `tokens`, `input_tokens` and `output_tokens`; empty if it has none."""
     if input_tokens is None and output_tokens is None and total_tokens is None:
         return {}
     taken, given = input_tokens or 0, output_tokens or 0
@@ -121,7 +119,7 @@ def usage_of(input_tokens: int | None, output_tokens: int | None, total_tokens: 
 
 
 def rough_tokens(text: object) -> int:
-    """About how many tokens something is, by its length as text; at least 1."""
+    """Return about how many tokens something is, by its length as text; at least 1."""
     return max(1, len(str(text)) // CHARACTERS_PER_TOKEN)
 
 

@@ -1,9 +1,9 @@
-"""A model for the OpenAI Agents SDK that reserves an estimate before each call and charges the truth.
+"""A model for the OpenAI Agents SDK that reserves an estimate before each call and charges the actual usage.
 
     model = LimiterModel(OpenAIResponsesModel("gpt-5", client), limiter, entity="team-1", resource="gpt-5")
     agent = Agent(name="Helper", model=model)
 
-`LimiterModel` is made on first use, since it subclasses the SDK's `Model`: importing this module imports nothing of it. Needs
+`LimiterModel` is made on first use, because it subclasses the SDK's `Model`: importing this module does not import the SDK. Needs
 `pip install "dynamodb-limiter[async,openai-agents]"`.
 """
 
@@ -32,8 +32,8 @@ class _Model:
     1 request, and about as many tokens as these have, for the limits `requests` and `tokens`. Of the usage, `tokens`,
     `input_tokens` and `output_tokens` are charged if the estimate names them.
 
-    A call waits for as long as it takes, or up to `timeout` seconds and raises `RateLimitExceeded`. A call that raises is given
-    back. A stream is charged when it ends; one that breaks before it has told its usage is given back.
+    A call waits until its turn, or up to `timeout` seconds and then raises `RateLimitExceeded`. A call that raises is refunded. A
+    stream is charged when it ends; one that breaks before it has reported its usage is refunded.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class _Model:
         self._timeout = FOREVER if timeout is None else timeout
 
     async def get_response(self, system_instructions: Any, input: Any, *args: Any, **options: Any) -> Any:  # noqa: A002 - the SDK's
-        """Make a call in its turn."""
+        """Make a call when its turn comes."""
         estimate = self._estimated(system_instructions, input)
         async with reserve(self._limiter, *self._bucket, estimate, timeout=self._timeout) as call:
             response = await self.wrapped.get_response(system_instructions, input, *args, **options)
@@ -68,7 +68,7 @@ class _Model:
         *args: Any,
         **options: Any,
     ) -> AsyncIterator[Any]:
-        """Make a streamed call in its turn, which lasts until the stream ends."""
+        """Make a streamed call when its turn comes; it lasts until the stream ends."""
         estimate = self._estimated(system_instructions, input)
         async with (
             reserve(self._limiter, *self._bucket, estimate, timeout=self._timeout) as call,

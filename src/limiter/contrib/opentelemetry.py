@@ -1,10 +1,10 @@
-"""A limiter's statistics as OpenTelemetry metrics, read when they are collected: between two collections it costs nothing.
+"""A limiter's statistics as OpenTelemetry metrics, read when they are collected, at no cost in between.
 
     instrument(limiter)
     limiter = RateLimiter(repository, on_decision=time_decisions())  # as well, or instead: how long decisions take
 
-Needs opentelemetry-api: `pip install "dynamodb-limiter[otel]"`. What is exported, and where to, is up to the application's
-meter provider. Both functions are called in the process that they are to measure: after a fork, in the child.
+Needs opentelemetry-api: `pip install "dynamodb-limiter[otel]"`. The application's meter provider decides what is exported, and
+where to. Call both functions in the process that they measure: after a fork, in the child.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     AnyLimiter = RateLimiter | SyncRateLimiter
     Reading = tuple[str | None, float | None]
-    """The outcome that a value is of, if it is of one, and the value, if it is known."""
+    """The outcome that a value belongs to, if any, and the value, if it is known."""
     Read = Callable[[Statistics], Iterable[Reading]]
     Combine = Callable[[float, float], float]
 
@@ -42,23 +42,23 @@ WAITS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _COUNTERS = {
     "degraded": ("{decision}", "Decisions that were made without the table"),
     "calls": ("{call}", "Calls to the table for decisions, corrections and checks"),
-    "failures": ("{call}", "Calls without an answer in time, or with an error on the table's side"),
-    "throttled": ("{call}", "Failed calls that were turned away because the table or a key takes no more"),
-    "batches": ("{batch}", "Groups of requests to one bucket that calls carried together"),
+    "failures": ("{call}", "Calls without a response in time, or with an error on the table's side"),
+    "throttled": ("{call}", "Failed calls that the table throttled, as a whole or for one hot key"),
+    "batches": ("{batch}", "Groups of requests to one bucket that shared a call"),
     "cache_hits": ("{request}", "Requests to a bucket that were decided without a call"),
     "corrections_lost": ("{correction}", "Corrections and refunds that could not be written"),
 }
 
 
 class _Watched(NamedTuple):
-    """A limiter, and the attributes of everything that is said of it."""
+    """A limiter, and the attributes of its metrics."""
 
     limiter: AnyLimiter
     attributes: dict[str, Any]
 
 
 _providers: WeakKeyDictionary[Any, list[_Watched]] = WeakKeyDictionary()
-"""What the instruments of each provider report: a provider asks only the first instrument of a name."""
+"""The limiters of each provider: a provider asks only the first instrument of a name."""
 
 
 def instrument(
@@ -66,9 +66,9 @@ def instrument(
 ) -> None:
     """Report the limiter's statistics whenever the provider, by default the global one, collects.
 
-    `attributes` are added to `limiter.namespace` and `limiter.table`; limiters that have all of them in common are reported as
-    one. A limiter is reported for as long as its provider lives, since what it has counted stays true. Reporting it again does
-    nothing. Raises `ConfigurationError` when opentelemetry-api is not installed.
+    `attributes` are added to `limiter.namespace` and `limiter.table`; limiters with the same attributes are reported together. A
+    limiter is reported for as long as its provider lives. Another call for the same limiter does nothing. Raises
+    `ConfigurationError` when opentelemetry-api is not installed.
     """
     meter, key = _meter(meter_provider)
     new: list[_Watched] = []
@@ -83,17 +83,17 @@ def instrument(
 def time_decisions(
     meter_provider: MeterProvider | None = None, attributes: Mapping[str, Any] | None = None
 ) -> Callable[[DecisionEvent], None]:
-    """A hook for `on_decision` that records how long decisions take, in the histogram `limiter.decision.duration`, in seconds.
+    """Return a hook for `on_decision` that records the seconds of each decision in the histogram `limiter.decision.duration`.
 
-    The time that a caller waited for its turn is not part of it: that is recorded in `limiter.wait.duration`, for callers that
-    waited. A refusal carries the name of the limit that refuses for longest, as `limit`. Raises `ConfigurationError` when
-    opentelemetry-api is not installed.
+    The time that a caller waited for its turn is recorded separately, in `limiter.wait.duration`, for callers that waited. A
+    refusal carries the name of the limit that refuses for longest, as `limit`. Raises `ConfigurationError` when opentelemetry-api
+    is not installed.
     """
     meter, _ = _meter(meter_provider)
     histogram = meter.create_histogram(
         "limiter.decision.duration",
         unit="s",
-        description="Time that a decision takes, without the wait for one's turn",
+        description="Time that a decision takes, without the wait for a granted start",
         explicit_bucket_boundaries_advisory=DURATIONS,
     )
     waits = meter.create_histogram(
@@ -116,21 +116,21 @@ def time_decisions(
 
 
 def _refusing_limit(event: DecisionEvent) -> str | None:
-    """The name of the limit that refuses for longest; names of limits are bounded, unlike those of entities."""
+    """Return the name of the limit that refuses for longest; names of limits are bounded, unlike those of entities."""
     exceeded = [status for status in event.statuses if status.exceeded and status.limit.enforce]
     waits = [(inf if status.retry_after is None else status.retry_after, status.limit.name) for status in exceeded]
     return max(waits)[1] if waits else None
 
 
 def _meter(provider: MeterProvider | None) -> tuple[Meter, object]:
-    """The limiter's meter, and what stands for the provider."""
+    """Return the limiter's meter, and the key that stands for the provider."""
     try:
         from opentelemetry import metrics
     except ImportError as error:
         message = f'OpenTelemetry is not installed ({error}); run: pip install "dynamodb-limiter[otel]"'
         raise ConfigurationError(message) from error
     default = metrics.get_meter_provider()
-    # The global provider may be set later, so what stands for it must not be what is global now.
+    # The global provider may be set later, so its key must not be the present one.
     key = metrics if provider is None or provider is default else provider
     return (provider or default).get_meter("limiter", __version__), key
 
@@ -148,7 +148,7 @@ def _make_instruments(meter: Meter, watched: list[_Watched]) -> None:
         "limiter.breaker.open",
         callback(lambda statistics: [(None, int(statistics.breaker != "closed"))]),
         unit="{breaker}",
-        description="Circuit breakers that hold calls back: 1 while the table has failed again and again, 0 otherwise",
+        description="Circuit breakers that hold calls back: 1 while the table fails repeatedly, 0 otherwise",
     )
     meter.create_observable_gauge(
         "limiter.clock.skew",
@@ -159,7 +159,7 @@ def _make_instruments(meter: Meter, watched: list[_Watched]) -> None:
 
 
 def _observe(watched: list[_Watched], read: Read, combine: Combine) -> list[Observation]:
-    """What there is to report: one value for all limiters of the same attributes."""
+    """Return one value for all limiters of the same attributes."""
     from opentelemetry.metrics import Observation
 
     values: dict[str, tuple[float, dict[str, Any]]] = {}

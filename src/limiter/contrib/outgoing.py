@@ -1,4 +1,4 @@
-"""What a request to another server takes, and what its response says about that server's limits. Knows no HTTP client."""
+"""What a request to another server consumes, and what its response says about that server's limits. Knows no HTTP client."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from .. import LimiterError, LimitStatus
 
     DuckTyped: Any
-    """A base class that type checkers take for any other: transports need no base class of their library, but its type."""
+    """A base class that type checkers accept as any other: transports need the type of their library's base class only."""
 else:
     DuckTyped = object
 
 __all__ = ["ANTHROPIC", "OPENAI", "DuckTyped", "Outgoing", "Target", "retry_after"]
 
 OPENAI = {"requests": "x-ratelimit-remaining-requests", "tokens": "x-ratelimit-remaining-tokens"}
-"""What OpenAI's responses say is left, by the names of limits."""
+"""OpenAI's response headers for the remaining units, by names of limits."""
 ANTHROPIC = {
     "requests": "anthropic-ratelimit-requests-remaining",
     "input_tokens": "anthropic-ratelimit-input-tokens-remaining",
     "output_tokens": "anthropic-ratelimit-output-tokens-remaining",
 }
-"""What Anthropic's responses say is left, by the names of limits."""
+"""Anthropic's response headers for the remaining units, by names of limits."""
 TOO_MANY_REQUESTS = 429
 LONGEST_PAUSE = 86_400.0
-"""Seconds; a server that asks for a longer pause gets this one."""
+"""The longest pause in seconds; a longer Retry-After is cut to it."""
 
 _log = logging.getLogger("limiter.contrib")
 
@@ -45,10 +45,10 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The terms of all requests of one client; `entity`, `resource` and `consume` are values, or callables of the request.
+    """The terms of all requests of one client. `entity`, `resource` and `consume` are values, or callables of the request.
 
     `entity` returning None exempts a request. With `feedback`, a 429 with Retry-After pauses the bucket. `remaining` maps names
-    of limits to the response headers that say what is left of them; see `OPENAI` and `ANTHROPIC`.
+    of limits to the response headers that give the remaining units; see `OPENAI` and `ANTHROPIC`.
     """
 
     entity: str | Callable[[Any], str | None]
@@ -59,21 +59,21 @@ class Outgoing:
     remaining: Mapping[str, str] = field(default_factory=dict)
 
     def target(self, request: Any) -> Target | None:
-        """What a request is charged to; None when it is exempt."""
+        """Return the target of a request; None if it is exempt."""
         entity = _resolved(self.entity, request)
         if entity is None:
             return None
         return Target(entity, _resolved(self.resource, request), _resolved(self.consume, request))
 
     def pause(self, status: int, headers: Mapping[str, str]) -> float | None:
-        """Seconds that the server asks to pause; None when it does not, or when pauses are ignored."""
+        """Return the seconds that the server asks to pause; None if it does not, or if pauses are ignored."""
         if not self.feedback or status != TOO_MANY_REQUESTS:
             return None
         seconds = retry_after(headers.get("retry-after"), time.time())
         return min(seconds, LONGEST_PAUSE) if seconds else None
 
     def excess(self, statuses: Iterable[LimitStatus], headers: Mapping[str, str]) -> dict[str, int]:
-        """Units by which our buckets hold more than the server says is left; what is left here is never raised."""
+        """Return the units by which our buckets hold more than the server says is left; what is left here is never raised."""
         told = {name: headers.get(header) for name, header in self.remaining.items()}
         left = {name: int(text) for name, text in told.items() if text is not None and text.isascii() and text.isdecimal()}
         more: dict[str, int] = {}
@@ -85,7 +85,7 @@ class Outgoing:
 
 
 def retry_after(text: str | None, now: float) -> float | None:
-    """Seconds that a Retry-After header asks for, from a number or a date; None where it is absent or unreadable."""
+    """Return the seconds of a Retry-After header, from a number or a date; None if it is absent or unreadable."""
     if text is None:
         return None
     text = text.strip()
@@ -98,7 +98,7 @@ def retry_after(text: str | None, now: float) -> float | None:
 
 
 def note_unlearnt(target: Target, error: LimiterError) -> None:
-    """Log that a response's feedback could not be stored; the response itself is unharmed."""
+    """Log that a response's feedback could not be stored; the response itself is not affected."""
     fields = {"entity_id": target.entity_id, "resource": target.resource, "error": str(error)}
     _log.warning("feedback of a server for %s/%s was not stored: %s", target.entity_id, target.resource, error, extra=fields)
 

@@ -1,4 +1,4 @@
-"""A limiter's statistics as Prometheus metrics, read when they are scraped: between two scrapes it costs nothing.
+"""A limiter's statistics as Prometheus metrics, read when they are scraped, at no cost in between.
 
     REGISTRY.register(LimiterCollector(limiter))
 
@@ -26,9 +26,9 @@ __all__ = ["LimiterCollector"]
 _COUNTERS = {
     "degraded": "Decisions that were made without the table",
     "calls": "Calls to the table for decisions, corrections and checks",
-    "failures": "Calls without an answer in time, or with an error on the table's side",
-    "throttled": "Failed calls that were turned away because the table or a key takes no more",
-    "batches": "Groups of requests to one bucket that calls carried together",
+    "failures": "Calls without a response in time, or with an error on the table's side",
+    "throttled": "Failed calls that the table throttled, as a whole or for one hot key",
+    "batches": "Groups of requests to one bucket that shared a call",
     "cache_hits": "Requests to a bucket that were decided without a call",
     "corrections_lost": "Corrections and refunds that could not be written",
 }

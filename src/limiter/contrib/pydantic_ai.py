@@ -1,10 +1,10 @@
-"""A model for PydanticAI that reserves an estimate before each request and charges the truth, and a concurrency limiter.
+"""A model for PydanticAI that reserves an estimate before each request and charges the actual usage, and a concurrency limiter.
 
     model = LimiterModel("openai:gpt-5", limiter, entity="team-1", resource="gpt-5")
     agent = Agent(model)
     agent = Agent("openai:gpt-5", max_concurrency=LimiterConcurrency(limiter, entity="team-1", resource="gpt-5"))
 
-Both classes are made on first use, since they subclass PydanticAI's: importing this module imports nothing of it. Needs
+Both classes are made on first use, because they subclass PydanticAI's: importing this module does not import PydanticAI. Needs
 `pip install "dynamodb-limiter[async,pydantic-ai]"`.
 """
 
@@ -33,11 +33,11 @@ class _Model:
 
     `entity` and `resource` name the bucket. `estimate` is a mapping, or a callable of the messages; by default 1 request, and
     about as many tokens as the messages have, for the limits `requests` and `tokens`. With `count_tokens=True` the wrapped model
-    is asked to count, which is a request of its own with most providers. Of the usage, `tokens`, `input_tokens` and
+    counts them, which is an additional request with most providers. Of the usage, `tokens`, `input_tokens` and
     `output_tokens` are charged if the estimate names them.
 
-    A request waits for as long as it takes, or up to `timeout` seconds and raises `RateLimitExceeded`. A request that raises is
-    given back. A stream is charged when it ends, with what has arrived by then.
+    A request waits until its turn, or up to `timeout` seconds and then raises `RateLimitExceeded`. A request that raises is
+    refunded. A stream is charged when it ends, with what has arrived by then.
     """
 
     wrapped: Any
@@ -61,7 +61,7 @@ class _Model:
         self._timeout = FOREVER if timeout is None else timeout
 
     async def request(self, messages: Any, model_settings: Any, model_request_parameters: Any) -> Any:
-        """Make a request in its turn."""
+        """Make a request when its turn comes."""
         estimate = await self._estimated(messages, model_settings, model_request_parameters)
         async with reserve(self._limiter, *self._bucket, estimate, timeout=self._timeout) as call:
             response = await self.wrapped.request(messages, model_settings, model_request_parameters)
@@ -72,7 +72,7 @@ class _Model:
     async def request_stream(
         self, messages: Any, model_settings: Any, model_request_parameters: Any, run_context: Any = None
     ) -> AsyncIterator[Any]:
-        """Make a streamed request in its turn, which lasts until the stream is closed."""
+        """Make a streamed request when its turn comes; it lasts until the stream is closed."""
         estimate = await self._estimated(messages, model_settings, model_request_parameters)
         async with (
             reserve(self._limiter, *self._bucket, estimate, timeout=self._timeout) as call,
@@ -95,10 +95,10 @@ class _Model:
 
 
 class _Concurrency:
-    """Counts what runs at once over all processes: takes a slot of a `Concurrency` limit before a run, and frees it after.
+    """Counts concurrent runs over all processes: acquires a slot of a `Concurrency` limit before a run, and releases it after.
 
-    `entity` and `resource` name the bucket, whose limits are all charged by 1. A run waits for as long as it takes, or up to
-    `timeout` seconds and raises `RateLimitExceeded`. Limits of rates are not given back by the end of a run.
+    `entity` and `resource` name the bucket, whose limits are all charged by 1. A run waits until its turn, or up to
+    `timeout` seconds and then raises `RateLimitExceeded`. The end of a run does not refund units of rates.
     """
 
     def __init__(self, limiter: RateLimiter, *, entity: str, resource: str = "default", timeout: float | None = None) -> None:
@@ -115,14 +115,14 @@ class _Concurrency:
         self._held.append(acquisition)
 
     def release(self) -> None:
-        """Free a slot; PydanticAI does not wait for it."""
+        """Release a slot; PydanticAI does not wait for it."""
         task = asyncio.ensure_future(self._held.pop().__aexit__(None, None, None))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
 
 def _used(usage: Any) -> dict[str, int]:
-    # A stream that has told nothing yet says 0.
+    # A stream that has reported nothing yet says 0.
     return usage_of(usage.input_tokens, usage.output_tokens) if usage.input_tokens or usage.output_tokens else {}
 
 

@@ -1,4 +1,4 @@
-"""An adapter for requests that keeps to a server's limits together with all other processes.
+"""An adapter for requests that keeps a server's limits together with all other processes.
 
     session = requests.Session()
     session.mount("https://api.example.com/", LimiterAdapter(HTTPAdapter(), limiter, entity="example", timeout=60))
@@ -25,8 +25,8 @@ class LimiterAdapter(DuckTyped):  # type: ignore[misc] # it is Any
     """Charges each prepared request before `inner` sends it, and waits up to `timeout` seconds for its turn.
 
     `entity`, `resource` and `consume` are values, or callables of the prepared request; `entity` returning None exempts a
-    request. A refusal raises `RateLimitExceeded` and sends nothing. The charge is given back when `inner` raises, and kept for
-    every response, of errors too. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps
+    request. A refusal raises `RateLimitExceeded` and sends nothing. The charge is refunded if `inner` raises, and kept for every
+    response, including errors. With `feedback`, a 429 with Retry-After pauses the bucket for all processes. `remaining` maps
     limits to headers, such as `OPENAI` and `ANTHROPIC`; they only ever lower what is left. Requests that `inner` repeats by its
     own `max_retries` are charged once. Each redirect is a request of its own.
     """
@@ -48,7 +48,7 @@ class LimiterAdapter(DuckTyped):  # type: ignore[misc] # it is Any
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send a prepared request in its turn; `options` are the inner adapter's."""
+        """Send a prepared request when its turn comes; `options` are the inner adapter's."""
         target = self._outgoing.target(request)
         if target is None:
             return self._inner.send(request, **options)

@@ -2,7 +2,7 @@
 
     application = LimiterMiddleware(application, limiter, entity=client_ip)
 
-It buffers nothing. Needs nothing but the limiter.
+It buffers nothing. Needs no other library.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ LEASE = "limiter.lease"
 
 
 class LimiterMiddleware:
-    """Takes a lease for each request, and answers the requests that are refused itself.
+    """Acquires a lease for each request, and responds to refused requests itself.
 
     The parameters are those of `http.Rule`, with callables of the environ, and:
 
     - `rules`: rules for some of the requests; the first that matches replaces the parameters above.
     - `headers`: the style of the headers, as in `http.rate_headers`.
-    - `on_refused`: called with the environ and the error; returns the `Refusal` to answer with, or None for the usual one.
+    - `on_refused`: called with the environ and the error; returns the `Refusal` to send, or None for the default one.
 
-    The lease is in `environ["limiter.lease"]`, and ends when the server closes the response; where the request is exempt it is
-    None. CORS preflights are exempt.
+    The lease is in `environ["limiter.lease"]`, and ends when the server closes the response; it is None if the request is exempt.
+    CORS preflights are exempt.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class LimiterMiddleware:
 
 
 class Exchange:
-    """One request and its response: ends the leases that were taken for it when the response is closed, or the request failed."""
+    """One request and its response. Ends the request's leases when the response is closed, or the request failed."""
 
     def __init__(self, start_response: StartResponse, headers: HeaderStyle) -> None:
         self.statuses: list[LimitStatus] = []
@@ -112,7 +112,7 @@ class Exchange:
         self._status: int | None = None
 
     def add(self, statuses: Sequence[LimitStatus], end: End) -> None:
-        """Enter a lease: its headers go into the response, and `end` is called with the status and the error."""
+        """Add a lease: its headers go into the response, and `end` is called with the status and the error."""
         self.statuses.extend(statuses)
         self._ends.append(end)
 
@@ -121,7 +121,7 @@ class Exchange:
         try:
             body = app(environ, self.start_response)
         except BaseException as error:
-            self._status = None  # The server answers, since nothing was sent.
+            self._status = None  # The server responds, because nothing was sent.
             self.end(error)
             raise
         if isinstance(body, list | tuple):
@@ -146,7 +146,7 @@ class Exchange:
             end(status, error)
 
     def _ends_with(self, body: Any) -> bool:
-        """Have a file that the server sends by itself end the leases when it is closed; false where its `close` cannot be set."""
+        """Let a file that the server sends by itself end the leases when closed; false if its `close` cannot be replaced."""
         close = getattr(body, "close", None)
 
         def close_and_end() -> None:
@@ -203,10 +203,10 @@ class Body:
 
 
 def end_lease(stack: ExitStack, lease: SyncLease, rule: Rule, status: int, error: BaseException | None) -> None:
-    """End a lease whose request ended so; give back what it holds where the rule says so."""
+    """End a lease whose request ended with this status and error; refund what it holds in every bucket if the rule says so."""
     with stack:
         if rule.refunds(status, error):
-            http.sync_give_back(lease)
+            lease.close(refund=True)
 
 
 def answer(environ: Environ, start_response: StartResponse, refused: Refusal) -> list[bytes]:
@@ -216,13 +216,13 @@ def answer(environ: Environ, start_response: StartResponse, refused: Refusal) ->
 
 
 def header(environ: Environ, name: str) -> str | None:
-    """The value of a request's header; None if there is none. Servers have joined several of one name by commas."""
+    """Return the value of a request's header; None if there is none. Servers have joined several of one name by commas."""
     value: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
     return value
 
 
 def client_ip(environ: Environ, **options: Any) -> str:
-    """The address to limit a request by; the options are those of `http.client_ip`, and by default the peer's counts."""
+    """Return the address to limit a request by, by default the peer's; the options are those of `http.client_ip`."""
     return http.client_ip(environ.get("REMOTE_ADDR"), partial(header, environ), **options)
 
 

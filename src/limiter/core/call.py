@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from ..exceptions import ValidationError
-from .limits import check_amounts
 from .prefetch import Prefetch
 from .records import BucketKey
-from .validation import check_name, shown
+from .validation import check_amounts, check_name, shown
 
 if TYPE_CHECKING:
     from .headroom import Headroom
@@ -52,12 +51,6 @@ class Call(NamedTuple):
     def targets(self) -> tuple[Target, ...]:
         """Everything that is charged, the call's own target first."""
         return (Target(self.key, self.amounts), *self.also)
-
-    @property
-    def place(self) -> tuple[object, ...]:
-        """What the buckets of the call depend on; equal for calls that charge the same ones."""
-        own = (self.key.entity_id, self.key.resource, self.limits)
-        return (*own, *(target.key for target in self.also)) if self.also else own
 
     @property
     def names(self) -> set[str]:

@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 class Bucket(NamedTuple):
     """One bucket that a call charges, and the limits that apply to it: none where its level says `access`.
 
-    It was reached by the target of that number; the call's own has the number 0.
+    It was reached by the target of that number; the call's own has the number 0. A schedule may bring other limits at `until`, in
+    nanoseconds since the epoch; None without one.
     """
 
     key: BucketKey
     limits: tuple[BaseLimit, ...]
     access: Access | None = None
     target: int = 0
+    until: int | None = None
 
     @classmethod
-    def of(cls, key: BucketKey, limits: Limits, target: int = 0) -> Bucket:
+    def of(cls, key: BucketKey, limits: Limits, target: int = 0, until: int | None = None) -> Bucket:
         """The bucket whose level is `limits`."""
-        return cls(key, (), limits, target) if isinstance(limits, Access) else cls(key, limits, None, target)
+        return cls(key, (), limits, target, until) if isinstance(limits, Access) else cls(key, limits, None, target, until)
 
 
 def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, prefetch: Prefetch | None = None) -> tuple[Request, ...]:
@@ -73,9 +75,7 @@ def _as_asked(asked: tuple[Request, ...], call: Call) -> tuple[Request, ...]:
 
 
 def own_amounts(chain: Sequence[Bucket], call: Call) -> dict[str, int]:
-    """The units that the call itself asks for, by limit name; without amounts, 1 of every limit that it reaches by them."""
-    if call.amounts is not None:
-        return dict(call.amounts)
+    """The units that a call without amounts asks for, by limit name: 1 of every limit that it reaches by them."""
     reached = {0, *(number for number, target in enumerate(call.also, 1) if target.amounts is None)}
     return {limit.name: 1 for bucket in chain if bucket.target in reached for limit in bucket.limits}
 
@@ -83,6 +83,11 @@ def own_amounts(chain: Sequence[Bucket], call: Call) -> dict[str, int]:
 def blocked(chain: Iterable[Bucket]) -> BucketKey | None:
     """The first bucket whose level is BLOCKED, or None."""
     return next((bucket.key for bucket in chain if bucket.access is BLOCKED), None)
+
+
+def next_change(chain: Iterable[Bucket]) -> int | None:
+    """When a schedule may bring other limits to one of the buckets, in nanoseconds since the epoch; None without schedules."""
+    return min((bucket.until for bucket in chain if bucket.until is not None), default=None)
 
 
 def check_known(chain: Sequence[Bucket], names: Iterable[str]) -> None:
@@ -102,8 +107,14 @@ def _requests(
             f"no limits apply to entity {key.entity_id!r} and resource {key.resource!r}: "
             "pass limits= to the call or to the limiter, or store some with set_limits"
         )
-    asked = [(bucket.key, _charges(bucket, amounts[bucket.target if len(amounts) > 1 else 0])) for bucket in chain]
-    return tuple([Request(key, charges, prefetch=prefetch) for key, charges in asked if charges])
+    asked = [(bucket, _charges(bucket, amounts[bucket.target if len(amounts) > 1 else 0])) for bucket in chain]
+    return tuple(
+        [
+            Request(bucket.key, charges, prefetch=prefetch, scheduled=bucket.until is not None)
+            for bucket, charges in asked
+            if charges
+        ]
+    )
 
 
 def _charges(bucket: Bucket, amounts: Mapping[str, int] | None) -> tuple[Charge, ...]:

@@ -19,8 +19,8 @@ def is_forgettable(state: BucketState, now: int) -> bool:
     """
     if 0 <= state.ttl * NANOSECONDS < now:
         return True
-    rates = state == replace(EMPTY, levels=state.levels, ttl=state.ttl, stamp=state.stamp, marks=state.marks)
-    return rates and all(_is_full_rate(level, now) for level in state.levels.values())
+    said = replace(state, levels={}, ttl=EMPTY.ttl, stamp=EMPTY.stamp, marks={}, earlier=EMPTY.earlier)
+    return said == EMPTY and all(_is_full_rate(level, now) for level in state.levels.values())
 
 
 def _is_full_rate(level: Level, now: int) -> bool:

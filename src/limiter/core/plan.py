@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .limits.accounts import open_account, price
+from .limits.accounts import ACCOUNTS, account_class
 from .limits.births import Unseen, rate_of, tidy
 from .limits.count import FAR
 from .preview import look
@@ -81,12 +81,21 @@ class Plan:
         return self.view.now
 
     def grants(self, after: BucketState) -> dict[int, Grant]:
-        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`."""
-        grounds = {identity: account.ground(after) for identity, account in self.accounts.items()}
-        earlier = {identity: account.level.booked for identity, account in self.accounts.items()}
-        return {place: self._grant(self.requests[place], first, grounds, earlier) for place, first in self.shares.items()}
+        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`.
 
-    def _grant(self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int]) -> Grant:
+        If others have written since, it is only known how much the batch met at most. Then a caller waits until its true start or
+        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it.
+        """
+        covered = self.update is not None and after.stamp != self.update.stamp
+        grounds, earlier, known = {}, {}, self.view.now if covered else UNBOUNDED
+        for identity, account in self.accounts.items():
+            grounds[identity] = account.ground_at_most(after) if covered else account.ground(after)
+            earlier[identity] = account.level.booked
+        return {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in self.shares.items()}
+
+    def _grant(
+        self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int], known: int
+    ) -> Grant:
         figures: list[int] = []
         now = self.view.now
         for index, (account, enforced, bound, cost) in enumerate(self._entries_of(request), first):
@@ -98,9 +107,9 @@ class Plan:
                 continue
             total = self.totals[index]
             tat = before + total
-            start = account.start(bound, tat)
+            start = tat - bound if account.books else now
             told = min(start, now) if request.forced or not enforced else start  # Neither books, nor does its refund undo one.
-            figures += total if cost < 0 else cost, since, told, tat, earlier[identity]
+            figures += total if cost < 0 else cost, since, told, tat, earlier[identity] if told <= known else UNBOUNDED
             if cost > 0:
                 earlier[identity] = max(told if request.forced else start, earlier[identity])
         return Grant.of(request.charges, figures, now)
@@ -110,7 +119,7 @@ class Plan:
         returning = {refund.limit.identity for request in self.requests for refund in request.refunds}
         now = self.view.now
         for index, request in enumerate(self.requests):
-            if request.is_order:
+            if (request.forced or request.clear or request.pause is not None) and request.is_order:
                 if not index:
                     self._follow(request)
                     return
@@ -128,7 +137,10 @@ class Plan:
         """The account of one limit, opened on first use."""
         account = self.accounts.get(limit.identity)
         if account is None:
-            account = self.accounts[limit.identity] = open_account(limit, self.view, self.accounts)
+            if self.view.state.unreadable:
+                check_readable(self.view.state, limit.identity)
+            kind = ACCOUNTS.get(type(limit)) or account_class(limit)
+            account = self.accounts[limit.identity] = kind(limit, self.view, self.accounts)
         return account
 
     def _entries_of(self, request: Request) -> list[Entry]:
@@ -139,8 +151,9 @@ class Plan:
         entries: list[Entry] = []
         for place, (limit, units) in enumerate(charges):
             account = self._account(limit)
-            account.enforced |= limit.enforce
-            entries.append((account, limit.enforce, *price(limit, units, headroom[place] if headroom else 0, oversize)))
+            if limit.enforce:
+                account.enforced = True
+            entries.append((account, limit.enforce, *account.price(limit, units, headroom[place] if headroom else 0, oversize)))
         self._asked, self._entries = (charges, headroom, oversize), entries
         return entries
 
@@ -197,30 +210,39 @@ class Plan:
 
     def _write(self, stamp: str) -> Update | None:
         """The update that makes every change entered so far; None when there is nothing to write."""
-        now = self.view.now
+        now, state = self.view.now, self.view.state
         for index in self.shares:
             for refund in self.requests[index].refunds:
-                check_readable(self.view.state, refund.limit.identity)
+                check_readable(state, refund.limit.identity)
                 # What has left the item cannot be given back, and its account is not born for that.
-                if refund.cost > 0 and self.view.state.level(refund.limit.identity).tat >= 0:
+                if refund.cost > 0 and state.level(refund.limit.identity).tat >= 0:
                     self._account(refund.limit).give(refund)
         # What takes comes first, as its requests do; the birth of a shadow only rides on what else is written.
         accounts = sorted(self.accounts.values(), key=lambda account: (not account.takes, not account.enforced))
-        reach = max([account.write(self) for account in accounts], default=now)
+        reach, takes = max(now, self.reach), False
+        for account in accounts:
+            reach = max(reach, account.write(self))
+            takes = takes or account.takes
         if not self.conditions and not self.changes:
             return None
-        if any(account.takes for account in accounts) and not all(self.requests[index].forced for index in self.shares):
-            check_readable(self.view.state, PAUSED)
+        if takes and not all(self.requests[index].forced for index in self.shares):
+            if state.unreadable:
+                check_readable(state, PAUSED)
             self.conditions.append(Condition(TTL, "paused", None, now, absent=True))
-        state = self.view.state
-        if len(state.levels) > len(self.accounts):
+        if len(state.levels) > len(accounts):
             self.dropped = tuple(tidy(self, state, accounts, now))
-        self.rivals = tuple(sorted({account.name for account in accounts if account.total > 0 and self._has_rival(account)}))
+        self.rivals = self._names_of_rivals()
         self.conditions += self.reasons
-        reach = max(reach, self.reach)
         if reach > now or not self.changes:
             self._extend_ttl(reach)
         return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals))
+
+    def _names_of_rivals(self) -> tuple[str, ...]:
+        marks = self.view.state.marks
+        named = [
+            each for each in self.accounts.values() if each.total > 0 and marks.get(each.name, each.identity) != each.identity
+        ]
+        return tuple(sorted({account.name for account in named if self._has_rival(account)})) if named else ()
 
     def _has_rival(self, account: Account) -> bool:
         """Whether another account of the name, which was born later, is in use."""
@@ -232,7 +254,8 @@ class Plan:
         return level.tat > (self.view.now if rate_of(newest) else 0) or (other is not None and other.total > 0)
 
     def _extend_ttl(self, reach: int) -> None:
-        check_readable(self.view.state, TTL)
+        if self.view.state.unreadable:
+            check_readable(self.view.state, TTL)
         needed = -(-reach // NANOSECONDS)
         if self.view.state.ttl >= needed:
             self.conditions.append(Condition(TTL, "ttl", needed, None))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from .resolution import MISSING
-from .trust import is_trusted
+from .trust import present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +43,7 @@ class RecordCache:
 
     def now(self) -> int:
         """The time by which records age, in nanoseconds since the epoch; past every expiry while the clock is not trusted."""
-        return self._clock() if is_trusted(self._clock) else sys.maxsize
+        return present(self._clock)
 
     def lookup(self, key: RecordKey) -> tuple[Lookup, int]:
         """The record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""

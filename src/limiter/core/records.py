@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..models import BaseLimit
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..models import Entity
-    from .schedule import Schedule
+    from .schedule import Schedule, Window
 
 
 class BucketKey(NamedTuple):
@@ -55,12 +55,45 @@ def missing_ancestor(seen: Mapping[str, str | None]) -> str | None:
 Limits = tuple[BaseLimit, ...] | Access
 
 
+class Present(NamedTuple):
+    """The limits of a level that apply from `since` until before `until`, in nanoseconds since the epoch."""
+
+    limits: Limits
+    since: int
+    until: int
+
+
 @dataclass(frozen=True, slots=True)
 class ScheduledLimits:
-    """A level whose `plain` limits apply outside the windows of its schedule."""
+    """A level whose `plain` limits apply outside the windows of its schedule, which has at least one."""
 
     plain: Limits
     schedule: Schedule
+    _last: Present | None = field(default=None, init=False, repr=False, compare=False)
+
+    def at(self, now: int) -> Present:
+        """The limits that apply at `now`, in nanoseconds since the epoch; found once for the time until they change."""
+        last = self._last
+        if last is None or not last.since <= now < last.until:
+            last = Present(self.schedule.limits_at(now, self.plain), now, self.schedule.next_change(now) or now + 1)
+            object.__setattr__(self, "_last", last)
+        return last
+
+
+def scheduled(plain: Limits, schedule: Schedule) -> Limits | ScheduledLimits:
+    """The record of a level with these limits outside the windows of `schedule`."""
+    return ScheduledLimits(plain, schedule) if schedule.windows else plain
+
+
+def plain_limits(record: object) -> Limits | None:
+    """The limits of a level's record outside the windows of its schedule; None for what is no level."""
+    plain = record.plain if isinstance(record, ScheduledLimits) else record
+    return plain if isinstance(plain, tuple | Access) else None
+
+
+def windows_of(record: object) -> tuple[Window, ...]:
+    """The windows of a level's schedule; none where it has no schedule."""
+    return record.schedule.windows if isinstance(record, ScheduledLimits) else ()
 
 
 RecordKey = LimitsKey | EntityKey

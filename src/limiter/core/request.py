@@ -28,7 +28,7 @@ class Refund(NamedTuple):
 
     A cost is in the measure of the limit's account: nanoseconds of refill for a rate, units for the other kinds. For a booking
     that has not started, `start` is its start, `level` the `tat` that it left the bucket at, and `earlier` the latest start
-    promised before it.
+    promised before it, UNBOUNDED where that is not known.
     """
 
     limit: BaseLimit
@@ -48,7 +48,8 @@ class Request(NamedTuple):
 
     `headroom` is what each charge leaves to others, in the measure of the limit's account and in the order of the charges; empty
     leaves nothing. With `oversize` an amount above a capacity is admitted when all of that is available. `clear` names limits
-    that become as if nothing had been used. `pause` is the time up to which the bucket admits nothing; 0 ends a pause.
+    that become as if nothing had been used. `pause` is the time up to which the bucket admits nothing; 0 ends a pause. Where a
+    schedule changes the limits, the request is `scheduled`.
     """
 
     key: BucketKey
@@ -61,6 +62,7 @@ class Request(NamedTuple):
     oversize: bool = False
     clear: tuple[str, ...] = ()
     pause: int | None = None
+    scheduled: bool = False
 
     @property
     def is_order(self) -> bool:
@@ -72,8 +74,8 @@ class Receipt(NamedTuple):
     """What was taken of one limit: its `cost`, in the busy period or of the opening `since`, leaving the account at `tat`.
 
     `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which callers
-    that are forced in never do. `earlier` is the latest start that was promised before it, -1 if there is none; below -1 the
-    limit is a shadow that would have refused, and was charged nothing.
+    that are forced in never do. `earlier` is the latest start that was promised before it, -1 if there is none, UNBOUNDED if that
+    is not known; below -1 the limit is a shadow that would have refused, and was charged nothing.
     """
 
     limit: BaseLimit

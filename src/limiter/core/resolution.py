@@ -13,7 +13,7 @@ from ..exceptions import UnreadableItem
 from .call import check_number
 from .chain import Bucket
 from .limits import Access
-from .records import BucketKey, EntityKey, EntityRecord, LimitsKey, Record
+from .records import BucketKey, EntityKey, EntityRecord, LimitsKey, Record, ScheduledLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,8 +47,8 @@ def levels(entity_id: str, resource: str) -> tuple[LimitsKey, ...]:
     return LimitsKey(entity_id, resource), LimitsKey(entity_id), LimitsKey(None, resource), LimitsKey()
 
 
-def resolve(call: Call, lookup: Callable[[RecordKey], Lookup]) -> tuple[Bucket, ...] | MissingRecords:
-    """The buckets of a call, the entity's own first; or all that is needed to know them, as far as that can be told.
+def resolve(call: Call, lookup: Callable[[RecordKey], Lookup], now: int) -> tuple[Bucket, ...] | MissingRecords:
+    """The buckets of a call at `now`, the entity's own first; or all that is needed to know them, as far as that can be told.
 
     Each target's chain is followed to its end. An ancestor that does not exist ends it, as does an entity that does not cascade,
     and a bucket that was reached before, which stays the earlier target's. Raises `UnreadableItem` when a record that matters
@@ -60,12 +60,12 @@ def resolve(call: Call, lookup: Callable[[RecordKey], Lookup]) -> tuple[Bucket, 
     for number, target in enumerate(call.targets):
         for key, record in _climb(target.key, chain, lookup):
             before = len(needed)
-            limits = call.limits if call.limits is not None and not chain else None
+            limits, until = None if chain else call.limits, None
             if limits is None:
-                limits = _strongest(levels(key.entity_id, key.resource), lookup, needed)
+                limits, until = _strongest(levels(key.entity_id, key.resource), lookup, needed, now)
             if record is MISSING:
                 needed.append(EntityKey(key.entity_id))
-            chain[key] = Bucket.of(key, call.defaults if limits is None else limits, number)
+            chain[key] = Bucket.of(key, call.defaults if limits is None else limits, number, until)
             if len(needed) > before:
                 cold.append(key)
     check_number(len(chain))
@@ -102,14 +102,20 @@ def _next(record: object, hint: tuple[str, ...]) -> tuple[str | None, tuple[str,
     return (hint[0], hint[1:]) if record is MISSING and hint else (None, ())
 
 
-def _strongest(keys: tuple[LimitsKey, ...], lookup: Callable[[RecordKey], Lookup], needed: list[RecordKey]) -> Limits | None:
+def _strongest(
+    keys: tuple[LimitsKey, ...], lookup: Callable[[RecordKey], Lookup], needed: list[RecordKey], now: int
+) -> tuple[Limits | None, int | None]:
+    """The limits of the strongest level at `now`, and until when they apply if they follow a schedule."""
     for key in keys:
         value = _readable(lookup(key))
         if value is MISSING:
             needed.append(key)
+        elif isinstance(value, ScheduledLimits):
+            present = value.at(now)
+            return present.limits, present.until
         elif isinstance(value, tuple | Access):
-            return value
-    return None
+            return value, None
+    return None, None
 
 
 def _readable(value: Lookup) -> Record | Missing | None:

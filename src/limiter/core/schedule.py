@@ -19,8 +19,11 @@ from .zones import check_zone, offset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
 
     from ..models import BaseLimit
+
+    Windows: TypeAlias = Iterable[tuple[str, str, Iterable[BaseLimit] | Access]]
 
 Limits = tuple["BaseLimit", ...] | Access
 Span = tuple[int, int]
@@ -144,7 +147,11 @@ def _window(value: object) -> Window:
     if not isinstance(when, str):
         raise ValidationError(f"the time of a window must be a text, not {shown(when)}; {_HINT}")
     spans(when)
-    return Window(when.strip(), check_zone(f"zone of the window {when!r}", zone), check_level(limits))
+    zone = check_zone(f"zone of the window {when!r}", zone)
+    try:
+        return Window(when.strip(), zone, check_level(limits))
+    except ValidationError as error:
+        raise ValidationError(f"limits of the window {when!r} in {zone}: {error}") from error
 
 
 def _time(when: str, text: str) -> int:
@@ -180,8 +187,13 @@ def _overlap(one: Window, other: Window) -> bool:
     """
     if one.zone == other.zone:
         return _meet(one, other, 0)
-    apart = {later - earlier for earlier, later in zip(_offsets(one.zone), _offsets(other.zone), strict=True)}
-    return any(_meet(one, other, seconds) for seconds in apart)
+    return any(_meet(one, other, seconds) for seconds in _distances(one.zone, other.zone))
+
+
+@cache
+def _distances(one: str, other: str) -> frozenset[int]:
+    """Every number of seconds by which a zone's clocks are ahead of another's on some day."""
+    return frozenset(later - earlier for earlier, later in zip(_offsets(one), _offsets(other), strict=True))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..exceptions import RateLimiterUnavailable
 from ..models import BaseLimit
-from .limits import Limit
+from .limits import Limit, Quota
 from .limits.accounts import standing
 from .request import Charge
 from .units import NANOSECONDS
@@ -72,6 +72,25 @@ def fitting(charges: Sequence[Charge], levels: Sequence[Level], now: int) -> tup
         Charge(limit, min(units, standing(limit, level, now)[0])) for (limit, units), level in zip(charges, levels, strict=True)
     )
     return tuple(charge for charge in fits if charge.units > 0)
+
+
+def is_reported(limit: BaseLimit) -> bool:
+    """Whether the table is charged with what was used of a limit locally: not with slots, which end with their leases."""
+    return isinstance(limit, Limit | Quota)
+
+
+def unreported_units(limit: BaseLimit, share: float, level: Level, before: Level, now: int) -> int:
+    """Units that were used locally, beyond what was reported when the limit was at the level `before`.
+
+    What a rate has refilled does not count, nor do units of a period or session that has ended: each is reported to the period in
+    which it was used, or not at all.
+    """
+    if isinstance(limit, Limit):
+        span = level.tat - max(now, before.tat)
+        return local_units(limit, share, span) if span > 0 else 0
+    if not isinstance(limit, Quota) or limit.is_over(level.since, level.tat, now):
+        return 0
+    return max(0, level.tat - max(0, before.tat))
 
 
 def local_units(limit: Limit, share: float, span: int) -> int:

@@ -36,7 +36,8 @@ ABSENT = Level()
 class BucketState:
     """All limits of one (entity, resource), by their `identity`.
 
-    `ttl` is in seconds since the epoch; `stamp` names the last write. `paused` is the time up to which nothing is admitted.
+    `ttl` is in seconds since the epoch; `stamp` names the last write, `earlier` the two before it, "" where there was none.
+    `paused` is the time up to which nothing is admitted.
     `marks` maps the name of a limit to the identity whose account was born last. `unreadable` maps what makes no sense (an
     identity, a mark, TTL or PAUSED) to what is wrong with it; other limits are not concerned.
     """
@@ -47,6 +48,11 @@ class BucketState:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     paused: int = -1
     marks: Mapping[str, str] = field(default_factory=dict)
+    earlier: tuple[str, str] = ("", "")
+
+    def has_stamp(self, stamp: str) -> bool:
+        """Whether one of the last three writes has this stamp; "" stands for the time before the first write."""
+        return stamp == self.stamp or stamp in self.earlier
 
     def level(self, identity: str) -> Level:
         """What is stored of the limit with this identity."""
@@ -116,8 +122,9 @@ class Draft(Protocol):
 class Update:
     """One conditional write of a bucket. Every condition holds and all changes are made, or nothing is.
 
-    The `stamp` is written as well, on condition that it is not there already: so an update whose answer was lost can be sent
-    again without being applied twice in a row. `removals` are the limits' fields that are absent afterwards.
+    The `stamp` is written as well, on condition that none of the last three writes has it: so an update whose answer was lost can
+    be sent again, and is not applied twice while up to two others write. `removals` are the limits' fields that are absent
+    afterwards.
     """
 
     stamp: str
@@ -129,7 +136,7 @@ class Update:
     def holds(self, state: BucketState) -> bool:
         """Whether the update may be applied to `state`."""
         return (
-            state.stamp != self.stamp
+            not state.has_stamp(self.stamp)
             and all(_holds(condition, state) for condition in self.conditions)
             and all(_agrees(mark, state) for mark in self.marks)
         )
@@ -148,7 +155,7 @@ class Update:
             if levels[limit] == ABSENT:
                 del levels[limit]  # No item can tell it from one that was never there.
         marks = {**state.marks, **{mark.name: mark.new for mark in self.marks}} if self.marks else state.marks
-        return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks)
+        return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks, earlier=(state.stamp, state.earlier[0]))
 
 
 class WriteResult(NamedTuple):

@@ -6,16 +6,38 @@ judged by it, and nothing is written by it. The next answer of the store sets it
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .units import NANOSECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+UNTRUSTED = sys.maxsize
+"""A time past every expiry."""
 
 
 def is_trusted(clock: Callable[[], int]) -> bool:
     """Whether the time that `clock` tells may be relied on now."""
     return bool(getattr(clock, "trusted", True))
+
+
+def present(clock: Callable[[], int]) -> int:
+    """The time that `clock` tells, or `UNTRUSTED` while it may not be relied on."""
+    return clock() if getattr(clock, "trusted", True) else UNTRUSTED
+
+
+def error_of(clock: Callable[[], int]) -> int:
+    """Nanoseconds by which `clock` may be wrong: a second before it has learnt anything."""
+    error = getattr(clock, "error", 0.0)
+    return NANOSECONDS if error is None else round(error * NANOSECONDS)
+
+
+def reading(clock: Callable[[], int]) -> tuple[int, int]:
+    """The time as of `present`, and the nanoseconds by which it may be wrong."""
+    return present(clock), error_of(clock)
 
 
 def relied_on(clock: Callable[[], int]) -> Callable[[], int]:

@@ -26,6 +26,8 @@ _BAD_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def check_name(what: str, value: object) -> str:
     """Return `value` when it is a usable id: 1 to 255 characters, no control character, encodable as UTF-8."""
+    if type(value) is str and value.isascii() and value.isprintable() and 1 <= len(value) <= MAX_NAME_LENGTH:
+        return value  # As most are.
     if not isinstance(value, str):
         remedy = f"; convert it, as in str({shown(value)})" if _is_number_or_uuid(value) else ""
         raise ValidationError(f"{what} must be a string, not {shown(value)}{remedy}")
@@ -106,6 +108,27 @@ def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_
     if not minimum <= value <= maximum:
         raise ValidationError(f"{what} must be between {minimum} and {maximum}, not {shown(value)}")
     return value
+
+
+def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
+    """Return a mapping of limit name to units as a dict."""
+    if not isinstance(amounts, Mapping):
+        raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {shown(amounts)}")
+    checked = {}
+    for name, amount in amounts.items():
+        check_name("limit name", name)
+        # Asked here first, since most amounts are good, and a message is not formed for nothing.
+        if type(amount) is not int or not minimum <= amount <= MAX_AMOUNT:
+            check_integer(f"amount of {name!r}", amount, minimum=minimum)
+        checked[name] = amount
+    return checked
+
+
+def check_asked(entity_id: object, resource: object, amounts: object) -> dict[str, int] | None:
+    """Check the names of an entity and a resource, and return the amounts that are asked of them as a dict, or None."""
+    check_name("entity_id", entity_id)
+    check_name("resource", resource)
+    return None if amounts is None else check_amounts(amounts)
 
 
 def check_timeout(value: object) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..aws.schema import PARTITION_KEY, bucket_key
+from ..core.records import BucketKey
 from ..exceptions import ValidationError
 from .ownership import check_tags
 
@@ -18,7 +20,7 @@ TABLE_CLASSES = {"standard": "STANDARD", "infrequent-access": "STANDARD_INFREQUE
 _CHOICES = {"billing_mode": BILLING_MODES, "table_class": TABLE_CLASSES}
 PATTERNS = {
     "kms_key": r"^$|^aws/dynamodb$|^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$",
-    "namespace": r"^[A-Za-z0-9 ._:;@/=+,~!()-]*$",
+    "namespace": r"^[A-Za-z0-9 ._:;@/=+,~!()%-]*$",
     "name_prefix": r"^[A-Za-z0-9+=,.@_-]*$",
     "iam_path": r"^/([!-~]{1,510}/)?$",
     "permissions_boundary": r"^$|^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$",
@@ -26,7 +28,7 @@ PATTERNS = {
     "alarm_email": r"^$|^[^@ ]+@[^@ ]+$",
     "dashboard_namespace": r"^[A-Za-z0-9._/#:-]{1,255}$",
 }
-"""The template's own patterns, checked before the call to CloudFormation."""
+"""The template's own patterns, checked before the call to CloudFormation; a namespace is given to it as it begins a key."""
 
 LEAST_UNITS = {"max_read_units": 1, "max_write_units": 1, "warm_read_units": 12_000, "warm_write_units": 4_000}
 """The fewest units per second of a maximum and of warm throughput; 0 stands for none."""
@@ -95,7 +97,8 @@ class StackSettings:
         for name, least in LEAST_UNITS.items():
             _check_units(name, getattr(self, name), least)
         for name, pattern in PATTERNS.items():
-            _check_pattern(name, getattr(self, name), pattern)
+            value = getattr(self, name)
+            _check_pattern(name, value, pattern, as_in_keys(value) if name == "namespace" and isinstance(value, str) else value)
         for name in ("trusted_principals", "trusted_services"):
             _check_list(name, getattr(self, name))
         if self.name_prefix is not None and len(self.name_prefix) > 32:
@@ -165,7 +168,15 @@ def _parameter_value(name: str, value: Any) -> str:
         return _CHOICES[name][value]
     if isinstance(value, bool):
         return "true" if value else "false"
+    if name == "namespace":
+        return as_in_keys(value)
     return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def as_in_keys(namespace: str) -> str:
+    """Return a namespace as it begins the keys of its items, which is what a policy compares with."""
+    key: str = bucket_key(BucketKey(namespace, "", ""))[PARTITION_KEY]["S"]
+    return key.partition("#")[0]
 
 
 def _check_choice(name: str, value: object, choices: Mapping[str, str]) -> None:
@@ -184,9 +195,9 @@ def _check_units(name: str, value: object, least: int) -> None:
         raise ValidationError(f"{name} must be 0 (none) or an integer of at least {least} (units per second), not {value!r}")
 
 
-def _check_pattern(name: str, value: object, pattern: str) -> None:
+def _check_pattern(name: str, value: object, pattern: str, given: object) -> None:
     # `$` also matches before a final line break, which CloudFormation refuses.
-    if value is not None and (not isinstance(value, str) or "\n" in value or not re.search(pattern, value)):
+    if given is not None and (not isinstance(given, str) or "\n" in given or not re.search(pattern, given)):
         raise ValidationError(f"invalid {name} {value!r}: it must match {pattern}")
 
 

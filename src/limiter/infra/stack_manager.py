@@ -32,14 +32,19 @@ _TURNS = 5
 class StackManager:
     """One stack: a table of the same name, the policies to use it and, on request, roles and alarms.
 
-    The manager never touches a stack that the limiter did not deploy: every method raises `StackNotOwned` instead. Region,
-    credentials and endpoint follow the standard AWS variables and files unless given. `client`, `table_client` and
-    `policy_client` are clients of CloudFormation, DynamoDB and IAM; they are used as they are and never closed. Other clients
-    are closed at the end of each call. Times are in seconds. AWS continues the operation of an interrupted or timed-out call;
-    the same call waits for it the next time.
+    The manager never touches a stack that the limiter did not deploy: every method raises `StackNotOwned` instead. AWS continues
+    the operation of an interrupted or timed-out call; the same call waits for it the next time. Times are in seconds.
 
-    Every method raises `ConfigurationError` without credentials or a region, `PermissionDenied` with the action that is missing,
-    and `RateLimiterUnavailable` when AWS cannot be reached.
+    - `stack`: the name of the stack and of its table.
+    - `region`, `session`: an AWS region, and a session of the AWS library. By default the standard AWS variables and files apply.
+    - `endpoint_url`: an endpoint other than AWS's own, such as that of `limiter local`.
+    - `client`, `table_client`, `policy_client`: open clients of CloudFormation, DynamoDB and IAM. They are used unchanged and
+      never closed. Clients that the manager opens are closed at the end of each call.
+    - `clock`: returns monotonic seconds, for timeouts.
+    - `sleep`: waits for a number of seconds between two looks at an operation.
+
+    Every method raises `ConfigurationError` without credentials or a region, `PermissionDenied` with the missing action, and
+    `RateLimiterUnavailable` when AWS cannot be reached.
     """
 
     def __init__(
@@ -223,7 +228,7 @@ class StackManager:
         return stack
 
     def _contested(self) -> Conflict:
-        return Conflict(f"stack {self.stack!r} is being changed by other operations again and again; try again later")
+        return Conflict(f"stack {self.stack!r} is being changed by other operations; try again later")
 
     def _client(self) -> StackClient:
         return StackClient(self.stack, self._access)

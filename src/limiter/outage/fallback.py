@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from ..core.call import Call
     from ..core.chain import Bucket
     from ..core.records import BucketKey
+    from ..core.request import Charge
     from ..exceptions import RateLimiterUnavailable
     from ..repository_protocol import BucketStore
+    from ..statistics import Counters
     from .log import OutageLog
     from .unreported import UnreportedUsage
 
 LOOKED_AT = 2
-"""Buckets that are looked at in each decision."""
+"""Buckets that are examined in each decision."""
 MAX_ROUNDS = 10
 """Charges for local usage that other processes may defeat before the rest is dropped."""
 
@@ -47,6 +49,7 @@ class Fallback:
         unreported: UnreportedUsage,
         log: OutageLog,
         share: float,
+        counters: Counters,
     ) -> None:
         self._committer = committer
         self._alone = alone
@@ -54,6 +57,7 @@ class Fallback:
         self._unreported = unreported
         self._log = log
         self._share = share
+        self._counters = counters
 
     async def acquire(self, call: Call, chain: tuple[Bucket, ...], whole: bool, cause: RateLimiterUnavailable) -> Admission:
         """Decide a call that the table could not. `chain` is what is remembered of its buckets, `whole` if nothing is missing."""
@@ -82,7 +86,7 @@ class Fallback:
         return admission
 
     async def correct(self, call: Call, asked: Sequence[Request], error: RateLimiterUnavailable) -> Admission | None:
-        """Take more for a lease without the table. None means that it is not limited; the correction counts as lost."""
+        """Consume more for a lease without the table. Returns None if it is not limited; the correction then counts as lost."""
         self._log.note(error, call.on_unavailable)
         admission = None
         if call.on_unavailable == "local" and asked:
@@ -96,14 +100,14 @@ class Fallback:
         return admission
 
     async def report(self, chain: Sequence[Bucket]) -> None:
-        """Charge the table with what was allowed locally and has not refilled since, but into no debt."""
+        """Charge the table with what was allowed locally and is in use yet, into no debt; what does not fit counts as lost."""
         for bucket in chain:
             if bucket.key in self._unreported:
                 await self._report(bucket.key)
         await self._forget_refilled()
 
     async def _forget_refilled(self) -> None:
-        """Look at a few buckets that were used locally, at each decision, and forget those that have refilled."""
+        """Examine a few locally used buckets at each decision, and forget those that have refilled."""
         now = self._committer.clock()
         for _ in range(LOOKED_AT):
             key = self._unreported.oldest(now)
@@ -115,17 +119,25 @@ class Fallback:
     async def _report(self, key: BucketKey) -> None:
         now = self._committer.clock()
         usage = self._unreported.take(key, self._share, await self._local.read_bucket(key), now)
-        charges = usage.charges
         try:
-            for _ in range(MAX_ROUNDS if charges else 0):
-                outcome = (await self._committer.decide([Request(key, charges)]))[0]
-                if isinstance(outcome, Exception):
-                    raise outcome
-                if not isinstance(outcome, Refusal):
-                    return
-                charges = fitting(charges, outcome.levels, outcome.now)
-                if not charges:
-                    return
+            if usage.charges and not await self._charge(key, usage.charges):
+                self._counters.add("corrections_lost")
         except BaseException:
             self._unreported.put_back(usage)
             raise
+
+    async def _charge(self, key: BucketKey, charges: tuple[Charge, ...]) -> bool:
+        """Charge as much as fits, and return whether that was everything."""
+        whole, forced = True, False
+        for _ in range(MAX_ROUNDS):
+            outcome = (await self._committer.decide([Request(key, charges, forced=forced)]))[0]
+            if isinstance(outcome, Exception):
+                raise outcome
+            if not isinstance(outcome, Refusal):
+                return whole
+            fits = fitting(charges, outcome.levels, outcome.now)
+            # What fits and is refused all the same meets a pause, which is for those who ask.
+            whole, forced, charges = whole and fits == charges, fits == charges, fits
+            if not charges:
+                return False
+        return False

@@ -1,4 +1,4 @@
-"""Tells the log when the limiter begins to go on without the table, and when that has ended: once each, not per decision."""
+"""Logs when the limiter begins to work without the table, and when that has ended: once each, not per decision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CALM = 5 * NANOSECONDS
 
 
 class OutageLog:
-    """Whether this process goes on without the table. Safe for threads. `clock` is the time in nanoseconds."""
+    """Tells whether this process works without the table. Safe for threads. `clock` returns nanoseconds."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class OutageLog:
         self._count = 0
 
     def note(self, error: RateLimiterUnavailable, policy: str) -> None:
-        """Learn that a decision or correction was made without the table, for this reason and as this policy says."""
+        """Record a decision or correction that was made without the table, with its reason and policy."""
         now = self._clock()
         with self._lock:
             begins = self._began is None
@@ -45,7 +45,7 @@ class OutageLog:
             _log.warning("limiting without the table from now on (%s): %s", policy, error, extra=fields)
 
     def end(self) -> None:
-        """Learn that a decision was made on the table."""
+        """Record a decision that was made on the table."""
         now = self._clock()
         with self._lock:
             began, count = self._began, self._count

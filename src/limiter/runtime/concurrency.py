@@ -1,7 +1,7 @@
 # seam
-"""The asymmetries of the two worlds, as pairs of equal signature: `name` for asyncio, `sync_name` for threads and greenlets.
+"""Differences between asyncio and threads, in pairs of equal signature: `name` for asyncio, `sync_name` for threads, greenlets.
 
-asyncio is imported on first use, so that synchronous programs never pay for it.
+asyncio is imported on first use, so that sync programs do not pay for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ async def shielded(work: Coroutine[Any, Any, T]) -> T:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        work.close()  # The loop has gone, and with it every way to do the work.
+        work.close()  # The loop is closed, and nothing can do the work any more.
         raise
     return await asyncio.shield(start_task(loop, work))
 
@@ -51,11 +51,11 @@ def start_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) ->
 def _forget(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled():
-        task.exception()  # Marks the error as seen: the caller has gone.
+        task.exception()  # Marks the error as seen: no caller is left to receive it.
 
 
 async def start(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]], wait: Callable[[], Awaitable[object]]) -> None:
-    """Make all calls in tasks while the caller waits. They have begun before anything can wake the caller."""
+    """Make all calls in tasks while the caller waits. They begin before anything can wake the caller."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ async def start(calls: Sequence[Callable[[], Coroutine[Any, Any, None]]], wait: 
 
 
 def sync_start(calls: Sequence[Callable[[], None]], wait: Callable[[], object]) -> None:
-    """Make all calls, the first one here and now, so that there is nothing to wait for, the others in threads of their own."""
+    """Make all calls: the first one in this thread, so that the caller need not wait, the others in other threads."""
     left = [call for call in calls[1:] if _in_thread(call) is None]
     for call in (calls[0], *left):
         call()
@@ -77,17 +77,17 @@ def sync_shielded(work: T) -> T:
 
 
 async def with_timeout(seconds: float, call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call, and raise `TimeoutError` if it takes longer than that, not counting the time in which the loop was busy."""
+    """Make a call, and raise `TimeoutError` if it takes more than `seconds`, not counting time in which the loop was busy."""
     async with responsive_timeout(seconds):
         return await call()
 
 
 @asynccontextmanager
 async def responsive_timeout(seconds: float) -> AsyncIterator[None]:
-    """Raise `TimeoutError` if the block takes longer than that, not counting the time in which the loop was busy.
+    """Raise `TimeoutError` if the block takes more than `seconds`, not counting time in which the loop was busy.
 
-    A loop that is busy cannot see an answer that has arrived. So the time is counted in ticks, each of which begins when the loop
-    has got to the one before.
+    A busy loop cannot see a response that has arrived. So the time is counted in ticks, each of which begins when the loop has
+    processed the one before.
     """
     import asyncio
 
@@ -110,12 +110,12 @@ async def responsive_timeout(seconds: float) -> AsyncIterator[None]:
 
 
 def sync_with_timeout(seconds: float, call: Callable[[], T]) -> T:
-    """Make a call. What it waits for bounds how long it takes."""
+    """Make a call, whose duration is bounded by what it waits for."""
     return call()
 
 
 async def wait_event(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, and raise `TimeoutError` when it takes longer than that."""
+    """Wait for an event, and raise `TimeoutError` if it takes longer than `seconds`."""
     import asyncio
 
     async with asyncio.timeout(seconds):
@@ -123,7 +123,7 @@ async def wait_event(event: asyncio.Event, seconds: float) -> None:
 
 
 def sync_wait_event(event: threading.Event, seconds: float) -> None:
-    """Wait for an event, and raise `TimeoutError` when it takes longer than that."""
+    """Wait for an event, and raise `TimeoutError` if it takes longer than `seconds`."""
     if not event.wait(seconds):
         raise TimeoutError
 
@@ -156,7 +156,7 @@ def sync_gather(calls: Sequence[Callable[[], T]]) -> list[T | BaseException]:
 
 
 def _in_thread(call: Callable[[], None]) -> threading.Thread | None:
-    """The thread that makes a call; None where no more can be started, as in an `atexit` handler of a process that ends."""
+    """Return the thread that makes a call; None if no more can be started, as in an `atexit` handler."""
     thread = threading.Thread(target=call, daemon=True)
     try:
         thread.start()
@@ -166,25 +166,25 @@ def _in_thread(call: Callable[[], None]) -> threading.Thread | None:
 
 
 def check_store(repository: Any) -> None:
-    """Raise `ValidationError` unless this is a repository for asyncio."""
+    """Raise `ValidationError` unless this is an async repository."""
     if not inspect.iscoroutinefunction(getattr(repository, "open", None)):
         given = shown(repository)
         raise ValidationError(f"expected a Repository or MemoryRepository, got {given}; for a SyncRepository use SyncRateLimiter")
 
 
 def sync_check_store(repository: Any) -> None:
-    """Raise `ValidationError` unless this is a synchronous repository."""
+    """Raise `ValidationError` unless this is a sync repository."""
     if not callable(method := getattr(repository, "open", None)) or inspect.iscoroutinefunction(method):
         given = shown(repository)
         raise ValidationError(f"expected a SyncRepository or SyncMemoryRepository, got {given}; for a Repository use RateLimiter")
 
 
 def note_blocking(call: str) -> None:
-    """Do nothing: asynchronous calls are made where a loop runs."""
+    """Do nothing: async calls run where a loop runs."""
 
 
 def sync_note_blocking(call: str) -> None:
-    """Warn, once for each place, if an event loop runs in this thread, which `call` of the limiter is going to block."""
+    """Warn, once for each place, if `call` of the limiter is about to block an event loop that runs in this thread."""
     running = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
     if running is not None and running() is not None:
         patching.warn_of_blocking(call)

@@ -39,7 +39,7 @@ def sync_decorate(function: F, enter: Callable[[Any, Any], AbstractContextManage
 
 
 def the_function(given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-    """The function that a decorator was called with; raises `ValidationError` for anything else, as without its parentheses."""
+    """Return the function that a decorator was called with; raises `ValidationError` for anything else."""
     if named or len(given) != 1 or not callable(given[0]):
         raise ValidationError(
             f"limited() decorates one function, and was given {shown((*given, *named.values()))}: write the decorator with "

@@ -1,7 +1,7 @@
 # seam
-"""What an `acquire` answers to the other side's ways of entering it, in pairs.
+"""How an `acquire` responds to the other version's ways of entering it, in pairs.
 
-Type checkers are not told of these methods: they find the mistake because there are none.
+These methods are hidden from type checkers, which find the mistake because the methods are missing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 
 class Entering:
-    """Entered by `async with`, and by nothing else."""
+    """Entered by `async with` only."""
 
     __slots__ = ()
 
@@ -24,11 +24,13 @@ class Entering:
         def __exit__(self, *_: object) -> None: ...
 
         def __await__(self) -> NoReturn:
-            raise TypeError(f"an acquire() gives its lease to a block: {self.FORM}; to take units for good, await try_acquire()")
+            raise TypeError(
+                f"an acquire() yields its lease to a block: {self.FORM}; to consume units without one, await try_acquire()"
+            )
 
 
 class _AsyncForm(TypeError, AttributeError):
-    """An `async with` on a synchronous acquire. Code that asks for the attribute instead finds none."""
+    """An `async with` on a sync acquire. Code that asks for the attribute finds none."""
 
 
 class _NoAsyncForm:
@@ -41,9 +43,9 @@ class _NoAsyncForm:
 
 
 class SyncEntering:
-    """Entered by `with`, and by nothing else.
+    """Entered by `with` only.
 
-    Code that serves both kinds asks for `__aenter__` first, and must not find it.
+    Code that serves both versions asks for `__aenter__` first, and must not find it.
     """
 
     __slots__ = ()
@@ -51,5 +53,5 @@ class SyncEntering:
     FORM: ClassVar[str] = "use it in a `with` statement"
 
     if not TYPE_CHECKING:
-        # And no __aexit__: the two together would make it an AbstractAsyncContextManager.
+        # There is no __aexit__: the two together would make it an AbstractAsyncContextManager.
         __aenter__ = _NoAsyncForm()

@@ -1,6 +1,6 @@
-"""What stands in the limiter's way in this process: patching that came too late or was done in part, a running event loop.
+"""Detects what prevents the limiter from working in this process: late or partial patching, or a running event loop.
 
-Where neither gevent nor eventlet nor asyncio was imported, looking for them costs a few lookups; nothing is imported to look.
+If none of gevent, eventlet and asyncio was imported, the check costs a few dictionary lookups; it imports nothing.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _BETWEEN = {__name__.partition(".")[0], "langchain_core"}
-"""Packages that stand between the limiter and the line that called for it."""
+"""Packages between the limiter and the line that called it."""
 _REMEDIES = {
     "gevent": "call gevent.monkey.patch_all(), with no arguments",
     "eventlet": "call eventlet.monkey_patch(), with no arguments",
 }
 _FIRST = "before anything else is imported; with gunicorn --preload, at the top of its configuration file"
-# What has to be patched, as each library names it. Eventlet's "socket" includes TLS.
+# Parts that have to be patched, as each library names them. Eventlet's "socket" includes TLS.
 _PARTS = {
     "gevent": {"socket": "sockets", "ssl": "TLS", "threading": "threads and locks", "time": "time.sleep"},
     "eventlet": {"socket": "sockets", "thread": "threads and locks", "time": "time.sleep"},
 }
 MAX_PLACES = 1_000
-"""Places that are warned of; a program with more has been told often enough."""
+"""The most places that a warning is given for."""
 
 _places: set[tuple[str, int]] = set()
 
 
 def patcher() -> str | None:
-    """The library that has patched anything in this process: "gevent", "eventlet", or None."""
+    """Return the library that has patched anything in this process: "gevent", "eventlet", or None."""
     return next((library for library in _PARTS if any(_patched(library).values())), None)
 
 
 def check_patching() -> None:
-    """Raise `RuntimeNotReady` where a client would recurse without end, deadlock, or block all greenlets at once."""
+    """Raise `RuntimeNotReady` if a client would recurse endlessly, deadlock, or block all greenlets."""
     library = patcher()
     if library is None:
         return
@@ -46,7 +46,7 @@ def check_patching() -> None:
     if missing:
         raise RuntimeNotReady(
             f"{library} has patched this process in part, without {', '.join(missing)}, so greenlets would block each other, "
-            f"some of them for ever; {_REMEDIES[library]}, {_FIRST}"
+            f"some of them forever; {_REMEDIES[library]}, {_FIRST}"
         )
     if _holds_old_tls():
         raise RuntimeNotReady(
@@ -66,10 +66,10 @@ def check_made_after_patching(before: str | None) -> None:
 
 
 def warn_of_blocking(call: str) -> None:
-    """Warn, once for each place, that a synchronous call blocks the event loop that runs in this thread.
+    """Warn, once for each place, that a sync call blocks the event loop that runs in this thread.
 
-    Not under gevent or eventlet, where it yields to other greenlets, and not in a Jupyter kernel, whose loop waits for the cell
-    anyway.
+    Does not warn under gevent or eventlet, where the call yields to other greenlets, or in a Jupyter kernel, whose loop waits for
+    the cell anyway.
     """
     frame = _calling_frame()
     if frame is None or patcher() is not None or _in_kernel():
@@ -80,13 +80,13 @@ def warn_of_blocking(call: str) -> None:
     _places.add(place)
     message = (
         f"SyncRateLimiter.{call} blocks the event loop that runs in this thread ({place[0]}:{place[1]}), and all its tasks, for "
-        f"as long as each call takes; use the asynchronous twin, RateLimiter.{call}, or call it from a plain `def` or a thread"
+        f"as long as each call takes; use the async version, RateLimiter.{call}, or call it from a plain `def` or a thread"
     )
     warnings.warn_explicit(message, BlockingCallWarning, *place, module=frame.f_globals.get("__name__"))
 
 
 def _calling_frame() -> FrameType | None:
-    """The innermost frame that is the caller's own."""
+    """Return the innermost frame of the caller's own code."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         frame = frame.f_back
@@ -94,20 +94,20 @@ def _calling_frame() -> FrameType | None:
 
 
 def _in_kernel() -> bool:
-    """Whether this is a Jupyter kernel."""
+    """Tell whether this is a Jupyter kernel."""
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
 
 def _patched(library: str) -> dict[str, bool]:
-    """Which of the parts that matter `library` has patched; empty when it was never imported."""
+    """Return the relevant parts that `library` has patched; empty if it was never imported."""
     module: Any = sys.modules.get("gevent.monkey" if library == "gevent" else "eventlet.patcher")
     test = getattr(module, "is_module_patched" if library == "gevent" else "is_monkey_patched", None)
     return {part: bool(test(name)) for name, part in _PARTS[library].items()} if test is not None else {}
 
 
 def _holds_old_tls() -> bool:
-    """Whether urllib3 holds the class that `ssl.SSLContext` was before it was patched, whose setters then call themselves."""
+    """Tell whether urllib3 holds the unpatched class `ssl.SSLContext`, whose setters then call themselves."""
     held = getattr(sys.modules.get("urllib3.util.ssl_"), "SSLContext", None)
     current = getattr(sys.modules.get("ssl"), "SSLContext", None)
     # A class of another module, such as pyOpenSSL's, is no sign of late patching.

@@ -8,7 +8,7 @@ import random
 from time import monotonic
 
 ATTEMPTS = 3
-"""How often a call that may be repeated is made before the table counts as unavailable."""
+"""How many times a repeatable call is made before the table counts as unavailable."""
 RETRY_FOR = 1.0
 """Seconds that all attempts together may be expected to take."""
 BACKOFF = 0.05
@@ -16,7 +16,7 @@ BACKOFF = 0.05
 
 
 async def backoff(attempt: int) -> None:
-    """Wait before the attempt after number `attempt`, longer each time, and not in step with others."""
+    """Wait before the attempt after number `attempt`: longer each time, and at random, so that callers do not retry in step."""
     await asyncio.sleep(BACKOFF * 2**attempt * random.uniform(0.25, 0.75))  # noqa: S311 - spreads callers, hides nothing
 
 
@@ -30,7 +30,7 @@ class Retry:
 
     def is_over(self) -> bool:
         """Whether the attempt that has just failed was the last."""
-        # The next attempt may well take as long as this one did.
+        # The next attempt may take as long as this one.
         return self._attempt == self._attempts or 2 * monotonic() - self._began - self._first > RETRY_FOR
 
     async def backoff(self) -> None:

@@ -1,5 +1,5 @@
 # seam
-"""What belongs to which event loop and process, in pairs of equal signature.
+"""Binds objects to their event loop and process, in pairs of equal signature.
 
 `LoopLocal` and `Origin` serve asyncio, `SyncLoopLocal` and `SyncOrigin` threads and greenlets.
 """
@@ -34,7 +34,7 @@ class LoopLocal(Generic[T]):
         self._made: dict[tuple[int, asyncio.AbstractEventLoop], T] = {}
 
     def get(self) -> T:
-        """The value for the running loop, made on first use."""
+        """Return the value for the running loop, made on first use."""
         import asyncio
 
         key = (os.getpid(), asyncio.get_running_loop())
@@ -55,7 +55,7 @@ class ProcessLocal(Generic[T]):
         self._made: dict[int, T] = {}
 
     def get(self) -> T:
-        """The value for this process, made on first use."""
+        """Return the value for this process, made on first use."""
         pid = os.getpid()
         found = self._made.get(pid)
         if found is None:
@@ -72,14 +72,14 @@ class SyncLoopLocal(ProcessLocal[T]):
         self._patcher = patching.patcher()
 
     def get(self) -> T:
-        """The value for this process, made on first use; raises `RuntimeNotReady` where its locks would hang."""
+        """Return the value for this process, made on first use; raises `RuntimeNotReady` if its locks would hang."""
         if threading.Lock is not self._lock_type:
             patching.check_made_after_patching(self._patcher)
         return super().get()
 
 
 class Origin:
-    """The process and event loop that an object was made in, outside of which its resources may not exist."""
+    """The process and event loop in which an object was made. Its resources do not exist elsewhere."""
 
     __slots__ = ("_loop", "_pid")
 
@@ -90,7 +90,7 @@ class Origin:
         self._loop = asyncio.get_running_loop()
 
     def current_task(self) -> weakref.ref[asyncio.Task[Any]] | None:
-        """A weak reference to the current task, or None outside of a task."""
+        """Return a weak reference to the current task, or None outside of a task."""
         import asyncio
 
         task = asyncio.current_task(self._loop)
@@ -125,7 +125,7 @@ class Origin:
 
 
 def _is_running(own: Callable[[], object] | None) -> bool:
-    """Whether the referenced task is the current one; a task that is being collected is not."""
+    """Tell whether the referenced task is the current one; a task that is being collected is not."""
     import asyncio
 
     task = own() if own is not None else None
@@ -133,7 +133,7 @@ def _is_running(own: Callable[[], object] | None) -> bool:
 
 
 class SyncOrigin:
-    """The process that an object was made in, outside of which its resources may not exist."""
+    """The process in which an object was made. Its resources do not exist elsewhere."""
 
     __slots__ = ("_pid",)
 
@@ -141,7 +141,7 @@ class SyncOrigin:
         self._pid = os.getpid()
 
     def current_task(self) -> None:
-        """None: a thread can always wait."""
+        """Return None: a thread can always wait."""
 
     def is_current(self) -> bool:
         """Whether this is the same process."""

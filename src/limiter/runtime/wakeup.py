@@ -28,7 +28,7 @@ class Wakeup:
         self._future: asyncio.Future[None] | None = None
 
     def set(self) -> None:
-        """Wake who waits, or let the next wait end at once."""
+        """Wake the caller that waits, or let the next wait end at once."""
         self._is_set = True
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
@@ -58,7 +58,7 @@ class SyncWakeup:
         self._lock.acquire()
 
     def set(self) -> None:
-        """Wake who waits, or let the next wait end at once."""
+        """Wake the caller that waits, or let the next wait end at once."""
         with suppress(RuntimeError):  # It was set already.
             self._lock.release()
 
@@ -67,7 +67,7 @@ class SyncWakeup:
         self._lock.acquire(blocking=False)
 
     def _wait(self, seconds: float) -> bool:
-        """Wait until it is set, which is then forgotten, or for so long; says which."""
+        """Wait until it is set, and then clear it, or until the timeout; returns whether it was set."""
         return self._lock.acquire(timeout=max(0.0, seconds))
 
 
@@ -85,7 +85,7 @@ class Waiting(Protocol):
 
 
 class Deadlines:
-    """Wakes those whose time is up: one timer for all, since one for each would cost more than the waiting."""
+    """Wakes callers whose time is up: one timer for all, because one timer each would cost more than the waiting."""
 
     def __init__(self) -> None:
         import asyncio
@@ -108,7 +108,7 @@ class Deadlines:
         return wait
 
     def _forget_decided(self) -> None:
-        """Keep only those who wait still, behind one who waits for long; again when there are twice as many as are left now."""
+        """Keep only requests that still wait, behind one that waits for long; repeat when their number has doubled."""
         self._waiting = deque(each for each in self._waiting if each.pending)
         self._sweep = max(FEW, 2 * len(self._waiting))
 
@@ -130,7 +130,7 @@ class Deadlines:
 
 
 class SyncDeadlines:
-    """Wakes those whose time is up."""
+    """Wakes callers whose time is up."""
 
     def wait(self, waiting: Waiting) -> None:
         """Wait until it is set, or until its time is up."""

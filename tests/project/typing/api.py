@@ -82,6 +82,7 @@ from limiter.repository_protocol import (
     LimitsKey,
     Lookup,
     RecordKey,
+    Window,
     WriteResult,
 )
 from limiter.testing import create_table
@@ -392,6 +393,8 @@ async def administration(limiter: RateLimiter) -> None:
     """Store limits and entities."""
     await limiter.set_limits(limits(), entity_id="user-42", resource="gpt-4")
     await limiter.set_limits(UNLIMITED, entity_id="user-42")
+    await limiter.set_limits(limits(), schedule=[("mon-fri 09:00-17:00", "Europe/Berlin", limits()), ("sat", "UTC", BLOCKED)])
+    assert_type(await limiter.get_schedule("user-42", "gpt-4"), tuple[Window, ...])
     assert_type(await limiter.get_limits("user-42"), Limits | None)
     await limiter.delete_limits(resource="gpt-4")
     assert_type(await limiter.list_limits(), dict[LimitsKey, Limits])
@@ -414,6 +417,10 @@ def sync_administration(limiter: SyncRateLimiter) -> None:
     """Store limits and entities by the sync version."""
     limiter.set_limits(limits(), entity_id="user-42", resource="gpt-4")
     limiter.set_limits(BLOCKED, entity_id="user-42")
+    limiter.set_limits(BLOCKED, schedule=[("mon-fri 09:00-17:00", "Europe/Berlin", limits()), ("sat", "UTC", UNLIMITED)])
+    for window in limiter.get_schedule("user-42", "gpt-4"):
+        assert_type(window, Window)
+        assert_type((window.when, window.zone, window.limits), tuple[str, str, Limits])
     assert_type(limiter.get_limits("user-42"), Limits | None)
     limiter.delete_limits(resource="gpt-4")
     assert_type(limiter.list_limits(), dict[LimitsKey, Limits])

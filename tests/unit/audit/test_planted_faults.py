@@ -1,4 +1,4 @@
-"""Every fault that is planted in a history is found from the record alone."""
+"""The audit finds every planted fault from the record alone."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ HOUR = 3_600 * SECOND
 
 
 def greedy(ticks: int, *, spare: int = 0) -> list[dict[str, Any]]:
-    """A caller who takes the whole capacity at once, and then every unit when it refills, but for the last `spare`."""
+    """Record a caller that consumes the whole capacity at once, and then every unit as it refills, except the last `spare`."""
     burst = [admitted("burst", EPOCH, RATE, 20)]
     return burst + [admitted(f"c{tick}", EPOCH + tick * TICK, RATE) for tick in range(1, ticks - spare)]
 
 
 def promises(lines: list[dict[str, Any]], **options: Any) -> set[str]:
-    """The promises that a history breaks."""
+    """Return the promises that a history breaks."""
     return {each.promise for each in verdict(lines, **options).findings}
 
 
 @settings(deadline=None)
 @given(st.integers(2, 60), st.data())
 def test_one_unit_admitted_twice_is_found(ticks: int, data: st.DataObject) -> None:
-    """A single admission too many is found wherever it stands, and named."""
+    """One admission too many is found and named, wherever it stands in the record."""
     lines = greedy(ticks)
     assert not promises(lines)
     twice = dict(data.draw(st.sampled_from(lines)), id="twice")
@@ -54,7 +54,7 @@ def test_one_unit_admitted_twice_is_found(ticks: int, data: st.DataObject) -> No
 
 
 def test_the_worst_span_is_named() -> None:
-    """The verdict says where most was admitted for the refill, also where no limit is exceeded."""
+    """The verdict names the interval with the most admissions for its refill, even if no limit is exceeded."""
     rest = EPOCH + 60 * SECOND
     lines = [admitted("a", EPOCH, RATE, 5), admitted("b", rest, RATE, 10), admitted("c", rest + TICK, RATE, 4)]
     worst = verdict(lines).worst
@@ -82,18 +82,18 @@ def test_a_lost_refund_that_is_written_twice_is_found(seed: int) -> None:
 
 
 def test_what_is_given_back_twice_is_found() -> None:
-    """A lease gives back at most what it has taken, corrections included."""
+    """A lease refunds at most what it consumed, corrections included."""
     taken = [admitted("a", EPOCH, RATE, 5), line("correction", "a", EPOCH, EPOCH, [("user", RATE, 2)])]
     back = [refunded("a", EPOCH + TICK, EPOCH + TICK, RATE, 7)]
     assert not promises(taken + back)
     found = verdict([*taken, *back, refunded("a", EPOCH + TICK, None, RATE, 1)]).findings
-    assert [each.message for each in found] == ["1 units more were given back than a had taken"]
+    assert [each.message for each in found] == ["a refunded 1 units more than it had consumed"]
     assert promises([*taken, refunded("b", EPOCH, EPOCH, RATE, 1)]) == {"refunds"}
 
 
 @given(st.integers(1, 20), st.integers(5, 40))
 def test_a_refusal_that_had_to_fit_is_found(spare: int, ticks: int) -> None:
-    """What has refilled fits, to the unit; one unit more does not."""
+    """Units that have refilled fit exactly; a refusal of them is found, and one more unit is rightly refused."""
     lines, now = greedy(ticks + spare, spare=spare), EPOCH + (ticks + spare - 1) * TICK
     assert promises([*lines, refused("x", now, RATE, spare)]) == {"refusals"}
     assert not promises([*lines, refused("x", now, RATE, spare + 1)])
@@ -101,7 +101,7 @@ def test_a_refusal_that_had_to_fit_is_found(spare: int, ticks: int) -> None:
 
 
 def test_a_refusal_is_excused_by_what_was_on_its_way() -> None:
-    """A call that is not decided yet may have been written first; so may a call that failed."""
+    """A call that is not decided yet, or that failed, may have been written first."""
     late = dict(admitted("late", EPOCH + TICK, RATE, 20), begin=EPOCH, end=EPOCH + 2 * TICK)
     failed = dict(refused("failed", EPOCH, RATE, 20), outcome="failed")
     asks = refused("x", EPOCH + TICK, RATE, 1)
@@ -122,13 +122,13 @@ def test_a_refusal_is_excused_by_a_refund_that_is_too_recent() -> None:
 
 
 def test_a_refund_that_was_kept_back_is_found() -> None:
-    """Units that were given back can be taken again."""
+    """Refunded units can be consumed again."""
     lines = [admitted("a", EPOCH, RATE, 20), refunded("a", EPOCH + TICK, EPOCH + TICK, RATE, 20)]
     assert promises([*lines, refused("x", EPOCH + 2 * TICK, RATE, 20)]) == {"refusals"}
 
 
 def test_a_refusal_of_several_limits_is_wrong_when_all_had_room() -> None:
-    """A call that one of its limits rightly refuses is refused."""
+    """A refusal is right if one of the limits refuses."""
     lines = [line("decision", "a", EPOCH, EPOCH, [("user", "b=3 in all", 3, EPOCH, None)])]
     both = line("decision", "x", EPOCH + 1, EPOCH + 1, [("user", RATE, 1), ("user", "b=3 in all", 1)], outcome="refused")
     assert not promises([*lines, both])
@@ -136,14 +136,14 @@ def test_a_refusal_of_several_limits_is_wrong_when_all_had_room() -> None:
 
 
 def test_who_takes_in_debt_is_found() -> None:
-    """After a correction nothing is admitted until it is paid."""
+    """After a correction into debt nothing is allowed until the debt is paid."""
     debt = [admitted("a", EPOCH, RATE, 20), line("correction", "a", EPOCH + 1, EPOCH + 2, [("user", RATE, 10)])]
     assert not promises([*debt, admitted("b", EPOCH + 11 * TICK, RATE)])
     assert promises([*debt, admitted("b", EPOCH + 10 * TICK, RATE)]) == {"capacity"}
 
 
 def test_a_turn_out_of_order_is_found() -> None:
-    """Who asks after another one was given a turn starts no earlier."""
+    """A caller that asks after another one was given a turn starts no earlier."""
 
     def turn(identifier: str, asked: int, start: int) -> dict[str, Any]:
         return dict(admitted(identifier, start, RATE), begin=asked, end=asked)
@@ -156,7 +156,7 @@ def test_a_turn_out_of_order_is_found() -> None:
 
 
 def test_fences_of_one_slot_grow() -> None:
-    """Who holds the only slot later has no smaller number."""
+    """The later holder of a single slot has no smaller number."""
     one = "a=1 at once"
     lines = [
         admitted("a", EPOCH, one, fence=7),
@@ -177,13 +177,13 @@ def test_half_a_chain_is_found() -> None:
     back = line("refund", "a", EPOCH, EPOCH, [("user", RATE, 1)])
     found = verdict([whole, dict(back, buckets=whole["buckets"])]).findings
     assert [(each.promise, each.entity_id, each.message) for each in found] == [
-        ("chains", "parent", "a has corrected 'a' in a part of its buckets only")
+        ("chains", "parent", "a corrected 'a' in only some of its buckets")
     ]
     assert promises([whole, back]) == {"chains"}
 
 
 def test_a_refused_call_that_charged_a_parent_is_found() -> None:
-    """What half a chain has taken is missing from the parent: others are refused there that had to fit."""
+    """If a refused call charged a parent, the parent refuses others that had to fit."""
     refused_half = line("decision", "x", EPOCH, EPOCH, [("user", RATE, 20), ("parent", RATE, 20)], outcome="refused")
     own = line("decision", "own", EPOCH, EPOCH, [("user", RATE, 20, EPOCH, None)])
     later = line("decision", "y", EPOCH + 1, EPOCH + 1, [("parent", RATE, 20)], outcome="refused")
@@ -192,7 +192,7 @@ def test_a_refused_call_that_charged_a_parent_is_found() -> None:
 
 @pytest.mark.parametrize("text", ["a=5/hour in UTC", "a=5/session of 1 hour"])
 def test_more_than_a_period_allows_is_found(text: str) -> None:
-    """Nothing is admitted beyond the quota of a period; the next period has its own."""
+    """Nothing is allowed beyond the quota of a period, and the next period has its own quota."""
     next_hour = EPOCH + HOUR
     lines = [admitted(f"a{each}", EPOCH + each, text, since=EPOCH) for each in range(5)]
     lines += [admitted(f"b{each}", next_hour + each, text, since=next_hour) for each in range(5)]
@@ -205,7 +205,7 @@ def test_more_than_a_period_allows_is_found(text: str) -> None:
 
 
 def test_a_quota_of_a_zone_follows_its_calendar() -> None:
-    """Days begin at midnight of the zone, also on the day on which its clocks change."""
+    """Days begin at midnight of the zone, even on the day on which its clocks change."""
     day = "a=1/day in America/Los_Angeles"
     midnight = 1_805_011_200 * SECOND  # 2027-03-14 00:00 in Los Angeles, where the day has 23 hours
     next_midnight = midnight + 23 * HOUR
@@ -215,7 +215,7 @@ def test_a_quota_of_a_zone_follows_its_calendar() -> None:
 
 
 def test_a_session_that_begins_too_early_is_found() -> None:
-    """A session lasts for its length, unless all of it was given back."""
+    """A session lasts for its length, unless all of it was refunded."""
     text = "a=5/session of 1 hour"
     lines = [admitted("a", EPOCH, text, since=EPOCH)]
     early = EPOCH + HOUR - SECOND
@@ -226,7 +226,7 @@ def test_a_session_that_begins_too_early_is_found() -> None:
 
 
 def test_more_than_a_total_is_found() -> None:
-    """A total never refills; what is given back can be taken again."""
+    """A total never refills; refunded units can be consumed again."""
     text = "a=5 in all"
     lines = [admitted("a", EPOCH, text, 5)]
     assert promises([*lines, admitted("b", EPOCH + 900 * HOUR, text)]) == {"capacity"}
@@ -253,7 +253,7 @@ def test_slots_that_overlap_are_found(capacity: int, seed: int) -> None:
 
 
 def test_slots_that_expired_are_free() -> None:
-    """Slots of a holder that did not renew them are others', from the time at which it lost them."""
+    """Slots of a holder that did not renew them are free from the time at which it lost them."""
     text = "a=1 at once ttl 10"
     first, second = admitted("a", EPOCH, text), admitted("b", EPOCH + 13 * SECOND, text)
     ends = [refunded("b", EPOCH + 14 * SECOND, EPOCH + 14 * SECOND, text), refunded("a", EPOCH + HOUR, EPOCH + HOUR, text)]
@@ -263,7 +263,7 @@ def test_slots_that_expired_are_free() -> None:
 
 
 def test_slots_that_were_free_are_not_refused() -> None:
-    """A caller is refused only where all slots can have been held."""
+    """A caller is refused only if all slots may have been held."""
     text = "a=1 at once"
     lines = [admitted("a", EPOCH, text), refunded("a", EPOCH + 1, EPOCH + 2, text)]
     assert not promises([*lines, refused("x", EPOCH + 2, text)])
@@ -271,7 +271,7 @@ def test_slots_that_were_free_are_not_refused() -> None:
 
 
 def test_a_shadow_limit_refuses_no_one() -> None:
-    """A refusal is judged by the limits that are enforced; what a shadow limit has charged is within it."""
+    """Only enforced limits justify a refusal; the charges of a shadow limit are within it."""
     shadow = "a=2 in all shadow"
     both = line("decision", "x", EPOCH, EPOCH, [("user", shadow, 1), ("user", "b=1 in all", 1)], outcome="refused")
     assert promises([both]) == {"refusals"}
@@ -279,7 +279,7 @@ def test_a_shadow_limit_refuses_no_one() -> None:
 
 
 def test_more_than_a_capacity_is_admitted_by_a_full_bucket_only() -> None:
-    """A call that asks for more than the capacity counts as the capacity where that was allowed, and all that follows waits."""
+    """Where a call for more than the capacity was allowed, it counts as the capacity, and later calls wait."""
     lines = [admitted("a", EPOCH, RATE, 50, oversize=True)]
     assert not promises(lines)
     assert promises([admitted("a", EPOCH, RATE, 50)]) == {"capacity"}
@@ -288,14 +288,14 @@ def test_more_than_a_capacity_is_admitted_by_a_full_bucket_only() -> None:
 
 
 def test_headroom_is_left_to_others() -> None:
-    """A call that leaves a share of the capacity to others is refused earlier by as much."""
+    """A call that leaves a share of the capacity to others is refused earlier by that share."""
     lines = [admitted("a", EPOCH, RATE, 10)]
     assert not promises([*lines, refused("x", EPOCH, RATE, 7, headroom=0.2)])
     assert promises([*lines, refused("x", EPOCH + 1, RATE, 6, headroom=0.2)]) == {"refusals"}
 
 
 def test_clocks_that_differ_excuse_a_refund() -> None:
-    """A refund counts also in a span that it may belong to where two clocks differ."""
+    """Where two clocks differ, a refund also counts in a span that it may belong to."""
     lines = [
         admitted("a", EPOCH, RATE, 20),
         admitted("b", EPOCH + TICK, RATE, 5),

@@ -1,4 +1,4 @@
-"""Records are read whole, from any number of files, and what is no record is said to be none."""
+"""Records are read from any number of files, and lines that are no records are reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = "a=10/second"
 
 
 def test_several_files_are_one_history(tmp_path: Path) -> None:
-    """What two processes have recorded counts together, in any order of the files."""
+    """The records of two processes count together, in any order of the files."""
     one = write(tmp_path / "one", [admitted("a", EPOCH, LIMIT, 6)])
     two = write(tmp_path / "two", [admitted("b", EPOCH, LIMIT, 6, process="q"), refunded("b", EPOCH + 1, None, LIMIT, 1)])
     assert judge(one)
@@ -49,10 +49,10 @@ def test_a_line_that_was_cut_off_is_counted(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_record_is_said_to_be_none(text: str, tmp_path: Path) -> None:
-    """The error names the file, the line, and what files have to be given."""
+    """The error names the file, the line, and what a file has to contain."""
     path = tmp_path / "record"
     path.write_text(json.dumps(admitted("a", EPOCH, LIMIT)) + "\n" + text)
-    with pytest.raises(ValidationError, match=r"record', line 2, is no line of a record .*; give files that record\(\) has"):
+    with pytest.raises(ValidationError, match=r"record', line 2, is not a record .*; give files that record\(\) has"):
         judge(path)
 
 
@@ -61,25 +61,25 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"cannot read .*absent': No such file"):
         judge(tmp_path / "absent")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(ValidationError, match="is no record after line 0"):
+    with pytest.raises(ValidationError, match="is not a record after line 0"):
         judge(tmp_path / "binary")
-    with pytest.raises(ValidationError, match="'a=1 sometimes' is not a limit that the audit knows"):
+    with pytest.raises(ValidationError, match="'a=1 sometimes' is not the text of a limit"):
         judge(write(tmp_path / "record", [admitted("a", EPOCH, "a=1 sometimes")]))
     with pytest.raises(ValidationError, match="time zone 'Mars/Olympus' is not known here"):
         judge(write(tmp_path / "record", [admitted("a", EPOCH, "a=1/day in Mars/Olympus")]))
-    with pytest.raises(ValidationError, match="'all' is no promise that is judged; skip any of capacity, refusals"):
+    with pytest.raises(ValidationError, match="unknown promise 'all' to skip; expected some of: capacity, refusals"):
         judge(write(tmp_path / "record", []), skip=["all"])
 
 
 def test_an_empty_record_keeps_every_promise(tmp_path: Path) -> None:
-    """Where nothing was decided nothing is wrong, and there is no worst span."""
+    """A record without decisions keeps every promise, and has no worst span."""
     found = judge(write(tmp_path / "record", []))
     assert found
     assert found.worst is None
 
 
 def test_decisions_without_the_table_are_counted_and_not_judged(tmp_path: Path) -> None:
-    """What was admitted in an outage is beyond the limits, and excuses refusals after it."""
+    """Calls that an outage let through are beyond the limits, and excuse refusals after them."""
     lines = [admitted(str(each), EPOCH, LIMIT, 9, degraded=True) for each in range(3)]
     found = judge(write(tmp_path / "record", lines))
     assert found

@@ -1,4 +1,4 @@
-"""The audit reads every limit's text by itself, and reckons calendar periods by itself."""
+"""The audit reads limits and computes calendar periods with code of its own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_kind_is_read(text: str, expected: Rule) -> None:
 
 @given(st.integers(1, 10**5), st.integers(1, 10**6), st.integers(1, 10**7).map(lambda milliseconds: milliseconds / 1000))
 def test_a_rate_has_the_numbers_of_its_limit(capacity: int, amount: int, period: float) -> None:
-    """What the limiter writes of a rate the audit reads as the same numbers."""
+    """The audit reads the text of a rate as the numbers of the limit."""
     limit = Limit("a", capacity, min(amount, round(period * SECOND)), period)
     found = rule(str(limit))
     assert (found.kind, found.capacity, found.amount, found.period) == ("rate", capacity, limit.refill_amount, limit.period_ns)
@@ -60,14 +60,14 @@ def test_a_rate_has_the_numbers_of_its_limit(capacity: int, amount: int, period:
     ids=str,
 )
 def test_each_kind_of_limit_is_read_from_its_text(limit: Any, kind: str) -> None:
-    """What `str` writes of a limit the audit reads as one of the same kind and capacity, enforced or not."""
+    """The audit reads the text of a limit as the same kind and capacity, enforced or not."""
     found = rule(str(limit))
     assert (found.kind, found.name, found.capacity, found.enforced) == (kind, "a", limit.capacity, True)
     assert rule(f"{limit} shadow").enforced is False
 
 
 def nanoseconds(zone: str, *fields: int) -> int:
-    """A local time."""
+    """Nanoseconds of a local time."""
     return int(datetime(*fields, tzinfo=ZoneInfo(zone)).timestamp()) * SECOND  # type: ignore[arg-type, misc] # year to minute
 
 

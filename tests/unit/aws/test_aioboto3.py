@@ -1,4 +1,4 @@
-"""Sessions and clients of aioboto3 serve the asynchronous repository, and no other."""
+"""The async repository accepts sessions and clients of aioboto3, and the sync repository does not."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ aioboto3 = pytest.importorskip("aioboto3", reason="aioboto3 has an environment o
 
 
 async def test_an_asynchronous_repository_takes_what_aioboto3_makes() -> None:
-    """A session, and a client that is open."""
+    """A session and an open client are accepted."""
     Repository("my-app", session=aioboto3.Session())
     async with aioboto3.Session().client("dynamodb") as opened:
         Repository("my-app", client=opened)
 
 
 async def test_a_synchronous_repository_refuses_what_aioboto3_makes() -> None:
-    """The message names the repository that takes it."""
+    """The message names the repository that accepts it."""
     with pytest.raises(ValidationError, match=r"session must be a boto3\.Session\(\), not .* use Repository"):
         SyncRepository("my-app", session=aioboto3.Session())
     async with aioboto3.Session().client("dynamodb") as opened:

@@ -1,4 +1,4 @@
-"""The clients that are opened: how often they make a call that fails, and what they tell the server of it."""
+"""Clients that the library opens: how often they make a failing call, and what they tell the server about it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY = {"TableName": "my-app", "Key": {"pk": {"S": "a"}, "sk": {"S": "b"}}}
 
 
 class Failing(ThreadingHTTPServer):
-    """A server that fails at every request, and keeps their headers."""
+    """A server that fails at every request, and keeps the requests' headers."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
@@ -49,7 +49,7 @@ class Failing(ThreadingHTTPServer):
 
 @pytest.fixture
 def server() -> Iterator[Failing]:
-    """It runs as long as the test."""
+    """A server that runs as long as the test."""
     with Failing() as failing:
         threading.Thread(target=failing.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield failing
@@ -81,7 +81,7 @@ def get_item_by_aiobotocore(options: ClientOptions) -> None:
 @pytest.mark.parametrize("call", [get_item, get_item_by_aiobotocore])
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_a_call_is_made_as_often_as_was_said(server: Failing, attempts: int, call: Callable[[ClientOptions], Any]) -> None:
-    """A call that is never repeated is not numbered either; one that may be tells the server which attempt it is."""
+    """A call that is never repeated has no number; a call that may be repeated tells the server which attempt it is."""
     with pytest.raises(ClientError):
         call(ClientOptions(attempts=attempts, **server.options))
     numbers = [request.get("amz-sdk-request", "none") for request in server.requests]
@@ -90,7 +90,7 @@ def test_a_call_is_made_as_often_as_was_said(server: Failing, attempts: int, cal
 
 
 def test_mock_aws_beside_the_asynchronous_limiter_is_named() -> None:
-    """The mock answers within the process with what aiobotocore cannot await; the error names it and both ways out."""
+    """The mock responds within the process with an object that aiobotocore cannot await; the error names it and both remedies."""
     moto = pytest.importorskip("moto")
 
     async def call() -> None:

@@ -1,4 +1,4 @@
-"""The server's time, told from the `Date` of answers, in simulated worlds."""
+"""The server's time, told from the `Date` of responses, in simulated worlds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SKEWS = st.floats(-3_600, 3_600, allow_nan=False)
 
 
 class World:
-    """A server whose time is right by definition, and a machine whose clocks run as they like."""
+    """A server whose time is right by definition, and a machine whose clocks may be wrong."""
 
     def __init__(self, skew: float = 0.0, *, drift: float = 0.0, phase: float = 0.0) -> None:
         self.now = START + round(phase * NANOSECONDS)
@@ -32,21 +32,21 @@ class World:
         self.drift = drift
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, which the machine counts too fast or too slow by `drift` parts per million."""
+        """Let time pass. The machine counts it too fast or too slow by `drift` parts per million."""
         nanoseconds = round(seconds * NANOSECONDS)
         self.now += nanoseconds
         self.elapsed += nanoseconds + round(nanoseconds * self.drift / 1_000_000)
 
     def machine(self) -> ServerClock:
-        """A clock of a program that starts now."""
+        """Return the clock of a program that starts now."""
         return ServerClock(lambda: self.now + self.skew, lambda: self.elapsed)
 
     def date(self) -> str:
-        """What a server writes into an answer that it makes now."""
+        """Return the date that a server writes into a response now."""
         return formatdate(self.now // NANOSECONDS, usegmt=True)
 
     def call(self, clock: ServerClock, there: float = 0.0, back: float = 0.0) -> None:
-        """One call, which takes so many seconds to get there, and so many to get back."""
+        """Make one call with the given seconds for the request and for the response."""
         sent = clock.monotonic()
         self.pass_time(there)
         date = self.date()
@@ -54,11 +54,11 @@ class World:
         clock.observe(date, sent, clock.monotonic())
 
     def trusts(self, clock: ServerClock) -> bool:
-        """Whether a clock is trusted now; mypy takes a property for as good as constant."""
+        """Whether a clock is trusted now. A function, since mypy assumes that a property does not change."""
         return clock.trusted
 
     def error(self, clock: ServerClock) -> float:
-        """The seconds by which a clock is ahead of the server's."""
+        """Return the seconds by which a clock is ahead of the server's."""
         return (clock() - self.now) / NANOSECONDS
 
 
@@ -71,7 +71,7 @@ class World:
 def test_the_time_told_is_never_further_off_than_stated(
     skew: float, drift: float, phase: float, calls: Sequence[tuple[float, float, float, float]]
 ) -> None:
-    """Whatever the latencies, the machine's clock, and a drift within bounds: the error is at most the one that is stated."""
+    """With any latencies, any clock of the machine, and a drift within bounds, the error is at most the stated one."""
     world = World(skew, drift=drift, phase=phase)
     clock = world.machine()
     for pause, there, back, idle in calls:
@@ -85,7 +85,7 @@ def test_the_time_told_is_never_further_off_than_stated(
 
 @given(st.sampled_from([-1, 1]), st.floats(10, 3_600), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_one_answer_is_enough_for_half_a_second(sign: int, skew: float, phase: float, there: float, back: float) -> None:
-    """After one answer a clock that was far off is within half a second, half of the call's length, and the slack."""
+    """After one response, a clock that was far off is within half a second, plus half of the call's length and the slack."""
     world = World(sign * skew, phase=phase)
     clock = world.machine()
     assert world.error(clock) == pytest.approx(sign * skew)
@@ -95,7 +95,7 @@ def test_one_answer_is_enough_for_half_a_second(sign: int, skew: float, phase: f
 
 @pytest.mark.parametrize("skew", [30.0, -30.0])
 def test_many_answers_narrow_it_down(skew: float) -> None:
-    """A hundred calls of 5 ms, ten a second, leave less than a tenth of a second."""
+    """A hundred calls of 5 ms, ten a second, leave an error below a tenth of a second."""
     world, seed = World(skew), random.Random(7)  # noqa: S311 - no secret
     clock = world.machine()
     for _ in range(100):
@@ -109,7 +109,7 @@ def test_many_answers_narrow_it_down(skew: float) -> None:
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1), st.floats(0, 1)), max_size=20))
 def test_a_clock_that_is_right_is_believed(calls: Sequence[tuple[float, float, float]]) -> None:
-    """A synchronised machine goes by its own time, to the nanosecond, since no answer ever excludes it."""
+    """A synchronised machine uses its own time, to the nanosecond, because no response excludes it."""
     world = World()
     clock = world.machine()
     for pause, there, back in calls:
@@ -122,7 +122,7 @@ def test_a_clock_that_is_right_is_believed(calls: Sequence[tuple[float, float, f
 @pytest.mark.parametrize("step", [3_600.0, -3_600.0, 0.7, -0.7])
 @pytest.mark.parametrize("skew", [0.0, 30.0])
 def test_a_step_of_the_machines_clock_moves_nothing(skew: float, step: float) -> None:
-    """After the first answer, setting the machine's clock shows in the skew and nowhere else."""
+    """After the first response, setting the machine's clock changes the reported skew and nothing else."""
     world = World(skew, phase=0.5)
     clock = world.machine()
     world.call(clock)
@@ -138,7 +138,7 @@ def test_a_step_of_the_machines_clock_moves_nothing(skew: float, step: float) ->
 
 @given(SKEWS, st.floats(0, 1), st.lists(st.tuples(SECONDS, st.booleans(), SKEWS), max_size=20))
 def test_between_answers_time_goes_on(skew: float, phase: float, steps: Sequence[tuple[float, bool, float]]) -> None:
-    """From one answer to the next, time never goes back, however the machine's clock is set."""
+    """Between responses time never goes back, however the machine's clock is set."""
     world = World(skew, phase=phase)
     clock = world.machine()
     before = clock()
@@ -153,7 +153,7 @@ def test_between_answers_time_goes_on(skew: float, phase: float, steps: Sequence
 
 @given(SKEWS, st.floats(0, 1), st.lists(st.floats(0, 10), min_size=2, max_size=20))
 def test_an_answer_moves_time_by_no_more_than_was_uncertain(skew: float, phase: float, pauses: Sequence[float]) -> None:
-    """Once an answer is known, another one moves the time by no more than the error that was stated before it."""
+    """A further response moves the time by at most the error that was stated before it."""
     world = World(skew, phase=phase)
     clock = world.machine()
     world.call(clock)
@@ -167,7 +167,7 @@ def test_an_answer_moves_time_by_no_more_than_was_uncertain(skew: float, phase: 
 
 @pytest.mark.parametrize("skew", [0.0, 30.0])
 def test_a_suspended_machine_is_right_again_after_one_answer(skew: float) -> None:
-    """Where monotonic time stood still for an hour, the answers before it do not count any more."""
+    """If monotonic time stood still for an hour, earlier responses no longer count."""
     world = World(skew)
     clock = world.machine()
     for _ in range(20):
@@ -188,7 +188,7 @@ def test_a_suspended_machine_is_right_again_after_one_answer(skew: float) -> Non
 def test_a_machine_that_runs_on_is_trusted(
     skew: float, drift: float, phase: float, calls: Sequence[tuple[float, float, float]]
 ) -> None:
-    """Neither latency, nor drift, nor a machine's clock that is a little off asks for another call, from the first answer on."""
+    """Latency, drift, or a clock that is slightly off never require another call after the first response."""
     world = World(skew, drift=drift, phase=phase)
     clock = world.machine()
     assert world.trusts(clock)
@@ -204,7 +204,7 @@ def test_a_machine_that_runs_on_is_trusted(
 @pytest.mark.parametrize("skew", [0.0, 30.0, -30.0])
 @pytest.mark.parametrize("frozen", [1.5, 60.0, 36_000.0])
 def test_a_machine_that_stood_still_is_trusted_after_an_answer(skew: float, frozen: float) -> None:
-    """From the moment of its going on until the first answer nothing may be judged by its time, and the stated error says so."""
+    """From resuming until the first response, no refusal rests on its time, and the stated error says so."""
     world = World(skew)
     clock = world.machine()
     for _ in range(5):
@@ -221,7 +221,7 @@ def test_a_machine_that_stood_still_is_trusted_after_an_answer(skew: float, froz
 
 
 def test_an_answer_from_before_a_freeze_vouches_for_nothing() -> None:
-    """Where the machine stood still during a call, its answer agrees with those before, and is as old as they are."""
+    """If the machine stood still during a call, its response agrees with earlier ones and is as old as they are."""
     world = World()
     clock = world.machine()
     world.call(clock)
@@ -230,7 +230,7 @@ def test_an_answer_from_before_a_freeze_vouches_for_nothing() -> None:
     world.now += 600 * NANOSECONDS
     clock.observe(date, sent, clock.monotonic())
     assert not world.trusts(clock)
-    clock.observe(date, sent, clock.monotonic())  # Nor does another one that was under way.
+    clock.observe(date, sent, clock.monotonic())  # Nor does another response that was under way.
     assert not world.trusts(clock)
     world.call(clock)
     assert world.trusts(clock)
@@ -238,7 +238,7 @@ def test_an_answer_from_before_a_freeze_vouches_for_nothing() -> None:
 
 
 def test_a_machine_whose_clock_was_set_is_trusted_after_two_answers() -> None:
-    """That it was not suspended shows when a second answer, asked for afterwards, agrees with all before."""
+    """A second response, requested afterwards, that agrees with all before it shows that the machine was not suspended."""
     world = World()
     clock = world.machine()
     world.call(clock)
@@ -253,7 +253,7 @@ def test_a_machine_whose_clock_was_set_is_trusted_after_two_answers() -> None:
 @pytest.mark.parametrize("ahead", [3_600, -3_600, 10, -10])
 @pytest.mark.parametrize("first", [True, False])
 def test_one_wrong_date_is_not_trusted(first: bool, ahead: int) -> None:
-    """An answer that moves the time by more than a few seconds counts when the wall clock or a second answer agrees."""
+    """A response that moves the time by more than a few seconds counts once the wall clock or a second response agrees."""
     world = World()
     clock = world.machine()
     if not first:
@@ -272,7 +272,7 @@ def test_one_wrong_date_is_not_trusted(first: bool, ahead: int) -> None:
 
 @pytest.mark.parametrize("ahead", [3_600, -3_600])
 def test_a_server_whose_clock_was_set_is_followed_after_two_answers(ahead: int) -> None:
-    """All other processes go by that time too."""
+    """After two responses the new time is used, as in all other processes."""
     world = World()
     clock = world.machine()
     world.call(clock)
@@ -288,7 +288,7 @@ def test_a_server_whose_clock_was_set_is_followed_after_two_answers(ahead: int) 
 
 
 def test_without_dates_a_machine_that_stood_still_goes_on_by_its_own_time() -> None:
-    """An engine that tells no time leaves the machine's clock, which other machines go by as well."""
+    """An engine that tells no time leaves the machine's clock, which other machines use as well."""
     world = World(0.2)
     clock = world.machine()
     clock.observe_undated()
@@ -300,7 +300,7 @@ def test_without_dates_a_machine_that_stood_still_goes_on_by_its_own_time() -> N
 
 
 def test_without_an_answer_it_is_the_machines_own_time() -> None:
-    """Nothing is claimed before anything is known, and what is no date is ignored."""
+    """Before any response nothing is claimed, and invalid dates are ignored."""
     world = World(30.0)
     clock = world.machine()
     for date in (
@@ -317,7 +317,7 @@ def test_without_an_answer_it_is_the_machines_own_time() -> None:
 
 
 class Remote:
-    """A store at the other end of a wire, which tells its time with every answer, as one machine sees it."""
+    """A store behind a network that tells its time with every response, as one machine sees it."""
 
     namespace = "default"
 
@@ -353,7 +353,7 @@ SPAN = 60.0
 
 
 def share(skews: Sequence[float], seed: int, *, anchored: bool) -> list[int]:
-    """How many units each of some machines gets of one limit, the first one first, then in shifts, when all want too much."""
+    """Return the units of one limit that each machine gets: the first machine first, then in shifts, all asking for too much."""
     worlds = [World(skew) for skew in skews]
     store, chance = SyncMemoryRepository(), random.Random(seed)  # noqa: S311 - no secret
     remotes: list[Any] = [Remote(world, store, 0.002, anchored=anchored) for world in worlds]
@@ -374,7 +374,7 @@ def share(skews: Sequence[float], seed: int, *, anchored: bool) -> list[int]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("skews", [(-30, 30), (-30, 30, 0), (-3_600, 3_600, 0, 0)], ids=str)
 def test_machines_with_wrong_clocks_share_a_limit(skews: tuple[float, ...], seed: int) -> None:
-    """Together they get what the limit gives in that time, and at most half a second's worth more; none is locked out."""
+    """Together they get what the limit gives in that time plus at most half a second's worth; no machine is locked out."""
     admitted = share(skews, seed, anchored=True)
     due = LIMIT.capacity + LIMIT.refill_amount * SPAN
     assert sum(admitted) <= due + LIMIT.refill_amount * (3.0 + 0.52) + 1
@@ -383,7 +383,7 @@ def test_machines_with_wrong_clocks_share_a_limit(skews: tuple[float, ...], seed
 
 
 def test_without_the_servers_time_wrong_clocks_do_harm() -> None:
-    """The fault that is looked for exists: one machine mints a whole capacity, and the other is then locked out."""
+    """The planted fault exists: one machine gets a whole extra capacity, and the other is then locked out."""
     slow, fast = share((-30, 30), 0, anchored=False)
     assert slow <= LIMIT.capacity + LIMIT.refill_amount * 3
     assert slow + fast >= 2 * LIMIT.capacity + LIMIT.refill_amount * (SPAN - 5)

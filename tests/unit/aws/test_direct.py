@@ -1,4 +1,4 @@
-"""The direct transport goes where botocore would go, in the name of whom botocore would, or not at all."""
+"""The direct transport sends requests to botocore's address with botocore's credentials, or does not send them."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ SOON = timedelta(minutes=5)
 
 
 class Nowhere:
-    """Connections that lead nowhere, and note what would be sent."""
+    """Connections that lead nowhere and record what would be sent."""
 
     def __init__(self, url: str, sent: list[tuple[str, str]]) -> None:
         self.url, self.sent = url, sent
 
     def exchange(self, request: bytes) -> Response:
-        """An answer without content."""
+        """Return a response without content."""
         key = request.decode().partition("Credential=")[2].partition("/")[0]
         self.sent.append((self.url, key))
         return Response(200, {"content-length": "2"}, b"{}")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class AsyncNowhere(Nowhere):
-    """The same to be awaited."""
+    """The async version."""
 
     async def exchange(self, request: bytes) -> Response:  # type: ignore[override]
-        """An answer without content."""
+        """Return a response without content."""
         return super().exchange(request)
 
     async def close(self) -> None:  # type: ignore[override]
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The address and the access key of every request, none of which is sent."""
+    """Return the address and the access key of every request, none of which is sent."""
     found: list[tuple[str, str]] = []
 
     monkeypatch.setattr("limiter.aws.direct.Connections", lambda _, requests: AsyncNowhere(requests.url, found))
@@ -68,24 +68,24 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 class Account:
-    """Credentials that are renewed whenever they are looked at, of the account that is theirs by then."""
+    """Credentials that change to the next account whenever they are read."""
 
     def __init__(self, account_id: str) -> None:
         self.account_id = account_id
 
     def renewed(self) -> dict[str, str]:
-        """As a provider gives them."""
+        """Return credentials as a provider does."""
         ends = (datetime.now(UTC) + SOON).isoformat()
         keys = {"access_key": f"AKID{self.account_id}", "secret_key": "s", "token": "t"}
         return keys | {"account_id": self.account_id, "expiry_time": ends}
 
     async def renewed_async(self) -> dict[str, str]:
-        """The same to be awaited."""
+        """The async version."""
         return self.renewed()
 
 
 def call_sync(*accounts: str) -> str | None:
-    """Makes a call for each account by the synchronous side, and returns where the last one went."""
+    """Make a call for each account with the sync limiter, and return the address of the last one."""
     inner = botocore.session.Session()
     account = Account(accounts[0] if accounts else "")
     if accounts:
@@ -99,7 +99,7 @@ def call_sync(*accounts: str) -> str | None:
 
 
 def call_async(*accounts: str) -> str | None:
-    """The same by the asynchronous side."""
+    """The async version."""
 
     async def call() -> str | None:
         session = AioSession()
@@ -145,7 +145,7 @@ def test_the_address_is_botocores(
 
 @both
 def test_the_account_may_change(call: Callable[..., str], sent: list[Any]) -> None:
-    """Credentials that are renewed as those of another account go to that account's address, and are signed with."""
+    """When credentials are renewed as those of another account, requests go to its address and are signed with them."""
     urls = {account: f"https://{account}.ddb.us-east-1.amazonaws.com/" for account in (FIRST, SECOND)}
     assert call(FIRST, SECOND, SECOND, FIRST) == urls[FIRST]
     assert sent == [(urls[account], f"AKID{account}") for account in (FIRST, SECOND, SECOND, FIRST)]
@@ -153,7 +153,7 @@ def test_the_account_may_change(call: Callable[..., str], sent: list[Any]) -> No
 
 @both
 def test_another_signature_is_not_imitated(call: Callable[..., str], sent: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where botocore signs what it sends otherwise, nothing is sent."""
+    """If botocore signs in another way, the direct transport sends nothing."""
     monkeypatch.setattr("limiter.aws.signing.ALGORITHM", "AWS5")
     with pytest.raises(Unequal, match="botocore sends other headers: authorization"):
         call()
@@ -161,7 +161,7 @@ def test_another_signature_is_not_imitated(call: Callable[..., str], sent: list[
 
 
 def test_requests_that_are_not_signed_are_botocores(caplog: pytest.LogCaptureFixture) -> None:
-    """That is unexpected, so a warning tells why."""
+    """Unsigned requests are unexpected, so a warning tells the reason."""
     session = boto3.Session()
     session._session.set_default_client_config(Config(signature_version=botocore.UNSIGNED))
     repository = SyncRepository("my-app", session=session, endpoint_url="http://127.0.0.1:1")

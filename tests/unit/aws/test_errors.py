@@ -24,7 +24,7 @@ from limiter.aws.responses import check_whole
 
 
 def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.ClientError:
-    """An error that AWS answered with."""
+    """An error response of AWS."""
     return boto.ClientError({"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}, action)
 
 
@@ -56,7 +56,7 @@ def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.C
         (answered("ValidationException"), LimiterError, None),
         (boto.NoCredentialsError(), ConfigurationError, None),
         (boto.NoRegionError(), ConfigurationError, None),
-        (boto.ProfileNotFound(profile="nobody"), ConfigurationError, None),
+        (boto.ProfileNotFound(profile="unknown"), ConfigurationError, None),
         (AttributeError("a bug"), LimiterError, None),
     ],
     ids=lambda value: getattr(value, "__name__", None) or type(value).__name__,
@@ -64,7 +64,7 @@ def answered(code: str, status: int = 400, action: str = "UpdateItem") -> boto.C
 def test_an_error_says_what_it_means_and_whether_it_had_an_effect(
     error: Exception, meaning: type[LimiterError], unsent: bool | None
 ) -> None:
-    """Outages, programming errors and missing settings are told apart, and a lost answer from a request never sent."""
+    """Outages, programming errors and missing settings differ, and so do lost responses and requests that were never sent."""
     translated = translate(error, "my-app", "UpdateItem")
     assert type(translated) is meaning
     assert getattr(translated, "unsent", None) == unsent
@@ -83,7 +83,7 @@ def test_an_error_says_what_it_means_and_whether_it_had_an_effect(
     ],
 )
 def test_a_hot_key_is_told_apart(code: str, name: str, reasons: list[str], hot: bool) -> None:
-    """By the reasons that DynamoDB gives, which two of its errors spell differently, as botocore's model does."""
+    """DynamoDB gives the reasons; two of its errors spell them differently, as botocore's model does."""
     error = answered(code)
     response: dict[str, Any] = error.response  # type: ignore[assignment] # what botocore parses, more than it types
     response[name] = [{"reason": reason} for reason in reasons]
@@ -97,7 +97,7 @@ def test_a_hot_key_is_told_apart(code: str, name: str, reasons: list[str], hot: 
 @pytest.mark.parametrize("reasons", [[{"reason": 5}], [{"reason": None}], [{}], [5], 5, "no", {"reason": "x"}], ids=str)
 @pytest.mark.parametrize("name", ["ThrottlingReasons", "throttlingReasons"])
 def test_reasons_that_make_no_sense_are_throttling_still(name: str, reasons: Any) -> None:
-    """Whatever the reasons are, the table has throttled."""
+    """For any reasons, the table has throttled."""
     error = answered("ThrottlingException")
     response: dict[str, Any] = error.response  # type: ignore[assignment] # what botocore parses, more than it types
     response[name] = reasons
@@ -110,7 +110,7 @@ PARSED = [b"null", b"[]", b"5", b'"Service Unavailable"', b'{"__type": 7}', b'{"
 @pytest.mark.parametrize("status", [200, 400, 500, 502, 503])
 @pytest.mark.parametrize("body", PARSED, ids=str)
 def test_what_botocore_cannot_parse_is_an_outage(body: bytes, status: int) -> None:
-    """It takes a document for an object, and whatever it raises where that is none does not tell what became of the request."""
+    """Botocore expects an object as the document; its error on another one does not tell whether the request had an effect."""
     shape = Session().get_service_model("dynamodb").operation_model("UpdateItem").output_shape
     try:
         create_parser("json").parse({"body": body, "headers": {}, "status_code": status}, shape)
@@ -121,7 +121,7 @@ def test_what_botocore_cannot_parse_is_an_outage(body: bytes, status: int) -> No
 
 
 def test_a_client_that_cannot_be_opened_is_no_outage() -> None:
-    """An endpoint without a scheme is named, with the remedy; what stands before an @ is not shown, nor by the cause."""
+    """An endpoint without a scheme is named with the remedy; text before an @ is not shown, not even by the cause."""
     error = ValueError("Invalid endpoint: me:secret@localhost:8000")
     translated = translate(error, "my-app", OPENING)
     assert type(translated) is ConfigurationError
@@ -148,7 +148,7 @@ def test_a_missing_table_is_missing_from_a_place() -> None:
     ],
 )
 def test_an_endpoint_that_refuses_is_named_once(endpoint: str, own: bool) -> None:
-    """And where it is on this machine, so is the question whether anything runs there."""
+    """An endpoint on this machine that refuses connections is named once, with a question whether anything runs there."""
     message = str(translate(boto.EndpointConnectionError(endpoint_url=endpoint), "my-app", "GetItem"))
     assert message.count("onnect") == 1
     assert message.count(endpoint) == 1
@@ -156,14 +156,14 @@ def test_an_endpoint_that_refuses_is_named_once(endpoint: str, own: bool) -> Non
 
 
 def test_a_missing_profile_is_named_with_the_remedy() -> None:
-    """Where the name comes from is said."""
-    message = str(translate(boto.ProfileNotFound(profile="nobody"), "my-app", OPENING))
-    assert "nobody" in message
+    """The message says where the name comes from."""
+    message = str(translate(boto.ProfileNotFound(profile="unknown"), "my-app", OPENING))
+    assert "unknown" in message
     assert "AWS_PROFILE" in message
 
 
 def test_only_answers_are_decided_by_a_condition() -> None:
-    """Errors of the connection carry a response as well, which is None."""
+    """Connection errors carry a response as well, which is None."""
     assert is_decided_by_condition(answered("ConditionalCheckFailedException"))
     assert is_decided_by_condition(answered("TransactionCanceledException", action="TransactWriteItems"))
     assert not is_decided_by_condition(answered("ConditionalCheckFailedException", action="PutItem"))
@@ -187,7 +187,7 @@ def test_only_answers_are_decided_by_a_condition() -> None:
     ids=str,
 )
 def test_canceled_transactions_are_told_apart(reasons: Any, meaning: type[LimiterError] | None) -> None:
-    """Throttling, sizes and mistakes are errors of their own; None stands for a change by others, as where no reason is told."""
+    """Throttling, sizes and mistakes are separate errors; None means that another writer was faster, or no reason was given."""
     error = answered("TransactionCanceledException", action="TransactWriteItems")
     response: dict[str, Any] = error.response  # type: ignore[assignment] # what botocore parses, more than it types
     response["CancellationReasons"] = reasons
@@ -210,7 +210,7 @@ def test_canceled_transactions_are_told_apart(reasons: Any, meaning: type[Limite
     ],
 )
 def test_an_answer_without_a_body_is_none(answer: dict[str, Any], whole: bool) -> None:
-    """Only headers that came whole prove that there is no item; without headers somebody else vouches for the answer."""
+    """Only complete headers prove that there is no item; without headers the response may come from something else."""
     if whole:
         check_whole(answer, "my-app", "GetItem")
     else:

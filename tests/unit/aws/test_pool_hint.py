@@ -21,7 +21,7 @@ CALLS = 4
 
 @pytest.fixture
 def meeting_point() -> Iterator[str]:
-    """A server that answers only when so many calls have come together, each over its own connection."""
+    """A server that responds only when the given number of calls has arrived, each over its own connection."""
     meeting = threading.Barrier(CALLS)
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,7 +48,7 @@ def meeting_point() -> Iterator[str]:
 def test_more_calls_at_once_than_connections(
     meeting_point: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the number of calls, one hint names max_connections, and urllib3's own warnings are not logged."""
+    """For any number of calls, one hint names max_connections, and urllib3's own warnings are not logged."""
     monkeypatch.setattr(pool_hint, "_HINT", pool_hint.PoolHint())
     monkeypatch.setattr(logging.getLogger("urllib3.connectionpool"), "filters", [])
     caplog.set_level(logging.WARNING)
@@ -63,7 +63,7 @@ def test_more_calls_at_once_than_connections(
 
 
 def test_other_hosts_and_other_messages_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The program's own connections are not concerned."""
+    """Messages about the program's own connections stay as they are."""
     hint = pool_hint.PoolHint()
     hint.watch("dynamodb", 1)
     full, other = "Connection pool is full, discarding connection: %s. Connection pool size: %s", "Retrying: %s"

@@ -41,6 +41,7 @@ STATES = st.builds(
     st.text("abc", max_size=5),
     paused=st.one_of(st.just(-1), TIMES),
     marks=MARKS,
+    earlier=st.tuples(st.text("abc", max_size=5), st.text("abc", max_size=5)),
 )
 PREFIXES = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:"}
 
@@ -55,6 +56,7 @@ def item_of(state: BucketState, key: BucketKey = KEY) -> dict[str, Any]:
         item["ttl"] = {"N": str(state.ttl)}
     if state.stamp:
         item["w"] = {"S": state.stamp}
+    item |= {name: {"S": stamp} for name, stamp in zip(("w2", "w3"), state.earlier, strict=True) if stamp}
     if state.paused >= 0:
         item["x"] = {"N": str(state.paused)}
     return item | {f"m:{name}": {"S": identity[len(name) + 1 :]} for name, identity in state.marks.items()}
@@ -67,7 +69,7 @@ def without_absent(state: BucketState) -> BucketState:
 
 @given(STATES)
 def test_a_state_is_read_from_its_item(state: BucketState) -> None:
-    """Whatever an item holds is read as it was meant, beside attributes that are not the limiter's."""
+    """An item reads as the state that was stored, even beside attributes that are not the limiter's."""
     item = item_of(state) | {"y": {"S": "tat"}, "owner": {"L": []}}
     assert schema.bucket_state(item) == without_absent(state)
 
@@ -85,7 +87,7 @@ def test_no_item_is_an_empty_bucket(item: dict[str, Any] | None) -> None:
 )
 @pytest.mark.parametrize("attribute", ["t:a|1/1", "s:a|1/1", "b:a|1/1", "f:a|1/1", "ttl", "x"])
 def test_what_cannot_be_read_is_told_with_its_key(attribute: str, value: dict[str, Any]) -> None:
-    """A number that is none is an `UnreadableItem` that names the bucket and the remedy, for whoever needs it."""
+    """A wrong number is an `UnreadableItem` that names the bucket and the remedy."""
     state = schema.bucket_state(item_of(BucketState({"a|1/1": Level(5, 5, 5, 5)}, 5, "w")) | {attribute: value})
     limit = Limit.per_second("a", 1)
     with pytest.raises(UnreadableItem, match=r"default#user-42/b#gpt-4.*delete the item"):
@@ -100,7 +102,7 @@ def test_an_unreadable_limit_harms_no_other() -> None:
 
 
 def test_keys_cannot_forge_each_other() -> None:
-    """No two buckets, nor a bucket and a record, share a primary key, whatever their ids are."""
+    """No two buckets, nor a bucket and a record, share a primary key, for any ids."""
     ids = ["a", "b", "l", "e", "b:", "a b", "ab", "B", "ü"]
     keys = [schema.item_key(schema.bucket_key(BucketKey(*each))) for each in [(x, y, z) for x in ids for y in ids for z in ids]]
     assert len(set(keys)) == len(keys)
@@ -199,7 +201,7 @@ def test_five_limits_stay_within_one_write_unit() -> None:
     """With five rates of 16-character names, ids of 50 characters, and every attribute set, an item is below 1 KB."""
     limits = [Limit.per_minute(f"{name * 16}", 1) for name in "abcde"]
     item = busiest(limits, BucketKey("n" * 20, "e" * 50, "r" * 50))
-    assert len(item) == 2 + 5 * len(FIELDS) + 5 + 2
+    assert len(item) == 2 + 5 * len(FIELDS) + 5 + 4
     assert expressions.size(item) <= 1_024
 
 

@@ -1,4 +1,4 @@
-"""An engine decides and changes exactly as an update says, whatever kinds of limits it is of."""
+"""An engine decides and changes exactly as an update says, for every kind of limit."""
 
 from __future__ import annotations
 

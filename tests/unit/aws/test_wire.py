@@ -1,4 +1,4 @@
-"""One form of HTTP is read, in whatever pieces it comes, and every other is refused."""
+"""One form of HTTP is read, in pieces of any size, and every other form is refused."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_failed_condition_has_the_item() -> None:
 
 @pytest.mark.parametrize("member", ['"Item":7', '"throttlingReasons":5', '"ThrottlingReasons":[5]'])
 def test_an_error_with_members_of_other_types_is_none(member: str) -> None:
-    """Whoever sent it, it was not a table; nothing of it is believed."""
+    """A response that is not a table's is not believed, even with a valid body."""
     with pytest.raises(ValueError, match="of other types"):
         parsed("UpdateItem", Response(400, {}, f'{{"__type":"x#ThrottlingException",{member}}}'.encode()))
 

@@ -46,7 +46,7 @@ def test_many_findings_are_counted(run: Callable[..., Any], tmp_path: Path) -> N
     """People see the first of them and how many there are."""
     path = write(tmp_path / "record", [refused(str(each), EPOCH + each, LIMIT) for each in range(25)])
     done = run("audit", str(path))
-    assert done.err.count("refused that had to fit") == 20
+    assert done.err.count("refused although they fit") == 20
     assert done.err.endswith("and 5 more; --output json shows them all\n")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engines("moto")
 QUESTIONS = [("user-1", "api"), ("user-2", "api"), ("user-2", "search"), ("team", "api"), ("stranger", "api"), ("orphan", "api")]
+QUESTIONS += [("guest", "api"), ("guest", "search")]
 
 
 def fill(run: Callable[..., Any]) -> None:
@@ -33,6 +34,10 @@ def fill(run: Callable[..., Any]) -> None:
     run("limits", "set", "20/minute", "tokens=5/minute burst 9", "-e", "acme")
     run("limits", "set", "10/minute", "-e", "user-1", "-r", "api")
     run("limits", "set", "30/minute", "-e", "stranger")
+    always = ("-w", "00:00-24:00", "UTC")
+    run("limits", "set", "unlimited", "-e", "guest", *always, "left=5 in all", *always, "9/s")
+    run("limits", "set", "day=5/day in UTC shadow", "7/session of 5 hours", "-e", "guest", "-r", "search")
+    run("limits", "set", "blocked", "-r", "closed", "-w", "sat,sun", "Europe/Berlin", "unlimited")
 
 
 def decisions(run: Callable[..., Any]) -> list[Any]:
@@ -111,8 +116,11 @@ def test_lists(stack: str, run: Callable[..., Any]) -> None:
     ]
     assert run("limits", "list", "-o", "text").out.splitlines() == [
         "-\t-\trequests=100/minute",
+        "-\tclosed\tblocked, during sat,sun in Europe/Berlin: unlimited",
         "-\tsearch\trequests=50/minute",
         "acme\t-\trequests=20/minute, tokens=5/minute burst 9",
+        "guest\t-\tunlimited, during 00:00-24:00 in UTC: left=5 in all and requests=9/second",
+        "guest\tsearch\tday=5/day in UTC shadow, requests=7/session of 5 hours",
         "stranger\t-\trequests=30/minute",
         "user-1\tapi\trequests=10/minute",
     ]

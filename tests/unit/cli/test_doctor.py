@@ -9,9 +9,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.scripted_cloudformation import denied, refused
 
+from limiter import BaseLimit, Limit, Quota
+from limiter.aws import schema
 from limiter.aws.clock import ServerClock
 from limiter.cli import doctor
-from limiter.cli.findings import Finding, has_failed, judge_clock, judge_permissions, judge_throttling, judge_ttl, judge_versions
+from limiter.cli.findings import (
+    Finding,
+    has_failed,
+    judge_buckets,
+    judge_clock,
+    judge_permissions,
+    judge_throttling,
+    judge_ttl,
+    judge_versions,
+)
+from limiter.core.records import BucketKey
+from limiter.core.state import BucketState, Level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +103,56 @@ def subjects(document: list[dict[str, str]]) -> dict[str, str]:
     return {each["subject"]: each["result"] for each in document}
 
 
+NOW = 1_800_000_000 * 10**9
+HOUR = 3_600 * 10**9
+KEY = BucketKey("default", "user", "api")
+RATE, QUOTA = Limit.per_minute("tokens", 100), Quota.per_day("tokens", 1_000)
+SEVERAL = "limit 'tokens' is counted in several ways at once"
+SESSION, TOTAL = Quota.session("tokens", 5, 3_600), Quota.total("tokens", 5)
+
+
+def level(limit: BaseLimit, used: int = 1, since: int = NOW - 1) -> dict[str, Level]:
+    """The level of a limit of which so much is used."""
+    return {limit.identity: Level(NOW + used if isinstance(limit, Limit) else used, since)}
+
+
+@pytest.mark.parametrize(
+    ("state", "details"),
+    [
+        (BucketState(), []),
+        (BucketState(level(RATE) | level(Quota.per_day("others", 5))), []),
+        (BucketState(level(RATE) | level(QUOTA, used=0)), []),
+        (BucketState(level(RATE) | level(QUOTA, since=NOW - 48 * HOUR)), []),
+        (BucketState(level(QUOTA, since=NOW + HOUR)), []),
+        (BucketState(paused=NOW), []),
+        (BucketState(paused=NOW + HOUR), ["paused for another 3600 s"]),
+        (
+            BucketState(level(QUOTA, since=NOW + 2 * HOUR)),
+            ["limit 'tokens' was opened 7200 s ahead of the clock, and counts all use until then as one period"],
+        ),
+        (
+            BucketState(level(RATE, used=3 * HOUR, since=NOW + 2 * HOUR)),
+            ["limit 'tokens' was opened 7200 s ahead of the clock, and admits nothing until then"],
+        ),
+        (
+            BucketState(level(RATE) | level(QUOTA)),
+            ["limit 'tokens' is counted in several ways at once: 100 per minute; per day in UTC"],
+        ),
+        (
+            BucketState(level(SESSION) | level(TOTAL)),
+            ["limit 'tokens' is counted in several ways at once: in all; per session of 3600 s"],
+        ),
+        (BucketState(unreadable={RATE.identity: "no number", "m:tokens": "no number"}), ["no number"]),
+    ],
+)
+def test_buckets_are_judged(state: BucketState, details: list[str]) -> None:
+    """A pause, an opening far ahead, two accounts of one name in use, and what makes no sense are named."""
+    first, *found = judge_buckets({KEY: state}, NOW, whole=True)
+    assert first.result == "ok"
+    assert [each.detail for each in found] == details
+    assert all(each.result == "warning" and each.remedy for each in found)
+
+
 @pytest.mark.engines("moto")
 class TestOnAnEngine:
     def test_all_is_well(self, stack: str, run: Callable[..., Any]) -> None:
@@ -103,11 +166,31 @@ class TestOnAnEngine:
         assert found.pop("versions") == "warning"
         assert found.pop("clock") == "unknown"
         assert {subject for subject, result in found.items() if result == "ok"} == {
-            *("region", "deletion protection", "table", "transport", "runtime"),
+            *("region", "deletion protection", "table", "buckets", "transport", "runtime"),
         }
         assert set(found.values()) == {"ok", "unknown"}
         assert "embedded engine, not AWS. It accepts all credentials, allows every action" in done.err
         assert json.loads(run("namespace", "list", "-o", "json").out) == []
+
+    def test_buckets(self, stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """A paused bucket is named with the command that ends the pause; a look at a part of the table says so."""
+        run("limits", "set", "10/hour")
+        run("pause", "it's me", "api", "900")
+        run("adjust", "other", "api", "requests=1")
+        found = {each["subject"]: each for each in json.loads(run("doctor", stack, "-o", "json").out)}
+        assert found["buckets"]["detail"] == "2 examined, 1 with something to know"
+        (paused,) = [each for subject, each in found.items() if subject.startswith("bucket ")]
+        assert paused["subject"] == """bucket 'it'"'"'s me' api"""
+        assert paused["result"] == "warning"
+        assert paused["detail"].startswith("paused for another ")
+        assert paused["remedy"] == """`limiter pause 'it'"'"'s me' api 0` ends it"""
+        pages = schema.buckets_scan("default") | {"Limit": 1}
+        monkeypatch.setattr(schema, "buckets_scan", lambda _: dict(pages))
+        monkeypatch.setattr(doctor, "PAGES", 2)
+        part = {each["subject"]: each for each in json.loads(run("doctor", stack, "-o", "json").out)}
+        assert part["buckets"]["detail"].endswith("`limiter doctor --all-buckets` examines the others")
+        whole = {each["subject"]: each for each in json.loads(run("doctor", stack, "--all-buckets", "-o", "json").out)}
+        assert whole["buckets"]["detail"] == "2 examined, 1 with something to know"
 
     def test_a_missing_table(self, stack: str, run: Callable[..., Any]) -> None:
         """It is the last finding, with the command that deploys it, and the status is 1."""

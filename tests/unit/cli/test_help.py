@@ -81,9 +81,10 @@ def test_options_are_the_same_everywhere() -> None:
 
 
 def test_what_destroys_can_be_said_yes_to() -> None:
-    """Each command that deletes has --yes, and no other asks."""
+    """Each command that deletes, or forgets what was used, has --yes, and no other asks."""
     destroying = {name for name, command in commands() if "--yes" in {option for each in command.params for option in each.opts}}
-    assert destroying == {"delete", "entity delete", "limits apply", "limits delete", "namespace delete"}
+    expected = {"block", "delete", "entity delete", "limits apply", "limits delete", "namespace delete", "reset"}
+    assert destroying == expected
 
 
 def test_every_option_is_explained() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from limiter import Entity, Limit, LimiterError, ValidationError
+from limiter import BLOCKED, UNLIMITED, Entity, Limit, LimiterError, ValidationError
 from limiter.cli.limits_changes import Stored, changes, diff_lines
-from limiter.cli.limits_file import dump, load
-from limiter.core.records import EntityKey, LimitsKey
+from limiter.cli.limits_export import dump
+from limiter.cli.limits_file import load
+from limiter.cli.limits_levels import level_texts
+from limiter.core.records import EntityKey, LimitsKey, ScheduledLimits, scheduled
+from limiter.core.schedule import DAYS, check_schedule
+from limiter.core.visible import visible
 
 FILE = """\
 version: 1
@@ -26,9 +32,76 @@ entities:
 """
 
 
-def parse(*texts: str) -> tuple[Limit, ...]:
+WINDOWS = "version: 1\nlimits: [9/s]\nschedule:\n"
+
+
+def parse(*texts: str) -> Any:
     """Limits."""
     return tuple(map(Limit.parse, texts))
+
+
+EVERYTHING = """\
+version: 1
+limits:
+- requests=100/minute
+- tokens=10000/minute burst 50000 allotment 0.1
+- daily=1000000/day in America/Los_Angeles
+- messages=50/session of 5 hours
+- credits=10000 in all
+- watched=5/second shadow
+- monthly=5/month in UTC shadow
+schedule:
+- when: mon-fri 09:00-17:00
+  zone: Europe/Berlin
+  limits:
+  - requests=500/minute
+- when: sat,sun
+  zone: UTC
+  limits: unlimited
+resources:
+  down: blocked
+  search:
+    limits: unlimited
+    schedule:
+    - when: 22:00-06:00
+      zone: Asia/Kathmandu
+      limits: blocked
+entities:
+  user-42:
+    parent: team
+    cascade: true
+    limits: unlimited
+    schedule:
+    - when: sun 02:15-02:45
+      zone: UTC
+      limits:
+      - requests=1/hour
+      - tokens=2/hour
+    resources:
+      gpt-4:
+      - requests=20/minute
+      gpt-5: blocked
+"""
+
+
+def test_every_kind_and_schedules_are_written_and_read() -> None:
+    """A file may hold limits of every kind, what stands in place of limits, and schedules at every level."""
+    found = load(EVERYTHING.replace("    parent: team\n", ""), "f")
+    rates = parse("requests=1/hour", "tokens=2/hour")
+    assert found.levels[LimitsKey("user-42")] == ScheduledLimits(UNLIMITED, check_schedule([("sun 02:15-02:45", "UTC", rates)]))
+    assert found.levels[LimitsKey(None, "down")] is BLOCKED
+    assert [type(limit).__name__ for limit in found.levels[LimitsKey()].plain] == [  # type: ignore[union-attr]
+        *("Limit", "Limit", "CalendarQuota", "SessionQuota", "TotalQuota", "Limit", "CalendarQuota")
+    ]
+    assert dump(load(EVERYTHING, "f")) == EVERYTHING
+
+
+def test_a_schedule_of_flow_style() -> None:
+    """Windows may be written on one line each, in quotes where a comma stands in them."""
+    windows = '{when: "mon,tue", zone: UTC, limits: [2/s]}, {when: wed, zone: UTC, limits: blocked}'
+    text = f"version: 1\nlimits: [1/s]\nschedule: [{windows}]"
+    schedule = check_schedule([("mon,tue", "UTC", parse("2/s")), ("wed", "UTC", BLOCKED)])
+    assert load(text, "f").levels == {LimitsKey(): ScheduledLimits(parse("1/s"), schedule)}
 
 
 def test_all_levels() -> None:
@@ -83,10 +156,37 @@ def test_entities() -> None:
         ("# only this\n", "f is empty"),
         ("limits: [1/s]\n", "f:1: the file needs `version: 1`"),
         ("limits: [1/s]\nversion: 2\n", "f:2: the file needs `version: 1`"),
-        ("version: 1\n\nresorces: {}\n", "f:3: unknown key 'resorces'; expected one of: version, limits, resources, entities"),
+        (
+            "version: 1\n\nresorces: {}\n",
+            "f:3: unknown key 'resorces'; expected one of: version, limits, schedule, resources, entities; did you mean 'reso",
+        ),
         (
             "version: 1\nentities:\n  a:\n    limit: [1/s]\n",
-            "f:4: unknown key 'limit'; expected one of: parent, cascade, name, metadata, limits, resources",
+            "f:4: unknown key 'limit'; expected one of: parent, cascade, name, metadata, limits, schedule, resources; did you",
+        ),
+        ("version: 1\nlimits: [1/s]\nxyz: 1\n", "f:3: unknown key 'xyz'; expected one of: version, limits, schedule, resources,"),
+        ("version: 1\nresources:\n  a: {limit: [1/s]}\n", "f:3: unknown key 'limit'; expected one of: limits, schedule; did you"),
+        ("version: 1\nresources:\n  a: {}\n", "f:3: expected the keys limits and schedule"),
+        ("version: 1\nresources:\n  a:\n    schedule: []\n", "f:4: a schedule needs `limits` beside it"),
+        ("version: 1\nlimits: [1/s]\nschedule: []\n", "f:3: expected a list of windows, each with when, zone and limits"),
+        ("version: 1\nlimits: [1/s]\nschedule: {when: mon}\n", "f:3: expected a list of windows"),
+        (WINDOWS + "  - {when: mon, zone: UTC}\n", "f:4: the window has no 'limits'; it needs when, zone and limits"),
+        (
+            WINDOWS + "  - {wenn: mon, zone: UTC, limits: [1/s]}\n",
+            "f:4: unknown key 'wenn'; expected one of: when, zone, limits; did",
+        ),
+        (WINDOWS + "  - {when: mox, zone: UTC, limits: [1/s]}\n", "f:4: 'mox' in 'mox' is not a weekday"),
+        (WINDOWS + "  - {when: mon 25:00-26:00, zone: UTC, limits: [1/s]}\n", "f:4: 25:00 in 'mon 25:00-26:00' is not a time"),
+        (WINDOWS + "  - {when: mon, zone: Utc/Berlin, limits: [1/s]}\n", "f:4: zone of the window 'mon' cannot be 'Utc/Berlin'"),
+        (WINDOWS + "  - {when: mon, zone: UTC, limits: []}\n", "f:4: expected a list of limits, such as"),
+        (WINDOWS + "  - {when: mon, zone: UTC, limits: [1/s, a=quick]}\n", "f:4: 'a=quick' is not a limit"),
+        (WINDOWS + "  - {when: [mon], zone: UTC, limits: [1/s]}\n", "f:4: when must be a text"),
+        (WINDOWS + "  - {when: mon, zone: UTC, limits: [1/s]}\n" * 2, "f:4: windows 'mon' in UTC and 'mon' in UTC overlap"),
+        ("version: 1\nlimits: [unlimited]\n", "f:2: write `unlimited` in place of a list of limits, and not in one"),
+        ("version: 1\nlimits: [1/s, blocked]\n", "f:2: write `blocked` in place of a list of limits, and not in one"),
+        (
+            "version: 1\nlimits: Blocked\n",
+            "f:2: expected a list of limits, such as [requests=100/minute], or `unlimited` or `blo",
         ),
         ("version: 1\nlimits: 1/s\n", "f:2: expected a list of limits"),
         ("version: 1\nlimits: []\n", "f:2: expected a list of limits"),
@@ -159,10 +259,24 @@ limits = st.builds(
 )
 ids = names | st.sampled_from(["a", "b", "c"])
 optional_ids = st.none() | ids
+other_limits = st.sampled_from(
+    [
+        "day=5/day in Europe/Berlin",
+        "week=5/week in UTC shadow",
+        "visit=5/session of 90 seconds",
+        "left=5 in all",
+        "seen=5/s shadow",
+    ]
+).map(Limit.parse)
+access = st.sampled_from([UNLIMITED, BLOCKED])
+lists = access | st.lists(limits | other_limits, min_size=1, max_size=3, unique_by=lambda limit: limit.name).map(tuple)
+windows = st.lists(
+    st.tuples(st.sampled_from(DAYS), st.sampled_from(["", " 01:00-02:00", " 23:00-24:00"]), lists),
+    max_size=3,
+    unique_by=lambda each: each[0],
+).map(lambda each: check_schedule([(day + times, "Europe/Berlin", found) for day, times, found in each]))
 levels = st.dictionaries(
-    st.builds(LimitsKey, optional_ids, optional_names),
-    st.lists(limits, min_size=1, max_size=3, unique_by=lambda limit: limit.name).map(tuple),
-    max_size=4,
+    st.builds(LimitsKey, optional_ids, optional_names), lists | st.builds(scheduled, lists, windows), max_size=4
 )
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=10)
 
@@ -217,17 +331,33 @@ def test_applying_changes_makes_what_is_wanted(stored: Stored, wanted: Stored, p
             rest[change.key] = wanted.levels[change.key]
     expected = wanted if prune else Stored({**stored.levels, **wanted.levels}, {**stored.entities, **wanted.entities})
     assert entities == expected.entities
-    assert {key: set(value) for key, value in rest.items()} == {key: set(value) for key, value in expected.levels.items()}
+    assert {key: set(level_texts(value)) for key, value in rest.items()} == {
+        key: set(level_texts(value)) for key, value in expected.levels.items()
+    }
     assert changes(Stored(rest, entities), wanted, prune=prune) == []
 
 
-@pytest.mark.parametrize("sign", ["\x85", "\u2028", "\u202e", "\u200b", "\t", "\x1b", "\n"])
+@pytest.mark.parametrize(
+    "sign",
+    [
+        *("\x85", "\u2028", "\u2029", "\u202a", "\u202e", "\u2066", "\u200b", "\u200d", "\u034f", "\u3164", "\ufe0f"),
+        *("\U000e0100", "\ufeff", "\xad", "\t", "\x1b", "\n"),
+    ],
+    ids=ascii,
+)
 def test_invisible_characters_are_escaped(sign: str) -> None:
-    """They are read back, and do not reach a terminal as they are."""
-    stored = Stored(entities={"a": Entity("a", metadata={f"k{sign}": f"v{sign}ü"})})
+    """They are read back, and do not reach a terminal as they are; the other texts of the file stay as they are."""
+    shown = {"größe": "Ä ☃", "b": "C:\\dir 'x' \"y\"", "漢字": "plain"}
+    stored = Stored(
+        {LimitsKey(None, f"r{sign}"): (Limit.per_second(f"a{sign}ß", 1),)} if sign not in "\x85\t\x1b\n" else {},
+        {"a": Entity("a", name="Ünal", metadata={f"k{sign}": f"v{sign}ü {sign * 90}", **shown})},
+    )
     text = dump(stored)
     assert load(text, "f") == stored
+    assert dump(load(text, "f")) == text
     assert all(line.isprintable() for line in text.split("\n"))
+    assert visible(text) == text
+    assert all(each in text for each in ("Ünal", "größe: Ä ☃", "漢字"))
 
 
 def hierarchy(**parents: str | None) -> Stored:
@@ -306,3 +436,25 @@ def test_a_change_as_a_diff() -> None:
         "- limits of entity user",
         "    - a=1/second",
     ]
+
+
+def test_a_change_of_a_schedule_in_words() -> None:
+    """Each window that comes, goes or changes is a line that says when it applies and which limits it has."""
+
+    def level(plain: Any, *windows: Any) -> Stored:
+        return Stored({LimitsKey(None, "api"): scheduled(plain, check_schedule(windows))})
+
+    office, night = ("mon-fri 09:00-17:00", "Europe/Berlin"), ("22:00-06:00", "UTC")
+    before = level(parse("a=1/s"), (*office, parse("a=2/s", "b=1/s")), ("sat", "UTC", UNLIMITED))
+    after = level(parse("a=1/s"), (*night, BLOCKED), (*office, parse("b=1/s", "a=3/s")))
+    assert [line for change in changes(before, after, prune=False) for line in diff_lines(change)] == [
+        "~ limits of resource api",
+        "    - during mon-fri 09:00-17:00 in Europe/Berlin: a=2/second and b=1/second",
+        "    - during sat in UTC: unlimited",
+        "    + during 22:00-06:00 in UTC: blocked",
+        "    + during mon-fri 09:00-17:00 in Europe/Berlin: a=3/second and b=1/second",
+    ]
+    (change,) = changes(level(BLOCKED), level(parse("a=1/s")), prune=False)
+    assert (change.action, change.before, change.after) == ("change", ("blocked",), ("a=1/second",))
+    (change,) = changes(after, level(parse("a=1/s")), prune=False)
+    assert change.destroys

@@ -265,9 +265,9 @@ def test_wrong_usage(cloud: Cloud, run: Callable[..., Any], arguments: tuple[str
 
 def test_an_unknown_profile(run: Callable[..., Any]) -> None:
     """A profile that is not in the files is named, with the way to choose another one."""
-    done = run("status", "my-app", "--profile", "nobody", "--region", "us-east-1")
+    done = run("status", "my-app", "--profile", "unknown", "--region", "us-east-1")
     assert done.code == 1
-    assert "(nobody)" in done.err
+    assert "(unknown)" in done.err
     assert "--profile" in done.err
 
 

@@ -59,6 +59,33 @@ def test_a_level_is_set_shown_and_deleted(stack: str, run: Callable[..., Any]) -
     assert run("limits", "resolve", "user-42", "gpt-4", "-o", "text").out.startswith("requests\t100")
 
 
+def test_every_kind_of_limit_is_set_with_a_schedule(stack: str, run: Callable[..., Any]) -> None:
+    """Windows of one time belong together; `schedule` shows them, and a level that is set without windows has none."""
+    assert run("limits", "schedule").code == 1
+    office = ("--window", "mon-fri 09:00-17:00", "Europe/Berlin")
+    limits = ("requests=100/minute", "day=5/day in UTC", "visit=5/session of 5 hours", "left=5 in all", "seen=5/second shadow")
+    windows = (*office, "requests=500/minute", "-w", "sat", "UTC", "unlimited", *office, "day=9/day in UTC")
+    assert run("limits", "set", *limits, *windows).code == 0
+    shown = run("limits", "get", "-o", "json")
+    assert [each["text"] for each in json.loads(shown.out)] == list(limits)
+    assert "`limiter limits schedule` shows it" in shown.err
+    assert run("limits", "schedule", "-o", "text").out.splitlines() == [
+        "mon-fri 09:00-17:00\tEurope/Berlin\trequests=500/minute, day=9/day in UTC",
+        "sat\tUTC\tunlimited",
+    ]
+    document = json.loads(run("limits", "schedule", "-o", "json").out)
+    assert (document[1]["when"], document[1]["zone"], document[1]["limits"]) == ("sat", "UTC", [{"text": "unlimited"}])
+    assert json.loads(run("limits", "list", "-o", "json").out)[0]["schedule"] == document
+    assert "during mon-fri 09:00-17:00 in Europe/Berlin: day=9/day in UTC and requests=500/minute" in run("limits", "list").out
+    assert run("limits", "set", "blocked").code == 0
+    assert run("limits", "schedule").code == 1
+    assert run("limits", "get", "-o", "json").out == '[\n  {\n    "text": "blocked"\n  }\n]\n'
+    wrong = run("limits", "set", "5/s", "-w", "mon", "Mars/Phobos", "6/s")
+    assert wrong.code == 2
+    assert "zone of the window 'mon' cannot be 'Mars/Phobos'" in wrong.err
+    assert run("limits", "get", "-o", "text").out.endswith("blocked\n")
+
+
 def test_namespaces_are_apart(stack: str, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """--namespace and LIMITER_NAMESPACE choose the tenant; deleting one leaves the other."""
     run("limits", "set", "1/minute", "--namespace", "tenant-a")
@@ -86,8 +113,8 @@ def test_entities(stack: str, run: Callable[..., Any]) -> None:
     run("limits", "set", "5/minute", "-e", "team", "-r", "api")
     assert run("entity", "list", "--resource", "api", "-o", "text").out == "team\n"
     assert json.loads(run("entity", "move", "team", "--root", "-o", "json").out)["parent_id"] is None
-    assert run("entity", "move", "team", "--parent", "nobody").code == 1
-    assert "`limiter entity create`" in run("entity", "move", "nobody", "--root").err
+    assert run("entity", "move", "team", "--parent", "unknown").code == 1
+    assert "`limiter entity create`" in run("entity", "move", "unknown", "--root").err
     assert run("entity", "delete", "team", "--yes").err == "Deleted.\n"
     assert "Entity 'team' was not stored" in run("entity", "delete", "team", "--yes").err
     assert run("entity", "show", "team").code == 1

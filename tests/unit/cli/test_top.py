@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, LimitStatus
+from limiter import Limit, LimitStatus, Quota
 from limiter.cli import top
 from limiter.cli.gauges import Gauge, busiest, gauges
 from limiter.cli.output import Table, console, fitting_table
@@ -98,7 +98,7 @@ def key(entity: str) -> BucketKey:
 
 def state(*tats: float) -> BucketState:
     """A bucket with limits that are full at these times in seconds."""
-    return BucketState({f"limit-{n}": Level(round(tat * SECOND)) for n, tat in enumerate(tats)})
+    return BucketState({f"limit-{n}|1/60": Level(round(tat * SECOND)) for n, tat in enumerate(tats)})
 
 
 def test_the_load_of_a_bucket_is_what_was_consumed_since_the_last_look() -> None:
@@ -117,3 +117,18 @@ def test_columns_are_dropped_until_a_table_fits(width: int, columns: int) -> Non
     terminal.width = width
     table = Table(("name", "much", "less", "value"), [("abcdefgh", "x" * 9, "y" * 6, 12)], expendable=("much", "less"))
     assert len(fitting_table(table, terminal).columns) == columns
+
+
+def test_buckets_that_only_count_come_behind_busy_rates() -> None:
+    """What counts is the units since the last look, or of the present opening; a full rate is busy with nothing."""
+    quota, since = Quota.per_day("tokens", 100), 100 * SECOND
+
+    def counting(used: int, opened: int = since) -> BucketState:
+        return BucketState({quota.identity: Level(used, opened)})
+
+    now = {key("few"): counting(12), key("many"): counting(30), key("rate"): state(101), key("full"): state(50)}
+    before = {key("few"): counting(10), key("many"): counting(30), key("rate"): state(99)}
+    assert busiest(now, {}, None, 10) == [key("rate"), key("full"), key("many"), key("few")]
+    assert busiest(now, before, since, 10) == [key("rate"), key("few"), key("many"), key("full")]
+    again = {key("few"): counting(12, since + 1), key("many"): counting(31)}
+    assert busiest(again, before, since, 10) == [key("few"), key("many")]

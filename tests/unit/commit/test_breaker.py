@@ -101,7 +101,7 @@ def test_every_answer_is_one(breaker: Breaker, time: Clock, answer: Exception | 
 
 
 def test_one_at_a_time_looks(breaker: Breaker, time: Clock) -> None:
-    """After the rest one call passes; until it has ended, and after it has failed, no other does."""
+    """After the rest, one call passes; until it has ended, and after it has failed, no other does."""
     fail(breaker)
     time.now += 0.9
     assert not attempt(breaker)

@@ -1,4 +1,4 @@
-"""Queues of buckets: which requests come first."""
+"""Queues of buckets: which requests are ahead of a new one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from limiter import Limit, SyncMemoryRepository
 from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue, PendingRequest
 from limiter.commit.sync_batch import SyncBatch as Batch
-from limiter.commit.sync_batch import SyncBatchWriter as BatchWriter
+from limiter.commit.sync_writer import SyncBatchWriter as BatchWriter
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
@@ -28,7 +28,7 @@ TWO = (Charge(Limit.parse("requests=10/minute"), 2),)
 
 
 def in_batch(queue: BucketQueue) -> Batch:
-    """Everything that waits, taken into a batch."""
+    """Take everything that waits into a batch."""
     writer = BatchWriter(
         SyncMemoryRepository(), threading.Lock(), Breaker(), Counters(), SyncGate(1), denial_ttl=0, max_interval=0, patience=1.0
     )
@@ -37,13 +37,13 @@ def in_batch(queue: BucketQueue) -> Batch:
 
 
 def let_finish(queue: BucketQueue, pending: PendingRequest) -> None:
-    """Decide it, as the batch does that carries it."""
+    """Decide a request, as the batch does that includes it."""
     in_batch(queue)
     queue.finish(pending, Grant((), NOW))
 
 
 def let_go_from_batch(queue: BucketQueue, pending: PendingRequest) -> None:
-    """Its caller goes after a batch has taken it along."""
+    """Let a request's caller leave after a batch has taken it."""
     in_batch(queue)
     pending.abandoned = True
     queue.finish(pending, Grant((), NOW))
@@ -58,7 +58,7 @@ ENDS: dict[str, Callable[[BucketQueue, PendingRequest], object]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_whoever_is_decided_or_gone_stands_before_nobody(end: str) -> None:
-    """However a request ends, it counts no more."""
+    """A request that has ended in any way no longer counts."""
     queue = BucketQueue(KEY)
     first, second = PendingRequest(Request(KEY, ONE, deadline=NOW), queue), PendingRequest(Request(KEY, ONE, deadline=NOW), queue)
     queue.add(first, NOW)
@@ -71,7 +71,7 @@ def test_whoever_is_decided_or_gone_stands_before_nobody(end: str) -> None:
 
 
 def test_only_the_same_demand_counts() -> None:
-    """A request for other charges, one that may wait and a forced one come before no other request, and none before them."""
+    """A request counts as ahead only of equal ones: other charges, a request that may wait and a forced one do not count."""
     queue = BucketQueue(KEY)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
     queue.add(PendingRequest(Request(KEY, TWO, deadline=NOW), queue), NOW)
@@ -81,7 +81,7 @@ def test_only_the_same_demand_counts() -> None:
 
 
 def test_a_refund_stands_before_nobody() -> None:
-    """What asks for nothing does not keep those who come after it from being counted."""
+    """A refund asks for nothing, so requests behind it are counted as if it were not there."""
     queue = BucketQueue(KEY)
     queue.add(PendingRequest(Request(KEY, refunds=(Refund(ONE[0].limit, 1, 0),)), queue), NOW)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
@@ -89,7 +89,7 @@ def test_a_refund_stands_before_nobody() -> None:
 
 
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:
-    """While a batch is under way, its carried ones count as of its plan, the rest of it not at all, and the queue as of now."""
+    """During a batch, requests in its write count as of its plan, the rest of the batch not at all, and the queue as of now."""
     queue = BucketQueue(KEY)
     pendings = [PendingRequest(Request(KEY, ONE, deadline=NOW), queue) for _ in range(5)]
     for pending in pendings:

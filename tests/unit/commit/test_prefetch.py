@@ -1,4 +1,4 @@
-"""What is taken in advance: how much, for how long, and what goes back."""
+"""Prefetched units: how many, for how long, and which are refunded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ PREFETCH = Prefetch(horizon=1.0, fraction=0.5)
 
 
 def grant(*charges: Charge, now: int = EPOCH) -> Grant:
-    """What a write that takes the charges is answered with."""
+    """Return the response to a write that includes the charges."""
     return Grant(tuple(Receipt(limit, units, gcra.cost(limit, units), EPOCH, now, now) for limit, units in charges), now)
 
 
 def held(buffer: PrefetchBuffer) -> dict[str, int]:
-    """What goes back when everything does, in units."""
+    """Return the units that a full refund returns."""
     return {refund.limit.name: refund.cost // gcra.cost(refund.limit, 1) for refund in buffer.drain()}
 
 
 def busy(*charges: Charge) -> PrefetchBuffer:
-    """A buffer whose owner asks for the charges 100 times in 100 ms, and holds a block of them afterwards."""
+    """Return a buffer whose owner asks for the charges 100 times in 100 ms, and then holds a block of them."""
     buffer = PrefetchBuffer()
     for turn in range(100):
         buffer.take(charges, PREFETCH, EPOCH - (100 - turn) * SECOND // 1_000)
@@ -38,7 +38,7 @@ def busy(*charges: Charge) -> PrefetchBuffer:
 
 
 def test_a_block_is_what_the_rate_spends_within_the_horizon() -> None:
-    """100 calls in the last 100 ms come to about 100 in a memory of 1 s; and at most the fraction of the capacity is taken."""
+    """100 calls in the last 100 ms are about 100 in a memory of 1 s; at most the fraction of the capacity is prefetched."""
     for units, block in ((1, range(90, 101)), (50, range(500, 501))):
         buffer = PrefetchBuffer()
         for turn in range(100):
@@ -48,7 +48,7 @@ def test_a_block_is_what_the_rate_spends_within_the_horizon() -> None:
 
 
 def test_a_block_is_topped_up_and_no_more() -> None:
-    """What is still held is left out of the next block."""
+    """Units that are still held are left out of the next block."""
     buffer = busy(Charge(REQUESTS, 50))
     assert buffer.wanted([Charge(REQUESTS, 50)]) == ()
     assert buffer.take([Charge(REQUESTS, 30)], PREFETCH, EPOCH) is not None
@@ -56,7 +56,7 @@ def test_a_block_is_topped_up_and_no_more() -> None:
 
 
 def test_only_what_is_asked_for_now_is_taken_in_advance() -> None:
-    """A limit that the present requests do not name is not taken of, however often it was asked for before."""
+    """A limit that the present requests do not name is not prefetched, however often it was requested before."""
     buffer = PrefetchBuffer()
     for _ in range(100):
         buffer.take([Charge(REQUESTS, 1), Charge(TOKENS, 100)], PREFETCH, EPOCH)
@@ -64,7 +64,7 @@ def test_only_what_is_asked_for_now_is_taken_in_advance() -> None:
 
 
 def test_of_versions_of_a_limit_the_last_is_taken() -> None:
-    """Two requests under two versions of one limit take one block."""
+    """Two requests under two versions of one limit get one block."""
     buffer = PrefetchBuffer()
     for _ in range(20):
         for limit in (REQUESTS, SMALLER):
@@ -73,7 +73,7 @@ def test_of_versions_of_a_limit_the_last_is_taken() -> None:
 
 
 def test_all_that_is_asked_for_is_paid_or_nothing() -> None:
-    """Where one limit's block is too small or the amount is 0, the others' stay whole."""
+    """If one limit's block is too small or the amount is 0, the blocks of the others stay unchanged."""
     buffer = busy(Charge(REQUESTS, 10), Charge(TOKENS, 10))
     for tokens in (0, 100_000):
         assert buffer.take([Charge(REQUESTS, 1), Charge(TOKENS, tokens)], PREFETCH, EPOCH) is None
@@ -81,7 +81,7 @@ def test_all_that_is_asked_for_is_paid_or_nothing() -> None:
 
 
 def test_a_block_is_stale_after_the_horizon() -> None:
-    """It is spent up to a nanosecond before, and given back from then on."""
+    """A block is spent until a nanosecond before its horizon, and refunded from then on."""
     buffer = busy(Charge(REQUESTS, 10))
     assert buffer.drain(EPOCH + SECOND - 1) == ()
     assert buffer.take([Charge(REQUESTS, 1)], PREFETCH, EPOCH + SECOND - 1) is not None
@@ -91,7 +91,7 @@ def test_a_block_is_stale_after_the_horizon() -> None:
 
 
 def test_one_limits_block_keeps_no_others_fresh() -> None:
-    """Every limit's units are stale after their own horizon, though another's are taken again and again."""
+    """Each limit's units expire after their own horizon, even if another limit's are used again and again."""
     buffer = busy(Charge(REQUESTS, 10), Charge(TOKENS, 10))
     buffer.add(grant(Charge(REQUESTS, 5)), EPOCH + SECOND // 2)
     later = EPOCH + SECOND
@@ -101,7 +101,7 @@ def test_one_limits_block_keeps_no_others_fresh() -> None:
 
 
 def test_limits_that_nobody_asks_for_any_more_are_forgotten() -> None:
-    """A caller whose limits are new in every call fills no memory, and units are never forgotten."""
+    """A caller whose limits are new in every call does not fill the memory, and units are never forgotten."""
     buffer = busy(Charge(REQUESTS, 10))
     for capacity in range(1, 1_000):
         now = EPOCH + capacity * SECOND
@@ -115,7 +115,7 @@ def test_limits_that_nobody_asks_for_any_more_are_forgotten() -> None:
 @settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2 * SECOND), st.integers(0, 60), st.booleans()), max_size=50))
 def test_no_unit_is_spent_twice_or_kept_beyond_the_block(steps: list[tuple[int, int, bool]]) -> None:
-    """What is spent, given back and held is what was taken, and what is held is never more than the fraction."""
+    """Units spent, refunded and held add up to the units prefetched, and at most the fraction is held."""
     buffer, now, taken, gone = PrefetchBuffer(), EPOCH, 0, 0
     for passed, units, writes in steps:
         now += passed

@@ -1,4 +1,4 @@
-"""What a lease holds, and what it gives back."""
+"""What a lease holds, and what it refunds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LIMITS = st.builds(Limit, st.just("a"), st.integers(1, 1_000), st.integers(1, 50
 
 
 def receipt(limit: Limit, units: int, since: int = 5) -> Receipt:
-    """What taking units in a busy period gives."""
+    """Return the receipt for units consumed in a busy period."""
     return Receipt(limit, units, gcra.cost(limit, units), since, start=since, tat=since)
 
 
 @given(LIMITS, st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=20))
 def test_no_more_goes_back_than_was_taken(limit: Limit, moves: list[tuple[int, int]]) -> None:
-    """Whatever is taken and released, all credits are at most all costs, and what stays is never worth less than it cost."""
+    """For any sequence of charges and releases, refunds are at most the costs, and what stays is worth at least what it cost."""
     allocation, taken, returned = Allocation(limit), 0, 0
     for more, less in moves:
         allocation = allocation.add(receipt(limit, more))
@@ -36,7 +36,7 @@ def test_no_more_goes_back_than_was_taken(limit: Limit, moves: list[tuple[int, i
 
 
 def test_everything_goes_back_whole() -> None:
-    """What was taken in parts is given back to the nanosecond when all of it goes."""
+    """Units that were consumed in parts are refunded to the nanosecond when all are released."""
     allocation = Allocation(THIRDS).add(receipt(THIRDS, 1)).add(receipt(THIRDS, 1)).add(receipt(THIRDS, 1))
     assert allocation.cost == 3 * 333_333_334
     _, refund = allocation.release(3)
@@ -44,7 +44,7 @@ def test_everything_goes_back_whole() -> None:
 
 
 def test_nothing_of_an_older_busy_period_goes_back() -> None:
-    """When the bucket was full between two takings, only the later one can be given back, and it goes first."""
+    """If the bucket was full between two charges, only the later one can be refunded, and it is refunded first."""
     allocation = Allocation(THIRDS).add(receipt(THIRDS, 30, since=5)).add(receipt(THIRDS, 6, since=9))
     allocation, refund = allocation.release(3)
     assert (refund.cost, refund.since) == (gcra.cost(THIRDS, 3), 9)
@@ -53,12 +53,12 @@ def test_nothing_of_an_older_busy_period_goes_back() -> None:
 
 
 def test_a_release_is_never_taken_for_a_booking() -> None:
-    """Who releases has started, so its credit names no start that might be cancelled."""
+    """A release comes after the start, so its refund names no start that might be cancelled."""
     _, refund = Allocation(THIRDS).add(receipt(THIRDS, 3)).release(1)
     assert refund.start < 0
 
 
 def test_taking_nothing_holds_nothing() -> None:
-    """A taking of zero units changes nothing that could be given back."""
+    """A charge of zero units changes nothing that could be refunded."""
     allocation = Allocation(THIRDS).add(receipt(THIRDS, 3)).add(receipt(THIRDS, 0))
     assert (allocation.units, allocation.refundable) == (3, gcra.cost(THIRDS, 3))

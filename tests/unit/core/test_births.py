@@ -1,4 +1,4 @@
-"""Units survive a change of limits: what a new rate inherits, and what two rates of one name do to each other."""
+"""Units survive a change of limits: what a new rate inherits, and how two rates of one name affect each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MINUTELY = Limit.per_minute("a", 100)
 
 
 def test_an_upgrade_frees_the_difference_at_once() -> None:
-    """A customer who has used a day's units is admitted a second after the upgrade to as many a minute, asking all the time."""
+    """A customer who has used a day's units is allowed a second after an upgrade to as many a minute, while asking all along."""
     store = Store()
     store.take(DAILY, units=100)
     store.refusal(DAILY)
@@ -48,7 +48,7 @@ def test_a_birth_is_written_although_the_request_is_refused() -> None:
 
 
 def test_a_look_refuses_nobody_whose_account_is_not_born() -> None:
-    """What is remembered of a bucket does not keep the birth from being written."""
+    """A remembered state does not keep the birth of a new account from being written."""
     store = Store()
     store.take(DAILY, units=100)
     request = Request(KEY, (Charge(MINUTELY, 1),), deadline=store.now)
@@ -57,7 +57,7 @@ def test_a_look_refuses_nobody_whose_account_is_not_born() -> None:
 
 
 def test_a_second_route_is_not_locked_out() -> None:
-    """A slow rate that shares its name with a fast one owes for no longer than that one does."""
+    """A slow rate that shares its name with a fast one is in debt for no longer than the fast one."""
     slow, store = Limit.per_day("a", 5), Store()
     store.take(MINUTELY, units=10)
     store.take(slow)
@@ -67,7 +67,7 @@ def test_a_second_route_is_not_locked_out() -> None:
 
 
 def test_a_downgrade_is_no_windfall() -> None:
-    """After the units of a minute are used, a slower rate of the name begins without them, as long as they would be missing."""
+    """After a minute's units are used, a slower rate of the name begins without them, for as long as they would be missing."""
     slower, store = Limit.per_minute("a", 50), Store()
     store.take(MINUTELY, units=100)
     store.refusal(slower)
@@ -76,7 +76,7 @@ def test_a_downgrade_is_no_windfall() -> None:
 
 
 def test_a_process_that_has_seen_nothing_gives_no_birth() -> None:
-    """A cold process that asks under a new rate fails, looks, and inherits."""
+    """A process that has not read the bucket fails under a new rate, looks, and inherits."""
     store = Store()
     store.take(DAILY, units=100)
     store.known = EMPTY
@@ -88,7 +88,7 @@ def test_a_process_that_has_seen_nothing_gives_no_birth() -> None:
 
 
 def test_a_state_that_is_not_the_batchs_own_gives_no_birth() -> None:
-    """Who knows that the name has another account looks before it adds one."""
+    """A client that knows another account of the name looks before it adds one."""
     store = Store()
     store.take(DAILY, units=100)
     store.ask(Request(KEY, (Charge(MINUTELY, 1),), deadline=store.now), fresh=False)
@@ -96,7 +96,7 @@ def test_a_state_that_is_not_the_batchs_own_gives_no_birth() -> None:
 
 
 def test_births_come_one_after_another() -> None:
-    """Of two births on one view the second fails; it inherits from the first then."""
+    """Of two births on one view the second fails; it then inherits from the first."""
     other, store = Limit.per_hour("a", 100), Store()
     store.take(DAILY, units=50)
     plans = [
@@ -111,7 +111,7 @@ def test_births_come_one_after_another() -> None:
 
 
 def test_rates_in_turn_admit_their_capacities_together_once() -> None:
-    """However rates of one name alternate, at once they admit no more than the largest of them and what is not inherited."""
+    """Rates of one name that alternate together allow at once at most the largest capacity and what is not inherited."""
     rates = [Limit("a", 100, amount, 3_600.0) for amount in (100, 101, 103, 107, 109)]
     store, admitted = Store(), 0
     for _ in range(10):
@@ -122,7 +122,7 @@ def test_rates_in_turn_admit_their_capacities_together_once() -> None:
 
 
 def test_the_same_rate_in_other_words_is_the_same_account() -> None:
-    """Sixty a minute is one a second, and another burst is no other account."""
+    """Sixty a minute is one a second, and another burst is not another account."""
     store = Store()
     store.take(Limit.per_minute("a", 60), units=60)
     store.refusal(Limit.per_second("a", 1))
@@ -131,7 +131,7 @@ def test_the_same_rate_in_other_words_is_the_same_account() -> None:
 
 
 def test_two_rates_of_a_batch_have_accounts_of_their_own() -> None:
-    """A slow rate that a batch fills does not refuse the fast one behind it; and what the batch took is inherited."""
+    """A slow rate that a batch fills does not refuse the fast one behind it, and inherits what the batch consumed."""
     slow, store = Limit.per_day("a", 5), Store()
     requests = [Request(KEY, (Charge(limit, 5),), deadline=store.now) for limit in (slow, MINUTELY)]
     outcomes = store.ask(*requests)
@@ -141,7 +141,7 @@ def test_two_rates_of_a_batch_have_accounts_of_their_own() -> None:
 
 
 def test_debt_stays_debt() -> None:
-    """A newborn inherits no more than its capacity of a debt, and the account in debt keeps it."""
+    """A new account inherits at most its capacity of a debt, and the account in debt keeps it."""
     store = Store()
     store.force(DAILY, 500)
     store.refusal(MINUTELY)
@@ -152,7 +152,7 @@ def test_debt_stays_debt() -> None:
 
 
 def test_an_account_leaves_when_it_has_been_full_for_an_hour() -> None:
-    """With a write of the name, on condition that it is still so; and not before."""
+    """An account that has been full for an hour is removed by a write of its name, if that is still so."""
     store = Store()
     store.take(DAILY)
     store.take(MINUTELY)
@@ -179,7 +179,7 @@ def test_an_account_that_is_in_use_again_does_not_leave() -> None:
 
 
 def test_a_name_has_eight_accounts_at_most() -> None:
-    """The birth of a ninth removes the one that is full soonest, and the plan says so."""
+    """A ninth account removes the one that is full soonest, and the plan says so."""
     rates = [Limit("a", 1_000, amount, 3_600.0) for amount in range(100, 110)]
     store = Store()
     for rate in rates[:8]:
@@ -193,7 +193,7 @@ def test_a_name_has_eight_accounts_at_most() -> None:
 
 
 def test_rates_of_one_name_that_are_in_use_at_once_are_told() -> None:
-    """A change of rates is not told; who still uses the older one after it is."""
+    """A change of rates is not reported; use of the older rate after the change is."""
     store = Store()
     store.take(DAILY)
     assert store.plan.rivals == ()
@@ -219,7 +219,7 @@ def test_a_reset_takes_all_accounts_of_a_name() -> None:
 
 
 def test_a_name_is_no_other_names_beginning() -> None:
-    """A name that holds the sign that ends names has its own accounts."""
+    """A name that contains the separator of names has its own accounts."""
     store = Store()
     store.take(Limit.per_day("a|b", 5), units=5)
     store.take(DAILY, units=100)
@@ -228,7 +228,7 @@ def test_a_name_is_no_other_names_beginning() -> None:
 
 
 def test_a_shadow_is_born_with_the_writes_of_others() -> None:
-    """A shadow's account begins to refill as a hard one's would, without a write for it alone."""
+    """A shadow's account begins to refill as an enforced one would, without a separate write."""
     shadow, other, store = Limit.per_minute("a", 100, enforce=False), Limit.per_second("b", 10), Store()
     store.take(DAILY, units=100)
     store.take(shadow, other)
@@ -260,7 +260,7 @@ def test_another_zone_is_the_same_period() -> None:
 
 
 def test_totals_inherit_nothing() -> None:
-    """A pool that is sold is whole, whatever was used by another kind under its name."""
+    """A total begins full, even if another kind of limit was used under its name."""
     store = Store()
     store.take(Quota.per_day("q", 40), units=40)
     store.take(Quota.total("q", 100), units=100)
@@ -287,13 +287,13 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_each_rate_keeps_every_promise(name: str) -> None:
-    """Mixed fleets and alternating rates break no promise of any rate, and no newborn owes for longer than its name did."""
+    """Mixed fleets and alternating rates break no promise, and no new account is in debt for longer than its name was."""
     births_seen = sum(play_seed(seed, SCRIPTS[name]).births for seed in range(60))
     assert births_seen > 100
 
 
 def owe_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: a newborn owes more than its name did."""
+    """A fault: a new account owes more than its name did."""
     sound = RateAccount._bear
 
     def bear(self: Any, limit: Any, view: Any, others: Any) -> None:
@@ -304,13 +304,13 @@ def owe_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leave_while_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: accounts leave the item whenever another of their name is written."""
+    """A fault: accounts are removed whenever another account of their name is written."""
     monkeypatch.setattr(births, "_rested", lambda identity, *_: Condition(identity, "tat", None, 10**30, absent=True))
 
 
 @pytest.mark.parametrize("plant", [owe_three_times, leave_while_in_use])
 def test_planted_faults_are_found(plant: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A birth or a leaving with a known fault breaks a promise within the first worlds."""
+    """A birth or a removal with a known fault breaks a promise within the first worlds."""
     plant(monkeypatch)
     with pytest.raises(PromiseBroken):
         for seed in range(60):
@@ -318,7 +318,7 @@ def test_planted_faults_are_found(plant: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_level_without_a_mark_is_no_reason_to_inherit_nothing() -> None:
-    """Where the mark is missing beside another account, it is asserted to be missing."""
+    """If the mark is missing beside another account, it is asserted to be missing."""
     store = Store()
     store.take(DAILY, units=100)
     store.state = store.known = type(store.state)({DAILY.identity: Level(*store.state.level(DAILY.identity))}, store.state.ttl)

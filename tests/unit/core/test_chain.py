@@ -1,4 +1,4 @@
-"""What a call asks of which bucket."""
+"""What a call requests of which bucket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHAIN = (Bucket(OWN, (TOKENS, REQUESTS)), Bucket(PARENT, (TOKENS,)))
 
 
 def test_one_of_every_limit_when_nothing_is_said() -> None:
-    """Without amounts a call asks for 1 of every limit of every bucket."""
+    """Without amounts, a call requests 1 of every limit of every bucket."""
     assert requests(CHAIN, None) == (
         Request(OWN, (Charge(TOKENS, 1), Charge(REQUESTS, 1))),
         Request(PARENT, (Charge(TOKENS, 1),)),
@@ -29,7 +29,7 @@ def test_only_what_is_named() -> None:
 
 
 def test_zero_is_asked_for() -> None:
-    """An amount of zero is a question, unlike no amount."""
+    """An amount of zero is a request, unlike no amount."""
     assert requests(CHAIN, {"requests": 0}) == (Request(OWN, (Charge(REQUESTS, 0),)),)
     assert requests(CHAIN, {}) == ()
 
@@ -41,13 +41,13 @@ def test_a_name_is_enough_known_in_one_bucket() -> None:
 
 
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
-    """A name that no bucket has is an error that lists what there is."""
+    """A name that no bucket has is an error that lists the known names."""
     with pytest.raises(ValidationError, match=r"'token'.*requests, tokens"):
         requests(CHAIN, {"requests": 1, "token": 1})
 
 
 def test_nothing_that_limits() -> None:
-    """A chain without any limit is an error that says where to put some; a bucket without limits beside others is none."""
+    """A chain without any limit is an error that says where to set one; a bucket without limits beside others is not."""
     with pytest.raises(ValidationError, match=r"'user'.*'api'.*set_limits"):
         requests((Bucket(OWN, ()), Bucket(PARENT, ())), None)
     assert requests((Bucket(OWN, ()), Bucket(PARENT, (TOKENS,))), None) == (Request(PARENT, (Charge(TOKENS, 1),)),)

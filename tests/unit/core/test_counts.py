@@ -1,4 +1,4 @@
-"""Quotas, sessions and totals: each trap by hand, and what chance acts out against a ledger."""
+"""Quotas, sessions and totals: each trap by hand, and random worlds compared with a ledger."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Store(EmptyStore):
         super().__init__(now, error)
 
 
-# The traps of quotas.
+# Traps of quotas.
 
 
 def test_a_refund_does_not_outlive_a_reset() -> None:
-    """What was taken before a reset cannot be given back after it, though the period is the same."""
+    """Units that were consumed before a reset cannot be refunded after it, even within the same period."""
     store = Store()
     mine = store.take(QUOTA, units=5)
     store.ask(Request(KEY, clear=("q",)))
@@ -55,7 +55,7 @@ def test_a_refund_does_not_outlive_a_reset() -> None:
 
 
 def test_debt_ends_with_the_period() -> None:
-    """However large a debt is, nothing of it is left in the next period."""
+    """A debt of any size ends with its period."""
     store = Store()
     for _ in range(4):
         store.force(QUOTA, 10**12)
@@ -65,7 +65,7 @@ def test_debt_ends_with_the_period() -> None:
 
 
 def test_a_caller_that_is_behind_at_the_boundary_is_charged_to_the_new_period() -> None:
-    """A caller whose clock still shows the old day is neither let into it nor refused: its units count in the new one."""
+    """A caller whose clock still shows the old day is neither let into it nor refused: its units count in the new day."""
     store = Store(MIDNIGHT)
     store.take(QUOTA, units=4)
     store.now = MIDNIGHT - SECOND
@@ -75,7 +75,7 @@ def test_a_caller_that_is_behind_at_the_boundary_is_charged_to_the_new_period() 
 
 
 def test_a_caller_whose_zone_data_are_older_waits_for_no_day() -> None:
-    """Whoever opens a later day than a caller knows of, that caller's units count there."""
+    """If another process has opened a later day than the caller knows, the caller's units count in that day."""
     store = Store(MIDNIGHT - SECOND)
     store.state = store.known = BucketState({QUOTA.identity: Level(3, MIDNIGHT + HOUR)}, 9_999_999_999, "x")
     assert store.take(QUOTA, units=7).receipts[0].tat == 10
@@ -83,7 +83,7 @@ def test_a_caller_whose_zone_data_are_older_waits_for_no_day() -> None:
 
 
 def test_no_period_opens_early() -> None:
-    """A caller that may be ahead by a second opens the day a second later by its own clock."""
+    """A caller whose clock may be a second fast opens the day a second later by its own clock."""
     store = Store(MIDNIGHT - 1, error=SECOND)
     store.take(QUOTA, units=10)
     store.now = MIDNIGHT + SECOND - 1
@@ -94,7 +94,7 @@ def test_no_period_opens_early() -> None:
 
 
 def test_the_item_lives_to_the_end_of_the_period() -> None:
-    """`ttl` reaches the end, beside a rate that needs less, and so that one unit in the evening does not free the morning's."""
+    """`ttl` reaches the end of the period, even beside a rate that needs less."""
     store = Store()
     rate = Limit.per_second("r", 10)
     store.ask(Request(KEY, (Charge(rate, 1), Charge(QUOTA, 1)), deadline=store.now))
@@ -106,7 +106,7 @@ def test_the_item_lives_to_the_end_of_the_period() -> None:
     [("Europe/Berlin", 1_774_738_800, 23), ("Europe/Berlin", 1_792_879_200, 25), ("UTC", 1_774_742_400, 24)],
 )
 def test_days_have_the_hours_that_the_zone_says(zone: str, day: int, hours: int) -> None:
-    """A quota lasts from midnight to midnight, 23 or 25 hours later where clocks change."""
+    """A quota lasts from midnight to midnight, 23 or 25 hours where clocks change."""
     quota, store = Quota.per_day("q", 1, zone), Store(day * SECOND)
     store.take(quota)
     store.now += hours * HOUR - 1
@@ -116,7 +116,7 @@ def test_days_have_the_hours_that_the_zone_says(zone: str, day: int, hours: int)
 
 
 def test_a_settlement_after_midnight_is_charged_to_the_new_day() -> None:
-    """What is used after midnight counts there; what was taken before it cannot be given back."""
+    """Use after midnight counts in the new day; what was consumed before it cannot be refunded."""
     store = Store(MIDNIGHT - SECOND)
     evening = store.take(QUOTA, units=5)
     store.now = MIDNIGHT + SECOND
@@ -126,7 +126,7 @@ def test_a_settlement_after_midnight_is_charged_to_the_new_day() -> None:
 
 
 def test_nothing_is_booked_beyond_the_end_of_a_period() -> None:
-    """A rate's start that lies in the next day is not promised: the quota would be counted today and used tomorrow."""
+    """A rate's start in the next day is not promised: the quota would be counted today and used tomorrow."""
     rate, store = Limit("r", 1, 1, 5.0), Store(MIDNIGHT - 2 * SECOND)
     both = Request(KEY, (Charge(rate, 1), Charge(QUOTA, 1)), deadline=store.now + HOUR)
     store.take(rate)
@@ -142,14 +142,14 @@ def test_nothing_is_booked_beyond_the_end_of_a_period() -> None:
 
 
 def test_a_full_quota_is_never_booked() -> None:
-    """A caller that would wait for the next day is refused, and told when to ask again."""
+    """A caller that would have to wait for the next day is refused, and told when to ask again."""
     store = Store()
     store.take(QUOTA, units=10)
     assert store.refusal(QUOTA, wait=DAY).start == MIDNIGHT
 
 
 def test_an_opening_in_the_future_stays_open() -> None:
-    """Where a clock was a year ahead once, the capacity is all there is, until a reset."""
+    """If a clock was once a year ahead, the capacity is all there is until a reset."""
     store = Store()
     store.state = store.known = BucketState({QUOTA.identity: Level(10, NOON + 365 * DAY)}, 9_999_999_999, "x")
     store.refusal(QUOTA)
@@ -157,11 +157,11 @@ def test_an_opening_in_the_future_stays_open() -> None:
     store.take(QUOTA)
 
 
-# The traps of sessions.
+# Traps of sessions.
 
 
 def test_a_session_that_was_given_back_has_not_begun() -> None:
-    """A call that was refused elsewhere does not start a session: it begins with the first real use."""
+    """A call that was refused elsewhere does not start a session: the session begins with the first real use."""
     store = Store()
     store.give(store.take(SESSION), 1)
     store.now += HOUR
@@ -171,7 +171,7 @@ def test_a_session_that_was_given_back_has_not_begun() -> None:
 
 
 def test_a_session_is_not_opened_twice_at_one_time() -> None:
-    """A refund of the first opening is void in the second, although no time has passed, or a clock is behind."""
+    """A refund of the first opening is void in the second, even if no time has passed, or a clock is behind."""
     store = Store()
     first, second = store.take(SESSION, units=3), store.take(SESSION, units=3)
     store.give(first, 3)
@@ -183,7 +183,7 @@ def test_a_session_is_not_opened_twice_at_one_time() -> None:
 
 
 def test_two_first_uses_share_a_session() -> None:
-    """The second of two that would open a session fails once, and goes on within it."""
+    """The second of two writers that would open a session fails once, and then uses the open one."""
     store = Store()
     store.take(SESSION, units=6)
     store.known = EMPTY
@@ -193,7 +193,7 @@ def test_two_first_uses_share_a_session() -> None:
 
 
 def test_a_session_is_over_exactly_at_its_end() -> None:
-    """At its beginning and its length it is over, and a nanosecond before it is not."""
+    """A session is over at its beginning plus its length, and not a nanosecond earlier."""
     store = Store()
     store.take(SESSION, units=10)
     store.now += SESSION.length_ns - 1
@@ -203,7 +203,7 @@ def test_a_session_is_over_exactly_at_its_end() -> None:
 
 
 def test_the_settlement_of_an_old_session_opens_a_new_one() -> None:
-    """What is used after the end is used now."""
+    """Use after the end of a session opens a new one."""
     store = Store()
     store.take(SESSION, units=10)
     store.now += SESSION.length_ns
@@ -211,11 +211,11 @@ def test_the_settlement_of_an_old_session_opens_a_new_one() -> None:
     assert (receipt.tat, receipt.since) == (3, store.now)
 
 
-# The traps of totals.
+# Traps of totals.
 
 
 def test_a_total_opens_once() -> None:
-    """With all of it given back from outside, what an open lease holds can still be given back, and no more than that."""
+    """After an outside refund of everything, an open lease can still refund what it holds, and no more."""
     store = Store()
     lease = store.take(TOTAL, units=4)
     store.force(TOTAL, -100)
@@ -226,7 +226,7 @@ def test_a_total_opens_once() -> None:
 
 
 def test_no_more_is_given_back_from_outside_than_is_used() -> None:
-    """An adjustment ends at the capacity, and its receipt says what it really gave."""
+    """An adjustment from outside ends at the capacity, and its receipt says what it really refunded."""
     store = Store()
     store.take(TOTAL, units=3)
     (receipt,) = store.force(TOTAL, -5).receipts
@@ -236,7 +236,7 @@ def test_no_more_is_given_back_from_outside_than_is_used() -> None:
 
 
 def test_a_total_is_never_deleted() -> None:
-    """Beside any other limit the item lives as long as DynamoDB can say, and a writer that knows of no total keeps that."""
+    """Beside a total, the item lives as long as DynamoDB allows; a writer that knows of no total keeps that."""
     rate, store = Limit.per_second("r", 10), Store()
     store.ask(Request(KEY, (Charge(rate, 1), Charge(TOTAL, 1)), deadline=store.now))
     assert store.state.ttl >= 9_999_999_999
@@ -247,19 +247,19 @@ def test_a_total_is_never_deleted() -> None:
 
 
 def test_a_larger_capacity_is_how_more_is_sold() -> None:
-    """What was used stays used, and the rest is there at once."""
+    """After a larger capacity is set, used units stay used, and the rest is available at once."""
     store = Store()
     store.take(TOTAL, units=10)
     store.take(Quota.total("t", 15), units=5)
     store.refusal(Quota.total("t", 15))
 
 
-# All counts alike.
+# All counts.
 
 
 @pytest.mark.parametrize("limit", COUNTS, ids=str)
 def test_a_count_admits_its_capacity_and_no_more(limit: Quota) -> None:
-    """Exactly the capacity fits, one write each; an amount of 0 is refused in debt alone."""
+    """Exactly the capacity fits, in one write each; an amount of 0 is refused only in debt."""
     store = Store()
     for _ in range(10):
         store.take(limit)
@@ -272,7 +272,7 @@ def test_a_count_admits_its_capacity_and_no_more(limit: Quota) -> None:
 
 @pytest.mark.parametrize("limit", COUNTS, ids=str)
 def test_a_batch_is_decided_in_order(limit: Quota) -> None:
-    """Of a batch those are admitted that fit after the ones before them, and one write takes all."""
+    """Requests of a batch are allowed if they fit after those before them, and one write covers all."""
     store = Store()
     requests = [Request(KEY, (Charge(limit, units),), deadline=store.now) for units in (4, 7, 5, 2, 1)]
     assert [isinstance(each, Grant) for each in store.ask(*requests)] == [True, False, True, False, True]
@@ -298,7 +298,7 @@ def test_stale_writers_of_one_opening_do_not_defeat_each_other(limit: Quota) -> 
 @pytest.mark.parametrize("limit", COUNTS, ids=str)
 @pytest.mark.parametrize(("units", "carried", "waiting"), [(1, 0, 9), (1, 3, 6), (1, 3, 7), (3, 1, 1), (3, 1, 2), (0, 2, 5)])
 def test_a_look_says_what_a_batch_would(limit: Quota, units: int, carried: int, waiting: int) -> None:
-    """Behind others who ask the same a look has the verdict of a plan, and the same level."""
+    """A look behind other equal requests has the verdict of a plan, and the same level."""
     store = Store()
     store.take(limit)
     ask = Request(KEY, (Charge(limit, units),), deadline=store.now)
@@ -312,7 +312,7 @@ def test_a_look_says_what_a_batch_would(limit: Quota, units: int, carried: int, 
 
 
 def test_statuses_of_counts() -> None:
-    """A quota and a session come back at their ends, a total never; what is available is what is left."""
+    """Statuses give the end of a quota and of a session, none for a total, and the units that are left."""
     store = Store()
     for limit in COUNTS:
         store.take(limit, units=4)
@@ -331,7 +331,7 @@ def test_statuses_of_counts() -> None:
 
 
 def test_kinds_share_one_write() -> None:
-    """A rate, a quota, a session and a total of one bucket are taken all or none, by one update."""
+    """A rate, a quota, a session and a total of one bucket are consumed together or not at all, by one update."""
     rate, store = Limit.per_second("r", 10), Store()
     limits = (rate, *COUNTS)
     (outcome,) = store.ask(Request(KEY, tuple(Charge(limit, 3) for limit in limits), deadline=store.now))
@@ -344,7 +344,7 @@ def test_kinds_share_one_write() -> None:
     assert [store.plan.update, outcome.start > store.now] == [None, True]
 
 
-# By chance.
+# Random worlds.
 
 SCRIPTS = {
     "a quota": Script((Quota.per_hour("q", 5),)),
@@ -356,7 +356,7 @@ SCRIPTS = {
 
 
 def search(script: Script, worlds: int) -> str | None:
-    """The first broken promise that chance finds, if any."""
+    """Return the first broken promise that random worlds find, or None."""
     for seed in range(worlds):
         try:
             play(Random(seed), script)  # noqa: S311 - no secret
@@ -368,7 +368,7 @@ def search(script: Script, worlds: int) -> str | None:
 @pytest.mark.parametrize("error", [0, SECOND])
 @pytest.mark.parametrize("name", list(SCRIPTS)[:4])
 def test_the_item_equals_the_ledger(name: str, error: int) -> None:
-    """Whatever clients with old knowledge and clocks that differ do, the item is what their callers were told."""
+    """Clients with old knowledge and different clocks act in any order: the item is what their callers were told."""
     script = SCRIPTS[name]
     assert search(Script(script.limits, error=error), 150) is None
 

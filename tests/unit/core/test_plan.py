@@ -1,4 +1,4 @@
-"""The four promises of the design, judged over worlds that chance acts out, and the cases that are easy to get wrong."""
+"""The four promises of the design hold in random worlds, and in the cases that are easy to get wrong."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ SCRIPTS = {
 WORLDS = {"everything, for long": 60}
 MANY = 200
 FEW = 100
-"""Worlds within which a planted fault shows itself."""
+"""Number of worlds within which a planted fault shows."""
 
 
 def search(script: Script, worlds: int) -> str | None:
-    """The first broken promise that chance finds, if any."""
+    """Return the first broken promise that random worlds find, or None."""
     for seed in range(worlds):
         try:
             play_seed(seed, script)
@@ -58,34 +58,34 @@ def search(script: Script, worlds: int) -> str | None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_promises_hold(name: str) -> None:
-    """Whatever clients with old knowledge do, in batches, with bookings, debts and refunds, every promise holds."""
+    """Clients with old knowledge, batches, bookings, debts and refunds in any order break no promise."""
     assert search(SCRIPTS[name], WORLDS.get(name, MANY)) is None
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(st.randoms(use_true_random=False))
 def test_promises_hold_in_small_worlds(rng: Random) -> None:
-    """No small world breaks a promise; hypothesis would shrink one that did to its simplest form."""
+    """No small world breaks a promise; hypothesis would shrink a failing world to its simplest form."""
     play(rng, Script(clients=2, steps=12))
 
 
 def test_promises_hold_while_limits_change() -> None:
-    """Callers who bring other capacities for the same limit break no promise, neither to themselves nor to others."""
+    """Callers with other capacities for the same limit break no promise, for themselves or for others."""
     assert search(Script(overrides=True, clients=1), MANY) is None
     assert search(Script(overrides=True), MANY) is None
 
 
 def test_limits_that_change_admit_no_more() -> None:
-    """In a span that saw several capacities, no more is admitted than the largest of them and what refills."""
+    """In a span with several capacities, at most the largest of them and what refills is allowed."""
     assert search(Script(overrides=True, refunds=False, expiry=True), MANY) is None
 
 
 def test_clocks_that_disagree_admit_no_more() -> None:
-    """Clients whose clocks differ are together held to the limit, each admission counted by its own client's clock."""
+    """Clients with different clocks together stay within the limit, each call counted by its client's clock."""
     assert search(Script(offsets=40, refunds=False), MANY) is None
 
 
-# Faults, planted one at a time: what cannot find them would not find their like.
+# Faults, planted one at a time: a search that misses them would miss similar ones.
 
 
 def rewrite_updates(change: Callable[[list[Condition], list[Change]], tuple[list[Any], list[Any]]]) -> Fault:
@@ -107,7 +107,7 @@ def rewrite_updates(change: Callable[[list[Condition], list[Change]], tuple[list
 
 
 def drop_conditions(field: str) -> Fault:
-    """A fault: nothing is asked of a field any more, but that it is there where it has to be."""
+    """A fault: conditions on a field check only that it exists."""
 
     def relax(each: Condition) -> Condition:
         return each if each.field != field else each._replace(low=0 if not each.absent else None, high=10**30)
@@ -121,55 +121,55 @@ def drop_changes(field: str) -> Fault:
 
 
 def drop_lower_bound(conditions: list[Condition], changes: list[Change]) -> tuple[list[Any], list[Any]]:
-    """A fault: a busy bucket is not asked to be busy."""
+    """A fault: a busy bucket is not asserted to be busy."""
     busy = [each for each in conditions if each.field == "tat" and each.low is not None and each.high is not None]
     return [each._replace(low=0) if each in busy else each for each in conditions], changes
 
 
 def drop_idle_bound(conditions: list[Condition], changes: list[Change]) -> tuple[list[Any], list[Any]]:
-    """A fault: an idle bucket is not asked to be idle."""
+    """A fault: an idle bucket is not asserted to be idle."""
     idle = {each.limit for each in changes if each.field == "tat" and each.base is None}
     return [each._replace(high=10**30) if each.limit in idle and each.field == "tat" else each for each in conditions], changes
 
 
 def set_attribute(owner: Any, name: str, faulty: Any) -> Fault:
-    """A fault: something else stands in one place."""
+    """A fault: an attribute is replaced."""
     return lambda monkeypatch: monkeypatch.setattr(owner, name, faulty)
 
 
 def admit_without_cost(self: Any, bound: int, cost: int, patience: int) -> None:
-    """A fault: the ceiling does not leave room for what is taken."""
+    """A fault: the ceiling leaves no room for the units consumed."""
     before = min(self.ceiling, self.prompt)
     SOUND_ADMIT(self, bound, cost, patience)
     self.ceiling = self.prompt = min(before, self.now + patience + bound)
 
 
 def admit_each_alone(self: Any, bound: int, cost: int, patience: int) -> None:
-    """A fault: the members of a batch do not count for each other."""
+    """A fault: the requests of a batch do not count for each other."""
     before = min(self.ceiling, self.prompt)
     SOUND_ADMIT(self, bound, cost, patience)
     self.ceiling = self.prompt = min(before, self.now + patience + bound - cost)
 
 
 def grant_without_wait(self: Any, *others: Any) -> Grant:
-    """A fault: whoever has to wait is told to go at once."""
+    """A fault: a caller that has to wait is told to start at once."""
     return Grant([each._replace(start=self.now) for each in SOUND_GRANT(self, *others).receipts], self.now)
 
 
 def grant_of_the_first(self: Any, request: Request, _first: int, *others: Any) -> Grant:
-    """A fault: every member of a batch is told that it was the first."""
+    """A fault: every request of a batch is told that it was the first."""
     alone = replace(self, totals=[gcra.cost(*charge) for charge in request.charges])
     return SOUND_GRANT(alone, request, 0, *others)
 
 
 def undo_any_booking(level: Level, refunds: Any, now: int) -> tuple[int, int]:
-    """A fault: a booking is taken back whether others were built on it or not."""
+    """A fault: a booking is undone even if others were built on it."""
     undone = sum(refund.cost for refund in refunds if refund.start > now)
     return undone, level.booked - undone
 
 
 def undo_to_the_start(level: Level, refunds: Any, now: int) -> tuple[int, int]:
-    """A fault: with the last booking all are taken for gone."""
+    """A fault: undoing the last booking undoes all."""
     undone, booked = SOUND_UNDO(level, refunds, now)
     return undone, min(booked, now) if undone else booked
 
@@ -206,7 +206,7 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "`ttl` not written": (drop_changes("ttl"), EVERYTHING),
     "`ttl` not extended": (set_attribute(planning.Plan, "_extend_ttl", lambda *_: None), EVERYTHING),
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
-    "nobody told to wait": (set_attribute(planning.Plan, "_grant", grant_without_wait), EVERYTHING),
+    "waits not told": (set_attribute(planning.Plan, "_grant", grant_without_wait), EVERYTHING),
     "a batch told alike": (set_attribute(planning.Plan, "_grant", grant_of_the_first), EVERYTHING),
     "costs rounded down": (
         set_attribute(gcra, "cost", lambda limit, units: units * limit.period_ns // limit.refill_amount),
@@ -257,7 +257,7 @@ class Store:
         self.planned = 0
 
     def ask(self, *requests: Request) -> list[Grant | Refusal | None]:
-        """Plan once, write, and return the outcomes; None for what has to be planned again."""
+        """Plan once, write, and return the outcomes; None for a request that has to be planned again."""
         plan = planning.plan(self.known, requests, self.now, f"stamp-{self.planned}")
         outcomes: dict[int, Grant | Refusal] = dict(plan.refused)
         if plan.update is not None:
@@ -271,36 +271,36 @@ class Store:
         return [outcomes.get(index) for index in range(len(requests))]
 
     def take(self, limit: Limit, units: int = 1, *, patience: float = 0) -> Grant:
-        """Take, and be admitted."""
+        """Consume, and expect to be allowed."""
         outcome = self.ask(self.taking(limit, units, patience=patience))[0]
         assert isinstance(outcome, Grant)
         return outcome
 
     def taking(self, limit: Limit, units: int = 1, *, patience: float = 0) -> Request:
-        """The request of an acquire."""
+        """Return the request of an acquire."""
         return Request(KEY, (Charge(limit, units),), deadline=self.now + round(patience * SECOND))
 
     def refuses(self, limit: Limit, units: int = 1) -> bool:
-        """Whether units cannot be taken now."""
+        """Tell whether units cannot be consumed now."""
         return isinstance(self.ask(self.taking(limit, units))[0], Refusal)
 
     def available(self, limit: Limit) -> int:
-        """Units that can be taken now."""
+        """Return the units that can be consumed now."""
         return gcra.available(limit, self.state.level(limit.identity).tat, self.now)
 
 
 def credits_of(grant: Grant) -> Request:
-    """What a caller who was cancelled sends."""
+    """Return the refunds that a cancelled caller sends."""
     return Request(KEY, refunds=tuple(each.refund() for each in grant.receipts))
 
 
 def settlement(limit: Limit, units: int) -> Request:
-    """What a lease sends that needs more, whether it fits or not."""
+    """Return the request of a lease that corrects its use upwards, whether it fits or not."""
     return Request(KEY, (Charge(limit, units),), forced=True)
 
 
 def test_a_cancelled_booking_moves_nobody_onto_anothers_start() -> None:
-    """Of bookings at 1 s and 2 s the first is cancelled: the next newcomer starts at 3 s, and not at 2 s with the second."""
+    """Of bookings at 1 s and 2 s the first is cancelled: the next newcomer starts at 3 s, not at 2 s with the second."""
     store = Store()
     store.take(ONE)
     first, second = store.take(ONE, patience=5), store.take(ONE, patience=5)
@@ -310,7 +310,7 @@ def test_a_cancelled_booking_moves_nobody_onto_anothers_start() -> None:
 
 
 def test_the_last_booking_is_given_back_whole() -> None:
-    """When the last of several bookings is cancelled, the next newcomer gets its place; so when all are, last to first."""
+    """When the last of several bookings is cancelled, the next newcomer gets its place; so it goes for all, last to first."""
     store = Store()
     store.take(ONE)
     first, second = store.take(ONE, patience=5), store.take(ONE, patience=5)
@@ -325,7 +325,7 @@ def test_the_last_booking_is_given_back_whole() -> None:
 
 
 def test_a_refund_is_whole_once_the_bookings_have_started() -> None:
-    """A booking holds refunds back until its start, and not after."""
+    """A booking holds refunds back until its start, and not after it."""
     store = Store()
     taken = store.take(TEN, 10)
     store.take(TEN, 1, patience=1)
@@ -335,7 +335,7 @@ def test_a_refund_is_whole_once_the_bookings_have_started() -> None:
 
 
 def test_a_debt_beyond_the_last_booking_can_be_given_back() -> None:
-    """What a settlement took after the last booking is free to go back while that booking still lies ahead."""
+    """Debt that a correction adds after the last booking can be refunded while that booking is still in the future."""
     store = Store()
     taken = store.take(ONE)
     booked = store.take(ONE, patience=5)
@@ -345,7 +345,7 @@ def test_a_debt_beyond_the_last_booking_can_be_given_back() -> None:
 
 
 def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
-    """Debt can reach up to where somebody was promised a start later; when it goes, the promise stands."""
+    """Debt can reach a start that a caller was promised later; when the debt is refunded, the promise stands."""
     store = Store()
     store.take(TEN, 10)
     debt = store.ask(settlement(TEN, 5))[0]
@@ -357,7 +357,7 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
 
 
 def test_a_refund_is_whole_whatever_its_client_knew_last() -> None:
-    """A booking that this client has seen was cancelled elsewhere: its refund is whole, though it rides with another limit's."""
+    """The client has seen that a booking was cancelled elsewhere: its refund is complete, although it shares a write."""
     store = Store()
     taken = store.ask(Request(KEY, (Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
     waiting = store.take(TEN, 1, patience=5)
@@ -372,7 +372,7 @@ def test_a_refund_is_whole_whatever_its_client_knew_last() -> None:
 
 
 def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
-    """A reason to give nothing back is asserted beside other changes, and is none to write."""
+    """The reason for refunding nothing is asserted beside other changes, and alone is no reason to write."""
     store = Store()
     taken = store.take(ONE)
     store.take(ONE, patience=5)
@@ -380,7 +380,7 @@ def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
 
 
 def test_a_batch_makes_nobody_wait_who_is_not_on_record() -> None:
-    """Behind a caller who has to wait another need not, under a larger limit; when the bucket is fuller than known, both do."""
+    """Under a larger limit, a request behind one that waits need not wait; when the bucket is fuller than known, both wait."""
     wide, narrow, store = Limit.per_second("a", 4, burst=5), Limit.per_second("a", 4, burst=3), Store()
     store.take(wide, 3)
     known = store.known
@@ -394,7 +394,7 @@ def test_a_batch_makes_nobody_wait_who_is_not_on_record() -> None:
 
 
 def test_nothing_is_given_back_after_the_bucket_was_full() -> None:
-    """A refund comes too late once the bucket has refilled, even when others have taken from it since."""
+    """A refund comes too late once the bucket has refilled, even if others have consumed since."""
     store = Store()
     late = store.take(TEN, 5)
     store.now += SECOND
@@ -405,7 +405,7 @@ def test_nothing_is_given_back_after_the_bucket_was_full() -> None:
 
 
 def test_a_refund_never_gives_more_than_capacity() -> None:
-    """What time has refilled already is not refilled again by a refund."""
+    """A refund does not refill what time has refilled already."""
     store = Store()
     taken = store.take(TEN, 10)
     store.now += SECOND * 7 // 10
@@ -416,7 +416,7 @@ def test_a_refund_never_gives_more_than_capacity() -> None:
 
 
 def test_a_refund_to_a_bucket_that_is_gone_comes_to_an_end() -> None:
-    """When TTL has deleted the item, a refund finds out with one update at most, and then there is nothing left to write."""
+    """If TTL has deleted the item, a refund finds out with at most one update, and then nothing is left to write."""
     store = Store()
     taken = store.take(TEN)
     store.now += 40 * 86_400 * SECOND
@@ -428,7 +428,7 @@ def test_a_refund_to_a_bucket_that_is_gone_comes_to_an_end() -> None:
 
 
 def test_a_debt_is_paid_before_anything_is_admitted() -> None:
-    """A settlement goes into debt; then even nothing is refused, until time has paid."""
+    """After a correction into debt, even an amount of 0 is refused until time has paid the debt."""
     store = Store()
     store.take(TEN, 10)
     store.ask(settlement(TEN, 5))
@@ -442,7 +442,7 @@ def test_a_debt_is_paid_before_anything_is_admitted() -> None:
 
 
 def test_an_amount_of_zero_takes_nothing() -> None:
-    """Zero units are admitted by an empty bucket and leave it as it was."""
+    """An amount of 0 is allowed by an empty bucket and leaves it unchanged."""
     store = Store()
     store.take(TEN, 10)
     before = store.available(TEN)
@@ -451,7 +451,7 @@ def test_an_amount_of_zero_takes_nothing() -> None:
 
 
 def test_waiting_for_nothing_books_nothing() -> None:
-    """Who waits with an amount of zero for a debt to be paid holds no refund back."""
+    """A request for 0 units that waits for a debt to be paid holds no refund back."""
     store = Store()
     taken = store.take(TEN, 10)
     outcomes = store.ask(settlement(TEN, 10), store.taking(TEN, 0, patience=5))
@@ -461,7 +461,7 @@ def test_waiting_for_nothing_books_nothing() -> None:
 
 
 def test_a_limit_that_is_not_named_is_not_consulted() -> None:
-    """One limit in debt does not keep a request away that asks only for another."""
+    """A request is not refused by the debt of a limit that it does not name."""
     store = Store()
     store.ask(settlement(TEN, 100))
     other = Limit.per_second("b", 1)
@@ -469,7 +469,7 @@ def test_a_limit_that_is_not_named_is_not_consulted() -> None:
 
 
 def test_one_limit_that_refuses_refuses_all() -> None:
-    """Of several limits all are taken or none."""
+    """Of several limits, all are consumed or none."""
     store = Store()
     other = Limit.per_second("b", 1)
     store.take(other)
@@ -479,7 +479,7 @@ def test_one_limit_that_refuses_refuses_all() -> None:
 
 
 def test_a_known_state_takes_one_write() -> None:
-    """Who knows the bucket writes once, idle or busy; who does not, twice at most."""
+    """A client that knows the bucket writes once, idle or busy; one that does not writes at most twice."""
     store = Store()
     store.take(TEN)
     store.take(TEN)
@@ -493,14 +493,14 @@ def test_a_known_state_takes_one_write() -> None:
 
 
 def test_a_refusal_by_a_known_state_writes_nothing() -> None:
-    """Where the state shows that nobody fits, no update is planned."""
+    """If the state shows that no request fits, no update is planned."""
     store = Store()
     store.take(ONE)
     assert planning.plan(store.state, [store.taking(ONE), store.taking(ONE)], store.now, "x").update is None
 
 
 def test_a_batch_is_decided_in_order() -> None:
-    """Of a batch that does not fit as a whole those are admitted that fit after the ones before them, and one write takes all."""
+    """Requests of a batch are decided in order: each is allowed if it fits after those before it, and one write covers all."""
     store = Store()
     outcomes = store.ask(*(store.taking(TEN, units) for units in (4, 7, 5, 2, 1)))
     assert [isinstance(outcome, Grant) for outcome in outcomes] == [True, False, True, False, True]
@@ -518,7 +518,7 @@ MORE = st.tuples(st.integers(0, 5 * SECOND), st.integers(0, 5 * SECOND))
 def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
     first: int, second: int, units: tuple[int, int], carried: int, waiting: int, flown: int, more: tuple[int, int]
 ) -> None:
-    """A look finds the verdict and the levels of the last of a queue, some of which a write carries, whatever others take."""
+    """One look finds the verdict and the levels of the last of a queue, some of which are in a write that is under way."""
     limits = Limit.per_second("a", 1, burst=5), Limit.per_second("b", 3, burst=7)
     request, planned = Request(KEY, tuple(map(Charge, limits, units)), deadline=EPOCH), EPOCH - flown
 
@@ -540,7 +540,7 @@ def test_behind_others_who_ask_the_same_one_look_says_what_a_batch_would(
 
 
 def test_a_refusal_tells_exactly_how_long_to_wait() -> None:
-    """At the time that follows from a refusal the request fits, and a nanosecond before it does not."""
+    """At the time that a refusal gives, the request fits; a nanosecond earlier it does not."""
     store = Store()
     store.take(TEN, 10)
     refusal = store.ask(store.taking(TEN, 3))[0]
@@ -553,7 +553,7 @@ def test_a_refusal_tells_exactly_how_long_to_wait() -> None:
 
 
 def test_a_wait_that_does_not_fit_the_patience_is_refused() -> None:
-    """A caller books a start within the patience, or is refused at once and costs nothing."""
+    """A caller books a start within its timeout, or is refused at once and charged nothing."""
     store = Store()
     store.take(ONE)
     assert isinstance(store.ask(store.taking(ONE, patience=0.9))[0], Refusal)
@@ -561,7 +561,7 @@ def test_a_wait_that_does_not_fit_the_patience_is_refused() -> None:
 
 
 def test_writers_without_fresh_knowledge_do_not_defeat_each_other() -> None:
-    """An update that was planned on an old state of the same mode is applied, whoever has written meanwhile."""
+    """An update that was planned on an old state of the same mode is applied, even if others have written since."""
     store = Store()
     store.take(TEN)
     plans = [planning.plan(store.state, [store.taking(TEN)], store.now, f"writer-{index}") for index in range(9)]

@@ -75,7 +75,7 @@ def test_a_shadow_above_its_capacity_has_no_time() -> None:
 
 
 def test_a_shadow_that_was_left_out_wrongly_defeats_the_write() -> None:
-    """What a stale view leaves out is asserted to be left out rightly beside whatever else is written."""
+    """A field that a stale view leaves out is asserted to be absent, beside any other changes."""
     shadow, hard, store = replace(TEN, enforce=False), Limit.per_second("b", 100), Store()
     full = store.take(shadow, units=10)
     known = store.known
@@ -146,7 +146,7 @@ def test_headroom_leaves_a_share_to_others(limit: Limit) -> None:
 
 @ids
 def test_an_amount_of_nothing_asks_for_debt_alone(limit: Limit) -> None:
-    """With headroom too, 0 is refused only where somebody owes."""
+    """With headroom too, 0 is refused only if the bucket is in debt."""
     store = Store()
     store.take(limit, units=10)
     (outcome,) = store.ask(asking(store, limit, 0, share=0.5))

@@ -1,4 +1,4 @@
-"""Whatever is changed, limits and chains resolve as plain dictionaries say."""
+"""After any changes, limits and chains resolve as plain dictionaries say."""
 
 from __future__ import annotations
 

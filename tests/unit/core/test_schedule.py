@@ -112,7 +112,7 @@ def test_a_window_on_a_day_whose_clocks_change() -> None:
 
 
 def test_windows_of_different_zones_and_midnights() -> None:
-    """Windows follow each other in the order of their times, whatever their zones."""
+    """Windows are in the order of their times, in any zones."""
     schedule = check_schedule(
         [
             ("mon-fri 09:00-17:00", "Europe/Berlin", OFFICE),

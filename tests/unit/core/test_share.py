@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from support.engines import FakeClock
 
 from limiter import (
+    Concurrency,
     Limit,
     MemoryRepository,
+    Quota,
     RateLimiter,
     RateLimiterUnavailable,
     RateLimitExceeded,
@@ -21,11 +23,19 @@ from limiter import (
     SyncRateLimiter,
 )
 from limiter.core.chain import Bucket
-from limiter.core.limits import gcra
+from limiter.core.limits import TotalQuota, gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Request
-from limiter.core.share import check_remembered, fitting, local_limit, local_requests, unbounded
-from limiter.core.state import Level
+from limiter.core.share import (
+    check_remembered,
+    fitting,
+    is_reported,
+    local_limit,
+    local_requests,
+    unbounded,
+    unreported_units,
+)
+from limiter.core.state import ABSENT, BucketState, Level
 from limiter.core.units import DAY
 from limiter.outage.unreported import UnreportedUsage
 
@@ -66,7 +76,7 @@ def test_a_share_is_of_rate_and_capacity() -> None:
 
 
 def test_unknown_limits_stand_in_no_way() -> None:
-    """Whatever is asked fits; what is known stays as it is."""
+    """Any request fits, and the known state stays unchanged."""
     known = (Bucket(KEY, (LIMIT,)),)
     assert unbounded(known, {"requests"}) == unbounded(known, set()) == known
     assert [limit.name for limit in unbounded(known, {"tokens"})[0].limits] == ["requests", "tokens"]
@@ -123,7 +133,7 @@ def test_local_usage_is_reported_once() -> None:
 
 
 def test_usage_that_could_not_be_charged_is_reported_again() -> None:
-    """Whoever else has reported something meanwhile, at worst twice, never forgotten."""
+    """Usage that others report at the same time may be reported twice, and is never forgotten."""
     alone = Alone()
     assert alone.take(2)
     first = alone.take_report()
@@ -160,6 +170,45 @@ def test_no_usage_is_forgotten_or_reported_twice(steps: list[tuple[str, int]], s
     reported += alone.reported()
     assert reported <= taken
     assert reported >= taken - waited * share * 10 / 3_600 - 1e-6
+
+
+OTHERS = (Quota.per_day("tokens", 10), Quota.session("messages", 10, 3_600), Quota.total("credits", 10))
+
+
+@pytest.mark.parametrize("limit", OTHERS, ids=str)
+def test_counted_usage_is_what_was_used_since_the_opening(limit: Quota) -> None:
+    """Less what was reported of the same opening; nothing of one that is over."""
+    now, before = FakeClock.START_NS, Level(4, FakeClock.START_NS - 10)
+    used = before._replace(tat=7)
+    assert unreported_units(limit, 0.5, used, ABSENT, now) == 7
+    assert unreported_units(limit, 0.5, used, before, now) == 3
+    assert unreported_units(limit, 0.5, before, used, now) == 0
+    assert unreported_units(limit, 0.5, ABSENT, ABSENT, now) == 0
+    over = not isinstance(limit, TotalQuota)
+    assert unreported_units(limit, 0.5, used, ABSENT, now + int(DAY) * 10**9) == (0 if over else 7)
+
+
+def test_what_was_reported_of_an_earlier_opening_does_not_count() -> None:
+    """Usage of the next day is reported from its first unit, and once, also where a report of the day before was put back."""
+    clock, quota, unreported = FakeClock(), OTHERS[0], UnreportedUsage()
+    unreported.record(KEY, [quota], clock())
+
+    def reported(used: int, since: int) -> UsageReport:
+        return unreported.take(KEY, 1.0, BucketState({quota.identity: Level(used, since)}), clock())
+
+    first = reported(5, clock())
+    assert first.charges == (Charge(quota, 5),)
+    clock.advance(DAY)
+    opened = clock()
+    assert reported(3, opened).charges == (Charge(quota, 3),)
+    unreported.put_back(first)
+    assert reported(3, opened).charges == ()
+
+
+def test_slots_are_not_reported() -> None:
+    """They end with their leases."""
+    assert not is_reported(Concurrency("calls", 5))
+    assert unreported_units(Concurrency("calls", 5), 1.0, Level(3, 1), ABSENT, 10) == 0
 
 
 def test_unreported_usage_outlives_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:

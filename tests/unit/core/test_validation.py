@@ -20,8 +20,8 @@ from limiter import (
     SyncRepository,
     ValidationError,
 )
-from limiter.core.limits import check_amounts, check_limits
-from limiter.core.validation import check_integer, check_name, check_table, check_table_region, check_timeout
+from limiter.core.limits import check_limits
+from limiter.core.validation import check_amounts, check_integer, check_name, check_table, check_table_region, check_timeout
 from limiter.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def test_a_missing_region_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_unreachable_endpoint_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody listens, the store is unavailable, certainly without effect, and the error names the endpoint."""
+    """If nothing listens, the store is unavailable, certainly without effect, and the error names the endpoint."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -247,7 +247,7 @@ def test_all_other_names_are_fine(name: str) -> None:
 
 @given(st.one_of(st.integers(), st.booleans(), st.floats(), st.none(), st.text()), st.integers(-5, 5), st.integers(0, 10**13))
 def test_integers_are_between_their_bounds(value: object, minimum: int, maximum: int) -> None:
-    """What passes is an integer, no bool, within the bounds; what does not is refused with its bounds."""
+    """An accepted value is an integer, not a bool, within the bounds; others are refused with the bounds."""
     if type(value) is int and minimum <= value <= maximum:
         assert check_integer("amount", value, minimum=minimum, maximum=maximum) is value
     else:
@@ -259,12 +259,12 @@ def test_integers_are_between_their_bounds(value: object, minimum: int, maximum:
     ("seconds", "nanoseconds"), [(None, 0), (0, 0), (0.5, 500_000_000), (1e-9, 1), (366 * 86_400, 31_622_400 * 10**9)]
 )
 def test_timeouts_become_nanoseconds(seconds: float | None, nanoseconds: int) -> None:
-    """A timeout is seconds outside and nanoseconds inside."""
+    """A timeout is in seconds outside and in nanoseconds inside."""
     assert check_timeout(seconds) == nanoseconds
 
 
 def test_good_input_is_returned() -> None:
-    """Checks return what they have checked, of whatever iterable or mapping."""
+    """Checks return what they have checked, for any iterable or mapping."""
     assert check_limits(iter(LIMITS)) == tuple(LIMITS)
     assert check_limits([]) == ()
     assert check_amounts({"requests": 0}) == {"requests": 0}

@@ -32,6 +32,7 @@ def second(text: str) -> int:
         ("Atlantic/Azores", date(2022, 10, 30), "2022-10-30T00:00:00"),  # midnight comes twice
         ("America/Havana", date(2022, 11, 6), "2022-11-06T04:00:00"),
         ("America/St_Johns", date(2010, 11, 7), "2010-11-07T02:30:00"),  # at 00:01 clocks go back to 23:01 of the day before
+        ("Antarctica/Casey", date(2010, 3, 5), "2010-03-04T13:00:00"),  # at 02:00 clocks go back to 23:00 of the day before
         ("Pacific/Apia", date(2011, 12, 30), "2011-12-30T10:00:00"),  # a day that is left out
         ("Pacific/Apia", date(2011, 12, 31), "2011-12-30T10:00:00"),
         ("Pacific/Apia", date(2012, 1, 1), "2011-12-31T10:00:00"),

@@ -36,7 +36,7 @@ from limiter.infra.settings import check_names, stack_parameters
         {"trusted_services": ("a,b",)},
         {"trusted_services": ("",)},
         {"alarm_topic_arn": "topic"},
-        {"alarm_email": "nobody"},
+        {"alarm_email": "unknown"},
         {"tags": {"aws:x": "y"}},
         {"tags": {"limiter:version": "y"}},
         {"tags": {"": "y"}},

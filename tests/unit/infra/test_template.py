@@ -18,7 +18,15 @@ from botocore.exceptions import ClientError
 from limiter import StackManager
 from limiter.aws import schema
 from limiter.contrib.emf import METRICS
-from limiter.infra.settings import BILLING_MODES, PATTERNS, TABLE_CLASSES, TEMPLATE_FIELDS, parameter_name
+from limiter.infra.settings import (
+    BILLING_MODES,
+    PATTERNS,
+    TABLE_CLASSES,
+    TEMPLATE_FIELDS,
+    StackSettings,
+    chosen_parameters,
+    parameter_name,
+)
 
 if TYPE_CHECKING:
     from support.engines import Engine
@@ -180,8 +188,17 @@ def test_every_key_is_in_its_namespace() -> None:
 
 def test_no_wildcard_fits_into_a_namespace() -> None:
     """A namespace that a policy would read as a pattern or a variable is refused."""
-    for text in ("*", "a*", "a?", "${aws:username}", "a#b", "a\n"):
+    for text in ("*", "a*", "a?", "${aws:username}", "a\n"):
         assert not re.fullmatch(PATTERNS["namespace"], text)
+
+
+@pytest.mark.parametrize("namespace", ["tenant", "a#b", "#", "50%", "a%23b", "%25", "a b(c)"])
+def test_a_namespace_is_given_to_the_template_as_in_keys(template: dict[str, Any], namespace: str) -> None:
+    """The policies then confine to its keys, with any sign in its name, and the template takes what it is given."""
+    (given,) = chosen_parameters(StackSettings(namespace=namespace)).values()
+    assert re.fullmatch(template["Parameters"]["Namespace"]["AllowedPattern"], given)
+    key = schema.bucket_key(schema.BucketKey(namespace, "user", "resource"))
+    assert key["pk"]["S"] == f"{given}#user"
 
 
 def test_arns_are_of_every_partition(template: dict[str, Any]) -> None:
@@ -231,10 +248,18 @@ def test_alarms_watch_the_three_troubles(template: dict[str, Any]) -> None:
 
 
 def test_the_dashboard_shows_the_table_and_decisions(template: dict[str, Any]) -> None:
-    """Units, throttling, hot keys and latency of this table, and metrics that the adapter for CloudWatch writes."""
+    """Units, throttling, hot keys and latency of this table, and metrics of `limiter.contrib.emf`; its charts fill the grid."""
     body = template["Resources"]["TableDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     assert set(re.findall(r"\$\{([^}]+)\}", body)) == {"AWS::Region", "Table", "DashboardNamespace"}
-    charts = [each["properties"]["metrics"] for each in json.loads(body)["widgets"]]
+    widgets = json.loads(body)["widgets"]
+    covered = [
+        (x, y)
+        for each in widgets
+        for x in range(each["x"], each["x"] + each["width"])
+        for y in range(each["y"], each["y"] + each["height"])
+    ]
+    assert len(covered) == len(set(covered)) == 24 * (1 + max(y for _, y in covered))
+    charts = [each["properties"]["metrics"] for each in widgets]
     series = [line for chart in charts for line in chart]
     assert {line[1] for line in series if line[0] == "AWS/DynamoDB"} == {
         "ConsumedReadCapacityUnits",

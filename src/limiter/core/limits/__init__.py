@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from ...exceptions import ValidationError
 from ...models import BaseLimit
-from ..validation import MAX_AMOUNT, check_integer, check_name, shown
+from ..validation import shown
 from .access import BLOCKED, UNLIMITED, Access
 from .concurrency import Concurrency
 from .quota import CalendarQuota, Quota
@@ -103,20 +102,6 @@ def check_level(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access:
     return checked
 
 
-def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
-    """Return a mapping of limit name to units as a dict."""
-    if not isinstance(amounts, Mapping):
-        raise ValidationError(f"amounts must be a mapping such as {{'requests': 1}}, not {shown(amounts)}")
-    checked = {}
-    for name, amount in amounts.items():
-        check_name("limit name", name)
-        # Asked here first, since most amounts are good, and a message is not formed for nothing.
-        if type(amount) is not int or not minimum <= amount <= MAX_AMOUNT:
-            check_integer(f"amount of {name!r}", amount, minimum=minimum)
-        checked[name] = amount
-    return checked
-
-
 def unknown_limit(name: str, known: Iterable[str]) -> ValidationError:
     """The error for an amount whose limit the bucket does not have."""
     return ValidationError(f"unknown limit {name!r}; this call is limited by: {', '.join(sorted(known)) or 'nothing'}")
@@ -130,7 +115,7 @@ def _without_shadow(body: str) -> tuple[str, bool]:
 
 def _check_limit(limit: object) -> None:
     if isinstance(limit, Access):
-        raise ValidationError(f"{limit!r} stands in place of a list of limits, and not in one: pass {limit!r} alone")
+        raise ValidationError(f"{limit!r} replaces a list of limits and cannot be part of one: pass {limit!r} alone")
     if not isinstance(limit, _CLASSES):
         raise ValidationError(f"{shown(limit)} is not a Limit; build one with Limit.per_minute(...) or Limit.parse(...)")
 
@@ -155,7 +140,6 @@ __all__ = [
     "Quota",
     "SessionQuota",
     "TotalQuota",
-    "check_amounts",
     "check_level",
     "check_limits",
     "parse",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..state import UNBOUNDED, Change, Condition, Level
+from ..state import ABSENT, UNBOUNDED, Change, Condition, Level
 from ..units import NANOSECONDS
 from . import gcra
 from .births import birth, put_mark, rate_of
@@ -36,31 +36,27 @@ class RateAccount:
     used, and begins later than now; it is `born` when the update stores it. `enforced` says that not only shadows ask for it.
     """
 
-    __slots__ = (
-        *("birth", "booked", "born", "ceiling", "enforced", "idle", "identity", "inherits", "least", "level", "name", "now"),
-        *("patient", "prompt", "refunded", "refunds", "takes", "tat", "tightest", "total"),
-    )
     last = UNBOUNDED
     """The latest start that a caller may be promised: of a rate, any."""
+    books = True
+    """Whether a start ahead may be promised."""
+    birth: Birth | None = None
+    inherits = born = enforced = takes = False
+    total = refunded = least = 0
+    tightest = ceiling = patient = prompt = UNBOUNDED
+    booked: int | None = None
+    refunds: list[Refund] | None = None
 
     def __init__(self, limit: Limit, view: View, others: Mapping[str, Account]) -> None:
+        # What most batches never change is left to the class.
         self.name = limit.name
         self.identity = limit.identity
-        self.level = level = view.state.level(limit.identity)
-        self.now = view.now
-        self.tat = max(level.tat, view.now)
-        self.idle = level.tat <= view.now
-        self.birth: Birth | None = None
-        self.inherits = self.born = False
+        self.level = level = view.state.levels.get(limit.identity, ABSENT)
+        self.now = now = view.now
+        self.idle = level.tat <= now
+        self.tat = now if self.idle else level.tat
         if level.tat < 0:
             self._bear(limit, view, others)
-        self.enforced = self.takes = False
-        self.total = 0
-        self.tightest = self.ceiling = self.patient = self.prompt = UNBOUNDED
-        self.least = 0
-        self.booked: int | None = None
-        self.refunds: list[Refund] = []
-        self.refunded = 0
 
     def _bear(self, limit: Limit, view: View, others: Mapping[str, Account]) -> None:
         """Begin with the largest use of the name's other rates, though owing for no longer than the rate it is taken from."""
@@ -81,11 +77,12 @@ class RateAccount:
         return gcra.cost(limit, units)
 
     @staticmethod
-    def bound(limit: Limit, cost: int, reserve: int, oversize: bool) -> int:
-        """How far the account may be used by a request that leaves so much to others."""
+    def price(limit: Limit, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        """How far the account may be used by a request for units that leaves so much to others; and what they cost."""
+        cost = gcra.cost(limit, units)
         if not cost:
-            return limit.window
-        return max(limit.window, cost) if oversize else limit.window - reserve
+            return limit.window, cost
+        return max(limit.window, cost) if oversize else limit.window - reserve, cost
 
     @staticmethod
     def reserve(limit: Limit, numerator: int, denominator: int) -> int:
@@ -134,14 +131,17 @@ class RateAccount:
         if not cost:
             self.ceiling = min(self.ceiling, room + patience)
             return
-        self.tightest = min(self.tightest, room)
+        if room < self.tightest:
+            self.tightest = room
         if self.tat > room:
             self.booked = self.total
             self.ceiling = min(self.ceiling, self.patient, room + patience)
             self.patient = self.prompt = UNBOUNDED
-        else:
-            self.patient = min(self.patient, room + patience)
-            self.prompt = min(self.prompt, room)
+            return
+        if room < self.prompt:
+            self.prompt = room
+        if room + patience < self.patient:
+            self.patient = room + patience
 
     def leave_out(self, bound: int, cost: int, patience: int) -> None:
         """Enter that a taking does not fit, so that a write of the batch asserts it."""
@@ -150,6 +150,8 @@ class RateAccount:
 
     def give(self, refund: Refund) -> None:
         """Enter a refund, which comes after everything that the batch takes."""
+        if self.refunds is None:
+            self.refunds = []
         self.refunds.append(refund)
 
     def withdraw(self, draft: Draft, units: int) -> int:
@@ -194,15 +196,14 @@ class RateAccount:
             return self.now
         if self.idle:
             draft.conditions.append(Condition(self.identity, "tat", None, self.now, absent=True))
-            if self.birth is not None:
-                put_mark(draft, self.birth.mark)
             self._write_start(draft)
             return self.now + self.total
         if self._keeps_booked():
             ceiling = min(ceiling, self.tat)
         draft.conditions.append(Condition(self.identity, "tat", max(self.now + 1, self.least), ceiling))
-        self._write_booking(draft)
-        if self.booked is None:
+        if self.booked is not None:
+            self._write_booking(draft)
+        elif self.refunds:
             self._write_refunds(draft)
         if not self.refunded:
             draft.changes.append(Change(self.identity, "tat", "tat", self.total))
@@ -214,27 +215,37 @@ class RateAccount:
             return self.now
         draft.conditions.append(Condition(self.identity, "tat", None, None, absent=True))
         if self.total or self.tat > self.now:
-            put_mark(draft, self.birth.mark)
             self._write_start(draft)
             self.born = True
         return self.tat + self.total
 
     def _write_start(self, draft: Draft) -> None:
+        if self.birth is not None:
+            put_mark(draft, self.birth.mark)
         draft.changes.append(Change(self.identity, "tat", None, self.tat + self.total))
-        # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
-        draft.changes.append(Change(self.identity, "since", None, max(self.now, self.level.since + 1)))
+        draft.changes.append(Change(self.identity, "since", None, self._new_since()))
         self._write_booking(draft)
+
+    def _new_since(self) -> int:
+        # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
+        return max(self.now, self.level.since + 1)
 
     def ground(self, after: BucketState) -> tuple[int, int]:
         """The `tat` that the batch met in fact, and the busy period that it belongs to, once the update has left `after`."""
-        level = after.level(self.identity)
+        level = after.levels.get(self.identity, ABSENT)
         if (self.idle and self.total) or self.inherits:
             return self.tat, level.since
         return max(self.now, level.tat - self.total + self.refunded), level.since
 
-    def start(self, bound: int, tat: int) -> int:
-        """The time from which a taking is allowed that leaves the bucket at `tat`."""
-        return tat - bound
+    def ground_at_most(self, after: BucketState) -> tuple[int, int]:
+        """The latest `tat` that the batch can have met, and the busy period it was planned for, once others have written too.
+
+        A busy period that is over voids refunds. The one in `after` may have begun since, and would pay out of what others took.
+        """
+        if (self.idle and self.total) or self.inherits:
+            return self.tat, self._new_since()
+        met = after.level(self.identity).tat - self.total + self.refunded
+        return max(self.now, min(met, self._ceiling())), self.level.since
 
     def _ceiling(self) -> int:
         """The latest `tat` from which every taking of the batch is still right, in its order.
@@ -304,7 +315,7 @@ def undo_last_bookings(level: Level, refunds: Iterable[Refund] | Sequence[Refund
     """
     undone, booked = 0, level.booked
     for refund in sorted(refunds, key=lambda each: each.level, reverse=True):
-        if refund.start > now and refund.level == level.floor - undone:
+        if refund.start > now and refund.level == level.floor - undone and refund.earlier < UNBOUNDED:
             undone += refund.cost
             # For an amount within the capacity this is its start less its cost.
             left = max(refund.level - refund.cost - refund.limit.window, refund.earlier)  # type: ignore[attr-defined] # a rate

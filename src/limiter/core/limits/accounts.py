@@ -60,9 +60,8 @@ def standing(limit: BaseLimit, level: Level, now: int) -> tuple[int, int | None]
 
 def price(limit: BaseLimit, units: int, reserve: int = 0, oversize: bool = False) -> tuple[int, int]:
     """How far the limit's account may be used by a request for units that leaves a reserve to others; and what they cost."""
-    kind = account_class(limit)
-    spent = kind.cost(limit, units)
-    return kind.bound(limit, spent, reserve, oversize), spent
+    found: tuple[int, int] = account_class(limit).price(limit, units, reserve, oversize)
+    return found
 
 
 def reserve(limit: BaseLimit, share: float) -> int:

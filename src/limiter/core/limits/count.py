@@ -39,6 +39,9 @@ class CountAccount:
         *("name", "now", "opening", "over", "refunds", "room", "takes", "total", "used"),
     )
 
+    books = False
+    """No start ahead is promised."""
+
     def __init__(self, limit: Quota, view: View, others: Mapping[str, Account]) -> None:
         self.limit = limit
         self.name = limit.name
@@ -87,11 +90,12 @@ class CountAccount:
         return units
 
     @staticmethod
-    def bound(limit: Quota, cost: int, reserve: int, oversize: bool) -> int:
-        """How far the account may be used by a request that leaves so much to others."""
-        if not cost:
-            return limit.capacity
-        return max(limit.capacity, cost) if oversize and not isinstance(limit, TotalQuota) else limit.capacity - reserve
+    def price(limit: Quota, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        """How far the account may be used by a request for units that leaves so much to others; and what they cost: units."""
+        if not units:
+            return limit.capacity, units
+        most = oversize and not isinstance(limit, TotalQuota)
+        return max(limit.capacity, units) if most else limit.capacity - reserve, units
 
     @staticmethod
     def reserve(limit: Quota, numerator: int, denominator: int) -> int:
@@ -222,9 +226,11 @@ class CountAccount:
             return self.used, level.since
         return level.tat - self.total + self.given, level.since
 
-    def start(self, bound: int, tat: int) -> int:
-        """The time from which a taking is allowed: it is never ahead."""
-        return self.now
+    def ground_at_most(self, after: BucketState) -> tuple[int, int]:
+        """The most units that were used before the batch, and the opening it was planned for, once others have written too."""
+        if self.over:
+            return self.used, self.opening
+        return max(0, min(after.level(self.identity).tat - self.total + self.given, self.room)), self.level.since
 
     def _length(self) -> int:
         return self.limit.length_ns if isinstance(self.limit, SessionQuota) else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +40,15 @@ class Account(Protocol):
     total: int
 
     @property
+    def books(self) -> bool:
+        """Whether a start ahead may be promised: then it is the bound before where the taking leaves the account."""
+
+    @property
     def last(self) -> int:
         """The latest start that a caller may be promised."""
+
+    def price(self, limit: Any, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        """How far the account may be used by a request for units that leaves so much to others; and what they cost."""
 
     def met(self) -> Level:
         """The level that the next request of the batch meets."""
@@ -73,5 +80,5 @@ class Account(Protocol):
     def ground(self, after: BucketState) -> tuple[int, int]:
         """What the batch met in fact, and its `since`, once the update has left `after`."""
 
-    def start(self, bound: int, tat: int) -> int:
-        """The time from which a taking is allowed that leaves the account at `tat`."""
+    def ground_at_most(self, after: BucketState) -> tuple[int, int]:
+        """The most that the batch can have met, and its `since` as planned, once others have written behind it too."""

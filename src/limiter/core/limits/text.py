@@ -112,7 +112,7 @@ def _fault_of_options(rest: str) -> str:
         option, value = found.group("option", "value")
         if not re.fullmatch(WHOLE if option == "burst" else NUMBER, value or ""):
             kind = "a whole number" if option == "burst" else "a number of seconds"
-            return f"{option} {shown(value)} is not {kind}" if value else f"{option} has no number behind it"
+            return f"{option} {shown(value)} is not {kind}" if value else f"{option} has no number after it"
         rest = rest[found.end() :]
     return (
         f"{shown(rest)} is not understood after the period, which 'burst 10', 'allotment 0.1', 'in ZONE' and 'shadow' can follow,"

@@ -43,7 +43,7 @@ def test_a_full_bucket_holds_exactly_its_capacity(limit: Limit) -> None:
 
 @given(limits(), st.data())
 def test_any_way_to_take_the_capacity_fits(limit: Limit, data: st.DataObject) -> None:
-    """Whatever the parts are in which exactly the capacity is taken, each of them fits; one unit more does not."""
+    """Any parts that add up to the capacity fit; one unit more does not."""
     assume(limit.capacity <= limit.period_ns // limit.refill_amount)
     parts = [limit.capacity]
     for _ in range(data.draw(st.integers(0, 12))):
@@ -61,7 +61,7 @@ def test_any_way_to_take_the_capacity_fits(limit: Limit, data: st.DataObject) ->
 
 @given(limits(), st.lists(st.integers(1, 1_000), max_size=30))
 def test_takings_that_fit_never_add_up_to_more_than_capacity(limit: Limit, takings: list[int]) -> None:
-    """At one instant all that fits adds up to the capacity at most, in whatever portions it is asked for."""
+    """At one instant, all that fits adds up to at most the capacity, in any portions."""
     tat, taken = EPOCH, 0
     for units in takings:
         if gcra.start(limit, tat + gcra.cost(limit, units)) <= EPOCH:
@@ -95,7 +95,7 @@ def test_a_start_is_the_first_moment(limit: Limit, units: int, ahead: int) -> No
 @settings(max_examples=50)
 @given(limits(), st.integers(1, 60))
 def test_no_span_admits_more_than_capacity_rate_and_one(limit: Limit, steps: int) -> None:
-    """A greedy caller, who takes whatever fits, gets the capacity, what refills, and one unit for rounding at most."""
+    """A greedy caller gets at most the capacity, what refills, and one unit for rounding."""
     now, tat, taken = EPOCH, EPOCH, 0
     gap = max(1, limit.period_ns // limit.refill_amount // 2)
     for _ in range(steps):

@@ -133,7 +133,7 @@ def test_the_constants_are_singletons(constant: Any) -> None:
         ("5/ms", "'ms' is not a unit"),
         ("5/second burst x", "burst 'x' is not a whole number"),
         ("5/second burst 1.5", "burst '1.5' is not a whole number"),
-        ("5/second burst", "burst has no number behind it"),
+        ("5/second burst", "burst has no number after it"),
         ("5/second burst 5 allotment x", "allotment 'x' is not a number of seconds"),
         ("5/second foo", "'foo' is not understood after the period"),
         ("5/second shadow burst 9", "'shadow burst 9' is not understood after the period"),
@@ -215,7 +215,7 @@ def test_a_list_may_mix_kinds() -> None:
     ("limits", "named"),
     [
         ([Limit.per_second("a", 10), Quota.per_day("a", 9)], "'a' is given twice.*such as 'a_per_second' and 'a_per_day'"),
-        ([Limit.per_second("a", 10), UNLIMITED], "UNLIMITED stands in place of a list.*pass UNLIMITED alone"),
+        ([Limit.per_second("a", 10), UNLIMITED], "UNLIMITED replaces a list.*pass UNLIMITED alone"),
         ([BLOCKED], "pass BLOCKED alone"),
         (Concurrency("a", 1), "wrap a single one in a list"),
         ([BaseLimit("a", 1)], "is not a Limit"),

@@ -17,10 +17,10 @@ from limiter.core.units import DAY, NANOSECONDS
 
 
 def most_within(limit: Limit, span: int) -> int:
-    """The most units that a bucket admits in some half-open span of so many nanoseconds.
+    """Return the most units that a bucket allows in a half-open span of the given nanoseconds.
 
-    A full bucket at the span's beginning is the best case. From there all that fits is taken at once, and again at each instant
-    at which another unit fits.
+    The best case is a full bucket at the span's beginning: all that fits is consumed at once, and again at each instant at which
+    another unit fits.
     """
     tat = now = admitted = 0
     while now < span:
@@ -37,7 +37,7 @@ def most_within(limit: Limit, span: int) -> int:
 @settings(deadline=None)
 @given(st.integers(1, 40), st.data(), st.one_of(st.floats(1e-6, 1.0), st.sampled_from([1e-6, 1.0, 60.0, 3_600.0, 7.77])))
 def test_no_half_open_span_admits_more_than_at_most(n: int, data: st.DataObject, period: float) -> None:
-    """A rate made by `at_most` admits at most n units in any half-open span of the period, whatever the burst."""
+    """A rate made by `at_most` allows at most n units in any half-open span of the period, for any burst."""
     burst = data.draw(st.none() | st.integers(1, n))
     limit = Limit.at_most("requests", n, period, burst)
     assert most_within(limit, round(period * NANOSECONDS)) <= n

@@ -1,0 +1,117 @@
+# twin: sync_writer.py
+"""What all batches of a committer share."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..core.records import BucketKey
+from ..core.trust import error_of, is_trusted
+from ..core.visible import visible
+from ..exceptions import CircuitOpen
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Awaitable, Callable
+
+    from ..core.plan import Plan
+    from ..repository_protocol import BucketStore
+    from ..runtime.gate import Gate
+    from ..statistics import Counters
+    from .breaker import Breaker
+    from .bucket_queue import BucketQueue
+
+_log = logging.getLogger("limiter.committer")
+
+
+@dataclass(frozen=True, slots=True)
+class CommitterOptions:
+    """How a committer saves calls, in nanoseconds, and how long a decision may take, in seconds.
+
+    For `denial_ttl` after a state was seen it proves refusals, though never admissions. `linger` is the shortest interval between
+    two writes of this process to one bucket. The table may take `patience` for a decision, from the sending of its first call.
+    The last states of `max_queues` buckets are remembered, or of `MAX_QUEUES`.
+    """
+
+    denial_ttl: int = 0
+    linger: int = 0
+    patience: float = 1.0
+    sleep: Callable[[float], Awaitable[None]] | None = None
+    max_queues: int | None = None
+
+
+class BatchWriter:
+    """What all batches of a committer share.
+
+    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
+    between two writes that throttling enforces. `lock` guards the queues. Calls pass the `gate`. The table may take
+    `patience` seconds for a decision, from the first call on. `stamps` are names that no other write has.
+    """
+
+    def __init__(
+        self,
+        store: BucketStore,
+        lock: threading.Lock,
+        breaker: Breaker,
+        counters: Counters,
+        gate: Gate,
+        *,
+        denial_ttl: int,
+        max_interval: int,
+        patience: float,
+    ) -> None:
+        self.store = store
+        self.lock = lock
+        self.breaker = breaker
+        self.counters = counters
+        self.gate = gate
+        self.clock = store.clock
+        self.max_interval = max_interval
+        self.patience = patience
+        self._denial_ttl = denial_ttl
+        self.stamps = map((os.urandom(6).hex() + "{:x}").format, itertools.count(1))
+
+    def proves_refusals(self, queue: BucketQueue, now: int) -> bool:
+        """Whether the last state was seen so lately that it proves refusals. A state never proves admissions."""
+        return queue.seen is not None and 0 <= now - queue.seen < self._denial_ttl and self.is_on_time()
+
+    def is_on_time(self) -> bool:
+        """Whether the store's time may be relied on; if not, the next answer sets it."""
+        return is_trusted(self.clock)
+
+    def warn_of_rivals(self, queue: BucketQueue, plan: Plan) -> None:
+        """Log once for each bucket that two rates or periods of one name are in use in it, or that an account was dropped.
+
+        At the change-over of a schedule two rates are in use for a while, as they should be.
+        """
+        if queue.warned or not (plan.rivals or plan.dropped):
+            return
+        rivals = () if any(request.scheduled for request in plan.requests) else plan.rivals
+        names = ", ".join(visible(each) for each in (*rivals, *plan.dropped))
+        if not names:
+            return
+        queue.warned = True
+        _log.warning(
+            "%s/%s is used with two rates or periods of one name at once: %s; each counts by itself: use two names, or one rate",
+            visible(queue.key.entity_id),
+            visible(queue.key.resource),
+            names,
+            extra={name: visible(value) for name, value in queue.key._asdict().items()} | {"limits": names},
+        )
+
+    def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
+        """Count and log a correction or refund that could not be written. The units stay taken until they refill."""
+        self.counters.add("corrections_lost")
+        # An open breaker was logged already, and holds back any number of corrections.
+        level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
+        shown = BucketKey(*map(visible, key))
+        fields = shown._asdict() | {"error": str(error)}
+        _log.log(level, "a correction of %s/%s was not written: %s", shown.entity_id, shown.resource, error, extra=fields)
+
+    def error(self) -> int:
+        """Nanoseconds by which the store's clock may be wrong."""
+        return error_of(self.clock)
