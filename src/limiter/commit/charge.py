@@ -115,7 +115,7 @@ class Admission:
     async def refund(self) -> None:
         """Give back everything that was granted, also if the caller is cancelled during this."""
         if self.committer is not None:
-            await shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
+            await shielded(self.committer.refund_grants([(request.key, grant) for request, grant in self.grants]))
 
 
 async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request]) -> Admission:
