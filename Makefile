@@ -17,7 +17,7 @@ SOURCES := pyproject.toml hatch_build.py
 .PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed sbom workflows pythons engines checker redis clean
 .DELETE_ON_ERROR:
 
-help: ## Say what there is.
+help: ## List these commands.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo-installed ## Run the main job on this machine.
@@ -44,10 +44,10 @@ test-gevent test-eventlet: test-%:
 test-aioboto3:
 	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto tests/async tests/unit/aws
 
-soak: $(VENV)/.test-installed ## Load it from 8 processes while the table fails now and then, for 10 minutes or SECONDS=...
-	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py
+soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=...
+	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py
 
-check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, and check types.
+check: $(VENV)/.test-installed ## Lint, compare the generated files with their sources, and check types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python scripts/generate_sync.py --check
@@ -56,11 +56,11 @@ check: $(VENV)/.test-installed ## Lint, compare the twins with their sources, an
 	$(BIN)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(BENCH)/.bench-installed ## Measure beside others; ARGS=--long for publication, ARGS=--help for the rest.
+bench: $(BENCH)/.bench-installed ## Measure the limiter and other libraries; ARGS=--long for publication, ARGS=--help for the options.
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 # Strict, since otherwise an audit that reaches no advisories passes.
-audit: $(VENV)/.test-installed ## Look everything that is installed up in the advisories of PyPI; needs the network.
+audit: $(VENV)/.test-installed ## Look up all installed packages in the advisories of PyPI; needs the network.
 	$(BIN)/python $(PIP_INSTALL) pip-audit
 	$(BIN)/python -m pip freeze --exclude-editable > $(VENV)/audited.txt
 	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps --requirement $(VENV)/audited.txt
@@ -99,7 +99,7 @@ checker: ## Install the model checker that tests/promises needs, from Debian or 
 redis: ## Install the Redis server that the tests of job queues start, from Debian or Ubuntu; as root, or with sudo.
 	@command -v redis-server >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q redis-server; }
 
-clean: ## Remove everything that these commands made.
+clean: ## Remove everything that these commands have created.
 	rm -rf $(VENV) $(PINNED) $(BENCH) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 

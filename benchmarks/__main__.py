@@ -28,7 +28,7 @@ OUTPUT = ROOT / "docs" / "benchmarks"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     size = parser.add_mutually_exclusive_group()
     for name, help_text in (("short", "some minutes (default)"), ("long", "for publication"), ("tiny", "only whether it runs")):
@@ -47,12 +47,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """A list with commas."""
+    """Split a list at its commas."""
     return tuple(name for name in text.split(",") if name)
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, print, write; its exit status."""
+    """Measure, print, write; return the exit status."""
     options = parse(arguments)
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
 
 
 def absences(options: argparse.Namespace) -> dict[str, str]:
-    """Engines and peers that were asked for and cannot be had, and why."""
+    """Return the selected engines and peers that are not available, with the reason."""
     engines = {name: engine_absence(name) for name in options.engines}
     peers = {name: session.absence(PEERS[name]) for name in options.peers}
     return {name: why for name, why in (engines | peers).items() if why is not None}
@@ -142,7 +142,7 @@ def simulate(console: Console, selection: session.Selection) -> list[dict[str, A
 
 
 def draw(console: Console, document: dict[str, Any], output: Path) -> None:
-    """Draw the plots where matplotlib is there."""
+    """Draw the plots if matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         console.print("[yellow]ABSENT[/] matplotlib: no plots; `make bench` installs it")
         return
@@ -152,13 +152,13 @@ def draw(console: Console, document: dict[str, Any], output: Path) -> None:
 
 
 def progress(console: Console) -> Progress:
-    """A progress display that leaves nothing behind."""
+    """Show progress, and remove it at the end."""
     columns = (BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     return Progress(*columns, console=console, transient=True)
 
 
 def heading(profile: str) -> dict[str, Any]:
-    """When, where and with what this was measured."""
+    """Return when, where and with what this was measured."""
     packages = sorted({"dynamodb-limiter", "botocore", *(peer.package for peer in PEERS.values() if peer.package)})
     return {
         "schema": SCHEMA,
@@ -176,14 +176,14 @@ def heading(profile: str) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """Return the processor's name as the system reports it."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def installed(package: str) -> str | None:
-    """The version of a package, if it is there."""
+    """Return the version of a package, if it is installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def closed(peer: AsyncPeer, key: str, callers: int, seconds: float) -> Record:
-    """Every caller asks again as soon as it is answered."""
+    """Every caller asks again as soon as it has a response."""
     record = Record()
 
     async def caller() -> None:
@@ -29,7 +29,7 @@ async def closed(peer: AsyncPeer, key: str, callers: int, seconds: float) -> Rec
 
 
 async def turns(peer: Any, key: str, seconds: float) -> Record:
-    """Each of a peer's sides asks some times in turn; what each turn takes of the processor is written down beside the rest."""
+    """Each side of a peer makes some calls in turn; the CPU time of each turn is recorded beside the rest."""
     record = Record()
     with Stopwatch(record):
         while time.perf_counter() < record.began + seconds:
@@ -43,7 +43,7 @@ async def turns(peer: Any, key: str, seconds: float) -> Record:
 
 
 async def paced(peer: AsyncPeer, key: str, callers: int, seconds: float, demand: int) -> Record:
-    """Callers ask at fixed times, `demand` per second in all; one that has fallen behind asks at once."""
+    """Callers ask at fixed times, `demand` per second in all; a late caller asks at once."""
     record = Record()
     interval = callers / demand
 
@@ -63,7 +63,7 @@ async def paced(peer: AsyncPeer, key: str, callers: int, seconds: float, demand:
 
 
 async def cold(peer: AsyncPeer, keys: Iterator[str], callers: int) -> Record:
-    """Each key is asked for once, by whichever caller comes first."""
+    """Each key is used once, by the next free caller."""
     record = Record()
 
     async def caller() -> None:
@@ -77,7 +77,7 @@ async def cold(peer: AsyncPeer, keys: Iterator[str], callers: int) -> Record:
 
 
 async def owe(peer: Any, key: str, units: int) -> Record:
-    """Have the key owe units when others ask for it."""
+    """Put the key into debt while other callers ask for it."""
     await peer.owe(key, units)
     return Record()
 

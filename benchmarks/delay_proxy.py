@@ -1,4 +1,4 @@
-"""A loopback TCP proxy that hands on everything, answers a fixed time later: an engine that is further away.
+"""A loopback TCP proxy that delays every response by a fixed time, as if the engine were further away.
 
     python delay_proxy.py PORT TARGET_PORT MILLISECONDS
 

@@ -1,4 +1,4 @@
-"""What was to be reached, and what was: measured in this run, on its first engine."""
+"""The goals and what was reached, measured in this run on its first engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One line of the table; `measured` is None where nothing was."""
+    """One line of the table; `measured` is None if nothing was."""
 
     about: str
     bound: float
@@ -25,18 +25,18 @@ class Goal:
 
     @property
     def reached(self) -> bool | None:
-        """Whether it was reached, None where it was not measured."""
+        """Whether it was reached; None if it was not measured."""
         if self.measured is None:
             return None
         return self.measured <= self.bound if self.at_most else self.measured >= self.bound
 
     def as_dict(self) -> dict[str, Any]:
-        """The goal in JSON's types."""
+        """Return the goal in JSON's types."""
         return {**asdict(self), "reached": self.reached}
 
 
 def judge(results: Results, engine: str, start_ups: Sequence[StartUp]) -> list[Goal]:
-    """Every goal."""
+    """Judge every goal."""
     return [*_throughput(results, engine), *_economy(results, engine), *_start_up(start_ups)]
 
 

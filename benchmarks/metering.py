@@ -26,7 +26,7 @@ READ_UNIT_DOLLARS = 0.125
 
 
 class Meter:
-    """What was called since the last `reset`."""
+    """The calls since the last `reset`."""
 
     def __init__(self) -> None:
         self.accounting = False
@@ -39,7 +39,7 @@ class Meter:
         self.units: list[tuple[str, float]] = []
 
     def install(self) -> None:
-        """Wrap what is there of botocore and aiobotocore."""
+        """Wrap botocore and aiobotocore, if installed."""
         with suppress(ImportError):
             base: Any = importlib.import_module("botocore.client").BaseClient
             base._make_api_call = self._counted(base._make_api_call)
@@ -48,7 +48,7 @@ class Meter:
             base._make_api_call = self._counted_async(base._make_api_call)
 
     def summary(self) -> dict[str, Any]:
-        """The calls by name, and the units."""
+        """Return the calls by name, and the units."""
         return {
             "calls": dict(Counter(self.calls)),
             "write_units": sum(units for name, units in self.units if name in WRITES),
@@ -104,9 +104,9 @@ class Meter:
 
 
 METER = Meter()
-"""The one of this process."""
+"""The meter of this process."""
 
 
 def dollars_per_million(write_units: float, read_units: float) -> float:
-    """The price of a million decisions that take these units each."""
+    """Return the price of a million decisions that consume these units each."""
     return write_units * WRITE_UNIT_DOLLARS + read_units * READ_UNIT_DOLLARS

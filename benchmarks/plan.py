@@ -8,7 +8,7 @@ from typing import Any, Literal
 Driver = Literal["closed", "turns", "paced", "cold", "waiters"]
 
 AMPLE = 10_000_000
-"""Capacity of a limit that is never in the way: it refills by one per second, so its bucket is always partly used."""
+"""Capacity of a limit that never refuses: it refills by one per second, so its bucket is always partly used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ class Job:
     chain: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The job in JSON's types."""
+        """Return the job in JSON's types."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Something that is measured. `adapter` is its module and class in `benchmarks.peers`; `needs` must be importable."""
+    """A peer to measure. `adapter` is its module and class in `benchmarks.peers`; `needs` must be importable."""
 
     name: str
     adapter: str
@@ -90,7 +90,7 @@ ALLOTTED = ("limiter-allotment", "limiter-threads-allotment")
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One situation, and the peers that can be put into it.
+    """One situation, and the peers that are measured in it.
 
     `delay` is the milliseconds that are added to every exchange with the engine. `core` scenarios run on every engine, the
     others on the first only. A phase lasts `stretch` times as long as the profile says: where a peer answers later than within

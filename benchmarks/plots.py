@@ -58,7 +58,7 @@ MORE, LESS = "further right is better →", "← further left is better"
 
 
 def draw(document: dict[str, Any], output: Path, suffix: str = "svg") -> list[Path]:
-    """Draw everything that the document holds; return the files."""
+    """Draw every plot that the document has data for; return the files."""
     plans: dict[str, tuple[Sequence[str], str, str, Callable[[float], str]]] = {
         "throughput": (HOT, "per_second", f"Decisions per second: {MORE}", short),
         "cpu": (HOT, "cpu_us", f"CPU time of the client process for each decision: {LESS}", lambda value: duration(value / 1e6)),
@@ -79,7 +79,7 @@ def draw(document: dict[str, Any], output: Path, suffix: str = "svg") -> list[Pa
 
 
 def measured(document: dict[str, Any], scenario: str, figure: str) -> list[tuple[str, dict[str, float]]]:
-    """Each peer's figure in one scenario on the run's first engine, where it is not zero."""
+    """Return each peer's figure in one scenario on the run's first engine, unless it is zero."""
     engine = document["engines"][0]
     found = []
     for each in document["measurements"]:
@@ -90,22 +90,22 @@ def measured(document: dict[str, Any], scenario: str, figure: str) -> list[tuple
 
 
 def family(peer: str) -> str:
-    """The family of a peer; peers without a label are variants of this library."""
+    """Return the family of a peer; peers without a label are variants of this library."""
     return LABELS.get(peer, ("this library", peer))[0]
 
 
 def label(peer: str) -> str:
-    """The name of a peer in words."""
+    """Return the name of a peer in words."""
     return LABELS.get(peer, ("this library", peer))[1]
 
 
 def colour(peer: str) -> str:
-    """The colour of a peer's family."""
+    """Return the colour of a peer's family."""
     return COLOURS[family(peer)]
 
 
 def grid(document: dict[str, Any], scenarios: Sequence[str], figure: str) -> tuple[Figure, list[tuple[str, Axes]]] | None:
-    """A figure with a panel for each scenario that was measured, two beside each other."""
+    """Make a figure with a panel for each scenario that was measured, two in a row."""
     present = [name for name in scenarios if measured(document, name, figure)]
     if not present:
         return None
@@ -129,7 +129,7 @@ def grid(document: dict[str, Any], scenarios: Sequence[str], figure: str) -> tup
 def dots(
     document: dict[str, Any], scenarios: Sequence[str], figure: str, title: str, shown: Callable[[float], str]
 ) -> Figure | None:
-    """One figure of every peer: a dot for the median on a line from the lowest to the highest."""
+    """Draw one figure of every peer: a dot for the median on a line from the lowest to the highest."""
     made = grid(document, scenarios, figure)
     if made is None:
         return None
@@ -147,7 +147,7 @@ def dots(
 
 
 def latencies(document: dict[str, Any], scenarios: Sequence[str]) -> Figure | None:
-    """The median and the 99th percentile of every peer."""
+    """Draw the median and the 99th percentile of every peer."""
     made = grid(document, scenarios, "p50_ms")
     if made is None:
         return None
@@ -174,7 +174,7 @@ def latencies(document: dict[str, Any], scenarios: Sequence[str]) -> Figure | No
 
 
 def frame(axes: Axes, scenario: str, peers: Sequence[str], values: Sequence[float], shown: Callable[[float], str]) -> None:
-    """The logarithmic axis with few marks, the names of the peers, and the situation in words."""
+    """Style a panel: the logarithmic axis with few marks, the names of the peers, and the situation in words."""
     title = SCENARIOS[scenario].title
     axes.set_title(title[0].upper() + title[1:], loc="left")
     axes.set_xscale("log")
@@ -193,7 +193,7 @@ def frame(axes: Axes, scenario: str, peers: Sequence[str], values: Sequence[floa
 
 
 def finish(document: dict[str, Any], plot: Figure, title: str, peers: Sequence[str], marks: Sequence[Line2D]) -> None:
-    """The title, the legend of what is drawn, and where it was measured."""
+    """Add the title, the legend, and where it was measured."""
     families = list(dict.fromkeys(family(peer) for peer in peers))
     handles = [Line2D([], [], color=COLOURS[name], marker="o", linewidth=0, markersize=7, label=name) for name in families]
     legend(plot, title, [*handles, *marks])
@@ -203,14 +203,14 @@ def finish(document: dict[str, Any], plot: Figure, title: str, peers: Sequence[s
 
 
 def legend(plot: Figure, title: str, marks: Sequence[Line2D]) -> None:
-    """The title of the figure with its legend below."""
+    """Add the title of the figure with its legend below."""
     font = {"size": 14, "weight": "bold"}
     place = "outside upper center"
     plot.legend(handles=marks, loc=place, ncols=len(marks), frameon=False, title=title, title_fontproperties=font)
 
 
 def simulation(runs: Sequence[dict[str, Any]]) -> Figure:
-    """The fleets over their size: a column for each fleet, a row for each question, a line for each policy."""
+    """Draw the fleets over their size: a column for each fleet, a row for each question, a line for each policy."""
     fleets = {run["fleet"]["name"]: run["fleet"] for run in runs}
     policies = [name for name in POLICIES if any(run["policy"]["name"] == name for run in runs)]
     rows: tuple[tuple[str, Callable[[dict[str, Any]], float], Callable[[Axes, dict[str, Any]], None]], ...] = (
@@ -238,7 +238,7 @@ def simulation(runs: Sequence[dict[str, Any]]) -> Figure:
 
 
 def fleet_in_words(fleet: dict[str, Any]) -> str:
-    """Who asks how much, and the limit."""
+    """Describe a fleet's requests and its limit."""
     asks = f"Each process asks {fleet['per_process']:,.0f} times a second"
     if not fleet["per_process"]:
         asks = f"All processes together ask {fleet['in_all']:,.0f} times a second"
@@ -246,13 +246,13 @@ def fleet_in_words(fleet: dict[str, Any]) -> str:
 
 
 def failed_share(run: dict[str, Any]) -> float:
-    """Failed requests as a part of those that have ended."""
+    """Return failed requests as a part of those that have ended."""
     ended = run["failed_per_second"] + run["decisions_per_second"]
     return float(run["failed_per_second"] / ended) if ended else 0.0
 
 
 def crossing(runs: Sequence[dict[str, Any]]) -> str:
-    """Why a curve lies above the limit, where one does."""
+    """Explain why a curve lies above the limit, if one does."""
     if not any(run["admitted_per_second"] > 1.05 * run["fleet"]["limit"] for run in runs):
         return ""
     return (
@@ -262,7 +262,7 @@ def crossing(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def decorate(panel: Axes, runs: Sequence[dict[str, Any]]) -> None:
-    """The axis of processes."""
+    """Style the axis of processes."""
     panel.set_xscale("log")
     panel.set_xticks(sorted({run["processes"] for run in runs}))
     panel.xaxis.set_minor_locator(NullLocator())
@@ -272,13 +272,13 @@ def decorate(panel: Axes, runs: Sequence[dict[str, Any]]) -> None:
 
 
 def style_share(panel: Axes, fleet: dict[str, Any]) -> None:
-    """From nothing to all."""
+    """Style an axis from 0 to 100 %."""
     panel.set_ylim(-0.03, 1.03)
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
 
 
 def style_rate(panel: Axes, fleet: dict[str, Any]) -> None:
-    """The line of what is asked, which the limit cuts off."""
+    """Add the line of the requested rate, at most the limit."""
     processes = [10 ** (place / 50) for place in range(201)]
     best = [min(fleet["limit"], fleet["per_process"] * each or fleet["in_all"]) for each in processes]
     panel.plot(processes, best, color="#666666", linestyle=":", linewidth=2)
@@ -289,7 +289,7 @@ def style_rate(panel: Axes, fleet: dict[str, Any]) -> None:
 
 
 def style_latency(panel: Axes, fleet: dict[str, Any]) -> None:
-    """Milliseconds to seconds."""
+    """Style an axis from milliseconds to seconds."""
     panel.set_yscale("log")
     panel.set_ylim(0.005, 5)
     panel.yaxis.set_minor_locator(NullLocator())
@@ -297,13 +297,13 @@ def style_latency(panel: Axes, fleet: dict[str, Any]) -> None:
 
 
 def short(value: float) -> str:
-    """A figure with two significant digits, thousands as k."""
+    """Format a figure with two significant digits, thousands as k."""
     rounded = two_digits(value)
     return f"{rounded / 1_000:g}k" if rounded >= 1_000 else f"{rounded:g}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds with two significant digits, in the unit that suits: µs, ms or s."""
+    """Format seconds with two significant digits, in the unit that fits: µs, ms or s."""
     rounded = two_digits(seconds)
     for factor, unit in ((1.0, "s"), (1e3, "ms")):
         if rounded * factor >= 1:
@@ -312,12 +312,12 @@ def duration(seconds: float) -> str:
 
 
 def two_digits(value: float) -> float:
-    """The value rounded to two significant digits, halves upwards."""
+    """Round a value to two significant digits, halves upwards."""
     return float(f"{value * (1 + 1e-9):.2g}")
 
 
 def dollars(value: float) -> str:
-    """Dollars with two significant digits."""
+    """Format dollars with two significant digits."""
     return f"${short(value)}"
 
 

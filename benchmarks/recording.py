@@ -1,4 +1,4 @@
-"""What a driver writes down, and the figures that follow from it."""
+"""The record that a driver writes, and the figures that follow from it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 TURN = 25
-"""Calls of one side before it is another's turn."""
+"""Calls of one side before the other side's turn."""
 
 
 @dataclass(slots=True)
 class Record:
-    """The decisions of one phase: the nanoseconds that each took, and how many were admissions.
+    """The decisions of one phase: the nanoseconds of each, and how many were allowed.
 
     `order` holds, of callers who waited, their number by arrival, in the order of their starts; `turns`, of sides that took
     turns, the nanoseconds of CPU time that each turn took.
@@ -36,12 +36,12 @@ class Record:
     cpu_system: float = 0.0
 
     def add(self, began: int, admitted: bool) -> None:
-        """Write down one decision that began at `began` on the performance counter."""
+        """Record one decision that began at `began` on the performance counter."""
         self.latencies.append(time.perf_counter_ns() - began)
         self.admissions.append(admitted)
 
     def figures(self) -> dict[str, Any]:
-        """Everything about the phase, in JSON's types."""
+        """Return all figures of the phase, in JSON's types."""
         count = len(self.latencies)
         ordered = sorted(self.latencies)
         cpu = self.cpu_user + self.cpu_system
@@ -59,7 +59,7 @@ class Record:
         }
 
     def ratio(self, side: str, other: str) -> float:
-        """The CPU time of one side's turns over that of another's, as the median of all rounds."""
+        """Return the CPU time of one side's turns over that of another's, as the median of all rounds."""
         return statistics.median(a / b for a, b in zip(self.turns[side], self.turns[other], strict=True))
 
 
@@ -83,12 +83,12 @@ class Stopwatch:
 
 
 def quantile(ordered: list[int], fraction: float) -> float:
-    """The value below which a fraction of a sorted list lies; 0 for an empty one."""
+    """Return the value below which a fraction of a sorted list lies; 0 for an empty list."""
     return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))] if ordered else 0.0
 
 
 def resident_bytes() -> int:
-    """The memory that this process holds now, or, where that is not told, has held at most."""
+    """Return the resident memory of this process now, or, if that is not available, its maximum so far."""
     gc.collect()
     statm = Path("/proc/self/statm")
     if statm.exists():
@@ -97,7 +97,7 @@ def resident_bytes() -> int:
 
 
 def late(order: list[int], starts: list[float], slack: float) -> int:
-    """How many callers started more than `slack` seconds after one who had arrived later."""
+    """Return how many callers started more than `slack` seconds after one that arrived later."""
     count, earliest = 0, math.inf
     for _, start in sorted(zip(order, starts, strict=True), reverse=True):
         count += start > earliest + slack

@@ -25,7 +25,7 @@ COLUMNS = {
     "read_units_per_decision": "RU",
     "dollars_per_million": "$/10⁶",
 }
-"""The figures that are shown, each for one decision where nothing else is said; WU and RU are DynamoDB's write and read units."""
+"""The figures in the tables, per decision unless stated; WU and RU are DynamoDB's write and read units."""
 EXTRA = {
     "mib_per_100k_keys": "MiB/100k",
     "writes_per_run": "writes",
@@ -38,7 +38,7 @@ and the CPU time of this library over that of a bare client with its own setting
 
 
 def rows(series: Sequence[Series]) -> tuple[list[str], list[list[str]]]:
-    """The header and the cells for one scenario's peers."""
+    """Return the header and the cells for one scenario's peers."""
     extra = [name for name in EXTRA if any(each.median(name) is not None for each in series)]
     names = [*COLUMNS, *extra]
     header = ["peer", *COLUMNS.values(), *(EXTRA[name] for name in extra), "spread"]
@@ -46,7 +46,7 @@ def rows(series: Sequence[Series]) -> tuple[list[str], list[list[str]]]:
 
 
 def cell(series: Series, name: str) -> str:
-    """One figure, or the first failure."""
+    """Format one figure, or the first failure."""
     if not series.runs:
         return "failed" if name == "per_second" else ""
     if name in ("dollars_per_million", "write_units_per_decision", "read_units_per_decision") and series.median("redis_commands"):
@@ -56,7 +56,7 @@ def cell(series: Series, name: str) -> str:
 
 
 def spread_cell(series: Series) -> str:
-    """How far the repetitions' rates lie apart, as shares of their median."""
+    """Format the spread of the repetitions' rates, as shares of their median."""
     values, middle = series.values("per_second"), series.median("per_second")
     if not values or not middle:
         return ""
@@ -64,7 +64,7 @@ def spread_cell(series: Series) -> str:
 
 
 def number(value: float) -> str:
-    """A figure with about three digits."""
+    """Format a figure with about three digits."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -75,12 +75,12 @@ def number(value: float) -> str:
 
 
 def scenario_title(engine: str, name: str) -> str:
-    """The heading of one scenario's table."""
+    """Return the heading of one scenario's table."""
     return f"{name}: {SCENARIOS[name].title} ({engine})"
 
 
 def scenario_table(engine: str, name: str, series: Sequence[Series]) -> Table:
-    """One scenario on the terminal."""
+    """Make the table of one scenario for the terminal."""
     header, cells = rows(series)
     table = Table(title=scenario_title(engine, name), title_justify="left", title_style="bold")
     for column in header:
@@ -91,7 +91,7 @@ def scenario_table(engine: str, name: str, series: Sequence[Series]) -> Table:
 
 
 def goal_rows(goals: Iterable[Goal]) -> list[list[str]]:
-    """What, how much was to be reached, how much was, and whether."""
+    """Return rows of goals: what, the goal, the result, and whether it was reached."""
     found = []
     for goal in goals:
         measured = "not measured" if goal.measured is None else f"{number(goal.measured)}{goal.unit}"
@@ -103,7 +103,7 @@ def goal_rows(goals: Iterable[Goal]) -> list[list[str]]:
 
 
 def goal_table(goals: Iterable[Goal]) -> Table:
-    """The goals on the terminal."""
+    """Make the table of goals for the terminal."""
     table = Table("goal", "to reach", "measured", "", "note", title="goals", title_justify="left", title_style="bold")
     colours = {"reached": "green", "NOT reached": "red"}
     for row in goal_rows(goals):
@@ -112,7 +112,7 @@ def goal_table(goals: Iterable[Goal]) -> Table:
 
 
 def start_up_rows(start_ups: Iterable[StartUp]) -> list[list[str]]:
-    """What was imported, over an empty interpreter, in all, and the ratio."""
+    """Return rows of imports: what, over an empty interpreter, in all, and the ratio."""
     found = []
     for each in (start_up.as_dict() for start_up in start_ups):
         over, total = each["over_empty_ms"], each["total_ms"]
@@ -125,7 +125,7 @@ START_UP_HEADER = ["statement", "ms over empty", "lowest to highest", "ms in all
 
 
 def start_up_table(start_ups: Iterable[StartUp]) -> Table:
-    """Import times on the terminal."""
+    """Make the table of import times for the terminal."""
     table = Table(*START_UP_HEADER, title="start-up", title_justify="left", title_style="bold")
     for row in start_up_rows(start_ups):
         table.add_row(*row)
@@ -133,7 +133,7 @@ def start_up_table(start_ups: Iterable[StartUp]) -> Table:
 
 
 def markdown(document: dict[str, Any], groups: dict[tuple[str, str], list[Series]], goals: list[Goal], ups: list[StartUp]) -> str:
-    """The page of figures."""
+    """Return the page of figures."""
     machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     parts = [
@@ -154,6 +154,6 @@ def markdown(document: dict[str, Any], groups: dict[tuple[str, str], list[Series
 
 
 def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

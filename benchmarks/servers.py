@@ -1,4 +1,4 @@
-"""The engines, Redis and the delay proxy: each in a process of its own on a free loopback port, ended with this one."""
+"""The engines, Redis and the delay proxy: each in a separate process on a free loopback port that ends with this one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 
 class Servers:
-    """Everything that was started for one run."""
+    """Every server that was started for one run."""
 
     def __init__(self) -> None:
         self._engines = Engines()
@@ -49,7 +49,7 @@ class Servers:
         self._stack.close()
 
     def engine(self, name: str, delay: float = 0.0) -> str:
-        """The endpoint of an engine with the table on it, `delay` milliseconds away."""
+        """Return the endpoint of an engine with the table on it, `delay` milliseconds away."""
         if (name, 0.0) not in self._delayed:
             from limiter.testing import create_table
 
@@ -65,7 +65,7 @@ class Servers:
         return self._delayed[name, delay]
 
     def redis(self) -> str:
-        """The URL of a Redis that keeps nothing."""
+        """Return the URL of a Redis that keeps nothing."""
         if self._redis is None:
             options = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
             endpoint = self._start("redis", lambda port: [str(redis_binary()), "--port", str(port), *options])
@@ -79,10 +79,10 @@ class Servers:
 
 
 def redis_binary() -> str | None:
-    """The Redis server of this machine, if there is one."""
+    """Return the Redis server of this machine, or None."""
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
 def engine_absence(name: str) -> str | None:
-    """Why an engine cannot run, or None."""
+    """Return why an engine cannot run, or None."""
     return RECIPES[name].absence()

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .servers import Servers
 
 LIMIT_SECONDS = 300.0
-"""After which a measurement counts as failed."""
+"""Seconds after which a measurement counts as failed."""
 COMPARED = ("per_second", "cpu_us", "p50_ms", "p99_ms", "calls_per_decision")
-"""Figures of which ratios between peers are kept for each repetition."""
+"""Figures whose ratios between peers are kept for each repetition."""
 
 
 @dataclass(slots=True)
@@ -40,15 +40,15 @@ class Series:
     failures: list[str] = field(default_factory=list)
 
     def values(self, name: str) -> list[float]:
-        """One figure of every repetition."""
+        """Return one figure of every repetition."""
         return [float(run[name]) for run in self.runs if isinstance(run.get(name), int | float)]
 
     def median(self, name: str) -> float | None:
-        """The middle of one figure."""
+        """Return the median of one figure."""
         return statistics.median(values) if (values := self.values(name)) else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Median, lowest and highest of every figure, in JSON's types."""
+        """Return median, lowest and highest of every figure, in JSON's types."""
         names = sorted({name for run in self.runs for name, value in run.items() if isinstance(value, int | float)})
         return {
             "engine": self.engine,
@@ -62,7 +62,7 @@ class Series:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """The median and the extremes."""
+    """Return the median and the extremes."""
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
@@ -76,17 +76,17 @@ class Results:
         return iter(self._series.values())
 
     def of(self, engine: str, scenario: str, peer: str) -> Series:
-        """One series, empty at first."""
+        """Return one series, empty at first."""
         key = engine, scenario, peer
         return self._series.setdefault(key, Series(*key))
 
     def median(self, engine: str, scenario: str, peer: str, name: str) -> float | None:
-        """The middle of one figure, None where it was not measured."""
+        """Return the median of one figure; None if it was not measured."""
         series = self._series.get((engine, scenario, peer))
         return series.median(name) if series else None
 
     def ratio(self, engine: str, scenario: str, ours: str, theirs: str, name: str) -> float | None:
-        """The median of one figure's ratio, formed within each repetition, in which both ran one after the other."""
+        """Return the median of one figure's ratio, computed within each repetition, in which both ran one after the other."""
         pairs = [self._series.get((engine, scenario, peer)) for peer in (ours, theirs)]
         if None in pairs:
             return None
@@ -97,7 +97,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the user wants measured."""
+    """The user's selection of measurements."""
 
     profile: Profile
     engines: tuple[str, ...]
@@ -105,7 +105,7 @@ class Selection:
     peers: tuple[str, ...]
 
     def turns(self) -> Iterator[tuple[str, Scenario, str]]:
-        """Each measurement, in its order."""
+        """Yield each measurement, in its order."""
         for number, engine in enumerate(self.engines):
             repetitions = self.profile.lesser_repetitions if number else self.profile.repetitions
             for name in self.scenarios:
@@ -119,7 +119,7 @@ class Selection:
 
 
 def absence(peer: Peer) -> str | None:
-    """Why a peer cannot be measured, or None."""
+    """Return why a peer cannot be measured, or None."""
     missing = [name for name in peer.needs if importlib.util.find_spec(name) is None]
     if missing:
         return f"{', '.join(missing)} not installed"
@@ -151,7 +151,7 @@ def run(selection: Selection, servers: Servers, report: Callable[[Series], None]
 
 
 def job_for(profile: Profile, servers: Servers, engine: str, scenario: Scenario, peer: Peer, prefix: str) -> Job:
-    """The job of one turn."""
+    """Return the job of one turn."""
     return Job(
         peer=peer.name,
         scenario=scenario.name,
@@ -176,7 +176,7 @@ class MeasurementFailed(Exception):
 
 
 def measure(job: Job, warm_up: float) -> dict[str, Any]:
-    """Run one job in a process of its own."""
+    """Run one job in a separate process."""
     flags = ["--gevent"] if PEERS[job.peer].runtime == "gevent" else []
     warm_up = max(warm_up, 0.3) if job.driver == "paced" else warm_up
     command = [sys.executable, "-m", "benchmarks.worker", *flags, json.dumps(job.as_dict()), str(warm_up)]

@@ -44,7 +44,7 @@ RATE_MEMORY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Who asks how much: `per_process` and `in_all` are requests per second, one of which is given."""
+    """A fleet of processes: `per_process` and `in_all` are requests per second, one of which is given."""
 
     name: str
     limit: float
@@ -52,13 +52,13 @@ class Fleet:
     in_all: float = 0.0
 
     def rate(self, processes: int) -> float:
-        """Requests per second of one process."""
+        """Return the requests per second of one process."""
         return self.per_process or self.in_all / processes
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a process spends its writes."""
+    """The settings of a process that decide how it spends its writes."""
 
     name: str
     linger: float = 0.0
@@ -81,7 +81,7 @@ POLICIES = (
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted after the warm-up."""
+    """The counts after the warm-up."""
 
     admitted: int = 0
     refused: int = 0
@@ -119,7 +119,7 @@ class Partition:
         self._counted = 0.0
 
     def spend(self, now: float) -> bool:
-        """Take one write unit, if there is one."""
+        """Spend one write unit, if there is one."""
         saved = self._units + (now - self._counted) * WRITE_UNITS_PER_SECOND
         self._units, self._counted = min(WRITE_UNITS_PER_SECOND * SAVED_SECONDS, saved), now
         if self._units < 1.0:
@@ -215,7 +215,7 @@ class Model:
         self._after(self._half_trip(), self._reach, process, fitting, block, returned, idle, self._now + self._window)
 
     def _block(self, process: Process, room: int) -> tuple[int, int]:
-        """Units to take in advance, and stale ones to give back."""
+        """Return the units to prefetch, after refunding stale ones."""
         if not self.policy.prefetch:
             return 0, 0
         returned = 0
@@ -225,7 +225,7 @@ class Model:
         return max(0, min(wanted, room)), returned
 
     def _reach(self, process: Process, number: int, block: int, returned: int, idle: bool, ceiling: float) -> None:
-        """The write arrives at the partition."""
+        """Let the write arrive at the partition."""
         partition = self._partition
         if not partition.spend(self._now):
             self._count("throttled")
@@ -278,17 +278,17 @@ class Model:
     def _hand_over(self, process: Process) -> None:
         process.busy = bool(process.queue)
         if process.busy:
-            # By an event of its own, so that a long run of refusals does not nest.
+            # By a separate event, so that a long run of refusals does not nest.
             self._after(max(0.0, process.seen + process.linger - self._now), self._lead, process)
 
 
 def cases(fleet: Sequence[int]) -> Iterator[tuple[Fleet, Policy, int]]:
-    """Every run of the model."""
+    """Yield every run of the model."""
     return itertools.product(FLEETS, POLICIES, fleet)
 
 
 def turns(fleet: Sequence[int]) -> int:
-    """How often `run` reports."""
+    """Return how often `run` reports."""
     return len(list(cases(fleet)))
 
 
@@ -303,7 +303,7 @@ def run(sizes: Sequence[int], seconds: float, report: Callable[[str], None]) -> 
 
 
 def figures(fleet: Fleet, policy: Policy, processes: int, seconds: float, tally: Tally) -> dict[str, Any]:
-    """One run in JSON's types."""
+    """Return one run in JSON's types."""
     ordered = sorted(tally.latencies)
     decided = tally.admitted + tally.refused
     names = ("admitted", "refused", "failed", "writes", "overtaken", "throttled")

@@ -1,4 +1,4 @@
-"""How long an import takes, over an empty interpreter: wall time of whole processes, which take turns."""
+"""The time of an import over an empty interpreter: wall time of whole processes, which take turns."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ STATEMENTS = {
 
 @dataclass(slots=True)
 class StartUp:
-    """The seconds that whole processes took, each of which ran one statement."""
+    """The seconds of whole processes, each of which ran one statement."""
 
     statement: str
     seconds: list[float]
     over_empty: list[float]
 
     def as_dict(self) -> dict[str, Any]:
-        """Milliseconds, and the ratio to an empty interpreter."""
+        """Return milliseconds, and the ratio to an empty interpreter."""
         over = [1e3 * each for each in self.over_empty]
         ratios = [each / (each - extra) for each, extra in zip(self.seconds, self.over_empty, strict=True)]
         return {
@@ -54,7 +54,7 @@ class StartUp:
 
 
 def run(repetitions: int, report: Callable[[str], None]) -> list[StartUp]:
-    """Time every statement whose package is there; the first, untimed round fills the caches of files."""
+    """Time every statement whose package is installed; the first, untimed round fills the caches of files."""
     present = [each for each, package in STATEMENTS.items() if not package or importlib.util.find_spec(package)]
     found = {statement: StartUp(statement, [], []) for statement in present}
     for number in range(repetitions + 1):
@@ -70,13 +70,13 @@ def run(repetitions: int, report: Callable[[str], None]) -> list[StartUp]:
 
 
 def turns(repetitions: int) -> int:
-    """How often `run` reports."""
+    """Return how often `run` reports."""
     present = [package for package in STATEMENTS.values() if not package or importlib.util.find_spec(package)]
     return (repetitions + 1) * len(present)
 
 
 def seconds_of(statement: str) -> float:
-    """The wall time of one process."""
+    """Return the wall time of one process."""
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", statement], check=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
     return time.perf_counter() - began

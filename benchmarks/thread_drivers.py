@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run_all(callers: int, caller: Callable[[int], None], record: Record) -> Record:
-    """Run every caller in a thread of its own, and wait for all; they are let go together, which is when the watch starts."""
+    """Run every caller in a separate thread, and wait for all; all begin at the same time, when the watch starts."""
     failures: list[BaseException] = []
     gate = threading.Event()
 
@@ -41,7 +41,7 @@ def run_all(callers: int, caller: Callable[[int], None], record: Record) -> Reco
 
 
 def closed(peer: ThreadPeer, key: str, callers: int, seconds: float) -> Record:
-    """Every caller asks again as soon as it is answered."""
+    """Every caller asks again as soon as it has a response."""
     record = Record()
 
     def caller(_: int) -> None:
@@ -57,7 +57,7 @@ def closed(peer: ThreadPeer, key: str, callers: int, seconds: float) -> Record:
 
 
 def turns(peer: Any, key: str, seconds: float) -> Record:
-    """Each of a peer's sides asks some times in turn; what each turn takes of the processor is written down beside the rest."""
+    """Each side of a peer makes some calls in turn; the CPU time of each turn is recorded beside the rest."""
     record = Record()
     with Stopwatch(record):
         while time.perf_counter() < record.began + seconds:
@@ -71,7 +71,7 @@ def turns(peer: Any, key: str, seconds: float) -> Record:
 
 
 def paced(peer: ThreadPeer, key: str, callers: int, seconds: float, demand: int) -> Record:
-    """Callers ask at fixed times, `demand` per second in all; one that has fallen behind asks at once."""
+    """Callers ask at fixed times, `demand` per second in all; a late caller asks at once."""
     record = Record()
     interval = callers / demand
 
@@ -89,7 +89,7 @@ def paced(peer: ThreadPeer, key: str, callers: int, seconds: float, demand: int)
 
 
 def cold(peer: ThreadPeer, keys: Iterator[str], callers: int) -> Record:
-    """Each key is asked for once, by whichever caller comes first."""
+    """Each key is used once, by the next free caller."""
     record = Record()
     remaining = list(keys)
     places = itertools.count()
@@ -103,7 +103,7 @@ def cold(peer: ThreadPeer, keys: Iterator[str], callers: int) -> Record:
 
 
 def owe(peer: Any, key: str, units: int) -> Record:
-    """Have the key owe units when others ask for it."""
+    """Put the key into debt while other callers ask for it."""
     peer.owe(key, units)
     return Record()
 

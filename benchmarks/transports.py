@@ -43,7 +43,7 @@ KEY = {"pk": {"S": "benchmark"}, "sk": {"S": "b#api"}}
 
 
 def parameters() -> dict[str, Any]:
-    """An update as the limiter makes them."""
+    """Return the parameters of an update as the limiter makes them."""
     return {
         "TableName": TABLE,
         "Key": KEY,
@@ -57,7 +57,7 @@ def parameters() -> dict[str, Any]:
 
 
 class Ways:
-    """The synchronous ways, by name."""
+    """The sync ways, by name."""
 
     def __init__(self, endpoint: str) -> None:
         self.client = sync_open_client("dynamodb", ClientOptions(endpoint_url=endpoint, connect_timeout=30.0, read_timeout=30.0))
@@ -78,16 +78,16 @@ class Ways:
         return http.client.HTTPConnection(host, port)
 
     def body(self) -> bytes:
-        """The body of a request."""
+        """Return the body of a request."""
         return json.dumps(parameters()).encode()
 
     def signed(self, body: bytes) -> dict[str, str]:
-        """Its headers, signed by the library."""
+        """Return its headers, signed by the library."""
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         return self.requests.headers("UpdateItem", body, self.credentials, moment)
 
     def signed_by_botocore(self, body: bytes) -> dict[str, str]:
-        """Its headers, signed by botocore."""
+        """Return its headers, signed by botocore."""
         headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "DynamoDB_20120810.UpdateItem"}
         request = AWSRequest("POST", self.requests.url, headers, body)
         SigV4Auth(ReadOnlyCredentials(*self.credentials), "dynamodb", "us-east-1").add_auth(request)
@@ -111,7 +111,7 @@ class Ways:
         json.loads(self.connections.exchange(encoded("POST", "/", headers, body)).body)
 
     def all(self) -> dict[str, Callable[[], Any]]:
-        """All of them, the one to compare with first."""
+        """Return all ways, the one to compare with first."""
         return {
             "boto3, as the library opens it": lambda: self.client.update_item(**parameters()),
             "boto3, plain": lambda: self.plain.update_item(**parameters()),
@@ -130,7 +130,7 @@ class Ways:
 
 
 def measure(ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Microseconds of processor time per call, the median of rounds in which the ways take turns."""
+    """Return microseconds of processor time per call, the median of rounds in which the ways take turns."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(ROUNDS + 1):
         for name, call in ways.items():
@@ -144,7 +144,7 @@ def measure(ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
 
 
 async def measure_async(ways: dict[str, Callable[[], Awaitable[Any]]]) -> dict[str, float]:
-    """The same for asyncio."""
+    """Return the same for asyncio."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(ROUNDS + 1):
         for name, call in ways.items():
@@ -158,7 +158,7 @@ async def measure_async(ways: dict[str, Callable[[], Awaitable[Any]]]) -> dict[s
 
 
 async def async_ways(endpoint: str) -> dict[str, float]:
-    """Measures the asynchronous ways."""
+    """Measure the async ways."""
     client = await open_client("dynamodb", ClientOptions(endpoint_url=endpoint, connect_timeout=30.0, read_timeout=30.0))
     direct = await open_direct(client, TABLE)
     requests, credentials = (await direct.find_address()).requests, boto3.Session().get_credentials().get_frozen_credentials()

@@ -1,4 +1,4 @@
-"""Measure what synchronous programs could use instead of a native synchronous limiter.
+"""Measures what sync programs could use instead of a native sync limiter.
 
     python benchmarks/why_native_sync.py [--calls N] [--engine NAME]
 
@@ -25,7 +25,7 @@ DELAY = 50.0
 PATIENCE = 120.0
 FORK_PATIENCE = 20.0
 SETTLING = 3.0
-"""Seconds until everything that goes on after an interruption has surely ended."""
+"""Seconds after which everything that continues after an interruption has certainly ended."""
 CALLERS = {"threads": 16, "gevent": 50, "gevent, one caller": 1, "running loop": 1}
 CAPACITY = 10_000
 WAYS = ("native", "asyncio.run for each call", "nest_asyncio", "loop in a thread")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(way: str, runtime: str, endpoint: str, calls: int) -> dict[str, Any]:
-    """The child's report, or why there is none."""
+    """Return the child's report, or why there is none."""
     command = [sys.executable, "-W", "ignore", __file__, "--child", way, runtime, endpoint, str(calls)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -74,7 +74,7 @@ def measure(way: str, runtime: str, endpoint: str, calls: int) -> dict[str, Any]
 
 
 def timing(runtime: str, way: str, calls: int, native: float, result: dict[str, Any]) -> str:
-    """One row of the first table."""
+    """Return one row of the first table."""
     if "outcome" in result:
         return f"| {runtime} | {way} | {result['outcome']} | | | | | |"
     worked = f"{result['worked']} of {calls}" + "".join(f"; {count} × `{error}`" for error, count in result["errors"].items())
@@ -86,7 +86,7 @@ def timing(runtime: str, way: str, calls: int, native: float, result: dict[str, 
 
 
 def outcome(result: dict[str, Any]) -> str:
-    """One cell of the second table."""
+    """Return one cell of the second table."""
     return str(result["outcome"])
 
 
@@ -112,7 +112,7 @@ def child(way: str, runtime: str, endpoint: str, calls: str) -> None:
     else:
         report = run(call, CALLERS[runtime], int(calls))
     print(json.dumps(report), flush=True)
-    os._exit(0)  # a way may have left loops and threads behind
+    os._exit(0)  # A way may have left loops and threads behind.
 
 
 def run(call: Callable[[str], object], callers: int, calls: int) -> dict[str, Any]:
@@ -170,12 +170,12 @@ def fork(call: Callable[[str], object]) -> dict[str, Any]:
 
 
 def interrupt(call: Callable[[str], object], way: str, endpoint: str, calls: int) -> dict[str, Any]:
-    """Interrupt calls in their middle, as a request's time limit does, and see what they took without a result."""
+    """Interrupt calls in their middle, as a request's time limit does, and return what they consumed without a result."""
     import gevent
 
     names = [f"{way}, interrupted {number}" for number in range(8)]
     for name in names:
-        call(name)  # so that what is interrupted below is the write
+        call(name)  # So that the interruption below hits the write.
     got = 0
 
     def take(number: int) -> None:
@@ -199,14 +199,14 @@ TABLE = "limiter-bench"
 
 
 def limits() -> list[Any]:
-    """A limit that no call reaches, and that does not refill during the run."""
+    """Return a limit that no call reaches, and that does not refill during the run."""
     from limiter import Limit
 
     return [Limit("requests", CAPACITY, 1, 86400.0)]
 
 
 def make_call(way: str, endpoint: str) -> Callable[[str], object]:
-    """A function that takes one unit for a caller."""
+    """Return a function that consumes one unit for a caller."""
     from limiter import RateLimiter, Repository, SyncRateLimiter, SyncRepository
 
     where: dict[str, Any] = {"endpoint_url": endpoint, "connect_timeout": 30, "read_timeout": 30}

@@ -30,9 +30,9 @@ ACCOUNTED_SECONDS = 0.3
 ACCOUNTED_KEYS = 200
 PATIENCE = 60.0
 SLACK = 0.005
-"""Seconds by which two threads may be woken the other way round: Python's own switch interval."""
+"""Seconds by which two threads may be woken in the other order: Python's own switch interval."""
 DEBT = 2
-"""Seconds until the first of those who wait is due: longer than all take to arrive."""
+"""Seconds until the first waiting caller is due: longer than all need to arrive."""
 KEYS_FOR_MEMORY = 100_000
 
 
@@ -55,7 +55,7 @@ class Measurement:
         self.figures: dict[str, Any] = {}
 
     def phases(self) -> Iterator[Phase]:
-        """Each phase in turn; the caller runs it before asking for the next."""
+        """Yield each phase in turn; the caller runs it before it asks for the next."""
         yield Phase("warm", self.warm_up, min(self.job.keys, 2 * self.job.callers))
         METER.reset()
         if self.job.driver == "waiters":
@@ -90,7 +90,7 @@ class Measurement:
             self.figures |= {f"cpu_over_{other}": record.ratio("limiter", other) for other in ("bare", "tuned")}
 
     def _note_price(self, record: Record) -> None:
-        """What a decision takes of DynamoDB; timed calls, and units from the accounting phase."""
+        """Record what a decision consumes of DynamoDB: timed calls, and units from the accounting phase."""
         units, decisions = METER.summary(), max(1, len(record.latencies))
         timed = max(1, self.figures["decisions"])
         self.figures["calls_per_decision"] = (sum(self.figures["calls"].values()) + self.figures["redis_commands"]) / timed
@@ -150,7 +150,7 @@ def measure_threads(measurement: Measurement, peer: Any) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure one job; its exit status."""
+    """Measure one job; return the exit status."""
     text, warm_up = [argument for argument in arguments if argument != "--gevent"]
     measurement = Measurement(Job(**json.loads(text)), float(warm_up))
     METER.install()

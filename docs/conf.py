@@ -35,7 +35,7 @@ release = version = limiter.__version__
 html_title = f"dynamodb-limiter {release}"
 html_theme = "furo"
 html_show_copyright = False
-html_search_scorer = "scorer.js"
+html_search_scorer = str(ROOT / "docs" / "scorer.js")
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["_templates"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinxcontrib.mermaid"]
@@ -83,6 +83,8 @@ NAVIGATION = {
 }
 """The sidebar: the pages under each caption. A page that is missing here fails the build."""
 
+SHARED = {"counters", "extras"}
+"""Modules of `limiter.contrib` that only adapters use."""
 _CODE = re.compile(r"(``.+?``|`[^`\n]+`)")
 _ITEM = re.compile(r"(-|\d+\.) ")
 _ROLE = re.compile(r":[\w:]+:$")
@@ -103,7 +105,7 @@ def add_adapters(app: Sphinx, docname: str, source: list[str]) -> None:
     """Append every module of `limiter.contrib` to the page of adapters."""
     if docname != "docs/api/contrib":
         return
-    for module in sorted(each.name for each in iter_modules(limiter.contrib.__path__) if not each.name.startswith("_")):
+    for module in sorted({each.name for each in iter_modules(limiter.contrib.__path__)} - SHARED):
         name = f"limiter.contrib.{module}"
         late_members = dict(late_classes(name))
         source[0] += f"\n\n{name}\n{'-' * len(name)}\n\n.. automodule:: {name}\n   :members:\n   :show-inheritance:\n"

@@ -40,7 +40,7 @@ def parse(path: Path, content: bytes) -> ast.Module:
 
 
 def read(path: Path, root: Path) -> Iterator[Source]:
-    """Yield the source that a file is; a file without a marker is none."""
+    """Yield the source in a file, if its first line is a marker."""
     first, below = first_line(path), (root / "src") in path.parents
     marker = re.fullmatch(r"# twin: (\S+\.py)", first)
     if marker:
@@ -64,7 +64,7 @@ def dotted(path: Path, root: Path) -> str:
 
 
 def collect(sources: list[Source], root: Path) -> Names:
-    """Return what the tree renames: public classes and coroutines of sources, and the pairs of seams."""
+    """Return the names that the whole tree renames: public classes and coroutines of sources, and the pairs of seams."""
     names = Names({}, {}, {}, set())
     for source in (source for source in sources if source.module):
         names.modules[source.module] = f"{source.module.rpartition('.')[0]}.{source.twin.stem}".lstrip(".")
@@ -82,7 +82,7 @@ def collect(sources: list[Source], root: Path) -> Names:
 
 
 def translate(source: Source, names: Names) -> bytes:
-    """Return the content of a twin, which compiles and has its source's lines."""
+    """Return the content of a generated file, which compiles and has its source's lines."""
     _, line_end, rest = Translation(source, names).result().partition("\n")
     origin = Path(os.path.relpath(source.path, source.twin.parent)).as_posix()
     text = f"{BANNER}{origin}; edit that file, not this one.{line_end}{rest}"
@@ -94,7 +94,7 @@ def translate(source: Source, names: Names) -> bytes:
 
 
 def generate(root: Path) -> tuple[dict[Path, bytes], list[str]]:
-    """Return the content of every twin, and the rules that nothing uses."""
+    """Return the content of every generated file, and the rules that nothing uses."""
     paths = sorted([*(root / "src").rglob("*.py"), *(root / "tests/async").rglob("*.py")])
     sources = [source for path in paths for source in read(path, root)]
     names = collect(sources, root)
@@ -107,14 +107,14 @@ def generate(root: Path) -> tuple[dict[Path, bytes], list[str]]:
 
 
 def difference(path: Path, old: bytes | None, new: bytes | None) -> str:
-    """Return the unified diff of a file that is missing, orphaned or other than it should be."""
+    """Return the unified diff of a file that is missing, orphaned or differs from what it should be."""
     before, after = ((content or b"").decode(errors="replace").split("\n") for content in (old, new))
     origin, result = ("/dev/null" if content is None else path.as_posix() for content in (old, new))
     return "\n".join(difflib.unified_diff(before, after, origin, result, lineterm=""))
 
 
 def write(path: Path, content: bytes | None) -> None:
-    """Write a file at one stroke; without content, remove it."""
+    """Write a file at once; without content, remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if content is None:
         path.unlink()
@@ -125,9 +125,9 @@ def write(path: Path, content: bytes | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check the twins below a root."""
+    """Write or check the generated files below a root."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a twin is not what it should be")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a generated file is out of date")
     parser.add_argument("--root", type=Path, default=Path(__file__).parent.parent, help="the project's folder")
     options = parser.parse_args(arguments)
     root = options.root.resolve()
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for rule in unused:
         print(f"no source uses the rule `{rule}`: delete its line in scripts/translation.py", file=sys.stderr)
     if options.check and changed:
-        print(f"twins that are not what their sources make them: {len(changed)}; run:", COMMAND, sep="\n")
+        print(f"generated files that are out of date: {len(changed)}; run:", COMMAND, sep="\n")
     return 1 if unused or (options.check and changed) else 0
 
 

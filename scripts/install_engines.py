@@ -22,7 +22,7 @@ CACHE = Path(os.environ.get("LIMITER_ENGINES") or ROOT / ".engines").resolve()
 DYNOXIDE_VERSION = "1.2.1"
 DYNOXIDE_PACKAGE = "@dynoxide/linux-x64"
 DYNOXIDE_SYSTEM = ("Linux", "x86_64")
-# A release can reach the registry before its dependencies do, so known good ones follow the newest.
+# A release can reach the registry before its dependencies do, so known good versions are tried after the newest.
 DYNAMODB_LOCAL_VERSIONS = ("[3.0,4.0)", "3.1.0", "3.0.0")
 JAVA_NEEDED = 17
 STEP_TIMEOUT = 420.0
@@ -68,7 +68,7 @@ def run(command: Sequence[str], directory: Path) -> None:
 
 
 def require(program: str, remedy: str) -> str:
-    """The path of a program, which must be installed."""
+    """Return the path of a program, which must be installed."""
     path = shutil.which(program)
     if path is None:
         raise EngineUnavailableError(f"`{program}` is not on PATH; {remedy}")
@@ -89,7 +89,7 @@ def install_dynoxide(target: Path) -> str:
 
 
 def find_dynoxide(target: Path) -> Path | None:
-    """The installed binary, if there is one."""
+    """Return the installed binary, or None."""
     return next((p for p in target.glob("node_modules/@dynoxide/*/dynoxide") if os.access(p, os.X_OK)), None)
 
 
@@ -129,7 +129,7 @@ def check_java(java: str) -> None:
 
 
 def find_dynamodb_local(target: Path) -> Path | None:
-    """The installed jar, if there is one."""
+    """Return the installed jar, or None."""
     return next(target.glob("lib/DynamoDBLocal-*.jar"), None)
 
 
@@ -142,7 +142,7 @@ ENGINES: dict[str, tuple[Install, Find]] = {
 
 
 def ensure(name: str) -> None:
-    """Install one engine beside its place and move it there when it is whole, so that a broken run leaves no half."""
+    """Install one engine beside its place, and move it there when it is complete, so that a failed run leaves no part of it."""
     install, find = ENGINES[name]
     place = CACHE / name
     if (found := find(place)) is not None:
@@ -158,7 +158,7 @@ def ensure(name: str) -> None:
 
 
 def main() -> int:
-    """Install every engine; 1 if one is missing."""
+    """Install every engine; return 1 if one is missing."""
     CACHE.mkdir(parents=True, exist_ok=True)
     missing = []
     for name in ENGINES:

@@ -1,4 +1,4 @@
-"""Translate asynchronous source texts into synchronous ones.
+"""Translate async source texts into sync ones.
 
 The text is edited, never printed anew: `ast` tells what a name or a string is, `tokenize` where it stands. Comments stay, and
 every line of a twin has the number of the line it came from. ADR-122 says why.
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The rules, one a line. A rule that no source uses is an error: delete its line.
-KEYWORDS = {  # dropped, with the blanks behind them
+KEYWORDS = {  # Dropped, with the blanks after them.
     "async def",
     "async for",
     "async with",
     "await",
 }
-WORDS = {  # names, in code, comments and docstrings
+WORDS = {  # Names, in code, comments and docstrings.
     "AsyncIterator": "Iterator",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
 }
-DOTTED = {  # attributes of asyncio; `import asyncio` imports what they need
+DOTTED = {  # Attributes of asyncio; `import asyncio` imports what they need.
     "asyncio.Event": "threading.Event",
     "asyncio.Lock": "threading.Lock",
     "asyncio.sleep": "time.sleep",
 }
-UNWRAPPED = {  # generic types, of which the last argument remains, and how many they have
+UNWRAPPED = {  # Generic types, of which the last argument remains, and their number of arguments.
     "Awaitable": 1,
 }
-NO_RULE = re.compile(  # names that no twin can hold
+NO_RULE = re.compile(  # Names that no generated file can contain.
     r"async|await|asyncio|aio[a-z]\w*|Async[A-Z]\w*|__a(?!ll__|nnotations__|dd__|nd__|bs__)\w+__|_*a(?:close|send|throw)\w*"
     r"|assert_\w*await\w*|await_(?:count|args|args_list)|Awaitable|Coroutine|CancelledError|TaskGroup|(?:Bounded)?Semaphore"
     r"|create_task|ensure_future|gather|shield|wait_for|to_thread|run_in_executor|run_until_complete|(?:\w+Pool)?Executor"
@@ -97,7 +97,7 @@ class Source(NamedTuple):
 
 
 class Translation:
-    """The tokens of a source, on their way to being those of its twin."""
+    """The tokens of a source, while they become those of the generated file."""
 
     def __init__(self, source: Source, names: Names) -> None:
         self.source, self.names = source, names
@@ -106,7 +106,7 @@ class Translation:
         self.nodes = list(ast.walk(source.tree))
         joined = reversed([node for node in self.nodes if isinstance(node, ast.JoinedStr)])
         self.formatted = {inner: outer.lineno for outer in joined for inner in ast.walk(outer)}
-        self.needed: set[str] = set()  # modules that stand in for asyncio
+        self.needed: set[str] = set()  # Modules that stand in for asyncio.
         found = {node.name for node in source.tree.body if isinstance(node, ast.AsyncFunctionDef) and source.module}
         for node in self.nodes:
             if isinstance(node, ast.ImportFrom) and names.known(source.origin(node)):
@@ -132,7 +132,7 @@ class Translation:
         return self.joined()
 
     def joined(self) -> str:
-        """Join the tokens; a dropped one takes the blanks behind it along, or at the end of a line those before it."""
+        """Join the tokens; a dropped one also removes the blanks after it, or at the end of a line those before it."""
         ruled = [token for token in self.tokens if token.kind == tokenize.NAME and NO_RULE.fullmatch(token.text)]
         if ruled:
             found = (self.source.failure(token.place[0], f"no rule translates `{token.text}`") for token in ruled)
@@ -146,7 +146,7 @@ class Translation:
         return text
 
     def check_formatted(self, node: ast.AST) -> None:
-        """Refuse an f-string that would need translating: Python 3.11 does not know the places in it."""
+        """Refuse an f-string that would need translating: Python 3.11 does not report the positions in it."""
         words = {str(getattr(node, name, "")) for name in ("id", "attr", "arg")}
         ruled = bool(words & {*WORDS, *UNWRAPPED, *self.names.classes}) or any(map(NO_RULE.fullmatch, words))
         if ruled or isinstance(node, ast.Await) or getattr(node, "is_async", False):
@@ -183,7 +183,7 @@ class Translation:
             raise self.source.failure(self.tokens[index].place[0], "this hides a renamed function")
 
     def edit_strings(self) -> None:
-        """Edit comments, and the strings that are no data."""
+        """Edit comments, and the strings that are not data."""
         found = [(*span(node), role) for node, role in strings(self.nodes) if node not in self.formatted]
         roles = {start: (end, role) for start, end, role in found}
         end, role = (0, 0), ""
@@ -236,7 +236,7 @@ class Translation:
             token.text = self.word(token.text)
 
     def edit_import(self, node: ast.Import | ast.ImportFrom) -> None:
-        """Rename the modules of an import, and drop the names that are unwrapped everywhere."""
+        """Rename the modules of an import, and drop names that are unwrapped everywhere."""
         start, end = span(node)
         module = ""
         if isinstance(node, ast.ImportFrom):
@@ -267,7 +267,7 @@ class Translation:
 
 
 def tokens(source: Source) -> Iterator[Token]:
-    """Yield the tokens of a source but for line ends; an f-string is one token, as it is in Python 3.11.
+    """Yield the tokens of a source except line ends; an f-string is one token, as in Python 3.11.
 
     Places are counted here: Python 3.12.1 tells wrong ones behind letters outside of ASCII.
     """
@@ -294,7 +294,7 @@ def span(node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def references(node: ast.AST, visible: set[str], parent: ast.AST | None = None) -> Iterator[ast.AST]:
-    """Yield what refers to or binds a module-level name; parameters hide it, attributes and methods are others."""
+    """Yield what refers to or binds a module-level name; parameters hide it, and attributes and methods are other names."""
     name = node.id if isinstance(node, ast.Name) else getattr(node, "name", None)
     other = isinstance(node, ast.alias) or (isinstance(parent, ast.ClassDef) and not isinstance(node, ast.Name))
     if name in visible and not other:
@@ -308,7 +308,7 @@ def references(node: ast.AST, visible: set[str], parent: ast.AST | None = None) 
 
 
 def strings(nodes: Sequence[ast.AST]) -> Iterator[tuple[ast.AST, str]]:
-    """Yield the string constants that are no data, each with its role."""
+    """Yield the string constants that are not data, each with its role."""
     generic = [(ast.unparse(node.value), node.slice) for node in nodes if isinstance(node, ast.Subscript)]
     data = {inner for name, values in generic if name.endswith(("Literal", "Annotated")) for inner in ast.walk(values)}
     for node in nodes:

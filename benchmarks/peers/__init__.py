@@ -1,4 +1,4 @@
-"""How each peer is asked for one unit. An adapter is opened once, asked by many callers, and closed.
+"""How each peer is asked for one unit. An adapter is opened once, used by many callers, and closed.
 
 Everything is done as the peer's own documentation says; where it leaves a choice, the faster one is taken.
 """
@@ -22,10 +22,10 @@ class AsyncPeer(Protocol):
     def __init__(self, job: Job, options: dict[str, Any]) -> None: ...
 
     async def open(self) -> None:
-        """Make it ready to be asked."""
+        """Prepare the peer for its first call."""
 
     async def acquire(self, key: str, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - handed on
-        """Take one unit of `key` and say whether it was admitted."""
+        """Consume one unit of `key`, and return whether it was allowed."""
 
     async def close(self) -> None:
         """Release everything."""
@@ -37,10 +37,10 @@ class ThreadPeer(Protocol):
     def __init__(self, job: Job, options: dict[str, Any]) -> None: ...
 
     def open(self) -> None:
-        """Make it ready to be asked."""
+        """Prepare the peer for its first call."""
 
     def acquire(self, key: str, timeout: float | None = None) -> bool:
-        """Take one unit of `key` and say whether it was admitted."""
+        """Consume one unit of `key`, and return whether it was allowed."""
 
     def close(self) -> None:
         """Release everything."""

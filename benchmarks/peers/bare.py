@@ -1,4 +1,4 @@
-"""Bare `update_item`, byte for byte the request of this library's warm acquire, but for its stamp: the floor under any limiter.
+"""Bare `update_item` calls with this library's warm request, byte for byte except the stamp: the lower bound of any limiter.
 
 It decides nothing, never waits and cannot be refused; it shows what one call costs. The plain peers have the libraries' own
 settings and a connection for each caller; the tuned ones have the settings with which this library opens its client.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..plan import Job
 
 WARM = 3
-"""Acquires until the request is that of a bucket in steady use."""
+"""Acquires after which the request is that of a bucket in steady use."""
 
 
 class Template:
@@ -32,7 +32,7 @@ class Template:
         self._stamps = itertools.count(1)
 
     def request(self, key: str) -> dict[str, Any]:
-        """The request for one key, with a stamp of its own."""
+        """Return the request for one key, with its own stamp."""
         values = {**self._values, ":w": {"S": f"{self._writer}{next(self._stamps):x}"}}
         parameters = {**self._parameters, "ExpressionAttributeValues": values}
         if key != self._sample:
@@ -51,7 +51,7 @@ class Template:
 
 
 class Aiobotocore:
-    """aiobotocore with its own settings."""
+    """aiobotocore with its default settings."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
@@ -87,7 +87,7 @@ class TunedAiobotocore(Aiobotocore):
 
 
 class Boto3:
-    """boto3 with its own settings."""
+    """boto3 with its default settings."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job

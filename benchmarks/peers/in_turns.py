@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Aiobotocores:
-    """The asynchronous limiter, and aiobotocore with its own settings and with this library's."""
+    """The async limiter, and aiobotocore with its default settings and with this library's."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.sides = {"limiter": Limiter(job, options), "bare": Aiobotocore(job, {}), "tuned": TunedAiobotocore(job, {})}
@@ -32,7 +32,7 @@ class Aiobotocores:
 
 
 class Boto3s:
-    """The synchronous limiter, and boto3 with its own settings and with this library's."""
+    """The sync limiter, and boto3 with its default settings and with this library's."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.sides = {"limiter": ThreadedLimiter(job, options), "bare": Boto3(job, {}), "tuned": TunedBoto3(job, {})}

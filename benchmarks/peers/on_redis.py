@@ -1,4 +1,4 @@
-"""Limiters on Redis: another store, with other guarantees, measured for scale."""
+"""Limiters on Redis: another store with other guarantees, measured for comparison."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Limits:
         return await self._limiter.hit(self._item, key)
 
     async def close(self) -> None:
-        """Nothing to close by the documentation."""
+        """Do nothing: the documentation names nothing to close."""
 
 
 class Throttled:
@@ -55,4 +55,4 @@ class Throttled:
         return not result.limited
 
     async def close(self) -> None:
-        """Nothing to close by the documentation."""
+        """Do nothing: the documentation names nothing to close."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PARENT = "parent"
 
 PATIENT = {"connect_timeout": 30.0, "read_timeout": 30.0}
-"""An engine that is slow under load is measured, not given up."""
+"""An engine that is slow under load is measured rather than given up."""
 
 
 def limit_of(job: Job, allotment: float | None = None) -> Limit:
@@ -32,7 +32,7 @@ def arranged(job: Job, options: dict[str, Any]) -> tuple[list[Limit], dict[str, 
 
 
 class Limiter:
-    """The asynchronous limiter."""
+    """The async limiter."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
@@ -41,7 +41,7 @@ class Limiter:
         self.limiter = RateLimiter(self.repository, limits, decision_timeout=60, **others)
 
     async def open(self) -> None:
-        """Open the client, and store an entity with a parent where the job needs one."""
+        """Open the client, and store an entity with a parent if the job needs one."""
         await self.limiter.__aenter__()
         if self.job.chain == "cascade":
             await self.limiter.create_entity(PARENT)
@@ -56,7 +56,7 @@ class Limiter:
             return False
 
     async def owe(self, key: str, units: int) -> None:
-        """Take so many more than the limit allows; no other request is admitted before they have refilled."""
+        """Consume more than the limit allows; no other request is allowed until it has refilled."""
         async with self.limiter.acquire(key, RESOURCE, ONE) as lease:
             await lease.adjust({LIMIT: units})
 
@@ -66,7 +66,7 @@ class Limiter:
 
 
 class ThreadedLimiter:
-    """The synchronous limiter."""
+    """The sync limiter."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
@@ -75,7 +75,7 @@ class ThreadedLimiter:
         self.limiter = SyncRateLimiter(self.repository, limits, decision_timeout=60, **others)
 
     def open(self) -> None:
-        """Open the client, and store an entity with a parent where the job needs one."""
+        """Open the client, and store an entity with a parent if the job needs one."""
         self.limiter.__enter__()
         if self.job.chain == "cascade":
             self.limiter.create_entity(PARENT)
@@ -90,7 +90,7 @@ class ThreadedLimiter:
             return False
 
     def owe(self, key: str, units: int) -> None:
-        """Take so many more than the limit allows; no other request is admitted before they have refilled."""
+        """Consume more than the limit allows; no other request is allowed until it has refilled."""
         with self.limiter.acquire(key, RESOURCE, ONE) as lease:
             lease.adjust({LIMIT: units})
 
@@ -100,7 +100,7 @@ class ThreadedLimiter:
 
 
 class TwoKeys(Limiter):
-    """Two independent keys, whose callers are half and half: what a cascade is compared with."""
+    """Two independent keys with half of the callers each: the baseline for a cascade."""
 
     async def open(self) -> None:
         """Open the client; there is no chain."""
@@ -114,7 +114,7 @@ class TwoKeys(Limiter):
 
 
 class ThreadedTwoKeys(ThreadedLimiter):
-    """Two independent keys, whose callers are half and half."""
+    """Two independent keys with half of the callers each."""
 
     def open(self) -> None:
         """Open the client; there is no chain."""
@@ -128,7 +128,7 @@ class ThreadedTwoKeys(ThreadedLimiter):
 
 
 class Replay:
-    """A client whose first update is real and whose later answers repeat that one's, so that no engine is needed."""
+    """A client whose first update is real; later responses repeat that one's, so that no engine is needed."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -138,7 +138,7 @@ class Replay:
         return getattr(self.client, name)
 
     async def update_item(self, **parameters: Any) -> Any:
-        """The first answer again, under the stamp of this update."""
+        """Return the first response again, with the stamp of this update."""
         if self.answer is None:
             self.answer = await self.client.update_item(**parameters)
         answer = copy.deepcopy(self.answer)
@@ -151,7 +151,7 @@ class Replay:
 
 
 class ReplayedLimiter(Limiter):
-    """The asynchronous limiter without an engine's time, to see many keys: for memory, not for speed."""
+    """The async limiter without an engine's time, with many keys: for memory, not for speed."""
 
     async def open(self) -> None:
         """Open a real client behind the replay."""

@@ -18,17 +18,17 @@ PARENT = "parent"
 
 
 def limit_of(job: Job) -> Any:
-    """The limit that a job asks for."""
+    """Return the limit that a job asks for."""
     return Limit.per_second(LIMIT, job.rate) if job.rate else Limit.per_second(LIMIT, 1_000_000, burst=AMPLE)
 
 
 def resource_of(job: Job) -> str:
-    """A resource for each limit, whose defaults it is stored under."""
+    """Return the resource whose defaults hold a limit."""
     return f"resource-{job.rate}"
 
 
 class Zae:
-    """The asynchronous limiter."""
+    """The async limiter."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
@@ -64,7 +64,7 @@ class Zae:
 
 
 class ThreadedZae:
-    """The synchronous limiter."""
+    """The sync limiter."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job

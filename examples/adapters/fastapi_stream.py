@@ -1,4 +1,4 @@
-"""A stream in FastAPI that charges an estimate, and in the end what was sent, also when the client hangs up.
+"""A stream in FastAPI that charges an estimate, and in the end what was sent, even if the client disconnects.
 
     uvicorn fastapi_stream:app --app-dir examples/adapters
 
@@ -23,7 +23,7 @@ per_address = limit(limiter, entity=client_ip, resource="model", consume={"token
 
 
 class ClosingStream(StreamingResponse):
-    """Closes its generator in any case, while the lease lasts; Starlette leaves that to the garbage collector."""
+    """Always closes its generator while the lease lasts; Starlette leaves that to the garbage collector."""
 
     async def __call__(self, scope, receive, send):
         """Send the body."""
@@ -40,7 +40,7 @@ async def model():
 
 @app.get("/chat")
 async def chat(lease: Annotated[Lease, Depends(per_address)]) -> StreamingResponse:
-    """Stream an answer; what was not sent is given back."""
+    """Stream a response; units for what was not sent are refunded."""
 
     async def chunks():
         used = 0

@@ -19,5 +19,5 @@ limits = Limiter(limiter, entity=lambda: client_ip(request.remote_addr, request.
 @app.post("/login")
 @limits.limit(resource="login")
 def login() -> str:
-    """Let a user in who knows the password."""
+    """Let a user in with the right password."""
     return "welcome\n" if request.form.get("password") == "correct horse" else abort(401)

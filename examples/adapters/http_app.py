@@ -14,10 +14,10 @@ limiter = SyncRateLimiter(SyncMemoryRepository(), [Limit.per_minute("requests", 
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers with a greeting, or with a refusal."""
+    """Responds with a greeting, or with a refusal."""
 
     def do_GET(self) -> None:
-        """Charge the address, and answer."""
+        """Charge the address, and respond."""
         try:
             with limiter.acquire(client_ip(self.client_address[0], self.headers.get), refund_on_error=False) as lease:
                 self.answer(200, rate_headers(lease.statuses, headers="draft-11"), b"hello\n")

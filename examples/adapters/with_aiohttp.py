@@ -1,4 +1,4 @@
-"""An aiohttp session whose processes keep to a server's limit together.
+"""An aiohttp session whose processes keep a server's limit together.
 
 pip install "dynamodb-limiter[async,aiohttp]"; python examples/adapters/with_aiohttp.py
 """

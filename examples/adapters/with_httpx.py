@@ -1,4 +1,4 @@
-"""An API client whose processes keep to 5 requests a second together, and stop together when the server says so.
+"""An API client whose processes keep 5 requests a second together, and pause together when the server asks for it.
 
 pip install "dynamodb-limiter[httpx2]"; python examples/adapters/with_httpx.py
 """

@@ -1,4 +1,4 @@
-"""A model's call: an estimate is reserved, the call is made, and what it used is charged.
+"""A call of a model: an estimate is reserved, the call is made, and its actual usage is charged.
 
 pip install dynamodb-limiter; python examples/adapters/with_llm.py
 """

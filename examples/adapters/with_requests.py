@@ -1,4 +1,4 @@
-"""A session of requests whose processes keep to a server's limit together.
+"""A session of requests whose processes keep a server's limit together.
 
 pip install "dynamodb-limiter[requests]"; python examples/adapters/with_requests.py
 """

@@ -1,4 +1,4 @@
-"""A WSGI application behind the shared limit: served while a unit is left, 429 with Retry-After when none is.
+"""A WSGI application behind the shared limit: 200 while a unit is left, 429 with Retry-After otherwise.
 
 It says nothing about AWS and nothing about the limit: endpoint, region and credentials come from the environment, the limit from
 the table. Under `gunicorn -k gevent` every call below is a plain blocking one that gevent makes cooperative.
@@ -37,6 +37,6 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 
 def answer(start_response: StartResponse, status: str, body: dict[str, Any], *headers: tuple[str, str]) -> Iterable[bytes]:
-    """A JSON response that names the worker which gave it."""
+    """Return a JSON response that names its worker."""
     start_response(status, [("Content-Type", "application/json"), *headers])
     return [json.dumps({"worker": os.getpid(), **body}).encode()]

@@ -1,4 +1,4 @@
-"""An asyncio program under the same limit as the WSGI application beside it: four tasks that ask again and again.
+"""An asyncio program under the same limit as the WSGI application beside it: four tasks that ask without a pause.
 
 It says "ready" once it is connected, begins at the first line of its standard input, and ends with its standard input. One line
 of JSON tells of each decision.
@@ -27,7 +27,7 @@ def report(decision: dict[str, Any]) -> None:
 
 
 async def ask_again_and_again(limiter: RateLimiter, ended: asyncio.Event) -> None:
-    """One caller. It does not wait for its turn; `acquire(..., timeout=5)` would."""
+    """Run one caller. It does not wait for its turn; `acquire(..., timeout=5)` would."""
     while not ended.is_set():
         try:
             async with limiter.acquire("demo", "api"):
@@ -47,7 +47,7 @@ async def main() -> None:
         report({"outcome": "ready"})
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         await loop.run_in_executor(None, sys.stdin.readline)
-        # Not in an executor, which would hold up the end of the program.
+        # Not in an executor, which would delay the end of the program.
         wait = threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(ended.set)), daemon=True)
         wait.start()
         await asyncio.gather(*(ask_again_and_again(limiter, ended) for _ in range(TASKS)))

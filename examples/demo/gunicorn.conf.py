@@ -14,7 +14,7 @@ loglevel = "warning"
 
 
 def when_ready(server: Any) -> None:
-    """End with the program that started this one, however that one ends: its end closes our standard input."""
+    """End with the program that started this one, which closes our standard input when it ends."""
     threading.Thread(target=end_with_standard_input, args=[server.pid], daemon=True).start()
 
 

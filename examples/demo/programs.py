@@ -1,4 +1,4 @@
-"""Starts the demo's programs, asks the WSGI application, listens to the client, and ends what was started."""
+"""Starts the demo's programs, sends requests to the WSGI application, reads the client's reports, and stops everything."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ LOOPBACK = "127.0.0.1"
 
 
 class DemoFailed(Exception):
-    """A program did not do its part; the message says which and why."""
+    """A program failed; the message says which and why."""
 
 
 class Program:
-    """A program of the demo, in a process group of its own, which also ends by itself when its standard input does."""
+    """A program of the demo, in its own process group, which also ends when its standard input does."""
 
     def __init__(self, name: str, *arguments: str, output: int | None = None, pass_fds: tuple[int, ...] = ()) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Program:
             raise DemoFailed(f"{self.name} ended with status {self.process.returncode}: {words or 'it said nothing'}")
 
     def finish(self) -> None:
-        """End the program's standard input and wait until it has done what it was doing."""
+        """End the program's standard input and wait until it has finished its work."""
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
@@ -77,7 +77,7 @@ class Program:
             self.finish()
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)  # the rest of the group
+                os.killpg(self.process.pid, signal.SIGKILL)  # The rest of the group.
             self.process.wait()
         for stream in (self.process.stdout, self.log):
             if stream is not None:
@@ -94,7 +94,7 @@ class Server(Program):
             super().__init__("gunicorn", "-m", "gunicorn", "--bind", f"fd://{fd}", "app:application", pass_fds=(fd,))
 
     def wait_until_ready(self) -> None:
-        """Wait until every worker has answered, and so has opened its connection to the table."""
+        """Wait until every worker has responded, and so has opened its connection to the table."""
         seen: set[int] = set()
 
         def probe() -> None:
@@ -115,7 +115,7 @@ class Server(Program):
             raise DemoFailed(f"{len(seen)} of {WORKERS} gunicorn workers answered within {START_TIMEOUT:.0f} s")
 
     def ask(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Make one request on a connection of its own, so that the workers share them."""
+        """Make one request on a new connection, so that the workers share them."""
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=ANSWER_TIMEOUT)
         try:
             connection.request("GET", path)
@@ -126,7 +126,7 @@ class Server(Program):
 
 
 class Load:
-    """Threads that ask the WSGI application until the end of a `with` block, and count what it answers for each worker."""
+    """Threads that send requests to the WSGI application until the end of a `with` block, and count its responses by worker."""
 
     def __init__(self, server: Server, tally: Callable[[str], Tally]) -> None:
         self._server = server
@@ -186,7 +186,7 @@ class Client(Program):
                 raise DemoFailed(f"the asyncio client was not ready within {START_TIMEOUT:.0f} s")
 
     def begin(self) -> None:
-        """Let the client ask."""
+        """Let the client begin."""
         assert self.process.stdin is not None  # noqa: S101 - opened as a pipe
         self.process.stdin.write(b"begin\n")
         self.process.stdin.flush()

@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 STACK = "limiter-demo"
 LIMIT = Limit.per_second("requests", 10, burst=50)
 OPENING = 20
-"""Units that this script takes first, so that the bucket cannot be full again before the others have begun."""
+"""Units that this script consumes first, so that the bucket cannot be full again before the others have begun."""
 SECONDS = 12.0
 LOOK = 0.25
 """Seconds between two looks at the progress."""
 PLAIN_LOOKS = 4
-"""Looks for each line where there is no terminal."""
+"""Looks for each line if there is no terminal."""
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Run the demo; its exit status."""
+    """Run the demo; return its exit status."""
     seconds = parse_arguments()
     console = Console(highlight=False, soft_wrap=True)
     for number in INTERRUPTIONS:
@@ -64,14 +64,14 @@ def main() -> int:
 
 
 def interrupt(number: int, frame: object) -> None:
-    """Begin to end everything, which no further signal interrupts."""
+    """Begin to stop everything, which no further signal interrupts."""
     for each in INTERRUPTIONS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def parse_arguments() -> float:
-    """The seconds of load."""
+    """Return the seconds of load."""
     parser = argparse.ArgumentParser(description="gunicorn gevent workers and an asyncio program share one limit")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="seconds of load (default: %(default)s)")
     seconds: float = parser.parse_args().seconds
@@ -81,7 +81,7 @@ def parse_arguments() -> float:
 
 
 def point_at_nobodys_aws() -> None:
-    """Replace every AWS setting of the user, for this process and its children, by one that the engine accepts."""
+    """Replace every AWS setting of the user, for this process and its children, with one that the engine accepts."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ |= {
@@ -97,7 +97,7 @@ def point_at_nobodys_aws() -> None:
 
 
 def run(console: Console, seconds: float) -> Verdict:
-    """Start everything, send the load, stop everything, and say what came of it."""
+    """Start everything, send the load, stop everything, and print the result."""
     progress = Progress(console)
     with ExitStack() as stack:
         engine = stack.enter_context(LocalEngine())
@@ -132,7 +132,7 @@ def run(console: Console, seconds: float) -> Verdict:
 
 
 class Progress:
-    """What each program was told so far, shown as a live table on a terminal and as plain lines elsewhere."""
+    """The decisions of each program so far, shown as a live table on a terminal and as plain lines elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.tallies: dict[str, Tally] = {}
@@ -140,15 +140,15 @@ class Progress:
         self._began = time.monotonic()
 
     def tally(self, program: str) -> Tally:
-        """The tally of one program."""
+        """Return the tally of one program."""
         return self.tallies.setdefault(program, Tally())
 
     def say(self, words: str) -> None:
-        """Say what was done, and when."""
+        """Print what was done, and when."""
         self._console.print(f"{time.monotonic() - self._began:5.1f} s  {words}", markup=False)
 
     def watch(self, since: int, seconds: float, programs: Iterable[Program]) -> None:
-        """Show the progress for so many seconds, and check the programs all the while."""
+        """Show the progress for some seconds, and check the programs all the while."""
         live = self._console.is_terminal and not self._console.is_dumb_terminal
         end, looks = time.monotonic() + seconds, 0
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Compares what was admitted with what the limit allows, in the limiter's own integer arithmetic.
+"""Compares the allowed units with the limit, in the limiter's own integer arithmetic.
 
 The span begins with `since`, the table's record of when the first unit was taken from the full bucket. It ends, for what may at
 most have been admitted, when the last admission was answered, and for what could have been admitted, when the load ended. So
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from limiter import Limit
 
 CLEARLY_LESS = 10
-"""Per cent of what was possible that may be left unused before something is wrong."""
+"""Percent of the possible units that may be left unused before something is wrong."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What one program was told; `last` is when its last admission was answered, in nanoseconds since the epoch."""
+    """The decisions of one program; `last` is when its last allowed request was answered, in nanoseconds since the epoch."""
 
     admitted: int = 0
     refused: int = 0
@@ -27,14 +27,14 @@ class Tally:
     last: int = 0
 
     def admit(self, answered: int, units: int = 1) -> None:
-        """Count one admission."""
+        """Count one allowed request."""
         self.admitted += units
         self.last = max(self.last, answered)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """All numbers are units; `booked` is the table's own count of what was taken."""
+    """All numbers are units; `booked` is the table's own count of consumed units."""
 
     admitted: int
     booked: int
@@ -44,7 +44,7 @@ class Verdict:
 
     @property
     def complaints(self) -> tuple[str, ...]:
-        """What does not agree, in words; empty when everything does."""
+        """Return what does not agree, in words; empty if everything does."""
         found = {
             f"{self.admitted} units were admitted, and the limit allows {self.allowed}": self.admitted > self.allowed,
             f"{self.admitted} units were admitted, and {self.possible} were possible": self._is_clearly_less(),
@@ -58,12 +58,12 @@ class Verdict:
 
 
 def units_within(limit: Limit, span: int) -> int:
-    """The most units that can be taken in `span` nanoseconds from a bucket that is full at its start: capacity + rate × span."""
+    """Return the most units that a bucket full at the start allows in `span` nanoseconds: capacity + rate × span."""
     return (limit.window + span) * limit.refill_amount // limit.period_ns
 
 
 def judge(limit: Limit, tallies: list[Tally], since: int, tat: int, ended: int) -> Verdict:
-    """Compare the programs' tallies with the limit and with the bucket, which says `since` and `tat` when all has ended."""
+    """Compare the programs' tallies with the limit and with the bucket, whose `since` and `tat` are read after the end."""
     last = max(tally.last for tally in tallies)
     return Verdict(
         admitted=sum(tally.admitted for tally in tallies),

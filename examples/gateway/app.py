@@ -40,7 +40,7 @@ class Prompt(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the synchronous limiter, and at the end give up the jobs that have not ended; `install` opens the other limiter."""
+    """Open the sync limiter, and at the end cancel the jobs that have not ended; `install` opens the other limiter."""
     manager = app.state.jobs = JobManager(JOB_THREADS)
     with sync_limiter:
         yield
@@ -48,12 +48,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="gateway", lifespan=lifespan)
-install(app, limiter)  # Answers what is refused: 429, 413 or 503.
+install(app, limiter)  # Responds to refused requests: 429, 413 or 503.
 
 
 @app.post("/run")
 def run_now(prompt: Prompt, entity: Waiter) -> dict[str, Any]:
-    """Work in this request. A plain `def` runs in a thread, where the synchronous limiter belongs."""
+    """Work in this request. A plain `def` runs in a thread, so it uses the sync limiter."""
     amounts = {"requests": 1, "tokens": prompt.max_tokens}
     try:
         with sync_limiter.acquire(entity, MODEL, amounts) as lease:
@@ -66,7 +66,7 @@ def run_now(prompt: Prompt, entity: Waiter) -> dict[str, Any]:
 
 @app.post("/run/async", status_code=202)
 async def run_later(prompt: Prompt, entity: Waiter) -> dict[str, str]:
-    """Queue the work. An `async def` runs in the event loop, where the asynchronous limiter belongs."""
+    """Queue the work. An `async def` runs in the event loop, so it uses the async limiter."""
     amounts = {"requests": 1, "tokens": prompt.max_tokens}
     work = partial(run, prompt.prompt, prompt.max_tokens)
     job = await app.state.jobs.submit(entity, limiter.acquire(entity, MODEL, amounts), prompt.max_tokens, work)
@@ -75,7 +75,7 @@ async def run_later(prompt: Prompt, entity: Waiter) -> dict[str, str]:
 
 @app.get("/status/{job_id}")
 async def status(job_id: str, entity: Waiter) -> dict[str, Any]:
-    """What became of a job of the caller's own."""
+    """Return the state of one of the caller's own jobs."""
     job = app.state.jobs.get(job_id, entity)
     if job is None:
         raise HTTPException(404, "there is no such job")

@@ -1,4 +1,4 @@
-"""Jobs that go on in a thread pool after their request was answered, each with the lease that was taken for it."""
+"""Jobs that continue in a thread pool after their request was answered, each with its lease."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is known of a job, and whose it is."""
+    """A job's state, and its owner."""
 
     job_id: str
     owner: str
@@ -34,7 +34,7 @@ class Job:
 
 
 class JobManager:
-    """Runs jobs in threads, and remembers what became of them. Belongs to one event loop."""
+    """Runs jobs in threads, and remembers their results. Belongs to one event loop."""
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="job")
@@ -44,7 +44,7 @@ class JobManager:
     async def submit(
         self, owner: str, acquisition: AbstractAsyncContextManager[Lease], tokens: int, work: Callable[[], list[str]]
     ) -> Job:
-        """Queue a job, once its lease is taken; raises what taking it raises.
+        """Queue a job, once its lease is acquired; raises what acquiring raises.
 
         The job keeps the lease until it has ended: what a job did not use is given back, and everything if it fails.
         """
@@ -58,12 +58,12 @@ class JobManager:
         return job
 
     def get(self, job_id: str, owner: str) -> Job | None:
-        """A job, if it is the owner's."""
+        """Return a job, if it is the owner's."""
         job = self._jobs.get(job_id)
         return job if job is not None and job.owner == owner else None
 
     async def close(self) -> None:
-        """Give up the jobs that have not ended, and give back what they took."""
+        """Cancel the jobs that have not ended, and refund their units."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

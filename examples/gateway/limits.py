@@ -1,4 +1,4 @@
-"""The limits of the gateway, and who they are for."""
+"""The limits of the gateway, and the entities that they apply to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ STACK = os.environ.get("GATEWAY_STACK", "gateway")
 REQUESTS = int(os.environ.get("GATEWAY_REQUESTS_PER_MINUTE", "60"))
 TOKENS = int(os.environ.get("GATEWAY_TOKENS_PER_MINUTE", "10000"))
 TIMEOUT = float(os.environ.get("GATEWAY_TIMEOUT", "2"))
-"""Seconds without an answer after which the table counts as unavailable."""
+"""Seconds without a response after which the table counts as unavailable."""
 
-# Apply where the table has no limits stored for an API key.
+# These apply if the table has no limits stored for an API key.
 DEFAULTS = [Limit.per_minute("requests", REQUESTS), Limit.per_minute("tokens", TOKENS)]
 
-# Two views of one table: what is taken through one of them is gone for the other.
+# Two limiters on one table: units consumed through one are gone for the other.
 sync_repository = SyncRepository(STACK, read_timeout=TIMEOUT, connect_timeout=TIMEOUT)
 sync_limiter = SyncRateLimiter(sync_repository, DEFAULTS, decision_timeout=TIMEOUT)
 repository = Repository(STACK, read_timeout=TIMEOUT, connect_timeout=TIMEOUT)
@@ -27,7 +27,7 @@ limiter = RateLimiter(repository, DEFAULTS, decision_timeout=TIMEOUT)
 
 
 def caller(x_api_key: Annotated[str, Header(min_length=1, max_length=256)]) -> str:
-    """The entity whose limits count: not the key itself, which is a secret and does not belong into a table.
+    """Return the entity to charge: a hash of the key, since a secret does not belong in a table.
 
     A real gateway checks the key first.
     """

@@ -13,7 +13,7 @@ class PromptRejected(Exception):
 
 
 def run(prompt: str, max_tokens: int) -> list[str]:
-    """Answer with at most `max_tokens` words; raises `PromptRejected` for a prompt with "forbidden" in it."""
+    """Respond with at most `max_tokens` words; raises `PromptRejected` for a prompt with "forbidden" in it."""
     if "forbidden" in prompt:
         raise PromptRejected("this prompt is not answered")
     words = []

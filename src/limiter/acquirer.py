@@ -14,7 +14,7 @@ from .commit.charge import Admission, charge_in_turn, wait_for_change
 from .commit.committer import Committer
 from .config_cache import ConfigCache
 from .core import status
-from .core.chain import Bucket, blocked, call_requests, next_change, own_requests
+from .core.chain import Bucket, blocked, call_requests, check_held, next_change, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.request import Grant
@@ -226,6 +226,8 @@ class Acquirer:
             if never := status.never_satisfiable(asked):
                 return Admission(None, chain, asked, never=never)
             self._last = _Last(chain, asks, asked)
+        if call.for_good:
+            check_held(asked)
         if self._unreported.any:
             await self.fallback.report(chain)
         return await charge_in_turn(self.committer, chain, asked, call.patience)

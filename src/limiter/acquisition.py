@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from warnings import warn_explicit
 
@@ -22,27 +23,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger("limiter")
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Acquisition(Entering):
     """Consumes units for the length of a block. It may be entered once, and consumes nothing before.
 
     `caller` is the code that called `acquire`, and the index of its instruction.
     """
 
-    __slots__ = ("_call", "_caller", "_enter", "_entered", "_lease", "_refund_on_error")
-
-    def __init__(
-        self,
-        enter: Callable[[Call], Awaitable[Lease]],
-        call: Call,
-        refund_on_error: RefundOnError,
-        caller: tuple[CodeType, int],
-    ) -> None:
-        self._enter = enter
-        self._call = call
-        self._caller = caller
-        self._entered = False
-        self._refund_on_error = refund_on_error
-        self._lease: Lease | None = None
+    _enter: Callable[[Call], Awaitable[Lease]]
+    _call: Call
+    _refund_on_error: RefundOnError
+    _caller: tuple[CodeType, int]
+    _entered: bool = False
+    _lease: Lease | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._call.key.entity_id!r}/{self._call.key.resource!r}>"

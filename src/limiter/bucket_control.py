@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .core.chain import check_known
+from .core.chain import check_known, check_no_slots
 from .core.request import Charge, Grant, Request
 from .core.validation import MAX_AMOUNT, check_amounts, check_name, check_seconds
 from .exceptions import ValidationError
@@ -36,6 +36,7 @@ class BucketControl:
 
         def order(bucket: Bucket) -> Request:
             check_known((bucket,), checked)
+            check_no_slots((bucket,), checked)
             charges = tuple(Charge(limit, checked[limit.name]) for limit in bucket.limits if checked.get(limit.name))
             return Request(bucket.key, charges, forced=True, scheduled=bucket.until is not None)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 from copy import copy
@@ -27,6 +26,7 @@ from .core.validation import (
     check_callable,
     check_flag,
     check_hook,
+    check_patience,
     check_seconds,
     check_share,
     check_timeout,
@@ -37,7 +37,7 @@ from .lease import Lease
 from .runtime.concurrency import check_store, note_blocking
 from .runtime.decorating import check_no_function, decorate, the_function
 from .runtime.scope import LoopLocal, ProcessLocal
-from .trail import NOTE, Trail
+from .trail import NOTE, Trail, decisions, log_decision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -57,20 +57,16 @@ F = TypeVar("F", bound="Callable[..., Any]")
 L = TypeVar("L")
 
 _log = logging.getLogger("limiter")
-_decisions = logging.getLogger("limiter.decisions")
-
-_UNLOGGED = frozenset(("statuses", "buckets", "charges"))
-"""What the log does not show of a decision."""
 
 
 class RateLimiter(BucketControl, Administration):
     """Decides how much of a resource an entity may use, by limits shared by every process that uses the same table.
 
-    Three ways to ask: `acquire` takes units for the length of a block, `try_acquire` takes them for good and returns a decision,
-    `check` only looks. One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
+    There are three ways to ask: `acquire` consumes units for the length of a block, `try_acquire` consumes them and returns a
+    decision, `check` only looks. One limiter serves any number of tasks, threads or greenlets; make one per process and keep it.
 
     - `repository`: the store of buckets and stored limits.
-    - `limits`: apply where nothing more specific does.
+    - `limits`: the limits that apply if no stored level does.
     - `on_unavailable`: what happens if the table cannot be reached. "block" fails closed: it raises `RateLimiterUnavailable`.
       "allow" fails open: it admits without counting. "local" limits within this process, and charges the table when it is back.
     - `config_ttl`: seconds for which stored limits and entities are remembered, and after which changes made elsewhere apply; 0
@@ -111,7 +107,7 @@ class RateLimiter(BucketControl, Administration):
         check_callable("sleep", sleep)
         self._on_decision = on_decision
         options = CommitterOptions(
-            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), _check_patience(decision_timeout), sleep
+            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), check_patience(decision_timeout), sleep
         )
         settings = AcquirerSettings(
             options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share), stored
@@ -151,7 +147,7 @@ class RateLimiter(BucketControl, Administration):
         await self.close()
 
     async def close(self) -> None:
-        """Give back what was taken in advance of quotas, and close the repository; a later call opens it again."""
+        """Give back units of quotas that were consumed in advance, and close the repository; a later call opens it again."""
         await self._acquirers.get().committer.close()
         await self.repository.close()
 
@@ -169,21 +165,21 @@ class RateLimiter(BucketControl, Administration):
         oversize: bool = False,
         refund_on_error: RefundOnError = True,
     ) -> Acquisition:
-        """Take units for the length of the `async with` block, which receives the `Lease`.
+        """Consume units for the length of the `async with` block, which receives the `Lease`.
 
         `consume` maps limit names to units; without it, 1 of every limit. `limits` replace stored and default ones for this call;
-        UNLIMITED and BLOCKED stand in place of a list. `also` names more targets, as pairs of an entity and a resource or triples
+        UNLIMITED and BLOCKED replace a list. `also` names more targets, as pairs of an entity and a resource or triples
         with amounts of their own; all buckets are charged, or none.
 
         With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. `headroom` is
         the share of every capacity to leave to others, or a share for each limit by name. With `oversize` an amount above a
         capacity is admitted when the bucket is full, into debt.
 
-        When the block raises, everything taken is given back, except what `lease.keep()` was called for. With
-        `refund_on_error=False` nothing is; with an exception type or a tuple of types only for those errors; with a function of
-        the exception where it returns true.
+        If the block raises, everything consumed is refunded, except what `lease.keep()` was called for. `refund_on_error` changes
+        that: with False nothing is refunded; with an exception type, or a tuple of types, only for those errors; with a function
+        of the exception, if it returns true.
 
-        Raises, on entering, `RateLimitExceeded` when a limit stands in the way, its subclass `NeverSatisfiable` when the amount
+        On entering, raises `RateLimitExceeded` if a limit refuses, its subclass `NeverSatisfiable` if the amount
         is above a capacity, `ValidationError` for unusable arguments, and `RateLimiterUnavailable` when the table cannot be
         reached.
         """
@@ -206,9 +202,20 @@ class RateLimiter(BucketControl, Administration):
         headroom: Headroom = None,
         oversize: bool = False,
     ) -> Decision:
-        """Take units for good if they fit, and say whether they did; never raises `RateLimitExceeded`."""
+        """Consume units if they fit, and return whether they did; never raises `RateLimitExceeded`."""
         note_blocking("try_acquire")
-        call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, headroom, oversize=oversize)
+        call = self._call(
+            entity_id,
+            resource,
+            consume,
+            also,
+            limits,
+            timeout,
+            on_unavailable,
+            headroom,
+            oversize=oversize,
+            for_good=True,
+        )
         if call.amounts == {} and all(target.amounts == {} for target in call.also):
             raise ValidationError(
                 "consume is empty, so this would consult no limit: name an amount, or leave consume out for 1 of every limit"
@@ -217,7 +224,7 @@ class RateLimiter(BucketControl, Administration):
         return admission.decision if admission.allowed else admission.refusal().decision
 
     def stats(self) -> Statistics:
-        """What this limiter has done in this process so far, and how its store is: one frozen value."""
+        """Return what this limiter has done in this process so far, and the state of its store, as one frozen value."""
         process = self._process.get()
         skew, transport = (getattr(self.repository, name, None) for name in ("skew", "transport"))
         in_use = None if transport is None else (transport.name, transport.reason)
@@ -225,11 +232,11 @@ class RateLimiter(BucketControl, Administration):
 
     @property
     def config_statistics(self) -> CacheStatistics:
-        """How the cache of stored limits and entities has served this event loop, or this process, so far."""
+        """How the cache of stored limits and entities has served this event loop, or in the sync version this process, so far."""
         return self._acquirers.get().config.statistics
 
     async def resolve_limits(self, entity_id: str, resource: str) -> Limits:
-        """The limits that an acquire of this entity and resource would be decided by; empty when none apply."""
+        """Return the limits that an acquire of this entity and resource would be decided by; empty if none apply."""
         own = (await self._acquirers.get().chain(self._call(entity_id, resource)))[0]
         return own.access or own.limits
 
@@ -244,7 +251,7 @@ class RateLimiter(BucketControl, Administration):
         headroom: Headroom = None,
         oversize: bool = False,
     ) -> Decision:
-        """Whether the same acquire would be admitted now, by one consistent read; takes nothing."""
+        """Return whether the same acquire would be allowed now, by one consistent read; consumes nothing."""
         note_blocking("check")
         call = self._call(entity_id, resource, consume, also, limits, headroom=headroom, oversize=oversize)
         return await self._acquirers.get().check(call)
@@ -268,8 +275,8 @@ class RateLimiter(BucketControl, Administration):
         Works for coroutine functions and for async generator functions, where the lease is held for as long as the generator
         runs. `entity_id`, `resource`, `consume` and `also` may be functions of the call's arguments.
 
-        What a call took is given back if it raises, also if a client hangs up while a generator runs. Where failures have to
-        count, as those of a login do, pass `refund_on_error=False`.
+        A call that raises is refunded, even if a client disconnects while a generator runs. If failures have to count, such as
+        those of a login, pass `refund_on_error=False`.
         """
         check_no_function(entity_id)
         kept = self._call("default", "default", None, (), limits, timeout, on_unavailable).limits
@@ -323,15 +330,15 @@ class RateLimiter(BucketControl, Administration):
 
     def _trail(self, call: Call) -> Trail | None:
         """What tells the hook and the log of a call; None if neither listens."""
-        if self._on_decision is None and not _decisions.isEnabledFor(logging.DEBUG):
+        if self._on_decision is None and not decisions.isEnabledFor(logging.DEBUG):
             return None
         note = None if getattr(self._on_decision, NOTE, None) is None else self._note
         process = self._process.get()
         return Trail(process.id, next(process.numbers), self.repository.clock, note, waits=call.patience > 0)
 
     def _tell(self, event: DecisionEvent, namespace: str) -> None:
-        if _decisions.isEnabledFor(logging.DEBUG):
-            _debug(event, namespace)
+        if decisions.isEnabledFor(logging.DEBUG):
+            log_decision(event, namespace)
         if self._on_decision is not None:
             self._call_hook(self._on_decision, event, event.entity_id, event.resource)
 
@@ -358,6 +365,7 @@ class RateLimiter(BucketControl, Administration):
         headroom: Headroom = None,
         *,
         oversize: bool = False,
+        for_good: bool = False,
     ) -> Call:
         """Check the arguments of a call."""
         amounts = check_asked(entity_id, resource, consume)
@@ -373,26 +381,12 @@ class RateLimiter(BucketControl, Administration):
             () if also == () else check_also(also, key, amounts),
             None if headroom is None else check_headroom(headroom, oversize=oversize),
             oversize if oversize is False else check_flag("oversize", oversize),
+            for_good,
         )
 
 
 def _remake(kind: Callable[..., L], repository: RepositoryProtocol, options: Mapping[str, Any]) -> L:
     return kind(repository, **options)
-
-
-def _check_patience(decision_timeout: float) -> float:
-    if not check_seconds("decision_timeout", decision_timeout):
-        raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
-    return float(decision_timeout)
-
-
-def _debug(event: DecisionEvent, namespace: str) -> None:
-    violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
-    fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
-    result = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
-    extra = fields | {"namespace": visible(namespace), "violated": violated}
-    _decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], result, extra=extra)
 
 
 def _resolve(value: Any, args: Any, kwargs: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +24,8 @@ class BaseLimit:
 
     The capacity and `enforce` can change without a change of identity.
     """
+    holds: ClassVar[bool] = False
+    """Whether units are held until their lease ends, as slots are."""
 
 
 @dataclass(frozen=True, slots=True)

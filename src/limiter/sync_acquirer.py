@@ -14,7 +14,7 @@ from .commit.sync_charge import SyncAdmission, sync_charge_in_turn, sync_wait_fo
 from .commit.sync_committer import SyncCommitter
 from .sync_config_cache import SyncConfigCache
 from .core import status
-from .core.chain import Bucket, blocked, call_requests, next_change, own_requests
+from .core.chain import Bucket, blocked, call_requests, check_held, next_change, own_requests
 from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.request import Grant
@@ -226,6 +226,8 @@ class SyncAcquirer:
             if never := status.never_satisfiable(asked):
                 return SyncAdmission(None, chain, asked, never=never)
             self._last = _Last(chain, asks, asked)
+        if call.for_good:
+            check_held(asked)
         if self._unreported.any:
             self.fallback.report(chain)
         return sync_charge_in_turn(self.committer, chain, asked, call.patience)

@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING
 from .commit.sync_charge import sync_charge
 from .core import status
 from .core.allocation import Allocation
-from .core.chain import check_known, requests
+from .core.chain import check_known, check_no_slots, requests
 from .core.request import Charge, Grant, Refund, Request
 from .core.share import local_limit, local_requests
 from .core.validation import MAX_AMOUNT, check_amounts
-from .exceptions import LeaseClosed, NeverSatisfiable, RateLimiterUnavailable, ValidationError
+from .exceptions import LeaseClosed, LeaseLost, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import sync_shielded
 from .runtime.scope import SyncOrigin
 from .trail import asked_of, requested, taken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .commit.sync_charge import SyncAdmission
     from .commit.sync_committer import SyncCommitter
     from .core.records import BucketKey
-    from .models import LimitStatus
+    from .models import BaseLimit, LimitStatus
     from .trail import Change, Trail
 
     Correct = Callable[[Sequence[Request], RateLimiterUnavailable], SyncAdmission | None]
 
 
 class SyncLease:
-    """Units taken from every bucket of an entity's chain, for as long as the `with` block lasts.
+    """Units consumed from every bucket of an entity's chain, for the length of the `with` block.
 
     `waited` is the seconds that the caller waited for its turn. `degraded` is true if the table could not be reached and the
     limiter went on without it.
@@ -74,6 +74,27 @@ class SyncLease:
         return self._chain[0].key.resource
 
     @property
+    def fence(self) -> int | None:
+        """A number that grows with every slot of the entity's own bucket that is granted; None without slots there.
+
+        Pass it along to what the slots protect, and have that refuse a lower number than the highest that it has seen. With one
+        slot the numbers grow in time; with more, each is given once. None without the table, too, where nothing can order them.
+        """
+        own = self._chain[0].key
+        granted = [grant for request, grant in self._admission.grants if request.slots and request.key == own]
+        numbers = [each.earlier for grant in granted for each in grant.receipts if each.limit.holds and each.cost]
+        return numbers[0] if numbers and not self._admission.degraded else None
+
+    @property
+    def lost(self) -> bool:
+        """Whether slots of the lease have expired unrenewed, so that other callers may hold them by now."""
+        committer = self._committer
+        if committer is None or not self._has_slots():
+            return False
+        slots = [(key, name, held.since) for (key, name), held in self._allocations().items() if held.units and held.limit.holds]
+        return any(committer.has_lost(*each) for each in slots)
+
+    @property
     def statuses(self) -> tuple[LimitStatus, ...]:
         """The status of every limit that was consulted, as of the admission."""
         return self._admission.statuses
@@ -84,23 +105,24 @@ class SyncLease:
         return MappingProxyType(self._consumed)
 
     def adjust(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
-        """Correct what was taken, by units of either sign, whether it fits or not: `lease.adjust(tokens=+120)`.
+        """Correct the consumed units, by units of either sign, whether they fit or not: `lease.adjust(tokens=+120)`.
 
-        The bucket may go into debt, in which nothing is admitted until it is paid. Written when this returns. Raises
-        `ValidationError` when more would be given back than is held.
+        The bucket may go into debt; then it allows nothing until the debt has refilled. Written when this returns. Raises
+        `ValidationError` if more would be refunded than is held.
         """
         changes = self._changes(amounts, named)
+        check_no_slots(self._chain, changes)
         self._settle({name: units for name, units in changes.items() if units})
 
     def release(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
-        """Give back units that are held: `lease.release(tokens=30)`."""
+        """Return held units to the bucket: `lease.release(tokens=30)`."""
         changes = self._changes(amounts, named, minimum=0)
         self._settle({name: -units for name, units in changes.items() if units})
 
     def consume(self, amounts: Mapping[str, int] | None = None, /, **named: int) -> None:
-        """Take more, on condition that it fits: `lease.consume(tokens=50)`.
+        """Consume more, if it fits: `lease.consume(tokens=50)`.
 
-        Raises `RateLimitExceeded` when it does not; then nothing more was taken, and the lease stays as it was.
+        Raises `RateLimitExceeded` if it does not fit; then nothing more was consumed, and the lease is unchanged.
         """
         changes = self._changes(amounts, named, minimum=0)
         asked = requests(self._chain, changes)
@@ -112,9 +134,9 @@ class SyncLease:
             sync_shielded(self._consume(self._committer, asked, changes))
 
     def keep(self) -> None:
-        """Keep what is held now charged, also when the block raises. Makes no call.
+        """Keep the held units charged, even if the block raises. Makes no call.
 
-        What is taken later is given back on an error as before, and `adjust` and `release` go on working.
+        Units that are consumed later are refunded on an error as before, and `adjust` and `release` continue to work.
         """
         self._check_open()
         with self._lock:
@@ -187,19 +209,19 @@ class SyncLease:
         return not late
 
     def close(self, *, refund: bool) -> None:
-        """End the lease; with `refund` everything it took is given back. Called by the `with` block.
+        """End the lease; with `refund` everything it holds is refunded. Called by the `with` block.
 
-        In a forked child that leaves the block too, nothing is given back: the lease is the parent's, who will do so once.
+        In a forked child that leaves the block too, nothing is refunded: the lease is the parent's, which refunds it once.
         """
-        if not refund:
+        if not refund and not self._has_slots():
             self._open = False
             return
         if self._origin.is_forked():
             return
         with self._lock:
             self._open = False
-            self._refunded = True
-            refunds, changes = self._refunds()
+            self._refunded = refund
+            refunds, changes = self._refunds(everything=refund)
         if self._committer is not None and refunds:
             self._origin.run_cleanup(partial(self._refund, self._committer, refunds, changes), self._task)
 
@@ -214,6 +236,11 @@ class SyncLease:
         self, amounts: Mapping[str, int] | None, named: Mapping[str, int], *, minimum: int = -MAX_AMOUNT
     ) -> dict[str, int]:
         self._check_open()
+        if self.lost:
+            raise LeaseLost(
+                f"slots of the lease on {self.entity_id!r}/{self.resource!r} have expired unrenewed, and other callers may hold"
+                " them: stop what they protect"
+            )
         given = {} if amounts is None else check_amounts(amounts, minimum=minimum)
         changes = given | check_amounts(named, minimum=minimum)
         check_known(self._chain, changes)
@@ -224,24 +251,36 @@ class SyncLease:
             raise LeaseClosed(f"the lease on {self.entity_id!r}/{self.resource!r} has ended: use it inside its with block")
         if not self._origin.is_current():
             raise LeaseClosed(
-                f"the lease on {self.entity_id!r}/{self.resource!r} was taken by another process or event loop: use it there"
+                f"the lease on {self.entity_id!r}/{self.resource!r} belongs to another process or event loop: use it there"
             )
 
-    def _refunds(self) -> tuple[list[Request], list[Change]]:
-        """What gives back everything that is held and not kept, one request for each bucket, and what that changes."""
+    def _has_slots(self) -> bool:
+        """Whether the lease holds, or held, slots, which are freed at its end in any case."""
+        if self._held is None:
+            return any(request.slots for request in self._admission.requests)
+        return any(held.limit.holds for held in self._held.values())
+
+    def _refunds(self, *, everything: bool = True) -> tuple[list[Request], list[Change]]:
+        """What gives back all slots, and everything else that is not kept; one request for each bucket, and what that changes."""
         allocations, asked, made = self._allocations(), [], []
         for bucket in self._chain:
-            held = {limit: allocations.get((bucket.key, limit.name)) for limit in bucket.limits}
-            spare = {
-                limit: max(0, each.units - self._kept.get((bucket.key, limit.name), 0)) for limit, each in held.items() if each
+            held = {
+                limit: each
+                for limit in bucket.limits
+                if (everything or limit.holds) and (each := allocations.get((bucket.key, limit.name)))
             }
+            spare = {limit: max(0, each.units - self._kept_of(bucket.key, limit)) for limit, each in held.items()}
             refunds = [_release(allocations, (bucket.key, limit.name), units) for limit, units in spare.items()]
             worth = tuple(refund for refund in refunds if refund.cost)
             made += [(bucket.key, limit, -units) for limit, units in spare.items()]
             if worth:
-                asked.append(Request(bucket.key, refunds=worth))
-        self._consumed.update({name: min(units, self._kept_units.get(name, 0)) for name, units in self._consumed.items()})
+                asked.append(Request(bucket.key, refunds=worth, slots=_hold(worth)))
+        if everything:
+            self._consumed.update({name: min(units, self._kept_units.get(name, 0)) for name, units in self._consumed.items()})
         return asked, made
+
+    def _kept_of(self, key: BucketKey, limit: BaseLimit) -> int:
+        return 0 if limit.holds else self._kept.get((key, limit.name), 0)
 
     def _requests(self, changes: Mapping[str, int]) -> tuple[list[Request], list[Change]]:
         """The update of each bucket that makes `changes`, and what that changes; what is given back leaves the lease here."""
@@ -249,7 +288,7 @@ class SyncLease:
         for name, units in changes.items():
             most = max([self._consumed.get(name, 0), *(held.units for (_, each), held in allocations.items() if each == name)])
             if -units > most:
-                raise ValidationError(f"cannot give back {-units} of {name!r}: the lease holds {most}")
+                raise ValidationError(f"cannot refund {-units} of {name!r}: the lease holds {most}")
         asked, made = [], []
         for bucket in self._chain:
             wanted = {limit: changes.get(limit.name, 0) for limit in bucket.limits}
@@ -262,7 +301,8 @@ class SyncLease:
             made += [*((bucket.key, limit, units) for limit, units in added.items())]
             made += [*((bucket.key, limit, -units) for limit, units in spare.items())]
             if charges or worth:
-                asked.append(Request(bucket.key, charges, worth, forced=True, scheduled=bucket.until is not None))
+                scheduled = bucket.until is not None
+                asked.append(Request(bucket.key, charges, worth, forced=True, scheduled=scheduled, slots=_hold(worth)))
         for name, units in changes.items():
             if units < 0 and name in self._consumed:
                 self._consumed[name] = max(0, self._consumed[name] + units)
@@ -290,6 +330,10 @@ def _allocate(allocations: dict[tuple[BucketKey, str], Allocation], key: BucketK
     for receipt in grant.receipts:
         held = allocations.get((key, receipt.limit.name))
         allocations[key, receipt.limit.name] = Allocation.of(receipt) if held is None else held.add(receipt)
+
+
+def _hold(refunds: Iterable[Refund]) -> bool:
+    return any(refund.limit.holds for refund in refunds)
 
 
 def _release(allocations: dict[tuple[BucketKey, str], Allocation], place: tuple[BucketKey, str], units: int) -> Refund:

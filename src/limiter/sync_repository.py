@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from .aws import schema
+from .aws import queries, schema
 from .aws.client import ClientOptions, sync_check_connection
 from .aws.clock import ServerClock
 from .aws.errors import no_item_returned
@@ -193,7 +193,7 @@ class SyncRepository:
         """
         from botocore.exceptions import ClientError
 
-        writes = schema.link_writes(self.stack, self.namespace, record, seen, before, new=new)
+        writes = queries.link_writes(self.stack, self.namespace, record, seen, before, new=new)
         retry = SyncRetry()
         while True:
             try:
@@ -217,29 +217,29 @@ class SyncRepository:
 
     def children(self, entity_id: str) -> tuple[str, ...]:
         """Return the entities that have this parent, by name, from the index, which trails writes by a moment."""
-        query = schema.children_query(self.namespace, entity_id)
+        query = queries.children_query(self.namespace, entity_id)
         return tuple([schema.entity_of(item) for item in self._table.pages("Query", query)])
 
     def limited_entities(self, resource: str) -> tuple[str, ...]:
         """Return the entities that have their own limits for a resource, by name, from the index."""
-        query = schema.limited_entities_query(self.namespace, resource)
+        query = queries.limited_entities_query(self.namespace, resource)
         return tuple([schema.entity_of(item) for item in self._table.pages("Query", query)])
 
     def levels(self) -> tuple[LimitsKey, ...]:
         """Return all levels of limits that are stored in the namespace. Reads the whole table."""
-        scan = self._table.pages("Scan", schema.keys_scan(self.namespace))
+        scan = self._table.pages("Scan", queries.keys_scan(self.namespace))
         found = [schema.limits_key(item) for item in scan]
         return tuple(filter(None, found))
 
     def entities(self) -> tuple[str, ...]:
         """Return the ids of all stored entities of the namespace, sorted. Reads the whole table."""
-        scan = self._table.pages("Scan", schema.keys_scan(self.namespace))
+        scan = self._table.pages("Scan", queries.keys_scan(self.namespace))
         found = [schema.entity_key(item) for item in scan]
         return tuple(sorted(key.entity_id for key in found if key is not None))
 
     def buckets(self) -> dict[BucketKey, BucketState]:
         """Return all buckets of the namespace with their states, some seconds old. Reads the whole table."""
-        scan = self._table.pages("Scan", schema.buckets_scan(self.namespace))
+        scan = self._table.pages("Scan", queries.buckets_scan(self.namespace))
         return {
             BucketKey(self.namespace, schema.entity_of(item), schema.resource_of(item)): schema.bucket_state(item)
             for item in scan
@@ -251,13 +251,13 @@ class SyncRepository:
 
     def namespaces(self) -> tuple[str, ...]:
         """Return all namespaces in the table, by name. Reads the whole table: an index of namespaces would be a hot key."""
-        return tuple(sorted({schema.namespace_of(item) for item in self._table.pages("Scan", schema.keys_scan())}))
+        return tuple(sorted({schema.namespace_of(item) for item in self._table.pages("Scan", queries.keys_scan())}))
 
     def delete_namespace(self, namespace: str) -> int:
         """Remove every item of a namespace, and return the number of items. Reads the whole table; safe to repeat."""
         found: list[schema.Item] = []
         deleted = 0
-        for item in self._table.pages("Scan", schema.keys_scan(namespace)):
+        for item in self._table.pages("Scan", queries.keys_scan(namespace)):
             found.append(item)
             if len(found) == BATCH_WRITE:
                 self._delete_items(found)
@@ -270,7 +270,7 @@ class SyncRepository:
         return {"TableName": self.stack, "Key": key}
 
     def _items(self, entity_id: str, prefix: str) -> Any:
-        return self._table.pages("Query", schema.partition_query(self.namespace, entity_id, prefix))
+        return self._table.pages("Query", queries.partition_query(self.namespace, entity_id, prefix))
 
     def _read_items(self, wanted: list[schema.Item]) -> dict[tuple[str, str], schema.Item]:
         found: dict[tuple[str, str], schema.Item] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from .aws import schema
+from .aws import queries, schema
 from .aws.client import ClientOptions, sync_close_client, sync_open_client
 from .aws.errors import translate
 from .core.validation import check_endpoint, check_table_name
@@ -35,7 +35,7 @@ def create_table(table_name: str, *, endpoint_url: str | None = None, region: st
 
 def _create(client: Any, table_name: str) -> None:
     with suppress(client.exceptions.ResourceInUseException):
-        client.create_table(**schema.table_definition(table_name))
+        client.create_table(**queries.table_definition(table_name))
     client.get_waiter("table_exists").wait(TableName=table_name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
     status = client.describe_time_to_live(TableName=table_name)["TimeToLiveDescription"]["TimeToLiveStatus"]
     if status == "DISABLED":

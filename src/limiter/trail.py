@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from .core.chain import call_requests
 from .core.units import NANOSECONDS
+from .core.visible import visible
 from .statistics import Charged, DecisionEvent, LeaseEvent
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     Admitted = Admission | SyncAdmission
     Change = tuple[BucketKey, BaseLimit, int]
 
+decisions = logging.getLogger("limiter.decisions")
+
+_UNLOGGED = frozenset(("statuses", "buckets", "charges"))
+"""What the log does not show of a decision."""
 NOTE = "note"
 """The method of a hook that receives events other than decisions, if the hook has it."""
 
@@ -142,3 +149,13 @@ def charged_buckets(call: Call, admission: Admitted) -> tuple[tuple[str, str], .
 def _charged(changes: Iterable[Change]) -> list[Charged]:
     """Return what is added to each bucket."""
     return [Charged(key.entity_id, key.resource, limit, units) for key, limit, units in changes if units > 0]
+
+
+def log_decision(event: DecisionEvent, namespace: str) -> None:
+    """Log a decision."""
+    violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
+    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
+    fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
+    result = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
+    extra = fields | {"namespace": visible(namespace), "violated": violated}
+    decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], result, extra=extra)

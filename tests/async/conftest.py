@@ -93,9 +93,21 @@ def proxies() -> Iterator[Callable[[str], FaultProxy]]:
 @pytest.fixture
 def proxy(atomic_engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     """A proxy without faults before an engine with a table, and no pauses before calls are repeated."""
+    yield from proxied(atomic_engine, table_name, proxies, monkeypatch)
+
+
+@pytest.fixture
+def server_proxy(server_engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """The same before every server, for faults that are no races."""
+    yield from proxied(server_engine, table_name, proxies, monkeypatch)
+
+
+def proxied(engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A proxy before one engine; how often a call is repeated does not depend on this machine's speed."""
     monkeypatch.setattr("limiter.runtime.retry.BACKOFF", 0.0)
-    create_table(table_name, client=plain_client(str(atomic_engine.endpoint_url)))
-    proxy: FaultProxy = proxies(atomic_engine.endpoint_url)
+    monkeypatch.setattr("limiter.runtime.retry.RETRY_FOR", 60.0)
+    create_table(table_name, client=plain_client(str(engine.endpoint_url)))
+    proxy: FaultProxy = proxies(engine.endpoint_url)
     proxy.heal()
     yield proxy
     proxy.heal()

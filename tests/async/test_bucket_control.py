@@ -133,10 +133,11 @@ async def test_nothing_is_counted_under_unlimited(new_limiter: Any) -> None:
     assert await limiter.try_acquire("user", "api")
 
 
-def test_slots_are_refused_until_they_are_decided() -> None:
-    """A concurrency limit is an error, not a limit that limits nothing."""
-    with pytest.raises(ValidationError, match="not decided yet"):
-        RateLimiter(MemoryRepository(), [Concurrency("calls", 20)])
+async def test_slots_are_not_adjusted_from_outside() -> None:
+    """A slot is held by a lease, so that no correction from outside can give it back."""
+    limiter = RateLimiter(MemoryRepository(), [Concurrency("calls", 20)])
+    with pytest.raises(ValidationError, match="slots of 'calls' cannot be adjusted"):
+        await limiter.adjust("user", "api", {"calls": -1})
 
 
 @pytest.mark.parametrize(

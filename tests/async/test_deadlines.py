@@ -84,7 +84,7 @@ async def test_an_answer_that_trickles_is_given_up_in_time(part: str, serve: Cal
     server = serve([ANSWERS[part]], endless=True)
     repository = Repository("my-app", endpoint_url=server.url, connect_timeout=0.5, read_timeout=1.0)
     start = time.monotonic()
-    with pytest.raises(RateLimiterUnavailable, match="no answer") as error:
+    with pytest.raises(RateLimiterUnavailable, match="no response") as error:
         await repository.read_bucket(KEY)
     assert time.monotonic() - start < ENDLESS / 2
     assert not error.value.unsent

@@ -18,6 +18,12 @@ NO_ITEM = error(400, "ConditionalCheckFailedException", "The conditional request
 
 
 @pytest.fixture
+def proxy(server_proxy: FaultProxy) -> FaultProxy:
+    """The proxy before every server, moto included."""
+    return server_proxy
+
+
+@pytest.fixture
 async def limiter(proxy: FaultProxy, table_name: str, aws_session: Any) -> AsyncIterator[RateLimiter]:
     """A limiter behind the proxy."""
     options: dict[str, Any] = {"session": aws_session, "connect_timeout": 30.0, "read_timeout": 30.0}
@@ -73,7 +79,7 @@ async def test_conflicts_without_end_are_throttling(proxy: FaultProxy, table_nam
     """After a while the caller learns that nothing was taken, and the breaker stays closed for other keys."""
     proxy.inject(passing(action="BatchGetItem"), error(500, code, action="UpdateItem"))
     async with Repository(table_name, endpoint_url=proxy.endpoint_url, session=aws_session) as repository:
-        limiter = RateLimiter(repository, LIMITS, decision_timeout=0.3)
+        limiter = RateLimiter(repository, LIMITS, decision_timeout=1.0)
         for _ in range(4):
             with pytest.raises(Throttled, match=code) as caught:
                 await limiter.try_acquire("user", "api")

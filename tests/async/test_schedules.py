@@ -141,7 +141,7 @@ async def test_used_units_survive_a_change_over(new_limiter: Any, clock: FakeClo
 
 
 async def test_a_quota_keeps_its_count(new_limiter: Any, clock: FakeClock) -> None:
-    """A quota of the same period has one count, whatever the capacity of the time."""
+    """A quota of the same period has one count, at any capacity."""
     at(clock, "2027-01-15T07:00:00")
     limiter = new_limiter(config_ttl=WEEK)
     day, night = (Quota.per_day("requests", capacity) for capacity in (10, 3))

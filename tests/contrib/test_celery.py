@@ -12,7 +12,15 @@ import pytest
 from support.engines import wait_until
 from support.memory_limiters import left, new_limiter
 
-from limiter import ConfigurationError, Limit, NeverSatisfiable, RateLimitExceeded, SyncRateLimiter, SyncRepository
+from limiter import (
+    ConfigurationError,
+    Limit,
+    NeverSatisfiable,
+    RateLimitExceeded,
+    SyncRateLimiter,
+    SyncRepository,
+    ValidationError,
+)
 from limiter.local import LocalEngine
 from limiter.testing import create_table
 
@@ -198,6 +206,17 @@ def test_a_task_without_a_limiter_says_so(sent: Sent) -> None:
         """Do nothing."""
 
     with pytest.raises(ConfigurationError, match="limiter=SyncRateLimiter"):
+        raise trace(task).retval
+
+
+def test_what_is_no_limiter_is_named(sent: Sent) -> None:
+    """A task that was given something else fails before its body runs."""
+
+    @application().task(base=LimitedTask, limiter="redis://localhost")
+    def task() -> None:
+        """Do nothing."""
+
+    with pytest.raises(ValidationError, match="takes a SyncRateLimiter, not 'redis://localhost'"):
         raise trace(task).retval
 
 

@@ -44,6 +44,19 @@ def limits(app: Flask, sync_limiter: SyncRateLimiter) -> Limiter:
     return Limiter(sync_limiter, entity=lambda: "one", app=app, headers="draft-11")
 
 
+def test_a_limit_above_the_route_is_warned_of(app: Flask, limits: Limiter) -> None:
+    """Flask has registered the function by then, and would call it without the limit."""
+    with pytest.warns(RuntimeWarning, match=r"above the route of index\(\).*below the route") as warned:
+
+        @limits.limit()
+        @app.get("/")
+        def index() -> str:
+            return "free"
+
+    assert [warning.filename for warning in warned] == [__file__]
+    assert statuses(app) == [200, 200, 200]
+
+
 def test_a_view_is_limited_and_others_are_not(app: Flask, limits: Limiter) -> None:
     """Of three requests two are answered, with headers, and the third is 429 with a problem document."""
 

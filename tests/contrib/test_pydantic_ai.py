@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.memory_limiters import async_limiter
 
-from limiter import RateLimitExceeded
+from limiter import Limit, MemoryRepository, RateLimiter, RateLimitExceeded
 
 pydantic_ai = pytest.importorskip("pydantic_ai")
 
+from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
 
@@ -22,7 +23,6 @@ from limiter.contrib.pydantic_ai import LimiterConcurrency, LimiterModel
 if TYPE_CHECKING:
     from support.engines import FakeClock
 
-    from limiter import RateLimiter
 
 LIMITS = ("requests=10/day", "tokens=1000/day", "output_tokens=1000/day")
 ESTIMATE = {"requests": 1, "tokens": 400, "output_tokens": 0}
@@ -97,12 +97,42 @@ async def test_the_estimate_is_counted_or_guessed(clock: FakeClock) -> None:
 
 
 async def test_concurrency_takes_and_frees(clock: FakeClock) -> None:
-    """Each run takes 1 of every limit, from whichever task, and its end is noted."""
+    """Each run takes 1 of every limit, from whichever task, and its end is noted; a rate is not given back by the end."""
     limiter = async_limiter(clock, "requests=10/day")
     concurrency = LimiterConcurrency(limiter, entity="team", resource="model")
     agent = pydantic_ai.Agent(TestModel(), max_concurrency=concurrency)
     await asyncio.gather(*(agent.run("What?") for _ in range(3)))
     assert await left(limiter) == {"requests": 7}
+
+
+async def test_slots_are_shared_by_all_processes(clock: FakeClock) -> None:
+    """Of ten runs in two programs never more than two run at once, all of them run, and the slots are free at the end."""
+    running, peak = 0, 0
+
+    async def answer(*_: Any) -> Any:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        running -= 1
+        return ModelResponse([TextPart("Yes.")])
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+        await asyncio.sleep(0)
+
+    repository = MemoryRepository(clock=clock)
+    limiters = [RateLimiter(repository, [Limit.parse("runs=2 at once")], sleep=sleep) for _ in range(2)]
+    agents = [
+        pydantic_ai.Agent(FunctionModel(answer), max_concurrency=LimiterConcurrency(limiter, entity="team", resource="model"))
+        for limiter in limiters
+    ]
+    results = await asyncio.gather(*(agent.run("What?") for agent in agents for _ in range(5)))
+    assert [result.output for result in results] == ["Yes."] * 10
+    assert peak == 2
+    while (await left(limiters[0])) != {"runs": 2}:  # noqa: ASYNC110 - PydanticAI does not wait for the end of a release
+        await asyncio.sleep(0)
 
 
 def test_importing_the_module_imports_no_pydantic_ai() -> None:

@@ -23,7 +23,7 @@ from limiter import (
     SyncRepository,
     ValidationError,
 )
-from limiter.aws import schema
+from limiter.aws import queries, schema
 from limiter.core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
 
 if TYPE_CHECKING:
@@ -202,10 +202,10 @@ def test_a_key_holds_what_was_checked(value: Any) -> None:
         schema.bucket_key(BucketKey(value, value, value)),
         schema.record_item(value, LimitsKey(value, value), (Limit.per_second(value, 1),)),
         schema.record_item(value, EntityKey(value), entity),
-        schema.children_query(value, value),
-        schema.limited_entities_query(value, value),
-        schema.partition_query(value, value, "l"),
-        schema.keys_scan(value),
+        queries.children_query(value, value),
+        queries.limited_entities_query(value, value),
+        queries.partition_query(value, value, "l"),
+        queries.keys_scan(value),
     ]
     assert "red" in str(shown)
     for text in _texts(shown):

@@ -11,7 +11,7 @@ from typing import Any
 import hcl2
 import pytest
 
-from limiter.aws import schema
+from limiter.aws import queries, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "examples" / "terraform" / "main.tf"
@@ -51,8 +51,8 @@ def test_it_is_what_the_template_makes_it() -> None:
 
 
 def test_the_table_is_the_one_that_the_code_expects(configuration: dict[tuple[str, str, str], dict[str, Any]]) -> None:
-    """Attributes, keys, index and TTL are those of `schema.table_definition`."""
-    expected = schema.table_definition("my-app")
+    """Attributes, keys, index and TTL are those of `queries.table_definition`."""
+    expected = queries.table_definition("my-app")
     table = configuration["resource", "aws_dynamodb_table", "limiter"]
     (index,) = table["global_secondary_index"]
     (wanted,) = expected["GlobalSecondaryIndexes"]

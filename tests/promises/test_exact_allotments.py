@@ -1,4 +1,4 @@
-"""The bound on what is spent of a limit with an allotment, whatever the number of processes: searched, and played at random.
+"""The bound on what is spent of a limit with an allotment, for any number of processes: searched, and played at random.
 
 One unit refills in a tick. Processes take units for a call, take blocks, spend them, and fail, which gives back what the call
 held. The plans and blocks are the library's own; the judge counts what was spent in every span, and what was given back.

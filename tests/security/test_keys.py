@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.engines import plain_client
 
 from limiter import Entity, Limit, SyncRateLimiter, SyncRepository, ValidationError
-from limiter.aws import schema
+from limiter.aws import queries, schema
 from limiter.core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from limiter.core.state import Change, Mark, Update
 from limiter.core.validation import check_name
@@ -67,7 +67,7 @@ def test_a_policy_for_a_namespace_fits_its_own_keys_only(place: Any, namespace: 
     assert key == f"{namespace}#" or "#" in namespace or "%" in namespace
     assert key.count("#") == 1
     pattern = "".join(f"[{sign}]" if sign in "*?[" else sign for sign in key) + "*"
-    scan = schema.keys_scan(namespace)["ExpressionAttributeValues"][":0"]["S"]
+    scan = queries.keys_scan(namespace)["ExpressionAttributeValues"][":0"]["S"]
     for _, namespaced, *_ in keys_of(*place):
         for partition, _ in keys_of(*place).values():
             assert fnmatchcase(partition, pattern) == partition.startswith(scan) == (namespaced == namespace)
@@ -90,18 +90,18 @@ def test_a_key_reads_back_as_what_it_was_made_of(place: Any) -> None:
 @given(ids, ids, ids, ids)
 def test_lists_of_the_index_are_of_one_namespace_and_kind(namespace: str, name: str, other: str, another: str) -> None:
     """Index partitions of parents, of resources and of two namespaces never coincide."""
-    queries = {
-        ("p", namespace, name): schema.children_query(namespace, name),
-        ("p", other, another): schema.children_query(other, another),
-        ("r", namespace, name): schema.limited_entities_query(namespace, name),
-        ("r", other, another): schema.limited_entities_query(other, another),
+    asked = {
+        ("p", namespace, name): queries.children_query(namespace, name),
+        ("p", other, another): queries.children_query(other, another),
+        ("r", namespace, name): queries.limited_entities_query(namespace, name),
+        ("r", other, another): queries.limited_entities_query(other, another),
     }
-    partitions = {query["ExpressionAttributeValues"][":0"]["S"] for query in queries.values()}
-    assert len(partitions) == len(queries)
+    partitions = {query["ExpressionAttributeValues"][":0"]["S"] for query in asked.values()}
+    assert len(partitions) == len(asked)
     child = schema.record_item(namespace, EntityKey(other), EntityRecord(Entity(other, parent_id=name), (name,)))
     level = schema.record_item(namespace, LimitsKey(other, name), (Limit.per_second("a", 1),))
-    assert child["lpk"]["S"] == schema.children_query(namespace, name)["ExpressionAttributeValues"][":0"]["S"]
-    assert level["lpk"]["S"] == schema.limited_entities_query(namespace, name)["ExpressionAttributeValues"][":0"]["S"]
+    assert child["lpk"]["S"] == queries.children_query(namespace, name)["ExpressionAttributeValues"][":0"]["S"]
+    assert level["lpk"]["S"] == queries.limited_entities_query(namespace, name)["ExpressionAttributeValues"][":0"]["S"]
 
 
 @settings(max_examples=500, derandomize=True, deadline=None)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from limiter.core import plan as planning
 from limiter.core.allocation import Allocation
+from limiter.core.headroom import reserves
 from limiter.core.limits import Limit, gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refusal, Request
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 KEY = BucketKey("default", "user", "api")
 EPOCH = 1_800_000_000 * NANOSECONDS
 STEPS_A_BATCH = 6
+SECOND = NANOSECONDS
 
 
 class PromiseBroken(AssertionError):
@@ -51,6 +53,7 @@ class Taking:
     period: int
     forced: bool
     cancelled: bool = False
+    bound: int = 0
 
     @property
     def name(self) -> str:
@@ -69,8 +72,8 @@ class Taking:
 
     @property
     def window(self) -> int:
-        """How far ahead of its clock the limit may be, in nanoseconds."""
-        return self.receipt.limit.window
+        """How far ahead of its clock the limit may be, in nanoseconds: less with headroom, more for an oversize request."""
+        return self.bound or self.receipt.limit.window
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,19 @@ class World:
         # What the same write consumes is added; the least that is left out of it is nothing.
         taken = sum(each for name, each in self.taken.items() if name == identity)
         promise(lag - taken <= min(max(ahead, default=0), max(spans)), "a newborn owes for no longer than its name did")
+        if any(mark.name == name for mark in self.updates[-1].marks):
+            # Otherwise its writer still knew it as full, and it had left for that reason.
+            promise(lag - taken >= self._least_inherited(limits, siblings, before), "a newborn owes what its name has used")
+
+    def _least_inherited(self, limits: Sequence[Limit], siblings: Sequence[str], before: BucketState) -> int:
+        """What a newborn owes at least: the units that the largest of its name has used, as far as any of its limits has them."""
+        least = 0
+        for identity in siblings:
+            span = max(0, before.level(identity).tat - self.now)
+            amount, period = (int(each) for each in identity.rpartition("|")[2].split("/"))
+            used = -(-span * amount // (period * NANOSECONDS))
+            least = max(least, min(min(gcra.cost(limit, min(used, limit.capacity)) for limit in limits), span))
+        return least
 
     def delete_when_full(self) -> None:
         """Delete the item, as TTL may do at any moment after every `tat`."""
@@ -185,6 +201,9 @@ class World:
             windows = {taking.window for taking in takings}
             if len(windows) > 1:
                 _judge_mixed_spans(takings, givings)
+                for window in windows if not givings else ():
+                    # Who leaves room, or has less, is held to that together with the others of its class.
+                    _judge_class([each for each in takings if each.window <= window and not each.forced], window)
                 continue
             _judge_spans([each for each in takings if not each.forced], givings)
             for last in takings:
@@ -208,6 +227,14 @@ def _judge_spans(takings: Sequence[Taking], givings: Sequence[Giving], last: Tak
             promise(level <= taking.window, f"{what} is at most the window and the span")
 
 
+def _judge_class(takings: Sequence[Taking], window: int) -> None:
+    level = then = 0
+    for taking in sorted(takings, key=lambda each: (each.time, each.order)):
+        level = max(0, level - (taking.time - then)) + taking.cost
+        then = taking.time
+        promise(level <= window, "each class is held to its own window and the span")
+
+
 def _judge_mixed_spans(takings: Sequence[Taking], givings: Sequence[Giving]) -> None:
     """Check the same with the largest window in the interval."""
     events = [(each.time, each.order, 0, each.cost, each.window) for each in takings if not each.forced]
@@ -227,7 +254,8 @@ def _judge_units(takings: Sequence[Taking]) -> None:
         limit = taking.receipt.limit
         level = max(0, level - (taking.time - then) * limit.refill_amount) + taking.receipt.units * limit.period_ns
         then = taking.time
-        promise(level <= (limit.capacity + 1) * limit.period_ns, "in units it is at most capacity + rate × span + 1")
+        most = max(limit.capacity, taking.receipt.units)  # An oversize request is allowed from a full bucket.
+        promise(level <= (most + 1) * limit.period_ns, "in units it is at most capacity + rate × span + 1")
 
 
 class Client:
@@ -326,10 +354,12 @@ class Client:
                 self.world.order,
                 periods[receipt.limit.identity],
                 forced,
+                bound=_bound(call.request, place),
             )
-            for receipt in grant.receipts
+            for place, receipt in enumerate(grant.receipts)
         ]
         self.world.takings += [each for each in takings if each.cost]
+        promise(not call.request.headroom or grant.start <= grant.now, "a caller with headroom books nothing")
         if call.request.charges and not forced:
             promise(grant.start <= max(grant.now, call.request.deadline), "no caller waits for longer than agreed")
             call.admission = Admission(grant)
@@ -391,6 +421,19 @@ class Script:
     rates: bool = False
     expiry: bool = False
     offsets: int = 0
+    headroom: bool = False
+    oversize: bool = False
+    orders: bool = False
+
+
+def _bound(request: Request, place: int) -> int:
+    """How far ahead a limit may stand after a request, by arithmetic of its own; 0 for as far as its window."""
+    limit, units = request.charges[place]
+    if request.forced or not units:
+        return 0
+    if request.oversize:
+        return max(limit.window, gcra.cost(limit, units))  # type: ignore[attr-defined, arg-type] # a rate
+    return limit.window - request.headroom[place] if request.headroom else 0  # type: ignore[attr-defined] # a rate
 
 
 def play_seed(seed: int, script: Script) -> World:
@@ -468,6 +511,13 @@ def taking(rng: Random, now: int, limits: Sequence[Limit], script: Script) -> Ca
     """Draw an acquire of some of the limits, zero amounts included, with a short or long timeout."""
     charges = [Charge(limit, rng.choice((1, 1, rng.randint(0, limit.capacity)))) for limit in limits if rng.random() < 0.8]
     charges = charges or [Charge(limits[0], 1)]
+    if script.oversize and rng.random() < 0.25:
+        charges = [each._replace(units=rng.choice((each.units, 2 * each.limit.capacity + 1))) for each in charges]
+        patience = rng.choice((0, 0, 3 * max(gcra.cost(*each) for each in charges)))  # type: ignore[arg-type] # rates
+        return Call(Request(KEY, tuple(charges), deadline=now + patience, oversize=True))
+    if script.headroom and rng.random() < 0.5:
+        kept = reserves(charges, rng.choice((0.2, 0.5, 0.9)))
+        return Call(Request(KEY, tuple(charges), deadline=now + rng.choice((0, SECOND)), headroom=kept))
     longest = max(charge.limit.window for charge in charges)
     patience = rng.choice((0, rng.randint(0, longest), 3 * longest)) if script.bookings else 0
     return Call(Request(KEY, tuple(charges), deadline=now + patience))

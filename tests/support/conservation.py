@@ -81,6 +81,8 @@ class LeaseRecord:
             self.low, self.high = self.low + min(0, units), self.high + max(0, 2 * units)
         elif how == "interrupted":
             self.interrupted = line
+            if act.get("act") == "leave" and not act["fails"]:
+                self.high += self.held  # Its block had ended well.
         elif how == "unsent" and units < 0:
             self.high += 0 if act["act"] == "leave" else -units
 

@@ -21,6 +21,7 @@ if __name__ == "__main__" and sys.argv[1] in ("gevent", "eventlet"):
     patch(sys.argv[1])
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -121,8 +122,7 @@ class Story:
         for name, units in self.acts:
             if held() + units >= 0:
                 self.begin(name, units=units)
-                given = abs(units) if name == "release" else units
-                yield name, {"units": given, "all": given}
+                yield name, dict.fromkeys(("units", "all"), -units if name == "release" else units)
         self.begin("leave", fails=self.fails)
 
 
@@ -218,7 +218,16 @@ def strike_greenlets(runtime: str, chance: random.Random, is_done: Callable[[], 
 
 
 def strike_main(chance: random.Random, is_done: Callable[[], bool], call: Callable[[], None]) -> None:
-    """Run callers in threads, one of them in the main thread, which SIGINT interrupts now and then."""
+    """Run callers in threads, one of them in the main thread, which SIGINT interrupts now and then, each call once at most."""
+    armed = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     threads = [threading.Thread(target=call) for _ in range(CALLERS - 1)]
     for each in threads:
         each.start()
@@ -233,11 +242,10 @@ def strike_main(chance: random.Random, is_done: Callable[[], bool], call: Callab
     striker = threading.Thread(target=strike)
     striker.start()
     while not is_done():
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
+            armed = True
             call()
-        except KeyboardInterrupt:
-            continue
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    armed = False
     ended.set()
     for each in (*threads, striker):
         each.join()

@@ -270,7 +270,7 @@ class KindsPlay:
         expected = {(entity, spec.name): self.model.start(ask, entity, spec, units, now) for entity, spec, units in ask.charges()}
         promise(bool(told.statuses), "a refusal has statuses")
         for each in told.statuses:
-            if each.exceeded:
+            if each.exceeded and each.limit.enforce:
                 start = expected[each.entity_id, each.limit.name]
                 promise(start > now, "a limit that would allow a call does not refuse it")
                 promise(each.retry_after == (None if start >= NEVER else (start - now) / SECOND), "a refusal tells when to retry")

@@ -276,7 +276,7 @@ class LimiterMachine(RuleBasedStateMachine):
         def action(held: Held, name: str) -> None:
             assert held.life.units is not None
             if held.life.units[name] + units < 0:
-                with pytest.raises(LimiterError, match="cannot give back"):
+                with pytest.raises(LimiterError, match="cannot refund"):
                     held.lease.adjust({name: units})
                 return
             held.lease.adjust({name: units})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from support.kinds_model import SECOND
@@ -10,13 +11,13 @@ from support.planted_faults import relax
 from limiter import SyncLease
 from limiter.commit import sync_charge
 from limiter.core import plan as planning
-from limiter.core import preview, resetting
-from limiter.core.call import Target
+from limiter.core import preview, resetting, resolution
 from limiter.core.limits import accounts, total
 from limiter.core.limits.account import RateAccount
 from limiter.core.limits.count import CountAccount
 from limiter.core.limits.quota import CalendarQuota
 from limiter.core.limits.session import SessionQuota
+from limiter.core.request import Grant
 from limiter.core.state import UNBOUNDED, Change, Condition, Level
 
 if TYPE_CHECKING:
@@ -35,12 +36,13 @@ def bounds(change: Callable[[int, Any, int, int, bool], int]) -> Fault:
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
         for kind in ACCOUNTS:
-            sound: Any = kind.bound
+            sound: Any = kind.price
 
-            def bound(limit: Any, cost: int, reserve: int, oversize: bool, sound: Any = sound) -> int:
-                return change(sound(limit, cost, reserve, oversize), limit, cost, reserve, oversize)
+            def price(limit: Any, units: int, reserve: int, oversize: bool, sound: Any = sound) -> tuple[int, int]:
+                bound, cost = sound(limit, units, reserve, oversize)
+                return change(bound, limit, cost, reserve, oversize), cost
 
-            monkeypatch.setattr(kind, "bound", staticmethod(bound))
+            monkeypatch.setattr(kind, "price", staticmethod(price))
 
     return plant
 
@@ -58,16 +60,27 @@ oversize_of_any_cost = bounds(lambda bound, limit, cost, reserve, oversize: wind
 
 def oversize_of_totals(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a total goes into debt as other counts do."""
-    sound = CountAccount.bound
+    sound = CountAccount.price
 
-    def bound(limit: Any, cost: int, reserve: int, oversize: bool) -> int:
-        return max(limit.capacity, cost) if oversize else sound(limit, cost, reserve, oversize)
+    def price(limit: Any, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        return (max(limit.capacity, units), units) if oversize else sound(limit, units, reserve, oversize)
 
-    monkeypatch.setattr(CountAccount, "bound", staticmethod(bound))
+    monkeypatch.setattr(CountAccount, "price", staticmethod(price))
+
+
+def oversize_without_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: who books more than a capacity goes at once."""
+    sound = planning.Plan._grant
+
+    def grant(self: Any, request: Request, *others: Any) -> Grant:
+        made = sound(self, request, *others)
+        return Grant([each._replace(start=self.now) for each in made.receipts], made.now) if request.oversize else made
+
+    monkeypatch.setattr(planning.Plan, "_grant", grant)
 
 
 def headroom_rounded_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: a share of a unit is left to nobody."""
+    """A fault: a share of a unit is not left to others."""
     monkeypatch.setattr(CountAccount, "reserve", staticmethod(lambda limit, part, whole: limit.capacity * part // whole))
 
 
@@ -139,12 +152,12 @@ def pause_of_corrections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pause_by_tat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: a pause moves `tat` up, so a slow limit comes back by its rate."""
+    """A fault: a pause moves `tat` up by a window, so a slow limit comes back unit by unit."""
 
     def pause(draft: Any, view: Any, until: int) -> int:
         for identity, level in view.state.levels.items():
             if "/" in identity and " " not in identity and until > view.now:
-                draft.changes.append(Change(identity, "tat", None, max(level.tat, until)))
+                draft.changes.append(Change(identity, "tat", None, max(level.tat, until + 86_400 * SECOND)))
         return resetting.pause(draft, view, until)
 
     monkeypatch.setattr(planning, "pause", pause)
@@ -155,17 +168,10 @@ def refused_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_charge.SyncAdmission, "refund", lambda _: None)
 
 
-def parents_charged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: where two targets meet in a parent, its amounts are those of the later one."""
-    from limiter.core import chain
-
-    sound = chain.call_requests
-
-    def call_requests(buckets: Any, call: Any) -> Any:
-        turned = call._replace(also=tuple(Target(each.key, call.amounts) for each in call.also))
-        return sound(buckets, turned)
-
-    monkeypatch.setattr("limiter.sync_acquirer.call_requests", call_requests)
+def parents_charged_by_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: where two targets meet in a parent, it is charged what the later one asks."""
+    sound = resolution._climb
+    monkeypatch.setattr(resolution, "_climb", lambda key, _, lookup: sound(key, {}, lookup))
 
 
 def corrections_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +301,7 @@ FAULTS: dict[str, Fault] = {
     "pause: of corrections": pause_of_corrections,
     "pause: by `tat`": pause_by_tat,
     "also: a refused call keeps the rest": refused_and_kept,
-    "also: a parent charged by the last": parents_charged_twice,
+    "also: a parent charged by the last": parents_charged_by_the_last,
     "also: corrections of the first bucket": corrections_of_the_first,
     "shadow: charged what does not fit": shadows_charged,
     "shadow: left out by a stale view": shadows_left_out_unseen,
@@ -309,3 +315,8 @@ FAULTS: dict[str, Fault] = {
     "reset: of the first name": reset_of_the_first,
     "corrections: beyond full": corrections_beyond_full,
 }
+
+
+def chance(seed: int) -> Random:
+    """Chance that is the same for the same seed."""
+    return Random(seed)  # noqa: S311 - no secret

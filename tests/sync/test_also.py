@@ -53,6 +53,21 @@ def test_several_targets_cost_one_round_trip(new_limiter: Any, repository: Any) 
     assert repository.take() == {"write_bucket": 3}
 
 
+def test_sixteen_buckets_are_one_round_trip(new_limiter: Any, repository: Any) -> None:
+    """The most that a call may charge is read at once and written at once, all or none."""
+    limiter, other = new_limiter("requests=10/hour"), new_limiter("requests=10/hour")
+    also = [(f"target-{number}", "search") for number in range(15)]
+    repository.take()
+    assert limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    assert repository.take() == {"read_records": 1, "write_bucket": 16}
+    assert limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    assert repository.take() == {"write_bucket": 16}
+    other.try_acquire("target-9", "search", {"requests": 5})
+    assert not limiter.try_acquire("user", "search", {"requests": 2}, also=also)
+    for entity, _ in also:
+        assert left(limiter, entity) == {"requests": 1 if entity == "target-9" else 6}
+
+
 @pytest.mark.parametrize("full", ["user", "everybody", "company"])
 def test_a_refusal_anywhere_gives_back_the_rest(new_limiter: Any, full: str) -> None:
     """Whichever bucket is empty, the others are as before, for every way to ask."""
@@ -208,7 +223,7 @@ def test_corrections_reach_every_bucket_that_has_the_name(new_limiter: Any) -> N
         lease.release(tokens=50)
         assert [(left(limiter, each))["tokens"] for each in ("user", "everybody", "provider")] == [920, 920, 1000]
         assert lease.consumed == {"requests": 1, "tokens": 80}
-        with pytest.raises(ValidationError, match="cannot give back 81 of 'tokens': the lease holds 80"):
+        with pytest.raises(ValidationError, match="cannot refund 81 of 'tokens': the lease holds 80"):
             lease.release(tokens=81)
 
 
@@ -218,7 +233,7 @@ def test_what_only_another_target_holds_can_be_corrected(new_limiter: Any) -> No
     with limiter.acquire("user", "search", {"requests": 1}, also=[("everybody", "search", {"tokens": 30})]) as lease:
         lease.release(tokens=10)
         assert lease.consumed == {"requests": 1}
-        with pytest.raises(ValidationError, match="cannot give back 21 of 'tokens': the lease holds 20"):
+        with pytest.raises(ValidationError, match="cannot refund 21 of 'tokens': the lease holds 20"):
             lease.release(tokens=21)
     assert left(limiter, "everybody") == {"requests": 10, "tokens": 80}
 

@@ -133,10 +133,11 @@ def test_nothing_is_counted_under_unlimited(new_limiter: Any) -> None:
     assert limiter.try_acquire("user", "api")
 
 
-def test_slots_are_refused_until_they_are_decided() -> None:
-    """A concurrency limit is an error, not a limit that limits nothing."""
-    with pytest.raises(ValidationError, match="not decided yet"):
-        SyncRateLimiter(SyncMemoryRepository(), [Concurrency("calls", 20)])
+def test_slots_are_not_adjusted_from_outside() -> None:
+    """A slot is held by a lease, so that no correction from outside can give it back."""
+    limiter = SyncRateLimiter(SyncMemoryRepository(), [Concurrency("calls", 20)])
+    with pytest.raises(ValidationError, match="slots of 'calls' cannot be adjusted"):
+        limiter.adjust("user", "api", {"calls": -1})
 
 
 @pytest.mark.parametrize(

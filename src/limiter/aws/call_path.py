@@ -1,7 +1,7 @@
-"""Whether a client's calls go from its methods to the wire as AWS's libraries have made them.
+"""Checks that a client's calls go from its methods to the wire as AWS's libraries have made them.
 
 Tracers and mocks (OpenTelemetry, ddtrace, X-Ray, New Relic) wrap functions on this path; others (moto, Stubber, Sentry, programs)
-register handlers for its events. Calls that are made directly would pass all of them by.
+register handlers for its events. Direct calls would bypass all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .transport import DIRECT_ACTIONS, Unsuitable
 
 _OWN = frozenset({"aiobotocore", "botocore", "limiter"})
 _MONITORING = "botocore.monitoring"
-"""Reports every call to an agent of the user's (AWS_CSM_ENABLED)."""
+"""Reports every call to a monitoring agent on the machine (AWS_CSM_ENABLED)."""
 _EVENTS = (
     "provide-client-params",
     "before-parameter-build",
@@ -34,12 +34,12 @@ _EVENTS = (
 _CLIENT = ("_make_api_call", "_make_request", "batch_get_item", "get_item", "update_item")
 _ENDPOINT = ("make_request", "create_request", "prepare_request", "_send_request", "_send")
 _BELOW = (("urllib3.connectionpool", "HTTPConnectionPool", "urlopen"), ("aiohttp.client", "ClientSession", "_request"))
-"""What botocore and aiobotocore call in turn, which tracers of HTTP wrap."""
+"""Functions that botocore and aiobotocore call in turn, and that HTTP tracers wrap."""
 _BENEATH = frozenset({"aiohttp", "urllib3"})
 
 
 class CallPath:
-    """The functions on the path of one client; raises `Unsuitable` where one is not the libraries' own, or has a listener."""
+    """The functions on the path of one client; raises `Unsuitable` if one is not the libraries' own, or has a listener."""
 
     def __init__(self, client: Any) -> None:
         from botocore.client import BaseClient
@@ -59,7 +59,7 @@ class CallPath:
         _check_listeners(client)
 
     def check(self) -> None:
-        """Raise `Unsuitable` where a function has been replaced since."""
+        """Raise `Unsuitable` if a function has been replaced since."""
         for owner, name, function in self._steps:
             if getattr(owner, name) is not function:
                 raise Unsuitable(_changed(owner, name))
@@ -71,14 +71,14 @@ def _below() -> list[tuple[Any, str]]:
 
 
 def _check_instance(place: Any, name: str) -> None:
-    """Raise `Unsuitable` where an object has a function of another package in place of its class's."""
+    """Raise `Unsuitable` if an object has a function of another package in place of its class's."""
     replaced = vars(place).get(name)
     if replaced is not None and (type(replaced) is not FunctionType or _package(replaced) != "limiter"):
         raise Unsuitable(f"{type(place).__qualname__}.{name} is patched by {_module(replaced)}")
 
 
 def _is_original(function: Any) -> bool:
-    """Whether it is a plain function of the libraries, whose code lies in the module that it belongs to."""
+    """Tell whether it is a plain function of the libraries, whose code is in the module that it belongs to."""
     if type(function) is not FunctionType or _package(function) not in _OWN | _BENEATH:
         return False
     return bool(function.__code__.co_filename == function.__globals__.get("__file__"))
@@ -86,13 +86,13 @@ def _is_original(function: Any) -> bool:
 
 def _changed(owner: type, name: str) -> str:
     function = getattr(owner, name)
-    # wrapt, by which tracers patch, keeps what it calls here.
+    # wrapt, which tracers patch with, keeps the wrapped function here.
     by = _module(getattr(function, "_self_wrapper", function))
     return f"{owner.__module__}.{owner.__qualname__}.{name} is patched by {by}"
 
 
 def _check_listeners(client: Any) -> None:
-    """Raise `Unsuitable` where a handler from outside listens to the events of a call."""
+    """Raise `Unsuitable` if a handler of another package listens to the events of a call."""
     emitter = getattr(client.meta.events, "_emitter", client.meta.events)
     for event in [f"{event}.dynamodb.{action}" for event in _EVENTS for action in sorted(DIRECT_ACTIONS)]:
         for handler in emitter._handlers.prefix_search(event):
@@ -102,7 +102,7 @@ def _check_listeners(client: Any) -> None:
 
 
 def _module(handler: Any) -> str:
-    """The module whose code a handler is."""
+    """Return the module of a handler's code."""
     while isinstance(handler, partial | MethodType):
         handler = handler.func if isinstance(handler, partial) else handler.__func__
     if type(handler) is FunctionType:

@@ -1,8 +1,8 @@
 # seam
 """Opens and closes AWS clients, in pairs: aiobotocore for asyncio, with or without aioboto3 around it; boto3 for plain code.
 
-botocore is imported when the first client is opened and not before: imported ahead of gevent's patching it recurses without end
-in TLS.
+botocore is imported when the first client is opened and not before: if it is imported before gevent patches, TLS recurses
+endlessly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _log = logging.getLogger("limiter.client")
 
 
 LOOSE = 8
-"""By how much the timeouts of an asynchronous client are above those that were asked for, which bound its calls as a whole."""
+"""By how much the timeouts of an async client exceed the requested ones, which bound its calls as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class ClientOptions:
     """How to reach AWS. Fields that are None follow the standard AWS variables and files.
 
     Timeouts are in seconds: `connect_timeout` to reach the server, `read_timeout` for the whole of its answer, and both together
-    for an asynchronous call. Calls are never repeated by botocore, which cannot know whether a lost one was applied.
+    for an asynchronous call. botocore never repeats calls, because it cannot know whether a lost one was applied.
     """
 
     region: str | None = None
@@ -44,7 +44,7 @@ class ClientOptions:
 
 
 def new_session(options: ClientOptions) -> Any:
-    """A new aiobotocore session."""
+    """Return a new aiobotocore session."""
     try:
         from aiobotocore.session import AioSession
     except ImportError as error:
@@ -53,7 +53,7 @@ def new_session(options: ClientOptions) -> Any:
 
 
 def sync_new_session(options: ClientOptions) -> Any:
-    """A new boto3 session."""
+    """Return a new boto3 session."""
     import boto3
 
     return boto3.Session(profile_name=options.profile)
@@ -79,7 +79,7 @@ async def open_client(service: str, options: ClientOptions) -> Any:
 
 
 def sync_open_client(service: str, options: ClientOptions) -> Any:
-    """Open a client from `options.session`, or from a new session; raises `RuntimeNotReady` where it could not work."""
+    """Open a client from `options.session`, or from a new session; raises `RuntimeNotReady` if it could not work."""
     patching.check_patching()
     from botocore.config import Config
 
@@ -101,7 +101,7 @@ def use_client(client: Any) -> Any:
 
 
 def sync_use_client(client: Any) -> Any:
-    """Return a client that the caller has opened; raises `RuntimeNotReady` where it could not work."""
+    """Return a client that the caller has opened; raises `RuntimeNotReady` if it could not work."""
     patching.check_patching()
     return client
 
@@ -117,7 +117,7 @@ def sync_close_client(client: Any) -> None:
 
 
 def check_connection(session: Any, client: Any) -> None:
-    """Raise `ValidationError` where a session or client cannot serve asyncio; what AWS's libraries have not made passes."""
+    """Raise `ValidationError` if a session or client cannot serve asyncio; objects of other libraries pass."""
     if session is not None and (not _has(session, "create_client", "client") or _maker(session) == "plain"):
         raise ValidationError(
             "session must be an aiobotocore.session.AioSession() or an aioboto3.Session(), "
@@ -129,7 +129,7 @@ def check_connection(session: Any, client: Any) -> None:
 
 
 def sync_check_connection(session: Any, client: Any) -> None:
-    """Raise `ValidationError` where a session or client cannot serve plain code; what AWS's libraries have not made passes."""
+    """Raise `ValidationError` if a session or client cannot serve sync code; objects of other libraries pass."""
     if session is not None and (not _has(session, "client") or _maker(session) == "asynchronous"):
         raise ValidationError(f"session must be a boto3.Session(), not {shown(session)}; for AioSession use Repository")
     waits = inspect.iscoroutinefunction(getattr(client, "update_item", None))
@@ -139,23 +139,23 @@ def sync_check_connection(session: Any, client: Any) -> None:
 
 
 def _has(value: Any, *methods: str) -> bool:
-    """Whether it is an object, and no class, with one of the methods."""
+    """Tell whether it is an object, not a class, with one of the methods."""
     return not isinstance(value, type) and any(callable(getattr(value, method, None)) for method in methods)
 
 
 def _maker(value: Any) -> str:
-    """Which of AWS's libraries has made it, by the modules of its classes, so that none is imported here."""
+    """Return which of AWS's libraries has made it, by the modules of its classes, so that none is imported here."""
     packages = {str(each.__module__).partition(".")[0] for each in type(value).__mro__}
     if packages & {"aioboto3", "aiobotocore"}:
         return "asynchronous"
-    # A Table of boto3 has update_item too, which takes other parameters.
+    # A Table of boto3 has update_item too, with other parameters.
     if "boto3" in packages and hasattr(value, "meta"):
         return "resource"
     return "plain" if packages & {"boto3", "botocore"} else "other"
 
 
 def _forget_repeating(client: Any, options: ClientOptions) -> None:
-    """Spare each call a twentieth of its time: what botocore does so that it could repeat it, where it never does.
+    """Remove what botocore prepares for repeating a call, a twentieth of its time, from clients that never repeat.
 
     Where botocore has changed inside, this forgets nothing, and the client stays as it is.
     """
@@ -171,7 +171,7 @@ def _forget_repeating(client: Any, options: ClientOptions) -> None:
 
 
 def _bound_whole_calls(client: Any, options: ClientOptions) -> None:
-    """Have each request of an aiobotocore client end in time, where aiohttp would wait for each piece of an answer anew.
+    """Bound the whole response to each request of an aiobotocore client; aiohttp bounds each part of it separately.
 
     The time begins when the request is signed and has a connection, or the right to make one: renewing credentials does not
     count, nor does queueing behind this program's own calls. Where aiobotocore has changed inside, the client stays as it is.
@@ -212,19 +212,19 @@ def _session_region(session: Any) -> str | None:
 
 
 def _region(options: ClientOptions, configured: str | None) -> str | None:
-    # An engine on this machine accepts any region, but a signature needs one.
+    # A local engine accepts any region, but a signature needs one.
     return options.region or configured or ("us-east-1" if options.endpoint_url else None)
 
 
 def _settings(options: ClientOptions) -> dict[str, Any]:
-    """The settings of a botocore client."""
+    """Return the settings of a botocore client."""
     return {
         "max_pool_connections": options.max_connections,
         "connect_timeout": options.connect_timeout,
         "read_timeout": options.read_timeout,
         "retries": {"mode": "standard", "total_max_attempts": options.attempts},
         "parameter_validation": False,
-        # Given ready made: botocore would build it anew for every call, which takes a tenth of the call's time.
+        # Passed ready-made: botocore would build it for every call, which takes a tenth of the call's time.
         "user_agent": f"dynamodb-limiter/{__version__}",
         "tcp_keepalive": True,
     }

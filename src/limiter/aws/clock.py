@@ -1,4 +1,4 @@
-"""The time of the servers that hold the table, told from the `Date` of their answers.
+"""The time of the servers that hold the table, told from the `Date` of their responses.
 
 A `Date` is cut to the second. An answer that says D, to a request sent at t0 and answered at t1 by this machine's monotonic
 clock, was made at a server's time between D and D + 1 s, and at a monotonic time between t0 and t1. So what has to be added to
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DRIFT = 500
-"""Parts per million by which a monotonic clock may run fast or slow: the most by which NTP slews it (RFC 5905; adjtimex(2))."""
+"""Parts per million by which a monotonic clock may be fast or slow: the most by which NTP slews it (RFC 5905; adjtimex(2))."""
 SLACK = NANOSECONDS // 100
-"""Nanoseconds by which the servers behind one address may disagree, or stamp an answer late."""
+"""Nanoseconds by which the servers behind one address may disagree, or stamp a response late."""
 MAX_SKEW = 1.0
-"""Seconds by which this machine's clock may differ from the server's before that is worth a warning."""
+"""Seconds by which this machine's clock may differ from the server's without a warning."""
 JUMP = 3 * NANOSECONDS
-"""Nanoseconds by which one answer may move the time on its own; for more, the wall clock or a second answer has to agree."""
+"""Nanoseconds by which one response may move the time alone; for more, the wall clock or a second response has to agree."""
 UNDISTURBED = 2_000
-"""Nanoseconds that a look at both clocks takes at most when nothing comes between."""
+"""Nanoseconds that reading both clocks takes at most if nothing interrupts it."""
 LEAST_APART, MOST_APART = NANOSECONDS // 20, NANOSECONDS
-"""Nanoseconds by which wall and monotonic time may move apart: the stated error, but no less and no more than these."""
+"""Nanoseconds by which wall and monotonic time may move apart: the stated error, within these bounds."""
 
 
 class _Anchor(NamedTuple):
-    """What is added to monotonic time, and the bounds on it as of the monotonic time `at`; nanoseconds."""
+    """The offset from monotonic time, and its bounds as of the monotonic time `at`; in nanoseconds."""
 
     offset: int
     low: int
@@ -42,35 +42,35 @@ class _Anchor(NamedTuple):
     at: int
 
     def widened(self, now: int) -> tuple[int, int]:
-        """The bounds as of `now`, after as much drift as there can have been since."""
+        """Return the bounds as of `now`, after the largest possible drift."""
         drift = _drift(now - self.at)
         return self.low - drift, self.high + drift
 
     def agrees(self, low: int, high: int, now: int) -> bool:
-        """Whether bounds that an answer gives at `now` have something in common with these."""
+        """Tell whether the bounds of a response at `now` overlap with these."""
         before = self.widened(now)
         return max(low, before[0]) <= min(high, before[1])
 
     def narrowed(self, low: int, high: int, now: int, own: int) -> _Anchor:
-        """The anchor after an answer that agrees; its offset moves only if the bounds exclude it."""
+        """Return the anchor after a response that agrees; its offset moves only if the bounds exclude it."""
         before = self.widened(now)
         low, high = max(low, before[0]), min(high, before[1])
         return _Anchor(self.offset, low, high, now) if low <= self.offset <= high else _anchored(low, high, now, own)
 
     def error(self, now: int) -> int:
-        """Nanoseconds by which the offset may be wrong at most."""
+        """Return the nanoseconds by which the offset may be wrong at most."""
         return max(self.high - self.offset, self.offset - self.low) + _drift(now - self.at)
 
 
 class _Doubt(NamedTuple):
-    """What one answer says that needs a second one to agree, and the offset of the wall clock when it came."""
+    """The content of a response that needs a second one to agree, and the offset of the wall clock when it came."""
 
     anchor: _Anchor
     wall: int
 
 
 class _Known(NamedTuple):
-    """All that is known: the anchor (None before the first answer), the wall clock's offset at the last answer, and the doubt."""
+    """The known state: the anchor (None before the first response), the wall clock's offset at the last one, and the doubt."""
 
     anchor: _Anchor | None
     wall: int
@@ -78,11 +78,11 @@ class _Known(NamedTuple):
 
     @property
     def offset(self) -> int:
-        """What is added to monotonic time; before the first answer, what gives the machine's own time."""
+        """The offset from monotonic time; before the first response, the one that gives the machine's own time."""
         return self.wall if self.anchor is None else self.anchor.offset
 
     def apart(self, now: int) -> int:
-        """Nanoseconds by which wall and monotonic time may have moved apart since the last answer."""
+        """Return the nanoseconds by which wall and monotonic time may have moved apart since the last response."""
         error = MOST_APART if self.anchor is None else self.anchor.error(now)
         return min(max(error, LEAST_APART), MOST_APART)
 
@@ -99,28 +99,28 @@ class ServerClock:
     def __init__(self, wall: Callable[[], int] = time.time_ns, monotonic: Callable[[], int] = time.monotonic_ns) -> None:
         self.monotonic = monotonic
         self._wall = wall
-        # Replaced as a whole, so that a reader sees one state. Of two threads that replace it at once, one loses what its
-        # answer would have added to what is known; that makes nothing wrong, and so there is no lock.
+        # Replaced as a whole, so that a reader sees one state. If two threads replace it at once, one loses what its
+        # response would have added. That makes nothing wrong, so there is no lock.
         self._known = _Known(None, self._wall_offset())
         self._parsed: tuple[str, int | None] = "", None
 
     def __call__(self) -> int:
-        """The server's time, as far as it is known."""
+        """Return the server's time in nanoseconds since the epoch, as far as it is known."""
         return self.monotonic() + self._known.offset
 
     @property
     def error(self) -> float | None:
-        """Seconds by which the time told may be wrong at most; None before the first answer."""
+        """Seconds by which the time may be wrong at most; None before the first response."""
         known, now = self._known, self.monotonic()
         if known.anchor is None:
             return None
         moved = self._moved(known)
-        apart = moved > LEAST_APART and moved > known.apart(now)  # Most of the time the first says it.
+        apart = moved > LEAST_APART and moved > known.apart(now)  # Most of the time the first comparison suffices.
         return (known.anchor.error(now) + (moved if apart else 0)) / NANOSECONDS
 
     @property
     def trusted(self) -> bool:
-        """Whether the time told may be relied on. If it is false, an answer has to come before anything is written by it.
+        """Whether the time can be trusted. If not, a response has to come before anything is written by it.
 
         It is false once wall and monotonic time have moved apart by more than the stated error since the last answer (the machine
         was suspended, or its clock was set), and after an answer that needs a second one to agree.
@@ -133,7 +133,7 @@ class ServerClock:
 
     @property
     def skew(self) -> float | None:
-        """Seconds that this machine's own time is ahead, 0.0 while no answer contradicts it; None before the first answer."""
+        """Seconds that this machine's own time is ahead, 0.0 while no response contradicts it; None before the first response."""
         anchor = self._known.anchor
         if anchor is None:
             return None
@@ -142,7 +142,7 @@ class ServerClock:
         return 0.0 if low <= own <= high else (own - anchor.offset) / NANOSECONDS
 
     def observe(self, date: str, sent: int, answered: int) -> None:
-        """Learn from the `Date` of an answer to a request made between two monotonic times; one that is no date is ignored.
+        """Learn from the `Date` of a response to a request made between two monotonic times; an invalid date is ignored.
 
         An answer that contradicts all before it counts alone if it moves the time by little, or if the wall clock agrees. If not,
         or if wall and monotonic time have moved apart although the answer agrees with those before (the machine may have been
@@ -172,7 +172,7 @@ class ServerClock:
             self._known = known._replace(doubt=_Doubt(anchor, wall))
 
     def observe_answer(self, answer: object, sent: int) -> None:
-        """Learn from what botocore returned just now, or from the `response` of its error."""
+        """Learn from what botocore has just returned, or from the `response` of its error."""
         answered = self.monotonic()
         try:
             date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]  # type: ignore[index] # an answer of another type has no date
@@ -182,7 +182,7 @@ class ServerClock:
         self.observe(date, sent, answered)
 
     def observe_undated(self) -> None:
-        """Learn of an answer that tells no time. A time that is not trusted goes back to what was known, or to the wall clock."""
+        """Learn from a response without a time. An untrusted time goes back to what was known, or to the wall clock."""
         known = self._known
         if self.trusted:
             return
@@ -191,7 +191,7 @@ class ServerClock:
         self._known = _Known(None, self._wall_offset()) if first or stood_still else known._replace(doubt=None)
 
     def _second(self, date: str) -> int | None:
-        """The header's time in nanoseconds; most answers come in the same second as the one before."""
+        """Return the header's time in nanoseconds; most responses come in the same second as the one before."""
         text, second = self._parsed
         if text != date:
             second = _parse(date)
@@ -199,14 +199,14 @@ class ServerClock:
         return second
 
     def _moved(self, known: _Known) -> int:
-        """Nanoseconds by which wall and monotonic time have surely moved apart since the last answer."""
+        """Return the nanoseconds by which wall and monotonic time have certainly moved apart since the last response."""
         before = self.monotonic()
         wall = self._wall()
         after = self.monotonic()
         return abs(wall - (before + after) // 2 - known.wall) - (after - before)
 
     def _wall_offset(self) -> int:
-        """What the machine's own time is ahead of its monotonic; of three looks the one least disturbed, unless one suffices."""
+        """Return the machine's own time minus its monotonic time; of three readings the least disturbed, unless one suffices."""
         first = self._look()
         return first[1] if first[0] <= UNDISTURBED else min(first, self._look(), self._look())[1]
 
@@ -218,17 +218,17 @@ class ServerClock:
 
 
 def _anchored(low: int, high: int, now: int, own: int) -> _Anchor:
-    """An anchor at the machine's own time if the bounds allow that, and in their middle if not."""
+    """Return an anchor at the machine's own time if the bounds allow that, and in their middle otherwise."""
     return _Anchor(own if low <= own <= high else (low + high) // 2, low, high, now)
 
 
 def _confirms(doubt: _Doubt, low: int, high: int, sent: int, answered: int, wall: int) -> bool:
-    """Whether an answer confirms an earlier one: it agrees, was asked for later, and the machine was not suspended in between."""
+    """Tell whether a response confirms an earlier one: it agrees, was requested later, and no suspension came between."""
     return sent > doubt.anchor.at and abs(wall - doubt.wall) <= LEAST_APART and doubt.anchor.agrees(low, high, answered)
 
 
 def _moves_rightly(known: _Known, anchor: _Anchor, wall: int, *, calm: bool) -> bool:
-    """Whether an answer may move the time on its own: by little, or to where the wall clock is, or as far as that has moved."""
+    """Tell whether a response may move the time alone: by little, or to where the wall clock is, or as far as that has moved."""
     if calm and abs(anchor.offset - known.offset) <= JUMP:
         return True
     low, high = anchor.low - LEAST_APART, anchor.high + LEAST_APART
@@ -240,7 +240,7 @@ def _drift(elapsed: int) -> int:
 
 
 def _parse(date: str) -> int | None:
-    from email.utils import parsedate_to_datetime  # which imports sockets
+    from email.utils import parsedate_to_datetime  # This imports sockets.
 
     try:
         moment = parsedate_to_datetime(date)

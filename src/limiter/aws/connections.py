@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _PIECE = 16 * 1024
 """Bytes read at once: the most that a TLS record holds."""
 _TO_CLOSE = 1.0
-"""Seconds that closed connections may take to go."""
+"""Seconds that closing connections may take."""
 
 
 class Connections:
-    """Connections of one event loop to where requests go, opened as an aiobotocore client would, and as many at most.
+    """Connections of one event loop, opened as an aiobotocore client would open them, and at most as many.
 
     Raises `Unsuitable` where only the client knows how.
     """
@@ -88,7 +88,7 @@ class Connections:
             await asyncio.wait([link.lost for link in links], timeout=_TO_CLOSE)
 
     def _next_idle(self) -> _Link | None:
-        """The connection that was used last, and is still open as far as can be told."""
+        """Return the connection that was used last and is still open, as far as can be told."""
         while self._idle:
             link = self._idle.pop()
             if monotonic() - link.used < self._keepalive and link.is_open():
@@ -123,7 +123,7 @@ class Connections:
 
 
 class SyncConnections:
-    """The connections of a boto3 client to where requests go; it uses them for its own calls too, and closes them.
+    """The connections of a boto3 client, which uses them for its own calls too, and closes them.
 
     Raises `Unsuitable` where only the client knows how.
     """
@@ -159,7 +159,7 @@ class SyncConnections:
         """Do nothing: the client closes them."""
 
     def _next_idle(self) -> Any:
-        """A connection that is still open as far as can be told, or one to be opened."""
+        """Return a connection that is still open, as far as can be told, or one to be opened."""
         from urllib3.exceptions import ClosedPoolError
 
         try:
@@ -180,7 +180,7 @@ class SyncConnections:
         try:
             socket.sendall(request)
         except OSError as error:
-            # The end of the request has not left this machine, and without it the request is none.
+            # The end of the request has not left this machine, so the server cannot have carried it out.
             raise _unreached(error, self._url) from error
         reader = ResponseReader()
         try:
@@ -213,13 +213,13 @@ class _Link:
         return await self._response
 
     def is_open(self) -> bool:
-        """Whether nothing has come since the last response, not even the end."""
+        """Tell whether nothing has come since the last response, not even the end."""
         from urllib3.util.wait import wait_for_read
 
         return not self._transport.is_closing() and not wait_for_read(self.socket, timeout=0)
 
     def abort(self) -> None:
-        """Close the connection without another word."""
+        """Close the connection at once."""
         self._transport.abort()
 
     def connection_made(self, transport: Any) -> None:
@@ -228,7 +228,7 @@ class _Link:
         self.socket = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
-        """Pass a piece of the response on; what comes unasked ends the connection."""
+        """Pass a part of the response on; unrequested bytes end the connection."""
         if self._response is None or self._response.done():
             self.abort()
             return
@@ -244,17 +244,17 @@ class _Link:
         """Let the transport close itself."""
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell who waits."""
+        """Tell the caller that waits."""
         if self._response is not None and not self._response.done():
             self._response.set_exception(error if isinstance(error, OSError) else ConnectionResetError("connection closed"))
         if not self.lost.done():
             self.lost.set_result(None)
 
     def pause_writing(self) -> None:
-        """Go on: one request is all there is to write."""
+        """Continue: one request is all there is to write."""
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue."""
 
 
 def _received(socket: Any) -> bytes:
@@ -284,7 +284,7 @@ def _tls_context(session: Any) -> ssl.SSLContext:
 
 
 def _unreached(error: Exception, url: str) -> Exception:
-    """The error of botocore's where no request was sent."""
+    """Return botocore's error for a request that was not sent."""
     import ssl
 
     from botocore import exceptions as boto
@@ -301,7 +301,7 @@ def _unreached(error: Exception, url: str) -> Exception:
 
 
 def _lost(error: OSError, url: str) -> Exception:
-    """The error of botocore's where a request was sent, and what became of it is unknown."""
+    """Return botocore's error for a request that was sent and whose effect is unknown."""
     from botocore import exceptions as boto
 
     kind = boto.ReadTimeoutError if isinstance(error, TimeoutError) else boto.ConnectionClosedError

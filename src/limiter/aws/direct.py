@@ -1,5 +1,5 @@
 # twin: sync_direct.py
-"""Sends the frequent calls without botocore, as botocore would: its credentials, address, signature and connections' settings.
+"""Sends the frequent calls without botocore, in the same way: with its credentials, address, signature and connection settings.
 
 One request that botocore has signed is caught before it is sent; unless ours is equal to it, botocore makes all calls.
 """
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .signing import Credentials
 
 _PROBE = "limiter-transport\x7f"
-"""A key that no item has: ids hold no control characters."""
+"""A key that no item has: ids contain no control characters."""
 
 
 class _Address(NamedTuple):
-    """Where the requests of an account go."""
+    """The address of an account's requests."""
 
     account_id: str | None
     requests: Requests
@@ -39,7 +39,7 @@ class _Caught(Exception):
 
 
 async def open_direct(client: Any, table: str) -> DirectTransport:
-    """A direct transport that does as this client does; raises `Unsuitable` where it could not. Nothing is sent."""
+    """Return a direct transport that acts as this client does; raises `Unsuitable` if it could not. Sends nothing."""
     try:
         transport = DirectTransport(client, table)
         await transport.find_address()
@@ -79,7 +79,7 @@ class DirectTransport:
 
     @property
     def url(self) -> str | None:
-        """Where requests go at present."""
+        """The URL of requests at present."""
         return None if self._address is None else self._address.requests.url
 
     async def close(self) -> None:
@@ -109,7 +109,7 @@ class DirectTransport:
         return self._address
 
     async def _catch(self, parameters: dict[str, Any]) -> Any:
-        """Have botocore make a call, and return the request that it would send."""
+        """Let botocore make a call, and return the request that it would send."""
         events = self._client.meta.events
         events.register_first("before-send.dynamodb.GetItem", _catch)
         try:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 CONDITION_FAILED = "ConditionalCheckFailedException"
 TRANSACTION_CANCELED = "TransactionCanceledException"
 OPENING = "opening a client"
-"""The action that comes before all others, which says nothing about the table."""
+"""The action before all others, which says nothing about the table."""
 _CONDITIONAL = {"UpdateItem": CONDITION_FAILED, "TransactWriteItems": TRANSACTION_CANCELED}
 _ADDRESS = re.compile(r"//[^/\s@]*@")
 _USER = re.compile(r"\S*@")
 _LOOPBACK = re.compile(r"https?://(?:[^/@]*@)?(localhost|127\.[\d.]+|\[::1\])(:|/|$)")
 _PLAIN_HTTP = re.compile("(?i)wrong.version.number|record.layer.failure|packet.length.too.long")
-"""What OpenSSL says of a server that answers a TLS handshake with something else."""
+"""OpenSSL's reasons for a server that responds to a TLS handshake with something else."""
 _PARSING = frozenset({"botocore.endpoint", "botocore.model", "botocore.parsers"})
 _SIGNED = re.compile(
     r"(?i)the canonical string|canonical request|string-to-sign|x-amz-security-token|authorization[=:]|credential="
@@ -48,7 +48,7 @@ _THROTTLED = frozenset(
     }
 )
 _CONFLICTS = frozenset({"ReplicatedWriteConflictException", "TransactionConflictException"})
-"""Another write to the same item was under way, here or in another Region of the table; this one was surely not applied."""
+"""Codes of a conflict with another write to the same item, here or in another Region; this write certainly had no effect."""
 _THROTTLED_REASONS = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
 _INVALID_REASONS = frozenset({"ValidationError", "ItemCollectionSizeLimitExceeded"})
 _REASONS = re.compile(r"\[(\w+(?:, \w+)*)\]")
@@ -71,14 +71,14 @@ _DENIED = frozenset(
 
 
 def error_code(error: ClientError) -> str:
-    """The code of an error that AWS, or a server in its place, responded with."""
+    """Return the code of an error that AWS, or a server in its place, responded with."""
     return cleaned(error.response.get("Error", {}).get("Code", "Unknown"), 100)
 
 
 def cleaned(text: object, most: int = 500) -> str:
-    """Foreign text as a message can hold it: cut, and without what a signature or an address may give away.
+    """Return foreign text as a message can hold it: cut, and without what a signature or an address may reveal.
 
-    AWS shows the whole request when a signature does not match, and with it the session's token.
+    AWS repeats the whole request, with the session's token, when a signature does not match.
     """
     found = visible(_ADDRESS.sub("//…@", str(text)))
     if (secret := _SIGNED.search(found)) is not None:
@@ -87,8 +87,8 @@ def cleaned(text: object, most: int = 500) -> str:
 
 
 def is_decided_by_condition(error: Any) -> bool:
-    """Whether a write was not made because of its own conditions, or of another write to the same items at the same time."""
-    # Errors of the connection have a response too, which is None.
+    """Tell whether a write was not made because of its conditions, or of a concurrent write to the same items."""
+    # Connection errors have a response too, which is None.
     expected = _CONDITIONAL.get(getattr(error, "operation_name", ""))
     if expected is None or not getattr(error, "response", None) or error_code(error) != expected:
         return False
@@ -97,7 +97,7 @@ def is_decided_by_condition(error: Any) -> bool:
 
 
 def cancellation_reasons(error: ClientError) -> frozenset[str]:
-    """Why the parts of a transaction were canceled, by DynamoDB's codes; empty if the error does not say."""
+    """Return why the parts of a transaction were canceled, by DynamoDB's codes; empty if the error does not say."""
     response: Mapping[str, Any] = error.response
     given = response.get("CancellationReasons")
     listed = [str(each.get("Code")) for each in given if isinstance(each, dict)] if isinstance(given, list) else []
@@ -107,7 +107,7 @@ def cancellation_reasons(error: ClientError) -> frozenset[str]:
 
 
 def no_item_returned(table: str) -> ConfigurationError:
-    """The error where an engine does not return the item that kept a write from being made."""
+    """Return the error for an engine that does not return the item that failed a condition."""
     return ConfigurationError(
         f"the engine of table {table!r} returns no item when a condition fails (ReturnValuesOnConditionCheckFailure), "
         "which every decision relies on: use DynamoDB, DynamoDB Local 2.2 or newer, or `limiter local`"
@@ -115,13 +115,13 @@ def no_item_returned(table: str) -> ConfigurationError:
 
 
 def is_of_table(error: Any, action: str) -> bool:
-    """Whether an error is a response to `action` in DynamoDB's form. The page of another server has no code but its status."""
+    """Tell whether an error is a response to `action` in DynamoDB's form. Another server's page has no code but its status."""
     answered = getattr(error, "operation_name", "") == action and bool(getattr(error, "response", None))
     return answered and error_code(error) not in ("", "Unknown") and not error_code(error).isdecimal()
 
 
 def translate(error: Exception, table: str, action: str, meta: Any = None) -> LimiterError:
-    """The limiter's error for `error`, which `action` on `table` raised; the caller raises it from `error`.
+    """Return the limiter's error for `error`, which `action` on `table` raised; the caller raises it from `error`.
 
     `meta` is that of the client, which knows the region and the endpoint.
     """
@@ -154,13 +154,13 @@ def translate(error: Exception, table: str, action: str, meta: Any = None) -> Li
             "use SyncRepository within mock_aws, or limiter.testing.LocalEngine, which is a server"
         )
     if isinstance(error, ResponseParserError | ValueError | RecursionError) or _is_of_parsing(error):
-        # The response came from another server, such as a proxy. What became of the request is unknown.
+        # The response came from another server, such as a proxy. The effect of the request is unknown.
         return RateLimiterUnavailable(f"{action} on table {table!r} got an unexpected response: {cleaned(repr(error))}")
     return LimiterError(f"{action} on table {table!r} failed: {cleaned(repr(error))}")
 
 
 def _unsent(error: Exception, table: str, action: str) -> LimiterError | None:
-    """The error where the request was certainly not sent."""
+    """Return the error if the request was certainly not sent."""
     from botocore import exceptions as boto
 
     if isinstance(error, boto.NoRegionError):
@@ -185,7 +185,7 @@ def _unsent(error: Exception, table: str, action: str) -> LimiterError | None:
 
 
 def _unreached(error: BotoCoreError) -> str:
-    """The endpoint or proxy that takes no connections, and where it is this machine's own, what to do about that."""
+    """Return the endpoint or proxy that accepts no connections, with a hint if it is on this machine."""
     address = cleaned(error.kwargs.get("endpoint_url") or error.kwargs.get("proxy_url") or error)
     if _LOOPBACK.match(address) is None:
         return address
@@ -193,7 +193,7 @@ def _unreached(error: BotoCoreError) -> str:
 
 
 def _place(meta: Any) -> str:
-    """Where a client looks for its tables, as far as that is known."""
+    """Return where a client looks for its tables, as far as that is known."""
     region, endpoint = getattr(meta, "region_name", None), getattr(meta, "endpoint_url", None)
     if not region or not endpoint:
         return "in this account and region"
@@ -201,7 +201,7 @@ def _place(meta: Any) -> str:
 
 
 def _is_of_parsing(error: Exception) -> bool:
-    """Whether botocore broke at an answer that has not the form which it takes for granted."""
+    """Tell whether botocore failed to parse a response of another form than it expects."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -211,21 +211,22 @@ def _is_of_parsing(error: Exception) -> bool:
 
 def _is_of_moto(error: Exception) -> bool:
     """Whether aiobotocore tried to await the bytes that moto's `mock_aws` answers with."""
-    return isinstance(error, TypeError) and "'await' expression" in str(error) and "moto" in sys.modules
+    texts = "can't be used in 'await' expression", "can't be awaited"  # the second since Python 3.14
+    return isinstance(error, TypeError) and str(error).endswith(texts) and "moto" in sys.modules
 
 
 def _says_that_credentials_cannot_be_renewed(error: Exception) -> bool:
     from botocore import exceptions as boto
 
     retrieval = boto.CredentialRetrievalError | boto.TokenRetrievalError | boto.MetadataRetrievalError
-    # Where what was renewed is old itself, as on a machine that lost its metadata service, botocore raises no class of its own.
+    # If renewed credentials are expired themselves, as on a machine without its metadata service, botocore has no error class.
     return isinstance(error, retrieval | boto.UnauthorizedSSOTokenError) or (
         type(error) is RuntimeError and "expired" in str(error)
     )
 
 
 def _clean(error: ClientError) -> None:
-    """Take out of an error what it may give away, since it goes on as the cause of the limiter's."""
+    """Remove what an error may reveal, because it becomes the cause of the limiter's error."""
     error.args = tuple(cleaned(each) for each in error.args)
     answered = error.response.get("Error", {})
     answered["Message"] = cleaned(answered.get("Message", ""))
@@ -236,7 +237,7 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     message = cleaned(error.response.get("Error", {}).get("Message", ""))
     if code == "ResourceNotFoundException":
-        name = table.rpartition("/")[2]  # also of an ARN
+        name = table.rpartition("/")[2]  # The name in an ARN too.
         return StackNotFound(
             f"table {table!r} does not exist {place}: if that is the right place, deploy it with `limiter deploy {name}`, "
             f"or on a local engine with limiter.testing.create_table({name!r}, endpoint_url=...)"
@@ -244,7 +245,7 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
     if code in _THROTTLED:
         return Throttled(f"{action} on table {table!r} was throttled: {code}: {message}", hot_key=_is_hot_key(error))
     if code in _CONFLICTS:
-        # As for a hot key: it concerns this item alone, and is worth another attempt.
+        # As for a hot key: it concerns only this item, and another attempt may succeed.
         return Throttled(
             f"{action} on table {table!r} conflicted with another write to the same item: {code}: {message}", hot_key=True
         )
@@ -260,27 +261,27 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
         return RateLimiterUnavailable(f"the AWS credentials have expired; renew them: {message}", unsent=True)
     if code in _DENIED:
         return PermissionDenied(f"AWS denied dynamodb:{action} on table {table!r} ({code}): {message}")
-    # An answer without a body has no code but its status: the connection broke before it.
+    # A response without a body has no code but its status: the connection broke before it.
     if status >= 500 or code.isdecimal():
         return RateLimiterUnavailable(f"{action} on table {table!r} failed at AWS: {code} {status}: {message}", unsent=False)
     return LimiterError(f"{action} on table {table!r} was refused: {code}: {message}")
 
 
 def _reason_messages(error: ClientError) -> str:
-    """The messages of a canceled transaction's parts."""
+    """Return the messages of a canceled transaction's parts."""
     response: Mapping[str, Any] = error.response
     given = response.get("CancellationReasons")
     return " ".join(str(each.get("Message", "")) for each in given if isinstance(each, dict)) if isinstance(given, list) else ""
 
 
 def _is_hot_key(error: ClientError) -> bool:
-    """Whether one key alone is throttled; DynamoDB says so in `ThrottlingReasons`, of which older botocore tells nothing.
+    """Tell whether one key alone is throttled; DynamoDB says so in `ThrottlingReasons`, which older botocore does not parse.
 
     Without reasons it is taken for a hot key where it comes from the table itself: an on-demand table has no other bound of its
     own until an account's quota is reached.
     """
     response: Mapping[str, Any] = error.response
-    # A ThrottlingException spells it with a small letter, the other errors with a large one.
+    # A ThrottlingException spells it with a small letter, the other errors with a capital.
     given = response.get("ThrottlingReasons") or response.get("throttlingReasons")
     listed = given if isinstance(given, list) else []
     reasons = [str(each.get("reason", "")) for each in listed if isinstance(each, dict)]

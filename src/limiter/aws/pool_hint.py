@@ -1,4 +1,4 @@
-"""Replaces urllib3's warning about a full connection pool, which it logs for each call, by one hint."""
+"""Replaces urllib3's warning about a full connection pool, logged for each call, by one hint."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class PoolHint(logging.Filter):
         self._told: set[str] = set()
 
     def watch(self, host: str, connections: int) -> None:
-        """Start to watch a host, whose pool keeps so many connections."""
+        """Watch a host whose pool keeps the given number of connections."""
         self._connections[host] = connections
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is logged: all are, but for warnings about a full pool of a known host."""
+        """Return whether the record is logged: all are, except warnings about a full pool of a known host."""
         host = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
         if host not in self._connections or not str(record.msg).startswith(_FULL):
             return True
@@ -49,4 +49,4 @@ def watch_pool(client: Any, connections: int) -> None:
     host = urlsplit(str(client.meta.endpoint_url)).hostname
     if host is not None:
         _HINT.watch(host, connections)
-        _POOLS.addFilter(_HINT)  # Has no effect when it is there already.
+        _POOLS.addFilter(_HINT)  # Has no effect if it is there already.

@@ -1,7 +1,7 @@
-"""Has the read timeout of a boto3 client bound a whole answer.
+"""Makes the read timeout of a boto3 client bound a whole response.
 
-Left alone, it bounds each read from the socket, and a server that sends a byte now and then holds its caller for ever. botocore
-has no setting for it, so its connections are given another class of response.
+By default it bounds each read from the socket, so a server that sends single bytes can hold its caller forever. botocore has no
+setting for it, so its connections get another class of response.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _log = logging.getLogger("limiter.client")
 
 
 class _Bounded(io.RawIOBase):
-    """Reads from a socket's raw stream until as long after its making as the socket's timeout says."""
+    """Reads from a socket's raw stream until the socket's timeout has passed since the reader was made."""
 
     def __init__(self, raw: Any, socket: Any) -> None:
         self._raw = raw
@@ -28,11 +28,11 @@ class _Bounded(io.RawIOBase):
         self._deadline = time.monotonic() + self._timeout
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        """Read what has come; raises `TimeoutError` when nothing does in what is left of the time."""
+        """Read what has come; raises `TimeoutError` if nothing comes in the remaining time."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -48,7 +48,7 @@ class _Bounded(io.RawIOBase):
 
 
 def bound_whole_answers(client: Any) -> None:
-    """Have a new boto3 client do so; where botocore has changed inside, it stays as it is."""
+    """Bound whole responses of a new boto3 client; if botocore has changed inside, the client stays unchanged."""
     try:
         pools = client._endpoint.http_session._pool_classes_by_scheme
         pools.update({scheme: _bounded_pool(pool) for scheme, pool in pools.items()})

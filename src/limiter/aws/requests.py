@@ -1,4 +1,4 @@
-"""The requests of the direct transport, which are those that botocore sends: the same address, headers, signature and body."""
+"""The requests of the direct transport, equal to those of botocore: the same address, headers, signature and body."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _PORTS = {"http": 80, "https": 443}
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/]+/\d{8}/([^/,]+)/([^/,]+)/aws4_request, ")
 _UNNEEDED = frozenset({"amz-sdk-invocation-id", "amz-sdk-request", "x-amzn-trace-id"})
-"""What botocore sends for calls that it may repeat, and what Lambda traces."""
+"""Headers that botocore sends for repeatable calls, and Lambda's trace."""
 
 
 class Requests:
-    """Makes requests to the address, and in the name of the service, of one that botocore has signed; raises `Unsuitable`."""
+    """Makes requests to the address and service of a request that botocore has signed; raises `Unsuitable`."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
@@ -42,7 +42,7 @@ class Requests:
         self._signer = Signer(scope[1], scope[2])
 
     def headers(self, action: str, body: bytes, credentials: Credentials, moment: str) -> dict[str, str]:
-        """All headers of a request; `moment` is its time, as in 20150830T123600Z."""
+        """Return all headers of a request; `moment` is its time, as in 20150830T123600Z."""
         headers = {
             "content-type": "application/x-amz-json-1.0",
             "host": self._name,
@@ -58,7 +58,7 @@ class Requests:
         return headers
 
     def made(self, action: str, body: bytes, credentials: Credentials) -> bytes:
-        """A request of this moment, as it is sent."""
+        """Return a request of this moment, as it is sent."""
         headers = self.headers(action, body, credentials, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         try:
             return encoded("POST", self._path, headers, body)
@@ -66,7 +66,7 @@ class Requests:
             raise Unsuitable(str(error)) from error
 
     def check(self, action: str, body: bytes, credentials: Credentials, signed: Mapping[str, str]) -> None:
-        """Raise `Unsuitable` unless a request of botocore's with these headers is the one that is made here."""
+        """Raise `Unsuitable` unless a request of botocore's with these headers equals the one that is made here."""
         own = self.headers(action, body, credentials, signed.get("x-amz-date", ""))
         theirs = {"host": own["host"], "accept-encoding": "identity"} | {
             name: value for name, value in signed.items() if name not in _UNNEEDED
@@ -77,5 +77,5 @@ class Requests:
 
 
 def readable(headers: Mapping[str, Any]) -> dict[str, str]:
-    """The headers of a request of botocore's, with names in lower case and texts for values."""
+    """Return the headers of botocore's request, with names in lower case and texts for values."""
     return {name.lower(): value.decode("latin-1") if isinstance(value, bytes) else str(value) for name, value in headers.items()}

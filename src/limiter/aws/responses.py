@@ -27,7 +27,7 @@ def check(action: str, parameters: Mapping[str, Any], answer: Any, table: str) -
 
 
 def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
-    """Raise `RateLimiterUnavailable` when the connection broke while the headers came.
+    """Raise `RateLimiterUnavailable` if the connection broke while the headers came.
 
     http.client takes such a head for a whole one, of an answer without a body, which would then read as "there is no item".
     """
@@ -39,7 +39,7 @@ def check_whole(answer: Mapping[str, Any], table: str, action: str) -> None:
 
 
 def holds_something(answer: Mapping[str, Any]) -> bool:
-    """Whether a response has content, or the checksum of an empty body. One without may come from another server."""
+    """Tell whether a response has content, or the checksum of an empty body. One without may come from another server."""
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders") or {}
     return len(answer) > 1 or headers.get("x-amz-crc32") == CHECKSUM_OF_NOTHING
 
@@ -47,7 +47,7 @@ def holds_something(answer: Mapping[str, Any]) -> bool:
 def check_answer(action: str, parameters: Mapping[str, Any], answer: Any) -> None:
     """Raise `RateLimiterUnavailable` unless a table gave this response to `action`; the response to an update has its stamp.
 
-    If another server responded in the table's place, it is unknown what became of the request.
+    If another server responded in the table's place, the effect of the request is unknown.
     """
     if not isinstance(answer, dict) or not all(
         is_right(answer.get(name), parameters) for name, is_right in _PARTS.get(action, ())
@@ -94,4 +94,4 @@ _PARTS: dict[str, tuple[tuple[str, Callable[[object, Mapping[str, Any]], bool]],
     "Scan": (("Items", _are_items), ("LastEvaluatedKey", _is_left)),
     "UpdateItem": (("Attributes", _are_written),),
 }
-"""What must be in an answer, and what may."""
+"""What a response must contain, and what it may contain."""

@@ -19,6 +19,9 @@ The attributes of a bucket, all numbers but for the marks and the stamps:
 |---|---|
 | `t:` `s:` `b:` `f:` + identity of a limit | its level: tat, or units used; since; booked; floor |
 | `m:` + name of a limit | what the units of its account born last are counted by: the identity without the name |
+| `h:` + name of a concurrency limit | slots held in all |
+| `c:` + holder's id (8 characters) + name | until when a process holds slots, in ms, times 1,000,000, plus how many |
+| `g` | the fence: the last number drawn by a write that took slots |
 | `x` | the time up to which nothing is admitted |
 | `w` `w2` `w3` | the stamps of the last write and of the two before it |
 | `ttl` | seconds since the epoch after which the item is not needed |
@@ -38,8 +41,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.limits import Access, check_level, read_limit, text_of
 from ..core.limits.births import measure
-from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, missing_ancestor, scheduled
+from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, ScheduledLimits, scheduled
 from ..core.schedule import Schedule, check_schedule
+from ..core.slots import NO_SLOTS
 from ..core.state import ABSENT as ABSENT_LEVEL
 from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
@@ -47,6 +51,7 @@ from ..core.visible import visible
 from ..exceptions import UnreadableItem
 from ..models import Entity
 from .expressions import ABSENT, BETWEEN, EQUAL, FROM, UP_TO, texts
+from .slots import SLOTS, read_slots, write_slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +68,7 @@ TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "w", "x"
 STAMP_ATTRIBUTES = (STAMP_ATTRIBUTE, "w2", "w3")
 """Those of the last three writes, the last one first."""
 _NO_STAMP = {"S": ""}
+PARENT_ATTRIBUTE = "parent"
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
@@ -75,24 +81,6 @@ _ESCAPED = re.compile("%(23|25)")
 _DIGITS = 38
 """What DynamoDB keeps of a number."""
 _FIELD = {prefix: Level._fields.index(name) for name, prefix in _PREFIX.items() if name in Level._fields}
-
-
-def table_definition(table_name: str) -> dict[str, Any]:
-    """The parameters of CreateTable that give the table of the CloudFormation template."""
-    keys = (PARTITION_KEY, SORT_KEY, INDEX_PARTITION_KEY, INDEX_SORT_KEY)
-    return {
-        "TableName": table_name,
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"} for key in keys],
-        "KeySchema": _key_schema(PARTITION_KEY, SORT_KEY),
-        "GlobalSecondaryIndexes": [
-            {
-                "IndexName": INDEX,
-                "KeySchema": _key_schema(INDEX_PARTITION_KEY, INDEX_SORT_KEY),
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            }
-        ],
-    }
 
 
 def bucket_key(key: BucketKey) -> Item:
@@ -109,6 +97,7 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
         raise UnreadableItem(f"the table's answer holds {shown(item)} in place of a bucket")
     fields: dict[str, list[int]] = {}
     marks: dict[str, str] = {}
+    slots: dict[str, Any] = {}
     unreadable: dict[str, str] = {}
     ttl = paused = -1
     for attribute, value in (item or {}).items():
@@ -126,13 +115,16 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
                 paused = _integer(value)
             elif kind == MARK and name:
                 marks[name] = f"{name}|{_string(value)}"
+            elif kind in SLOTS:
+                slots[attribute] = value
         except (KeyError, TypeError, ValueError):
             text = "no text" if kind == MARK else "no integer"
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
             unreadable[name if place is not None else _UNREADABLE.get(attribute, attribute)] = text
     levels = {name: Level(*numbers) for name, numbers in fields.items()}
+    held = read_slots(slots, _integer, unreadable, _shown_key(item)) if slots else NO_SLOTS
     stamp, second, third = [_text(item, each) or "" for each in STAMP_ATTRIBUTES]
-    return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third))
+    return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third), held)
 
 
 def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
@@ -167,19 +159,22 @@ def update_parameters(update: Update) -> dict[str, Any]:
     values = [{"S": update.stamp}, _NO_STAMP, *[{"N": int.__repr__(number)} for number in numbers]]
     for _, seen, _, new in update.marks:
         values += [{"S": measure(each)} for each in ([new] if seen in (None, new) else [new, seen])]
-    return {
+    parameters = {
         "ConditionExpression": shape.condition,
         "UpdateExpression": shape.update,
         "ExpressionAttributeNames": dict(shape.names),
         "ExpressionAttributeValues": dict(zip(shape.values, values, strict=True)),
     }
+    if update.slots:
+        write_slots(parameters, update.slots)
+    return parameters
 
 
 def record_key(namespace: str, key: RecordKey) -> Item:
     """The primary key of a record's item."""
     if isinstance(key, EntityKey):
         return _key(namespace, key.entity_id, "e")
-    return _key(namespace, key.entity_id or "", "l" if key.resource is None else _joined("l", key.resource))
+    return _key(namespace, key.entity_id or "", "l" if key.resource is None else joined("l", key.resource))
 
 
 def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
@@ -188,7 +183,7 @@ def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
     if isinstance(record, EntityRecord):
         return item | _entity_attributes(namespace, record)
     if isinstance(key, LimitsKey) and key.entity_id is not None and key.resource is not None:
-        item |= _listed(_within(namespace, "r", key.resource), key.entity_id)
+        item |= _listed(within(namespace, "r", key.resource), key.entity_id)
     if isinstance(record, ScheduledLimits):
         return item | _level_attributes(record.plain) | {"schedule": _schedule_attribute(record.schedule)}
     return item | _level_attributes(record)
@@ -234,46 +229,6 @@ def namespace_of(item: Mapping[str, Any]) -> str:
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), item_key(item)[0].partition("#")[0])
 
 
-def children_query(namespace: str, parent_id: str) -> dict[str, Any]:
-    """The parameters of the Query that lists an entity's children."""
-    return _index_query(namespace, "p", parent_id)
-
-
-def limited_entities_query(namespace: str, resource: str) -> dict[str, Any]:
-    """The parameters of the Query that lists the entities with limits of their own for a resource."""
-    return _index_query(namespace, "r", resource)
-
-
-def partition_query(namespace: str, entity_id: str, prefix: str) -> dict[str, Any]:
-    """The parameters of the Query that lists the sort keys of an entity's items that begin with `prefix`."""
-    return {
-        "KeyConditionExpression": "#0 = :0 AND begins_with(#1, :1)",
-        "ProjectionExpression": "#0, #1",
-        "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
-        "ExpressionAttributeValues": {":0": {"S": _within(namespace, entity_id)}, ":1": {"S": prefix}},
-        "ConsistentRead": True,
-    }
-
-
-def keys_scan(namespace: str | None = None) -> dict[str, Any]:
-    """The parameters of the Scan that reads the keys of all items, or of one namespace's."""
-    names = {"#0": PARTITION_KEY, "#1": SORT_KEY}
-    scan: dict[str, Any] = {"ProjectionExpression": "#0, #1", "ExpressionAttributeNames": names, "ConsistentRead": True}
-    if namespace is not None:
-        values = {":0": {"S": _within(namespace, "")}}
-        scan |= {"FilterExpression": "begins_with(#0, :0)", "ExpressionAttributeValues": values}
-    return scan
-
-
-def buckets_scan(namespace: str) -> dict[str, Any]:
-    """The parameters of the Scan that reads all buckets of a namespace, at half the price of a consistent one."""
-    return {
-        "FilterExpression": "begins_with(#0, :0) AND begins_with(#1, :1)",
-        "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
-        "ExpressionAttributeValues": {":0": {"S": _within(namespace, "")}, ":1": {"S": _joined("b", "")}},
-    }
-
-
 def resource_of(item: Mapping[str, Any]) -> str:
     """The resource that a bucket's item belongs to."""
     return item_key(item)[1].partition("#")[2]
@@ -284,30 +239,8 @@ def entity_key(item: Mapping[str, Any]) -> EntityKey | None:
     return EntityKey(entity_of(item)) if item_key(item)[1] == "e" else None
 
 
-def link_writes(
-    table: str, namespace: str, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool
-) -> list[dict[str, Any]]:
-    """The TransactItems that store an entity, if it is new, or still has the parent `before`, and all ancestors are as `seen`."""
-    key = EntityKey(record.entity.entity_id)
-    absent = {"ConditionExpression": "attribute_not_exists(#k)", "ExpressionAttributeNames": {"#k": PARTITION_KEY}}
-    item = {"TableName": table, "Item": record_item(namespace, key, record)}
-    writes = [{"Put": item | (absent if new else _has_parent(before))}]
-    expected = {ancestor: _has_parent(parent) for ancestor, parent in seen.items()}
-    missing = missing_ancestor(seen)
-    if missing is not None:
-        expected[missing] = absent  # If it were created below the entity in the meantime, the chain would be a ring.
-    for ancestor, condition in expected.items():
-        place = {"TableName": table, "Key": record_key(namespace, EntityKey(ancestor))}
-        writes.append({"ConditionCheck": place | condition})
-    return writes
-
-
 def _attribute(limit: str, field: str) -> str:
     return _OF_BUCKET[field] if limit == TTL else _PREFIX[field] + limit
-
-
-def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
-    return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
 def _shown_key(item: object) -> str:
@@ -336,49 +269,25 @@ def _integer(value: Mapping[str, Any]) -> int:
     return int(text)
 
 
-def _has_parent(parent: str | None) -> dict[str, Any]:
-    names = {"#k": PARTITION_KEY, "#p": "parent"}
-    if parent is None:
-        return {
-            "ConditionExpression": "attribute_exists(#k) AND attribute_not_exists(#p)",
-            "ExpressionAttributeNames": names,
-        }
-    return {
-        "ConditionExpression": "attribute_exists(#k) AND #p = :p",
-        "ExpressionAttributeNames": names,
-        "ExpressionAttributeValues": {":p": {"S": parent}},
-    }
-
-
 def _key(namespace: str, entity_id: str, sort: str) -> Item:
-    return {PARTITION_KEY: {"S": _within(namespace, entity_id)}, SORT_KEY: {"S": sort}}
+    return {PARTITION_KEY: {"S": within(namespace, entity_id)}, SORT_KEY: {"S": sort}}
 
 
-def _within(namespace: str, *parts: str) -> str:
+def within(namespace: str, *parts: str) -> str:
     """A key of the table or of the index, which begins with its namespace."""
     if "#" in namespace or "%" in namespace:
         namespace = _ESCAPED.sub(r"%25\1", namespace).replace("#", "%23")
-    return _joined(namespace, *parts)
+    return joined(namespace, *parts)
 
 
-def _joined(*parts: str) -> str:
+def joined(*parts: str) -> str:
+    """The parts of a key in a row."""
     # Not formatted: a subclass of str may show another text than the one that was checked, as members of an Enum do.
     return "#".join(parts)
 
 
 def _listed(partition: str, sort: str) -> Item:
     return {INDEX_PARTITION_KEY: {"S": partition}, INDEX_SORT_KEY: {"S": sort}}
-
-
-def _index_query(namespace: str, kind: str, name: str) -> dict[str, Any]:
-    # A policy confines where an item stands in the table, and not where it says to stand in the index.
-    return {
-        "IndexName": INDEX,
-        "KeyConditionExpression": "#0 = :0",
-        "FilterExpression": "begins_with(#1, :1)",
-        "ExpressionAttributeNames": {"#0": INDEX_PARTITION_KEY, "#1": PARTITION_KEY},
-        "ExpressionAttributeValues": {":0": {"S": _within(namespace, kind, name)}, ":1": {"S": _within(namespace, "")}},
-    }
 
 
 def _level_attributes(limits: Limits) -> Item:
@@ -418,8 +327,8 @@ def _entity_attributes(namespace: str, record: EntityRecord) -> Item:
     if entity.metadata:
         attributes["metadata"] = {"M": {key: {"S": value} for key, value in entity.metadata.items()}}
     if entity.parent_id is not None:
-        attributes |= _listed(_within(namespace, "p", entity.parent_id), entity.entity_id)
-        attributes["parent"] = {"S": entity.parent_id}
+        attributes |= _listed(within(namespace, "p", entity.parent_id), entity.entity_id)
+        attributes[PARENT_ATTRIBUTE] = {"S": entity.parent_id}
         attributes["ancestors"] = {"L": [{"S": ancestor} for ancestor in record.ancestors]}
     return attributes
 
@@ -430,7 +339,7 @@ def _entity_value(item: Mapping[str, Any]) -> EntityRecord:
         raise TypeError(f"{shown(cascade)} is no boolean")
     entity = Entity(
         entity_of(item),
-        parent_id=check_name("parent", item["parent"]["S"]) if "parent" in item else None,
+        parent_id=check_name("parent", item[PARENT_ATTRIBUTE]["S"]) if PARENT_ATTRIBUTE in item else None,
         cascade=cascade,
         name=_string(item["name"]) if "name" in item else None,
         metadata={key: _string(value) for key, value in item["metadata"]["M"].items()} if "metadata" in item else {},

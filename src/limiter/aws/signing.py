@@ -1,4 +1,4 @@
-"""Signature Version 4: how AWS knows who has sent a request, and that it arrived as it was sent.
+"""Signature Version 4, by which AWS verifies the sender of a request and its content.
 
 See "Create a signed AWS API request" in the IAM User Guide. Signs requests whose path and query are in canonical form already, as
 the direct transport's are: its path is `/`, and it has no query.
@@ -17,7 +17,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 class Credentials(NamedTuple):
-    """Who signs: what botocore's credentials give when they are frozen."""
+    """Frozen credentials of botocore."""
 
     access_key: str
     secret_key: str
@@ -26,7 +26,7 @@ class Credentials(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """A derived key, and what it was derived from."""
+    """A derived key, and the values that it was derived from."""
 
     secret_key: str
     date: str
@@ -34,7 +34,7 @@ class _Key(NamedTuple):
 
 
 class Signer:
-    """Signs requests to one service in one region; the derived key is kept for as long as the secret and the date stay.
+    """Signs requests to one service in one region; keeps the derived key while the secret and the date stay the same.
 
     Safe for threads: the key is replaced as a whole.
     """
@@ -47,7 +47,7 @@ class Signer:
     def authorization(
         self, credentials: Credentials, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
     ) -> str:
-        """The value of the Authorization header of a request that is sent with these headers, all of which are signed.
+        """Return the Authorization header of a request that is sent with these headers, all of which are signed.
 
         Their names are in lower case; `host` and `x-amz-date` are among them, and so is `x-amz-security-token` of temporary
         credentials.

@@ -14,12 +14,12 @@ _log = logging.getLogger("limiter.client")
 TransportName = Literal["direct", "botocore"]
 TransportOption = Literal["auto", "direct", "botocore"]
 DIRECT_ACTIONS = frozenset({"BatchGetItem", "GetItem", "UpdateItem"})
-"""What the direct transport sends: the calls that decisions consist of."""
+"""The calls that decisions consist of, which the direct transport sends."""
 CLIENT_GIVEN = "client= was given"
 
 
 class Transport(Protocol):
-    """Makes calls to the table; the asynchronous side awaits what the methods return."""
+    """Makes calls to the table; the async side awaits the results of its methods."""
 
     def call(self, action: str, parameters: dict[str, Any]) -> Any:
         """Send a request and return the response, or raise the error, as botocore would."""
@@ -33,19 +33,19 @@ class Unsuitable(Exception):
 
 
 class Unequal(Unsuitable):
-    """The request of botocore is unexpectedly not the one that the direct transport would send."""
+    """Unexpectedly, botocore's request differs from the one that the direct transport would send."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransportInUse:
-    """The transport of the frequent calls, and the `reason` where it is botocore."""
+    """The transport of the frequent calls, and the `reason` if it is botocore."""
 
     name: TransportName
     reason: str = ""
 
 
 class TransportChoice:
-    """Which transport a table uses: what was asked for, and what has come of it in this process.
+    """The transport of a table: the option, and the choice in this process.
 
     Where the direct transport is unsuitable, "auto" uses botocore, silently unless it came unexpected, and "direct" raises
     `ConfigurationError`.
@@ -63,12 +63,12 @@ class TransportChoice:
             self.in_use = TransportInUse("botocore", CLIENT_GIVEN if client is not None else "transport= says so")
 
     def settle(self) -> None:
-        """Note that calls are made directly."""
+        """Record that calls are made directly."""
         if self.in_use is None or self.in_use.name != "direct":
             self.in_use = TransportInUse("direct")
 
     def refuse(self, error: Unsuitable) -> None:
-        """Note why a call is not made directly; raises `ConfigurationError` where botocore must not make it either."""
+        """Record why a call is not made directly; raises `ConfigurationError` if botocore must not make it either."""
         reason = str(error)
         if self._insists:
             raise ConfigurationError(
@@ -80,7 +80,7 @@ class TransportChoice:
         self.in_use = TransportInUse("botocore", reason)
 
     def hand_over(self, reason: str) -> None:
-        """Have botocore make all later calls, unless "direct" was asked for."""
+        """Let botocore make all later calls, unless "direct" was requested."""
         if self._insists or not self.tries_direct:
             return
         self.tries_direct = False

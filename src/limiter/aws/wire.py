@@ -1,6 +1,6 @@
-"""The one form of HTTP/1.1 in which DynamoDB answers: status, headers with a Content-Length, and that many bytes.
+"""The one form of HTTP/1.1 in which DynamoDB responds: status, headers with a Content-Length, and that many bytes.
 
-A response in another form is refused, not interpreted: a form that two programs read differently is read wrongly by one of them.
+A response in another form is refused, not interpreted: if two programs read a form differently, one of them is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LENGTH = re.compile(r"[0-9]{1,9}")
 
 
 class UnexpectedForm(ValueError):
-    """Bytes that are no response in the one form."""
+    """Bytes that are not a response in the one form."""
 
 
 class Response(NamedTuple):
@@ -30,12 +30,12 @@ class Response(NamedTuple):
 
     @property
     def closes(self) -> bool:
-        """Whether the server closes the connection behind it."""
+        """Whether the server closes the connection after it."""
         return "close" in self.headers.get("connection", "").lower()
 
 
 class ResponseReader:
-    """Puts one response together from the pieces in which it arrives."""
+    """Assembles one response from the pieces in which it arrives."""
 
     def __init__(self) -> None:
         self._data = bytearray()

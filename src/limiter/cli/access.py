@@ -56,15 +56,14 @@ def block(stack: str, target: Target, yes: bool, **where: str | None) -> None:
 
     level = _level(**where)
     with target.limiter(stack) as limiter:
-        before = limiter.get_limits(level.entity_id, level.resource)
-        windows = limiter.get_schedule(level.entity_id, level.resource)
+        before, windows = limiter.get_limits(*level), limiter.get_schedule(*level)
         if before is BLOCKED and not windows:
             say("The level is blocked already; nothing was changed.")
         else:
             if before is not None:
                 texts = ", ".join([_texts(before), *map(window_text, windows)])
                 confirm(f"Replace the {key_name(level)} in namespace {target.namespace!r}, {texts}?", yes=yes)
-            limiter.set_limits(BLOCKED, level.entity_id, level.resource)
+            limiter.set_limits(BLOCKED, *level)
             say(f"Blocked. {_SOON}\n{_way_back(target, stack, level, before, windows)}")
     _show(target, level, before, BLOCKED)
 
@@ -90,7 +89,7 @@ def unblock(stack: str, target: Target, limits: tuple[str, ...], **where: str | 
         if before is not BLOCKED:
             say(f"Error: the level is not blocked ({_texts(before)}); nothing was changed")
             return FAILED
-        if limiter.get_schedule(level.entity_id, level.resource):
+        if limiter.get_schedule(*level):
             say("Error: the level is blocked by its schedule, outside the windows; change it with `limiter limits set`")
             return FAILED
         if given is None:

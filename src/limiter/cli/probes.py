@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..aws import schema
+from ..aws import queries, schema
 from ..core.records import LimitsKey
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def probes(client: Any, table: str, namespace: str) -> dict[str, Callable[[], An
     key = schema.record_key(namespace, LimitsKey(_NOWHERE, _NOWHERE))
     never = {"ConditionExpression": _NEVER, "ExpressionAttributeNames": {"#k": schema.PARTITION_KEY}}
     absent = {**never, "TableName": table, "Key": key, "ConditionExpression": "attribute_not_exists(#k)"}
-    query = schema.partition_query(namespace, _NOWHERE, "l")
+    query = queries.partition_query(namespace, _NOWHERE, "l")
     return {
         "GetItem": partial(client.get_item, TableName=table, Key=key),
         "BatchGetItem": partial(client.batch_get_item, RequestItems={table: {"Keys": [key]}}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..aws import schema
+from ..aws import queries, schema
 from ..core.records import BucketKey
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def scan_buckets(client: Any, table: str, namespace: str, *, pages: int | None) -> tuple[dict[BucketKey, BucketState], bool]:
     """Return the buckets of a namespace in the first `pages` of the table, and whether those were all; None reads all."""
     states: dict[BucketKey, BucketState] = {}
-    parameters = {"TableName": table, **schema.buckets_scan(namespace)}
+    parameters = {"TableName": table, **queries.buckets_scan(namespace)}
     while True:
         answer = client.scan(**parameters)
         for item in answer["Items"]:

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..core.plan import Plan
+    from ..core.slots import Side
     from ..core.state import BucketState, Update
     from .allotment import Order
     from .bucket_queue import BucketQueue
+    from .slots import BucketSlots
     from .writer import BatchWriter
 
-    Outcomes = Mapping[int, Grant | Refusal | UnreadableItem]
+    Outcome = Grant | Refusal | UnreadableItem
+    Outcomes = Mapping[int, Outcome]
 
 MAX_BATCH = 1_000
 """Requests in one write at most."""
@@ -45,16 +48,16 @@ class Batch:
     """Requests that are decided together.
 
     `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
-    that it was planned for; `stamp` names it. While a lost update may still arrive, `carried` are the requests in it, and
-    `covered` says that so many others have written since that it may have been applied. `in_flight` is the time at which the
-    write under way was planned, how many of the counted requests it carries, and how many are in the batch. `sent` is when its
-    first call was sent (monotonic seconds), None while it waits at the gate. `last_error` is the failure of the last call.
-    `_orders` are the blocks that it takes in advance, each with the request that asks for it.
+    that it was planned for; `stamp` names it, and `first` is the plan that was sent first under that stamp. While a lost update
+    may still arrive, `carried` are the requests in it, and `covered` says that so many others have written since that it may have
+    been applied. `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries,
+    and how many are in the batch. `sent` is when its first call was sent (monotonic seconds), None while it waits at the gate.
+    `last_error` is the failure of the last call. `_orders` are the blocks that it takes in advance, each with its request.
     """
 
     __slots__ = (
-        *("_called", "_carried", "_covered", "_failure", "_fresh", "_orders", "_queue", "_sent", "_stamp", "_writer"),
-        *("in_flight", "last_error", "requests", "sent"),
+        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_orders", "_queue", "_sent", "_stamp"),
+        *("_writer", "in_flight", "last_error", "requests", "sent"),
     )
 
     def __init__(self, writer: BatchWriter, queue: BucketQueue, requests: list[PendingRequest]) -> None:
@@ -70,6 +73,8 @@ class Batch:
         self._covered = False
         self._sent: tuple[Plan, Update, list[PendingRequest]] | None = None
         self._stamp = ""
+        self._first: Plan | None = None
+        self._granted: dict[PendingRequest, Grant] = {}
         self._failure: Exception | None = None
         self._orders: list[tuple[PendingRequest, Order]] = []
 
@@ -100,7 +105,14 @@ class Batch:
         if isinstance(error, CircuitOpen) and self._sent is not None:
             cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
             error.__cause__ = cause
+        slots = self._queue.slots
         with self._writer.lock:
+            if slots is not None:
+                for grant in self._granted.values():
+                    slots.give_up(grant)
+                self._granted, slots.draws = {}, False
+                if self._sent is not None:
+                    slots.doubt(self._sent[1])
             lost = sum([pending.waiter is None and pending.returns for pending in self.requests])
             for pending in self.requests:
                 self._queue.finish(pending, error)
@@ -221,20 +233,31 @@ class Batch:
             self._deliver(self.requests, preview.unreadable(queue.state, requests))
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
-            self._stamp, self._covered = next(self._writer.stamps), False
+            self._stamp, self._covered, self._first = next(self._writer.stamps), False, None
             self._date_orders()
+        slots = None if queue.slots is None else self._settle_slots(queue.slots)
         planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
-        plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error())
+        plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error(), slots=slots)
         self._writer.warn_of_rivals(queue, plan)
         self._deliver_refusals(plan, planned, now)
         if plan.update is not None:
-            self._start_write(plan, plan.update, planned)
-            self._answer(await self._write(plan.update))
+            if self._start_write(plan, plan.update, planned):
+                self._answer(await self._write(plan.update), definite=True)
         elif self._fresh:
             self._deliver(planned, plan.grants(queue.state))
         elif self.requests:
             await self._look()
+
+    def _settle_slots(self, slots: BucketSlots) -> Side:
+        """Tell those who wait for nothing but a write of the process's slots, where it has nothing to say any more."""
+        with self._writer.lock:
+            if not slots.is_unsettled:
+                for pending in self.requests:
+                    if pending.request.is_settlement and not pending.done:
+                        self._queue.finish(pending, Grant((), self._writer.store.clock()))
+                self.requests = [pending for pending in self.requests if not pending.done]
+            return slots.side()
 
     def _deliver_refusals(self, plan: Plan, planned: Sequence[PendingRequest], now: int) -> None:
         """Tell the refusals that the state proves by itself."""
@@ -242,7 +265,11 @@ class Batch:
         returns = plan.update is not None and any(pending.returns for pending in planned)
         if not plan.refused or returns or not (self._fresh or self._writer.proves_refusals(self._queue, now)):
             return
-        proven = {place: each for place, each in plan.refused.items() if each.by_state}
+        # Slots are freed at any time, and by others: no state that was seen before proves that there are none.
+        seen = self._fresh
+        proven = {
+            place: each for place, each in plan.refused.items() if each.by_state and (seen or not planned[place].request.slots)
+        }
         if not self._fresh:
             self._writer.counters.add("cache_hits", count=sum([not planned[place].done for place in proven]))
         self._deliver(planned, proven)
@@ -274,11 +301,17 @@ class Batch:
         self._count_call()
         self._see(await self._writer.store.read_bucket(self._queue.key))
 
-    def _start_write(self, plan: Plan, update: Update, planned: list[PendingRequest]) -> None:
+    def _start_write(self, plan: Plan, update: Update, planned: list[PendingRequest]) -> bool:
+        """Enter that an update is sent; false if it has to be planned again, since slots have changed hands."""
+        slots = self._queue.slots
         with self._writer.lock:
+            if slots is not None and not slots.start(update):
+                return False
             self._sent = plan, update, planned
+            self._first = self._first or plan
             carried = sum([planned[place].counted for place in plan.shares])
             self.in_flight = plan.now, carried, sum([each.counted for each in self.requests])
+        return True
 
     async def _write(self, update: Update) -> WriteResult:
         self._count_call()
@@ -293,6 +326,8 @@ class Batch:
         """Forget the update if the error says that it had no effect."""
         if isinstance(error, LimiterError) and (not isinstance(error, RateLimiterUnavailable) or error.unsent):
             with self._writer.lock:
+                if self._queue.slots is not None and self._sent is not None:
+                    self._queue.slots.fail(self._sent[1])
                 self._sent, self.in_flight = None, NOT_IN_FLIGHT
 
     async def _recover(self) -> None:
@@ -303,9 +338,17 @@ class Batch:
         """
         self._count_call()
         queue = self._queue
+        slots, sent = queue.slots, self._sent
+        if slots is not None and sent is not None:
+            with self._writer.lock:
+                slots.doubt(sent[1])
         state = await self._writer.store.read_bucket(queue.key)
-        applied = state.has_stamp(self._stamp)
-        if not applied and self._sent is not None:
+        told = None if slots is None or sent is None else slots.verdict(sent[1], state)
+        applied = state.has_stamp(self._stamp) if told is None else told
+        if not applied and told is not None and sent is not None:
+            # The process's entry is as it was. The next write changes it, after which this one can no longer be applied.
+            self._carried = [sent[2][place] for place in sent[0].shares]
+        elif not applied and self._sent is not None:
             covered = not state.has_stamp(queue.state.stamp)  # Else every write since the one seen last is on record.
             if covered and self._covered:
                 self.fail(RateLimiterUnavailable(f"two writes to {queue.key} were lost, and covered by those of others"))
@@ -327,12 +370,15 @@ class Batch:
                 pending.request = pending.request._replace(refunds=())
                 self._writer.record_lost_refund(self._queue.key, error)
 
-    def _answer(self, result: WriteResult) -> None:
+    def _answer(self, result: WriteResult, *, definite: bool = False) -> None:
         queue, state = self._queue, result.state
+        if queue.slots is not None and self._sent is not None and definite and not result.applied:
+            with self._writer.lock:
+                queue.slots.fail(self._sent[1])
         if self._sent is not None and result.applied:
             plan, update, planned = self._sent
             # A request that did not fit beside the others is refused as of their write, not by a state that has refilled since.
-            outcomes: dict[int, Grant | Refusal] = {**plan.grants(state)}
+            outcomes: dict[int, Grant | Refusal] = {**plan.grants(state, self._first)}
             # If an attribute has become unreadable, the next look tells the requests that it concerns. If others have written
             # since, they are planned again.
             for place in () if state.unreadable or state.stamp != update.stamp else plan.refused:
@@ -355,8 +401,39 @@ class Batch:
             queue = self._queue
             queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.clock(), True, None
             self.in_flight = NOT_IN_FLIGHT
+            if queue.slots is not None:
+                outcomes = self._enter_slots(queue.slots, state, planned, dict(outcomes or {}))
             if outcomes:
                 self._tell(planned, outcomes)
+
+    def _enter_slots(
+        self, slots: BucketSlots, state: BucketState, planned: Sequence[PendingRequest], outcomes: dict[int, Outcome]
+    ) -> dict[int, Outcome]:
+        """Enter what a state shows of the process's slots, and return the outcomes that can be told.
+
+        A write that was lost, and covered by another process's, has drawn fence numbers that cannot be told any more. Its grants
+        are held back until the next write has drawn others.
+        """
+        update = None if self._sent is None else self._sent[1]
+        numbered = update is not None and bool(outcomes) and state.stamp == update.stamp
+        told = [(planned[place], outcome) for place, outcome in outcomes.items() if planned[place] not in self._granted]
+        slots.learn(state, told, update.slots if update is not None and numbered else ())
+        for place, outcome in tuple(outcomes.items()):
+            pending = planned[place]
+            if numbered and pending in self._granted:
+                outcomes[place] = slots.numbered(self._granted.pop(pending))
+            elif not numbered and not pending.done and isinstance(outcome, Grant) and pending.request.slots:
+                del outcomes[place]
+                self._hold_back(pending, outcome)
+        slots.draws = bool(self._granted)
+        return outcomes
+
+    def _hold_back(self, pending: PendingRequest, grant: Grant) -> None:
+        if pending not in self._granted:
+            self._granted[pending] = grant
+            self._queue.returning += not pending.returns  # It stays in its batch, also when its caller has gone.
+            pending.returns = True
+            pending.request = Request(self._queue.key, slots=True)
 
     def _deliver(self, planned: Sequence[PendingRequest], outcomes: Outcomes) -> None:
         with self._writer.lock:

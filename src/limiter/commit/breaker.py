@@ -46,7 +46,8 @@ class Breaker:
         self._monotonic = monotonic
         self._rest = rest
         self._lock = threading.Lock()
-        self._failures = 0
+        self.failures = 0
+        """Failures in a row until now."""
         self._cause: RateLimiterUnavailable | None = None
         self._reopens = 0.0
         self._probe: object | None = None
@@ -59,7 +60,7 @@ class Breaker:
     @property
     def state(self) -> BreakerState:
         """Whether calls pass, are refused, or wait for the one that looks."""
-        if self._failures < THRESHOLD:
+        if self.failures < THRESHOLD:
             return "closed"
         return "open" if self._probe is None else "half-open"
 
@@ -91,11 +92,9 @@ class Breaker:
         """Note that the store has answered a call."""
         self.answered = self._monotonic()
 
-    def note_success(self) -> None:
-        """Note that the store has answered a call that no guard surrounds."""
-        self.answered = self._monotonic()
-        if self._failures:
-            self._end(object(), None)
+    def note_recovery(self) -> None:
+        """Note that the store has answered a call that no guard surrounds, after `failures`."""
+        self._end(object(), None)
 
     @staticmethod
     def extended(deadline: float, now: float, renewed: float) -> float:
@@ -108,14 +107,14 @@ class Breaker:
 
     def refusal(self) -> CircuitOpen | None:
         """Why the store must not be asked now; None when it may be, though another caller may be first."""
-        if self._failures < THRESHOLD:
+        if self.failures < THRESHOLD:
             return None
         with self._lock:
             return self._refusal()
 
     def _refusal(self) -> CircuitOpen | None:
         now = self._monotonic()
-        if self._failures < THRESHOLD or now >= (self._reopens if self._probe is None else self._overdue):
+        if self.failures < THRESHOLD or now >= (self._reopens if self._probe is None else self._overdue):
             return None
         what = f"it is not asked again for {self._reopens - now:.1f} s" if self._probe is None else "one caller asks it now"
         error = CircuitOpen(f"the table has not answered; {what}")
@@ -123,24 +122,24 @@ class Breaker:
         return error
 
     def _enter(self, attempt: object) -> None:
-        if self._failures < THRESHOLD:
+        if self.failures < THRESHOLD:
             return
         with self._lock:
             refusal = self._refusal()
             if refusal is not None:
                 raise refusal
-            if self._failures >= THRESHOLD:
+            if self.failures >= THRESHOLD:
                 self._probe, self._overdue = attempt, self._monotonic() + PROBE
 
     def _end(self, attempt: object, failure: RateLimiterUnavailable | None) -> None:
-        if failure is None and not self._failures and self._probe is not attempt:
+        if failure is None and not self.failures and self._probe is not attempt:
             return
         with self._lock:
-            before = self._failures
+            before = self.failures
             self._release(attempt)
             self._cause = failure
-            self._failures = 0 if failure is None else self._failures + 1
-            self.is_closed = self._failures < THRESHOLD
+            self.failures = 0 if failure is None else self.failures + 1
+            self.is_closed = self.failures < THRESHOLD
             if failure is not None:
                 self._reopens = self._monotonic() + self._rest()
         if failure is None and before >= THRESHOLD:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..core import status
+from ..core.limits.slots import short_of_slots
 from ..core.request import Grant, NotTried, Refusal
 from ..core.state import UNBOUNDED
 from ..core.units import NANOSECONDS
 from ..exceptions import Blocked, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
 from ..models import Decision
 from ..runtime.concurrency import shielded
+from .slot_line import SlotLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,14 +138,24 @@ async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequen
 
 async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> Admission:
     """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
-    waited = 0
+    waited, deadline, asked = 0, 0, requests  # A deadline of 0 has passed at any time.
     if patience:
         deadline = committer.clock() + patience
-        asked: Sequence[Request] = [request._replace(deadline=deadline) for request in requests]
+        asked = [request._replace(deadline=deadline) for request in requests]
+    slots = any(request.slots for request in requests)
+    if slots and committer.has_line and (line := SlotLine.ahead(committer, requests)) is not None:
+        admission = await _stand_in_line(committer, chain, asked, line, deadline)
+        waited = committer.clock() - deadline + patience if patience else 0
     else:
-        asked = requests  # Their deadline, 0, has passed at any time.
-    admission = await charge(committer, chain, asked)
-    while patience and not admission.allowed and (delay := _delay(admission, committer.clock(), patience - waited)):
+        admission = await charge(committer, chain, asked)
+    while patience and not admission.allowed:
+        if (place := short_of_slots(requests, admission.outcomes, deadline)) is not None and committer.clock() < deadline:
+            line = SlotLine(committer, asked, place)
+            admission = await _stand_in_line(committer, chain, asked, line, deadline, admission)
+            waited = committer.clock() - deadline + patience
+            continue
+        if not (delay := _delay(admission, committer.clock(), patience - waited)):
+            break
         # No start ahead may be promised: of a quota, of a paused bucket, beside the headroom of others.
         await (committer.sleep or asyncio.sleep)(delay / NANOSECONDS)
         waited += delay
@@ -165,6 +178,25 @@ async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests
             await admission.refund()
             raise
     return admission
+
+
+async def _stand_in_line(
+    committer: Committer,
+    chain: Sequence[Bucket],
+    requests: Sequence[Request],
+    line: SlotLine,
+    deadline: int,
+    refused: Admission | None = None,
+) -> Admission:
+    """Wait in line for slots until the deadline, behind callers of this process who came earlier."""
+    found: object = None
+    if committer.clock() < deadline:
+        found = await line.wait(deadline, partial(charge, committer, chain, requests))
+    if isinstance(found, Admission):
+        return found
+    if isinstance(found, Grant):
+        return Admission(committer, chain, requests, [found])
+    return Admission(committer, chain, requests, line.refusals()) if refused is None else refused
 
 
 async def wait_for_change(committer: Committer, delay: int, patience: int) -> float:

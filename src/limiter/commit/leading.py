@@ -85,7 +85,9 @@ class Leader:
                     writer.warn_of_rivals(queue, made)
                 writer.counters.add("calls", "batches")
                 answer = await writer.store.write_bucket(queue.key, made.update)
-                writer.breaker.note_success()
+                writer.breaker.answered = monotonic()
+                if writer.breaker.failures:
+                    writer.breaker.note_recovery()
                 if answer.applied:
                     self._finish_at_once(pending, made.grants(answer.state)[0], answer.state, now)
         except Exception as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..core.preview import NONE_AHEAD, Ahead, owes
-from ..core.request import Grant, Request
+from ..core.request import Grant, Request, refund_of
 from ..core.state import EMPTY
 from ..exceptions import anew
 from ..runtime.wakeup import SyncWakeup
@@ -15,6 +15,7 @@ from .allotment import Allotments
 if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
+    from .sync_slots import SyncBucketSlots
 
     # None where another request of the same caller was refused at once, and this one was not looked at.
     Outcome = Grant | Refusal | NotTried | Exception | None
@@ -34,7 +35,7 @@ class SyncPendingRequest:
         self.request = request
         self.queue = queue
         self.waiter = waiter
-        self.returns = bool(request.refunds)
+        self.returns = bool(request.refunds) or (request.slots and request.is_settlement)
         self.abandoned = False
         self.counted = False
         self.entered = False
@@ -100,8 +101,9 @@ class SyncBucketQueue:
 
     `state` is the last state seen, at the time `seen`; the last write was at `wrote`. `denied` is the time of the last refusal.
     `leader` is the waiter that is to lead, then the lead itself while it carries out batches, and None when the queue is at rest.
-    `batch` is under way. `returning` counts the requests that give something back, `ahead` those that ask for exactly
-    `same_charges` at once. `min_interval` is the shortest interval between two writes, in nanoseconds, learnt from throttling.
+    `batch` is under way. `slots` are those that the process holds, None where it never did. `returning` counts the requests that
+    give something back, `ahead` those that ask for exactly `same_charges` at once. `min_interval` is the shortest interval
+    between two writes, in nanoseconds, learnt from throttling.
     """
 
     __slots__ = (
@@ -118,7 +120,7 @@ class SyncBucketQueue:
             "same_charges",
             "warned",
         ),
-        *("seen", "state", "wrote"),
+        *("seen", "slots", "state", "wrote"),
     )
 
     def __init__(self, key: BucketKey) -> None:
@@ -136,9 +138,12 @@ class SyncBucketQueue:
         self.min_interval = 0
         self.warned = False
         self.allotments: Allotments | None = None
+        self.slots: SyncBucketSlots | None = None
 
     def add(self, pending: SyncPendingRequest, now: int = 0) -> None:
         """Put a request at the end of the queue, at the time `now`."""
+        if self.slots is not None and pending.request.slots:
+            self.slots.absorb(pending)
         self.requests.append(pending)
         pending.entered = True
         self.returning += pending.returns
@@ -202,9 +207,9 @@ class SyncBucketQueue:
             return
         pending.done = True
         if isinstance(outcome, Grant):
-            refunds = tuple(receipt.refund() for receipt in outcome.receipts if receipt.cost)
-            if refunds:
-                self.add(SyncPendingRequest(Request(self.key, refunds=refunds), self))
+            request = refund_of(self.key, outcome.receipts)
+            if request.refunds:
+                self.add(SyncPendingRequest(request, self))
 
     def discount(self, pending: SyncPendingRequest) -> None:
         """Stop counting a request as on its way."""

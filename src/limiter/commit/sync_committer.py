@@ -28,6 +28,7 @@ from .allotment import Payment
 from .breaker import Breaker
 from .sync_bucket_queue import SyncBucketQueue, SyncPendingRequest, SyncWaiter
 from .sync_leading import SyncLeader
+from .sync_slots import SyncSlotKeeper
 from .sync_writer import SyncBatchWriter
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ..core.state import BucketState
     from ..sync_repository_protocol import SyncBucketStore
     from .sync_bucket_queue import Outcome
+    from .sync_slots import SyncBucketSlots
     from .sync_writer import SyncCommitterOptions
 
 MAX_QUEUES = 100_000
@@ -69,9 +71,11 @@ class SyncCommitter:
         self._options = options
         self._counters = counters or Counters()
         self._lock = threading.Lock()
-        self._deadlines = SyncDeadlines()
+        self.lock = self._lock
+        self.deadlines = self._deadlines = SyncDeadlines()
         self._breaker = breaker or Breaker()
         self._queues: OrderedDict[BucketKey, SyncBucketQueue] = OrderedDict()
+        self._slots: SyncSlotKeeper | None = None
         self._patience = options.patience + options.linger / NANOSECONDS
         self._writer = SyncBatchWriter(
             store,
@@ -128,6 +132,8 @@ class SyncCommitter:
         """Whether a request that only takes may be written at once: no other is under way, and nothing has to be asked first."""
         if queue.leader is not None or queue.requests or queue.min_interval or queue.state.unreadable or self._options.linger:
             return False
+        if request.slots or queue.slots is not None:
+            return False
         if request.allots or request.refunds or request.forced or request.clear or request.pause is not None:
             return False
         if queue.denied and self.clock() - queue.denied < self._options.denial_ttl:
@@ -163,6 +169,8 @@ class SyncCommitter:
 
     def close(self) -> None:
         """End all blocks, and give back what they hold of quotas: to some buckets at a time, each in the time for a decision."""
+        if self._slots is not None:
+            self._slots.close()
         with self._lock:
             held = [(queue.key, queue.allotments.leave()) for queue in self._queues.values() if queue.allotments is not None]
         asked = [Request(key, refunds=refunds) for key, refunds in held if refunds]
@@ -208,11 +216,17 @@ class SyncCommitter:
             now = self.clock()
             waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
             waiter.pending = len(waiter.requests)
+            for pending in waiter.requests:
+                if pending.request.slots:
+                    self._open_slots(pending.queue).absorb(pending)
             if self._deny(waiter, now):
                 return
             for pending in waiter.requests:
                 queue = pending.queue
-                paid = self._pay(pending, now)
+                if pending.request.slots and queue.slots is not None:
+                    paid = queue.slots.serve(pending)
+                else:
+                    paid = self._pay(pending, now)
                 if paid is not None:
                     pending.finish(paid)
                     self._counters.add("cache_hits")
@@ -232,6 +246,33 @@ class SyncCommitter:
             return None
         return pending.queue.pay(pending.request, now, self._writer.timer())
 
+    def slots_of(self, key: BucketKey) -> SyncBucketSlots | None:
+        """The slots that the process holds, or waits for, in a bucket."""
+        queue = self._queues.get(key)
+        return None if queue is None else queue.slots
+
+    def has_lost(self, key: BucketKey, name: str, generation: int) -> bool:
+        """Whether slots that were granted in a generation of leases may be held by others by now."""
+        slots = self.slots_of(key)
+        return slots is None or slots.is_lost(name, generation)
+
+    @property
+    def has_line(self) -> bool:
+        """Whether callers wait in line for slots of any bucket."""
+        return self._slots is not None and self._slots.waiting > 0
+
+    def open_slots(self, key: BucketKey) -> SyncBucketSlots:
+        """The slots that the process holds, or waits for, in a bucket; it may hold none yet."""
+        with self._lock:
+            return self._open_slots(self._queue(key))
+
+    def _open_slots(self, queue: SyncBucketQueue) -> SyncBucketSlots:
+        if self._slots is None:
+            self._slots = SyncSlotKeeper(self.clock, self.decide)
+        if queue.slots is None:
+            queue.slots = self._slots.open(queue)
+        return queue.slots
+
     def _queue(self, key: BucketKey) -> SyncBucketQueue:
         queue = self._queues.get(key)
         if queue is None:
@@ -244,7 +285,7 @@ class SyncCommitter:
 
     def _forget_oldest(self) -> None:
         oldest = next(iter(self._queues.values()))
-        if oldest.leader is None and not oldest.requests:
+        if oldest.leader is None and not oldest.requests and (oldest.slots is None or oldest.slots.is_idle):
             del self._queues[oldest.key]
         else:
             self._queues.move_to_end(oldest.key)  # Or nothing would be forgotten as long as that one is busy.
@@ -269,7 +310,7 @@ class SyncCommitter:
     def _look(self, pending: SyncPendingRequest, now: int) -> Refusal | NotTried | None:
         """What the last state says, behind earlier requests for the same; None if it proves nothing."""
         queue, request = pending.queue, pending.request
-        if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns:
+        if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns or request.slots:
             return None
         if not self._writer.proves_refusals(queue, now):
             return None
@@ -339,9 +380,9 @@ class SyncCommitter:
 
     def _leave_refunds(self, pending: SyncPendingRequest, waiter: SyncWaiter) -> None:
         """Put the refunds of a request that was taken out of a queue back there, to be led by the caller if by no other."""
-        queue, refunds = pending.queue, pending.request.refunds
-        if refunds:
-            queue.add(SyncPendingRequest(Request(queue.key, refunds=refunds), queue))
+        queue, request = pending.queue, pending.request
+        if request.refunds or request.is_settlement:
+            queue.add(SyncPendingRequest(Request(queue.key, refunds=request.refunds, slots=request.slots), queue))
             if queue.leader is None:
                 waiter.to_lead = (*waiter.to_lead, queue)
                 queue.leader = waiter

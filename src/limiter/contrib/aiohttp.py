@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import LimiterError
+from .extras import check_async_limiter
 from .outgoing import ANTHROPIC, OPENAI, Outgoing, Target, note_unlearnt
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class LimiterMiddleware:
         feedback: bool = True,
         remaining: Mapping[str, str] | None = None,
     ) -> None:
+        check_async_limiter(limiter, self)
         self._limiter = limiter
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 

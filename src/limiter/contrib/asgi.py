@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import http
+from .extras import check_async_limiter
 from .http import REFUSALS, Rule, check_style, choose, ended, rate_headers, refusal
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class LimiterMiddleware:
         rules: Iterable[Rule] = (),
     ) -> None:
         check_style(headers)
+        check_async_limiter(limiter, self)
         self.app = app
         self.limiter = limiter
         self.headers: HeaderStyle = headers
@@ -205,7 +207,7 @@ async def answer(scope: Scope, receive: Receive, send: Send, refused: Refusal) -
         prefix = "websocket."
     body = b"" if scope.get("method") == "HEAD" else refused.body
     await send({"type": f"{prefix}http.response.start", "status": refused.status, "headers": encoded(refused.fields)})
-    await send({"type": f"{prefix}http.response.body", "body": body})
+    await send({"type": f"{prefix}http.response.body", "body": body, "more_body": False})
 
 
 def header(scope: Scope, name: str) -> str | None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from .. import ConfigurationError, LimiterError, RateLimiterUnavailable, RateLimitExceeded
-from .extras import derive, not_installed
+from .extras import check_sync_limiter, derive, not_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,6 +129,7 @@ class _Limited:
                 f"task {self.name!r} has no limiter: @app.task(base=LimitedTask, limiter=SyncRateLimiter(...))"
             )
         made: SyncRateLimiter = limiter() if callable(limiter) else limiter
+        check_sync_limiter(made, self)
         return made
 
     def _option(self, name: str, args: Any, kwargs: Any) -> Any:

@@ -17,9 +17,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+from warnings import warn
 
 from limiter import ConfigurationError, ValidationError
 
+from .extras import check_sync_limiter
 from .http import REFUSALS, Refusal, Rule, check_style, refusal
 from .wsgi import Exchange, end_lease
 
@@ -63,10 +65,12 @@ class Limiter:
         on_refused: Callable[[LimiterError], Any] | None = None,
     ) -> None:
         check_style(headers)
+        check_sync_limiter(limiter, self)
         self.limiter = limiter
         self.entity = entity
         self.headers: HeaderStyle = headers
         self.on_refused = on_refused
+        self._apps: list[Flask] = []
         if app is not None:
             self.init_app(app)
 
@@ -80,6 +84,7 @@ class Limiter:
 
         app.wsgi_app = wsgi_app  # type: ignore[method-assign] # as Flask documents it for middleware
         app.extensions["limiter"] = self
+        self._apps.append(app)
 
     @overload
     def limit(self, target: T, /) -> T: ...
@@ -139,6 +144,12 @@ class Limiter:
             return target
         if not callable(target):
             raise ValidationError(f"limit() is for views, blueprints and applications, not for {target!r}")
+        if any(target in app.view_functions.values() for app in self._apps):
+            message = (
+                f"limit() above the route of {target.__name__}() does not limit that route, whose function is registered: "
+                "put it below the route, directly above the function"
+            )
+            warn(message, RuntimeWarning, stacklevel=2)
 
         @wraps(target)
         def limited(*args: Any, **kwargs: Any) -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import LimiterError
+from .extras import check_async_limiter, check_sync_limiter
 from .outgoing import ANTHROPIC, OPENAI, DuckTyped, Outgoing, Target, note_unlearnt
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class LimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
         remaining: Mapping[str, str] | None = None,
     ) -> None:
         self._inner = inner
+        check_sync_limiter(limiter, self)
         self._limiter = limiter
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 
@@ -98,6 +100,7 @@ class AsyncLimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
         remaining: Mapping[str, str] | None = None,
     ) -> None:
         self._inner = inner
+        check_async_limiter(limiter, self)
         self._limiter = limiter
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 

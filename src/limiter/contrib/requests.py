@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import LimiterError
+from .extras import check_sync_limiter
 from .outgoing import ANTHROPIC, OPENAI, DuckTyped, Outgoing, Target, note_unlearnt
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class LimiterAdapter(DuckTyped):  # type: ignore[misc] # it is Any
         remaining: Mapping[str, str] | None = None,
     ) -> None:
         self._inner = inner
+        check_sync_limiter(limiter, self)
         self._limiter = limiter
         self._outgoing = Outgoing(entity, resource, consume, timeout, feedback, remaining or {})
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import http
+from .extras import check_sync_limiter
 from .http import REFUSALS, Rule, check_style, choose, ended, rate_headers, refusal
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class LimiterMiddleware:
         rules: Iterable[Rule] = (),
     ) -> None:
         check_style(headers)
+        check_sync_limiter(limiter, self)
         self.app = app
         self.limiter = limiter
         self.headers: HeaderStyle = headers

@@ -1,4 +1,4 @@
-"""What a lease holds of one limit in one bucket, and what giving a part of it back is worth."""
+"""What a lease holds of one limit in one bucket, and the refund for releasing a part of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Allocation:
     """`units` of `limit` and their `cost`, of which `refundable` was taken in the busy period, or of the opening, `since`.
 
-    What was taken in an older one cannot be given back: the bucket has been full since. Costs are in the measure of the limit's
+    What was consumed in an older one cannot be refunded: the bucket has been full since. Costs are in the measure of the limit's
     account: nanoseconds of refill for a rate, units for the other kinds.
     """
 
@@ -29,18 +29,19 @@ class Allocation:
 
     @classmethod
     def of(cls, receipt: Receipt) -> Allocation:
-        """The allocation that one grant makes."""
+        """Return the allocation of one grant."""
         return cls(receipt.limit, receipt.units, receipt.cost, receipt.cost, receipt.since)
 
     def add(self, receipt: Receipt) -> Allocation:
-        """The allocation after one more grant."""
+        """Return the allocation after one more grant."""
         kept = self.refundable if receipt.since == self.since else 0
         return Allocation(self.limit, self.units + receipt.units, self.cost + receipt.cost, kept + receipt.cost, receipt.since)
 
     def release(self, units: int) -> tuple[Allocation, Refund]:
-        """The allocation without `units` of it, and the refund for them.
+        """Return the allocation without `units` of it, and the refund for them.
 
-        The refund rounds down, so that what stays held is never worth less than it cost. What was taken last goes first.
+        The refund rounds down, so that what stays held is never worth less than it cost. What was consumed last is released
+        first.
         """
         left = self.units - units
         given = max(0, self.cost - cost(self.limit, left))

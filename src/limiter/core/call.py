@@ -31,7 +31,8 @@ class Call(NamedTuple):
 
     `amounts` are units by limit name; None asks for 1 of every limit. `limits` replace the entity's own limits, `defaults` apply
     where nothing is stored. The caller waits up to `patience` nanoseconds for its turn. It came at `asked` (monotonic seconds).
-    It leaves `headroom` to others; with `oversize` an amount above a capacity is admitted when the bucket is full.
+    It leaves `headroom` to others; with `oversize` an amount above a capacity is admitted when the bucket is full. `for_good`
+    says that no lease will give anything back.
     """
 
     key: BucketKey
@@ -44,6 +45,7 @@ class Call(NamedTuple):
     also: tuple[Target, ...] = ()
     headroom: Headroom = None
     oversize: bool = False
+    for_good: bool = False
 
     @property
     def targets(self) -> tuple[Target, ...]:

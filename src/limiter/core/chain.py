@@ -105,6 +105,26 @@ def check_known(chain: Sequence[Bucket], names: Iterable[str]) -> None:
             raise unknown_limit(name, known)
 
 
+def check_no_slots(chain: Sequence[Bucket], names: Iterable[str]) -> None:
+    """Raise `ValidationError` for a name of slots, which cannot be corrected: each is held by a lease until its end."""
+    held = {limit.name for bucket in chain for limit in bucket.limits if limit.holds}
+    for name in names:
+        if name in held:
+            raise ValidationError(
+                f"slots of {name!r} cannot be adjusted: a lease holds them until its end, or until lease.release({name}=1)"
+            )
+
+
+def check_held(requests: Iterable[Request]) -> None:
+    """Raise `ValidationError` where slots would be taken by a call that has no lease to hold them."""
+    names = [limit.name for request in requests if request.slots for limit, units in request.charges if limit.holds and units]
+    if names:
+        raise ValidationError(
+            f"try_acquire cannot take slots of {names[0]!r}, since no lease would hold them: use acquire, or leave {names[0]!r}"
+            " out of consume"
+        )
+
+
 def _requests(chain: Sequence[Bucket], amounts: Sequence[Mapping[str, int] | None]) -> tuple[Request, ...]:
     if not any(bucket.limits or bucket.access for bucket in chain):
         key = chain[0].key
@@ -113,13 +133,12 @@ def _requests(chain: Sequence[Bucket], amounts: Sequence[Mapping[str, int] | Non
             "pass limits= to the call or to the limiter, or store some with set_limits"
         )
     asked = [(bucket, _charges(bucket, amounts[bucket.target if len(amounts) > 1 else 0])) for bucket in chain]
-    return tuple(
-        [
-            Request(bucket.key, charges, allots=allots(charges), scheduled=bucket.until is not None)
-            for bucket, charges in asked
-            if charges
-        ]
-    )
+    return tuple([_request(bucket, charges) for bucket, charges in asked if charges])
+
+
+def _request(bucket: Bucket, charges: tuple[Charge, ...]) -> Request:
+    slots = any(limit.holds for limit, _ in charges)
+    return Request(bucket.key, charges, allots=allots(charges), scheduled=bucket.until is not None, slots=slots)
 
 
 def _charges(bucket: Bucket, amounts: Mapping[str, int] | None) -> tuple[Charge, ...]:

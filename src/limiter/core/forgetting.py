@@ -1,4 +1,4 @@
-"""Which buckets a store in memory may forget, as a table's time to live does: an idle bucket equals an absent one."""
+"""Which buckets a store in memory may forget. As with a table's time to live, an idle bucket equals an absent one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def is_forgettable(state: BucketState, now: int) -> bool:
-    """Whether all limits of a bucket are full at `now`, so that its state says nothing.
+    """Tell whether all limits of a bucket are full at `now`, so that its state holds no information.
 
-    A state that holds more than rates is kept until its `ttl`, which no use of any limit outlives.
+    A state with other kinds than rates is kept until its `ttl`, after which no use of any limit matters.
     """
     if 0 <= state.ttl * NANOSECONDS < now:
         return True
@@ -24,5 +24,5 @@ def is_forgettable(state: BucketState, now: int) -> bool:
 
 
 def _is_full_rate(level: Level, now: int) -> bool:
-    # The count of another kind of limit lies before its `since`.
+    # The count of another kind of limit is less than its `since`.
     return level == Level(*level[:4]) and 0 <= level.since <= level.tat <= now

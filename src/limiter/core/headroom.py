@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .request import Charge
 
 Headroom = float | Mapping[str, float] | None
-"""One share for every limit, or a share for each limit by its name; a limit that is not named leaves nothing."""
+"""One share for every limit, or a share by limit name; a limit that is not named leaves nothing."""
 
 
 def check_headroom(headroom: object, *, oversize: bool = False) -> Headroom:
-    """Return the headroom when its shares are from 0 to below 1; none may be left by an `oversize` request."""
+    """Return the headroom if its shares are from 0 to below 1. An `oversize` request must not leave any."""
     if headroom is None or headroom == 0:
         return None
     if oversize:
@@ -31,9 +31,9 @@ def check_headroom(headroom: object, *, oversize: bool = False) -> Headroom:
 
 
 def reserves(charges: Sequence[Charge], headroom: Headroom) -> tuple[int, ...]:
-    """What each charge leaves to others, in the measure of its limit's account; empty where nothing is left.
+    """Return what each charge leaves to others, in the measure of its limit's account; empty if nothing is left.
 
-    A share of a rate is rounded up to a nanosecond, a share of the other kinds to a unit. Slots are not concerned.
+    A share of a rate is rounded up to a nanosecond, a share of the other kinds to a unit. Slots leave nothing.
     """
     if headroom is None:
         return ()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from .limits.accounts import ACCOUNTS, account_class
 from .limits.births import Unseen, rate_of, tidy
 from .limits.count import FAR
+from .limits.slots import numbered
 from .preview import look
 from .request import Grant, Refusal
 from .resetting import clear, pause
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..models import BaseLimit
     from .limits.protocol import Account
     from .request import Request
+    from .slots import Side, SlotWrite
     from .state import BucketState
 
 TTL_GRACE = 3_600
@@ -69,6 +71,7 @@ class Plan:
     changes: list[Change] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     removals: list[tuple[str, str]] = field(default_factory=list)
+    slots: tuple[SlotWrite, ...] = ()
     rivals: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     reach: int = 0
@@ -80,18 +83,24 @@ class Plan:
         """The time of the plan."""
         return self.view.now
 
-    def grants(self, after: BucketState) -> dict[int, Grant]:
+    def grants(self, after: BucketState, sent_first: Plan | None = None) -> dict[int, Grant]:
         """The outcome of every carried request, by its place in the batch, once the update has left the state `after`.
 
         If others have written since, it is only known how much the batch met at most. Then a caller waits until its true start or
-        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it.
+        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it. Nor is it
+        known then which plan was applied, if another one was `sent_first` under the same stamp.
         """
         covered = self.update is not None and after.stamp != self.update.stamp
         grounds, earlier, known = {}, {}, self.view.now if covered else UNBOUNDED
         for identity, account in self.accounts.items():
-            grounds[identity] = account.ground_at_most(after) if covered else account.ground(after)
+            grounds[identity] = account.ground(after)
+            if covered:
+                other = account if sent_first is None else sent_first.accounts.get(identity, account)
+                grounds[identity] = _either(account.ground_at_most(after), other.ground_at_most(after))
             earlier[identity] = account.level.booked
-        return {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in self.shares.items()}
+        pairs = self.shares.items()
+        grants = {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in pairs}
+        return numbered(grants, self.slots, after) if self.slots and not covered else grants
 
     def _grant(
         self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int], known: int
@@ -182,7 +191,8 @@ class Plan:
             if patience is not None and not enforced:
                 start = account.earliest(bound, cost)
                 if start > now and (start > now + patience or start > account.last or account.identity in returning):
-                    account.leave_out(bound, cost, patience)
+                    # One that could book, were nothing given back beside it, is asserted not to fit now.
+                    account.leave_out(bound, cost, patience if start > now + patience else 0)
                     self.left_out[len(self.totals)] = account.met().tat, start
                     self.totals.append(0)
                     continue
@@ -194,7 +204,7 @@ class Plan:
         entries = self._entries_of(request)
         levels = tuple([account.met() for account, *_ in entries])
         starts = tuple([max(account.earliest(bound, cost), state.paused) for account, _, bound, cost in entries])
-        by_state = isinstance(look(state, request, now, error=self.view.error), Refusal)
+        by_state = isinstance(look(state, request, now, error=self.view.error, slots=self.view.slots), Refusal)
         self.refused[index] = Refusal(levels, starts, now, by_state, start)
 
     def _follow(self, request: Request) -> None:
@@ -223,7 +233,7 @@ class Plan:
         for account in accounts:
             reach = max(reach, account.write(self))
             takes = takes or account.takes
-        if not self.conditions and not self.changes:
+        if not self.conditions and not self.changes and not self.slots:
             return None
         if takes and not all(self.requests[index].forced for index in self.shares):
             if state.unreadable:
@@ -235,7 +245,13 @@ class Plan:
         self.conditions += self.reasons
         if reach > now or not self.changes:
             self._extend_ttl(reach)
-        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals))
+        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals), self.slots)
+
+    def _renew_slots(self, side: Side) -> None:
+        """Have the update renew the process's slots that are due, and give up those whose leases have ended."""
+        for limit in side.due:
+            if limit.identity not in self.view.state.unreadable:
+                self._account(limit)
 
     def _names_of_rivals(self) -> tuple[str, ...]:
         marks = self.view.state.marks
@@ -266,17 +282,33 @@ class Plan:
             self.changes.append(Change(TTL, "ttl", None, end))
 
 
-def plan(state: BucketState, requests: Sequence[Request], now: int, stamp: str, *, error: int = 0, fresh: bool = True) -> Plan:
+def _either(ground: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    """What a batch met at most, by either of two plans; its busy period is the older one, since a refund is void in a newer."""
+    return max(ground[0], other[0]), min(ground[1], other[1])
+
+
+def plan(
+    state: BucketState,
+    requests: Sequence[Request],
+    now: int,
+    stamp: str,
+    *,
+    error: int = 0,
+    fresh: bool = True,
+    slots: Side | None = None,
+) -> Plan:
     """Play `requests` in order against `state` at `now`, which may be wrong by `error`; `stamp` names the update.
 
     `fresh` says that the batch has read or written the state itself. A plan on another state carries and refuses nothing where
-    that does not suffice: then the state has to be read. Raises `UnreadableItem` when the stored state of a limit that is asked
-    for makes no sense.
+    that does not suffice: then the state has to be read. `slots` is the process's side of the bucket's slots. Raises
+    `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
     """
-    view = View(state, now, error, fresh)
+    view = View(state, now, error, fresh, slots)
     made = Plan(view, requests)
     try:
         made._play()
+        if slots is not None:
+            made._renew_slots(slots)
         made.update = made._write(stamp)
     except Unseen:
         return Plan(view, requests)

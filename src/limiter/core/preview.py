@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .limits.protocol import Account
     from .request import Charge, Request
+    from .slots import Side
     from .state import BucketState
 
 
@@ -32,14 +33,16 @@ class Ahead(NamedTuple):
 NONE_AHEAD = Ahead()
 
 
-def look(state: BucketState, request: Request, now: int, ahead: Ahead = NONE_AHEAD, *, error: int = 0) -> Refusal | NotTried:
+def look(
+    state: BucketState, request: Request, now: int, ahead: Ahead = NONE_AHEAD, *, error: int = 0, slots: Side | None = None
+) -> Refusal | NotTried:
     """The refusal of a request that the state alone keeps from starting in time; otherwise what the request would meet.
 
     The requests `ahead` count as admitted: those that a write carries as of its plan, of those that wait as many as fit now. If
     other processes have taken so much since that one of them is refused, so is the same request behind it. An account that is yet
     to be born refuses nothing by a look, since its birth has to be written.
     """
-    opened = _open(View(state, now, error), request.charges, request.headroom, request.oversize)
+    opened = _open(View(state, now, error, slots=slots), request.charges, request.headroom, request.oversize)
     waiting = ahead.waiting
     for account, enforced, bound, cost in opened:
         if ahead.carried:

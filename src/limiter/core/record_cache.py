@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .resolution import MISSING
@@ -31,7 +32,8 @@ class RecordCache:
 
     def __init__(self, clock: Callable[[], int], ttl: int, max_entries: int) -> None:
         self._clock = clock
-        """The time by which records age, in nanoseconds since the epoch."""
+        self.now = partial(present, clock)
+        """The time by which records age, in nanoseconds since the epoch; past every expiry while the clock is not trusted."""
         self._ttl = ttl
         self._max_entries = max_entries
         self._entries: OrderedDict[RecordKey, _Entry] = OrderedDict()
@@ -41,12 +43,8 @@ class RecordCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def now(self) -> int:
-        """The time by which records age, in nanoseconds since the epoch; past every expiry while the clock is not trusted."""
-        return present(self._clock)
-
     def lookup(self, key: RecordKey) -> tuple[Lookup, int]:
-        """The record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""
+        """Return the record, or None if it does not exist, and the time until which it holds; MISSING if it is not known."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
@@ -55,23 +53,23 @@ class RecordCache:
             return entry.value, entry.expires
 
     def store(self, records: Mapping[RecordKey, Lookup], generation: int) -> None:
-        """Keep what a fetch has brought that began at `generation`."""
+        """Keep the result of a fetch that began at `generation`."""
         with self._lock:
             expires = self._clock() + self._ttl
-            absent = _Entry(None, expires, generation)  # One for all: most records are absent, and an attacker can ask for many.
+            absent = _Entry(None, expires, generation)  # One for all: most are absent, and an attacker can ask for many.
             for key, value in records.items():
                 entry = self._entries.get(key)
                 if entry is None or entry.generation <= generation:
                     self._keep(key, absent if value is None else _Entry(value, expires, generation))
 
     def put(self, key: RecordKey, value: Lookup) -> None:
-        """Keep what this process has written."""
+        """Keep a record that this process has written."""
         with self._lock:
             self.generation += 1
             self._keep(key, _Entry(value, self._clock() + self._ttl, self.generation))
 
     def clear(self) -> None:
-        """Forget everything, also what fetches under way may bring."""
+        """Forget everything, including the results of fetches in progress."""
         with self._lock:
             self.generation += 1
             for key in self._entries:

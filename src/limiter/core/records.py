@@ -1,4 +1,4 @@
-"""The names of what is stored, and what is stored under them: buckets, levels of limits, entities."""
+"""Keys and values of stored records: buckets, levels of limits, entities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class BucketKey(NamedTuple):
-    """Which bucket: a namespace, an entity and a resource."""
+    """The key of a bucket: a namespace, an entity and a resource."""
 
     namespace: str
     entity_id: str
@@ -48,7 +48,7 @@ class EntityRecord:
 
 
 def missing_ancestor(seen: Mapping[str, str | None]) -> str | None:
-    """Who is named as a parent by the last of a chain, given as each ancestor's parent, and does not exist; None otherwise."""
+    """Return the parent that the last of a chain names and that does not exist, given each ancestor's parent; None otherwise."""
     return next((parent for parent in seen.values() if parent is not None and parent not in seen), None)
 
 
@@ -72,7 +72,7 @@ class ScheduledLimits:
     _last: Present | None = field(default=None, init=False, repr=False, compare=False)
 
     def at(self, now: int) -> Present:
-        """The limits that apply at `now`, in nanoseconds since the epoch; found once for the time until they change."""
+        """Return the limits that apply at `now`, in nanoseconds since the epoch; computed once for the time until they change."""
         last = self._last
         if last is None or not last.since <= now < last.until:
             last = Present(self.schedule.limits_at(now, self.plain), now, self.schedule.next_change(now) or now + 1)
@@ -81,18 +81,18 @@ class ScheduledLimits:
 
 
 def scheduled(plain: Limits, schedule: Schedule) -> Limits | ScheduledLimits:
-    """The record of a level with these limits outside the windows of `schedule`."""
+    """Return the record of a level with these limits outside the windows of `schedule`."""
     return ScheduledLimits(plain, schedule) if schedule.windows else plain
 
 
 def plain_limits(record: object) -> Limits | None:
-    """The limits of a level's record outside the windows of its schedule; None for what is no level."""
+    """Return the limits of a level's record outside the windows of its schedule; None if it is no level."""
     plain = record.plain if isinstance(record, ScheduledLimits) else record
     return plain if isinstance(plain, tuple | Access) else None
 
 
 def windows_of(record: object) -> tuple[Window, ...]:
-    """The windows of a level's schedule; none where it has no schedule."""
+    """Return the windows of a level's schedule; empty without a schedule."""
     return record.schedule.windows if isinstance(record, ScheduledLimits) else ()
 
 

@@ -1,4 +1,4 @@
-"""Which errors of a block give back what its lease holds: the values that `refund_on_error` takes."""
+"""Which errors of a block refund what its lease holds: the values of `refund_on_error`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_refund_policy(policy: object) -> RefundOnError:
 
 
 def refunds(policy: RefundOnError, error: BaseException) -> bool:
-    """Whether a block that raised `error` gives back what its lease holds."""
+    """Tell whether a block that raised `error` refunds what its lease holds."""
     if isinstance(policy, bool):
         return policy
     if isinstance(policy, type | tuple):

@@ -48,7 +48,8 @@ class Request(NamedTuple):
     `headroom` is what each charge leaves to others, in the measure of the limit's account and in the order of the charges; empty
     leaves nothing. With `oversize` an amount above a capacity is admitted when all of that is available. `clear` names limits
     that become as if nothing had been used. `pause` is the time up to which the bucket admits nothing; 0 ends a pause. Where a
-    schedule changes the limits, the request is `scheduled`.
+    schedule changes the limits, the request is `scheduled`. `slots` says that it takes slots, or gives some back, or is for slots
+    that are held.
     """
 
     key: BucketKey
@@ -62,6 +63,12 @@ class Request(NamedTuple):
     clear: tuple[str, ...] = ()
     pause: int | None = None
     scheduled: bool = False
+    slots: bool = False
+
+    @property
+    def is_settlement(self) -> bool:
+        """Whether it asks for nothing but a write of what there is to say of the process's slots."""
+        return self.slots and not self.charges and not self.refunds
 
     @property
     def is_order(self) -> bool:
@@ -74,7 +81,8 @@ class Receipt(NamedTuple):
 
     `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which callers
     that are forced in never do. `earlier` is the latest start that was promised before it, -1 if there is none, UNBOUNDED if that
-    is not known; below -1 the limit is a shadow that would have refused, and was charged nothing.
+    is not known; below -1 the limit is a shadow that would have refused, and was charged nothing. Of slots `since` is the
+    generation of the leases that hold them, and `earlier` the number of the fence.
     """
 
     limit: BaseLimit
@@ -167,4 +175,5 @@ class NotTried(NamedTuple):
 
 def refund_of(key: BucketKey, receipts: Iterable[Receipt]) -> Request:
     """The request that gives back everything that the receipts say was taken of a bucket."""
-    return Request(key, refunds=tuple(receipt.refund() for receipt in receipts if receipt.cost > 0))
+    refunds = tuple([receipt.refund() for receipt in receipts if receipt.cost > 0])
+    return Request(key, refunds=refunds, slots=any(refund.limit.holds for refund in refunds))

@@ -1,4 +1,4 @@
-"""What may be done to a bucket from outside a lease: its limits cleared, the bucket paused."""
+"""Changes of a bucket from outside a lease: clearing its limits, and pausing it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def clear(draft: Draft, view: View, names: Iterable[str]) -> int:
-    """Have every account of these names become as if nothing had been used; slots stay held. Return until when that is needed.
+    """Reset every account of these names as if nothing had been used; slots stay held. Return until when that is needed.
 
     Each opens anew, later than before, so that what was taken until now can no longer be given back.
     """
@@ -27,7 +27,7 @@ def clear(draft: Draft, view: View, names: Iterable[str]) -> int:
             level = view.state.level(identity)
             opening = max(view.now, level.since + 1)
             draft.conditions.append(Condition(identity, "since", *_exactly(level.since)))
-            # What is taken next may be charged there by who has not seen it, and asserts an earlier end.
+            # A later charge may come from a writer that has not seen it, and that asserts an earlier end.
             reach = max(reach, (quota and quota.ends(opening, opening)) or 0)
             draft.changes.append(Change(identity, "tat", None, 0 if quota else view.now))
             draft.changes.append(Change(identity, "since", None, opening))
@@ -36,7 +36,7 @@ def clear(draft: Draft, view: View, names: Iterable[str]) -> int:
 
 
 def pause(draft: Draft, view: View, until: int) -> int:
-    """Have the bucket admit nothing until then, unless it is paused for longer; 0 ends a pause.
+    """Let the bucket allow nothing until then, unless it is paused for longer; 0 ends a pause.
 
     Return until when that is needed.
     """
@@ -56,5 +56,5 @@ def pause(draft: Draft, view: View, until: int) -> int:
 
 
 def _exactly(value: int) -> tuple[int | None, int | None, bool]:
-    """The bounds of a condition that a field is as seen, or absent as seen."""
+    """Return the bounds of a condition that a field is as seen, or absent as seen."""
     return (None, None, True) if value < 0 else (value, value, False)

@@ -1,7 +1,8 @@
-"""What is stored about limits and entities, and how it resolves to the buckets that a call charges.
+"""Stored limits and entities, and how they resolve to the buckets that a call charges.
 
-A record is the limits of one level, or one entity. Levels, from the strongest to the weakest: an entity's limits for a resource,
-its limits for any resource, a resource's limits for any entity, the namespace's. A level replaces those below it, whole.
+A record is the limits of one level, or one entity. Levels, from the most to the least specific: an entity's limits for a
+resource, its limits for any resource, a resource's limits for any entity, the namespace's. A level replaces those below it in
+full.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MAX_DEPTH = 8
 
 
 class Missing(Enum):
-    """Stands for a record that is not known, as None stands for one that does not exist."""
+    """Stands for a record that is not known; None stands for one that does not exist."""
 
     MISSING = "missing"
 
@@ -36,19 +37,19 @@ Lookup = Record | UnreadableItem | Missing | None
 
 
 class MissingRecords(NamedTuple):
-    """What has to be read before a chain can be resolved, and the buckets that are new as well."""
+    """The records to read before a chain can be resolved, and the buckets that are new with them."""
 
     records: tuple[RecordKey, ...]
     buckets: tuple[BucketKey, ...]
 
 
 def levels(entity_id: str, resource: str) -> tuple[LimitsKey, ...]:
-    """The levels that apply to an entity and a resource, the strongest first."""
+    """Return the levels that apply to an entity and a resource, the most specific first."""
     return LimitsKey(entity_id, resource), LimitsKey(entity_id), LimitsKey(None, resource), LimitsKey()
 
 
 def resolve(call: Call, lookup: Callable[[RecordKey], Lookup], now: int) -> tuple[Bucket, ...] | MissingRecords:
-    """The buckets of a call at `now`, the entity's own first; or all that is needed to know them, as far as that can be told.
+    """Return the buckets of a call at `now`, the entity's own first; or the records that are needed to find them.
 
     Each target's chain is followed to its end. An ancestor that does not exist ends it, as does an entity that does not cascade,
     and a bucket that was reached before, which stays the earlier target's. Raises `UnreadableItem` when a record that matters
@@ -73,7 +74,7 @@ def resolve(call: Call, lookup: Callable[[RecordKey], Lookup], now: int) -> tupl
 
 
 def in_code(call: Call) -> tuple[Bucket, ...]:
-    """The buckets of a call where nothing is stored: no levels, no parents."""
+    """Return the buckets of a call if nothing is stored: no levels, no parents."""
     own = Bucket.of(call.key, call.defaults if call.limits is None else call.limits)
     return (own, *(Bucket.of(target.key, call.defaults, number) for number, target in enumerate(call.also, 1)))
 
@@ -81,7 +82,7 @@ def in_code(call: Call) -> tuple[Bucket, ...]:
 def _climb(
     key: BucketKey, chain: Mapping[BucketKey, Bucket], lookup: Callable[[RecordKey], Lookup]
 ) -> Iterator[tuple[BucketKey, Record | Missing | None]]:
-    """The buckets from an entity's own up to the last ancestor that is known or expected, each with the entity's record."""
+    """Return the buckets from an entity's own up to the last known or expected ancestor, each with the entity's record."""
     current: str | None = key.entity_id
     hint: tuple[str, ...] = ()
     first = True
@@ -95,7 +96,7 @@ def _climb(
 
 
 def _next(record: object, hint: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The entity that follows in the chain, and the ones expected after it."""
+    """Return the entity that follows in the chain, and the ones expected after it."""
     if isinstance(record, EntityRecord):
         parent = record.entity.parent_id if record.entity.cascade else None
         return parent, record.ancestors[1:] if record.ancestors[:1] == (parent,) else ()
@@ -105,7 +106,7 @@ def _next(record: object, hint: tuple[str, ...]) -> tuple[str | None, tuple[str,
 def _strongest(
     keys: tuple[LimitsKey, ...], lookup: Callable[[RecordKey], Lookup], needed: list[RecordKey], now: int
 ) -> tuple[Limits | None, int | None]:
-    """The limits of the strongest level at `now`, and until when they apply if they follow a schedule."""
+    """Return the limits of the most specific level at `now`, and until when they apply if they follow a schedule."""
     for key in keys:
         value = _readable(lookup(key))
         if value is MISSING:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..exceptions import UnreadableItem
+from .slots import NO_SLOTS, Side, Slots, SlotWrite, after, agree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,7 @@ class BucketState:
     paused: int = -1
     marks: Mapping[str, str] = field(default_factory=dict)
     earlier: tuple[str, str] = ("", "")
+    slots: Slots = NO_SLOTS
 
     def has_stamp(self, stamp: str) -> bool:
         """Whether one of the last three writes has this stamp; "" stands for the time before the first write."""
@@ -71,13 +73,14 @@ MARK = "m:"
 class View(NamedTuple):
     """What one plan starts from: a state at the table's time `now`, which may be wrong by `error` nanoseconds.
 
-    `fresh` says that the batch has read or written the state itself.
+    `fresh` says that the batch has read or written the state itself. `slots` is the process's side of the bucket's slots.
     """
 
     state: BucketState
     now: int
     error: int = 0
     fresh: bool = True
+    slots: Side | None = None
 
 
 class Condition(NamedTuple):
@@ -116,6 +119,7 @@ class Draft(Protocol):
     changes: list[Change]
     marks: list[Mark]
     removals: list[tuple[str, str]]
+    slots: tuple[SlotWrite, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,7 @@ class Update:
     changes: tuple[Change, ...]
     marks: tuple[Mark, ...] = ()
     removals: tuple[tuple[str, str], ...] = ()
+    slots: tuple[SlotWrite, ...] = ()
 
     def holds(self, state: BucketState) -> bool:
         """Whether the update may be applied to `state`."""
@@ -139,6 +144,7 @@ class Update:
             not state.has_stamp(self.stamp)
             and all(_holds(condition, state) for condition in self.conditions)
             and all(_agrees(mark, state) for mark in self.marks)
+            and (not self.slots or agree(self.slots, state.slots))
         )
 
     def apply(self, state: BucketState) -> BucketState:
@@ -155,7 +161,8 @@ class Update:
             if levels[limit] == ABSENT:
                 del levels[limit]  # No item can tell it from one that was never there.
         marks = {**state.marks, **{mark.name: mark.new for mark in self.marks}} if self.marks else state.marks
-        return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks, earlier=(state.stamp, state.earlier[0]))
+        slots, earlier = after(self.slots, state.slots) if self.slots else state.slots, (state.stamp, state.earlier[0])
+        return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks, earlier=earlier, slots=slots)
 
 
 class WriteResult(NamedTuple):

@@ -1,4 +1,4 @@
-"""Turns a bucket's outcome into what users see: statuses and decisions."""
+"""Turns a bucket's outcome into the values that users see: statuses and decisions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def granted(key: BucketKey, grant: Grant) -> tuple[LimitStatus, ...]:
-    """The statuses of an admitted request, after it; a shadow is exceeded that would have refused it."""
+    """Return the statuses of an allowed request, after it; a shadow limit that would have refused it is exceeded."""
     return tuple(
         _status(key, Charge(each.limit, each.units), Level(each.tat, each.since), each.left_out or grant.now, grant.now)
         for each in grant.receipts
@@ -27,7 +27,7 @@ def granted(key: BucketKey, grant: Grant) -> tuple[LimitStatus, ...]:
 
 
 def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal | NotTried) -> tuple[LimitStatus, ...]:
-    """The statuses of a request that changed nothing."""
+    """Return the statuses of a request that changed nothing."""
     met = zip(charges, refusal.levels, refusal.starts, strict=True)
     return tuple([_status(key, charge, level, start, refusal.now) for charge, level, start in met])
 
@@ -35,7 +35,7 @@ def refused(key: BucketKey, charges: Sequence[Charge], refusal: Refusal | NotTri
 def preview(
     key: BucketKey, charges: Sequence[Charge], state: BucketState, now: int, asked: Request | None = None, *, error: int = 0
 ) -> tuple[LimitStatus, ...]:
-    """The statuses that `charges` would meet in `state`; raises `UnreadableItem` when one of its limits makes no sense.
+    """Return the statuses that `charges` would meet in `state`; raises `UnreadableItem` if one of its limits is malformed.
 
     `asked` is the whole request, where it has more than charges.
     """
@@ -44,12 +44,12 @@ def preview(
 
 
 def never_satisfiable(requests: Sequence[Request]) -> tuple[LimitStatus, ...]:
-    """The statuses of amounts that no wait would help, because they are above a capacity or its headroom; needs no state."""
+    """Return the statuses of amounts above a capacity or its headroom, which no wait would help; needs no state."""
     return tuple([_never(each.key, charge) for each in requests for charge in _never_allowed(each)])
 
 
 def _never_allowed(request: Request) -> list[Charge]:
-    """The charges that an enforced limit could never allow."""
+    """Return the charges that an enforced limit could never allow."""
     reserves = request.headroom or (0,) * len(request.charges)
     prices = [price(*charge, kept, request.oversize) for charge, kept in zip(request.charges, reserves, strict=True)]
     pairs = zip(request.charges, prices, strict=True)
@@ -62,7 +62,7 @@ def _never(key: BucketKey, charge: Charge) -> LimitStatus:
 
 
 def _status(key: BucketKey, charge: Charge, level: Level, start: int, now: int) -> LimitStatus:
-    """The status of one charge that meets, or leaves, a level, and is allowed from `start` on."""
+    """Return the status of one charge that meets, or leaves, a level, and is allowed from `start` on."""
     limit, units = charge
     available, rest = standing(limit, level, now)
     return LimitStatus(

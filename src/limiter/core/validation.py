@@ -1,4 +1,4 @@
-"""Checks at the door: every name and number from outside passes here before anything else happens."""
+"""Checks of all names and numbers from outside, before anything else happens."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _BAD_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def check_name(what: str, value: object) -> str:
-    """Return `value` when it is a usable id: 1 to 255 characters, no control character, encodable as UTF-8."""
+    """Return `value` if it is a usable id: 1 to 255 characters, no control character, encodable as UTF-8."""
     if type(value) is str and value.isascii() and value.isprintable() and 1 <= len(value) <= MAX_NAME_LENGTH:
-        return value  # As most are.
+        return value  # Most ids take this path.
     if not isinstance(value, str):
         remedy = f"; convert it, as in str({shown(value)})" if _is_number_or_uuid(value) else ""
         raise ValidationError(f"{what} must be a string, not {shown(value)}{remedy}")
@@ -43,14 +43,14 @@ def _is_number_or_uuid(value: object) -> bool:
 
 
 def check_table_name(value: object) -> str:
-    """Return `value` when DynamoDB takes it as a table's name: 3 to 255 letters, digits and `_`, `.`, `-`."""
+    """Return `value` if DynamoDB accepts it as a table's name: 3 to 255 letters, digits and `_`, `.`, `-`."""
     if not isinstance(value, str) or not _TABLE_NAME.fullmatch(value):
         raise ValidationError(f"invalid table name {shown(value)}: use 3-255 letters, digits, '_', '.' or '-'")
     return value
 
 
 def check_table(value: object) -> str:
-    """Return `value` when it is a table's name or its ARN, such as that of a table in another account."""
+    """Return `value` if it is a table's name or its ARN, such as that of a table in another account."""
     if isinstance(value, str) and value.startswith("arn:"):
         if not _TABLE_ARN.fullmatch(value):
             example = "arn:aws:dynamodb:eu-west-1:123456789012:table/my-app"
@@ -60,7 +60,7 @@ def check_table(value: object) -> str:
 
 
 def check_table_region(table: str, region: str | None) -> str | None:
-    """Return the region of a table's ARN, or `region` for a table's name; raises `ValidationError` where the two differ."""
+    """Return the region of a table's ARN, or `region` for a table's name; raises `ValidationError` if the two differ."""
     found = _TABLE_ARN.fullmatch(table)
     if found is None:
         return region
@@ -70,17 +70,17 @@ def check_table_region(table: str, region: str | None) -> str | None:
 
 
 def check_endpoint(value: object) -> str | None:
-    """Return `value` when it is None or an address that begins with http:// or https://."""
+    """Return `value` if it is None or an address that begins with http:// or https://."""
     if value is not None and not (isinstance(value, str) and value.startswith(("http://", "https://"))):
         raise ValidationError(f"endpoint_url must begin with http:// or https://, not {shown(value)}")
     if value is not None and "@" in value.partition("//")[2].partition("/")[0]:
-        # Not shown: it would be in logs, as it would be in every error of botocore.
+        # Not shown, because it would be in logs, and in every error of botocore.
         raise ValidationError("endpoint_url must not hold a user name or password; DynamoDB takes neither")
     return value
 
 
 def check_optional_name(what: str, value: object) -> str | None:
-    """Return `value` when it is None or a usable id."""
+    """Return `value` if it is None or a usable id."""
     return None if value is None else check_name(what, value)
 
 
@@ -102,7 +102,7 @@ def check_metadata(value: object) -> dict[str, str]:
 
 
 def check_integer(what: str, value: object, *, minimum: int, maximum: int = MAX_AMOUNT) -> int:
-    """Return `value` when it is an integer, not a bool, between the bounds."""
+    """Return `value` if it is an integer, not a bool, between the bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValidationError(f"{what} must be an integer, not {shown(value)}")
     if not minimum <= value <= maximum:
@@ -117,7 +117,7 @@ def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
     checked = {}
     for name, amount in amounts.items():
         check_name("limit name", name)
-        # Asked here first, since most amounts are good, and a message is not formed for nothing.
+        # Checked here first, because most amounts are good and forming a message takes time.
         if type(amount) is not int or not minimum <= amount <= MAX_AMOUNT:
             check_integer(f"amount of {name!r}", amount, minimum=minimum)
         checked[name] = amount
@@ -125,7 +125,7 @@ def check_amounts(amounts: object, *, minimum: int = 0) -> dict[str, int]:
 
 
 def check_asked(entity_id: object, resource: object, amounts: object) -> dict[str, int] | None:
-    """Check the names of an entity and a resource, and return the amounts that are asked of them as a dict, or None."""
+    """Check the names of an entity and a resource, and return the amounts of a call as a dict, or None."""
     check_name("entity_id", entity_id)
     check_name("resource", resource)
     return None if amounts is None else check_amounts(amounts)
@@ -137,14 +137,21 @@ def check_timeout(value: object) -> int:
 
 
 def check_seconds(what: str, value: object, *, but: str = "") -> int:
-    """Return the nanoseconds of a time span given in seconds; `but` names what the caller takes besides."""
+    """Return the nanoseconds of a time span given in seconds; `but` names other accepted values."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 366 * 86_400:
         raise ValidationError(f"{what} must be {but}a number of seconds from 0 to one year, not {shown(value)}")
     return round(value * 1_000_000_000)
 
 
+def check_patience(decision_timeout: float) -> float:
+    """Return the seconds of a `decision_timeout` when they are above 0."""
+    if not check_seconds("decision_timeout", decision_timeout):
+        raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
+    return float(decision_timeout)
+
+
 def check_clock(clock: object) -> Callable[[], int]:
-    """Return `clock` when a reading of it is an integer; a float would make the buckets unreadable for everybody."""
+    """Return `clock` if it returns integers; a float would make the buckets unreadable for all processes."""
     if not callable(clock):
         raise ValidationError(f"clock must be callable, such as time.time_ns, not {shown(clock)}")
     reading = clock()
@@ -169,31 +176,31 @@ def check_hook(what: str, value: object) -> None:
 
 
 def check_flag(what: str, value: object) -> bool:
-    """Return `value` when it is True or False."""
+    """Return `value` if it is True or False."""
     if not isinstance(value, bool):
         raise ValidationError(f"{what} must be True or False, not {shown(value)}")
     return value
 
 
 def check_region(value: object) -> str | None:
-    """Return `value` when it is None or a string."""
+    """Return `value` if it is None or a string."""
     if value is not None and not isinstance(value, str):
         raise ValidationError(f"region must be None or a string such as 'eu-west-1', not {shown(value)}")
     return value
 
 
 def check_share(what: str, value: object) -> float:
-    """Return `value` when it is a number above 0 and at most 1."""
+    """Return `value` if it is a number above 0 and at most 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
         raise ValidationError(f"{what} must be a number above 0 and at most 1, not {shown(value)}")
     return float(value)
 
 
 def shown(value: object) -> str:
-    """A value as a message can show it: its repr, cut where it is long; its type where that fails, as the caller's code may."""
+    """Return a value as a message can show it: its repr, cut if long; its type if the repr fails, as a caller's own may."""
     try:
         text = repr(value)
-    except Exception:  # Python itself refuses to print integers of more than 4,300 digits, and lists nested very deep.
+    except Exception:  # Python refuses to print integers of more than 4,300 digits, and very deeply nested lists.
         kind = type(value).__name__
         return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else f"a {kind} that cannot be shown"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(value if isinstance(value, str) else text)} characters)"

@@ -1,4 +1,4 @@
-"""Time zones: which there are, how far they are from UTC, and when a day begins in them.
+"""Time zones: their names, their distance from UTC, and the beginning of their days.
 
 Seconds are whole seconds since the epoch. `zoneinfo` is imported when a zone other than UTC is used first.
 """
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _NAME = re.compile("[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
 _OF_THIS_MACHINE = re.compile("localtime|posixrules|Factory|(?:posix|right)/.*")
-"""What a system's data hold besides zones: its own setting, and zones whose clock counts leap seconds or does not say."""
+"""Names in a system's data that are no zones: its own setting, and zones whose clock counts leap seconds or does not say."""
 
 
 def check_zone(what: str, value: object) -> str:
-    """Return `value` when it is the name of a time zone of the IANA database, such as 'Europe/Berlin' or 'UTC'."""
+    """Return `value` if it is the name of a time zone of the IANA database, such as 'Europe/Berlin' or 'UTC'."""
     if not isinstance(value, str):
         raise ValidationError(f"{what} must be the name of a time zone, such as 'Europe/Berlin' or 'UTC', not {shown(value)}")
     try:
@@ -34,7 +34,7 @@ def check_zone(what: str, value: object) -> str:
 
 @cache
 def zone(name: str) -> tzinfo:
-    """The time zone of this name; raises `LookupError` when there is none."""
+    """Return the time zone of this name; raises `LookupError` if there is none."""
     if name == "UTC":
         return UTC
     if len(name) > 100 or not _NAME.fullmatch(name) or _OF_THIS_MACHINE.fullmatch(name):
@@ -48,18 +48,18 @@ def zone(name: str) -> tzinfo:
 
 
 def offset(name: str, second: int) -> int:
-    """Seconds by which a zone's clocks are ahead of UTC at an instant."""
+    """Return the seconds by which a zone's clocks are ahead of UTC at an instant."""
     distance = datetime.fromtimestamp(second, zone(name)).utcoffset()
     return 0 if distance is None else distance // timedelta(seconds=1)
 
 
 def local_date(name: str, second: int) -> date:
-    """The date that a zone's calendars show at an instant."""
+    """Return the date that a zone's calendars show at an instant."""
     return datetime.fromtimestamp(second, zone(name)).date()
 
 
 def start_of_day(name: str, day: date) -> int:
-    """The first instant at which the zone's date is `day` or a later one.
+    """Return the first instant at which the zone's date is `day` or a later one.
 
     It is midnight; the first of two where clocks that go back show it twice; and the instant at which clocks jump over it where
     it does not exist.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..commit.sync_charge import SyncAdmission, sync_charge, sync_charge_in_turn
 from ..core import status
-from ..core.chain import blocked, call_requests
+from ..core.chain import blocked, call_requests, check_held
 from ..core.forgetting import is_forgettable
 from ..core.request import Refusal, Request
 from ..core.share import check_remembered, fitting, local_requests, unbounded
@@ -75,6 +75,8 @@ class SyncFallback:
             return SyncAdmission(None, chain, (), blocked=key)
         if never := status.never_satisfiable(asked):
             return SyncAdmission(None, chain, asked, never=never)
+        if call.for_good:
+            check_held(asked)
         if call.on_unavailable == "allow":
             return SyncAdmission(None, chain, asked)
         now = self._committer.clock()

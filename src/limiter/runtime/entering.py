@@ -53,5 +53,6 @@ class SyncEntering:
     FORM: ClassVar[str] = "use it in a `with` statement"
 
     if not TYPE_CHECKING:
-        # There is no __aexit__: the two together would make it an AbstractAsyncContextManager.
         __aenter__ = _NoAsyncForm()
+        # Python 3.14 asks for it first. With anything but None the two would make it an AbstractAsyncContextManager.
+        __aexit__ = None

@@ -28,6 +28,7 @@ class Meter:
     def __init__(self, client: Any) -> None:
         self.calls: Counter[str] = Counter()
         self.written = self.read = 0.0
+        self.client = client
         client.meta.events.register("provide-client-params.dynamodb.*", self._ask)
         client.meta.events.register("after-call.dynamodb.*", self._note)
 
@@ -43,6 +44,14 @@ class Meter:
             self.written += units or 1.0
         else:
             self.read += units
+
+    async def size(self, table: str) -> int:
+        """The bytes of the one bucket in a table, as AWS counts them: names, texts, and half a byte for each digit."""
+        items = (await self.client.scan(TableName=table))["Items"]
+        (bucket,) = [item for item in items if item["sk"]["S"].startswith("b#")]
+        values = [(name, next(iter(value.values()))) for name, value in bucket.items()]
+        self.take()
+        return sum(len(name) + (len(text) // 2 + 2 if "N" in bucket[name] else len(text)) for name, text in values)
 
     def take(self) -> tuple[dict[str, int], float, float]:
         """Calls, write units and read units."""
@@ -93,6 +102,42 @@ async def test_five_limits_cost_one_write_unit(opened: Opened) -> None:
     await limiter.try_acquire("user", "search", timeout=5)
     meter.take()
     await limiter.try_acquire("user", "search", timeout=5)
+    assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+
+
+EVERY_KIND = (
+    "requests=100/minute burst 50",
+    "tokens=1000000/day in America/Los_Angeles",
+    "probe=10/second shadow",
+    "messages=50/session of 5 hours",
+    "words=10/3 seconds",
+)
+"""A limit of each kind; a kind that is added has its line here, in place of the last one."""
+PROCESSES = 8
+
+
+async def test_a_bucket_of_every_kind_costs_one_write_unit(opened: Opened) -> None:
+    """With a rate, a quota, a shadow and a session in five limits that eight processes share, each acquire is one write unit.
+
+    So it is in debt, with bookings, and where the shadow would have refused.
+    """
+    meter, new = opened
+    limiters = [new(*EVERY_KIND) for _ in range(PROCESSES)]
+    for turn in range(2):
+        for limiter in limiters:
+            await limiter.check("user", "search")
+            meter.take()
+            amounts = {"requests": 1, "tokens": 5, "probe": 9, "messages": 1, "words": turn}
+            async with limiter.acquire("user", "search", amounts, timeout=60):
+                pass
+            calls, written, _ = meter.take()
+            # A process that has seen the bucket change since it wrote may have to write twice, as with any limits.
+            assert calls["UpdateItem"] == written <= 2.0
+            assert await limiter.try_acquire("user", "search", {**amounts, "words": 0})
+            assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+    await limiters[0].adjust("user", "search", {"requests": 10**6, "tokens": 10**9, "messages": 40})
+    meter.take()
+    await limiters[0].adjust("user", "search", {"requests": 1})
     assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
 
 
@@ -173,3 +218,46 @@ async def test_a_correction_costs_a_write_unit_and_the_end_of_the_block_nothing(
             meter.take()
             raise KeyError
     assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+
+
+async def test_a_bucket_of_five_kinds_costs_one_unit_an_acquire(opened: Opened, table_name: str) -> None:
+    """A rate, a quota, a shadow, a session, and slots of eight processes: a write unit to enter, one to leave, below 1 KB."""
+    meter, new = opened
+    limits = [
+        "requests=1000/minute",
+        "tokens=1000000/day in America/Los_Angeles",
+        "watched=10/minute shadow",
+        "messages=5000/session of 5 hours",
+        "calls=20 at once",
+    ]
+    limiters = [new(*limits) for _ in range(8)]
+    leases = [limiter.acquire("user-42", "gpt-4") for limiter in limiters]
+    for lease in leases:
+        await lease.__aenter__()
+    for limiter in limiters:
+        await limiter.check("user-42", "gpt-4")
+    meter.take()
+    acquisition = limiters[-1].acquire("user-42", "gpt-4")
+    await acquisition.__aenter__()
+    calls, written, read = meter.take()
+    assert (calls["UpdateItem"], written, read) == (1, 1.0, 0.0)
+    await acquisition.__aexit__(None, None, None)
+    calls, written, read = meter.take()
+    assert (calls, written, read) == ({"UpdateItem": 1}, 1.0, 0.0)
+    assert await meter.size(table_name) < 1_000
+    for lease in leases:
+        await lease.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(("holders", "units"), [(8, 1.0), (20, 1.0), (50, 2.0)])
+async def test_many_processes_make_a_bucket_of_slots_dearer(opened: Opened, holders: int, units: float) -> None:
+    """Each process that holds slots adds an attribute, so that a bucket of more than some 20 costs a second unit."""
+    meter, new = opened
+    limits = ("requests=1000/minute", "tokens=1000/second", "calls=100 at once")
+    limiters = [new(*limits) for _ in range(holders)]
+    for limiter in limiters:
+        await limiter.acquire("user-42", "gpt-4").__aenter__()
+    meter.take()
+    await limiters[-1].acquire("user-42", "gpt-4").__aenter__()
+    _, written, _ = meter.take()
+    assert written == units

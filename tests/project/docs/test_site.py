@@ -55,7 +55,8 @@ def public_values() -> Iterator[tuple[str, Any]]:
     """Every public name, and what it stands for."""
     yield from ((name, getattr(limiter, name)) for name in limiter.__all__)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "support.django_project")  # the adapter to REST framework asks for some
-    adapters = [f"limiter.contrib.{each.name}" for each in pkgutil.iter_modules(limiter.contrib.__path__)]
+    names = {each.name for each in pkgutil.iter_modules(limiter.contrib.__path__)} - {"counters", "extras"}
+    adapters = [f"limiter.contrib.{name}" for name in sorted(names)]
     for module in map(importlib.import_module, (*MODULES, *adapters)):
         yield module.__name__.rpartition(".")[2], module
         names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]

@@ -13,7 +13,7 @@ from support import count_world, expressions
 from support.bucket_world import EPOCH, Script, play_seed
 
 from limiter import Limit, Quota
-from limiter.aws import schema
+from limiter.aws import queries, schema
 from limiter.core import plan as planning
 from limiter.core.limits import MAX_LIMITS
 from limiter.core.records import BucketKey
@@ -163,7 +163,7 @@ UPDATES = updates()
 
 def test_no_update_touches_an_index_or_a_key() -> None:
     """What an update writes is the bucket's own attributes: none of the table's keys, nor of its index's."""
-    keys = {each["AttributeName"] for each in schema.table_definition("t")["AttributeDefinitions"]}
+    keys = {each["AttributeName"] for each in queries.table_definition("t")["AttributeDefinitions"]}
     for update in UPDATES[:500]:
         assert not keys & set(schema.update_parameters(update)["ExpressionAttributeNames"].values())
 

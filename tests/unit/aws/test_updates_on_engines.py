@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from support import count_world
+from support import count_world, slot_world
 from support.bucket_world import Script, play_seed
 from support.engines import plain_client
 
@@ -31,6 +31,8 @@ WORLDS: dict[str, list[Update]] = {
     "other rates of one name": play_seed(9, Script(rates=True, steps=120)).updates,
     "counts": count_world.play(Random(1), COUNTS).updates,  # noqa: S311 - no secret
     "other counts": count_world.play(Random(2), COUNTS).updates,  # noqa: S311
+    "slots": slot_world.play(Random(1), slot_world.Script(deletes=False)).updates,  # noqa: S311
+    "one slot": slot_world.play(Random(2), slot_world.Script(1, deletes=False)).updates,  # noqa: S311
 }
 
 

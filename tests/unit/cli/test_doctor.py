@@ -10,7 +10,7 @@ import pytest
 from support.scripted_cloudformation import denied, refused
 
 from limiter import BaseLimit, Limit, Quota
-from limiter.aws import schema
+from limiter.aws import queries
 from limiter.aws.clock import ServerClock
 from limiter.cli import doctor
 from limiter.cli.findings import (
@@ -184,8 +184,8 @@ class TestOnAnEngine:
         assert paused["result"] == "warning"
         assert paused["detail"].startswith("paused for another ")
         assert paused["remedy"] == """`limiter pause 'it'"'"'s me' api 0` ends it"""
-        pages = schema.buckets_scan("default") | {"Limit": 1}
-        monkeypatch.setattr(schema, "buckets_scan", lambda _: dict(pages))
+        pages = queries.buckets_scan("default") | {"Limit": 1}
+        monkeypatch.setattr(queries, "buckets_scan", lambda _: dict(pages))
         monkeypatch.setattr(doctor, "PAGES", 2)
         part = {each["subject"]: each for each in json.loads(run("doctor", stack, "-o", "json").out)}
         assert part["buckets"]["detail"].endswith("`limiter doctor --all-buckets` examines the others")

@@ -292,7 +292,7 @@ def contents(draw: st.DrawFn) -> Stored:
     return Stored(draw(levels), entities)
 
 
-slow = settings(suppress_health_check=[HealthCheck.too_slow])
+slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(contents())

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.bucket_world import EPOCH, Call, Client, PromiseBroken, Script, World, play, play_seed
+from support.planted_kinds import headroom_taken, headroom_that_books, oversize_beside_use, oversize_without_wait
 
 from limiter.core import plan as planning
 from limiter.core import preview
@@ -39,6 +40,12 @@ SCRIPTS = {
     "everything, one client": Script(clients=1),
     "everything, for long": Script(steps=120),
     "everything, and items expire": Script(expiry=True),
+    "headroom": Script(headroom=True, refunds=False),
+    "headroom, with refunds": Script(headroom=True),
+    "oversize requests with bookings": Script(oversize=True),
+    "oversize requests without refunds": Script(oversize=True, refunds=False, debts=False),
+    "headroom, oversize and other capacities": Script(headroom=True, oversize=True, overrides=True, refunds=False, expiry=True),
+    "headroom, oversize and other rates": Script(headroom=True, oversize=True, rates=True),
 }
 WORLDS = {"everything, for long": 60}
 MANY = 200
@@ -181,6 +188,13 @@ def account_that_is_never_idle(self: Any, limit: Limit) -> Any:
     return opened
 
 
+def bear_without_use(self: Any, limit: Limit, view: Any, others: Any) -> None:
+    """Do not carry over what is used under the name."""
+    SOUND_BEAR(self, limit, view, others)
+    self.tat = max(self.level.tat, view.now)
+
+
+SOUND_BEAR = account.RateAccount._bear
 SOUND_ADMIT = account.RateAccount._admit
 SOUND_GRANT = planning.Plan._grant
 SOUND_ACCOUNT = planning.Plan._account
@@ -208,6 +222,14 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "no condition on `ttl`": (drop_conditions("ttl"), EVERYTHING),
     "waits not told": (set_attribute(planning.Plan, "_grant", grant_without_wait), EVERYTHING),
     "a batch told alike": (set_attribute(planning.Plan, "_grant", grant_of_the_first), EVERYTHING),
+    "headroom that is not left": (headroom_taken, Script(headroom=True, refunds=False)),
+    "headroom that books": (headroom_that_books, Script(headroom=True, refunds=False)),
+    "an oversize request beside use": (oversize_beside_use, Script(oversize=True, refunds=False)),
+    "an oversize request that starts too early": (oversize_without_wait, Script(oversize=True)),
+    "a newborn that owes nothing": (
+        set_attribute(account.RateAccount, "_bear", bear_without_use),
+        Script(rates=True),
+    ),
     "costs rounded down": (
         set_attribute(gcra, "cost", lambda limit, units: units * limit.period_ns // limit.refill_amount),
         SCRIPTS["admissions"],

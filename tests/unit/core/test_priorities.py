@@ -98,6 +98,16 @@ def test_a_shadow_that_would_refuse_writes_nothing_alone() -> None:
     assert store.state == before
 
 
+def test_a_shadow_that_is_left_out_beside_its_refund_can_be_written() -> None:
+    """It cannot book in a batch that gives back to it; what is asserted of it is true, so the batch is written at once."""
+    shadow, hard, store = replace(ONE, enforce=False), Limit.per_second("b", 10), Store()
+    (receipt,) = store.take(shadow).receipts
+    asking = Request(KEY, (Charge(hard, 1), Charge(shadow, 1)), deadline=store.now + 5 * SECOND)
+    giving = Request(KEY, refunds=(Allocation.of(receipt).release(1)[1],))
+    outcomes = store.ask(asking, giving)
+    assert [isinstance(each, Grant) for each in outcomes] == [True, True]
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.randoms(use_true_random=False), st.sampled_from([*LIMITS, Limit("a", 3, 7, 11.0)]))
 def test_a_shadow_would_refuse_exactly_what_its_hard_twin_refuses(rng: Random, limit: Limit) -> None:

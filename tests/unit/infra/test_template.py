@@ -16,7 +16,7 @@ import yaml
 from botocore.exceptions import ClientError
 
 from limiter import StackManager
-from limiter.aws import schema
+from limiter.aws import queries, schema
 from limiter.contrib.emf import METRICS
 from limiter.infra.settings import (
     BILLING_MODES,
@@ -96,8 +96,8 @@ def statements(template: dict[str, Any], policy: str) -> list[dict[str, Any]]:
 
 
 def test_the_table_is_the_one_that_the_code_expects(table: dict[str, Any]) -> None:
-    """Keys, attributes and indexes are those of `schema.table_definition`, and the name is the stack's."""
-    expected = schema.table_definition("my-app")
+    """Keys, attributes and indexes are those of `queries.table_definition`, and the name is the stack's."""
+    expected = queries.table_definition("my-app")
     (index,) = table["GlobalSecondaryIndexes"]
     kept = {name: value for name, value in index.items() if name != "ProvisionedThroughput"}
     assert [kept] == expected["GlobalSecondaryIndexes"]
@@ -112,7 +112,7 @@ def test_the_default_costs_nothing_extra(template: dict[str, Any]) -> None:
     defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
     chosen = {name: value for name, value in defaults.items() if value not in {"", "false", 0}}
     assert chosen == {
-        "BillingMode": schema.table_definition("my-app")["BillingMode"],
+        "BillingMode": queries.table_definition("my-app")["BillingMode"],
         "ReadCapacity": 5,
         "WriteCapacity": 5,
         "TableClass": "STANDARD",
@@ -182,7 +182,7 @@ def test_every_key_is_in_its_namespace() -> None:
     """The condition of the policies fits the keys that the code writes."""
     key = schema.bucket_key(schema.BucketKey("tenant", "user", "resource"))
     assert key["pk"]["S"].startswith("tenant#")
-    for query in (schema.children_query("tenant", "user"), schema.limited_entities_query("tenant", "resource")):
+    for query in (queries.children_query("tenant", "user"), queries.limited_entities_query("tenant", "resource")):
         assert any(value["S"].startswith("tenant#") for value in query["ExpressionAttributeValues"].values())
 
 

@@ -33,7 +33,7 @@ KINDS: dict[str, Kind] = {
 """Every kind of limit by its name."""
 
 MAX_LIMITS = 25
-"""Limits of one bucket: one write takes up to ten operators for each, of the 300 that DynamoDB takes in an expression."""
+"""Limits of one bucket. Each takes up to ten of the 300 operators that DynamoDB allows in an expression."""
 
 _CLASSES = tuple(KINDS.values())
 _CONSTANTS = {str(access): access for access in Access}
@@ -53,7 +53,7 @@ def parse(text: object) -> BaseLimit | Access:
 
 
 def read_limit(name: str, body: str, whole: object = None) -> BaseLimit:
-    """The limit that the text behind a name says; an error shows the `whole` text."""
+    """Return the limit that the text after a name describes; an error shows the `whole` text."""
     form, enforce = _without_shadow(body)
     for kind in _CLASSES if len(body) <= MAX_TEXT else ():
         if (limit := kind.read(name, form, enforce)) is not None:
@@ -62,7 +62,7 @@ def read_limit(name: str, body: str, whole: object = None) -> BaseLimit:
 
 
 def text_of(limit: BaseLimit) -> str:
-    """The text of a limit without its name, which `read_limit` reads."""
+    """Return the text of a limit without its name, which `read_limit` reads."""
     return str(limit).rpartition("=")[2]
 
 
@@ -71,7 +71,7 @@ def check_limits(limits: Access) -> Access: ...
 @overload
 def check_limits(limits: Iterable[_Each]) -> tuple[_Each, ...]: ...
 def check_limits(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access:
-    """Return the limits as a tuple when each is a limit and no two share a name; UNLIMITED and BLOCKED as they are."""
+    """Return the limits as a tuple if each is a limit and no two share a name; UNLIMITED and BLOCKED unchanged."""
     if isinstance(limits, Access):
         return limits
     # The class of a list has __iter__ too, and cannot be iterated.
@@ -80,8 +80,6 @@ def check_limits(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access
     checked: dict[str, _Each] = {}
     for limit in limits:
         _check_limit(limit)
-        if isinstance(limit, Concurrency):
-            raise ValidationError(f"slots such as {str(limit)!r} can be described, but are not decided yet: use rates and quotas")
         if limit.name in checked:
             raise _same_name(limit.name)
         checked[limit.name] = limit
@@ -95,7 +93,7 @@ def check_level(limits: Access) -> Access: ...
 @overload
 def check_level(limits: Iterable[_Each]) -> tuple[_Each, ...]: ...
 def check_level(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access:
-    """Return the limits when they make up a level that can be stored: as `check_limits`, and at least one."""
+    """Return the limits if they make up a level that can be stored: as `check_limits`, and at least one."""
     checked = check_limits(limits)
     if checked == ():
         raise ValidationError("a level needs at least one limit, or UNLIMITED; use delete_limits to remove a level")
@@ -103,12 +101,12 @@ def check_level(limits: Iterable[_Each] | Access) -> tuple[_Each, ...] | Access:
 
 
 def unknown_limit(name: str, known: Iterable[str]) -> ValidationError:
-    """The error for an amount whose limit the bucket does not have."""
+    """Return the error for an amount whose limit the bucket does not have."""
     return ValidationError(f"unknown limit {name!r}; this call is limited by: {', '.join(sorted(known)) or 'nothing'}")
 
 
 def _without_shadow(body: str) -> tuple[str, bool]:
-    """The text of a limit without its `shadow`, and whether it is enforced."""
+    """Return the text of a limit without its `shadow`, and whether it is enforced."""
     words = body.rsplit(maxsplit=1)
     return (words[0], False) if words[1:] == ["shadow"] else (body, True)
 

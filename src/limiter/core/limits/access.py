@@ -1,4 +1,4 @@
-"""UNLIMITED and BLOCKED, which stand in place of a list of limits."""
+"""UNLIMITED and BLOCKED, which replace a list of limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Access(Enum):
-    """What a level says that has no limits: everything is allowed, or nothing.
+    """A level without limits that allows everything, or nothing.
 
     The members are singletons: they are compared by identity and keep it through pickling and copying.
     """
@@ -19,7 +19,7 @@ class Access(Enum):
         return self.name
 
     def __str__(self) -> str:
-        """The text that `parse` reads back as the same constant."""
+        """Return the text that `parse` reads back as the same constant."""
         return str(self.value)
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..state import check_readable
 from .account import RateAccount
+from .concurrency import Concurrency
 from .count import CountAccount
 from .quota import CalendarQuota
 from .rate import Limit
 from .session import SessionQuota
+from .slots import SlotAccount
 from .total import TotalQuota
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ ACCOUNTS: dict[type[BaseLimit], Any] = {
     CalendarQuota: CountAccount,
     SessionQuota: CountAccount,
     TotalQuota: CountAccount,
+    Concurrency: SlotAccount,
 }
 """The class of account of each kind of limit."""
 

@@ -1,8 +1,8 @@
-"""Units survive a change of limits: how an account is born beside others of its name, and when those leave the item.
+"""Units survive a change of limits: how an account is born beside others of its name, and when those are removed.
 
-Another rate or period under the same name is another account. It starts with what is used under that name, and is separate from
-then on. A mark in the item names the account born last, so that births come one after another, and a process that has seen
-nothing of the bucket cannot have one.
+Another rate or period under the same name is another account. It starts with the units that are used under that name, and is
+separate from then on. A mark in the item names the account that was created last, so that accounts are created one after another,
+and a process that has not seen the bucket cannot create one.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 MAX_ACCOUNTS = 8
 """Accounts of one name in one bucket; the birth of one more removes the one that is full soonest."""
 MAX_LEAVING = 2
-"""Accounts that one write removes, since each needs operators of the write's condition."""
+"""Accounts that one write removes, because each needs operators of the write's condition."""
 REST = int(HOUR) * NANOSECONDS
-"""Nanoseconds for which an account has been full before it leaves, so that asserting it defeats no write in practice."""
+"""Nanoseconds for which an account must have been full before it is removed, so that its condition fails no write in practice."""
 RATE = re.compile("([0-9]+)/([0-9]+)")
 
 
 class Unseen(Exception):
-    """An account can be born only by who has seen the bucket's present state."""
+    """Only a batch that has seen the bucket's present state can create an account."""
 
 
 def birth(limit: BaseLimit, view: View, opened: Mapping[str, Account]) -> Birth:
-    """The birth of an account that the state does not hold, beside those that the batch has opened.
+    """Return the birth of an account that the state does not hold, beside those that the batch has opened.
 
     Raises `Unseen` when there are others of its name, and the state is not the batch's own.
     """
@@ -52,7 +52,7 @@ def birth(limit: BaseLimit, view: View, opened: Mapping[str, Account]) -> Birth:
 
 
 def put_mark(draft: Draft, mark: Mark) -> None:
-    """Have the update write a mark; of two births of one name in it, the one that asserts more."""
+    """Let the update write a mark; of two births of one name in it, keep the one that asserts more."""
     for place, other in enumerate(draft.marks):
         if other.name == mark.name:
             draft.marks[place] = other if mark.absent and mark.seen is not None else mark
@@ -61,24 +61,24 @@ def put_mark(draft: Draft, mark: Mark) -> None:
 
 
 def siblings(state: BucketState, name: str, identity: str = "") -> list[str]:
-    """The identities of the accounts of a name, but for one."""
+    """Return the identities of the other accounts of a name."""
     prefix = name + "|"
     return [each for each in state.levels if each.startswith(prefix) and each != identity and "|" not in each[len(prefix) :]]
 
 
 def measure(identity: str) -> str:
-    """What an account's units are counted by: the part of its identity behind the name."""
+    """Return what an account's units are counted by: the part of its identity after the name."""
     return identity.rpartition("|")[2]
 
 
 def rate_of(identity: str) -> tuple[int, int] | None:
-    """The units per second of a rate, as a fraction; None for another kind of limit."""
+    """Return the units per second of a rate, as a fraction; None for another kind of limit."""
     found = RATE.fullmatch(measure(identity))
     return (int(found[1]), int(found[2])) if found else None
 
 
 def tidy(draft: Draft, state: BucketState, accounts: Collection[Account], now: int) -> list[str]:
-    """Have the update remove what is not needed of the names that it writes, and return what it removes all the same.
+    """Let the update remove accounts that are not needed of the names that it writes; return those it removes although needed.
 
     An account leaves when it has been full for an hour. The birth of one too many removes the one that is full soonest.
     """
@@ -104,7 +104,7 @@ def tidy(draft: Draft, state: BucketState, accounts: Collection[Account], now: i
 
 
 def _rested(identity: str, level: Level, now: int) -> Condition | None:
-    """The condition under which an account has been full for an hour; None where it has not been."""
+    """Return the condition that an account has been full for an hour; None if it has not been."""
     if rate_of(identity):
         rests = 0 <= level.tat <= now - REST
         return Condition(identity, "tat", None, now - REST, absent=True) if rests else None
@@ -114,13 +114,13 @@ def _rested(identity: str, level: Level, now: int) -> Condition | None:
 
 
 def _remove(draft: Draft, identity: str) -> None:
-    # All fields, since another writer may have added one that this state does not show.
+    # All fields, because another writer may have added one that this state does not show.
     draft.removals += [(identity, name) for name in Level._fields]
 
 
 @lru_cache(maxsize=1_000)
 def counted(identity: str) -> Quota | None:
-    """A quota, session or total with this identity; None for another kind, and for one that this version does not know."""
+    """Return a quota, session or total with this identity; None for another kind, and for one that this version does not know."""
     from .quota import CalendarQuota
     from .session import SessionQuota
     from .total import TotalQuota

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ...models import BaseLimit
 from ..units import DAY, SECOND
@@ -24,6 +25,7 @@ class Concurrency(BaseLimit):
     most 2 seconds later. `ttl` is from 1 second to a day: a longer one costs fewer renewals, a shorter one frees sooner.
     """
 
+    holds: ClassVar[bool] = True
     ttl: float = DEFAULT_TTL
     ttl_ns: int = field(init=False, repr=False, compare=False)
 

@@ -1,7 +1,7 @@
 """What a batch of requests does to one quota, session or total: a count of units since an opening.
 
-Which opening counts is decided by its time, never by the units; a refund names the opening that it belongs to. No start ahead is
-promised, since the units would then be counted in one period and used in the next.
+The time of an opening decides whether it counts, never its units; a refund names the opening that it belongs to. No start in the
+future is promised, because the units would be counted in one period and used in the next.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...exceptions import UnreadableItem
 from ..state import UNBOUNDED, Change, Condition, Level
 from ..units import NANOSECONDS
-from .births import birth, counted, put_mark
+from .births import Unseen, birth, counted, put_mark
 from .quota import CalendarQuota, Quota
 from .session import SessionQuota
 from .total import TotalQuota
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .protocol import Account, Birth
 
 FAR = 9_999_999_999 * NANOSECONDS
-"""The time up to which a bucket is kept that counts a total."""
+"""The time until which the bucket of a total is kept."""
 
 
 class CountAccount:
@@ -35,12 +35,12 @@ class CountAccount:
     """
 
     __slots__ = (
-        *("birth", "born", "end", "enforced", "given", "identity", "inherits", "instant", "last", "least", "level", "limit"),
-        *("name", "now", "opening", "over", "refunds", "room", "takes", "total", "used"),
+        *("birth", "born", "end", "enforced", "fresh", "given", "identity", "inherits", "instant", "last", "least", "level"),
+        *("limit", "name", "now", "opening", "over", "refunds", "room", "takes", "total", "used"),
     )
 
     books = False
-    """No start ahead is promised."""
+    """No start in the future is promised."""
 
     def __init__(self, limit: Quota, view: View, others: Mapping[str, Account]) -> None:
         self.limit = limit
@@ -48,6 +48,7 @@ class CountAccount:
         self.identity = limit.identity
         self.level = level = view.state.level(limit.identity)
         self.now = view.now
+        self.fresh = view.fresh
         # By the table's time no process opens a period early.
         error = view.error if isinstance(limit, CalendarQuota) else 0
         self.instant = instant = view.now - error
@@ -55,7 +56,7 @@ class CountAccount:
         if not self.over and level.tat < 0:
             raise UnreadableItem(f"the count of limit {limit.name!r} is missing beside its opening: delete the bucket's item")
         self.used = 0 if self.over else level.tat
-        # A session may be opened anew while its first opening is not past, and its refunds must not count for both.
+        # A session may be opened again while its first opening is not past, and its refunds must not count for both.
         self.opening = instant if isinstance(limit, CalendarQuota) else max(instant, level.since + 1)
         end = limit.ends(-1, self.opening) if self.over else limit.ends(level.since, instant)
         self.end = UNBOUNDED if end is None else end + error
@@ -86,12 +87,12 @@ class CountAccount:
 
     @staticmethod
     def cost(limit: Quota, units: int) -> int:
-        """What units cost, in the measure in which this kind of account counts: units."""
+        """Return the cost of units in this account's measure: units."""
         return units
 
     @staticmethod
     def price(limit: Quota, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
-        """How far the account may be used by a request for units that leaves so much to others; and what they cost: units."""
+        """Return how far the account may be used by a request that leaves a reserve to others, and the cost of its units."""
         if not units:
             return limit.capacity, units
         most = oversize and not isinstance(limit, TotalQuota)
@@ -99,12 +100,12 @@ class CountAccount:
 
     @staticmethod
     def reserve(limit: Quota, numerator: int, denominator: int) -> int:
-        """What a share of the limit, as a fraction, is worth in the account's measure; rounded up."""
+        """Return the units of a share of the limit, given as a fraction; rounded up."""
         return -(-limit.capacity * numerator // denominator)
 
     @staticmethod
     def standing(limit: Quota, level: Level, now: int) -> tuple[int, int | None]:
-        """Units that are available at a level, and nanoseconds until all are; None of a total, which has no such time."""
+        """Return the units that are available at a level, and the nanoseconds until all are; None for a total."""
         end = limit.ends(level.since, level.since) if level.since >= 0 else now
         rest = None if isinstance(limit, TotalQuota) or end is None else max(0, end - now) if level.tat > 0 else 0
         return limit.capacity - level.tat, rest
@@ -114,25 +115,25 @@ class CountAccount:
         return Level(self.used + self.total, self.opening if self.over else self.level.since)
 
     def earliest(self, bound: int, cost: int) -> int:
-        """The time from which the count allows a taking; not after now where that is at once, UNBOUNDED where it never is."""
+        """Return the time from which the count allows a charge: at most now if at once, UNBOUNDED if never."""
         if self.used + self.total + cost <= bound:
             return self.now
         return self.end if cost <= bound else UNBOUNDED
 
     def fits(self, bound: int, cost: int, most: int) -> int:
-        """How many such takings fit now one after another, `most` at most; in debt not even one of 0 does."""
+        """Return how many such charges fit now in a row, up to `most`; in debt not even one of 0 does."""
         room = bound - self.used - self.total
         if room < 0:
             return 0
         return min(most, room // cost) if cost else most
 
     def advance(self, count: int, cost: int, planned: int) -> None:
-        """Enter takings that a write carries which was planned at the time `planned`."""
+        """Enter charges of a write that was planned at the time `planned`."""
         if not self.over or not self.limit.is_over(planned, 1, self.now):
             self.used += count * cost
 
     def take(self, bound: int, cost: int, patience: int | None) -> int:
-        """Enter a taking, and return the total so far. It has to fit, but for one whose `patience` is None: that is forced."""
+        """Enter a charge, and return the total so far. It has to fit, unless its `patience` is None: then it is forced."""
         self.takes = True
         self.total += cost
         if patience is not None:
@@ -140,16 +141,16 @@ class CountAccount:
         return self.total
 
     def leave_out(self, bound: int, cost: int, patience: int) -> None:
-        """Enter that a taking does not fit, so that a write of the batch asserts it."""
+        """Record that a charge does not fit, so that a write of the batch asserts it."""
         if cost <= bound and not self.over:
             self.least = max(self.least, bound - self.total - cost + 1)
 
     def give(self, refund: Refund) -> None:
-        """Enter a refund, which comes after everything that the batch takes."""
+        """Enter a refund, which comes after all charges of the batch."""
         self.refunds.append(refund)
 
     def withdraw(self, draft: Draft, units: int) -> int:
-        """Give back up to `units`, of any caller, and return what that changes the total by."""
+        """Refund up to `units`, of any caller, and return the change of the total."""
         given = max(0, min(units, self.used))
         if given and not self.over:
             most = None if given == units else self.used
@@ -166,7 +167,7 @@ class CountAccount:
         born beside others is written also where nothing is taken.
         """
         alive = [refund for refund in self.refunds if not self.over and refund.since == self.level.since]
-        self.given = min(self.used, sum(refund.cost for refund in alive)) if alive else 0
+        self.given = self._givable(sum(refund.cost for refund in alive)) if alive else 0
         if self.inherits:
             if not (self.takes or self.enforced or draft.changes):
                 return self.now
@@ -183,6 +184,17 @@ class CountAccount:
         if not self.total and not self.born:
             return self.now
         return min(self.end, FAR)
+
+    def _givable(self, units: int) -> int:
+        """What can be given back of so many units: at most what is used, and if that is less, only while it is so.
+
+        Others may have used more since the state was seen, and of a total what is not given back is gone for good.
+        """
+        if units > self.used:
+            if not self.fresh:
+                raise Unseen
+            self.room = min(self.room, self.used)
+        return min(self.used, units)
 
     def _write_opening(self, draft: Draft) -> None:
         """Assert that the count is over, or was never open, and open it with the total."""
@@ -205,7 +217,7 @@ class CountAccount:
             self.born = self.inherits
 
     def _as_seen(self) -> list[Condition]:
-        """The conditions that the count is open, and that everything that the batch takes and gives back is right."""
+        """Assert that the count is open, and that all charges and refunds of the batch are right."""
         low = max(self.least, self.given, 1 if isinstance(self.limit, SessionQuota) else 0)
         high = self.room if self.room < UNBOUNDED else None
         conditions = []
@@ -220,14 +232,14 @@ class CountAccount:
         return conditions or [Condition(self.identity, "since", 0, None)]
 
     def ground(self, after: BucketState) -> tuple[int, int]:
-        """The units that were used before the batch in fact, and the opening that they count for, once there is `after`."""
+        """Return the units used before the batch in fact, and the opening that they count for, once there is `after`."""
         level = after.level(self.identity)
         if self.over:
             return self.used, level.since
         return level.tat - self.total + self.given, level.since
 
     def ground_at_most(self, after: BucketState) -> tuple[int, int]:
-        """The most units that were used before the batch, and the opening it was planned for, once others have written too."""
+        """Return the most units used before the batch, and the planned opening, once others have written too."""
         if self.over:
             return self.used, self.opening
         return max(0, min(after.level(self.identity).tat - self.total + self.given, self.room)), self.level.since

@@ -1,7 +1,7 @@
 """The generic cell rate algorithm in exact integer arithmetic.
 
 A bucket stores one number per limit, the *theoretical arrival time* `tat`, in nanoseconds since the epoch: the moment at which
-the bucket will be full again. Taking units moves it into the future, and time catches up with it. The algorithm is the virtual
+the bucket will be full again. Consuming units moves it into the future, and time catches up with it. The algorithm is the virtual
 scheduling form of ITU-T Recommendation I.371, annex A.
 
 `amount` units refill every `period` nanoseconds. Rounding always favours the limit: costs round up, availability rounds down.
@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Rate(Protocol):
-    """What the arithmetic needs to know of a limit."""
+    """The numbers of a limit that the arithmetic needs."""
 
     @property
     def refill_amount(self) -> int:
@@ -25,7 +25,7 @@ class Rate(Protocol):
 
     @property
     def window(self) -> int:
-        """Nanoseconds that an empty bucket takes to fill."""
+        """Nanoseconds in which an empty bucket fills."""
 
     @property
     def depth(self) -> int:
@@ -33,7 +33,7 @@ class Rate(Protocol):
 
 
 def window(capacity: int, amount: int, period: int) -> int:
-    """Nanoseconds that an empty bucket takes to fill: how far `tat` may lie ahead of now.
+    """Return the nanoseconds in which an empty bucket fills: how far `tat` may be ahead of now.
 
     Where a unit is no whole number of nanoseconds, each of up to `capacity` takings may have rounded its cost up by less than
     one, so that much slack is added, but never as much as one unit costs. Hence any way to take exactly `capacity` units fits
@@ -44,17 +44,17 @@ def window(capacity: int, amount: int, period: int) -> int:
 
 
 def cost(limit: Rate, units: int) -> int:
-    """Nanoseconds of refill that `units` are worth."""
+    """Return the nanoseconds in which `units` refill."""
     return _ceil_div(units * limit.period_ns, limit.refill_amount)
 
 
 def available(limit: Rate, tat: int, now: int) -> int:
-    """Units that can be taken at `now`; negative while the bucket is in debt."""
+    """Return the units available at `now`; negative while the bucket is in debt."""
     return (now + limit.depth - max(tat, now)) * limit.refill_amount // limit.period_ns
 
 
 def start(limit: Rate, tat: int) -> int:
-    """The time from which a taking that leaves the bucket at `tat` is allowed."""
+    """Return the time from which a charge that leaves the bucket at `tat` is allowed."""
     return tat - limit.depth
 
 

@@ -1,4 +1,4 @@
-"""Quotas: so many units in a period of the calendar; and what all counted kinds of limits have in common."""
+"""Quotas: a number of units in a period of the calendar; and what all counted kinds of limits have in common."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _FORM = re.compile(rf"{AMOUNT}{PER}(?P<unit>[a-z]+)\s+in\s+(?P<zone>\S+)")
 _HOUR = int(HOUR)
 _LAST = 200_000_000_000
-"""Seconds since the epoch of an instant in the year 8307, which stands for all later ones: calendars end with the year 9999."""
+"""Seconds since the epoch of an instant in the year 8307, used for all later ones: calendars end with the year 9999."""
 _known: dict[tuple[str, str], tuple[int, int]] = {}
-"""For each period and zone the period that was asked for last: its start and its end in seconds."""
+"""The last requested period of each period and zone: its start and its end in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +39,47 @@ class Quota(BaseLimit):
 
     @classmethod
     def per_hour(cls, name: str, n: int, zone: str = "UTC", *, enforce: bool = True) -> CalendarQuota:
-        """`n` units in each hour that the clocks of `zone` show."""
+        """Return a quota of `n` units in each hour that the clocks of `zone` show."""
         return CalendarQuota(name, n, "hour", zone, enforce=enforce)
 
     @classmethod
     def per_day(cls, name: str, n: int, zone: str = "UTC", *, enforce: bool = True) -> CalendarQuota:
-        """`n` units in each day, from midnight in `zone`."""
+        """Return a quota of `n` units in each day, from midnight in `zone`."""
         return CalendarQuota(name, n, "day", zone, enforce=enforce)
 
     @classmethod
     def per_week(cls, name: str, n: int, zone: str = "UTC", *, enforce: bool = True) -> CalendarQuota:
-        """`n` units in each week, from Monday's midnight in `zone`."""
+        """Return a quota of `n` units in each week, from Monday's midnight in `zone`."""
         return CalendarQuota(name, n, "week", zone, enforce=enforce)
 
     @classmethod
     def per_month(cls, name: str, n: int, zone: str = "UTC", *, enforce: bool = True) -> CalendarQuota:
-        """`n` units in each month, from midnight of its first day in `zone`."""
+        """Return a quota of `n` units in each month, from midnight of its first day in `zone`."""
         return CalendarQuota(name, n, "month", zone, enforce=enforce)
 
     @classmethod
     def session(cls, name: str, n: int, seconds: float, *, enforce: bool = True) -> Quota:
-        """`n` units in a window of so many seconds that begins with the first use."""
+        """Return a quota of `n` units in a window of the given seconds, which begins with the first use."""
         from .session import SessionQuota
 
         return SessionQuota(name, n, seconds, enforce=enforce)
 
     @classmethod
     def total(cls, name: str, n: int, *, enforce: bool = True) -> Quota:
-        """`n` units in all, which never come back by themselves."""
+        """Return a quota of `n` units in all, which never refill."""
         from .total import TotalQuota
 
         return TotalQuota(name, n, enforce=enforce)
 
     def is_over(self, since: int, used: int, instant: int) -> bool:
-        """Whether what was opened at `since` (-1: nothing was) has ended at `instant`, so that the next use opens anew.
+        """Tell whether what was opened at `since` (-1: nothing) has ended at `instant`, so that the next use opens a new one.
 
         Times are in nanoseconds since the epoch.
         """
         raise NotImplementedError
 
     def ends(self, since: int, instant: int) -> int | None:
-        """When what was opened at `since`, or at `instant` where that is over, ends; None when it never does."""
+        """Return when what was opened at `since`, or at `instant` if that is over, ends; None if it never does."""
         raise NotImplementedError
 
 
@@ -105,7 +105,7 @@ class CalendarQuota(Quota):
         derive(self, identity=f"{self.name}|{self.period} {self.zone}")
 
     def bounds(self, instant: int) -> tuple[int, int]:
-        """The start of the period that `instant` lies in, and the start of the next; nanoseconds since the epoch."""
+        """Return the start of the period that contains `instant`, and the start of the next, in nanoseconds since the epoch."""
         second = min(instant // NANOSECONDS, _LAST)
         start, end = _known.get((self.period, self.zone), (0, 0))
         if not start <= second < end:
@@ -115,22 +115,22 @@ class CalendarQuota(Quota):
         return start * NANOSECONDS, end * NANOSECONDS
 
     def is_over(self, since: int, used: int, instant: int) -> bool:
-        """Whether what was opened at `since` belongs to an earlier period than `instant`."""
+        """Tell whether `since` is in an earlier period than `instant`."""
         return since < self.bounds(instant)[0]
 
     def ends(self, since: int, instant: int) -> int:
-        """The end of the period of `instant`, or of `since` where that is the later one."""
+        """Return the end of the period of `instant`, or of `since` if that is later."""
         return self.bounds(max(since, instant))[1]
 
     @classmethod
     def read(cls, name: str, body: str, enforce: bool) -> CalendarQuota | None:
-        """The quota that the text behind a name says; None where it is of another form."""
+        """Return the quota that the text after a name describes; None if the text has another form."""
         found = _FORM.fullmatch(body)
         period = PERIODS.get(singular(found["unit"])) if found else None
         return cls(name, int(found["amount"]), period, found["zone"], enforce=enforce) if found and period else None
 
     def __str__(self) -> str:
-        """The text that `parse` reads back as an equal quota."""
+        """Return the text that `parse` reads back as an equal quota."""
         return f"{self.name}={int(self.capacity)}/{self.period} in {self.zone}{shadow(self)}"
 
 
@@ -143,7 +143,7 @@ def _bounds(period: str, zone: str, second: int) -> tuple[int, int]:
 
 
 def _day(zone: str, second: int) -> date:
-    """The day that an instant counts for: the zone's date, or a later one that began before clocks went back over midnight."""
+    """Return the day that an instant counts for: the zone's date, or a later one that had begun before clocks went back."""
     day = local_date(zone, second)
     while start_of_day(zone, following := day + timedelta(days=1)) <= second:
         day = following
@@ -151,7 +151,7 @@ def _day(zone: str, second: int) -> date:
 
 
 def _days(period: str, day: date) -> tuple[date, date]:
-    """The first day of the period that a day lies in, and the first day of the next."""
+    """Return the first day of the period that contains a day, and the first day of the next."""
     if period == "day":
         return day, day + timedelta(days=1)
     if period == "week":

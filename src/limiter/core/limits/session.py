@@ -1,4 +1,4 @@
-"""Sessions: so many units in a window of time that begins with the first use."""
+"""Sessions: a number of units in a window of time that begins with the first use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORM = re.compile(rf"{AMOUNT}{PER}session\s+of\s+{SPAN}")
 class SessionQuota(Quota):
     """`capacity` units within `seconds` of the first use. The next use after that begins another session.
 
-    A session whose units were all given back has not begun.
+    A session whose units were all refunded has not begun.
     """
 
     seconds: float
@@ -34,20 +34,20 @@ class SessionQuota(Quota):
         derive(self, length_ns=length, identity=f"{self.name}|session {number_text(self.seconds)}")
 
     def is_over(self, since: int, used: int, instant: int) -> bool:
-        """Whether the session that began at `since` has passed, or has been given back."""
+        """Tell whether the session that began at `since` has passed, or has been refunded."""
         return since < 0 or used <= 0 or since <= instant - self.length_ns
 
     def ends(self, since: int, instant: int) -> int:
-        """The end of the session that began at `since`, or of one that begins at `instant`."""
+        """Return the end of the session that began at `since`, or of one that begins at `instant`."""
         return (instant if self.is_over(since, 1, instant) else since) + self.length_ns
 
     @classmethod
     def read(cls, name: str, body: str, enforce: bool) -> SessionQuota | None:
-        """The quota that the text behind a name says; None where it is of another form."""
+        """Return the quota that the text after a name describes; None if the text has another form."""
         found = _FORM.fullmatch(body)
         length = seconds(found) if found else None
         return cls(name, int(found["amount"]), length, enforce=enforce) if found and length is not None else None
 
     def __str__(self) -> str:
-        """The text that `parse` reads back as an equal quota."""
+        """Return the text that `parse` reads back as an equal quota."""
         return f"{self.name}={int(self.capacity)}/session of {span_text(self.seconds)}{shadow(self)}"

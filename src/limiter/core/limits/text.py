@@ -1,4 +1,4 @@
-"""What the text forms of all kinds of limits share: numbers, units, spans of time, and why a text cannot be read.
+"""Shared parts of the text forms of limits: numbers, units, spans of time, and reasons why a text cannot be read.
 
 Each kind's own form stands in the kind's module.
 """
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 DEFAULT_NAME = "requests"
 """The name of a limit whose text gives none."""
 MAX_TEXT = 1_000
-"""Characters of a limit's text. Longer texts are not matched, since the time to match one can grow with its square."""
+"""Characters of a limit's text. Longer texts are not matched, because the time of a match can grow with its square."""
 UNITS = {"s": SECOND, "sec": SECOND, "second": SECOND, "m": MINUTE, "min": MINUTE, "minute": MINUTE}
 UNITS |= {"h": HOUR, "hour": HOUR, "d": DAY, "day": DAY}
 PERIODS = {"h": "hour", "hour": "hour", "d": "day", "day": "day", "w": "week", "week": "week", "month": "month"}
-"""The periods of the calendar, by what they are called in a text."""
+"""The periods of the calendar, by their names in a text."""
 
 WHOLE = "[0-9]{1,20}(?:_[0-9]{1,3}){0,6}"
 NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,40})?"
@@ -40,25 +40,25 @@ _OPTION = re.compile(r"(?P<option>burst|allotment)(?:\s+(?P<value>\S+))?\s*", re
 
 
 def singular(unit: str) -> str:
-    """A unit without its plural's `s`; single letters have no plural, since `ms` could be read as minutes."""
+    """Return a unit without its plural `s`; single letters have no plural, because `ms` could be read as minutes."""
     return unit.removesuffix("s") if len(unit) > 2 else unit
 
 
 def seconds(found: re.Match[str]) -> float | None:
-    """The seconds of a matched SPAN; None when its unit is unknown."""
+    """Return the seconds of a matched SPAN; None if its unit is unknown."""
     unit = UNITS.get(singular(found["unit"]))
     return None if unit is None else float(found["count"] or 1) * unit
 
 
 def number_text(number: float) -> str:
-    """A number in decimal digits, without an exponent or a needless fraction, that reads back as the same number."""
+    """Format a number in decimal digits, without an exponent or a needless fraction, so that it reads back as the same number."""
     from decimal import Decimal
 
     return f"{Decimal(repr(float(number))):f}".removesuffix(".0")
 
 
 def span_text(span: float) -> str:
-    """Seconds as a span that reads back as the same number: in days, hours or minutes where they are whole."""
+    """Format seconds as a span that reads back as the same number: in days, hours or minutes if they are whole."""
     for unit, name in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
         if span % unit == 0:
             return f"{span // unit:.0f} {name}{'' if span == unit else 's'}"
@@ -66,12 +66,12 @@ def span_text(span: float) -> str:
 
 
 def shadow(limit: BaseLimit) -> str:
-    """The end of a limit's text, which says whether the limit is only watched."""
+    """Return the end of a limit's text: " shadow" if the limit is not enforced."""
     return "" if limit.enforce else " shadow"
 
 
 def explain(body: str) -> str:
-    """Name the part of a limit's text, without its name, that no kind of limit can read; and say what is written instead."""
+    """Name the part of a limit's text, without its name, that no kind of limit can read, and the form that is expected."""
     return f"{_fault(body)}; {_HINT}"
 
 

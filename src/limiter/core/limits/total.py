@@ -1,4 +1,4 @@
-"""Totals: units that are put in once and do not refill."""
+"""Totals: a number of units that do not refill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORM = re.compile(rf"{AMOUNT}\s+in\s+all")
 class TotalQuota(Quota):
     """`capacity` units in all, such as prepaid credits. Used units come back only by a refund or an `adjust`.
 
-    A larger capacity is how more are sold: what was used stays used.
+    To sell more units, raise the capacity: used units stay used.
     """
 
     def __post_init__(self) -> None:
@@ -24,18 +24,18 @@ class TotalQuota(Quota):
         derive(self, identity=f"{self.name}|total")
 
     def is_over(self, since: int, used: int, instant: int) -> bool:
-        """Whether nothing was used yet: a total never ends."""
+        """Tell whether nothing was used yet: a total never ends."""
         return since < 0
 
     def ends(self, since: int, instant: int) -> None:
-        """None: a total never ends."""
+        """Return None: a total never ends."""
 
     @classmethod
     def read(cls, name: str, body: str, enforce: bool) -> TotalQuota | None:
-        """The total that the text behind a name says; None where it is of another form."""
+        """Return the total that the text after a name describes; None if the text has another form."""
         found = _FORM.fullmatch(body)
         return cls(name, int(found["amount"]), enforce=enforce) if found else None
 
     def __str__(self) -> str:
-        """The text that `parse` reads back as an equal total."""
+        """Return the text that `parse` reads back as an equal total."""
         return f"{self.name}={int(self.capacity)} in all{shadow(self)}"

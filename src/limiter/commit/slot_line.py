@@ -1,0 +1,159 @@
+# twin: sync_slot_line.py
+"""Waiting for slots: by arrival within a process; across processes by looks that are spaced, and never more than 10 a second."""
+
+from __future__ import annotations
+
+import random
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ..core.limits.slots import short_of_slots
+from ..core.request import Grant, refund_of
+from ..core.units import NANOSECONDS
+from ..runtime.concurrency import shielded
+from .slots import InLine
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ..core.request import Refusal, Request
+    from .committer import Committer
+
+
+LEAST_LOOK, MOST_LOOK = NANOSECONDS // 10, NANOSECONDS
+"""Nanoseconds between two looks of a process for slots of a bucket that others have freed, before they are spread by jitter."""
+LONGEST_SLEEP = 3_600 * NANOSECONDS
+"""Nanoseconds for which a caller in line sleeps at a time."""
+
+
+class Answer(Protocol):
+    """What became of a look, as the line sees it; see `Admission`."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether all of it was granted."""
+
+    @property
+    def outcomes(self) -> Sequence[object]:
+        """The outcome of each request."""
+
+
+A = TypeVar("A", bound=Answer)
+
+
+class SlotLine:
+    """The line of callers who wait for the slots of the request at a `place`, as one of them sees it.
+
+    Callers are served by arrival. Only the first one looks for slots that other processes have freed, and no caller holds
+    anything while it waits, so that two calls for several buckets cannot wait for each other.
+    """
+
+    def __init__(self, committer: Committer, requests: Sequence[Request], place: int) -> None:
+        self._committer = committer
+        self._requests = requests
+        self._request = requests[place]
+        self._slots = committer.open_slots(self._request.key)
+        lone = len(requests) == 1 and all(limit.holds for limit, _ in self._request.charges)
+        self._caller = InLine(self._request if lone else None)
+
+    @classmethod
+    def ahead(cls, committer: Committer, requests: Sequence[Request]) -> SlotLine | None:
+        """The line in which callers of this process wait already for slots that are requested; None if there is none."""
+        for place, request in enumerate(requests):
+            if request.slots and any(limit.holds and units for limit, units in request.charges):
+                line = cls(committer, requests, place)
+                if line._slots.line:
+                    return line
+        return None
+
+    def refusals(self) -> list[Refusal | None]:
+        """The outcomes for a caller who is not willing to wait behind the others."""
+        with self._committer.lock:
+            refusal = self._slots.refuse(self._request)
+        return [refusal if request is self._request else None for request in self._requests]
+
+    async def wait(self, deadline: int, ask: Callable[[], Awaitable[A]]) -> A | Grant | None:
+        """Wait until the deadline, in nanoseconds since the epoch.
+
+        Returns the grant of slots that another caller of the process has handed on, or what became of the last look: an
+        admission, or a refusal for another reason. None where the deadline came first.
+        """
+        with self._committer.lock:
+            if not self._slots.line:
+                self._slots.next_look = self._committer.clock() + self._interval()
+            self._slots.join(self._caller)
+        try:
+            found = await self._wait(deadline, ask)
+        except BaseException:
+            if (grant := self._leave()) is not None:
+                await shielded(self._give_back(grant))
+            raise
+        grant = self._leave()
+        if grant is None or found is grant:
+            return found
+        # It was handed on in the same moment.
+        if found is None or isinstance(found, Grant) or not found.allowed:
+            return grant
+        await shielded(self._give_back(grant))
+        return found
+
+    def _leave(self) -> Grant | None:
+        """Leave the line, and return what was handed on to the caller before."""
+        with self._committer.lock:
+            self._slots.leave(self._caller)
+            return self._caller.handed()
+
+    async def _wait(self, deadline: int, ask: Callable[[], Awaitable[A]]) -> A | Grant | None:
+        while True:
+            if (now := self._committer.clock()) < deadline:
+                await self._sleep(deadline, now)
+            if (grant := self._caller.handed()) is not None:
+                return grant
+            now = self._committer.clock()
+            if self._is_to_look(now):
+                admission = await ask()
+                if admission.allowed or short_of_slots(self._requests, admission.outcomes, deadline) is None:
+                    self._invite_next()
+                    return admission
+                continue
+            if now >= deadline:
+                return None
+
+    async def _sleep(self, deadline: int, now: int) -> None:
+        """Sleep until the caller is woken, or its deadline comes, or it is its turn to look."""
+        caller, committer, slots = self._caller, self._committer, self._slots
+        caller.clear()
+        first = self._is_first()
+        if caller.handed() is not None or (first and caller.look):
+            return
+        left = min(max(0, min(deadline, slots.next_look if first else deadline) - now), LONGEST_SLEEP)
+        if committer.sleep is not None:
+            await committer.sleep(max(1, min(left, LEAST_LOOK)) / NANOSECONDS)
+            return
+        caller.expires = monotonic() + left / NANOSECONDS
+        await committer.deadlines.wait(caller)
+
+    def _is_first(self) -> bool:
+        line = self._slots.line
+        return bool(line) and line[0] is self._caller
+
+    def _is_to_look(self, now: int) -> bool:
+        """Whether the caller is the first in line, and has been woken to look or comes to the time for it."""
+        with self._committer.lock:
+            if not self._is_first() or not (self._caller.look or now >= self._slots.next_look):
+                return False
+            self._caller.look = False
+            self._slots.next_look = now + self._interval()
+            return True
+
+    def _interval(self) -> int:
+        spread = random.uniform(1, 1.5)  # noqa: S311 - spreads processes, hides nothing
+        return round(self._slots.interval(LEAST_LOOK, MOST_LOOK) * spread)
+
+    def _invite_next(self) -> None:
+        """Have the next in line look at once, since there may be more where this came from."""
+        with self._committer.lock:
+            self._slots.next_look = min(self._slots.next_look, self._committer.clock())
+
+    async def _give_back(self, grant: Grant) -> bool:
+        return await self._committer.write_refunds([refund_of(self._request.key, grant.receipts)])

@@ -1,0 +1,281 @@
+# twin: sync_slots.py
+"""The slots of one process: what it holds in each bucket, and their renewal in time.
+
+A lease that ends leaves its slots to the process. They pass to the first caller who waits in line for that bucket, or to one who
+comes while they are about to be given up; else the next write gives them up.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections import deque
+from os import urandom
+from typing import TYPE_CHECKING, Protocol
+
+from ..core import preview
+from ..core.limits.slots import without_room
+from ..core.request import Grant, Request
+from ..core.slot_ledger import SlotLedger
+from ..core.trust import is_trusted
+from ..core.units import NANOSECONDS
+from ..exceptions import LimiterError
+from ..runtime.heartbeat import Heartbeat
+from ..runtime.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from ..core.records import BucketKey
+    from ..core.request import Refusal
+    from ..core.slots import Side, SlotWrite
+    from ..core.state import BucketState, Update
+
+    Decide = Callable[[Sequence[Request]], Awaitable[Sequence[object]]]
+
+RENEWED_AT_ONCE = 32
+"""Buckets whose slots are renewed together."""
+
+
+class Known(Protocol):
+    """What is known of a bucket, as its slots see it; see `BucketQueue`."""
+
+    key: BucketKey
+    state: BucketState
+    seen: int | None
+
+
+class Pending(Protocol):
+    """A request on its way, as the slots of its bucket see it; see `PendingRequest`."""
+
+    request: Request
+    done: bool
+
+
+class InLine(Wakeup):
+    """A caller who waits in line for slots, until `expires` (monotonic seconds).
+
+    `request` is what it asks, where that is nothing but slots of one bucket: then `grant` may be handed to it. Otherwise it is
+    woken to `look` when a slot was freed. It is `pending` until it leaves the line.
+    """
+
+    __slots__ = ("expires", "grant", "look", "pending", "request")
+
+    def __init__(self, request: Request | None) -> None:
+        super().__init__()
+        self.request = request
+        self.grant: Grant | None = None
+        self.look = False
+        self.pending = 1
+        self.expires = 0.0
+
+    def handed(self) -> Grant | None:
+        """What was handed to it so far."""
+        return self.grant
+
+
+class SlotKeeper:
+    """Keeps the slots of one committer under one `holder` id, and renews them. `waiting` counts the callers in line.
+
+    All methods but the renewal are called with the committer's lock held.
+    """
+
+    def __init__(self, clock: Callable[[], int], decide: Decide) -> None:
+        self.holder = urlsafe_b64encode(urandom(6)).decode()
+        self.waiting = 0
+        self._clock = clock
+        self._monotonic: Callable[[], int] = getattr(clock, "monotonic", clock)
+        self._decide = decide
+        self._active: dict[BucketKey, BucketSlots] = {}
+        self._heartbeat = Heartbeat(self._renew)
+
+    @property
+    def now(self) -> int:
+        """The table's time."""
+        return self._clock()
+
+    @property
+    def mono(self) -> int:
+        """The monotonic time, in nanoseconds."""
+        return self._monotonic()
+
+    @property
+    def is_on_time(self) -> bool:
+        """Whether the clock may be relied on: no slot is handed on by one that may have stood still."""
+        return is_trusted(self._clock)
+
+    def open(self, known: Known) -> BucketSlots:
+        """The slots of a bucket, of which there were none yet."""
+        return BucketSlots(self, known)
+
+    def watch(self, slots: BucketSlots, renewal: int | None) -> None:
+        """Renew a bucket's slots in time, the next ones after so many nanoseconds; None where nothing is held."""
+        if renewal is None:
+            self._active.pop(slots.key, None)
+        else:
+            self._active[slots.key] = slots
+            self._heartbeat.wake(renewal / NANOSECONDS)
+
+    def close(self) -> None:
+        """Renew nothing more, until slots are taken again."""
+        self._heartbeat.stop()
+
+    async def _renew(self) -> float | None:
+        """Renew what is due, and return the seconds until the next renewal."""
+        due = [each for each in tuple(self._active.values()) if each.renewal() == 0]
+        for first in range(0, len(due), RENEWED_AT_ONCE):
+            await self._renew_some(due[first : first + RENEWED_AT_ONCE])
+        waits = [wait for each in tuple(self._active.values()) if (wait := each.renewal()) is not None]
+        return min(waits) / NANOSECONDS if waits else None
+
+    async def _renew_some(self, due: Sequence[BucketSlots]) -> None:
+        try:
+            outcomes = await self._decide([Request(each.key, slots=True) for each in due])
+        except LimiterError as error:
+            outcomes = [error] * len(due)
+        for each, outcome in zip(due, outcomes, strict=True):
+            if not isinstance(outcome, Grant):
+                each.note_failure()
+
+
+class BucketSlots:
+    """The process's slots of one bucket: the ledger of what it holds, and the line of callers who wait.
+
+    No caller looks for slots of other processes before `next_look`. With `draws` the next write draws fence numbers in any case.
+    All methods are called with the committer's lock held, but for those of which it is said.
+    """
+
+    def __init__(self, keeper: SlotKeeper, known: Known) -> None:
+        self.key = known.key
+        self.line: deque[InLine] = deque()
+        self.next_look = 0
+        self.draws = False
+        self._keeper = keeper
+        self._known = known
+        self._ledger = SlotLedger(keeper.holder)
+        self._planned = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is held and no caller waits, so that the bucket can be forgotten."""
+        return self._ledger.is_idle and not self.line
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether a write has something to say of the process's slots."""
+        return self.draws or self._ledger.is_unsettled(self._keeper.mono)
+
+    def absorb(self, pending: Pending) -> None:
+        """Take the slots that a request gives back out of it: they are the process's at once, to be handed on or given up."""
+        request = pending.request
+        ended = [refund for refund in request.refunds if refund.limit.holds]
+        if ended:
+            pending.request = request._replace(refunds=tuple([each for each in request.refunds if each not in ended]))
+            self._ledger.release(ended, self._keeper.mono)
+            self._hand_on()
+
+    def serve(self, pending: Pending) -> Grant | None:
+        """The grant of a request that needs no write: its slots are there, or what it gives back has been handed on."""
+        request = pending.request
+        if request.is_settlement:
+            return None if self.is_unsettled else Grant((), self._keeper.now)
+        return None if self.line else self._hand_over(request)
+
+    def side(self) -> Side:
+        """What a plan has to know of the process's slots."""
+        self._planned = self._keeper.mono
+        return self._ledger.side(self._known.seen or 0, self._planned, draws=self.draws)
+
+    def start(self, update: Update) -> bool:
+        """Enter that an update is sent; false if it has to be planned again, since a slot was handed on that it gives up."""
+        return self._ledger.start(update.slots, self._planned)
+
+    def fail(self, update: Update) -> None:
+        """Enter that the last update had no effect."""
+        self._ledger.fail(update.slots)
+
+    def doubt(self, update: Update) -> None:
+        """Enter that the last update was not answered."""
+        self._ledger.doubt(update.slots)
+        self._keeper.watch(self, self.renewal())
+
+    def verdict(self, update: Update, state: BucketState) -> bool | None:
+        """Whether the last update was applied, by a state that was read since; None where that cannot be told by its slots."""
+        return self._ledger.verdict(update.slots, state.slots)
+
+    def learn(self, state: BucketState, told: Iterable[tuple[Pending, object]] = (), writes: Sequence[SlotWrite] = ()) -> None:
+        """Enter what an answer has shown, and the grants of a write; `writes` are given where they were the bucket's last."""
+        self._ledger.learn(state.slots)
+        self._ledger.number(writes, state.slots.fence)
+        for pending, outcome in told:
+            if isinstance(outcome, Grant) and pending.request.slots and not pending.done:
+                self._ledger.grant(outcome.receipts, self._keeper.mono)
+        self._keeper.watch(self, self.renewal())
+
+    def numbered(self, grant: Grant) -> Grant:
+        """A grant that was held back, with numbers of the fence that were drawn since."""
+        return Grant([self._ledger.numbered(receipt) for receipt in grant.receipts], grant.now)
+
+    def give_up(self, grant: Grant) -> None:
+        """End the leases of a grant that cannot be told."""
+        self._ledger.release([receipt.refund() for receipt in grant.receipts if receipt.limit.holds], self._keeper.mono)
+
+    def renewal(self) -> int | None:
+        """Nanoseconds until the slots have to be renewed; None where nothing is held. May be called without the lock."""
+        return self._ledger.next_renewal(self._keeper.mono)
+
+    def note_failure(self) -> None:
+        """Enter that a renewal has failed, so that it is tried again soon. May be called without the lock."""
+        self._ledger.note_failure(self._keeper.mono)
+
+    def is_lost(self, name: str, generation: int) -> bool:
+        """Whether slots that a lease holds may be held by others by now. May be called without the lock."""
+        return self._ledger.is_lost(name, generation, self._keeper.now, self._keeper.mono)
+
+    def join(self, caller: InLine) -> None:
+        """Put a caller at the end of the line."""
+        self.line.append(caller)
+        self._keeper.waiting += 1
+
+    def leave(self, caller: InLine) -> None:
+        """Take a caller out of the line; the one who is first then is woken."""
+        caller.pending = 0
+        if caller in self.line:
+            self.line.remove(caller)
+            self._keeper.waiting -= 1
+        if self.line:
+            self.line[0].set()
+
+    def interval(self, least: int, most: int) -> int:
+        """Nanoseconds between two looks for slots of other processes, by how long a slot is held."""
+        return min(max(self._ledger.turn(self._known.state.slots) or least, least), most)
+
+    def refuse(self, request: Request) -> Refusal:
+        """The refusal of a caller who is not willing to wait behind the line."""
+        now = self._keeper.now
+        side = self._ledger.side(self._known.seen or 0, self._keeper.mono)
+        return without_room(preview.look(self._known.state, request, now, slots=side), request)
+
+    def _hand_on(self) -> None:
+        """Hand spare slots to those who wait in line, or have the first of them look, for whom that needs a write."""
+        while self.line:
+            first = self.line[0]
+            grant = None if first.request is None else self._hand_over(first.request)
+            if grant is None:
+                if self._ledger.is_spare and not self._ledger.rests(self._keeper.mono):
+                    first.look = True
+                    first.set()
+                return
+            self.line.popleft()
+            self._keeper.waiting -= 1
+            first.grant = grant
+            first.pending = 0
+            first.set()
+
+    def _hand_over(self, request: Request) -> Grant | None:
+        keeper = self._keeper
+        only_slots = request.charges and all(limit.holds for limit, _ in request.charges)
+        if not only_slots or not keeper.is_on_time:
+            return None
+        now = keeper.now
+        receipts = self._ledger.hand_over(request.charges, self._known.state, now, keeper.mono)
+        return None if receipts is None else Grant(receipts, now)

@@ -1,0 +1,388 @@
+"""What a batch does to slots: the conditions and changes of its one write, and what it asserts of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.bucket_world import EPOCH, KEY
+
+from limiter import Concurrency, Limit, Quota
+from limiter.core import plan as planning
+from limiter.core.forgetting import is_forgettable
+from limiter.core.preview import look
+from limiter.core.request import Charge, Grant, Refund, Refusal, Request
+from limiter.core.slot_ledger import SlotLedger
+from limiter.core.slots import NONE, Slots, count_of, entry_of, until_of
+from limiter.core.state import EMPTY, BucketState
+from limiter.core.units import NANOSECONDS
+
+if TYPE_CHECKING:
+    from limiter.core.plan import Plan
+    from limiter.core.slots import SlotWrite
+    from limiter.models import BaseLimit
+
+CALLS = Concurrency("calls", 20)
+TTL = CALLS.ttl_ns
+NOW = EPOCH
+OTHERS = "other000", "second00"
+
+
+def taking(*limits: BaseLimit, units: int = 1, wait: int = 0) -> Request:
+    """A request for units of each limit."""
+    return Request(KEY, tuple(Charge(limit, units) for limit in limits), deadline=NOW + wait, slots=True)
+
+
+def held(*entries: tuple[str, int, int]) -> BucketState:
+    """A bucket in which holders hold slots until so many nanoseconds after now."""
+    found = {holder: entry_of((NOW + until) // 10**6, count) for holder, until, count in entries}
+    slots = Slots({"calls": sum(map(count_of, found.values()))}, {"calls": found}, 1_000)
+    return BucketState(ttl=(NOW + 2 * TTL) // NANOSECONDS, stamp="other", slots=slots)
+
+
+class Process:
+    """A process that plans against a bucket, and learns what becomes of it."""
+
+    def __init__(self, state: BucketState = EMPTY, error: int = 0) -> None:
+        self.ledger = SlotLedger("process0")
+        self.state = state
+        self.error = error
+        self.mono = 0
+        self.now = NOW
+        self.stamps = 0
+
+    def plan(self, *requests: Request, confirmed: int | None = None) -> Plan:
+        """Plan once, on a state that was shown just now."""
+        self.stamps += 1
+        side = self.ledger.side(self.now if confirmed is None else confirmed, self.mono)
+        return planning.plan(self.state, requests, self.now, f"own-{self.stamps}", error=self.error, slots=side)
+
+    def ask(self, *requests: Request) -> list[Grant | Refusal]:
+        """Plan and write, and return the outcomes."""
+        plan = self.plan(*requests)
+        outcomes: dict[int, Grant | Refusal] = dict(plan.refused)
+        if plan.update is not None:
+            assert self.ledger.start(plan.update.slots, self.mono)
+            assert plan.update.holds(self.state)
+            self.state = plan.update.apply(self.state)
+            self.ledger.learn(self.state.slots)
+            self.ledger.number(plan.update.slots, self.state.slots.fence)
+            grants = plan.grants(self.state)
+            for grant in grants.values():
+                self.ledger.grant(grant.receipts, self.mono)
+            outcomes |= grants
+        return [outcomes[place] for place in range(len(requests))]
+
+    def take(self, *limits: BaseLimit, units: int = 1) -> Grant:
+        """Take, and be admitted."""
+        (grant,) = self.ask(taking(*limits, units=units))
+        assert isinstance(grant, Grant)
+        return grant
+
+    def end(self, units: int, generation: int = 1) -> None:
+        """End leases."""
+        self.ledger.release((Refund(CALLS, units, generation),), self.mono)
+
+    @property
+    def entry(self) -> int:
+        """The process's own entry in the bucket."""
+        return self.state.slots.entry("calls", "process0")
+
+
+def slot_write(plan: Plan) -> SlotWrite:
+    """The one part of an update that is about slots."""
+    assert plan.update is not None
+    (write,) = plan.update.slots
+    return write
+
+
+def test_a_process_that_knows_nothing_takes_by_one_write() -> None:
+    """The write asserts that the process holds none, and that there is room, whether any slot was ever held or not."""
+    write = slot_write(Process().plan(taking(CALLS, units=3)))
+    assert (write.seen, write.most, write.change, write.taken) == (NONE, 17, 3, 3)
+    assert count_of(write.entry or 0) == 3
+    assert until_of(write.entry or 0) == NOW + TTL
+
+
+def test_one_write_decides_rates_quotas_and_slots() -> None:
+    """A rate, a quota and slots are taken by the same update, all or none."""
+    rate, quota = Limit.per_minute("requests", 10), Quota.per_day("tokens", 5)
+    process = Process()
+    process.take(rate, quota, CALLS)
+    assert count_of(process.entry) == 1
+    assert process.state.level(quota.identity).tat == 1
+    (refusal,) = process.ask(taking(CALLS, quota, units=6))
+    assert isinstance(refusal, Refusal)
+    assert count_of(process.entry) == 1
+
+
+def test_the_dead_are_taken_out_with_all_else_that_is_due() -> None:
+    """A write takes two, gives up one of its own and takes out both holders that have expired: the sum falls by two."""
+    process = Process()
+    process.take(CALLS, units=7)
+    process.end(1)
+    dead = {OTHERS[0]: entry_of((NOW - NANOSECONDS) // 10**6, 2), OTHERS[1]: entry_of((NOW - NANOSECONDS) // 10**6, 11)}
+    slots = process.state.slots
+    process.state = replace(process.state, slots=Slots({"calls": 20}, {"calls": {**slots.entries["calls"], **dead}}, slots.fence))
+    write = slot_write(process.plan(taking(CALLS, units=2)))
+    assert (write.change, write.taken, count_of(write.entry or 0)) == (2 - 1 - 13, 2, 8)
+    assert write.most == 20 + 12
+    assert dict(write.dead) == dead
+
+
+def test_the_dead_stay_while_their_slots_are_not_needed() -> None:
+    """Entries that have expired are in no caller's way as long as there is room."""
+    write = slot_write(Process(held((OTHERS[0], -NANOSECONDS, 5))).plan(taking(CALLS)))
+    assert write.dead == ()
+
+
+def test_at_most_25_of_the_dead_are_taken_out_at_once() -> None:
+    """A condition has 300 operators at most, so those that hold most go first, and as many as can at once."""
+    limit = Concurrency("calls", 60)
+    dead = tuple((f"dead{place:04}", -NANOSECONDS, 1 + place) for place in range(30))
+    write = slot_write(Process(held(*dead)).plan(taking(limit)))
+    assert len(write.dead) == 25
+    assert min(count_of(entry) for _, entry in write.dead) == 6
+
+
+@pytest.mark.parametrize(("error", "over"), [(0, True), (NANOSECONDS, False)])
+def test_an_evictor_allows_for_its_own_error(error: int, over: bool) -> None:
+    """Who may be wrong by a second waits a second longer before it takes another's slots."""
+    process = Process(held((OTHERS[0], -NANOSECONDS // 2, 20)), error=error)
+    (outcome,) = process.ask(taking(CALLS))
+    assert isinstance(outcome, Grant) is over
+
+
+def test_a_holder_allows_for_its_own_error() -> None:
+    """Who may be wrong by a second holds its slots a second longer, by its own clock."""
+    process = Process(error=NANOSECONDS)
+    process.take(CALLS)
+    assert until_of(process.entry) == NOW + TTL + NANOSECONDS
+
+
+def test_only_a_time_that_an_answer_has_confirmed_evicts() -> None:
+    """A clock that has jumped since the bucket was read takes no living holder for a dead one."""
+    process = Process(held((OTHERS[0], NANOSECONDS, 20)))
+    process.now = NOW + 2 * TTL
+    assert 0 in process.plan(taking(CALLS), confirmed=NOW).refused
+    assert 0 not in process.plan(taking(CALLS), confirmed=NOW + 2 * TTL).refused
+
+
+def test_each_time_that_is_written_is_later_than_the_last() -> None:
+    """Two writes within a millisecond leave different entries, so that each names the write that left it."""
+    process = Process()
+    process.take(CALLS)
+    first = process.entry
+    process.take(CALLS)
+    assert until_of(process.entry) == until_of(first) + 10**6
+
+
+def test_ends_alone_assert_nothing_but_the_own_entry() -> None:
+    """Who leaves is not held back when the capacity was lowered."""
+    process = Process()
+    process.take(CALLS, units=3)
+    process.end(2)
+    write = slot_write(process.plan(Request(KEY, slots=True)))
+    assert (write.most, write.change, count_of(write.entry or 0), write.numbers) == (None, -2, 1, 0)
+
+
+def test_the_last_end_removes_the_entry() -> None:
+    """A process that holds nothing has no entry."""
+    process = Process()
+    process.take(CALLS, units=3)
+    process.end(3)
+    process.ask(Request(KEY, slots=True))
+    assert process.entry == NONE
+    assert process.state.slots.held == {"calls": 0}
+
+
+def test_a_renewal_rides_on_a_write_for_a_rate_once_it_is_due() -> None:
+    """Up to a sixth of the time to live a rate's write says nothing of slots; then it renews them."""
+    rate, process = Limit.per_minute("requests", 100), Process()
+    process.take(CALLS)
+    process.mono = process.now = TTL // 6 - 1
+    process.now += NOW
+    plan = process.plan(Request(KEY, (Charge(rate, 1),), deadline=process.now))
+    assert plan.update is not None
+    assert not plan.update.slots
+    process.mono += 1
+    write = slot_write(process.plan(Request(KEY, (Charge(rate, 1),), deadline=process.now)))
+    assert (write.change, write.most, count_of(write.entry or 0)) == (0, None, 1)
+
+
+def test_nothing_else_is_written_of_slots_that_are_held() -> None:
+    """A bucket without slots pays nothing for them, and neither does one whose slots need nothing."""
+    process = Process()
+    process.take(CALLS)
+    assert process.plan().update is None
+
+
+def test_the_item_outlives_its_entries() -> None:
+    """The item's time to live is set beyond the latest time until which a slot is held."""
+    process = Process(error=NANOSECONDS)
+    process.take(CALLS)
+    assert process.state.ttl * NANOSECONDS >= until_of(process.entry)
+    assert not is_forgettable(process.state, NOW + TTL)
+    assert is_forgettable(process.state, (process.state.ttl + 1) * NANOSECONDS)
+
+
+def test_an_entry_that_has_gone_ends_every_lease() -> None:
+    """Who was taken out holds nothing, and what its leases give back counts for nothing, also when more was taken since."""
+    process = Process()
+    process.take(CALLS, units=3)
+    process.state = EMPTY
+    process.ledger.learn(EMPTY.slots)
+    assert process.ledger.is_lost("calls", 1, NOW, 0)
+    (receipt,) = process.take(CALLS).receipts
+    process.end(3, generation=1)
+    assert not process.ledger.is_lost("calls", receipt.since, NOW, 0)
+    assert process.plan(Request(KEY, slots=True)).update is None
+    assert count_of(process.entry) == 1
+
+
+def test_numbers_start_from_the_clock() -> None:
+    """The fence goes on growing when the item was deleted in between."""
+    process = Process()
+    (first,) = process.take(CALLS).receipts
+    process.state, process.now = EMPTY, NOW + 3_600 * NANOSECONDS
+    process.ledger.learn(EMPTY.slots)
+    (second,) = process.take(CALLS).receipts
+    assert second.earlier > first.earlier > NOW
+
+
+def test_a_batch_numbers_its_grants() -> None:
+    """Each grant of a write has a number of its own, and those that are handed on later have others."""
+    process = Process()
+    grants = process.ask(taking(CALLS), taking(CALLS, units=2))
+    numbers = [receipt.earlier for grant in grants for receipt in grant.receipts]  # type: ignore[union-attr] # granted
+    process.end(1)
+    handed = process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0)
+    assert handed is not None
+    numbers.append(handed[0].earlier)
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_lowered_capacity_ends_handing_on() -> None:
+    """While more are held than there are, a freed slot goes back to the bucket."""
+    process = Process()
+    process.take(CALLS, units=20)
+    process.end(1)
+    lowered = Concurrency("calls", 10)
+    assert process.ledger.hand_over((Charge(lowered, 1),), process.state, NOW, 0) is None
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is not None
+
+
+def test_nothing_is_handed_on_after_a_lost_answer() -> None:
+    """A release without an answer may still take the slot away, so the next in line waits for a write that succeeds."""
+    process = Process()
+    process.take(CALLS, units=2)
+    process.end(1)
+    update = process.plan(Request(KEY, slots=True)).update
+    assert update is not None
+    assert process.ledger.start(update.slots, 0)
+    process.ledger.doubt(update.slots)
+    process.ledger.learn(process.state.slots)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is None
+    assert process.ledger.verdict(update.slots, process.state.slots) is False
+    assert process.ledger.verdict(update.slots, update.apply(process.state).slots) is True
+    assert process.ledger.verdict(update.slots, EMPTY.slots) is None
+
+
+def test_nothing_is_handed_on_while_the_bucket_is_paused() -> None:
+    """A pause holds for slots that are freed within the process too."""
+    process = Process()
+    process.take(CALLS)
+    process.end(1)
+    paused = replace(process.state, paused=NOW + 1)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), paused, NOW, 0) is None
+
+
+def test_after_a_second_of_turns_one_slot_is_left_to_others() -> None:
+    """While all slots are taken, a process that hands them on for a second gives up one of them."""
+    process = Process()
+    process.take(CALLS, units=20)
+    for mono in (0, NANOSECONDS - 1):
+        process.end(1)
+        assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, mono) is not None
+    process.end(1)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, NANOSECONDS) is None
+    assert process.ledger.rests(NANOSECONDS)
+    process.end(1)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, NANOSECONDS) is not None
+
+
+def test_a_slot_is_held_while_its_caller_waits_for_a_rate() -> None:
+    """Where a slot is free the rate beside it is booked; where none is, nothing is booked."""
+    rate, process = Limit.per_second("requests", 1, burst=1), Process()
+    process.take(rate, CALLS)
+    (grant,) = process.ask(taking(rate, CALLS, wait=5 * NANOSECONDS))
+    assert isinstance(grant, Grant)
+    assert grant.start > NOW
+    full = Concurrency("calls", 2)
+    (refusal,) = process.ask(taking(rate, full, wait=5 * NANOSECONDS))
+    assert isinstance(refusal, Refusal)
+
+
+def test_a_shadow_that_does_not_fit_is_not_held() -> None:
+    """A shadow refuses no request, tells that it would have, and asserts so."""
+    shadow = Concurrency("calls", 20, enforce=False)
+    rate, process = Limit.per_minute("requests", 10), Process(held((OTHERS[0], TTL, 20)))
+    plan = process.plan(taking(rate, shadow))
+    assert slot_write(plan).least == 20
+    assert plan.update is not None
+    receipts = plan.grants(plan.update.apply(process.state))[0].receipts
+    assert receipts[1].left_out is not None
+    assert plan.update.apply(process.state).slots == process.state.slots
+
+
+def test_what_is_free_is_shown() -> None:
+    """A look counts slots of holders that have expired as free, and expects a slot by the first end."""
+    found = look(held((OTHERS[0], -NANOSECONDS, 5), (OTHERS[1], NANOSECONDS // 2, 15)), taking(CALLS, units=6), NOW)
+    assert isinstance(found, Refusal)
+    assert found.levels[0].tat == 15
+    assert found.start == NOW + NANOSECONDS // 2
+
+
+def test_a_slot_is_expected_by_how_long_one_is_held() -> None:
+    """Of 20 slots that are held for 10 s each, one is freed every half a second."""
+    process = Process()
+    process.take(CALLS, units=20)
+    process.mono = 10 * NANOSECONDS
+    process.end(20)
+    process.state = held((OTHERS[0], TTL, 20))
+    assert process.ledger.side(NOW, 0).own["calls"].wait == 10 * NANOSECONDS
+    assert process.ledger.turn(process.state.slots) == NANOSECONDS // 2
+
+
+def test_renewals_come_every_third_of_the_time_to_live() -> None:
+    """A renewal of its own is due after a third, and again after a twelfth where it fails."""
+    process = Process()
+    assert process.ledger.next_renewal(0) is None
+    process.take(CALLS)
+    assert process.ledger.next_renewal(0) == TTL // 3
+    process.mono = TTL // 3
+    assert process.ledger.next_renewal(process.mono) == 0
+    process.ledger.note_failure(process.mono)
+    assert process.ledger.next_renewal(process.mono) == TTL // 12
+
+
+def test_a_lease_ends_by_the_process_own_clock() -> None:
+    """A process that was not able to renew finds its leases lost a little before others can take them."""
+    process = Process()
+    (receipt,) = process.take(CALLS).receipts
+    last = TTL - TTL // 1_000
+    assert not process.ledger.is_lost("calls", receipt.since, NOW, last - 1)
+    assert process.ledger.is_lost("calls", receipt.since, NOW, last)
+    assert process.ledger.is_lost("calls", receipt.since, NOW + TTL + 1, 0)
+
+
+def test_a_slot_that_changes_hands_is_not_given_up_as_well() -> None:
+    """A write that was planned before a slot was handed on has to be planned again."""
+    process = Process()
+    process.take(CALLS, units=2)
+    process.end(1)
+    update = process.plan(Request(KEY, slots=True)).update
+    assert update is not None
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0)
+    assert not process.ledger.start(update.slots, 0)
