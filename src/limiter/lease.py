@@ -221,9 +221,18 @@ class Lease:
         with self._lock:
             self._open = False
             self._refunded = refund
+            if self._trail is not None and self._has_slots():
+                self._tell_expiries(self._trail)
             refunds, changes = self._refunds(everything=refund)
         if self._committer is not None and refunds:
             await self._origin.run_cleanup(partial(self._refund, self._committer, refunds, changes), self._task)
+
+    def _tell_expiries(self, trail: Trail) -> None:
+        """Report slots that were lost: they were held until their last renewal, and for their time to live."""
+        committer = self._committer
+        for (key, name), held in self._allocations().items():
+            if committer is not None and held.limit.holds and held.units and committer.has_lost(key, name, held.since):
+                trail.expired(committer.last_renewal(key, name, held.since), key, held.limit, held.units)
 
     async def _refund(self, committer: Committer, refunds: Sequence[Request], changes: Sequence[Change]) -> None:
         trail = self._trail

@@ -296,7 +296,17 @@ class RateLimiter(BucketControl, Administration):
         return lambda *function, **named: decorate(the_function(function, named), enter)
 
     async def _order(self, entity_id: str, resource: str, order: Callable[[Bucket], Request]) -> Grant | None:
-        return await self._acquirers.get().order(self._call(entity_id, resource), order)
+        call = self._call(entity_id, resource)
+        acquirer, trail = self._acquirers.get(), self._trail(call)
+        if trail is None:
+            return await acquirer.order(call, order)
+        try:
+            grant = await acquirer.order(call, trail.ordering(order))
+        except BaseException:
+            trail.ordered(written=False)
+            raise
+        trail.ordered(written=True)
+        return grant
 
     def _now(self) -> int:
         return self.repository.clock()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from .exceptions import RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .models import BaseLimit, LimitStatus
 
 BreakerState = Literal["closed", "open", "half-open"]
@@ -78,6 +80,7 @@ class DecisionEvent:
     - `begin`, `end`: when the call came and when it was decided, in nanoseconds of the repository's clock.
     - `buckets`: the entity and resource of each bucket of the call.
     - `charges`: what the call consumed of their limits, or requested.
+    - `headroom`, `oversize`: as the call gave them.
     """
 
     entity_id: str
@@ -94,6 +97,8 @@ class DecisionEvent:
     waits: bool
     buckets: tuple[tuple[str, str], ...]
     charges: tuple[Charged, ...]
+    headroom: float | Mapping[str, float] | None = None
+    oversize: bool = False
 
     @property
     def kind(self) -> str:
@@ -112,7 +117,8 @@ class LeaseEvent:
 
     - `kind`: `decision` for a call that failed, `consume` when the lease requested more, `correction` when more was charged in
       any case, `refund` for units that are about to be refunded, `written` when the refund of the same `begin` is known to be
-      written.
+      written, `expiry` for slots that were lost: they were renewed last at `begin`. From outside a lease: `correction`,
+      `withdrawal` for units that are refunded, `reset`, and `pause`, whose charges start at its end.
     - `outcome`: `allowed`, `refused`, or `failed`: not known.
     - `end`: None if the end is not known yet.
     """

@@ -89,7 +89,7 @@ def test_a_planted_bug_is_found(bug: str, tmp_path: Path) -> None:
 
 def test_every_planted_bug_is_tried() -> None:
     """Each bug that the models can be given is in the list of bugs that must be found."""
-    text = "".join(source.read_text(encoding="utf-8") for source in checker.MODELS.glob("*.pml"))
+    text = "".join((checker.MODELS / name).read_text(encoding="utf-8") for name in ("plan.pml", "protocol.pml", "rules.pml"))
     planted = {word.strip() for line in text.splitlines() if line.startswith("#if") for word in line.split() if "BUG_" in word}
     assert planted == set(BUGS)
 

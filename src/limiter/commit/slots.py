@@ -231,6 +231,10 @@ class BucketSlots:
         """Whether slots that a lease holds may be held by others by now. May be called without the lock."""
         return self._ledger.is_lost(name, generation, self._keeper.now, self._keeper.mono)
 
+    def last_renewal(self, name: str, generation: int) -> int:
+        """The table's time of the last renewal of slots that were lost. May be called without the lock."""
+        return self._ledger.last_renewal(name, generation)
+
     def join(self, caller: InLine) -> None:
         """Put a caller at the end of the line."""
         self.line.append(caller)

@@ -256,6 +256,11 @@ class SyncCommitter:
         slots = self.slots_of(key)
         return slots is None or slots.is_lost(name, generation)
 
+    def last_renewal(self, key: BucketKey, name: str, generation: int) -> int:
+        """The table's time at which slots that were lost were renewed last."""
+        slots = self.slots_of(key)
+        return 0 if slots is None else slots.last_renewal(name, generation)
+
     @property
     def has_line(self) -> bool:
         """Whether callers wait in line for slots of any bucket."""

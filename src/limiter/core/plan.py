@@ -235,7 +235,8 @@ class Plan:
             takes = takes or account.takes
         if not self.conditions and not self.changes and not self.slots:
             return None
-        if takes and not all(self.requests[index].forced for index in self.shares):
+        # What is forced, and what only refunds, is written in a paused bucket too.
+        if takes and not all(self.requests[index].forced or not self.requests[index].charges for index in self.shares):
             if state.unreadable:
                 check_readable(state, PAUSED)
             self.conditions.append(Condition(TTL, "paused", None, now, absent=True))

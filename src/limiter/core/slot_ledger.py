@@ -34,6 +34,8 @@ TURNS = NANOSECONDS
 """Nanoseconds for which slots are handed on within the process while all are taken; then one is left to other processes."""
 REST = NANOSECONDS // 10
 """Nanoseconds for which the process does not take it back."""
+LOSSES = 64
+"""Generations of leases whose last renewal is remembered after they were lost."""
 REMEMBERED = 64
 """Leases whose time counts for the observed one; older ones count less and less."""
 
@@ -59,7 +61,7 @@ class _Tenure:
     handed on. `deadline` is the monotonic time up to which the slots are surely the process's own. The fence numbers from
     `number` up to `numbers` are for slots that are handed on. All slots of the limit have been taken since `full`; none is looked
     for before `rest`, and `left` ones are not handed on, so that others can have them. Leases have held slots for `area`
-    nanoseconds in all, and have freed `ended` of them.
+    nanoseconds in all, and have freed `ended` of them. `losses` are the last renewals of generations that were lost.
     """
 
     limit: Concurrency
@@ -80,6 +82,7 @@ class _Tenure:
     area: int = 0
     ended: int = 0
     changed: int = 0
+    losses: dict[int, int] = field(default_factory=dict)
 
     @property
     def spare(self) -> int:
@@ -110,8 +113,14 @@ class _Tenure:
         """Nanoseconds for which a slot was held on average; None before the first one was freed."""
         return self.area // self.ended if self.ended else None
 
+    @property
+    def renewal(self) -> int:
+        """The table's time of the last renewal, or a little later, as the entry tells."""
+        return until_of(self.entry) - self.limit.ttl_ns
+
     def lose(self, entry: int) -> None:
         """End all leases, since the entry that held their slots has gone."""
+        self.losses = {**dict(list(self.losses.items())[-LOSSES:]), self.generation: self.renewal}
         self.generation += 1
         self.leases, self.entry, self.deadline = 0, entry, 0
         self.number = self.numbers = 0
@@ -273,6 +282,13 @@ class SlotLedger:
         if tenure is None or tenure.generation != generation:
             return True
         return mono >= tenure.deadline or now > until_of(tenure.entry)
+
+    def last_renewal(self, name: str, generation: int) -> int:
+        """The table's time of the last renewal of a generation; 0 where that is forgotten."""
+        tenure = self._tenures.get(name)
+        if tenure is None:
+            return 0
+        return tenure.renewal if tenure.generation == generation else tenure.losses.get(generation, 0)
 
     def rests(self, mono: int) -> bool:
         """Whether no slot is taken for now, so that other processes have a chance."""
