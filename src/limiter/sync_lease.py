@@ -202,7 +202,7 @@ class SyncLease:
                     _allocate(self._allocations(), key, grant)
                 self._add(changes)
         if late and self._committer is not None:
-            self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
+            self._committer.refund_grants(grants)
         return not late
 
     def close(self, *, refund: bool) -> None:
