@@ -61,8 +61,8 @@ def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
     """`Plan.grants`, which reports to the world which update included them."""
     sound = planning.Plan.grants
 
-    def grants(made: Plan, after: BucketState, sent_first: Plan | None = None) -> dict[int, Grant]:
-        found = sound(made, after, sent_first)
+    def grants(made: Plan, after: BucketState, *sent_first: Plan | None) -> dict[int, Grant]:
+        found = sound(made, after, *sent_first)
         world.grants |= {id(grant): (grant, made.update) for grant in found.values() if made.update is not None}
         return found
 
