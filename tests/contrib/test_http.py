@@ -178,9 +178,13 @@ def test_limits_that_never_reset_break_no_style(clock: FakeClock, style: HeaderS
         granted = dict(rate_headers(lease.statuses, headers=style))
         with pytest.raises(RateLimitExceeded) as caught, limiter.acquire("two"):
             pass
-    with pytest.raises(RateLimitExceeded) as by_slots, limiter.acquire("three", consume={"calls": 1}):
-        with limiter.acquire("three", consume={"calls": 1}):
-            pass
+    one = {"calls": 1}
+    with (
+        pytest.raises(RateLimitExceeded) as by_slots,
+        limiter.acquire("three", consume=one),
+        limiter.acquire("three", consume=one),
+    ):
+        pass
     assert "Retry-After" not in granted
     assert "X-RateLimit-Reset" not in granted  # Of slots, of which nothing is left.
     assert granted.get("RateLimit", "none").startswith(('"calls";r=0,"tokens";r=9;t=', "none"))
