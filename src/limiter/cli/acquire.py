@@ -17,6 +17,7 @@ from .output import cell, say, show
 
 if TYPE_CHECKING:
     from ..core.records import Limits
+    from ..sync_lease import SyncLease
     from .options import Target
 
 
@@ -107,6 +108,9 @@ def acquire(
     COMMAND replaces this process: it receives all signals, and its exit code is the exit code. The units are refunded when
     COMMAND cannot be started, and stay consumed when it fails. When the limits do not allow it within --timeout, COMMAND does
     not run and the exit code is 3.
+
+    Slots, such as of "calls=2 at once", are held until COMMAND ends. COMMAND then runs as a child of this process, which renews
+    the slots, passes SIGTERM and SIGHUP on, and tells the fence in LIMITER_FENCE.
     """
     from ..exceptions import RateLimitExceeded
 
@@ -144,12 +148,24 @@ def _acquire_and_run(
     before = signal.signal(signal.SIGTERM, _terminate)
     with target.limiter(stack) as limiter:
         try:
-            with limiter.acquire(*what, limits=limits, **options):
+            with limiter.acquire(*what, limits=limits, **options) as lease:
+                if any(status.limit.holds and status.requested for status in lease.statuses):
+                    return _run_with_slots(lease, program, command)
                 signal.signal(signal.SIGTERM, before)
                 run_instead(program, command)
         except OSError as error:
             say(f"Error: {command[0]!r} cannot be executed ({error.strerror}); the units were refunded")
             return CANNOT_EXECUTE
+
+
+def _run_with_slots(lease: SyncLease, program: str, command: list[str]) -> int:
+    """Run the command beside this process, which holds its slots until it ends."""
+    from .running import run_beside
+
+    code = run_beside(program, command, lease.fence)
+    if lease.lost:
+        say("Warning: the slots expired while the command ran, because they could not be renewed; others may have had them")
+    return code
 
 
 def run_instead(program: str, command: list[str]) -> NoReturn:
