@@ -137,7 +137,7 @@ class Acquirer:
                 raise
             remembered = self.config.remembered(call) if self._stored else (in_code(call), True)
             return await self.fallback.acquire(self._at_present(call, began), *remembered, error)
-        # While the breaker is open, the call was decided by prefetched units.
+        # With the breaker open the call was decided by units taken in advance.
         if self._outage_log.active and self._breaker.state == "closed":
             self._outage_log.end()
         return admission
@@ -215,8 +215,8 @@ class Acquirer:
         return await self.config.chain(call) if self._stored else in_code(call)
 
     async def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> Admission:
-        last, asks = self._last, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
-        # Callers with the same parameters and the same chain as the last one make the same requests.
+        last, asks = self._last, (call.amounts, call.also, call.headroom, call.oversize)
+        # Callers that ask the same of the same chain as the last one make the same requests.
         if last is not None and last.chain == chain and last.asks == asks:
             asked = last.requests
         else:

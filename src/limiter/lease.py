@@ -18,7 +18,7 @@ from .core.validation import MAX_AMOUNT, check_amounts
 from .exceptions import LeaseClosed, LeaseLost, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import shielded
 from .runtime.scope import Origin
-from .trail import asked_of, requested, taken
+from .trail import asked_of, fence_of, requested, taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -80,10 +80,7 @@ class Lease:
         Pass it along to what the slots protect, and have that refuse a lower number than the highest that it has seen. With one
         slot the numbers grow in time; with more, each is given once. None without the table, too, where nothing can order them.
         """
-        own = self._chain[0].key
-        granted = [grant for request, grant in self._admission.grants if request.slots and request.key == own]
-        numbers = [each.earlier for grant in granted for each in grant.receipts if each.limit.holds and each.cost]
-        return numbers[0] if numbers and not self._admission.degraded else None
+        return fence_of(self._admission, self._chain[0].key)
 
     @property
     def lost(self) -> bool:
@@ -205,7 +202,7 @@ class Lease:
                     _allocate(self._allocations(), key, grant)
                 self._add(changes)
         if late and self._committer is not None:
-            await self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
+            await self._committer.refund_grants(grants)
         return not late
 
     async def close(self, *, refund: bool) -> None:

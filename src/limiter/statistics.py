@@ -96,6 +96,7 @@ class DecisionEvent:
     - `buckets`: the entity and resource of each bucket of the call.
     - `charges`: what the call consumed of their limits, or requested.
     - `headroom`, `oversize`: as the call gave them.
+    - `fence`: the number that the call's lease has for its slots, if any.
     """
 
     entity_id: str
@@ -114,6 +115,7 @@ class DecisionEvent:
     charges: tuple[Charged, ...]
     headroom: float | Mapping[str, float] | None = None
     oversize: bool = False
+    fence: int | None = None
 
     @property
     def kind(self) -> str:

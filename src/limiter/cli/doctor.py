@@ -55,8 +55,8 @@ def doctor(stack: str, target: Target, all_buckets: bool) -> int:
     write units.
 
     Of the buckets, names those that are paused, those with a limit that was opened by a clock far ahead, those in which one name
-    is in use at two rates or periods at once, and those that hold what makes no sense. Reads at most 8 MB of the table for that,
-    unless --all-buckets is given.
+    is in use at two rates or periods at once, those with slots that expired more than an hour ago, and those that hold what makes
+    no sense. Reads at most 8 MB of the table for that, unless --all-buckets is given.
     """
     with noted("doctor", target):
         findings = Examination(stack, target, all_buckets=all_buckets).findings()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..core import plan as planning
 from ..core import preview
 from ..core.request import Grant, Refusal, Request
-from ..core.state import WriteResult
+from ..core.state import View, WriteResult
 from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from ..runtime.retry import ATTEMPTS, backoff
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..core.plan import Plan
     from ..core.slots import Side
     from ..core.state import BucketState, Update
+    from .allotment import Order
     from .bucket_queue import BucketQueue
     from .slots import BucketSlots
     from .writer import BatchWriter
@@ -46,17 +47,17 @@ NOT_IN_FLIGHT = (0, 0, 0)
 class Batch:
     """Requests that are decided together.
 
-    `_fresh` means that the batch has seen the bucket's state itself. `_sent` is an update without a response yet, with the
-    requests that it was planned for; `_stamp` names it, and `_first` is the plan that was sent first with that stamp. While a
-    lost update may still arrive, `_carried` are the requests in it, and `_covered` means that it may have been applied, because
-    three others have written since. `in_flight` is the time at which the write in flight was planned, how many of the counted
-    requests it carries, and how many are in the batch. `sent` is when its first call was sent (monotonic seconds), None while it
-    waits at the gate. `last_error` is the failure of the last call.
+    `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
+    that it was planned for; `stamp` names it, and `first` is the plan that was sent first under that stamp. While a lost update
+    may still arrive, `carried` are the requests in it, and `covered` says that so many others have written since that it may have
+    been applied. `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries,
+    and how many are in the batch. `sent` is when its first call was sent (monotonic seconds), None while it waits at the gate.
+    `last_error` is the failure of the last call. `_orders` are the blocks that it takes in advance, each with its request.
     """
 
     __slots__ = (
-        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_queue", "_sent", "_stamp", "_writer"),
-        *("block", "in_flight", "last_error", "requests", "sent"),
+        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_orders", "_queue", "_sent", "_stamp"),
+        *("_writer", "in_flight", "last_error", "requests", "sent"),
     )
 
     def __init__(self, writer: BatchWriter, queue: BucketQueue, requests: list[PendingRequest]) -> None:
@@ -75,7 +76,7 @@ class Batch:
         self._first: Plan | None = None
         self._granted: dict[PendingRequest, Grant] = {}
         self._failure: Exception | None = None
-        self.block: PendingRequest | None = None
+        self._orders: list[tuple[PendingRequest, Order]] = []
 
     def resume(self, plan: Plan, update: Update, sent: float, answer: WriteResult | Exception | None) -> None:
         """Continue after an update that was sent at that time without a batch; `answer` is None if its result is unknown."""
@@ -119,27 +120,50 @@ class Batch:
         for _ in range(lost):
             self._writer.record_lost_refund(self._queue.key, error)
 
-    def order_block(self, now: int) -> None:
-        """Prefetch a block along with the batch, and refund stale units."""
-        queue = self._queue
-        if queue.buffer is None or not any(pending.request.prefetch for pending in self.requests):
+    def order_blocks(self) -> None:
+        """Take blocks along with the batch, and give back what may not be spent any more."""
+        queue, writer = self._queue, self._writer
+        if queue.allotments is None:
             return
-        stale = queue.buffer.drain(now)
-        if stale:
-            self.requests.append(PendingRequest(Request(queue.key, refunds=stale), queue))
+        now, age = writer.clock(), writer.timer()
+        ended = queue.allotments.end(now, age)
+        if ended:
+            self.requests.append(PendingRequest(Request(queue.key, refunds=ended), queue))
             queue.returning += 1
-        charges = queue.buffer.wanted(
-            charge for each in self.requests if each.request.prefetch for charge in each.request.charges
-        )
-        if charges:
-            self.block = PendingRequest(Request(queue.key, charges), queue)
-            self.requests.append(self.block)
+        if queue.seen is None or not writer.is_on_time():
+            return  # Nothing says how much is free.
+        view = View(queue.state, now, writer.error())
+        requests = [pending.request for pending in self.requests]
+        for request, order in queue.allotments.orders(queue.key, requests, view, age):
+            pending = PendingRequest(request, queue)
+            self._orders.append((pending, order))
+            self.requests.append(pending)
 
-    def keep_block(self, now: int) -> None:
-        """Keep the block that the batch has prefetched, even if the batch failed."""
-        buffer = self._queue.buffer
-        if self.block is not None and buffer is not None and isinstance(self.block.outcome, Grant):
-            buffer.add(self.block.outcome, now)
+    def keep_blocks(self) -> None:
+        """Keep the blocks that the batch has taken, however it ended, and pay from them for requests that have come since."""
+        queue, writer = self._queue, self._writer
+        for pending, order in self._orders:
+            if isinstance(pending.outcome, Grant):
+                order.stock.add(pending.outcome, order.planned, writer.error())
+                order.stock.note(order.count, granted=True)
+        if self._orders and writer.is_on_time():
+            writer.counters.add("cache_hits", count=queue.pay_waiting(writer.clock(), writer.timer()))
+
+    def _date_orders(self) -> None:
+        """Have the blocks that are planned under a new stamp live from here on."""
+        now, age = self._writer.clock(), self._writer.timer()
+        for pending, order in self._orders:
+            if not pending.done:
+                order.planned = now, age
+
+    def _drop_orders(self, *, defeated: bool) -> None:
+        """Ask no more for blocks that an answered write has not taken, so that they defeat no other request."""
+        for pending, order in self._orders:
+            if not pending.done:
+                pending.done = True
+                if defeated:
+                    order.stock.note(order.count, granted=False)
+        self.requests = [pending for pending in self.requests if not pending.done]
 
     async def _try(self) -> None:
         failures, began = 0, 0.0
@@ -210,6 +234,7 @@ class Batch:
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
             self._stamp, self._covered, self._first = next(self._writer.stamps), False, None
+            self._date_orders()
         slots = None if queue.slots is None else self._settle_slots(queue.slots)
         planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
@@ -363,9 +388,12 @@ class Batch:
                     outcomes[place] = look
             self._see(state, planned, outcomes)
             self._carried = []
+            self._drop_orders(defeated=False)
             queue.min_interval = queue.min_interval * 9 // 10 if queue.min_interval > FIRST_INTERVAL else 0
         else:
             self._see(state)
+            if not self._carried:
+                self._drop_orders(defeated=True)
         self._sent = None
 
     def _see(self, state: BucketState, planned: Sequence[PendingRequest] = (), outcomes: Outcomes | None = None) -> None:

@@ -10,7 +10,7 @@ from ..core.request import Grant, Request, refund_of
 from ..core.state import EMPTY
 from ..exceptions import anew
 from ..runtime.wakeup import Wakeup
-from .prefetch import PrefetchBuffer
+from .allotment import Allotments
 
 if TYPE_CHECKING:
     from ..core.records import BucketKey
@@ -91,8 +91,8 @@ class CurrentBatch(Protocol):
     def fail(self, error: Exception) -> None:
         """End every undecided request with the error."""
 
-    def keep_block(self, now: int) -> None:
-        """Keep the block that the batch has prefetched."""
+    def keep_blocks(self) -> None:
+        """Keep the blocks that the batch has taken in advance."""
 
 
 class BucketQueue:
@@ -108,8 +108,8 @@ class BucketQueue:
     __slots__ = (
         *(
             "ahead",
+            "allotments",
             "batch",
-            "buffer",
             "denied",
             "key",
             "leader",
@@ -136,7 +136,7 @@ class BucketQueue:
         self.same_charges: tuple[object, ...] = ()
         self.min_interval = 0
         self.warned = False
-        self.buffer: PrefetchBuffer | None = None
+        self.allotments: Allotments | None = None
         self.slots: BucketSlots | None = None
 
     def add(self, pending: PendingRequest, now: int = 0) -> None:
@@ -167,19 +167,28 @@ class BucketQueue:
         planned, carried, in_batch = self.batch.in_flight
         return Ahead(self.ahead - in_batch, carried, planned)
 
-    def covers(self, request: Request, now: int) -> bool:
-        """Tell whether prefetched units can pay for the request. They cannot while there is a debt or a caller waits."""
-        if self.buffer is None or request.prefetch is None or owes(self.state, request.charges, now):
+    def covers(self, request: Request, now: int, age: int) -> bool:
+        """Whether a block can pay for the request. Blocks are no way past a debt, or past callers who wait."""
+        if self.allotments is None or not request.allots or owes(self.state, request.charges, now):
             return False
-        return self.buffer.covers(request.charges, now)
+        return self.allotments.covers(request, now, age)
 
-    def pay(self, request: Request, now: int) -> Grant | None:
-        """Pay for the request from prefetched units, if they cover it."""
-        if request.prefetch is None or owes(self.state, request.charges, now):
-            return None
-        if self.buffer is None:
-            self.buffer = PrefetchBuffer()
-        return self.buffer.take(request.charges, request.prefetch, now)
+    def pay(self, request: Request, now: int, age: int) -> Grant | None:
+        """Pay for the request from a block, if one covers it; notes in any case what was asked for."""
+        if self.allotments is None:
+            self.allotments = Allotments()
+        self.allotments.observe(request, now)
+        return None if owes(self.state, request.charges, now) else self.allotments.pay(request, now, age)
+
+    def pay_waiting(self, now: int, age: int) -> int:
+        """Pay for requests in the queue from blocks, in their order up to the first that none covers; return how many."""
+        paid = 0
+        while self.requests and (pending := self.requests[0]).request.allots and self.covers(pending.request, now, age):
+            outcome = self.allotments.pay(pending.request, now, age) if self.allotments is not None else None
+            self.requests.remove(pending)
+            self.finish(pending, outcome)
+            paid += 1
+        return paid
 
     def remove(self, pending: PendingRequest) -> bool:
         """Take a request out of the queue; return False if it is in a batch already."""

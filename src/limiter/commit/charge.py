@@ -118,7 +118,7 @@ class Admission:
     async def refund(self) -> None:
         """Refund everything that was granted, even if the caller is cancelled during this."""
         if self.committer is not None:
-            await shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
+            await shielded(self.committer.refund_grants([(request.key, grant) for request, grant in self.grants]))
 
 
 async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request]) -> Admission:

@@ -118,7 +118,7 @@ class SyncAdmission:
     def refund(self) -> None:
         """Refund everything that was granted, even if the caller is cancelled during this."""
         if self.committer is not None:
-            sync_shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
+            sync_shielded(self.committer.refund_grants([(request.key, grant) for request, grant in self.grants]))
 
 
 def sync_charge(committer: SyncCommitter, chain: Sequence[Bucket], requests: Sequence[Request]) -> SyncAdmission:

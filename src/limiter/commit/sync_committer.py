@@ -24,6 +24,7 @@ from ..runtime.gate import SyncGate
 from ..runtime.scope import SyncOrigin
 from ..runtime.wakeup import SyncDeadlines
 from ..statistics import Counters
+from .allotment import Payment
 from .breaker import Breaker
 from .sync_bucket_queue import SyncBucketQueue, SyncPendingRequest, SyncWaiter
 from .sync_leading import SyncLeader
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..core.records import BucketKey
-    from ..core.request import NotTried, Receipt
+    from ..core.request import NotTried
     from ..core.state import BucketState
     from ..sync_repository_protocol import SyncBucketStore
     from .sync_bucket_queue import Outcome
@@ -46,7 +47,7 @@ MAX_QUEUES = 100_000
 CALLS = 64
 """Most concurrent calls of one committer to its store, unless the store states how many connections it has."""
 CLOSED_AT_ONCE = 32
-"""Buckets whose prefetched units are refunded together at the end."""
+"""Buckets whose units in advance are given back together at the end."""
 
 
 class SyncCommitter:
@@ -133,7 +134,7 @@ class SyncCommitter:
             return False
         if request.slots or queue.slots is not None:
             return False
-        if request.prefetch is not None or request.refunds or request.forced or request.clear or request.pause is not None:
+        if request.allots or request.refunds or request.forced or request.clear or request.pause is not None:
             return False
         if queue.denied and self.clock() - queue.denied < self._options.denial_ttl:
             return False
@@ -167,15 +168,14 @@ class SyncCommitter:
                 self._abandon(waiter)
 
     def close(self) -> None:
-        """Refund prefetched units, a group of buckets at a time: all at once would exceed the time for one decision."""
+        """End all blocks, and give back what they hold of quotas: to some buckets at a time, each in the time for a decision."""
         if self._slots is not None:
             self._slots.close()
         with self._lock:
-            buffers = [(queue.key, queue.buffer) for queue in self._queues.values() if queue.buffer is not None]
-        for first in range(0, len(buffers), CLOSED_AT_ONCE):
-            with self._lock:
-                held = [Request(key, refunds=buffer.drain()) for key, buffer in buffers[first : first + CLOSED_AT_ONCE]]
-            self.write_refunds(held)
+            held = [(queue.key, queue.allotments.leave()) for queue in self._queues.values() if queue.allotments is not None]
+        asked = [Request(key, refunds=refunds) for key, refunds in held if refunds]
+        for first in range(0, len(asked), CLOSED_AT_ONCE):
+            self.write_refunds(asked[first : first + CLOSED_AT_ONCE])
 
     def observe(self, key: BucketKey, state: BucketState) -> None:
         """Remember a bucket's state that was read for another purpose, unless one is known already."""
@@ -184,9 +184,16 @@ class SyncCommitter:
                 queue = self._queue(key)
                 queue.state, queue.seen = state, self.clock()
 
-    def refund_grants(self, grants: Iterable[tuple[BucketKey, Iterable[Receipt]]]) -> None:
-        """Refund what the receipts show as taken from each bucket, as far as the refunds are still valid."""
-        self.write_refunds([refund_of(key, receipts) for key, receipts in grants])
+    def refund_grants(self, grants: Iterable[tuple[BucketKey, Grant]]) -> None:
+        """Give back what was granted and not used: to its block, or to its bucket as far as it is still worth something."""
+        written = []
+        with self._lock:
+            for key, grant in grants:
+                if isinstance(grant, Payment):
+                    grant.give_back()
+                else:
+                    written.append(refund_of(key, grant.receipts))
+        self.write_refunds(written)
 
     def write_refunds(self, requests: Iterable[Request]) -> bool:
         """Write requests that contain only refunds, in parallel; return whether all of them were written.
@@ -219,7 +226,7 @@ class SyncCommitter:
                 if pending.request.slots and queue.slots is not None:
                     paid = queue.slots.serve(pending)
                 else:
-                    paid = queue.pay(pending.request, now) if self._writer.is_on_time() else None
+                    paid = self._pay(pending, now)
                 if paid is not None:
                     pending.finish(paid)
                     self._counters.add("cache_hits")
@@ -232,6 +239,12 @@ class SyncCommitter:
                 if queue.leader is None:
                     waiter.to_lead = (*waiter.to_lead, queue)
                     queue.leader = waiter
+
+    def _pay(self, pending: SyncPendingRequest, now: int) -> Grant | None:
+        """Pay for a request from units that were taken in advance; None where its limits have no allotment, or no block does."""
+        if not pending.request.allots or not self._writer.is_on_time():
+            return None
+        return pending.queue.pay(pending.request, now, self._writer.timer())
 
     def slots_of(self, key: BucketKey) -> SyncBucketSlots | None:
         """Return the slots that the process holds or waits for in a bucket; None if there are none."""
@@ -306,7 +319,7 @@ class SyncCommitter:
             return None
         if not self._writer.proves_refusals(queue, now):
             return None
-        if queue.covers(request, now):
+        if queue.covers(request, now, self._writer.timer()):
             return None
         return preview.look(queue.state, request, now, queue.before(request, now), error=self._writer.error())
 
@@ -367,7 +380,7 @@ class SyncCommitter:
                 self._deadlines.wait(waiter)
         self._abandon(waiter)
         self._record_lost(waiter)
-        granted = [(each.queue.key, each.outcome.receipts) for each in waiter.requests if isinstance(each.outcome, Grant)]
+        granted = [(each.queue.key, each.outcome) for each in waiter.requests if isinstance(each.outcome, Grant)]
         self.refund_grants(granted)
 
     def _leave_refunds(self, pending: SyncPendingRequest, waiter: SyncWaiter) -> None:

@@ -173,13 +173,13 @@ class SyncLeader:
         with self._lock:
             batch = SyncBatch(self._writer, queue, queue.requests[:MAX_BATCH])
             queue.batch, queue.requests = batch, queue.requests[MAX_BATCH:]
-            batch.order_block(self._writer.clock())
+            batch.order_blocks()
             return batch
 
     def _end_batch(self, queue: SyncBucketQueue) -> None:
         with self._lock:
             if queue.batch is not None:
-                queue.batch.keep_block(self._writer.clock())
+                queue.batch.keep_blocks()
             queue.batch = None
 
     def _finish_interrupted(self, batch: SyncCurrentBatch) -> None:

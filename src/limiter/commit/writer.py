@@ -47,9 +47,10 @@ class CommitterOptions:
 class BatchWriter:
     """The store, lock, breaker, counters and options that all batches of a committer share.
 
-    For `denial_ttl` nanoseconds after a state was seen, it proves refusals. `max_interval` nanoseconds is the longest interval
-    between two writes that throttling can cause. `lock` guards the queues. Calls pass the `gate`. The table may take `patience`
-    seconds for a decision, from the first call on. `stamps` are unique names of writes.
+    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
+    between two writes that throttling enforces. `lock` guards the queues. Calls pass the `gate`. The table may take
+    `patience` seconds for a decision, from the first call on. `stamps` are names that no other write has.
+    `timer` counts nanoseconds, and no answer moves it.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class BatchWriter:
         self.counters = counters
         self.gate = gate
         self.clock = store.clock
+        # An answer may set the store's time by any span, so a span is told by the clock that it counts on as well.
+        self.timer = getattr(store.clock, "monotonic", store.clock)
         self.max_interval = max_interval
         self.patience = patience
         self._denial_ttl = denial_ttl

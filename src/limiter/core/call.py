@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from ..exceptions import ValidationError
-from .prefetch import Prefetch
 from .records import BucketKey
 from .validation import check_amounts, check_name, shown
 
@@ -42,7 +41,6 @@ class Call(NamedTuple):
     defaults: Limits
     patience: int = 0
     on_unavailable: OnUnavailable = "block"
-    prefetch: Prefetch | None = None
     asked: float = 0.0
     also: tuple[Target, ...] = ()
     headroom: Headroom = None
@@ -65,13 +63,6 @@ def check_policy(policy: str) -> OnUnavailable:
     if policy not in get_args(OnUnavailable):
         raise ValidationError(f"on_unavailable must be one of {', '.join(get_args(OnUnavailable))}, not {shown(policy)}")
     return policy  # type: ignore[return-value] # one of the literals, as just checked
-
-
-def check_prefetch(prefetch: object) -> Prefetch | None:
-    """Return `prefetch` if it is None or a `Prefetch`."""
-    if prefetch is not None and not isinstance(prefetch, Prefetch):
-        raise ValidationError(f"prefetch must be a Prefetch, such as Prefetch(horizon=0.1, fraction=0.1), not {shown(prefetch)}")
-    return prefetch
 
 
 def check_also(also: object, own: BucketKey, amounts: Mapping[str, int] | None) -> tuple[Target, ...]:

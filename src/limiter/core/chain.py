@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exceptions import ValidationError
+from .allotment import allots
 from .headroom import reserves
 from .limits import BLOCKED, Access, unknown_limit
 from .request import Charge, Request
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from ..models import BaseLimit
     from .call import Call
-    from .prefetch import Prefetch
     from .records import BucketKey, Limits
 
 
@@ -37,24 +37,24 @@ class Bucket(NamedTuple):
         return cls(key, (), limits, target, until) if isinstance(limits, Access) else cls(key, limits, None, target, until)
 
 
-def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None, prefetch: Prefetch | None = None) -> tuple[Request, ...]:
-    """Return the requests for `amounts` of every bucket; without amounts, for 1 of every limit.
+def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple[Request, ...]:
+    """The requests that `amounts` makes of every bucket; without amounts, 1 of every limit.
 
     A limit that is not named is not consulted, and a bucket without charges is left out. Raises `ValidationError` for a name that
     no bucket has, and when no limits apply at all.
     """
     if amounts is not None:
         check_known(chain, amounts)
-    return _requests(chain, (amounts,), prefetch)
+    return _requests(chain, (amounts,))
 
 
 def call_requests(chain: Sequence[Bucket], call: Call) -> tuple[Request, ...]:
     """Return the requests of a call to its buckets, each with the amounts of the target that led to it first."""
     if call.also:
         check_known(chain, call.names)
-        asked = _requests(chain, [target.amounts for target in call.targets], call.prefetch)
+        asked = _requests(chain, [target.amounts for target in call.targets])
     else:
-        asked = requests(chain, call.amounts, call.prefetch)
+        asked = requests(chain, call.amounts)
     return _as_asked(asked, call)
 
 
@@ -71,7 +71,14 @@ def _as_asked(asked: tuple[Request, ...], call: Call) -> tuple[Request, ...]:
     """Return the requests with the headroom of the call, or with its permission to exceed a capacity."""
     if call.headroom is None and not call.oversize:
         return asked
-    return tuple([each._replace(headroom=reserves(each.charges, call.headroom), oversize=call.oversize) for each in asked])
+    return tuple(
+        [
+            each._replace(
+                headroom=reserves(each.charges, call.headroom), oversize=call.oversize, allots=each.allots and not call.oversize
+            )
+            for each in asked
+        ]
+    )
 
 
 def own_amounts(chain: Sequence[Bucket], call: Call) -> dict[str, int]:
@@ -118,9 +125,7 @@ def check_held(requests: Iterable[Request]) -> None:
         )
 
 
-def _requests(
-    chain: Sequence[Bucket], amounts: Sequence[Mapping[str, int] | None], prefetch: Prefetch | None
-) -> tuple[Request, ...]:
+def _requests(chain: Sequence[Bucket], amounts: Sequence[Mapping[str, int] | None]) -> tuple[Request, ...]:
     if not any(bucket.limits or bucket.access for bucket in chain):
         key = chain[0].key
         raise ValidationError(
@@ -128,13 +133,12 @@ def _requests(
             "pass limits= to the call or to the limiter, or store some with set_limits"
         )
     asked = [(bucket, _charges(bucket, amounts[bucket.target if len(amounts) > 1 else 0])) for bucket in chain]
-    return tuple([_request(bucket, charges, prefetch) for bucket, charges in asked if charges])
+    return tuple([_request(bucket, charges) for bucket, charges in asked if charges])
 
 
-def _request(bucket: Bucket, charges: tuple[Charge, ...], prefetch: Prefetch | None) -> Request:
+def _request(bucket: Bucket, charges: tuple[Charge, ...]) -> Request:
     slots = any(limit.holds for limit, _ in charges)
-    prefetch = None if slots else prefetch
-    return Request(bucket.key, charges, prefetch=prefetch, scheduled=bucket.until is not None, slots=slots)
+    return Request(bucket.key, charges, allots=allots(charges), scheduled=bucket.until is not None, slots=slots)
 
 
 def _charges(bucket: Bucket, amounts: Mapping[str, int] | None) -> tuple[Charge, ...]:

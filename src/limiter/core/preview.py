@@ -8,6 +8,7 @@ from ..exceptions import UnreadableItem
 from .limits.accounts import open_account, price
 from .request import NotTried, Refusal
 from .state import MARK, PAUSED, UNBOUNDED, View
+from .validation import MAX_AMOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,6 +75,18 @@ def wait(state: BucketState, request: Request, now: int) -> int:
     opened = _open(View(state, now), request.charges, request.headroom, request.oversize)
     starts = [account.earliest(bound, cost) for account, enforced, bound, cost in opened if enforced]
     return max(0, max([*starts, state.paused]) - now)
+
+
+def room(view: View, request: Request, before: Sequence[Charge]) -> list[int]:
+    """How often each charge of the request fits now, behind others, by what the state says; shadows are in no one's way."""
+    opened = _open(view, request.charges, request.headroom)
+    if view.state.paused > view.now:
+        return [0 for _ in opened]
+    for limit, units in before:
+        for account, *_ in opened:
+            if account.identity == limit.identity:
+                account.total += price(limit, units)[1]
+    return [account.fits(bound, cost, MAX_AMOUNT) if enforced else MAX_AMOUNT for account, enforced, bound, cost in opened]
 
 
 def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, UnreadableItem]:

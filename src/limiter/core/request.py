@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..models import BaseLimit
-    from .prefetch import Prefetch
     from .records import BucketKey
     from .state import Level
 
@@ -43,8 +42,8 @@ class Request(NamedTuple):
     """A request to the bucket `key`.
 
     `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
-    always admitted, into debt if necessary. `refunds` are made as far as they are still valid. With `prefetch`, units may be
-    taken in advance of later requests.
+    admitted always, into debt if need be. `refunds` are given back as far as they are still worth something. One that `allots`
+    may be paid from units that its process took in advance.
 
     `headroom` is what each charge leaves to others, in the measure of the limit's account and in the order of the charges; if
     empty, nothing is left. With `oversize` an amount above a capacity is admitted when the whole capacity is available. `clear`
@@ -57,7 +56,7 @@ class Request(NamedTuple):
     refunds: tuple[Refund, ...] = ()
     deadline: int = 0
     forced: bool = False
-    prefetch: Prefetch | None = None
+    allots: bool = False
     headroom: tuple[int, ...] = ()
     oversize: bool = False
     clear: tuple[str, ...] = ()

@@ -35,7 +35,8 @@ def local_limit(limit: _Each, share: float, units: int = 1) -> _Each:
     share = max(share, limit.window / LONGEST, limit.period_ns / LONGEST)
     if share >= 1:
         return limit
-    return replace(limit, capacity=max(ceil(limit.capacity * share), units), refill_period=limit.refill_period / share)
+    capacity = max(ceil(limit.capacity * share), units)
+    return replace(limit, capacity=capacity, refill_period=limit.refill_period / share, allotment=None)
 
 
 def local_requests(requests: Sequence[Request], share: float) -> tuple[Request, ...]:
@@ -43,7 +44,9 @@ def local_requests(requests: Sequence[Request], share: float) -> tuple[Request, 
     if share == 1.0:
         return tuple(requests)
     return tuple(
-        request._replace(charges=tuple(Charge(local_limit(limit, share, units), units) for limit, units in request.charges))
+        request._replace(
+            charges=tuple(Charge(local_limit(limit, share, units), units) for limit, units in request.charges), allots=False
+        )
         for request in requests
     )
 

@@ -82,7 +82,7 @@ class RateAccount:
         cost = gcra.cost(limit, units)
         if not cost:
             return limit.window, cost
-        return max(limit.window, cost) if oversize else limit.window - reserve, cost
+        return max(limit.depth, cost) if oversize else limit.depth - reserve, cost
 
     @staticmethod
     def reserve(limit: Limit, numerator: int, denominator: int) -> int:
@@ -318,6 +318,6 @@ def undo_last_bookings(level: Level, refunds: Iterable[Refund] | Sequence[Refund
         if refund.start > now and refund.level == level.floor - undone and refund.earlier < UNBOUNDED:
             undone += refund.cost
             # For an amount within the capacity this is its start less its cost.
-            left = max(refund.level - refund.cost - refund.limit.window, refund.earlier)  # type: ignore[attr-defined] # a rate
+            left = max(refund.level - refund.cost - refund.limit.depth, refund.earlier)  # type: ignore[attr-defined] # a rate
             booked = left if refund.start == booked else booked
     return undone, booked

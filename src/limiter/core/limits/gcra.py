@@ -27,6 +27,10 @@ class Rate(Protocol):
     def window(self) -> int:
         """Nanoseconds in which an empty bucket fills."""
 
+    @property
+    def depth(self) -> int:
+        """Nanoseconds of the window that requests can use: all but the allotment."""
+
 
 def window(capacity: int, amount: int, period: int) -> int:
     """Return the nanoseconds in which an empty bucket fills: how far `tat` may be ahead of now.
@@ -46,12 +50,12 @@ def cost(limit: Rate, units: int) -> int:
 
 def available(limit: Rate, tat: int, now: int) -> int:
     """Return the units available at `now`; negative while the bucket is in debt."""
-    return (now + limit.window - max(tat, now)) * limit.refill_amount // limit.period_ns
+    return (now + limit.depth - max(tat, now)) * limit.refill_amount // limit.period_ns
 
 
 def start(limit: Rate, tat: int) -> int:
     """Return the time from which a charge that leaves the bucket at `tat` is allowed."""
-    return tat - limit.window
+    return tat - limit.depth
 
 
 def _ceil_div(dividend: int, divisor: int) -> int:

@@ -30,8 +30,9 @@ class Limit(BaseLimit):
 
     Bounds: at most 10^9 units per second, a capacity of at most 10^12, and an empty bucket fills within a hundred years.
 
-    `allotment` is for a limit that many processes share: each may take units up to so many seconds before it spends them. It is
-    at most half of the time that an empty bucket takes to fill, and leaves room for a request of one unit.
+    `allotment` is for a limit that many processes share: each may take units up to so many seconds before it spends them. What
+    refills in that time is kept free, so that no span admits more than without it; one request can use the rest of the capacity.
+    It is at most half of the time that an empty bucket takes to fill, and leaves room for a request of one unit.
     """
 
     refill_amount: int
@@ -40,6 +41,7 @@ class Limit(BaseLimit):
     period_ns: int = field(init=False, repr=False, compare=False)
     window: int = field(init=False, repr=False, compare=False)
     allotment_ns: int = field(init=False, repr=False, compare=False)
+    depth: int = field(init=False, repr=False, compare=False)
 
     DEFAULT_NAME: ClassVar[str] = DEFAULT_NAME
 
@@ -54,7 +56,8 @@ class Limit(BaseLimit):
         derive(
             self, period_ns=period, window=window, identity=f"{self.name}|{_fraction(self.refill_amount * NANOSECONDS, period)}"
         )
-        derive(self, allotment_ns=self._checked_allotment())
+        allotment = self._checked_allotment()
+        derive(self, allotment_ns=allotment, depth=window - allotment)
 
     def _checked_period(self) -> int:
         nanoseconds = check_span(f"refill_period of limit {self.name!r}", self.refill_period)
