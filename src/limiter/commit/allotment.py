@@ -115,7 +115,7 @@ class Stock:
         return None
 
     def order(self, key: BucketKey, view: View, age: int, taken: Sequence[Charge]) -> tuple[Request, int] | None:
-        """Return the request for the next block, after the charges of the same write, and its number of requests; None for none."""
+        """Return the request for the next block, after the charges of the same write, and its number of requests; or None."""
         if not self._sizing.level:
             return None  # Its requests have waited for so long that their rate was forgotten.
         means = [sizing.level / self._sizing.level for sizing in self._units]
