@@ -339,7 +339,7 @@ class RateLimiter(BucketControl, Administration):
         return Lease(admission, amounts, correct, trail)
 
     def _trail(self, call: Call) -> Trail | None:
-        """What tells the hook and the log of a call; None if neither listens."""
+        """Return what tells the hook and the log of a call; None if neither listens."""
         if self._on_decision is None and not decisions.isEnabledFor(logging.DEBUG):
             return None
         note = None if getattr(self._on_decision, NOTE, None) is None else self._note

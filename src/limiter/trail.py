@@ -81,6 +81,7 @@ class Trail:
             charges=tuple(charges),
             headroom=call.headroom,
             oversize=call.oversize,
+            fence=fence_of(admission, call.key),
         )
 
     def ordering(self, order: Callable[[Bucket], Request]) -> Callable[[Bucket], Request]:
@@ -142,6 +143,13 @@ class Trail:
 
 def _buckets(charges: Iterable[Charged]) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys((each.entity_id, each.resource) for each in charges))
+
+
+def fence_of(admission: Admitted, own: BucketKey) -> int | None:
+    """Return the fence of the slots that were granted in the entity's own bucket; None without slots, or without the table."""
+    granted = [grant for request, grant in admission.grants if request.slots and request.key == own]
+    numbers = [each.earlier for grant in granted for each in grant.receipts if each.limit.holds and each.cost]
+    return numbers[0] if numbers and not admission.degraded else None
 
 
 def taken(admission: Admitted) -> list[Charged]:

@@ -92,6 +92,8 @@ def document(event: Any) -> dict[str, object]:
         fields["headroom"] = dict(event.headroom) if isinstance(event.headroom, Mapping) else event.headroom
     if getattr(event, "oversize", False):
         fields["oversize"] = True
+    if getattr(event, "fence", None) is not None:
+        fields["fence"] = event.fence
     return fields | {"buckets": list(places), "charges": charges}
 
 

@@ -79,9 +79,9 @@ def judge_order(history: History, clock_error: int) -> Iterator[Finding]:
         if account.rule.kind == "rate" and account.booked:
             yield from _judge_turns(account, clock_error)
     for bucket, entries in history.fences.items():
-        if all(
-            each.rule.capacity == 1 for each in history.accounts.values() if each.bucket == bucket and each.owners is not None
-        ):
+        rules = [each.rule for each in history.accounts.values() if each.bucket == bucket and each.owners is not None]
+        # Limits of one bucket share its numbers, and slots that are handed on have some that were drawn before.
+        if {(each.name, each.capacity) for each in rules} == {(rules[0].name, 1)}:
             yield from _judge_fences(bucket, entries, clock_error)
 
 

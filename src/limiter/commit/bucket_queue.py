@@ -1,5 +1,5 @@
 # twin: sync_bucket_queue.py
-"""The queue of one bucket: what this process knows of the bucket, the requests that wait for it, and the callers who wait."""
+"""The queue of one bucket: what this process knows of the bucket, and the requests and callers that wait for it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ if TYPE_CHECKING:
     from ..core.request import NotTried, Refusal
     from .slots import BucketSlots
 
-    # None where another request of the same caller was refused at once, and this one was not looked at.
+    # None if another request of the same caller was refused at once, and this one was not examined.
     Outcome = Grant | Refusal | NotTried | Exception | None
 
 
 class PendingRequest:
     """One request on its way through a queue.
 
-    `waiter` is the caller to be woken; None for requests that the limiter makes itself. `abandoned` means that the caller has
-    gone. A request has `entered` when it was queued, and is `counted` while equal requests behind it can be refused because of
-    it.
+    `waiter` is the caller to wake; None for requests that the limiter makes itself. `abandoned` means that the caller has gone. A
+    request has `entered` when it was queued. It is `counted` while equal requests behind it can be refused because of it.
     """
 
     __slots__ = ("abandoned", "counted", "done", "entered", "outcome", "queue", "request", "returns", "waiter")
@@ -43,7 +42,7 @@ class PendingRequest:
         self.outcome: Outcome = None
 
     def result(self) -> Outcome:
-        """The outcome. Callers that share an error each get a copy."""
+        """Return the outcome. Callers that share an error each get a copy."""
         outcome = self.outcome
         if not isinstance(outcome, Exception):
             return outcome
@@ -60,7 +59,7 @@ class PendingRequest:
 
 
 class Waiter(Wakeup):
-    """A task or thread that waits for its requests, and looks at `expires` (monotonic seconds) whether the table still answers.
+    """A task or thread that waits for its requests. At `expires` (monotonic seconds) it checks whether the table still responds.
 
     It is woken when one of them is decided, or when it becomes leader of a queue in `to_lead`. `pending` counts its undecided
     requests, `leading` the queues that it leads already. The table may take `patience` seconds.
@@ -79,7 +78,7 @@ class Waiter(Wakeup):
 
 
 class CurrentBatch(Protocol):
-    """The batch of a queue that is under way, as the queue and its committer see it; see `Batch`."""
+    """The current batch of a queue, as the queue and its committer use it; see `Batch`."""
 
     requests: list[PendingRequest]
     in_flight: tuple[int, int, int]
@@ -90,7 +89,7 @@ class CurrentBatch(Protocol):
         """Decide every request."""
 
     def fail(self, error: Exception) -> None:
-        """Tell every undecided request what went wrong."""
+        """End every undecided request with the error."""
 
     def keep_blocks(self) -> None:
         """Keep the blocks that the batch has taken in advance."""
@@ -100,10 +99,10 @@ class BucketQueue:
     """What this process knows of one bucket, and the requests that wait for it.
 
     `state` is the last state seen, at the time `seen`; the last write was at `wrote`. `denied` is the time of the last refusal.
-    `leader` is the waiter that is to lead, then the lead itself while it carries out batches, and None when the queue is at rest.
-    `batch` is under way. `slots` are those that the process holds, None where it never did. `returning` counts the requests that
-    give something back, `ahead` those that ask for exactly `same_charges` at once. `min_interval` is the shortest interval
-    between two writes, in nanoseconds, learnt from throttling.
+    `leader` is the waiter that is about to lead, then a token while batches are carried out, and None when the queue is at rest.
+    `batch` is the current batch. `slots` are the slots that the process holds; None if it never held any. `returning` counts
+    the requests with refunds. `ahead` counts those that ask for `same_charges` without a timeout. `min_interval` is the shortest
+    interval between two writes, in nanoseconds, learnt from throttling.
     """
 
     __slots__ = (
@@ -157,9 +156,9 @@ class BucketQueue:
             self.ahead += 1
 
     def before(self, request: Request, now: int) -> Ahead:
-        """The undecided requests for exactly the same charges that came earlier.
+        """Return the undecided requests for exactly the same charges that came earlier.
 
-        Requests of a batch that its write does not carry have been refused by its plan, and only wait to be told.
+        Requests of the current batch that its write does not carry were refused by its plan, so they do not count.
         """
         if request.deadline > now or _window(request) != self.same_charges:
             return NONE_AHEAD
@@ -192,7 +191,7 @@ class BucketQueue:
         return paid
 
     def remove(self, pending: PendingRequest) -> bool:
-        """Take a request out of the queue; false if it is in a batch already."""
+        """Take a request out of the queue; return False if it is in a batch already."""
         if pending not in self.requests:
             return False
         self.requests.remove(pending)
@@ -212,7 +211,7 @@ class BucketQueue:
                 self.add(PendingRequest(request, self))
 
     def discount(self, pending: PendingRequest) -> None:
-        """Stop counting a request as on its way."""
+        """Stop counting a request as undecided."""
         self.returning -= pending.returns
         self.ahead -= pending.counted
         pending.counted = False
@@ -233,5 +232,5 @@ class BucketQueue:
 
 
 def _window(request: Request) -> tuple[object, ...]:
-    """What a request asks for, and the room that it leaves to others: equal requests are refused for each other's sake."""
+    """Return the charges of a request and the room that it leaves to others. If one is refused, so are later equal ones."""
     return request.charges, request.headroom, request.oversize

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Bucket(NamedTuple):
-    """One bucket that a call charges, and the limits that apply to it: none where its level says `access`.
+    """One bucket that a call charges, and the limits that apply to it: none if its level is the constant `access`.
 
-    It was reached by the target of that number; the call's own has the number 0. A schedule may bring other limits at `until`, in
-    nanoseconds since the epoch; None without one.
+    `target` is the number of the target that led to it; the call's own target has the number 0. A schedule may change the limits
+    at `until`, in nanoseconds since the epoch; None without a schedule.
     """
 
     key: BucketKey
@@ -33,15 +33,15 @@ class Bucket(NamedTuple):
 
     @classmethod
     def of(cls, key: BucketKey, limits: Limits, target: int = 0, until: int | None = None) -> Bucket:
-        """The bucket whose level is `limits`."""
+        """Return the bucket to which the level `limits` applies."""
         return cls(key, (), limits, target, until) if isinstance(limits, Access) else cls(key, limits, None, target, until)
 
 
 def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple[Request, ...]:
     """The requests that `amounts` makes of every bucket; without amounts, 1 of every limit.
 
-    A limit that is not named is not consulted, and a bucket of which nothing is asked is left out. Raises `ValidationError` for a
-    name that no bucket has, and when no limits apply at all.
+    A limit that is not named is not consulted, and a bucket without charges is left out. Raises `ValidationError` for a name that
+    no bucket has, and when no limits apply at all.
     """
     if amounts is not None:
         check_known(chain, amounts)
@@ -49,7 +49,7 @@ def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tupl
 
 
 def call_requests(chain: Sequence[Bucket], call: Call) -> tuple[Request, ...]:
-    """The requests that a call makes of its buckets, each by the amounts of the target that reached it first."""
+    """Return the requests of a call to its buckets, each with the amounts of the target that led to it first."""
     if call.also:
         check_known(chain, call.names)
         asked = _requests(chain, [target.amounts for target in call.targets])
@@ -59,7 +59,7 @@ def call_requests(chain: Sequence[Bucket], call: Call) -> tuple[Request, ...]:
 
 
 def own_requests(call: Call) -> tuple[Request, ...]:
-    """What the call asks of the entity's own bucket, as far as it is known before anything is read."""
+    """Return the requests to the entity's own bucket that are known before anything is read."""
     if not call.limits or isinstance(call.limits, Access):
         return ()
     known = {limit.name for limit in call.limits}
@@ -68,7 +68,7 @@ def own_requests(call: Call) -> tuple[Request, ...]:
 
 
 def _as_asked(asked: tuple[Request, ...], call: Call) -> tuple[Request, ...]:
-    """The requests with the headroom that the call leaves, or with its leave to exceed a capacity."""
+    """Return the requests with the headroom of the call, or with its permission to exceed a capacity."""
     if call.headroom is None and not call.oversize:
         return asked
     return tuple(
@@ -82,23 +82,23 @@ def _as_asked(asked: tuple[Request, ...], call: Call) -> tuple[Request, ...]:
 
 
 def own_amounts(chain: Sequence[Bucket], call: Call) -> dict[str, int]:
-    """The units that a call without amounts asks for, by limit name: 1 of every limit that it reaches by them."""
+    """Return the units that a call asks for without amounts, by limit name: 1 of every limit of such targets."""
     reached = {0, *(number for number, target in enumerate(call.also, 1) if target.amounts is None)}
     return {limit.name: 1 for bucket in chain if bucket.target in reached for limit in bucket.limits}
 
 
 def blocked(chain: Iterable[Bucket]) -> BucketKey | None:
-    """The first bucket whose level is BLOCKED, or None."""
+    """Return the first bucket whose level is BLOCKED, or None."""
     return next((bucket.key for bucket in chain if bucket.access is BLOCKED), None)
 
 
 def next_change(chain: Iterable[Bucket]) -> int | None:
-    """When a schedule may bring other limits to one of the buckets, in nanoseconds since the epoch; None without schedules."""
+    """Return when a schedule may change the limits of a bucket, in nanoseconds since the epoch; None without schedules."""
     return min((bucket.until for bucket in chain if bucket.until is not None), default=None)
 
 
 def check_known(chain: Sequence[Bucket], names: Iterable[str]) -> None:
-    """Raise `ValidationError` for a name that no bucket has a limit for; one without limits of its own may have any."""
+    """Raise `ValidationError` for a name that no bucket has a limit for. A bucket without limits accepts any name."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
     for name in names:
         if name not in known and not any(bucket.access for bucket in chain):
@@ -106,7 +106,7 @@ def check_known(chain: Sequence[Bucket], names: Iterable[str]) -> None:
 
 
 def check_no_slots(chain: Sequence[Bucket], names: Iterable[str]) -> None:
-    """Raise `ValidationError` for a name of slots, which cannot be corrected: each is held by a lease until its end."""
+    """Raise `ValidationError` for a name of slots. They cannot be corrected, because a lease holds each until its end."""
     held = {limit.name for bucket in chain for limit in bucket.limits if limit.holds}
     for name in names:
         if name in held:
@@ -116,7 +116,7 @@ def check_no_slots(chain: Sequence[Bucket], names: Iterable[str]) -> None:
 
 
 def check_held(requests: Iterable[Request]) -> None:
-    """Raise `ValidationError` where slots would be taken by a call that has no lease to hold them."""
+    """Raise `ValidationError` if a call without a lease would take slots."""
     names = [limit.name for request in requests if request.slots for limit, units in request.charges if limit.holds and units]
     if names:
         raise ValidationError(
