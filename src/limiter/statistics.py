@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from .exceptions import RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .models import BaseLimit, LimitStatus
 
 BreakerState = Literal["closed", "open", "half-open"]
@@ -51,6 +53,21 @@ class Statistics:
     transport_reason: str = ""
 
 
+DESCRIPTIONS = {
+    "decisions": "Calls of acquire and try_acquire, decided",
+    "degraded": "Decisions that were made without the table",
+    "calls": "Calls to the table for decisions, corrections and checks",
+    "failures": "Calls without a response in time, or with an error on the table's side",
+    "throttled": "Failed calls that the table throttled, as a whole or for one hot key",
+    "batches": "Groups of requests to one bucket that shared a call",
+    "cache_hits": "Requests to a bucket that were decided without a call",
+    "corrections_lost": "Corrections and refunds that could not be written",
+    "breaker": "Circuit breakers that hold calls back: 1 while the table fails repeatedly, 0 otherwise",
+    "skew": "Seconds that this machine's clock is ahead of the table's",
+}
+"""Fields of `Statistics`, as metrics describe them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Charged:
     """What a call requests, consumes or refunds of one limit of one bucket.
@@ -78,6 +95,8 @@ class DecisionEvent:
     - `begin`, `end`: when the call came and when it was decided, in nanoseconds of the repository's clock.
     - `buckets`: the entity and resource of each bucket of the call.
     - `charges`: what the call consumed of their limits, or requested.
+    - `headroom`, `oversize`: as the call gave them.
+    - `fence`: the number that the call's lease has for its slots, if any.
     """
 
     entity_id: str
@@ -94,6 +113,9 @@ class DecisionEvent:
     waits: bool
     buckets: tuple[tuple[str, str], ...]
     charges: tuple[Charged, ...]
+    headroom: float | Mapping[str, float] | None = None
+    oversize: bool = False
+    fence: int | None = None
 
     @property
     def kind(self) -> str:
@@ -112,7 +134,8 @@ class LeaseEvent:
 
     - `kind`: `decision` for a call that failed, `consume` when the lease requested more, `correction` when more was charged in
       any case, `refund` for units that are about to be refunded, `written` when the refund of the same `begin` is known to be
-      written.
+      written, `expiry` for slots that were lost: they were renewed last at `begin`. From outside a lease: `correction`,
+      `withdrawal` for units that are refunded, `reset`, and `pause`, whose charges start at its end.
     - `outcome`: `allowed`, `refused`, or `failed`: not known.
     - `end`: None if the end is not known yet.
     """

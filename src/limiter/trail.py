@@ -40,7 +40,7 @@ class Trail:
     `clock` is the repository's. `note` receives every event other than a decision; None if the hook wants decisions only.
     """
 
-    __slots__ = ("_clock", "_degraded", "_note", "_process_id", "_waits", "begin", "id")
+    __slots__ = ("_clock", "_degraded", "_note", "_order", "_process_id", "_waits", "begin", "id")
 
     def __init__(
         self, process_id: str, number: int, clock: Callable[[], int], note: Callable[[LeaseEvent], object] | None, *, waits: bool
@@ -52,6 +52,7 @@ class Trail:
         self._note = note
         self._waits = waits
         self._degraded = False
+        self._order: tuple[Bucket, Request] | None = None
 
     def now(self) -> int:
         """Return the time of the repository's clock."""
@@ -61,6 +62,8 @@ class Trail:
         """Return the event of the decision, as of the time of the decision: before the caller waited for its turn."""
         self._degraded = admission.degraded
         charges = taken(admission) if admission.allowed else asked_of(admission.statuses)
+        # A caller may have waited before it was granted anything, as for slots, and not only for the start after that.
+        granted = max([grant.now for _, grant in admission.grants], default=self.begin)
         return DecisionEvent(
             entity_id=call.key.entity_id,
             resource=call.key.resource,
@@ -72,11 +75,37 @@ class Trail:
             id=self.id,
             process_id=self._process_id,
             begin=self.begin,
-            end=max(self.begin, self._clock() - round(admission.waited * NANOSECONDS)),
+            end=max(granted, self.begin, self._clock() - round(admission.waited * NANOSECONDS)),
             waits=self._waits,
             buckets=charged_buckets(call, admission) if admission.allowed else _buckets(charges),
             charges=tuple(charges),
+            headroom=call.headroom,
+            oversize=call.oversize,
+            fence=fence_of(admission, call.key),
         )
+
+    def ordering(self, order: Callable[[Bucket], Request]) -> Callable[[Bucket], Request]:
+        """Return a function that makes the same request of a bucket, and keeps it for `ordered`."""
+
+        def make(bucket: Bucket) -> Request:
+            self._order = bucket, order(bucket)
+            return self._order[1]
+
+        return make
+
+    def ordered(self, *, written: bool) -> None:
+        """Report a change from outside a lease that has been written, or may have been."""
+        if self._order is None:
+            return
+        bucket, order = self._order
+        end, outcome = self._clock(), "allowed" if written else "failed"
+        changes = [(order.key, limit, units) for limit, units in order.charges]
+        self._tell("correction", self.begin, end, outcome, _charged(changes))
+        self._tell("withdrawal", self.begin, end, outcome, _charged((key, limit, -units) for key, limit, units in changes))
+        for kind, start in (("reset", None), ("pause", order.pause)):
+            limits = [each for each in bucket.limits if (start is not None if kind == "pause" else each.name in order.clear)]
+            about = [Charged(order.key.entity_id, order.key.resource, limit, 0, start) for limit in limits]
+            self._tell(kind, self.begin, end, outcome, about)
 
     def failed(self, call: Call, chain: Sequence[Bucket]) -> None:
         """Report that the call was not decided: it may have consumed what it requested."""
@@ -92,6 +121,10 @@ class Trail:
         begin = self._clock()
         self._tell("refund", begin, None, "allowed", _charged((key, limit, -units) for key, limit, units in changes))
         return begin
+
+    def expired(self, renewed: int, key: BucketKey, limit: BaseLimit, units: int) -> None:
+        """Report that slots which were renewed last at that time were lost."""
+        self._tell("expiry", renewed, self._clock(), "allowed", _charged([(key, limit, units)]))
 
     def changed(self, begin: int, changes: Sequence[Change], *, written: bool) -> None:
         """Report that additions and refunds have been written, or may have been."""
@@ -112,10 +145,25 @@ def _buckets(charges: Iterable[Charged]) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys((each.entity_id, each.resource) for each in charges))
 
 
+def fence_of(admission: Admitted, own: BucketKey) -> int | None:
+    """Return the fence of the slots that were granted in the entity's own bucket; None without slots, or without the table."""
+    granted = [grant for request, grant in admission.grants if request.slots and request.key == own]
+    numbers = [each.earlier for grant in granted for each in grant.receipts if each.limit.holds and each.cost]
+    return numbers[0] if numbers and not admission.degraded else None
+
+
 def taken(admission: Admitted) -> list[Charged]:
-    """Return what was granted: the units of each limit, and the time from which they may be used."""
+    """Return what was granted: the units of each limit, and the time from which they may be used.
+
+    A shadow that would have refused was charged nothing.
+    """
     return [
-        Charged(request.key.entity_id, request.key.resource, each.limit, each.units, max(each.start, grant.now), each.since)
+        Charged(
+            *(request.key.entity_id, request.key.resource, each.limit),
+            0 if each.left_out else each.units,
+            max(each.start, grant.now),
+            each.since,
+        )
         for request, grant in admission.grants
         for each in grant.receipts
     ]

@@ -25,6 +25,7 @@ from limiter import (
     Quota,
     RateLimiterUnavailable,
     RateLimitExceeded,
+    SyncMemoryRepository,
     SyncRateLimiter,
     ValidationError,
 )
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.engines import FakeClock
+
+    from limiter.contrib.http import HeaderStyle
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adapters" / "http_app.py"
 FRAMEWORKS = {
@@ -164,6 +167,30 @@ def test_limits_that_are_no_rates_have_no_window(limit: BaseLimit, reset_after: 
 
     assert rate_headers([shown], headers="draft-11") == [("RateLimit-Policy", policy), ("RateLimit", level)]
     assert ("X-RateLimit-Reset" in dict(rate_headers([shown], headers="x-ratelimit"))) == (reset_after is not None)
+
+
+@pytest.mark.parametrize("style", ["retry-after", "draft-11", "x-ratelimit", "none"])
+def test_limits_that_never_reset_break_no_style(clock: FakeClock, style: HeaderStyle) -> None:
+    """Slots, a quota and a total of one bucket have headers in every style, of a grant and of a refusal."""
+    limits = [Concurrency("calls", 1), Quota.per_day("tokens", 10), Quota.total("credits", 1)]
+    limiter = SyncRateLimiter(SyncMemoryRepository(clock=clock), limits)
+    with limiter.acquire("two") as lease:
+        granted = dict(rate_headers(lease.statuses, headers=style))
+        with pytest.raises(RateLimitExceeded) as caught, limiter.acquire("two"):
+            pass
+    one = {"calls": 1}
+    with (
+        pytest.raises(RateLimitExceeded) as by_slots,
+        limiter.acquire("three", consume=one),
+        limiter.acquire("three", consume=one),
+    ):
+        pass
+    assert "Retry-After" not in granted
+    assert "X-RateLimit-Reset" not in granted  # Of slots, of which nothing is left.
+    assert granted.get("RateLimit", "none").startswith(('"calls";r=0,"tokens";r=9;t=', "none"))
+    answer = refusal(caught.value, headers=style)
+    assert (answer.status, "Retry-After" in dict(answer.headers)) == (429, False)  # The total has no time.
+    assert ("Retry-After" in dict(refusal(by_slots.value, headers=style).headers)) == (style != "none")
 
 
 def test_limits_that_are_not_enforced_are_not_shown() -> None:

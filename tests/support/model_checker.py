@@ -55,9 +55,9 @@ def build(model: str, directory: Path, defines: Sequence[str] = (), compiler: Se
     return directory / "pan"
 
 
-def verify(directory: Path, defines: Sequence[str] = (), compiler: Sequence[str] = ()) -> Verdict:
-    """Search all states of protocol.pml."""
-    build("protocol.pml", directory, defines, compiler)
+def verify(directory: Path, defines: Sequence[str] = (), compiler: Sequence[str] = (), *, model: str = "protocol.pml") -> Verdict:
+    """Search all states of a model."""
+    build(model, directory, defines, compiler)
     # Nothing is approximated: -b makes it an error when a path is longer than -m allows.
     report = _run(["./pan", f"-m{DEPTH}", "-b", "-n", "-w22"], directory, status=(0, 1))
     violated = re.search(r"^pan:\d+: (.*?)(?: \(at depth \d+\))?$", report, re.MULTILINE)

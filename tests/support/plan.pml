@@ -25,7 +25,7 @@ typedef Request {
 	byte bperiod                                  /* what the observer knows of the credit; no rule looks at it */
 };
 
-typedef Item { byte tat, since, booked, floor, ttl, w };
+typedef Item { byte tat, since, booked, floor, ttl, w, w2 };    /* the stamps of the last two writes; the code keeps three */
 
 Item item;
 
@@ -175,7 +175,7 @@ inline check() {
 	holds = holds && (want_floor == ANY || (item.floor > 0 && item.floor == want_floor));
 	holds = holds && (reach == 0 || (q.ttl >= reach -> item.ttl >= reach : item.ttl <= reach + GRACE));
 #ifndef BUG_STAMP_UNCONDITIONAL
-	holds = holds && item.w != q.stamp
+	holds = holds && item.w != q.stamp && item.w2 != q.stamp
 #endif
 }
 
@@ -201,12 +201,24 @@ inline change() {
 	:: else -> item.tat = item.tat + total - credited
 	fi;
 	if :: reach > 0 && q.ttl < reach -> item.ttl = reach + GRACE :: else fi;
+	item.w2 = item.w;
 	item.w = q.stamp
 }
 
 /* What each taking is told, once the update has left the item as it is. */
 inline receive() {
 	before = (idle && total > 0 -> q.at : MAX(q.at, item.tat - total + credited));
+	level1 = before + after1; start1 = level1 - WINDOW;
+	level2 = before + after2; start2 = level2 - WINDOW
+}
+
+/* The same where others have written since: `tat` is theirs too, so the batch met at most what its ceiling allows. */
+inline receive_covered() {
+	before = (idle && total > 0 -> q.at : MAX(q.at, item.tat - total + credited));
+	if
+	:: total > 0 && !idle -> before = MAX(q.at, MIN(before, ceiling))
+	:: else
+	fi;
 	level1 = before + after1; start1 = level1 - WINDOW;
 	level2 = before + after2; start2 = level2 - WINDOW
 }

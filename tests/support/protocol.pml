@@ -38,6 +38,7 @@ typedef Process {
 	byte calls, lost;
 	byte sent;         /* which takings the update carried whose answer was lost */
 	byte mixed;        /* 1: other updates were sent under the stamp than that; 2: so it was under an earlier stamp */
+	byte planned;      /* the oldest period that an update under the stamp was planned for */
 	byte cost, since, start, level, earlier;
 	/* The observer's: the period of what is held, and what became of the present call. */
 	byte period, taken_in, taken, given
@@ -53,7 +54,7 @@ byte stray_of;
 #define NOTHING_STRAYS true
 #endif
 
-bool sends, answered;    /* these only within a step */
+bool sends, answered, covered;    /* these only within a step */
 byte kept;
 
 byte debt, due[3];
@@ -146,13 +147,18 @@ inline look() {
 
 inline finish() {
 	CLEAR(p[me].ask);
-	p[me].fresh = false; p[me].unsure = false; p[me].lost = 0; p[me].sent = 0; p[me].mixed = 0;
+	p[me].fresh = false; p[me].unsure = false; p[me].lost = 0; p[me].sent = 0; p[me].mixed = 0; p[me].planned = 0;
 	p[me].taken_in = 0; p[me].taken = 0; p[me].given = 0
 }
 
 inline hold(units, begin, reached, previous) {
 	p[me].cost = units;
+	/* The period of the item may have begun since, and would pay out of what others took. */
+#ifdef BUG_COVERED_SINCE
 	p[me].since = item.since;
+#else
+	p[me].since = (covered -> p[me].planned : item.since);
+#endif
 	p[me].period = p[me].taken_in;
 #if PATIENCE > 0
 	p[me].start = begin; p[me].level = reached; p[me].earlier = previous
@@ -170,7 +176,7 @@ inline grant() {
 	d_step {
 		plan_call();
 		assert(total <= p[me].taken);       /* no caller is told that was not written */
-		receive();
+		if :: covered -> receive_covered() :: else -> receive() fi;
 		seen = (after1 > 0 -> MAX(q.booked, start1) : q.booked);
 		if
 		:: p[me].cost == 0 && after1 > 0 && (kept == 1 || after2 == 0) -> hold(q.cost1, start1, level1, q.booked)
@@ -178,18 +184,23 @@ inline grant() {
 		:: else
 		fi;
 		kept = 0;
+		covered = false;
 		look();
 		finish()
 	}
 }
+
+/* Whether the item says that an update under the call's stamp was applied. */
+#define BEARS(stamp_of) (item.w == stamp_of || item.w2 == stamp_of)
 
 /* The item bears the call's stamp. When updates with other takings were sent under it too, it does not say which was applied. */
 inline recognise() {
 	if
 #ifndef BUG_RESENT_DIFFERENTLY
 	:: p[me].mixed == 1 && !answered -> d_step {
+			covered = false;
 			look();
-			p[me].ask.stamp = p[me].ask.stamp + 64; p[me].mixed = 2; p[me].sent = 0;
+			p[me].ask.stamp = p[me].ask.stamp + 64; p[me].mixed = 2; p[me].sent = 0; p[me].planned = 0;
 			DROP_CREDIT(p[me].ask)
 		}
 	:: p[me].mixed != 1 || answered -> answered = false; grant()
@@ -229,7 +240,17 @@ inline attempt() {
 		d_step {
 			sends = false;
 			plan_call();
-			if :: p[me].sent > 0 && p[me].sent != CARRIED + 4 -> p[me].mixed = 1 :: else fi
+			if :: p[me].sent > 0 && p[me].sent != CARRIED + 4 -> p[me].mixed = 1 :: else fi;
+#ifdef BUG_COVERED_LAST_PLAN
+			p[me].planned = (idle -> q.at : q.since)
+#else
+			if
+			:: total > 0 ->
+				seen = (idle -> q.at : q.since);
+				p[me].planned = (p[me].planned == 0 -> seen : MIN(p[me].planned, seen))
+			:: else
+			fi
+#endif
 		};
 		if
 		:: d_step {
@@ -238,8 +259,12 @@ inline attempt() {
 				if :: holds -> apply(me); answered = true :: else fi
 			};
 			if
-			:: item.w == p[me].ask.stamp -> recognise()
-			:: item.w != p[me].ask.stamp -> d_step { look() }
+			:: BEARS(p[me].ask.stamp) -> covered = item.w != p[me].ask.stamp; recognise()
+			:: !BEARS(p[me].ask.stamp) -> d_step {
+					look();
+					/* Only an update that was lost may have been applied. */
+					if :: p[me].sent == 0 -> p[me].planned = 0 :: else fi
+				}
 			:: p[me].lost < LOSSES -> answered = false; lose()    /* the answer */
 			fi
 		:: lose()                           /* the request */
@@ -305,10 +330,11 @@ end:
 #ifdef BUG_LOST_MEANS_APPLIED
 			:: true ->
 #else
-			:: item.w == p[me].ask.stamp ->
+			:: BEARS(p[me].ask.stamp) ->
 #endif
+				covered = item.w != p[me].ask.stamp;
 				recognise()
-			:: item.w != p[me].ask.stamp -> d_step {
+			:: !BEARS(p[me].ask.stamp) -> d_step {
 					plan_call();
 					p[me].sent = CARRIED + 4;
 					look();
@@ -340,7 +366,7 @@ end:
 #else
 	:: d_step { item.ttl > 0 && NOTHING_STRAYS && item.ttl <= now ->
 #endif
-			item.tat = 0; item.since = 0; item.booked = 0; item.floor = 0; item.ttl = 0; item.w = 0;
+			item.tat = 0; item.since = 0; item.booked = 0; item.floor = 0; item.ttl = 0; item.w = 0; item.w2 = 0;
 			last_call = 0
 		}
 #endif

@@ -234,7 +234,7 @@ class World:
             return
         yield self.lag()
         charges = [(entity, model.text, units, start, since) for entity, model, _, start, since in taken]
-        self.lines.append(line("decision", identifier, begin, self.now, charges))
+        self.lines.append(line("decision", identifier, begin, self.now, charges, **({"waits": True} if patience else {})))
         start = max(each[3] for each in taken)
         yield max(0, start - self.now) + hold
         if more:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 import json
 import random
 from functools import partial
@@ -11,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, SyncMemoryRepository, SyncRateLimiter, RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from limiter import (
+    Concurrency,
+    Limit,
+    SyncMemoryRepository,
+    Quota,
+    SyncRateLimiter,
+    RateLimiterUnavailable,
+    RateLimitExceeded,
+    ValidationError,
+)
 from limiter.audit import judge, record
 from limiter.runtime.concurrency import sync_gather
 
@@ -92,6 +102,69 @@ def test_what_is_recorded_keeps_every_promise(
     assert not verdict.findings
     assert verdict.decisions > 50
     assert verdict.worst is not None
+
+
+EVERY = (
+    Limit("requests", 8, 4, 1.0),
+    Limit.at_most("strict", 9, 3.0),
+    Quota.per_hour("hourly", 40),
+    Quota.session("session", 12, 6.0),
+    Quota.total("total", 300),
+    Limit("probe", 5, 2, 1.0, enforce=False),
+)
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"headroom": 0.25},
+    {"headroom": {"requests": 0.5, "hourly": 0.1}},
+    {"oversize": True},
+    {"timeout": 2.0},
+    {"timeout": 5.0, "headroom": 0.25},
+    {"also": [("everybody", "api", {"requests": 1, "session": 1})]},
+)
+
+
+def any_call(limiter: SyncRateLimiter, chance: random.Random, clock: FakeClock) -> None:
+    """Acquire in any way, and correct, fail, or change the bucket from outside."""
+    names = chance.sample([limit.name for limit in EVERY], chance.randint(1, 4))
+    amounts = {name: chance.randint(0, 4) for name in names}
+    entity, kind = chance.choice(["kid", "team", "solo"]), chance.random()
+    if kind < 0.05:
+        limiter.pause(entity, "api", chance.choice([0.0, 0.3, 2.0]))
+    elif kind < 0.1:
+        limiter.reset(entity, "api", chance.choice([None, names]))
+    elif kind < 0.2:
+        limiter.adjust(entity, "api", {name: chance.randint(-5, 5) for name in names})
+    else:
+        options = dict(chance.choice(OPTIONS))
+        if "oversize" in options and chance.random() < 0.5:
+            amounts = {"requests": 12}
+        try:
+            with limiter.acquire(entity, "api", amounts, **options) as lease:
+                clock.advance(chance.choice([0.0, 0.01, 0.4]))
+                if chance.random() < 0.3:
+                    lease.adjust({names[0]: chance.randint(-amounts.get(names[0], 0), 4)} if names[0] in amounts else {})
+                if chance.random() < 0.3:
+                    raise Failed
+        except (Failed, RateLimitExceeded):
+            pass
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_way_to_acquire_leaves_a_record_that_passes(
+    repository: Any, new: Any, clock: FakeClock, recorder: Recorder, seed: int
+) -> None:
+    """All kinds of limits, with headroom, oversize, waits, several targets, pauses, resets and corrections from outside."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    limiters = [new(repository, EVERY), new(repository, EVERY, denial_ttl=0), new(repository, EVERY)]
+    limiters[0].create_entity("team")
+    limiters[0].create_entity("kid", parent_id="team")
+    for _ in range(25):
+        crowd = [partial(any_call, chance.choice(limiters), chance, clock) for _ in range(chance.randint(1, 4))]
+        errors = [each for each in sync_gather(crowd) if each is not None]
+        assert not errors
+        clock.advance(chance.choice([0.0, 0.02, 0.3, 5.0]))
+    assert not judge(recorder.path).findings
 
 
 def test_each_event_is_a_line(new: Any, clock: FakeClock, recorder: Recorder) -> None:
@@ -205,3 +278,36 @@ def test_a_record_that_cannot_be_written(tmp_path: Path) -> None:
     """The file is opened at once, and an error names it."""
     with pytest.raises(ValidationError, match=r"cannot write the record '.*absent.*': No such file or directory"):
         record(tmp_path / "absent" / "record")
+
+
+def test_slots_that_were_lost_are_recorded_as_expired(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """Slots of a holder that was overtaken count until they expired, so that its late end is no excess."""
+    limits, store = [Concurrency("calls", 1, ttl=10.0)], SyncMemoryRepository(clock=clock)
+    limiter, other = new(store, limits), new(store, limits)
+    with limiter.acquire("user"):
+        clock.advance(13)
+        with other.acquire("user"):
+            clock.advance(1)
+    assert [line["event"] for line in lines(recorder)].count("expiry") == 1
+    verdict = judge(recorder.path)
+    assert not verdict.findings
+    assert verdict.decisions == 2
+
+
+def test_slots_of_many_callers_keep_every_promise(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """What several limiters record of slots that they take, free and wait for stands up to the audit."""
+    limits, store = [Concurrency("calls", 3, ttl=86_400.0), Limit("requests", 50, 50, 1.0)], SyncMemoryRepository(clock=clock)
+    limiters = [new(store, limits) for _ in range(3)]
+
+    def work(limiter: SyncRateLimiter, number: int) -> None:
+        for place in range(5):
+            with limiter.acquire("user", timeout=50_000.0) as lease:
+                time.sleep(0)
+                if (number + place) % 3 == 0:
+                    lease.release(calls=1)
+
+    outcomes = sync_gather([partial(work, limiters[number % 3], number) for number in range(12)])
+    assert outcomes == [None] * 12
+    verdict = judge(recorder.path)
+    assert not verdict.findings
+    assert verdict.decisions == 60

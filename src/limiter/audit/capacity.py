@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..core.units import NANOSECONDS
 from . import spans
 from .periods import Calendar
+from .uses import Uses
 from .verdict import Finding, Span
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ EVERYTHING = 1 << 200
 AFTER_THE_END = 2 * NANOSECONDS
 """Nanoseconds by which a process may see the end of a period late, given the stated error of its clock."""
 
+AHEAD = 1_000
+"""Nanoseconds by which an opening may lie ahead of its call: each is later than the last one, also under a clock that stands."""
+
 
 def judge_capacity(history: History, clock_error: int) -> tuple[list[Finding], list[Span]]:
     """Judge every interval of every limit except slots; return the findings, and the worst interval of each limit.
@@ -35,6 +39,8 @@ def judge_capacity(history: History, clock_error: int) -> tuple[list[Finding], l
     judge = _Judge(history, clock_error)
     for group in history.groups("rate", "quota", "session", "total"):
         whole = group[0].joined(group[1:]) if len(group) > 1 else group[0]
+        # Callers of a shadow do not wait for the turn that it was booked for.
+        group = [each for each in group if each.rule.enforced or not whole.booked]
         for place, account in enumerate(group):
             # A bucket within a lower capacity is within the higher one too.
             takings = [each for lower in group[: place + 1] for each in lower.takings] if place else account.takings
@@ -51,6 +57,7 @@ class _Part:
         self.forced: list[Change] = [] if whole.booked else whole.forced
         self.refunds: list[Change] = whole.refunds
         self.passing: list[Change] = whole.passing
+        self.withdrawals: list[Change] = whole.withdrawals
         self.resets: list[Change] = whole.resets
         self.name = name
 
@@ -81,9 +88,9 @@ class _Judge:
 
     def _strangers(self, account: Account, begin: int, end: int, takings: Sequence[Taking]) -> None:
         """Find charges that were counted in a period outside of which they were made."""
-        latest, earliest = end + max(self._clock_error, AFTER_THE_END), begin - self._clock_error
+        latest, earliest = end + max(self._clock_error, AFTER_THE_END), begin - self._clock_error - AHEAD
         for start, _, decided, units, identifier, _ in takings:
-            if start >= latest or decided < earliest:
+            if units and (start >= latest or decided < earliest):
                 message = f"{units} units of {identifier} were counted in the wrong {_noun(account.rule)}"
                 self.findings.append(_finding(account, message, start, start, identifier))
 
@@ -94,7 +101,7 @@ class _Judge:
         takings.sort()
         # A limit that does not refill counts in units.
         amount, period = (rule.amount, rule.period) if rule.kind == "rate" else (0, 1)
-        if part.refunds or part.forced or part.passing or part.resets or self._oversized:
+        if part.refunds or part.forced or part.passing or part.withdrawals or part.resets or self._oversized:
             returned = _returned(rule, part, period, self._clock_error)
             found = spans.Changing(amount, period, rule.capacity, self._oversized).peak(takings, part.forced, returned)
         else:
@@ -113,10 +120,12 @@ def _returned(rule: Rule, part: _Part, period: int, clock_error: int) -> Iterato
     """Return the interval in which each refund counts, and its worth; units that a refused call held may be refunded too."""
     ends, earliest = spans.earliest_uses(part.takings)
     longer = clock_error + rule.allotment
-    for begin, end, units, _ in part.refunds:
+    for begin, end, units, _ in (*part.refunds, *part.withdrawals):
         yield spans.first_use(begin - clock_error, ends, earliest), end + longer, units * period
+    # What others give back meanwhile may be taken from the units that a refused call still holds, and gives back whole.
+    given = Uses((begin, end + longer, units * period) for begin, end, units, _ in part.refunds if part.passing)
     for begin, end, units, _ in part.passing:
-        worth = min(units * period, (end - begin) * rule.amount)
+        worth = min(units * period, (end - begin) * rule.amount + given.touching(begin - clock_error, end))
         if worth:
             yield spans.first_use(begin - clock_error, ends, earliest), end + longer, worth
     for begin, end, _, _ in part.resets:
@@ -127,9 +136,9 @@ def _by_period(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], l
     """Return the charges of each calendar period; without `since`, leave out those that the end of a period may have split."""
     calendar, periods = Calendar(rule.calendar, rule.zone), defaultdict(list)
     for taking in takings:
-        start, _, end, *_, since = taking
+        start, _, end, units, _, since = taking
         period = calendar.period(start if since is None else since)
-        if since is not None or end < period[1]:
+        if units and (since is not None or end < period[1]):
             periods[period].append(taking)
     return periods
 
@@ -137,7 +146,7 @@ def _by_period(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], l
 def _by_session(rule: Rule, takings: Iterable[Taking]) -> dict[tuple[int, int], list[Taking]]:
     """Return the charges of each session."""
     sessions = defaultdict(list)
-    for taking in takings:
+    for taking in takings if all(each[3] for each in takings) else [each for each in takings if each[3]]:
         since = taking[0] if taking[5] is None else taking[5]
         sessions[since, since + rule.period].append(taking)
     return sessions
@@ -172,7 +181,8 @@ def _early_sessions(
             inside, opened = sessions[before], sessions[session]
             # The call that opened it found everything refunded at the time of its write, which is before its end.
             latest = max([each[2] for each in opened if each[0] == begin] or [each[2] for each in opened])
-            given = sum(each[2] for each in _refunds_of(inside, whole.refunds) if each[0] <= latest + clock_error)
+            back = (*_refunds_of(inside, whole.refunds), *whole.withdrawals)
+            given = sum(each[2] for each in back if each[0] <= latest + clock_error)
             renewed = any(reset[0] - clock_error <= begin and before[0] <= reset[1] + clock_error for reset in whole.resets)
             if sum(each[3] for each in inside) > given and not renewed:
                 early = (before[1] - begin) / NANOSECONDS

@@ -2,8 +2,9 @@
 
 | field | meaning |
 |---|---|
-| `event` | `decision` (an acquire), `consume` (more for a lease), `correction` (more, in any case), `refund`, `expiry`, `reset` |
-| | or `written` (the refund of the same id and begin is known to be written) |
+| `event` | `decision` (an acquire), `consume` (more for a lease), `correction` (more, in any case), `refund`, `expiry`, |
+| | `written` (the refund of the same id and begin is known to be written), or from outside a lease `withdrawal` (units given |
+| | back, of any lease), `reset`, or `pause` (its charges have `start` at its end) |
 | `id` | joins the lines of one lease |
 | `process` | the process that wrote the line |
 | `begin`, `end` | when the call began, and when its outcome was known; null for a refund that may not be written yet |
@@ -12,7 +13,7 @@
 | `waits` | true where the caller was willing to wait for its turn |
 | `buckets` | entity and resource of every bucket that the call is about |
 | `charges` | for each limit: the bucket's place in `buckets`, the limit's text, the units, `start`, `since` |
-| `headroom` | the share of every capacity that the call leaves to others, if any |
+| `headroom` | the share of every capacity that the call leaves to others, or of each limit by name, if any |
 | `oversize` | true where more than a capacity was asked for, which a full bucket admits |
 | `fence` | the fencing number of the slots, if any |
 
@@ -25,12 +26,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from ..exceptions import ValidationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SEPARATORS = ",", ":"
 
@@ -89,6 +88,12 @@ def document(event: Any) -> dict[str, object]:
         fields["degraded"] = True
     if event.waits:
         fields["waits"] = True
+    if getattr(event, "headroom", None):
+        fields["headroom"] = dict(event.headroom) if isinstance(event.headroom, Mapping) else event.headroom
+    if getattr(event, "oversize", False):
+        fields["oversize"] = True
+    if getattr(event, "fence", None) is not None:
+        fields["fence"] = event.fence
     return fields | {"buckets": list(places), "charges": charges}
 
 

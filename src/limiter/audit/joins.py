@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def judge_refunds(history: History) -> Iterator[Finding]:
     """Check that a lease refunds at most what it consumed, of each limit in each bucket."""
     for account in history.accounts.values():
-        if not account.refunds:
+        if not account.refunds or not account.rule.enforced:  # Of a shadow, units are held that were never charged.
             continue
         left: defaultdict[str, int] = defaultdict(int)
         concerned = {each[3] for each in account.refunds}
@@ -41,19 +41,29 @@ def judge_chains(history: History) -> Iterator[Finding]:
     for each in history.chained:
         if each.event == "decision allowed":
             admitted[each.id] = each
-            charged = {place for place, _ in each.charged}
+            charged = {place for place, *_ in each.charged}
             for place, bucket in enumerate(each.buckets):
                 if place not in charged:
                     yield _half(each, bucket, "was admitted without a charge of this bucket")
     for each in history.chained:
         decision = admitted.get(each.id)
         if decision is not None and each is not decision and not each.event.endswith("refused"):
-            done = {(each.buckets[place], rule(text).name) for place, text in each.charged}
+            done = {(each.buckets[place], rule(text).name) for place, text, _ in each.charged}
             names = {name for _, name in done}
-            due = {(decision.buckets[place], rule(text).name) for place, text in decision.charged}
+            if each.event.startswith("refund"):
+                names -= _uneven(decision)
+            due = {(decision.buckets[place], rule(text).name) for place, text, _ in decision.charged}
             for bucket, name in sorted(due - done):
                 if name in names:
                     yield _half(each, bucket, f"corrected {name!r} in only some of its buckets")
+
+
+def _uneven(decision: Chained) -> set[str]:
+    """Return the names of which some buckets hold less than others: a refund gives back in each at most what is held there."""
+    units: defaultdict[str, set[int]] = defaultdict(set)
+    for _, text, each in decision.charged:
+        units[rule(text).name].add(each)
+    return {name for name, found in units.items() if len(found) > 1}
 
 
 def _half(each: Chained, bucket: tuple[str, str], what: str) -> Finding:
@@ -69,9 +79,9 @@ def judge_order(history: History, clock_error: int) -> Iterator[Finding]:
         if account.rule.kind == "rate" and account.booked:
             yield from _judge_turns(account, clock_error)
     for bucket, entries in history.fences.items():
-        if all(
-            each.rule.capacity == 1 for each in history.accounts.values() if each.bucket == bucket and each.owners is not None
-        ):
+        rules = [each.rule for each in history.accounts.values() if each.bucket == bucket and each.owners is not None]
+        # Limits of one bucket share its numbers, and slots that are handed on have some that were drawn before.
+        if {(each.name, each.capacity) for each in rules} == {(rules[0].name, 1)}:
             yield from _judge_fences(bucket, entries, clock_error)
 
 

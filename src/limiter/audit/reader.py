@@ -34,13 +34,13 @@ Refusal = tuple[int, int, int, int]
 class Account:
     """The record of one limit of one bucket.
 
-    `forced` are units consumed unconditionally. `doubts` are units that may have been consumed: calls that failed, or were
-    decided without the table. `passing` are units that a refused call may have held for a time, while its other buckets were
-    asked. `owners` are the processes of the calls that hold slots, by id; None for other kinds. `booked` says that a caller had
-    to wait.
+    `forced` are units consumed unconditionally, `withdrawals` units of any lease that were given back from outside. `doubts` are
+    units that may have been consumed: calls that failed, or were decided without the table. `passing` are units that a refused
+    call may have held for a time, while its other buckets were asked. `owners` are the processes of the calls that hold slots,
+    by id; None for other kinds. `booked` says that a caller may have had to wait.
     """
 
-    ENTRIES = ("takings", "forced", "refunds", "resets", "expiries", "doubts", "passing", "refusals")
+    ENTRIES = ("takings", "forced", "refunds", "withdrawals", "resets", "pauses", "expiries", "doubts", "passing", "refusals")
     __slots__ = ("booked", "entity_id", "owners", "resource", "rule", "text", *ENTRIES)
 
     def __init__(self, place: Place, limit: Rule) -> None:
@@ -50,7 +50,9 @@ class Account:
         self.takings: list[Taking] = []
         self.forced: list[Change] = []
         self.refunds: list[Change] = []
+        self.withdrawals: list[Change] = []
         self.resets: list[Change] = []
+        self.pauses: list[Change] = []
         self.expiries: list[Change] = []
         self.doubts: list[Change] = []
         self.passing: list[Change] = []
@@ -79,7 +81,12 @@ class Refused(NamedTuple):
     end: int
     id: str
     limits: int
-    headroom: float
+    headroom: float | Mapping[str, float]
+    buckets: tuple[tuple[str, str], ...]
+
+    def share(self, name: str) -> float:
+        """Return the share of a limit that the call left to others."""
+        return self.headroom if isinstance(self.headroom, int | float) else self.headroom.get(name, 0.0)
 
 
 class Chained(NamedTuple):
@@ -88,7 +95,7 @@ class Chained(NamedTuple):
     event: str
     id: str
     buckets: tuple[tuple[str, str], ...]
-    charged: frozenset[tuple[int, str]]
+    charged: frozenset[tuple[int, str, int]]
 
 
 class History:
@@ -132,12 +139,14 @@ class History:
         # The common case first: a decision that consumed units.
         if (event == "decision" or event == "consume") and fields["outcome"] == "allowed" and "degraded" not in fields:
             self.decisions += 1
-            identifier = fields["id"]
+            identifier, waits = fields["id"], "waits" in fields
             for place, text, units, start, since in charges:
                 entity, resource = buckets[place]
                 account = self.accounts.get((entity, resource, text)) or self.account((entity, resource, text))
+                if not units and not account.rule.enforced:
+                    continue  # A shadow that would have refused.
                 account.takings.append((start, begin, end, units, identifier, since))
-                if start > end:
+                if waits or start > end:
                     account.booked = True
                 if account.owners is not None:
                     account.owners[identifier] = process
@@ -150,7 +159,7 @@ class History:
             self._enter_change(fields)
         if charges and (len(buckets) > 1 or fields["id"] in self._chains):
             self._chains.add(fields["id"])
-            charged = frozenset((place, text) for place, text, *_ in charges)
+            charged = frozenset((place, text, units) for place, text, units, *_ in charges)
             self.chained.append(Chained(f"{event} {fields['outcome']}", fields["id"], tuple(map(tuple, buckets)), charged))
 
     def _enter_options(self, fields: Mapping[str, Any]) -> None:
@@ -181,7 +190,8 @@ class History:
                 enforced += 1
                 account.refusals.append((begin, end, units, number))
         if enforced:
-            self.refusals.append(Refused(begin, end, identifier, enforced, fields.get("headroom", 0.0)))
+            buckets = tuple((entity, resource) for entity, resource in fields["buckets"])
+            self.refusals.append(Refused(begin, end, identifier, enforced, fields.get("headroom", 0.0), buckets))
 
     def _enter_change(self, fields: Mapping[str, Any]) -> None:
         begin, end, event, identifier = fields["begin"], fields["end"], fields["event"], fields["id"]
@@ -191,11 +201,12 @@ class History:
         entries_of = _doubts if event == "correction" and fields["outcome"] == "failed" else _ENTRIES_OF[event]
         if fields.get("degraded", False):
             return  # Units consumed without the table are refunded without it.
-        for place, text, units, *_ in fields["charges"]:
+        for place, text, units, start, *_ in ((*charge, None) for charge in fields["charges"]):
             entries: list[Change] = entries_of(self.account((*fields["buckets"][place], text)))
             if event == "refund" and end is None:
                 self._unwritten.setdefault((identifier, begin), []).append((entries, len(entries)))
-            entries.append((begin, FOREVER if end is None else end, units, identifier))
+            last = end if event != "pause" else max(start or 0, end)
+            entries.append((begin, FOREVER if last is None else last, units, identifier))
 
     def _enter_written(self, begin: int, end: int, identifier: str) -> None:
         for entries, place in self._unwritten.pop((identifier, begin), ()):
@@ -210,7 +221,9 @@ _ENTRIES_OF = {
     "correction": lambda account: account.forced,
     "refund": lambda account: account.refunds,
     "expiry": lambda account: account.expiries,
+    "withdrawal": lambda account: account.withdrawals,
     "reset": lambda account: account.resets,
+    "pause": lambda account: account.pauses,
 }
 
 

@@ -8,7 +8,7 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .reader import LATE
+from .reader import FOREVER, LATE
 from .uses import Uses, reserve
 
 if TYPE_CHECKING:
@@ -42,11 +42,13 @@ def fits_rate(account: Account, whole: Account, history: History, doubt: Doubt) 
     steps += [(begin - doubt.clock_error, REFUSED, units, end, number) for begin, end, units, number in account.refusals]
     steps += [(begin, GIVING, cost(units), end, number) for number, (begin, end, units, _) in enumerate(whole.refunds)]
     steps += [(begin, GIVING, min(cost(units), end - begin), end, -1) for begin, end, units, _ in whole.passing]
+    steps += [(begin, GIVING, cost(units), end, -1) for begin, end, units, _ in whole.withdrawals]
+    steps += [(begin, GIVING, FOREVER, end, -1) for begin, end, _, _ in whole.resets]
     steps.sort()
     for time, _, amount, other, number in bucket.refused(steps, uses):
         end = other + doubt.clock_error
         most = bucket.level(time) + uses.touching(time, end) + end - time
-        if most + cost(amount) + reserve(history.refusals[number].headroom, rule.window) <= rule.window:
+        if most + cost(amount) + reserve(history.refusals[number].share(rule.name), rule.window) <= rule.window:
             yield number
 
 
@@ -73,8 +75,11 @@ class _Bucket:
         ):
             if identifier in concerned:
                 self._first[identifier] = min(begin, self._first.get(identifier, begin))
-        turns = account.takings if account.booked else ()
-        self._turns = deque(sorted((begin, start) for start, begin, end, *_ in turns if start > end))
+        turns = [(begin, start) for start, begin, *_ in account.takings if start > begin] if account.booked else []
+        # What a refused call had booked, and for how long, is in no record.
+        patient = {each[3] for each in account.doubts}
+        turns += [(begin, FOREVER) for begin, _, _, identifier in account.passing if identifier in patient]
+        self._turns = deque(sorted(turns))
         self._rule = rule
 
     def level(self, time: int) -> int:

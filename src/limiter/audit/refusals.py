@@ -17,9 +17,9 @@ from .uses import Uses, reserve
 from .verdict import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .reader import Account, Change, History
+    from .reader import Account, Change, History, Refused
     from .rules import Rule
     from .uses import Doubt
 
@@ -32,15 +32,25 @@ def judge_refusals(history: History, doubt: Doubt) -> list[Finding]:
         names[account.bucket, account.rule.name].add(account.rule.identity)
     for group in history.groups("rate", "quota", "session", "total", "slots"):
         if len(names[group[0].bucket, group[0].rule.name]) > 1 or any(each.rule.allotment for each in group):
-            # Units of another rate are carried over, and prefetched units are in no record.
+            # Units of another rate are carried over, and units in advance are in no record.
             continue
         if any(each.refusals for each in group):
             whole = group[0].joined(group[1:]) if len(group) > 1 else group[0]
             for account in group:
                 for number in _JUDGES[account.rule.kind](account, whole, history, doubt):
                     fitting[number] += 1
+    pauses: defaultdict[tuple[str, str], list[Change]] = defaultdict(list)
+    for account in history.accounts.values():
+        pauses[account.bucket] += account.pauses
     wrong = {number for number, fits in enumerate(fitting) if fits == history.refusals[number].limits}
+    wrong = {number for number in wrong if not _is_paused(history.refusals[number], pauses, doubt)}
     return list(_findings(history, wrong))
+
+
+def _is_paused(refused: Refused, pauses: Mapping[tuple[str, str], Sequence[Change]], doubt: Doubt) -> bool:
+    """Return whether one of the buckets may have been paused when a call was refused."""
+    first, last = refused.begin - doubt.clock_error - doubt.denial_ttl, refused.end + doubt.clock_error
+    return any(begin <= last and first <= end for bucket in refused.buckets for begin, end, *_ in pauses[bucket])
 
 
 def _findings(history: History, wrong: set[int]) -> Iterator[Finding]:
@@ -67,16 +77,17 @@ def _fits_count(account: Account, whole: Account, history: History, doubt: Doubt
     else:
         parts = {(0, 1 << 101): [(begin, end, units, since, "") for begin, end, units, since, _ in taken]}
     passing = Uses((begin, end + doubt.denial_ttl, units) for begin, end, units, _ in whole.passing)
-    spans = {span: _count(inside, whole.refunds) for span, inside in parts.items()}
+    refunds = [] if whole.resets else whole.refunds  # A reset makes what was taken before it void.
+    spans = {span: _count(inside, refunds) for span, inside in parts.items()}
     for begin, end, units, number in account.refusals:
         first, last = begin - doubt.clock_error - _LATE, end + doubt.clock_error
         used = 0
-        for uses, refunds in _touching(rule, spans, first, last):
+        for uses, returned in _touching(rule, spans, first, last):
             gone = 0
             if rule.kind == "session":  # Units consumed a session's length ago no longer count.
                 gone = uses.ended(first - rule.period)
-            used = max(used, uses.begun(last) - gone - refunds.ended(begin - doubt.clock_error - doubt.denial_ttl))
-        kept = reserve(history.refusals[number].headroom, rule.capacity)
+            used = max(used, uses.begun(last) - gone - returned.ended(begin - doubt.clock_error - doubt.denial_ttl))
+        kept = reserve(history.refusals[number].share(rule.name), rule.capacity)
         if used + passing.touching(first, last) + units + kept <= rule.capacity:
             yield number
 

@@ -17,6 +17,7 @@ from .output import cell, say, show
 
 if TYPE_CHECKING:
     from ..core.records import Limits
+    from ..sync_lease import SyncLease
     from .options import Target
 
 
@@ -51,19 +52,21 @@ class Terminated(BaseException):
 def check(entity: str, resource: str, stack: str, target: Target, amounts: tuple[str, ...], limits: tuple[str, ...]) -> int:
     """Show whether an acquire of ENTITY on RESOURCE would be allowed now. Consumes nothing; exits with 3 when refused.
 
-    Says which buckets are paused. A limit with "shadow" behind it refuses nothing: its row shows what it would do.
+    Says which buckets are paused. Of slots, shows how many are held, and the expired holders: processes that have not renewed
+    theirs, which count as free. A limit with "shadow" behind it refuses nothing: its row shows what it would do.
     """
-    from .buckets import paused_for
+    from .buckets import look_at
     from .documents import decision_document
 
     asked, given = read_amounts(amounts), read_limits(limits)
     with target.limiter(stack) as limiter:
         decision = limiter.check(entity, resource, asked, limits=given)
-        refusing = [] if decision else [(status.entity_id, status.resource) for status in decision.statuses if status.exceeded]
-        paused = {bucket: seconds for bucket, seconds in paused_for(limiter, refusing).items() if seconds is not None}
-    show(target.output, decision_document(decision, paused), decision_table(decision))
-    for (owner, where), seconds in paused.items():
-        say(f"The bucket of {owner!r} for {where!r} is paused for another {cell(seconds)} s.")
+        told = [status for status in decision.statuses if status.limit.holds or (status.exceeded and not decision)]
+        seen = look_at(limiter, [(status.entity_id, status.resource) for status in told])
+    show(target.output, decision_document(decision, seen), decision_table(decision, seen))
+    for (owner, where), bucket in seen.items():
+        if bucket.paused_for is not None:
+            say(f"The bucket of {owner!r} for {where!r} is paused for another {cell(bucket.paused_for)} s.")
     if not decision.statuses:
         say("Nothing is counted: the level says 'unlimited'." if decision else "Everything is refused: the level says 'blocked'.")
     return OK if decision else REFUSED
@@ -105,6 +108,9 @@ def acquire(
     COMMAND replaces this process: it receives all signals, and its exit code is the exit code. The units are refunded when
     COMMAND cannot be started, and stay consumed when it fails. When the limits do not allow it within --timeout, COMMAND does
     not run and the exit code is 3.
+
+    Slots, such as of "calls=2 at once", are held until COMMAND ends. COMMAND then runs as a child of this process, which renews
+    the slots, passes SIGTERM and SIGHUP on, and tells the fence in LIMITER_FENCE.
     """
     from ..exceptions import RateLimitExceeded
 
@@ -126,7 +132,7 @@ def acquire(
 
 
 def _is_there(name: str) -> bool:
-    """Whether a file or directory of that name exists, executable or not."""
+    """Tell whether a file or directory of that name exists, executable or not."""
     return os.access(name, os.F_OK) if os.sep in name else shutil.which(name, os.F_OK) is not None
 
 
@@ -142,12 +148,24 @@ def _acquire_and_run(
     before = signal.signal(signal.SIGTERM, _terminate)
     with target.limiter(stack) as limiter:
         try:
-            with limiter.acquire(*what, limits=limits, **options):
+            with limiter.acquire(*what, limits=limits, **options) as lease:
+                if any(status.limit.holds and status.requested for status in lease.statuses):
+                    return _run_with_slots(lease, program, command)
                 signal.signal(signal.SIGTERM, before)
                 run_instead(program, command)
         except OSError as error:
             say(f"Error: {command[0]!r} cannot be executed ({error.strerror}); the units were refunded")
             return CANNOT_EXECUTE
+
+
+def _run_with_slots(lease: SyncLease, program: str, command: list[str]) -> int:
+    """Run the command beside this process, which holds its slots until it ends."""
+    from .running import run_beside
+
+    code = run_beside(program, command, lease.fence)
+    if lease.lost:
+        say("Warning: the slots expired while the command ran, because they could not be renewed; others may have had them")
+    return code
 
 
 def run_instead(program: str, command: list[str]) -> NoReturn:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..core.records import Limits
     from ..models import BaseLimit, Decision, LimitStatus
+    from .buckets import Seen
     from .output import Table
 
 UNITS, SIGNED = re.compile("[0-9]+"), re.compile("[+-]?[0-9]+")
@@ -102,13 +103,24 @@ def limit_rows(limits: Limits) -> list[tuple[Any, ...]]:
 LIMIT_COLUMNS = ("limit", "units", "per seconds", "burst", "as text")
 
 
-def decision_table(decision: Decision) -> Table:
-    """Make a table of a decision, with a row for each limit."""
+def limit_table(limits: Limits) -> Table:
+    """Make a table of limits; the text says everything, so a narrow terminal shows it without the numbers."""
+    from .output import Table
+
+    numbers = LIMIT_COLUMNS[1:4]
+    return Table(LIMIT_COLUMNS, limit_rows(limits), expendable=numbers, occasional=numbers)
+
+
+def decision_table(decision: Decision, seen: Mapping[tuple[str, str], Seen]) -> Table:
+    """Make a table of a decision, with a row for each limit; `seen` is what some of its buckets tell besides."""
+    from .buckets import use_in
+    from .holders import SLOT_COLUMNS, slot_cells
     from .output import Table
 
     columns = ("entity", "resource", "limit", "requested", "available", "allowed", "retry after s", "full after s")
-    rows = [_status_row(status) for status in decision.statuses]
-    return Table(columns, rows, expendable=("full after s", "requested", "entity", "resource", "retry after s"))
+    rows = [(*_status_row(status), *slot_cells(use_in(seen, status))) for status in decision.statuses]
+    expendable = ("full after s", "requested", "entity", "resource", "retry after s")
+    return Table((*columns, *SLOT_COLUMNS), rows, expendable=expendable, occasional=SLOT_COLUMNS)
 
 
 def allowed_text(status: LimitStatus) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..core.limits.births import counted, measure, rate_of, siblings
 from ..core.records import BucketKey
 from ..core.units import NANOSECONDS
+from .holders import UNUSED, SlotUse, slot_notes, slot_uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ..core.state import BucketState
+    from ..models import BaseLimit, LimitStatus
     from ..sync_limiter import SyncRateLimiter
 
 AHEAD = 3_600 * NANOSECONDS
@@ -24,15 +27,35 @@ _UNREADABLE_REMEDY = "another program has written to the item; delete the item"
 _RIVALS_REMEDY = "give one of them another name, or wait until every process uses the new one"
 
 
-def paused_for(limiter: SyncRateLimiter, buckets: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float | None]:
-    """Return for how many seconds each bucket, an entity and a resource, is paused; None for one that is not.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one bucket tells beyond decisions.
 
-    Makes a consistent read for each.
+    `paused_for` is the seconds for which it is paused yet, None when it is not. `uses` are those of its slots, by limit.
     """
+
+    paused_for: float | None
+    uses: Mapping[str, SlotUse]
+
+    def use(self, limit: BaseLimit) -> SlotUse | None:
+        """Return the use of a limit's slots; None of a limit that has no slots."""
+        return self.uses.get(limit.name, UNUSED) if limit.holds else None
+
+
+NOTHING = Seen(None, {})
+
+
+def look_at(limiter: SyncRateLimiter, buckets: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Seen]:
+    """Return what each bucket, an entity and a resource, tells. Makes a consistent read for each."""
     repository = limiter.repository
     states = {each: repository.read_bucket(BucketKey(repository.namespace, *each)) for each in dict.fromkeys(buckets)}
     now = repository.clock()
-    return {bucket: pause_left(state, now) for bucket, state in states.items()}
+    return {bucket: Seen(pause_left(state, now), slot_uses(state, now)) for bucket, state in states.items()}
+
+
+def use_in(seen: Mapping[tuple[str, str], Seen], status: LimitStatus) -> SlotUse | None:
+    """Return the use of the slots that a status is about; None of a limit that has no slots."""
+    return seen.get((status.entity_id, status.resource), NOTHING).use(status.limit)
 
 
 def pause_left(state: BucketState, now: int) -> float | None:
@@ -45,10 +68,11 @@ def load(state: BucketState, before: BucketState | None, since: int | None) -> t
 
     The first is the time that its rates need to refill what was consumed since the time `since`; at the first look, with `since`
     None, it is the time at which the bucket will be full. The second is the units of quotas, sessions and totals that were
-    consumed since; at the first look, all that were. Times are nanoseconds since the epoch.
+    consumed since; at the first look, all that were; or the slots that are held, if these are more. Times are nanoseconds since
+    the epoch.
     """
     times: list[int] = []
-    units = [0]
+    units = [0, *state.slots.held.values()]
     for identity, level in state.levels.items():
         earlier = None if before is None else before.level(identity)
         if rate_of(identity) is not None:
@@ -72,6 +96,7 @@ def notes(state: BucketState, now: int) -> Iterator[tuple[str, str]]:
             name, seconds = identity.rpartition("|")[0], (level.since - now) / NANOSECONDS
             effect = "admits nothing until then" if rate_of(identity) else "counts all use until then as one period"
             yield f"limit {name!r} was opened {seconds:.0f} s ahead of the clock, and {effect}", _AHEAD_REMEDY
+    yield from slot_notes(state, now)
     for name, identities in in_use(state, now).items():
         measures = "; ".join(sorted(measure_text(each) for each in identities))
         yield f"limit {name!r} is counted in several ways at once: {measures}", _RIVALS_REMEDY
@@ -85,7 +110,7 @@ def in_use(state: BucketState, now: int) -> Mapping[str, list[str]]:
 
 
 def is_used(state: BucketState, identity: str, now: int) -> bool:
-    """Whether an account holds units that are used."""
+    """Tell whether an account holds units that are used."""
     level, quota = state.level(identity), counted(identity)
     if quota is not None:
         return level.tat > 0 and not quota.is_over(level.since, level.tat, now)

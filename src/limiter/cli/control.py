@@ -8,20 +8,23 @@ import click
 
 from .amounts import allowed_text, limit_option, read_changes, read_limits
 from .exit_codes import FAILED, OK
+from .holders import SLOT_COLUMNS, slot_cells
 from .options import aws_options, confirm, stack_option, yes_option
-from .output import Table, cell, say, show
+from .output import Table, cell, counted, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..models import LimitStatus
     from ..sync_limiter import SyncRateLimiter
+    from .buckets import Seen
     from .options import Target
 
     Change = Callable[[SyncRateLimiter], None]
+    Remark = Callable[[Seen], None]
 
-_COLUMNS = ("limit", "available", "allowed", "retry after s", "full after s")
-_EXPENDABLE = ("full after s",)
+_COLUMNS = ("limit", "available", "allowed", "retry after s", "full after s", *SLOT_COLUMNS)
+_EXPENDABLE = ("full after s", "retry after s")
 
 
 @click.command()
@@ -61,7 +64,8 @@ def reset(
     """
     what = ", ".join(names) or "all limits"
     confirm(f"Forget what {entity!r} has used of {what} for {resource!r} in namespace {target.namespace!r}?", yes=yes)
-    return _change(target, stack, (entity, resource), limits, lambda limiter: limiter.reset(entity, resource, names or None))
+    bucket = entity, resource
+    return _change(target, stack, bucket, limits, lambda limiter: limiter.reset(*bucket, names or None), _say_held)
 
 
 @click.command()
@@ -80,10 +84,12 @@ def pause(entity: str, resource: str, seconds: float, stack: str, target: Target
     return _change(target, stack, (entity, resource), limits, lambda limiter: limiter.pause(entity, resource, seconds))
 
 
-def _change(target: Target, stack: str, bucket: tuple[str, str], texts: tuple[str, ...], change: Change) -> int:
-    """Change a bucket and show what it holds then."""
+def _change(
+    target: Target, stack: str, bucket: tuple[str, str], texts: tuple[str, ...], change: Change, remark: Remark | None = None
+) -> int:
+    """Change a bucket and show what it holds then, with a remark on it."""
     from ..core.limits import Access
-    from .buckets import paused_for
+    from .buckets import look_at
 
     with target.limiter(stack, read_limits(texts)) as limiter:
         change(limiter)
@@ -93,23 +99,33 @@ def _change(target: Target, stack: str, bucket: tuple[str, str], texts: tuple[st
             return FAILED
         # Zero units are asked for, so that the statuses show what is available now.
         decision = limiter.check(*bucket, dict.fromkeys((limit.name for limit in applying), 0))
-        seconds = paused_for(limiter, [bucket])[bucket]
-    _show(target, bucket, [each for each in decision.statuses if (each.entity_id, each.resource) == bucket], seconds)
+        seen = look_at(limiter, [bucket])[bucket]
+    _show(target, bucket, [each for each in decision.statuses if (each.entity_id, each.resource) == bucket], seen)
+    if remark is not None:
+        remark(seen)
     return OK
 
 
-def _show(target: Target, bucket: tuple[str, str], statuses: list[LimitStatus], seconds: float | None) -> None:
+def _say_held(seen: Seen) -> None:
+    """Say which slots a reset has left as they are."""
+    for name, use in seen.uses.items():
+        if use.held:
+            say(f"Still held of limit {name!r}: {counted(use.held, 'slot')}. Slots are freed when their leases end.")
+
+
+def _show(target: Target, bucket: tuple[str, str], statuses: list[LimitStatus], seen: Seen) -> None:
     from .documents import status_document
 
     document = {
         "entity_id": bucket[0],
         "resource": bucket[1],
-        "paused_for": seconds,
-        "statuses": [status_document(status) for status in statuses],
+        "paused_for": seen.paused_for,
+        "statuses": [status_document(each, seen.use(each.limit)) for each in statuses],
     }
-    show(target.output, document, Table(_COLUMNS, [_row(status) for status in statuses], expendable=_EXPENDABLE))
-    if seconds is not None:
-        say(f"The bucket is paused for another {cell(seconds)} s.")
+    rows = [(*_row(each), *slot_cells(seen.use(each.limit))) for each in statuses]
+    show(target.output, document, Table(_COLUMNS, rows, expendable=_EXPENDABLE, occasional=SLOT_COLUMNS))
+    if seen.paused_for is not None:
+        say(f"The bucket is paused for another {cell(seen.paused_for)} s.")
 
 
 def _row(status: LimitStatus) -> tuple[Any, ...]:

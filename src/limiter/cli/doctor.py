@@ -55,8 +55,8 @@ def doctor(stack: str, target: Target, all_buckets: bool) -> int:
     write units.
 
     Of the buckets, names those that are paused, those with a limit that was opened by a clock far ahead, those in which one name
-    is in use at two rates or periods at once, and those that hold what makes no sense. Reads at most 8 MB of the table for that,
-    unless --all-buckets is given.
+    is in use at two rates or periods at once, those with slots that expired more than an hour ago, and those that hold what makes
+    no sense. Reads at most 8 MB of the table for that, unless --all-buckets is given.
     """
     with noted("doctor", target):
         findings = Examination(stack, target, all_buckets=all_buckets).findings()
@@ -173,7 +173,7 @@ class Examination:
         return judge_buckets(states, self._clock(), whole=whole)
 
     def _allowed(self, action: str, call: Callable[[], Any]) -> bool | None:
-        """Whether a call is allowed; None when it failed for another reason."""
+        """Tell whether a call is allowed; None when it failed for another reason."""
         from ..exceptions import PermissionDenied
 
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..core.limits import KINDS, Access
+from .buckets import use_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ..infra.stack_events import StackEvent
     from ..infra.stack_summary import StackSummary
     from ..models import BaseLimit, Decision, Entity, LimitStatus
+    from .buckets import Seen
+    from .holders import SlotUse
 
 _NUMBERS = ("refill_amount", "refill_period", "period", "zone", "seconds", "ttl")
 """What the kinds of limits have besides: a rate, a calendar quota, a session and slots."""
@@ -113,8 +116,13 @@ def limit_documents(limits: Limits) -> list[dict[str, Any]]:
     return [{"text": str(limits)}] if isinstance(limits, Access) else [limit_document(limit) for limit in limits]
 
 
-def status_document(status: LimitStatus) -> dict[str, Any]:
-    """Return the document of one limit's status."""
+def use_document(use: SlotUse | None) -> dict[str, int] | None:
+    """Return the document of the use of a limit's slots; None of a limit that has no slots."""
+    return None if use is None else {"held": use.held, "holders": use.holders, "expired": use.expired}
+
+
+def status_document(status: LimitStatus, use: SlotUse | None) -> dict[str, Any]:
+    """Return the document of one limit's status, and of the use of its slots."""
     return {
         "entity_id": status.entity_id,
         "resource": status.resource,
@@ -124,18 +132,21 @@ def status_document(status: LimitStatus) -> dict[str, Any]:
         "exceeded": status.exceeded,
         "retry_after": status.retry_after,
         "reset_after": status.reset_after,
+        "slots": use_document(use),
     }
 
 
-def decision_document(decision: Decision, paused: Mapping[tuple[str, str], float]) -> dict[str, Any]:
-    """Return the document of a decision, with the seconds for which buckets are paused yet, by entity and resource."""
+def decision_document(decision: Decision, seen: Mapping[tuple[str, str], Seen]) -> dict[str, Any]:
+    """Return the document of a decision, with what some of its buckets, by entity and resource, tell besides."""
     return {
         "allowed": decision.allowed,
         "retry_after": decision.retry_after,
         "paused": [
-            {"entity_id": entity, "resource": resource, "seconds": seconds} for (entity, resource), seconds in paused.items()
+            {"entity_id": entity, "resource": resource, "seconds": each.paused_for}
+            for (entity, resource), each in seen.items()
+            if each.paused_for is not None
         ],
-        "statuses": [status_document(status) for status in decision.statuses],
+        "statuses": [status_document(each, use_in(seen, each)) for each in decision.statuses],
     }
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..models import BaseLimit
-from .buckets import load
+from .buckets import NOTHING, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.state import BucketState
     from ..models import LimitStatus
+    from .buckets import Seen
+    from .holders import SlotUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Gauge:
 
     `limit`, `available` and `reset_after` are None for a bucket whose limits are not stored, since they are given in code. Under
     UNLIMITED or BLOCKED, `limit` is the constant. `reset_after` is None also of what never resets. `paused_for` is the seconds
-    for which the bucket is paused yet, None when it is not.
+    for which the bucket is paused yet, None when it is not. `use` is that of a limit's slots.
     """
 
     entity_id: str
@@ -34,6 +36,7 @@ class Gauge:
     reset_after: float | None = None
     rate: float | None = None
     paused_for: float | None = None
+    use: SlotUse | None = None
 
     @property
     def fill(self) -> float | None:
@@ -47,15 +50,19 @@ def gauges(
     statuses: Sequence[LimitStatus],
     before: Sequence[Gauge],
     seconds: float,
-    paused: Mapping[tuple[str, str], float | None] = MappingProxyType({}),
+    seen: Mapping[tuple[str, str], Seen] = MappingProxyType({}),
 ) -> list[Gauge]:
-    """Return the gauges of the statuses, with rates where `before` holds the same limits, seen `seconds` ago."""
-    seen = {(each.entity_id, each.resource, each.limit): each for each in before}
+    """Return the gauges of the statuses, with rates where `before` holds the same limits, as of `seconds` ago.
+
+    `seen` is what the buckets tell besides.
+    """
+    earlier = {(each.entity_id, each.resource, each.limit): each for each in before}
     found: dict[tuple[str, str, BaseLimit], Gauge] = {}
     for status in statuses:
         key = (status.entity_id, status.resource, status.limit)
-        rate = _rate(seen[key], status, seconds) if key in seen and seconds > 0 else None
-        found[key] = Gauge(*key, status.available, status.reset_after, rate, paused.get(key[:2]))
+        rate = _rate(earlier[key], status, seconds) if key in earlier and seconds > 0 else None
+        bucket = seen.get(key[:2], NOTHING)
+        found[key] = Gauge(*key, status.available, status.reset_after, rate, bucket.paused_for, bucket.use(status.limit))
     return list(found.values())
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..exceptions import ValidationError
-from .amounts import LIMIT_COLUMNS, limit_rows, limit_texts, read_limits
+from .amounts import limit_table, limit_texts, read_limits
 from .exit_codes import CHANGES, FAILED, OK
 from .groups import group
 from .options import aws_options, confirm, stack_option, yes_option
@@ -129,8 +129,9 @@ def set_limits(
 ) -> None:
     """Replace the limits of one level, and its schedule.
 
-    A LIMIT is a text such as "tokens=10000/minute burst 50000", "tokens=1000000/day in UTC", "messages=50/session of 5 hours" or
-    "credits=10000 in all", each of which may end in "shadow". A single "unlimited" or "blocked" stands in place of limits.
+    A LIMIT is a text such as "tokens=10000/minute burst 50000", "tokens=1000000/day in UTC", "messages=50/session of 5 hours",
+    "credits=10000 in all" or "calls=20 at once ttl 30", each of which may end in "shadow". A single "unlimited" or "blocked"
+    stands in place of limits.
     """
     from .limits_levels import read_windows
 
@@ -298,4 +299,4 @@ def _level_document(key: LimitsKey, level: Level) -> dict[str, Any]:
 def _show(target: Target, found: Limits) -> None:
     from .documents import limit_documents
 
-    show(target.output, limit_documents(found), Table(LIMIT_COLUMNS, limit_rows(found)))
+    show(target.output, limit_documents(found), limit_table(found))

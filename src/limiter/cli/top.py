@@ -11,9 +11,10 @@ import click
 from ..core.limits import Access
 from ..models import BaseLimit
 from .amounts import limit_option, read_limits
-from .buckets import paused_for
+from .buckets import look_at
 from .exit_codes import OK
 from .gauges import Gauge, busiest, gauges
+from .holders import SLOT_COLUMNS, slot_cells
 from .options import aws_options, stack_option
 from .output import Table, console, fitting_table, say, show
 
@@ -29,9 +30,21 @@ if TYPE_CHECKING:
 _BAR = 10
 _REST = 4.0
 """Seconds of pause for each second that reading the whole table takes."""
-_COLUMNS = ("entity", "resource", "limit", "as text", "fill", "available", "of", "used per s", "full in s", "paused s")
+_COLUMNS = (
+    "entity",
+    "resource",
+    "limit",
+    "as text",
+    "fill",
+    "available",
+    "of",
+    "used per s",
+    "full in s",
+    "paused s",
+    *SLOT_COLUMNS,
+)
 _EXPENDABLE = ("as text", "of", "full in s", "fill", "used per s")
-_OCCASIONAL = ("paused s",)
+_OCCASIONAL = ("paused s", *SLOT_COLUMNS)
 _IN_CODE = "in code: pass --limit"
 _EMPTY = "No buckets found. A bucket exists from its first acquire until some time after it is full."
 
@@ -48,6 +61,7 @@ _EMPTY = "No buckets found. A bucket exists from its first acquire until some ti
 def top(stack: str, target: Target, limits: tuple[str, ...], interval: float, count: int | None, **which: Any) -> int:
     """Watch buckets: how full they are, how fast they are used, and when they will be full. Consumes nothing.
 
+    Of slots, shows how many are held, and the expired holders: processes that have not renewed theirs, which count as free.
     Without --entity, shows the busiest buckets; each look then reads the whole table, and the looks are further apart when that
     takes long. Pass --limit when programs give their limits in code. Ctrl-C ends the command with exit code 0.
     """
@@ -109,10 +123,10 @@ class View:
     def _gauges(self, buckets: list[tuple[str, str]], before: list[Gauge], then: float) -> list[Gauge]:
         looks = {bucket: self._look(*bucket) for bucket in buckets}
         known = [status for found in looks.values() if isinstance(found, tuple) for status in found]
-        paused = paused_for(self._limiter, [*buckets, *((status.entity_id, status.resource) for status in known)])
+        seen = look_at(self._limiter, [*buckets, *((status.entity_id, status.resource) for status in known)])
         others = [(bucket, found) for bucket, found in looks.items() if not isinstance(found, tuple)]
-        unknown = [Gauge(*bucket, access, paused_for=paused[bucket]) for bucket, access in others]
-        return gauges(known, before, time.monotonic() - then, paused) + unknown
+        unknown = [Gauge(*bucket, access, paused_for=seen[bucket].paused_for) for bucket, access in others]
+        return gauges(known, before, time.monotonic() - then, seen) + unknown
 
     def _look(self, entity: str, resource: str) -> tuple[LimitStatus, ...] | Access | None:
         """Return the statuses of a bucket and of its parents' buckets; None when its limits are not known, or its constant."""
@@ -148,7 +162,7 @@ def _table(found: list[Gauge]) -> Table:
 def _row(gauge: Gauge) -> tuple[Any, ...]:
     if not isinstance(gauge.limit, BaseLimit):
         what = _IN_CODE if gauge.limit is None else str(gauge.limit)
-        return (gauge.entity_id, gauge.resource, what, *[None] * (len(_COLUMNS) - 4), _tenths(gauge.paused_for))
+        return (gauge.entity_id, gauge.resource, what, *[None] * (len(_COLUMNS) - 6), _tenths(gauge.paused_for), None, None)
     bar = round((gauge.fill or 0.0) * _BAR)
     return (
         gauge.entity_id,
@@ -161,6 +175,7 @@ def _row(gauge: Gauge) -> tuple[Any, ...]:
         _tenths(gauge.rate),
         _tenths(gauge.reset_after),
         _tenths(gauge.paused_for),
+        *slot_cells(gauge.use),
     )
 
 
@@ -169,7 +184,7 @@ def _tenths(number: float | None) -> float | None:
 
 
 def _document(gauge: Gauge) -> dict[str, Any]:
-    from .documents import limit_document, limit_documents
+    from .documents import limit_document, limit_documents, use_document
 
     limit = gauge.limit
     return {
@@ -181,4 +196,5 @@ def _document(gauge: Gauge) -> dict[str, Any]:
         "used_per_second": gauge.rate,
         "reset_after": gauge.reset_after,
         "paused_for": gauge.paused_for,
+        "slots": use_document(gauge.use),
     }

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from support.recorded_histories import EPOCH, admitted, refused, write
 
+from limiter import Concurrency, SyncMemoryRepository, SyncRateLimiter
+from limiter.audit import record
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -56,6 +59,30 @@ def test_what_is_not_judged(run: Callable[..., Any], tmp_path: Path) -> None:
     done = run("audit", str(write(tmp_path / "record", lines)), "--skip", "refusals", "--output", "text")
     assert done.code == 0
     assert "without the table\t1\n" in done.out
+
+
+def test_slots_that_overlap_are_found(run: Callable[..., Any], tmp_path: Path) -> None:
+    """A recorded run is judged at every instant: a lease that is shifted into the time of another one is named."""
+    now, path = EPOCH, tmp_path / "record"
+    limiter = SyncRateLimiter(SyncMemoryRepository(clock=lambda: now), [Concurrency("calls", 1)], on_decision=record(path))
+    for _ in range(2):
+        with limiter.acquire("user", "api"):
+            now += 5 * 10**9
+        now += 10**9
+    done = run("audit", str(path))
+    assert (done.code, "all promises were kept" in done.out) == (0, True)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    second = lines[-1]["id"]
+    early = [each if each["id"] != second else _earlier(each, 3 * 10**9) for each in lines]
+    done = run("audit", str(write(path, early)))
+    assert done.code == 1
+    assert f"capacity: user/api calls=1 at once: 2 slots were held at once, of 1, the last by {second}" in done.err
+
+
+def _earlier(line: dict[str, Any], by: int) -> dict[str, Any]:
+    """Return a line with all its times earlier."""
+    charges = [(place, text, units, start and start - by, since) for place, text, units, start, since in line["charges"]]
+    return line | {"begin": line["begin"] - by, "end": line["end"] and line["end"] - by, "charges": charges}
 
 
 def test_files_that_are_no_records(run: Callable[..., Any], tmp_path: Path) -> None:

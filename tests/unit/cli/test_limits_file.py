@@ -48,6 +48,8 @@ limits:
 - daily=1000000/day in America/Los_Angeles
 - messages=50/session of 5 hours
 - credits=10000 in all
+- calls=20 at once
+- exports=2 at once ttl 7.5 shadow
 - watched=5/second shadow
 - monthly=5/month in UTC shadow
 schedule:
@@ -91,9 +93,16 @@ def test_every_kind_and_schedules_are_written_and_read() -> None:
     assert found.levels[LimitsKey("user-42")] == ScheduledLimits(UNLIMITED, check_schedule([("sun 02:15-02:45", "UTC", rates)]))
     assert found.levels[LimitsKey(None, "down")] is BLOCKED
     assert [type(limit).__name__ for limit in found.levels[LimitsKey()].plain] == [  # type: ignore[union-attr]
-        *("Limit", "Limit", "CalendarQuota", "SessionQuota", "TotalQuota", "Limit", "CalendarQuota")
+        *("Limit", "Limit", "CalendarQuota", "SessionQuota", "TotalQuota", "Concurrency", "Concurrency"),
+        *("Limit", "CalendarQuota"),
     ]
     assert dump(load(EVERYTHING, "f")) == EVERYTHING
+
+
+def test_the_usual_ttl_of_slots_may_be_written() -> None:
+    """It is left out where the file is written again."""
+    level = load("version: 1\nlimits: [calls=20 at once ttl 60]", "f")
+    assert dump(level) == "version: 1\nlimits:\n- calls=20 at once\n"
 
 
 def test_a_schedule_of_flow_style() -> None:

@@ -300,6 +300,16 @@ def test_a_paused_bucket_admits_nothing(limit: Limit) -> None:
     store.take(limit)
 
 
+def test_a_correction_and_a_refund_in_one_batch_are_written_in_a_pause() -> None:
+    """Neither takes anything that the pause refuses, so their update asserts nothing of it."""
+    store = Store()
+    (receipt,) = store.take(TEN, units=4).receipts
+    store.ask(Request(KEY, pause=store.now + 30 * SECOND))
+    giving = Request(KEY, refunds=(Allocation.of(receipt).release(4)[1],))
+    outcomes = store.ask(Request(KEY, (Charge(TEN, 1),), forced=True), giving)
+    assert [isinstance(each, Grant) for each in outcomes] == [True, True]
+
+
 def test_a_pause_is_seen_by_writers_that_do_not_know_of_it() -> None:
     """A write that was planned before it fails, and its caller learns."""
     store = Store()

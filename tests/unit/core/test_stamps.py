@@ -99,6 +99,24 @@ def test_a_covered_write_gives_nothing_back_to_a_later_period(limit: BaseLimit) 
     assert store.tat(limit) == before
 
 
+def test_which_of_two_updates_under_one_stamp_was_applied_is_not_known() -> None:
+    """Where an update was sent again, and one of both is found behind others, its refund counts in the older period alone."""
+    store = Store()
+    store.take(RATE)
+    asked = [Request(KEY, (Charge(RATE, 1),))]
+    late = planning.plan(store.state, asked, store.now + 1, "mine")
+    store.now += 2 * SECOND
+    again = planning.plan(store.state, asked, store.now, "mine")
+    assert late.update is not None
+    store.state = store.known = late.update.apply(store.state)  # It arrives when it was taken for lost, and planned again.
+    store.take(RATE, units=5)
+    assert store.state.has_stamp("mine")
+    (receipt,) = again.grants(store.state, late)[0].receipts
+    before = store.tat(RATE)
+    store.ask(Request(KEY, refunds=(receipt.refund(),)))
+    assert store.tat(RATE) == before
+
+
 def test_a_covered_booking_is_not_taken_for_one_that_was_built_on_it() -> None:
     """A caller that finds its place in line behind another's does not free the other's place when it gives up."""
     limit = Limit("only", 1, 1, 1.0)
