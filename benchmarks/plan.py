@@ -59,8 +59,8 @@ PEERS = {
         Peer("limiter", "ours:Limiter", "asyncio"),
         Peer("limiter-threads", "ours:ThreadedLimiter", "threads"),
         Peer("limiter-gevent", "ours:ThreadedLimiter", "gevent", needs=("gevent",), package="gevent"),
-        Peer("limiter-prefetch", "ours:Limiter", "asyncio", options=(("prefetch", 0.1),)),
-        Peer("limiter-threads-prefetch", "ours:ThreadedLimiter", "threads", options=(("prefetch", 0.1),)),
+        Peer("limiter-allotment", "ours:Limiter", "asyncio", options=(("allotment", 0.1),)),
+        Peer("limiter-threads-allotment", "ours:ThreadedLimiter", "threads", options=(("allotment", 0.1),)),
         Peer("limiter-linger", "ours:Limiter", "asyncio", options=(("linger", 0.02),)),
         Peer("limiter-replayed", "ours:ReplayedLimiter", "asyncio"),
         Peer("limiter-and-aiobotocore", "in_turns:Aiobotocores", "asyncio", needs=("aiobotocore",), package="aiobotocore"),
@@ -85,7 +85,7 @@ ZAE = ("zae-limiter", "zae-limiter-threads")
 REDIS = ("limits", "throttled-py")
 IN_TURNS = ("limiter-and-aiobotocore", "limiter-and-boto3")
 TWO_KEYS = ("limiter-two-keys", "limiter-threads-two-keys", "limiter-gevent-two-keys")
-PREFETCHING = ("limiter-prefetch", "limiter-threads-prefetch")
+ALLOTTED = ("limiter-allotment", "limiter-threads-allotment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Scenario:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("single", "one warm caller, one key", "closed", (*OURS, *PREFETCHING, *BARE, *TUNED, *ZAE, *REDIS), core=True),
+        Scenario("single", "one warm caller, one key", "closed", (*OURS, *ALLOTTED, *BARE, *TUNED, *ZAE, *REDIS), core=True),
         Scenario(
             "overhead",
             "one warm caller of this library, and of bare clients, in turns: the figures are of all together",
@@ -162,7 +162,7 @@ SCENARIOS = {
             "delayed-single",
             "one warm caller, table 5 ms away",
             "closed",
-            ("limiter", *PREFETCHING[:1], "aiobotocore", "zae-limiter"),
+            ("limiter", *ALLOTTED[:1], "aiobotocore", "zae-limiter"),
             delay=5.0,
         ),
         Scenario(

@@ -30,8 +30,8 @@ LABELS = {
     "limiter": ("this library", "this library, asyncio"),
     "limiter-threads": ("this library", "this library, threads"),
     "limiter-gevent": ("this library", "this library, gevent"),
-    "limiter-prefetch": ("this library", "this library, asyncio, prefetch"),
-    "limiter-threads-prefetch": ("this library", "this library, threads, prefetch"),
+    "limiter-allotment": ("this library", "this library, asyncio, allotment 0.1 s"),
+    "limiter-threads-allotment": ("this library", "this library, threads, allotment 0.1 s"),
     "limiter-linger": ("this library", "this library, asyncio, linger 20 ms"),
     "aiobotocore": ("a bare call, no limiter", "aiobotocore call"),
     "boto3": ("a bare call, no limiter", "boto3 call"),
@@ -257,7 +257,7 @@ def crossing(runs: Sequence[dict[str, Any]]) -> str:
         return ""
     return (
         "\nWhere a curve lies above the limit, the fleet spends units that it saved before: a burst of one second that refilled"
-        " while writes were throttled, and prefetched units.\nIn a run of one or two seconds these are added to the rate."
+        " while writes were throttled, and units in advance.\nIn a run of one or two seconds these are added to the rate."
     )
 
 

@@ -19,18 +19,16 @@ PATIENT = {"connect_timeout": 30.0, "read_timeout": 30.0}
 """An engine that is slow under load is measured rather than given up."""
 
 
-def limit_of(job: Job) -> Limit:
-    """Return the limit that a job asks for."""
-    return Limit.per_second(LIMIT, job.rate, burst=job.burst or job.rate) if job.rate else Limit.per_second(LIMIT, 1, burst=AMPLE)
+def limit_of(job: Job, allotment: float | None = None) -> Limit:
+    """The limit that a job asks for."""
+    rate, burst = (job.rate, job.burst or job.rate) if job.rate else (1, AMPLE)
+    return Limit.per_second(LIMIT, rate, burst=burst, allotment=allotment)
 
 
-def checked(options: dict[str, Any]) -> dict[str, Any]:
-    """Convert a peer's options, which are numbers, to those of a limiter."""
-    if "prefetch" not in options:
-        return options
-    from limiter import Prefetch
-
-    return {**options, "prefetch": Prefetch(horizon=options["prefetch"])}
+def arranged(job: Job, options: dict[str, Any]) -> tuple[list[Limit], dict[str, Any]]:
+    """The limits and the options of a limiter from a peer's options, which are numbers."""
+    others = {name: value for name, value in options.items() if name != "allotment"}
+    return [limit_of(job, options.get("allotment"))], others
 
 
 class Limiter:
@@ -39,7 +37,8 @@ class Limiter:
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
         self.repository = Repository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
-        self.limiter = RateLimiter(self.repository, [limit_of(job)], decision_timeout=60, **checked(options))
+        limits, others = arranged(job, options)
+        self.limiter = RateLimiter(self.repository, limits, decision_timeout=60, **others)
 
     async def open(self) -> None:
         """Open the client, and store an entity with a parent if the job needs one."""
@@ -72,7 +71,8 @@ class ThreadedLimiter:
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
         self.repository = SyncRepository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
-        self.limiter = SyncRateLimiter(self.repository, [limit_of(job)], decision_timeout=60, **checked(options))
+        limits, others = arranged(job, options)
+        self.limiter = SyncRateLimiter(self.repository, limits, decision_timeout=60, **others)
 
     def open(self) -> None:
         """Open the client, and store an entity with a parent if the job needs one."""

@@ -12,7 +12,6 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .core.limits import BLOCKED, UNLIMITED, Concurrency, Limit, Quota
-    from .core.prefetch import Prefetch
     from .exceptions import (
         Blocked,
         BlockingCallWarning,
@@ -91,7 +90,6 @@ _MODULES = {
     "NeverSatisfiable": "exceptions",
     "PermissionDenied": "exceptions",
     "Plan": "infra.change_set",
-    "Prefetch": "core.prefetch",
     "Quota": "core.limits",
     "RateLimitExceeded": "exceptions",
     "RateLimiter": "limiter",
@@ -154,7 +152,6 @@ __all__ = [
     "NeverSatisfiable",
     "PermissionDenied",
     "Plan",
-    "Prefetch",
     "Quota",
     "RateLimitExceeded",
     "RateLimiter",

@@ -1,5 +1,5 @@
 # twin: sync_acquirer.py
-"""The story of one acquire: find the chain, charge it, wait for the start; without the table, ask the fallback."""
+"""The steps of one acquire: find the chain, charge it, wait for the start; without the table, use the fallback."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
     from .repository_protocol import RepositoryProtocol
 
 MAX_RECORDS = 100_000
-"""Stored limits and entities that are remembered, absent ones included."""
+"""Most stored limits and entities that are remembered, absent ones included."""
 
 MAX_LOCAL_QUEUES = 1_000
-"""Buckets whose local state is remembered beside the local store, where reading it costs nothing."""
+"""Buckets whose local state is remembered outside of the local store; few, because reading that store costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcquirerSettings:
     """How a limiter decides: `config_ttl` in nanoseconds, and the `local_share` of every limit without the table.
 
-    Where limits are not `stored`, nothing but buckets is read.
+    If limits are not `stored`, only buckets are read.
     """
 
     committer: CommitterOptions
@@ -60,7 +60,7 @@ class AcquirerSettings:
 
 
 class _Last(NamedTuple):
-    """The last call's buckets, what it asked, and the requests that it made of them."""
+    """The last call's buckets, its parameters, and its requests to the buckets."""
 
     chain: tuple[Bucket, ...]
     asks: tuple[object, ...]
@@ -68,7 +68,7 @@ class _Last(NamedTuple):
 
 
 class Process:
-    """What all event loops and threads of one process share: records, counts, the health of the store, and a local store.
+    """The parts that all event loops and threads of one process share: records, counts, the breaker, and a local store.
 
     `id` and `numbers` make the ids of calls, for hooks.
     """
@@ -106,7 +106,7 @@ class Acquirer:
         self._outage_log = process.outage_log
         self._breaker = process.breaker
         self._repository = process.repository
-        # An answer may set the server's clock by any span, so a span is told by the clock that it counts on.
+        # A response may set the server's clock by any amount, so spans are measured by its monotonic source.
         self._timer = getattr(process.repository.clock, "monotonic", process.repository.clock)
         self._ready = False
         self._stored = settings.stored
@@ -123,7 +123,7 @@ class Acquirer:
         )
 
     async def acquire(self, call: Call) -> Admission:
-        """Take what the call asks for, or refuse it. The call's patience counts from here, the reading of limits included."""
+        """Charge the call or refuse it. The call's patience counts from here, the reading of limits included."""
         began = self._timer() if call.patience else 0
         try:
             chain = self.known(call)
@@ -137,13 +137,13 @@ class Acquirer:
                 raise
             remembered = self.config.remembered(call) if self._stored else (in_code(call), True)
             return await self.fallback.acquire(self._at_present(call, began), *remembered, error)
-        # With the breaker open the call was decided by prefetched units.
+        # With the breaker open the call was decided by units taken in advance.
         if self._outage_log.active and self._breaker.state == "closed":
             self._outage_log.end()
         return admission
 
     async def _charge_in_time(self, call: Call, chain: tuple[Bucket, ...], began: int) -> Admission:
-        """Charge for a caller that can wait. It is promised no start after its limits change: then it asks again."""
+        """Charge for a caller that can wait. It is promised no start after a change of its limits; then it asks again."""
         waited, clock = 0.0, self._repository.clock
         while True:
             asked, change = self._at_present(call, began), next_change(chain)
@@ -158,16 +158,16 @@ class Acquirer:
             chain = await self.chain(call)
 
     def _at_present(self, call: Call, began: int) -> Call:
-        """The call with the patience that is left of a call that `began` at that time."""
+        """Return the call, which `began` at that time, with the patience that is left of it."""
         return call._replace(patience=max(0, call.patience - (self._timer() - began))) if call.patience else call
 
     async def chain(self, call: Call) -> tuple[Bucket, ...]:
-        """The buckets that a call charges; raises `RateLimiterUnavailable` if they cannot be read in time."""
+        """Return the buckets that a call charges; raises `RateLimiterUnavailable` if they cannot be read in time."""
         known = self.known(call)
         return await self._resolve(call) if known is None else known
 
     async def check(self, call: Call) -> Decision:
-        """Whether the call would be admitted now, by one consistent read of each bucket."""
+        """Return the decision that the call would get now, by one consistent read of each bucket."""
         if call.limits is BLOCKED or blocked(chain := await self.chain(call)) is not None:
             return Decision(False, (), None)
         asked = call_requests(chain, call)
@@ -179,7 +179,7 @@ class Acquirer:
         return Decision.refused(told) if paused else Decision.of(told)
 
     async def order(self, call: Call, make: Callable[[Bucket], Request]) -> Grant | None:
-        """Write the request that `make` makes of the call's own bucket; None if nothing is counted there."""
+        """Write the request that `make` returns for the call's own bucket; return None if nothing is counted there."""
         own = (await self.chain(call))[0]
         if own.access is not None:
             return None
@@ -189,7 +189,7 @@ class Acquirer:
         return outcome if isinstance(outcome, Grant) else None
 
     async def _read(self, keys: Sequence[BucketKey]) -> list[BucketState]:
-        """The states of buckets, by consistent reads."""
+        """Return the states of buckets, by consistent reads."""
         with self._breaker.guard():
             self.counters.add("calls", count=len(keys))
             states = await gather([partial(self._repository.read_bucket, key) for key in keys])
@@ -201,7 +201,7 @@ class Acquirer:
         return [state for state in states if not isinstance(state, BaseException)]
 
     def known(self, call: Call) -> tuple[Bucket, ...] | None:
-        """The buckets of a call as far as they are known without a call to the store."""
+        """Return the buckets of a call as far as they are known without a call to the store."""
         if self._stored:
             return self.config.known(call)
         return in_code(call) if self._ready else None
@@ -215,7 +215,7 @@ class Acquirer:
         return await self.config.chain(call) if self._stored else in_code(call)
 
     async def _charge(self, call: Call, chain: tuple[Bucket, ...]) -> Admission:
-        last, asks = self._last, (call.amounts, call.prefetch, call.also, call.headroom, call.oversize)
+        last, asks = self._last, (call.amounts, call.also, call.headroom, call.oversize)
         # Callers that ask the same of the same chain as the last one make the same requests.
         if last is not None and last.chain == chain and last.asks == asks:
             asked = last.requests
@@ -234,7 +234,7 @@ class Acquirer:
 
 
 def _refused_unread(call: Call) -> Admission | None:
-    """The refusal of a call that its own limits refuse, so that no stored ones matter; None if they do not."""
+    """Return the refusal of a call that its own limits refuse, so stored limits are not needed; None if they do not."""
     if call.limits is BLOCKED:
         return Admission(None, (Bucket.of(call.key, BLOCKED),), (), blocked=call.key)
     asked = own_requests(call)

@@ -191,7 +191,9 @@ def anew(error: Exception) -> Exception:
 
 def _remedy(status: LimitStatus) -> str:
     if status.retry_after is None:
-        return f"which exceeds the capacity of {status.limit.capacity}; reduce the amount or raise the burst"
+        allotment = getattr(status.limit, "allotment", None)
+        kept = f", less what refills in its allotment of {allotment} s" if allotment else ""
+        return f"which exceeds the capacity of {status.limit.capacity}{kept}; reduce the amount or raise the burst"
     return f"available {status.available}, retry after {status.retry_after:.3f} s"
 
 

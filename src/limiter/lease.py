@@ -202,7 +202,7 @@ class Lease:
                     _allocate(self._allocations(), key, grant)
                 self._add(changes)
         if late and self._committer is not None:
-            await self._committer.refund_grants([(key, grant.receipts) for key, grant in grants])
+            await self._committer.refund_grants(grants)
         return not late
 
     async def close(self, *, refund: bool) -> None:
@@ -261,13 +261,13 @@ class Lease:
             )
 
     def _has_slots(self) -> bool:
-        """Whether the lease holds, or held, slots, which are freed at its end in any case."""
+        """Tell whether the lease holds, or held, slots, which are freed at its end in any case."""
         if self._held is None:
             return any(request.slots for request in self._admission.requests)
         return any(held.limit.holds for held in self._held.values())
 
     def _refunds(self, *, everything: bool = True) -> tuple[list[Request], list[Change]]:
-        """What gives back all slots, and everything else that is not kept; one request for each bucket, and what that changes."""
+        """Return one request for each bucket that refunds everything but what is kept, and frees all slots; and the changes."""
         allocations, asked, made = self._allocations(), [], []
         for bucket in self._chain:
             held = {
@@ -289,7 +289,7 @@ class Lease:
         return 0 if limit.holds else self._kept.get((key, limit.name), 0)
 
     def _requests(self, changes: Mapping[str, int]) -> tuple[list[Request], list[Change]]:
-        """The update of each bucket that makes `changes`, and what that changes; what is given back leaves the lease here."""
+        """Return the request of each bucket that makes `changes`, and its changes; refunded units leave the lease here."""
         allocations = self._allocations()
         for name, units in changes.items():
             most = max([self._consumed.get(name, 0), *(held.units for (_, each), held in allocations.items() if each == name)])
@@ -315,12 +315,12 @@ class Lease:
         return asked, made
 
     def _allocations(self) -> dict[tuple[BucketKey, str], Allocation]:
-        """What is held of each limit in each bucket; most leases end as they began, and never need to know."""
+        """Return what is held of each limit in each bucket. Built on first use, because most leases never need it."""
         if self._held is None:
             held: dict[tuple[BucketKey, str], Allocation] = {}
             for request, grant in self._admission.grants:
                 _allocate(held, request.key, grant)
-            self._held = held  # At one stroke: an interruption may strike before.
+            self._held = held  # In one step, because an interruption may come before it.
         return self._held
 
     def _count(self, changes: Mapping[str, int]) -> None:

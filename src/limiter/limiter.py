@@ -15,7 +15,7 @@ from .acquisition import Acquisition
 from .administration import Administration
 from .bucket_control import BucketControl
 from .commit.writer import CommitterOptions
-from .core.call import Call, OnUnavailable, check_also, check_policy, check_prefetch
+from .core.call import Call, OnUnavailable, check_also, check_policy
 from .core.chain import own_amounts
 from .core.headroom import check_headroom
 from .core.limits import Access, check_limits
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from .core.call import Also
     from .core.chain import Bucket
     from .core.headroom import Headroom
-    from .core.prefetch import Prefetch
     from .core.records import Limits
     from .core.request import Grant, Request
     from .models import BaseLimit, Decision
@@ -75,7 +74,6 @@ class RateLimiter(BucketControl, Administration):
     - `denial_ttl`: seconds for which a bucket that was seen empty refuses without another look; 0 always looks.
     - `linger`: the shortest interval in seconds between two writes of this process to one bucket, for fleets so large that they
       would exceed a partition's write units; it is added to the `decision_timeout`.
-    - `prefetch`: consumes units in advance, for callers that come one after another; see `Prefetch`.
     - `decision_timeout`: seconds after which the table counts as out of reach if a decision has not been made. After repeated
       failures it counts so at once, until a call every few tenths of a second finds it again.
     - `local_share`: the share of every limit that "local" allows; with N processes, 1/N keeps them within the limit together.
@@ -94,7 +92,6 @@ class RateLimiter(BucketControl, Administration):
         config_ttl: float = 60.0,
         denial_ttl: float = 1.0,
         linger: float = 0.0,
-        prefetch: Prefetch | None = None,
         decision_timeout: float = 1.0,
         local_share: float = 1.0,
         on_decision: Callable[[DecisionEvent], object] | None = None,
@@ -106,7 +103,6 @@ class RateLimiter(BucketControl, Administration):
         super().__init__(repository, lambda: self._process.get().records, stored=check_flag("stored", stored))
         self.limits = check_limits(limits)
         self.on_unavailable = check_policy(on_unavailable)
-        self.prefetch = check_prefetch(prefetch)
         check_hook("on_decision", on_decision)
         check_callable("sleep", sleep)
         self._on_decision = on_decision
@@ -123,7 +119,6 @@ class RateLimiter(BucketControl, Administration):
             "config_ttl": config_ttl,
             "denial_ttl": denial_ttl,
             "linger": linger,
-            "prefetch": prefetch,
             "decision_timeout": decision_timeout,
             "local_share": local_share,
             "on_decision": on_decision,
@@ -152,7 +147,7 @@ class RateLimiter(BucketControl, Administration):
         await self.close()
 
     async def close(self) -> None:
-        """Refund prefetched units, and close the repository; a later call opens it again."""
+        """Give back units of quotas that were consumed in advance, and close the repository; a later call opens it again."""
         await self._acquirers.get().committer.close()
         await self.repository.close()
 
@@ -166,7 +161,6 @@ class RateLimiter(BucketControl, Administration):
         limits: Iterable[BaseLimit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
-        prefetch: Prefetch | None = None,
         headroom: Headroom = None,
         oversize: bool = False,
         refund_on_error: RefundOnError = True,
@@ -190,9 +184,7 @@ class RateLimiter(BucketControl, Administration):
         reached.
         """
         note_blocking("acquire")
-        call = self._call(
-            entity_id, resource, consume, also, limits, timeout, on_unavailable, prefetch, headroom, oversize=oversize
-        )
+        call = self._call(entity_id, resource, consume, also, limits, timeout, on_unavailable, headroom, oversize=oversize)
         policy = refund_on_error if refund_on_error is True else check_refund_policy(refund_on_error)
         caller = sys._getframe(1)
         return Acquisition(self._enter, call, policy, (caller.f_code, caller.f_lasti))
@@ -207,7 +199,6 @@ class RateLimiter(BucketControl, Administration):
         limits: Iterable[BaseLimit] | Access | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as in acquire
         on_unavailable: OnUnavailable | None = None,
-        prefetch: Prefetch | None = None,
         headroom: Headroom = None,
         oversize: bool = False,
     ) -> Decision:
@@ -221,7 +212,6 @@ class RateLimiter(BucketControl, Administration):
             limits,
             timeout,
             on_unavailable,
-            prefetch,
             headroom,
             oversize=oversize,
             for_good=True,
@@ -276,7 +266,6 @@ class RateLimiter(BucketControl, Administration):
         limits: Iterable[BaseLimit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
-        prefetch: Prefetch | None = None,
         headroom: Headroom = None,
         oversize: bool = False,
         refund_on_error: RefundOnError = True,
@@ -290,12 +279,11 @@ class RateLimiter(BucketControl, Administration):
         those of a login, pass `refund_on_error=False`.
         """
         check_no_function(entity_id)
-        kept = self._call("default", "default", None, (), limits, timeout, on_unavailable, prefetch).limits
+        kept = self._call("default", "default", None, (), limits, timeout, on_unavailable).limits
         options: dict[str, Any] = {
             "limits": kept,
             "timeout": timeout,
             "on_unavailable": on_unavailable,
-            "prefetch": prefetch,
             "headroom": check_headroom(headroom, oversize=oversize),
             "oversize": oversize,
             "refund_on_error": check_refund_policy(refund_on_error),
@@ -351,7 +339,7 @@ class RateLimiter(BucketControl, Administration):
         return Lease(admission, amounts, correct, trail)
 
     def _trail(self, call: Call) -> Trail | None:
-        """What tells the hook and the log of a call; None if neither listens."""
+        """Return what tells the hook and the log of a call; None if neither listens."""
         if self._on_decision is None and not decisions.isEnabledFor(logging.DEBUG):
             return None
         note = None if getattr(self._on_decision, NOTE, None) is None else self._note
@@ -384,7 +372,6 @@ class RateLimiter(BucketControl, Administration):
         limits: Iterable[BaseLimit] | Access | None = None,
         timeout: float | None = None,
         on_unavailable: OnUnavailable | None = None,
-        prefetch: Prefetch | None = None,
         headroom: Headroom = None,
         *,
         oversize: bool = False,
@@ -400,7 +387,6 @@ class RateLimiter(BucketControl, Administration):
             self.limits,
             0 if timeout is None else check_timeout(timeout),
             self.on_unavailable if on_unavailable is None else check_policy(on_unavailable),
-            self.prefetch if prefetch is None else check_prefetch(prefetch),
             monotonic(),
             () if also == () else check_also(also, key, amounts),
             None if headroom is None else check_headroom(headroom, oversize=oversize),

@@ -68,7 +68,7 @@ class Decision:
 
     @classmethod
     def refused(cls, statuses: Iterable[LimitStatus]) -> Decision:
-        """The decision of a call that was refused; where no enforced limit refuses it, the shadows show the pause that does."""
+        """Return the decision of a refused call; if a pause refuses it and no enforced limit, the shadows show the pause."""
         consulted = tuple(statuses)
         told = cls.of(consulted)
         waits = [status.retry_after for status in consulted if status.exceeded and status.retry_after is not None]

@@ -53,6 +53,21 @@ class Statistics:
     transport_reason: str = ""
 
 
+DESCRIPTIONS = {
+    "decisions": "Calls of acquire and try_acquire, decided",
+    "degraded": "Decisions that were made without the table",
+    "calls": "Calls to the table for decisions, corrections and checks",
+    "failures": "Calls without a response in time, or with an error on the table's side",
+    "throttled": "Failed calls that the table throttled, as a whole or for one hot key",
+    "batches": "Groups of requests to one bucket that shared a call",
+    "cache_hits": "Requests to a bucket that were decided without a call",
+    "corrections_lost": "Corrections and refunds that could not be written",
+    "breaker": "Circuit breakers that hold calls back: 1 while the table fails repeatedly, 0 otherwise",
+    "skew": "Seconds that this machine's clock is ahead of the table's",
+}
+"""Fields of `Statistics`, as metrics describe them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Charged:
     """What a call requests, consumes or refunds of one limit of one bucket.

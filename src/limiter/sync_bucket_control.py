@@ -71,5 +71,5 @@ class SyncBucketControl:
         self._order(entity_id, resource, order)
 
     def _now(self) -> int:
-        """The time of the repository, in nanoseconds since the epoch."""
+        """Return the time of the repository, in nanoseconds since the epoch."""
         raise NotImplementedError

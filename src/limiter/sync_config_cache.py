@@ -277,7 +277,7 @@ class SyncConfigCache:
 
 
 def _place(call: Call) -> tuple[object, ...]:
-    """What the buckets of a call depend on; equal for calls that charge the same ones."""
+    """Return what the buckets of a call depend on; equal for calls that charge the same ones."""
     also = tuple([target.key for target in call.also]) if call.also else ()
     return (call.key, call.limits, also)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, Prefetch, RateLimitExceeded, ValidationError
+from limiter import Limit, RateLimitExceeded, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ async def test_a_decorated_function_waits_and_gives_back_as_it_is_told(new_limit
     limiter = new_limiter("tokens=10/minute")
     limits = iter([Limit.parse("tokens=2/minute")])
 
-    @limiter.limited("user", "model", limits=limits, timeout=30, prefetch=Prefetch(), refund_on_error=ValueError)
+    @limiter.limited("user", "model", limits=limits, timeout=30, refund_on_error=ValueError)
     async def call(error: Exception) -> None:
         raise error
 
@@ -55,7 +55,7 @@ async def test_a_decorated_function_waits_and_gives_back_as_it_is_told(new_limit
 
 @pytest.mark.parametrize(
     "options",
-    [{"timeout": -1}, {"on_unavailable": "maybe"}, {"prefetch": 1}, {"limits": [1]}, {"refund_on_error": "no"}],
+    [{"timeout": -1}, {"on_unavailable": "maybe"}, {"limits": [1]}, {"refund_on_error": "no"}],
 )
 async def test_a_decorator_checks_its_options(new_limiter: Any, options: dict[str, Any]) -> None:
     """What no call could be made with is an error where the function is decorated."""

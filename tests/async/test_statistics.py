@@ -13,7 +13,6 @@ from limiter import (
     Limit,
     NeverSatisfiable,
     PermissionDenied,
-    Prefetch,
     RateLimiter,
     RateLimiterUnavailable,
     RateLimitExceeded,
@@ -160,8 +159,8 @@ async def test_a_refusal_without_a_call_is_a_cache_hit(new: Any, store: Any, clo
 
 
 async def test_a_request_that_is_paid_from_a_block_is_a_cache_hit(new: Any, store: Any, clock: FakeClock) -> None:
-    """With prefetch, cache hits are exactly the requests that made no call."""
-    limiter = new([Limit.parse("requests=100000/minute")], prefetch=Prefetch(horizon=0.1))
+    """With an allotment, cache hits are exactly the requests that made no call."""
+    limiter = new([Limit.parse("requests=100000/minute allotment 0.1")])
     free = 0
     for _ in range(200):
         before = store.calls
@@ -264,7 +263,7 @@ async def test_every_lost_correction_is_counted(new: Any, store: Any) -> None:
 
 async def test_a_block_that_could_not_be_taken_is_no_lost_correction(new: Any, store: Any, clock: FakeClock) -> None:
     """Where a write fails that was to take units in advance, nothing is lost that had been taken."""
-    limiter = new([Limit.parse("requests=1000/second")], prefetch=Prefetch(horizon=1.0))
+    limiter = new([Limit.parse("requests=1000/second allotment 0.5")])
     for _ in range(10):
         await limiter.try_acquire("user")
         clock.advance(0.002)

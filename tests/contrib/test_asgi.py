@@ -15,12 +15,24 @@ from support.asgi_client import Client, Message
 from support.processes import need
 from support.recorder import Recorder
 
-from limiter import Lease, LeaseClosed, Limit, LimiterError, PermissionDenied, RateLimiter, RateLimitExceeded
+from limiter import (
+    Concurrency,
+    Lease,
+    LeaseClosed,
+    Limit,
+    LimiterError,
+    MemoryRepository,
+    PermissionDenied,
+    RateLimiter,
+    RateLimitExceeded,
+)
 from limiter.contrib.asgi import LimiterMiddleware, client_ip
 from limiter.contrib.http import Refusal, Rule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from support.engines import FakeClock
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adapters" / "asgi_app.py"
 
@@ -100,6 +112,40 @@ async def test_the_lease_lasts_until_the_body_ends(limiter: RateLimiter) -> None
 
     assert after == [True]
     assert await left(limiter) == 0
+
+
+@pytest.mark.parametrize("end", ["whole", "broken", "cancelled", "failed", "unread"])
+async def test_a_slot_is_held_until_the_body_ends(clock: FakeClock, end: str) -> None:
+    """Another request is refused while the body is sent, and allowed once it has ended, also by a client that hangs up."""
+    limits = [Concurrency("streams", 1), Limit.per_hour("requests", 10)]
+    seen: list[Client] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        if scope["path"] == "/stream":
+            seen.append(await Client(guarded).run())
+            if end == "failed":
+                raise ZeroDivisionError
+        if end != "unread":
+            await send({"type": "http.response.body", "body": b"b"})
+
+    async def last(message: Message) -> None:
+        if end in {"broken", "cancelled"} and message.get("body") == b"b":
+            raise BrokenPipeError if end == "broken" else asyncio.CancelledError
+
+    async with RateLimiter(MemoryRepository(clock=clock), limits) as limiter:
+        guarded = LimiterMiddleware(app, limiter, entity=entity, headers="x-ratelimit")
+        client = Client(guarded, path="/stream")
+        client.on_send = last
+        with contextlib.suppress(BrokenPipeError, asyncio.CancelledError, ZeroDivisionError):
+            await client.run()
+
+        assert [each.status for each in seen] == [429]
+        assert int(seen[0].headers["retry-after"]) >= 1
+        assert seen[0].headers["x-ratelimit-remaining"] == "0"
+        assert "x-ratelimit-reset" not in seen[0].headers
+        assert (await Client(guarded).run()).status == 200
 
 
 async def test_trailers_belong_to_the_response(limiter: RateLimiter) -> None:

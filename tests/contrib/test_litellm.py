@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.memory_limiters import async_limiter, sync_limiter
 
-from limiter import RateLimitExceeded
+from limiter import Concurrency, Limit, MemoryRepository, RateLimiter, RateLimitExceeded
 from limiter.contrib.llm import sync_reserve
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would download prices
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.engines import FakeClock
-
-    from limiter import RateLimiter
 
 LIMITS = ("requests=10/day", "tokens=1000/day", "output_tokens=1000/day")
 ESTIMATE = {"requests": 1, "tokens": 400, "output_tokens": 0}
@@ -100,6 +98,22 @@ async def test_a_failed_call_is_given_back(litellm: Any, clock: FakeClock, monke
         return await left(limiter) == {"requests": 10, "tokens": 1000, "output_tokens": 1000}
 
     await settled(litellm, given_back)
+
+
+@pytest.mark.parametrize("response", ["Yes.", "litellm.InternalServerError"])
+async def test_a_call_holds_a_slot(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, response: str) -> None:
+    """A second call waits until the first has ended, also by an error, and the rest of a failed call is refunded."""
+    limits = [Concurrency("calls", 1), Limit.per_hour("requests", 10)]
+    limiter = RateLimiter(MemoryRepository(clock=clock), limits)
+    logger(litellm, limiter, monkeypatch, estimate={"calls": 1, "requests": 1}, timeout=30.0)
+    calls = (litellm.acompletion(**ASK, mock_response=response, num_retries=0) for _ in range(2))
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    async def over() -> bool:
+        return await left(limiter) == {"calls": 1, "requests": 8 if response == "Yes." else 10}
+
+    await settled(litellm, over)
+    assert len([each for each in outcomes if isinstance(each, Exception)]) == (0 if response == "Yes." else 2)
 
 
 async def test_a_refused_call_is_not_made(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

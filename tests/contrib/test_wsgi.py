@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import runpy
 from pathlib import Path
@@ -12,12 +13,14 @@ from wsgiref.validate import validator
 import pytest
 from support.recorder import SyncRecorder
 
-from limiter import LeaseClosed, Limit, RateLimitExceeded, SyncLease, SyncRateLimiter
+from limiter import Concurrency, LeaseClosed, Limit, RateLimitExceeded, SyncLease, SyncMemoryRepository, SyncRateLimiter
 from limiter.contrib.http import Refusal, Rule
 from limiter.contrib.wsgi import LEASE, LimiterMiddleware, client_ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from support.engines import FakeClock
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "adapters" / "wsgi_app.py"
 
@@ -73,6 +76,35 @@ def streaming(environ: Any, start_response: Any) -> Iterator[bytes]:
 def left(limiter: SyncRateLimiter) -> int:
     """What is left of the bucket."""
     return limiter.check("one", consume={"requests": 0}).statuses[0].available
+
+
+@pytest.mark.parametrize("end", ["read", "closed", "failed"])
+def test_a_slot_is_held_until_the_body_is_closed(clock: FakeClock, end: str) -> None:
+    """Another request is refused while the body is sent, and allowed once it has ended, also by a client that hangs up."""
+    limits = [Concurrency("streams", 1), Limit.per_hour("requests", 10)]
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"a"
+        if end == "failed":
+            raise ZeroDivisionError
+        yield b"b"
+
+    with SyncRateLimiter(SyncMemoryRepository(clock=clock), limits) as limiter:
+        guarded = LimiterMiddleware(app, limiter, entity=entity, headers="draft-11")
+        first = Response(guarded)
+        assert next(iter(first.body)) == b"a"
+        refused = Response(guarded)
+        assert refused.status == 429
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert refused.headers["RateLimit"] == '"streams";r=0,"requests";r=9;t=360'
+        if end == "closed":
+            first.close()
+        else:
+            with contextlib.suppress(ZeroDivisionError):
+                first.read()
+
+        assert limiter.check("one", consume={"streams": 0}).statuses[0].available == 1
 
 
 def test_requests_are_admitted_and_refused(sync_limiter: SyncRateLimiter) -> None:

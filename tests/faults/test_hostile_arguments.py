@@ -16,7 +16,6 @@ from limiter import (
     Limit,
     LimiterError,
     MemoryRepository,
-    Prefetch,
     RateLimiter,
     Repository,
     SyncMemoryRepository,
@@ -153,8 +152,6 @@ CONSTRUCTORS: dict[str, Callable[[Any], Any]] = {
     "Limit period": lambda value: Limit("a", 1, 1, value),
     "Limit burst": lambda value: Limit.per_hour("a", 1, burst=value),
     "Limit.parse": lambda value: Limit.parse(value),
-    "Prefetch horizon": lambda value: Prefetch(horizon=value),
-    "Prefetch fraction": lambda value: Prefetch(fraction=value),
 }
 
 
@@ -224,10 +221,10 @@ def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-@pytest.mark.parametrize("parameter", ["on_unavailable", "prefetch"])
+@pytest.mark.parametrize("parameter", ["on_unavailable"])
 @pytest.mark.parametrize("value", [Mute(), DEEP, "x" * 10_000], ids=["mute", "deep", "long"])
 def test_options_that_cannot_be_shown_are_refused(parameter: str, value: Any) -> None:
-    """A policy or a prefetch whose repr fails is named by its type as well."""
+    """A policy whose repr fails is named by its type as well."""
     outcome, writes = call_sync(lambda limiter: limiter.try_acquire(**{parameter: value}))
     assert isinstance(outcome, ValidationError)
     check_outcome(outcome, writes)

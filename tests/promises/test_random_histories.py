@@ -20,10 +20,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from support import planted_faults as faults
 from support.bucket_world import PromiseBroken
-from support.limiter_machine import BLOCKS, LimiterMachine, SkewedMachine
+from support.limiter_machine import AllottedMachine, LimiterMachine, SkewedMachine
 from support.limiter_tasks import Play, Script
-
-from limiter import Prefetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,14 +40,14 @@ SCRIPTS = {
     "clocks that disagree": Script(skew=300_000_000),
     "slow writes": Script(steady=False),
     "writes that linger": Script(lingers=(0.0, 0.1, 1.0)),
-    "blocks taken in advance": Script(prefetch=BLOCKS, cancels=False),
-    "blocks, and limits of calls": Script(prefetch=BLOCKS, overrides=True),
+    "blocks taken in advance": Script(allotments=True, cancels=False),
+    "blocks, and limits of calls": Script(allotments=True, overrides=True),
     "everything": Script(
         changes=True,
         overrides=True,
         losses=0.05,
         lingers=(0.0, 0.1),
-        prefetch=Prefetch(horizon=0.5, fraction=1.0),
+        allotments=True,
         steady=False,
     ),
 }
@@ -89,7 +87,7 @@ QUICK = settings(
 )
 
 
-@pytest.mark.parametrize("machine", [LimiterMachine, SkewedMachine])
+@pytest.mark.parametrize("machine", [LimiterMachine, AllottedMachine, SkewedMachine])
 def test_promises_hold_for_one_call_after_another(machine: type[LimiterMachine]) -> None:
     """No sequence of calls by three clients breaks a promise, and each client gets exactly what it is told."""
     run_state_machine_as_test(machine, settings=QUICK)
@@ -107,8 +105,9 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
         replace(CALM, waits=False, debts=False, failures=False, denial_ttls=(1.0,)),
     ),
     "denials: admissions too": (faults.cache_that_admits, CALM),
-    "prefetch: stale blocks spent": (faults.stale_blocks, replace(CALM, prefetch=BLOCKS)),
-    "prefetch: blocks given back and spent": (faults.blocks_given_back_and_kept, replace(CALM, prefetch=BLOCKS)),
+    "allotments: stale blocks spent": (faults.stale_blocks, replace(CALM, allotments=True)),
+    "allotments: units spent and kept": (faults.units_spent_and_kept, replace(CALM, allotments=True)),
+    "allotments: no room for the refill": (faults.full_window, replace(CALM, allotments=True)),
     "waiting: a booking not recorded": (faults.drop_changes("booked", "floor"), CALM),
     "waiting: no caller waits": (faults.nobody_told_to_wait, CALM),
     "refunds: after the bucket was full": (faults.relax(faults.without_since), CALM),
@@ -117,7 +116,7 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "debt: refused": (faults.debts_refused, CALM),
     "debt: nothing for free": (faults.nothing_for_free_in_debt, CALM),
     "changes: limits read once": (faults.limits_read_once, replace(CALM, changes=True)),
-    "changes: blocks of another limit": (faults.blocks_of_another_limit, replace(CALM, prefetch=BLOCKS, overrides=True)),
+    "changes: blocks of another limit": (faults.blocks_of_another_limit, replace(CALM, allotments=True, overrides=True)),
     "cancellations: a waiter keeps what it took": (faults.waiters_keep, PLAIN),
     "cancellations: a leader takes its batch along": (faults.leaders_take_their_batch_along, PLAIN),
     "clocks: the future overwritten": (faults.the_future_overwritten, replace(CALM, skew=300_000_000)),

@@ -234,7 +234,7 @@ def show(line: str) -> None:
 def limit_of(entity: str) -> Limit:
     """Return the limits of a key."""
     kind = play.kind_of(entity)
-    return {"parent": play.PARENT, "quota": play.QUOTA}.get(kind, play.RATE)
+    return {"parent": play.PARENT, "quota": play.QUOTA, "advance": play.ADVANCE}.get(kind, play.RATE)
 
 
 def broken_promises(soak: Soak) -> list[str]:
@@ -242,13 +242,7 @@ def broken_promises(soak: Soak) -> list[str]:
     # Refusals are not judged: a killed process had consumed units that it was still about to record.
     verdict = judge(*sorted(soak.record.iterdir()), clock_error=CLOCK_ERROR, skip=["refusals"])
     show(f"{verdict.decisions} decisions of {verdict.limits} limits recorded; worst span: {verdict.worst}")
-    ahead = len(soak.samples) * play.PREFETCH.fraction
-    return [
-        str(each)
-        for each in verdict.findings
-        # Units that were prefetched add to a burst at most what is unspent of them.
-        if play.kind_of(each.entity_id) != "advance" or each.excess > ahead * play.RATE.capacity + 1
-    ]
+    return [str(each) for each in verdict.findings]
 
 
 def inconsistencies(soak: Soak) -> list[str]:

@@ -51,7 +51,7 @@ async def test_what_is_sent_again_passes_for_no_more_than_was_written(clock: Fak
     assert isinstance(theirs, Grant)
 
     async def refund_grants() -> None:
-        await other.refund_grants([(KEY, theirs.receipts)])
+        await other.refund_grants([(KEY, theirs)])
 
     await ours.decide([NOTHING])  # and so know that one unit is left
     repository.between = refund_grants

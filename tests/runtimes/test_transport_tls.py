@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from aiobotocore.config import AioConfig
+from aiobotocore.httpxsession import HttpxSession
+from aiobotocore.session import AioSession
 from support.processes import Proxy
 from support.wire_server import WireServer
 
-from limiter import RateLimiterUnavailable, Repository, SyncRepository
+from limiter import ConfigurationError, RateLimiterUnavailable, Repository, SyncRepository
 from limiter.core.records import BucketKey
 
 if TYPE_CHECKING:
@@ -84,6 +87,26 @@ def test_a_certificate_of_another_host_is_refused(
     with pytest.raises(RateLimiterUnavailable, match="SSL validation failed"):
         read_twice(kind, f"https://localhost:{port}")
     assert server.received == []
+
+
+def test_another_http_client_is_not_passed_by(
+    port: int, server: WireServer, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that has chosen aiobotocore's client for httpx2 makes the calls itself, and "direct" raises with the reason."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate[0]))
+    session = AioSession()
+    session.set_default_client_config(AioConfig(http_session_cls=HttpxSession))
+
+    async def read(transport: Literal["auto", "direct"]) -> Any:
+        options = {"endpoint_url": f"https://127.0.0.1:{port}", "session": session, **PATIENT}
+        async with Repository("my-app", transport=transport, **options) as repository:
+            await repository.read_bucket(KEY)
+            return repository.transport
+
+    assert asyncio.run(read("auto")).name == "botocore"
+    assert server.received
+    with pytest.raises(ConfigurationError, match="HTTP client is HttpxSession"):
+        asyncio.run(read("direct"))
 
 
 def test_asynchronous_connections_are_bounded(server: WireServer) -> None:

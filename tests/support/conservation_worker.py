@@ -35,7 +35,6 @@ from typing import TYPE_CHECKING, Any
 
 from limiter import (
     Limit,
-    Prefetch,
     Quota,
     RateLimiter,
     RateLimiterUnavailable,
@@ -51,18 +50,17 @@ if TYPE_CHECKING:
 CALLERS = 6
 RESOURCE = "api"
 TOTAL = Quota.total("all", 10**9)
-SLOW = Limit("all", 1_000_000, 1, 3_000.0)
+SLOW = Limit("all", 1_000_000, 1, 3_000.0, allotment=0.2)
 """Never full while a test lasts, and hardly a unit refills."""
 RATE = Limit("units", 30, 30, 1.0)
 RATES = [RATE, Limit("units", 60, 60, 1.0), Limit("units", 1_000, 1_000, 60.0)]
-ADVANCE = Prefetch(horizon=0.2, fraction=0.00001)
 KINDS = ("plain", "plain", "wait", "child", "changed", "advance")
 OPTIONS: dict[str, Any] = {
     "plain": {"limits": [RATE, TOTAL]},
     "wait": {"limits": [RATE, TOTAL], "timeout": 0.5},
     "child": {},
     "changed": {},
-    "advance": {"limits": [Limit("units", 1_000_000, 1_000_000, 1.0), SLOW], "prefetch": ADVANCE},
+    "advance": {"limits": [Limit("units", 1_000_000, 1_000_000, 1.0, allotment=0.2), SLOW]},
 }
 TIMEOUT = 30.0
 STRIKES = 0.05

@@ -7,16 +7,13 @@ from typing import ClassVar
 from support import turns
 from support.turns import Turn
 
-from limiter import Limit, Prefetch
+from limiter import Limit
 
 TIMEOUT = 60.0
 MOST_UNITS = 5
 """The most units that one caller holds."""
 QUOTA = Limit("units", 200, 1, 86_400.0)
-ADVANCE = Limit("units", 1_000_000, 1, 3_000.0)
-PREFETCH = Prefetch(horizon=0.2, fraction=0.0001)
-BLOCK = 100
-"""The most units that a process prefetches."""
+ADVANCE = Limit("units", 1_000_000, 1, 3_000.0, allotment=0.2)
 RATE = Limit("units", 5, 10, 1.0)
 WAIT = 0.5
 
@@ -36,7 +33,7 @@ class Play(turns.Play):
         entity, options = self.random.choices(
             [
                 (f"quota-{self.quota}", {"limits": [QUOTA]}),
-                ("advance", {"limits": [ADVANCE], "prefetch": PREFETCH}),
+                ("advance", {"limits": [ADVANCE]}),
                 ("rate", {"limits": [RATE], "timeout": WAIT}),
             ],
             weights=[3, 1, 1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.units import NANOSECONDS
@@ -109,11 +109,12 @@ class Giving:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Units that were paid from prefetched units."""
+    """Units that were paid from a block."""
 
     limit: Limit
     units: int
     time: int
+    life: Life
 
 
 @dataclass(slots=True, eq=False)
@@ -138,25 +139,24 @@ class Moment:
 
 @dataclass(slots=True, eq=False)
 class Advance:
-    """What one client has prefetched of one limit of one bucket, where it went, and since when the latest of it is held."""
+    """What one client has taken of one limit of one bucket in advance, and where it went; `blocks` are times and units."""
 
     taken: int = 0
     cost: int = 0
     paid: int = 0
     spent: int = 0
     returned: int = 0
-    latest: int = 0
+    blocks: list[list[int]] = field(default_factory=list)
 
 
 class Client:
     """One process: its clock, the responses that it has seen, and its pending failures."""
 
-    def __init__(self, world: World, name: str, *, offset: int = 0, denial_ttl: float = 0.0, prefetch: Any = None) -> None:
+    def __init__(self, world: World, name: str, *, offset: int = 0, denial_ttl: float = 0.0) -> None:
         self.world = world
         self.name = name
         self.offset = offset
         self.denial_ns = round(denial_ttl * NANOSECONDS)
-        self.prefetch = prefetch
         self.answers: dict[BucketKey, list[tuple[int, BucketState]]] = defaultdict(list)
         self.losses = 0
         self.advances: dict[tuple[BucketKey, Limit], Advance] = defaultdict(Advance)

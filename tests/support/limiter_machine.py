@@ -14,7 +14,7 @@ from support.limiter_tasks import REAL_SECONDS, BodyFailed
 from support.limiter_world import World
 from support.watching import watching
 
-from limiter import Limit, Prefetch, RateLimitExceeded, SyncMemoryRepository, SyncRateLimiter
+from limiter import Limit, RateLimitExceeded, SyncMemoryRepository, SyncRateLimiter
 from limiter.core.records import BucketKey
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import LimiterError, RateLimiterUnavailable
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from limiter import SyncLease
     from limiter.core.state import BucketState, Update, WriteResult
 
-BLOCKS = Prefetch(horizon=1.0, fraction=0.5)
 LIMITS = (Limit("a", 4, 4, 1.0), Limit("b", 3, 1, 7.0))
+ALLOTTED = (Limit("a", 12, 4, 1.0, allotment=0.5), Limit("b", 9, 1, 7.0, allotment=7.0))
 RESOURCE = "api"
 LINGER = 0.05
 MINUTE, DAY = 60 * NANOSECONDS, 24 * 60
@@ -118,9 +118,10 @@ class Held:
 
 
 class LimiterMachine(RuleBasedStateMachine):
-    """Three clients: one that always looks, one that remembers refusals, one that prefetches."""
+    """Three clients: one that always looks, one that remembers refusals, one that lingers."""
 
     skew = 0
+    limits: tuple[Limit, ...] = LIMITS
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +129,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self.watching = watching(self.world)
         self.watching.__enter__()
         self.inner = SyncMemoryRepository(clock=lambda: self.world.now)
-        self.stored = dict.fromkeys(("solo", "kid", "parent"), Level(LIMITS))
+        self.stored = dict.fromkeys(("solo", "kid", "parent"), Level(self.limits))
         self.interrupting = False
         self.acting: Life | None = None
         self.held: list[Held] = []
@@ -137,19 +138,18 @@ class LimiterMachine(RuleBasedStateMachine):
         admin = SyncRateLimiter(self.inner)
         admin.create_entity("parent")
         admin.create_entity("kid", parent_id="parent")
-        for options in ({}, {"denial_ttl": 1.0}, {"prefetch": BLOCKS, "linger": LINGER}):
-            self._open(**{"denial_ttl": 0.0, "prefetch": None, **options})
+        for options in ({}, {"denial_ttl": 1.0}, {"linger": LINGER}):
+            self._open(**{"denial_ttl": 0.0, **options})
 
-    def _open(self, *, denial_ttl: float, prefetch: Prefetch | None, linger: float = 0.0) -> None:
-        client = Client(self.world, f"client{len(self.fronts)}", denial_ttl=denial_ttl, prefetch=prefetch)
+    def _open(self, *, denial_ttl: float, linger: float = 0.0) -> None:
+        client = Client(self.world, f"client{len(self.fronts)}", denial_ttl=denial_ttl)
         front = SyncFront(self.inner, client)
         limiter = SyncRateLimiter(
             front,
-            LIMITS,
+            self.limits,
             config_ttl=0,
             denial_ttl=denial_ttl,
             linger=linger,
-            prefetch=prefetch,
             sleep=self._sleep,
             decision_timeout=REAL_SECONDS,
         )
@@ -157,7 +157,8 @@ class LimiterMachine(RuleBasedStateMachine):
         sound = committer.decide
 
         def decide(requests: Any) -> Any:
-            requests = [request._replace() for request in requests]  # Callers who ask for the same may share one.
+            # Callers who ask for the same may share a request, and its charges.
+            requests = [request._replace(charges=(*request.charges,)) for request in requests]
             submissions = [self.world.submit(client, request, self.acting or client.closing) for request in requests]
             try:
                 outcomes = sound(requests)
@@ -373,7 +374,7 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @rule()
     def close(self) -> None:
-        """Close the client that prefetches, so that it refunds its units."""
+        """Close a client, which ends its blocks."""
         self.limiters[2].close()
 
     def teardown(self) -> None:
@@ -388,6 +389,12 @@ class LimiterMachine(RuleBasedStateMachine):
             self.world.judge()
         finally:
             self.watching.__exit__(None, None, None)
+
+
+class AllottedMachine(LimiterMachine):
+    """The same with limits that every client may take in advance."""
+
+    limits = ALLOTTED
 
 
 class SkewedMachine(LimiterMachine):

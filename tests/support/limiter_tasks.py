@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import heapq
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from support.bucket_world import PromiseBroken, draw_limit, promise, redraw_limit
@@ -14,7 +14,7 @@ from support.history import Client, Life
 from support.limiter_world import World
 from support.watching import watching
 
-from limiter import Limit, MemoryRepository, Prefetch, RateLimiter, RateLimitExceeded
+from limiter import Limit, MemoryRepository, RateLimiter, RateLimitExceeded
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
 
@@ -57,7 +57,7 @@ class Script:
     skew: int = 0
     denial_ttls: tuple[float, ...] = (0.0, 0.0, 1.0)
     lingers: tuple[float, ...] = (0.0,)
-    prefetch: Prefetch | None = None
+    allotments: bool = False
     steady: bool = True
     mates: bool = True
 
@@ -137,12 +137,20 @@ class Play:
         self.sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self.numbers = itertools.count()
         self.answers: list[tuple[Client, BucketKey]] = []
-        self.limits = [draw_limit(rng, name) for name in "ab"[: rng.randint(1, 2)]]
+        self.limits = [self._allotted(draw_limit(rng, name)) for name in "ab"[: rng.randint(1, 2)]]
         self.stored: dict[str, list[tuple[Limit, ...]]] = {name: [tuple(self.limits)] for name in ("solo", "kid", "parent")}
         self.tasks: list[asyncio.Task[None]] = []
         self.pairs: list[tuple[Client, RateLimiter]] = []
         self.errors: list[BaseException] = []
         self.sending = 0
+
+    def _allotted(self, limit: Limit) -> Limit:
+        """Give a larger limit of the same rate an allotment, if the script has them."""
+        if not self.script.allotments or self.rng.random() < 0.1:
+            return limit
+        larger = replace(limit, capacity=4 * limit.capacity)
+        most = min(larger.window // 2, (larger.capacity - 1) * larger.period_ns // larger.refill_amount)
+        return replace(larger, allotment=self.rng.randint(1, most) / NANOSECONDS) if most else limit
 
     async def run(self) -> World:
         """Play the script."""
@@ -164,17 +172,13 @@ class Play:
         for number in range(self.script.clients):
             rng, skew = self.rng, self.script.skew
             denial_ttl, linger = rng.choice(self.script.denial_ttls), rng.choice(self.script.lingers)
-            prefetch = self.script.prefetch if rng.random() < 0.7 else None
-            client = Client(
-                self.world, f"client{number}", offset=rng.randint(-skew, skew), denial_ttl=denial_ttl, prefetch=prefetch
-            )
+            client = Client(self.world, f"client{number}", offset=rng.randint(-skew, skew), denial_ttl=denial_ttl)
             limiter = RateLimiter(
                 Front(self, client),
                 self.limits,
                 config_ttl=0 if self.script.changes else 60,
                 denial_ttl=denial_ttl,
                 linger=linger,
-                prefetch=prefetch,
                 decision_timeout=REAL_SECONDS,
                 sleep=self.sleep,
             )
@@ -188,7 +192,8 @@ class Play:
         sound = committer.decide
 
         async def decide(requests: Any) -> Any:
-            requests = [request._replace() for request in requests]  # Callers who ask for the same may share one.
+            # Callers who ask for the same may share a request, and its charges.
+            requests = [request._replace(charges=(*request.charges,)) for request in requests]
             submissions = [self.world.submit(client, request, LIFE.get(client.closing)) for request in requests]
             try:
                 outcomes = await sound(requests)
@@ -254,8 +259,8 @@ class Play:
         limit = rng.choice(self.limits)
         unit = -(-limit.period_ns // limit.refill_amount)
         choices = [1, unit, rng.randint(0, unit), rng.randint(0, limit.window), limit.window + 1, 10**6]
-        if self.script.prefetch is not None:
-            choices += [rng.randint(0, round(self.script.prefetch.horizon * NANOSECONDS))] * 2
+        if limit.allotment_ns:
+            choices += [rng.randint(0, limit.allotment_ns + 1), limit.allotment_ns - 1, limit.allotment_ns // 8]
         if keys:
             level = world.moments[rng.choice(keys)][-1].state.level(limit.identity)
             choices += [
@@ -265,7 +270,7 @@ class Play:
 
     async def _change(self) -> None:
         entity = self.rng.choice(("solo", "kid", "parent"))
-        limits = tuple(redraw_limit(self.rng, limit) for limit in self.limits)
+        limits = tuple(self._allotted(redraw_limit(self.rng, limit)) for limit in self.limits)
         # From when it may be read on; a response with the earlier value may still be under way.
         self.stored[entity].append(limits)
         await self.rng.choice(self.pairs)[1].set_limits(limits, entity_id=entity)
@@ -277,7 +282,11 @@ class Play:
         self.world.lives.append(life)
         LIFE.set(life)
         entity = rng.choice(ENTITIES if self.script.chains else ENTITIES[:1])
-        given = tuple(redraw_limit(rng, each) for each in self.limits) if self.script.overrides and rng.random() < 0.4 else None
+        given = (
+            tuple(self._allotted(redraw_limit(rng, each)) for each in self.limits)
+            if self.script.overrides and rng.random() < 0.4
+            else None
+        )
         amounts = {each.name: rng.choice((0, 1, 1, 1, 2, each.capacity)) for each in self.limits if rng.random() < 0.8} or None
         options: dict[str, Any] = {"limits": given}
         if self.script.waits and rng.random() < 0.4:
@@ -371,8 +380,8 @@ class Play:
         await self._turn()
 
     async def _end_epoch(self) -> None:
-        for client, limiter in self.pairs:
-            if client.prefetch is not None and self.rng.random() < 0.5:
+        for _, limiter in self.pairs:
+            if self.script.allotments and self.rng.random() < 0.5:
                 self.tasks.append(asyncio.create_task(limiter.close()))
         await self._drain()
         self.world.settle(self.world.lives)

@@ -2,7 +2,7 @@
 
 The judge sees four things: what callers ask of a bucket and are told, which of these requests each update carries, what the
 updates do to the store, and what the leases are said to hold. From these alone, in its own arithmetic, it judges the promises of
-the design. It works out by itself when a busy period began, which bookings are pending, and what is prefetched.
+the design. It works out by itself when a busy period began, which bookings are pending, and what is taken in advance.
 
 Clocks differ: each client's is its own `offset` off, by at most `skew` nanoseconds. The promises hold within that bound:
 
@@ -28,7 +28,6 @@ from support.history import Account, Advance, Giving, Life, Moment, Payment, Sub
 from limiter.core.preview import Ahead
 from limiter.core.request import Grant, Refusal
 from limiter.core.state import EMPTY
-from limiter.core.units import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from support.history import Client, Place
 
+    from limiter import Limit
     from limiter.core.plan import Plan
     from limiter.core.records import BucketKey
     from limiter.core.request import Charge, Refund, Request
@@ -63,6 +63,7 @@ class World:
         self.doubted: list[Submission] = []
         self.carriers: dict[int, tuple[Update, Client, BucketKey]] = {}
         self.grants: dict[int, tuple[Grant, Update]] = {}
+        self.payments: dict[int, tuple[Grant, Submission]] = {}
 
     # What the code under test reports.
 
@@ -151,7 +152,7 @@ class World:
         return self.requests.get(id(request)) or (self.charges.get(id(request.charges)) if request.charges else None)
 
     def _is_block(self, client: Client, request: Request) -> bool:
-        """Tell whether a request is about prefetched units."""
+        """Tell whether a request is about units that are taken in advance."""
         submission = self._submission(request)
         return submission is None or submission.life is client.closing
 
@@ -189,7 +190,7 @@ class World:
         if submission is None or submission.life is submission.client.closing:
             return
         life = submission.life
-        if any(each.request.prefetch and not isinstance(each.outcome, Grant) for each in life.submissions):
+        if any(each.request.allots and not isinstance(each.outcome, Grant) for each in life.submissions):
             return  # A caller who was cancelled may have been paid from a block without being told.
         life.refunded[place, refund.since] += refund.cost
         taken = sum(cost for cost, since in life.taken[place] if since == refund.since)
@@ -208,7 +209,7 @@ class World:
         if all(not each.booked or (each.remembered if each.cancelled else each.start) <= now for each in account.takings):
             promise(effective == max(0, min(alive, peak - now)), "without pending bookings a refund is whole")
         first = min((each.order for each in pending), default=0)
-        windows = {each.limit.window for each in account.takings if each.booked and each.order >= first}
+        windows = {each.limit.depth for each in account.takings if each.booked and each.order >= first}
         if given and not self.skew and len(windows) == 1:
             built_on = max((each.tat for each in pending if each not in returned), default=0)
             promise(peak - given >= built_on, "nothing is given back that a pending booking was built on")
@@ -231,10 +232,11 @@ class World:
             life = submission.life if submission else None
             cost = cost_of(limit, units)
             tat += cost
-            booked = bool(cost) and not request.forced and tat - limit.window > now
-            start = tat - limit.window if booked else now
+            bound = limit.depth if cost else limit.window
+            booked = bool(cost) and not request.forced and tat - bound > now
+            start = tat - bound if booked else now
             if not request.forced:
-                promise(tat - limit.window <= max(now, request.deadline), "no request is admitted that the limit refuses")
+                promise(tat - bound <= max(now, request.deadline), "no request is admitted that the limit refuses")
             time = start - client.offset if booked else self.now
             taking = Taking(limit, units, cost, start, tat, account.since, self.order, time, request.forced, life, booked)
             if cost:
@@ -247,15 +249,13 @@ class World:
                 self._enter_block(client, key, taking)
 
     def _enter_block(self, client: Client, key: BucketKey, taking: Taking) -> None:
-        promise(client.prefetch is not None, "only what is asked for is taken")
+        promise(taking.limit.allotment_ns > 0, "nothing is taken in advance of a limit without an allotment")
         advance = client.advances[key, taking.limit]
         advance.taken += taking.units
         advance.cost += taking.cost
-        most = int(taking.limit.capacity * client.prefetch.fraction)
-        promise(taking.units <= most, "a block is at most its part of the capacity")
 
     def _enter_returns(self, client: Client, key: BucketKey, back: Sequence[tuple[Request, Refund]]) -> None:
-        """Record prefetched units that are refunded."""
+        """Record units of blocks that are refunded, which those of a rate never are."""
         for request, refund in back:
             if self._is_block(client, request):
                 advance = client.advances[key, refund.limit]
@@ -295,22 +295,46 @@ class World:
             promise(void, "what is to be given back is")
 
     def _pay(self, submission: Submission, grant: Grant) -> None:
-        """Record a call that was allowed without a write, paid from prefetched units when it was made."""
+        """Record a call that was allowed without a write, paid from a block when it was made or while it waited."""
         client = submission.client
-        promise(submission.request.prefetch is not None, "no request is admitted without a write")
+        self.payments[id(grant)] = grant, submission
+        promise(submission.request.allots, "no request is admitted without a write")
         for receipt in grant.receipts:
             place = submission.key, receipt.limit.identity
             advance = client.advances[submission.key, receipt.limit]
             advance.paid += receipt.units
             advance.spent += receipt.cost
-            horizon = round(client.prefetch.horizon * NANOSECONDS)
-            late = submission.clock - advance.latest - horizon - self.error
-            promise(late < 0, "nothing is spent that is stale")
+            self._spend(advance, receipt.limit, receipt.units, grant.now)
             self._judge_advance(advance)
             submission.life.taken[place].append((receipt.cost, receipt.since))
             submission.life.limits[place] = receipt.limit
             submission.life.paid = True
-            self.accounts[place].payments.append(Payment(receipt.limit, receipt.units, submission.clock - client.offset))
+            self.accounts[place].payments.append(
+                Payment(receipt.limit, receipt.units, grant.now - client.offset, submission.life)
+            )
+
+    def _spend(self, advance: Advance, limit: Limit, units: int, now: int) -> None:
+        """Spend units of the oldest blocks that may be spent at a time."""
+        for block in advance.blocks:
+            if now - block[0] < limit.allotment_ns:
+                spent = min(units, block[1])
+                block[1] -= spent
+                units -= spent
+        promise(units == 0, "nothing is spent that is stale, or was not taken")
+
+    def unpaid(self, payment: Grant) -> None:
+        """Record that units which a block has paid go back into it, since their caller could not use them."""
+        _, submission = self.payments.pop(id(payment), (payment, None))
+        for receipt in payment.receipts if submission is not None else ():
+            place = submission.key, receipt.limit.identity
+            advance = submission.client.advances[submission.key, receipt.limit]
+            advance.paid -= receipt.units
+            advance.spent -= receipt.cost
+            # They are taken for as old as the newest block: where one is spent too late, the spans show it.
+            advance.blocks[-1][1] += receipt.units
+            submission.life.taken[place].remove((receipt.cost, receipt.since))
+            payments = self.accounts[place].payments
+            payments.remove(next(each for each in reversed(payments) if each.life is submission.life))
 
     def _was_overtaken(self, submission: Submission) -> bool:
         """Tell whether a response was lost, and another client wrote before this one could look."""
@@ -331,7 +355,8 @@ class World:
 
         def refuses(tats: Callable[[str], int], now: int) -> bool:
             return any(
-                max(tats(limit.identity), now) + cost_of(limit, units) - limit.window > max(now, request.deadline)
+                max(tats(limit.identity), now) + cost_of(limit, units) - (limit.depth if units else limit.window)
+                > max(now, request.deadline)
                 for limit, units in request.charges
             )
 
@@ -356,7 +381,7 @@ class World:
         if carried:
             tats = {limit: max(tat, planned) + carried * costs[limit] for limit, tat in tats.items()}
         for limit, cost in costs.items():
-            room = now + limit.window - max(tats[limit], now)
+            room = now + (limit.depth if cost else limit.window) - max(tats[limit], now)
             waiting = 0 if room < 0 else min(waiting, room // cost) if cost else waiting
         return {limit.identity: max(tat, now) + waiting * costs[limit] for limit, tat in tats.items()}
 
@@ -380,6 +405,7 @@ class World:
         self.plans.clear()
         self.carriers.clear()
         self.grants.clear()
+        self.payments.clear()
         self.requests.clear()
         self.charges.clear()
 
@@ -416,4 +442,4 @@ class World:
 
     def judge(self) -> None:
         """Judge every interval of every limit."""
-        spans.judge(self.accounts, self.clients, self.error)
+        spans.judge(self.accounts, self.error)

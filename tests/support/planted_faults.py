@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from limiter.commit import batch, committer, leading, prefetch
+from limiter.commit import allotment, batch, committer, leading
 from limiter.commit.bucket_queue import BucketQueue
-from limiter.commit.prefetch import PrefetchBuffer
 from limiter.core import plan as planning
 from limiter.core.limits import gcra
 from limiter.core.limits.account import RateAccount
@@ -113,35 +112,45 @@ def cache_that_admits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stale_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: prefetched units are spent at any age."""
-    empty = PrefetchBuffer.drain
-    monkeypatch.setattr(prefetch._Units, "covers", lambda self, units, _: 0 < units <= self.allocation.units)
-    monkeypatch.setattr(PrefetchBuffer, "drain", lambda self, now=None: () if now is not None else empty(self))
+    """A fault: units in advance are spent at any age."""
+    monkeypatch.setattr(allotment.Block, "is_alive", lambda *_: True)
+
+
+def full_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: no room is left for the refill of the allotment."""
+    sound = RateAccount.price
+
+    def price(limit: Limit, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
+        return sound(replace(limit, allotment=None), units, reserve, oversize)
+
+    monkeypatch.setattr(RateAccount, "price", staticmethod(price))
 
 
 def blocks_of_another_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: units prefetched under one limit are spent under another of the same name."""
-    sound = PrefetchBuffer.take
+    """A fault: units taken under one limit are spent under another of the same name."""
+    sound = allotment.Allotments._stock
 
-    def spend(self: PrefetchBuffer, charges: Any, prefetch: Any, now: int) -> Any:
-        held = {limit.name: limit for limit, stock in self._held.items() if stock.allocation.units}
-        return sound(self, [each._replace(limit=held.get(each.limit.name, each.limit)) for each in charges], prefetch, now)
+    def stock(self: allotment.Allotments, request: Any) -> allotment.Stock:
+        names = [limit.name for limit, _ in request.charges]
+        for (limits, _), each in self._stocks.items():
+            if [limit.name for limit in limits] == names:
+                return each
+        return sound(self, request)
 
-    monkeypatch.setattr(PrefetchBuffer, "take", spend)
+    monkeypatch.setattr(allotment.Allotments, "_stock", stock)
 
 
-def blocks_given_back_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault: refunded units stay in the buffer."""
-    sound = PrefetchBuffer.drain
+def units_spent_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: units that a block has paid stay in it."""
+    sound = allotment.Block.pay
 
-    def empty(self: PrefetchBuffer, now: int | None = None) -> Any:
-        kept = {stock: stock.allocation for stock in self._held.values()}
-        refunds = sound(self, now)
-        for stock, allocation in kept.items():
-            stock.allocation = allocation
-        return refunds
+    def pay(self: allotment.Block, charges: Any, now: int) -> Any:
+        held = self._held.copy()
+        payment = sound(self, charges, now)
+        self._held = held
+        return payment
 
-    monkeypatch.setattr(PrefetchBuffer, "drain", empty)
+    monkeypatch.setattr(allotment.Block, "pay", pay)
 
 
 def waiters_keep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from support import turns
 from support.pipe import say
 from support.turns import Turn
 
-from limiter import Limit, Prefetch, RateLimiterUnavailable
+from limiter import Limit, RateLimiterUnavailable
 
 if TYPE_CHECKING:
     from limiter import RateLimiter, SyncRateLimiter
@@ -30,10 +30,10 @@ MOST_UNITS = 8
 """The most units that one caller holds."""
 PARENTS = 10
 RATE = Limit("units", 20, 20, 1.0)
+ADVANCE = Limit("units", 20, 20, 1.0, allotment=0.2)
 PARENT = Limit("units", 50, 50, 1.0)
 QUOTA = Limit("units", 1_000_000, 1, 3_000.0)
 """Too many to be used up, and hardly one refills: all that was consumed is in the table at the end."""
-PREFETCH = Prefetch(horizon=0.2, fraction=0.25)
 WAIT = 1.0
 KINDS = ("lasting", "waits", "lease", "corrected", "child", "quota", "advance")
 """What is done with a key, by its rank."""
@@ -96,7 +96,7 @@ class Play(turns.Play):
             case "lasting":
                 return Turn(entity, {"limits": [RATE]}, first, lasting=True)
             case "advance":
-                return Turn(entity, {"limits": [RATE], "prefetch": PREFETCH}, first, lasting=True)
+                return Turn(entity, {"limits": [ADVANCE]}, first, lasting=True)
             case "waits":
                 return Turn(entity, {"limits": [RATE], "timeout": WAIT}, first, back=back, pause=pause, fails=fails)
             case "child":

@@ -12,7 +12,7 @@ from limiter.audit.spans import Changing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from support.history import Account, Client, Place, Taking
+    from support.history import Account, Place, Taking
 
 
 class Event(NamedTuple):
@@ -23,9 +23,9 @@ class Event(NamedTuple):
     amount: Fraction
 
 
-def judge(accounts: Mapping[Place, Account], clients: Sequence[Client], error: int) -> None:
+def judge(accounts: Mapping[Place, Account], error: int) -> None:
     """Judge every interval of every limit."""
-    for (key, _), account in accounts.items():
+    for account in accounts.values():
         run: list[Taking] = []
         for taking in account.takings:
             if run and run[-1].limit != taking.limit:
@@ -34,7 +34,7 @@ def judge(accounts: Mapping[Place, Account], clients: Sequence[Client], error: i
             run.append(taking)
         _judge_run(account, run, error)
         _judge_mixed(account, error)
-        _judge_payments(account, [client for client in clients for each in client.advances if each[0] == key], error)
+        _judge_payments(account, error)
 
 
 def _judge_run(account: Account, run: Sequence[Taking], error: int) -> None:
@@ -58,24 +58,25 @@ def _judge_mixed(account: Account, error: int) -> None:
     promise(most <= window, "what is admitted in a span is at most the largest window and the span")
 
 
-def _judge_payments(account: Account, clients: Sequence[Client], error: int) -> None:
-    """Judge prefetched units when they are spent: the bound then includes the unspent blocks."""
+def _judge_payments(account: Account, error: int) -> None:
+    """Judge units in advance when they are spent: blocks add nothing, while all callers leave room for the same allotment."""
     limits = {each.limit for each in account.payments}
     if not limits or len({each.limit for each in account.takings}) != 1:
         return
     limit = limits.pop()
     rate = Fraction(limit.refill_amount, limit.period_ns)
-    blocks = sum(int(limit.capacity * client.prefetch.fraction) for client in clients)
     own = [each for each in account.takings if each.life is not None and not each.forced and not each.cancelled]
     takings = [Event(each.time, each.order, Fraction(each.units)) for each in own]
     takings += [Event(each.time, 0, Fraction(each.units)) for each in account.payments]
     givings = [Event(each.time, each.order, each.own * rate) for each in account.givings]
-    most = highest(takings, givings, rate, error)
-    promise(most <= limit.capacity + blocks + 1, "blocks add to a burst no more than what is unspent of them")
+    most = highest(takings, givings, rate, error, limit.allotment_ns)
+    promise(most <= limit.capacity + 1, "what is spent in a span is at most the capacity, what refills in it, and one unit")
 
 
-def highest(takings: Sequence[Event], givings: Sequence[Event], rate: Fraction, error: int) -> Fraction:
+def highest(takings: Sequence[Event], givings: Sequence[Event], rate: Fraction, error: int, before: int = 0) -> Fraction:
     """The most that any span takes beyond what is given back and what refills in it, where times are uncertain by `error`.
+
+    What is given back in the time `before` a span counts as given back in it.
 
     Every span then has the refunds and the refill of one that is longer by `error` at either end. The audit knows no order but
     that of time, so the writes of one nanosecond are set apart by fractions of it.
@@ -87,6 +88,6 @@ def highest(takings: Sequence[Event], givings: Sequence[Event], rate: Fraction, 
     for each in givings:
         first = each.time * fractions if error else each.time * fractions + 2 * each.order + 1
         last = first + fractions - 1 if error else first
-        given.append((first - error * fractions, last + error * fractions, int(each.amount * period)))
+        given.append((first - error * fractions, last + (error + before) * fractions, int(each.amount * period)))
     most = Changing(amount, period, 0).peak(taken, (), given)
     return Fraction(most.level, period) - error * rate

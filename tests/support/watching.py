@@ -1,4 +1,4 @@
-"""Shows a world what limiters do inside: every plan, its outcome, and when a prefetched block is held."""
+"""Shows a world what limiters do inside: every plan, its outcome, and when a block is held."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unittest import mock
 
 from limiter import memory_repository, sync_acquirer, sync_memory_repository
 from limiter.commit import batch, breaker, sync_batch, sync_committer
-from limiter.commit.prefetch import PrefetchBuffer
+from limiter.commit.allotment import Payment, Stock
 from limiter.core import plan as planning
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def watching(world: World) -> Iterator[None]:
         for owner, name, value in (
             (planning, "plan", plan_told_to(world)),
             (planning.Plan, "grants", grants_told_to(world)),
-            (PrefetchBuffer, "add", add_told_to(world)),
+            (Stock, "add", add_told_to(world)),
+            (Payment, "give_back", give_back_told_to(world)),
             (batch, "backoff", backoff),
             (sync_batch, "sync_backoff", lambda _: None),
             (sync_acquirer, "sync_gather", one_after_another),
@@ -60,8 +61,8 @@ def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
     """`Plan.grants`, which reports to the world which update included them."""
     sound = planning.Plan.grants
 
-    def grants(made: Plan, after: BucketState) -> dict[int, Grant]:
-        found = sound(made, after)
+    def grants(made: Plan, after: BucketState, *sent_first: Plan | None) -> dict[int, Grant]:
+        found = sound(made, after, *sent_first)
         world.grants |= {id(grant): (grant, made.update) for grant in found.values() if made.update is not None}
         return found
 
@@ -69,16 +70,27 @@ def grants_told_to(world: World) -> Callable[..., dict[int, Grant]]:
 
 
 def add_told_to(world: World) -> Callable[..., None]:
-    """`PrefetchBuffer.add`, which reports to the world: the time of a block begins when the whole batch is decided."""
-    sound = PrefetchBuffer.add
+    """`Stock.add`, which reports to the world when a block was planned: its time begins there."""
+    sound = Stock.add
 
-    def add(buffer: PrefetchBuffer, grant: Grant, now: int) -> None:
-        _, client, key = world.carriers[id(world.grants[id(grant)][1])]
+    def add(stock: Stock, grant: Grant, *times: Any) -> None:
+        update, client, key = world.carriers[id(world.grants[id(grant)][1])]
         for receipt in grant.receipts:
-            client.advances[key, receipt.limit].latest = now
-        sound(buffer, grant, now)
+            client.advances[key, receipt.limit].blocks.append([world.plans[id(update)][2].now, receipt.units])
+        sound(stock, grant, *times)
 
     return add
+
+
+def give_back_told_to(world: World) -> Callable[..., None]:
+    """`Payment.give_back`, which reports to the world that a caller has not used what it was granted."""
+    sound = Payment.give_back
+
+    def give_back(payment: Payment) -> None:
+        world.unpaid(payment)
+        sound(payment)
+
+    return give_back
 
 
 async def backoff(_: int) -> None:

@@ -13,7 +13,6 @@ import pytest
 from limiter import (
     Limit,
     MemoryRepository,
-    Prefetch,
     RateLimiter,
     Repository,
     SyncMemoryRepository,
@@ -59,12 +58,11 @@ def test_a_copy_has_every_option(copied: Any, kind: Any, store: Any) -> None:
         store("my-app", namespace="tenant", region="eu-west-1", endpoint_url="http://127.0.0.1:1", clock=time.time_ns),
         iter([Limit.parse("requests=10/hour")]),
         "allow",
-        prefetch=Prefetch(horizon=0.2),
         on_decision=told,
     )
     other = copied(limiter)
     assert (type(other), repr(other)) == (kind, repr(limiter))
-    assert (other.limits, other.on_unavailable, other.prefetch) == (limiter.limits, "allow", Prefetch(horizon=0.2))
+    assert (other.limits, other.on_unavailable) == (limiter.limits, "allow")
     assert other.repository.clock is time.time_ns
     assert other.__reduce__()[1][2] == limiter.__reduce__()[1][2]
 

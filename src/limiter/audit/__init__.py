@@ -1,6 +1,6 @@
-"""Records what a limiter decides, and judges such records from the outside, by arithmetic of its own.
+"""Records what a limiter decides, and judges such records by separate arithmetic; may import core.
 
-Imports errors and units of time only, so that the judge shares no code with what it judges.
+The judge imports only errors and units of time, so it shares no code with the limiter.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..core.units import NANOSECONDS
 from . import spans
 from .periods import Calendar
+from .uses import Uses
 from .verdict import Finding, Span
 
 if TYPE_CHECKING:
@@ -121,8 +122,10 @@ def _returned(rule: Rule, part: _Part, period: int, clock_error: int) -> Iterato
     longer = clock_error + rule.allotment
     for begin, end, units, _ in (*part.refunds, *part.withdrawals):
         yield spans.first_use(begin - clock_error, ends, earliest), end + longer, units * period
+    # What others give back meanwhile may be taken from the units that a refused call still holds, and gives back whole.
+    given = Uses((begin, end + longer, units * period) for begin, end, units, _ in part.refunds if part.passing)
     for begin, end, units, _ in part.passing:
-        worth = min(units * period, (end - begin) * rule.amount)
+        worth = min(units * period, (end - begin) * rule.amount + given.touching(begin - clock_error, end))
         if worth:
             yield spans.first_use(begin - clock_error, ends, earliest), end + longer, worth
     for begin, end, _, _ in part.resets:

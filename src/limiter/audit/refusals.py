@@ -32,7 +32,7 @@ def judge_refusals(history: History, doubt: Doubt) -> list[Finding]:
         names[account.bucket, account.rule.name].add(account.rule.identity)
     for group in history.groups("rate", "quota", "session", "total", "slots"):
         if len(names[group[0].bucket, group[0].rule.name]) > 1 or any(each.rule.allotment for each in group):
-            # Units of another rate are carried over, and prefetched units are in no record.
+            # Units of another rate are carried over, and units in advance are in no record.
             continue
         if any(each.refusals for each in group):
             whole = group[0].joined(group[1:]) if len(group) > 1 else group[0]

@@ -34,7 +34,7 @@ class Rule:
     """One limit: of a rate, `amount` units refill every `period` nanoseconds.
 
     `period` is also the length of a session, and the time that slots are held without a renewal. `calendar` is the period of a
-    quota, in the time zone `zone`. Units of a rate may be prefetched up to `allotment` nanoseconds before they are used. A limit
+    quota, in the time zone `zone`. Units of a rate may be taken up to `allotment` nanoseconds before they are used. A limit
     that is not `enforced` refuses no one.
     """
 

@@ -1,1 +1,1 @@
-"""Knows AWS, its clients and its items; no other room does. May import core and runtime."""
+"""Knows, as the only room, AWS, its clients and the items of a table; may import core and runtime."""

@@ -38,7 +38,11 @@ class Connections:
     def __init__(self, client: Any, requests: Requests) -> None:
         import asyncio
 
+        from aiobotocore.httpsession import AIOHTTPSession
+
         session, config = client._endpoint.http_session, client.meta.config
+        if not isinstance(session, AIOHTTPSession):
+            raise Unsuitable(f"the session's HTTP client is {type(session).__qualname__}")
         _check_directness(session, requests.url)
         if set(session._connector_args) - {"keepalive_timeout"}:
             raise Unsuitable("connector_args= are set")

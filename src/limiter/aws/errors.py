@@ -210,7 +210,7 @@ def _is_of_parsing(error: Exception) -> bool:
 
 
 def _is_of_moto(error: Exception) -> bool:
-    """Whether aiobotocore tried to await the bytes that moto's `mock_aws` answers with."""
+    """Tell whether aiobotocore tried to await the bytes that moto's `mock_aws` returned."""
     texts = "can't be used in 'await' expression", "can't be awaited"  # the second since Python 3.14
     return isinstance(error, TypeError) and str(error).endswith(texts) and "moto" in sys.modules
 

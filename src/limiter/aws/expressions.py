@@ -1,6 +1,6 @@
 """Conditions and changes in DynamoDB's expression language, with a placeholder for every name and value.
 
-Most updates differ from another only in their numbers, so the texts are kept by the shape of the update: everything but values.
+Most updates differ only in their numbers, so the texts are cached by the shape of the update, which is everything but the values.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ABSENT, EQUAL, FROM, UP_TO, BETWEEN = "attribute_not_exists({})", "{} = {}", "{} >= {}", "{} <= {}", "{} BETWEEN {} AND {}"
-"""The forms of a condition: of one with a lower, an upper, two equal or two different bounds, or without."""
+"""The forms of a condition: absent, with two equal bounds, with a lower bound, with an upper bound, with two bounds."""
 SHAPES = 1_000
-"""Shapes whose texts are kept."""
+"""Shapes whose texts are cached."""
 
 Requirement = tuple[str, str, str, bool]
-"""The limit and field that a condition is about, its form, and whether the field may be absent."""
+"""The limit and field of a condition, its form, and whether the field may be absent."""
 Step = tuple[str, str, str | None, bool]
-"""The limit and field that a change is about, the field whose old value is its base, and whether it is lowered."""
+"""The limit and field of a change, the field whose old value is its base, and whether the value is subtracted."""
 Marking = tuple[str, bool, bool, bool]
-"""The name that a mark is about, whether one was seen, whether that was another text, and whether it may be absent."""
+"""The name of a mark, whether a mark was seen, whether its text was another one, and whether it may be absent."""
 
 
 class Texts(NamedTuple):
-    """The two expressions of an update, its attributes by their placeholders, and the placeholders of its values in order."""
+    """The two expressions of an update, its attributes by placeholder, and the placeholders of its values in order."""
 
     condition: str
     update: str
@@ -41,10 +41,10 @@ def texts(
     marks: tuple[Marking, ...],
     removals: tuple[tuple[str, str], ...],
 ) -> Texts:
-    """The texts of all updates of one shape; `attribute` says what the field of a limit is called, and a mark without a limit.
+    """Return the texts of all updates of one shape; `attribute` gives the name of a limit's field, or of a name's mark.
 
-    The first values are the stamp, and what stands for an absent one. The others follow in the order of the requirements, the
-    steps and the marks.
+    The first values are the stamp, and the text for an absent one. The others follow in the order of the requirements, the steps
+    and the marks.
     """
     names = {attribute("", "stamp"): "#w", attribute("", "second"): "#w2", attribute("", "third"): "#w3"}
     values = [":w", ":none"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def table_definition(table_name: str) -> dict[str, Any]:
-    """The parameters of CreateTable that give the table of the CloudFormation template."""
+    """Return the parameters of CreateTable for the same table as in the CloudFormation template."""
     keys = (PARTITION_KEY, SORT_KEY, INDEX_PARTITION_KEY, INDEX_SORT_KEY)
     return {
         "TableName": table_name,
@@ -43,7 +43,7 @@ def table_definition(table_name: str) -> dict[str, Any]:
 
 
 def partition_query(namespace: str, entity_id: str, prefix: str) -> dict[str, Any]:
-    """The parameters of the Query that lists the sort keys of an entity's items that begin with `prefix`."""
+    """Return the parameters of the Query that lists the sort keys of an entity's items that begin with `prefix`."""
     return {
         "KeyConditionExpression": "#0 = :0 AND begins_with(#1, :1)",
         "ProjectionExpression": "#0, #1",
@@ -54,7 +54,7 @@ def partition_query(namespace: str, entity_id: str, prefix: str) -> dict[str, An
 
 
 def keys_scan(namespace: str | None = None) -> dict[str, Any]:
-    """The parameters of the Scan that reads the keys of all items, or of one namespace's."""
+    """Return the parameters of the Scan that reads the keys of all items, or of one namespace's."""
     names = {"#0": PARTITION_KEY, "#1": SORT_KEY}
     scan: dict[str, Any] = {"ProjectionExpression": "#0, #1", "ExpressionAttributeNames": names, "ConsistentRead": True}
     if namespace is not None:
@@ -64,7 +64,7 @@ def keys_scan(namespace: str | None = None) -> dict[str, Any]:
 
 
 def buckets_scan(namespace: str) -> dict[str, Any]:
-    """The parameters of the Scan that reads all buckets of a namespace, at half the price of a consistent one."""
+    """Return the parameters of the Scan that reads all buckets of a namespace, at half the price of a consistent one."""
     return {
         "FilterExpression": "begins_with(#0, :0) AND begins_with(#1, :1)",
         "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
@@ -73,19 +73,19 @@ def buckets_scan(namespace: str) -> dict[str, Any]:
 
 
 def children_query(namespace: str, parent_id: str) -> dict[str, Any]:
-    """The parameters of the Query that lists an entity's children."""
+    """Return the parameters of the Query that lists an entity's children."""
     return _index_query(namespace, "p", parent_id)
 
 
 def limited_entities_query(namespace: str, resource: str) -> dict[str, Any]:
-    """The parameters of the Query that lists the entities with limits of their own for a resource."""
+    """Return the parameters of the Query that lists the entities that have their own limits for a resource."""
     return _index_query(namespace, "r", resource)
 
 
 def link_writes(
     table: str, namespace: str, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool
 ) -> list[dict[str, Any]]:
-    """The TransactItems that store an entity, if it is new, or still has the parent `before`, and all ancestors are as `seen`."""
+    """Return the TransactItems that store an entity: a new one or one with the parent `before`, whose ancestors are as `seen`."""
     key = EntityKey(record.entity.entity_id)
     absent = {"ConditionExpression": "attribute_not_exists(#k)", "ExpressionAttributeNames": {"#k": PARTITION_KEY}}
     item = {"TableName": table, "Item": record_item(namespace, key, record)}
@@ -93,7 +93,7 @@ def link_writes(
     expected = {ancestor: _has_parent(parent) for ancestor, parent in seen.items()}
     missing = missing_ancestor(seen)
     if missing is not None:
-        expected[missing] = absent  # If it were created below the entity in the meantime, the chain would be a ring.
+        expected[missing] = absent  # If another process created it below the entity, the chain would be a ring.
     for ancestor, condition in expected.items():
         place = {"TableName": table, "Key": record_key(namespace, EntityKey(ancestor))}
         writes.append({"ConditionCheck": place | condition})
@@ -119,7 +119,7 @@ def _has_parent(parent: str | None) -> dict[str, Any]:
 
 
 def _index_query(namespace: str, kind: str, name: str) -> dict[str, Any]:
-    # A policy confines where an item stands in the table, and not where it says to stand in the index.
+    # A policy restricts an item's key in the table, but not its keys in the index.
     return {
         "IndexName": INDEX,
         "KeyConditionExpression": "#0 = :0",

@@ -84,12 +84,12 @@ _FIELD = {prefix: Level._fields.index(name) for name, prefix in _PREFIX.items() 
 
 
 def bucket_key(key: BucketKey) -> Item:
-    """The primary key of a bucket's item."""
+    """Return the primary key of a bucket's item."""
     return _key(key.namespace, key.entity_id, "b#" + key.resource)
 
 
 def bucket_state(item: dict[str, Any] | None) -> BucketState:
-    """The state that a bucket's item holds; a missing item is an empty bucket.
+    """Return the state that a bucket's item holds; a missing item is an empty bucket.
 
     An attribute of a wrong type, or a number that is no integer, makes the limit that it belongs to unreadable, and no other.
     """
@@ -101,7 +101,7 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     unreadable: dict[str, str] = {}
     ttl = paused = -1
     for attribute, value in (item or {}).items():
-        # No limit is without a name, which would stand for the `ttl` besides.
+        # Every limit has a name; an empty one would address the `ttl`.
         kind, name = attribute[:2], attribute[2:]
         place = _FIELD.get(kind) if name else None
         try:
@@ -128,7 +128,7 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
 
 
 def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
-    """The parameters of UpdateItem, but for the table's name, that perform `update` and return the item in either case."""
+    """Return the parameters of UpdateItem for `update`, without the table's name; it returns the item in either case."""
     return update_parameters(update) | {
         "Key": bucket_key(key),
         "ReturnValues": "ALL_NEW",
@@ -137,7 +137,7 @@ def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
 
 
 def update_parameters(update: Update) -> dict[str, Any]:
-    """The parameters of UpdateItem, but for the table's name and the key, that perform `update`."""
+    """Return the parameters of UpdateItem for `update`, without the table's name and the key."""
     requirements, numbers = [], []
     for limit, field, low, high, absent in update.conditions:
         if low is None:
@@ -155,7 +155,7 @@ def update_parameters(update: Update) -> dict[str, Any]:
         steps.append((limit, field, base, less))
     marks = tuple([(name, seen is not None, seen != new, absent) for name, seen, absent, new in update.marks])
     shape = texts(_attribute, tuple(requirements), tuple(steps), marks, update.removals)
-    # Not `str`, which would store a float, and make the bucket unreadable for everybody.
+    # Not `str`, which would store a float, and make the bucket unreadable for every process.
     values = [{"S": update.stamp}, _NO_STAMP, *[{"N": int.__repr__(number)} for number in numbers]]
     for _, seen, _, new in update.marks:
         values += [{"S": measure(each)} for each in ([new] if seen in (None, new) else [new, seen])]
@@ -171,14 +171,14 @@ def update_parameters(update: Update) -> dict[str, Any]:
 
 
 def record_key(namespace: str, key: RecordKey) -> Item:
-    """The primary key of a record's item."""
+    """Return the primary key of a record's item."""
     if isinstance(key, EntityKey):
         return _key(namespace, key.entity_id, "e")
     return _key(namespace, key.entity_id or "", "l" if key.resource is None else joined("l", key.resource))
 
 
 def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
-    """The item that stores a record."""
+    """Return the item that stores a record."""
     item = record_key(namespace, key) | {_VERSION: {"N": str(VERSION)}}
     if isinstance(record, EntityRecord):
         return item | _entity_attributes(namespace, record)
@@ -190,7 +190,7 @@ def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
 
 
 def record_value(item: Mapping[str, Any] | None) -> Record | UnreadableItem | None:
-    """The record that an item stores, None for a missing item, or the error that says why it cannot be read."""
+    """Return the record that an item stores, None for a missing item, or the error that prevents reading it."""
     if not item:
         return None
     try:
@@ -201,12 +201,12 @@ def record_value(item: Mapping[str, Any] | None) -> Record | UnreadableItem | No
             raise ValueError("no version of the limiter has written it")
         return _limits_value(item) if item_key(item)[1].startswith("l") else _entity_value(item)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, UnreadableItem) as error:
-        # Cut, since what is wrong may be long.
+        # Cut, because the malformed part may be long.
         return UnreadableItem(f"item {_shown_key(item)} makes no sense ({error!r:.300}): write it anew or delete it")
 
 
 def item_key(item: Mapping[str, Any]) -> tuple[str, str]:
-    """An item's primary key as plain strings; raises `UnreadableItem` for what is no item of a table."""
+    """Return an item's primary key as plain strings; raises `UnreadableItem` if it is not an item of a table."""
     partition, sort = _text(item, PARTITION_KEY), _text(item, SORT_KEY)
     if partition is None or sort is None:
         raise UnreadableItem(f"the table's answer holds an item without a key: {shown(item)}")
@@ -214,28 +214,28 @@ def item_key(item: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def limits_key(item: Mapping[str, Any]) -> LimitsKey | None:
-    """The level of limits that an item stores; None for an item of another kind."""
+    """Return the level of limits that an item stores; None for an item of another kind."""
     kind, mark, resource = item_key(item)[1].partition("#")
     return LimitsKey(entity_of(item) or None, resource if mark else None) if kind == "l" else None
 
 
 def entity_of(item: Mapping[str, Any]) -> str:
-    """The entity that an item belongs to; empty for the items of a whole namespace."""
+    """Return the entity that an item belongs to; empty for the items of a whole namespace."""
     return item_key(item)[0].partition("#")[2]
 
 
 def namespace_of(item: Mapping[str, Any]) -> str:
-    """The namespace that an item belongs to."""
+    """Return the namespace that an item belongs to."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), item_key(item)[0].partition("#")[0])
 
 
 def resource_of(item: Mapping[str, Any]) -> str:
-    """The resource that a bucket's item belongs to."""
+    """Return the resource that a bucket's item belongs to."""
     return item_key(item)[1].partition("#")[2]
 
 
 def entity_key(item: Mapping[str, Any]) -> EntityKey | None:
-    """The entity that an item stores; None for an item of another kind."""
+    """Return the entity that an item stores; None for an item of another kind."""
     return EntityKey(entity_of(item)) if item_key(item)[1] == "e" else None
 
 
@@ -261,7 +261,7 @@ def _string(value: Mapping[str, Any]) -> str:
 
 
 def _integer(value: Mapping[str, Any]) -> int:
-    # Stricter than int(), which also takes blanks, underlines, other digits and what is no string.
+    # Stricter than int(), which also accepts blanks, underscores, other digits, and values that are not strings.
     text = value["N"]
     digits = text.removeprefix("-") if isinstance(text, str) else ""
     if not (len(digits) <= _DIGITS and digits.isdecimal() and digits.isascii()):
@@ -274,15 +274,15 @@ def _key(namespace: str, entity_id: str, sort: str) -> Item:
 
 
 def within(namespace: str, *parts: str) -> str:
-    """A key of the table or of the index, which begins with its namespace."""
+    """Return a key of the table or of the index, which begins with its namespace."""
     if "#" in namespace or "%" in namespace:
         namespace = _ESCAPED.sub(r"%25\1", namespace).replace("#", "%23")
     return joined(namespace, *parts)
 
 
 def joined(*parts: str) -> str:
-    """The parts of a key in a row."""
-    # Not formatted: a subclass of str may show another text than the one that was checked, as members of an Enum do.
+    """Join the parts of a key."""
+    # Not formatted: a subclass of str may format as another text than was checked, as members of an Enum do.
     return "#".join(parts)
 
 
@@ -291,7 +291,7 @@ def _listed(partition: str, sort: str) -> Item:
 
 
 def _level_attributes(limits: Limits) -> Item:
-    """The attributes that hold a list of limits, or the constant that stands in its place."""
+    """Return the attributes for a list of limits, or for the constant that replaces it."""
     if isinstance(limits, Access):
         return {"access": {"S": str(limits)}}
     return {"limits": {"L": [{"M": {"name": {"S": each.name}, "limit": {"S": text_of(each)}}} for each in limits]}}

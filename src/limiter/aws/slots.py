@@ -1,4 +1,4 @@
-"""Slots as attributes of a bucket's item, flat numbers, and their part of an UpdateItem; see `schema` for what each holds."""
+"""Slots as attributes of a bucket's item, each a plain number, and their part of an UpdateItem; `schema` lists the attributes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 HELD, ENTRY, FENCE = "h:", "c:", "g"
 SLOTS = frozenset((HELD, ENTRY, FENCE))
-"""What the attributes of slots begin with."""
+"""The beginnings of the attributes of slots."""
 
 
 def read_slots(attributes: Mapping[str, Any], integer: Callable[[Any], int], unreadable: dict[str, str], bucket: str) -> Slots:
-    """The slots that an item's attributes say; what makes no sense is entered as `unreadable`, by the limit's identity."""
+    """Return the slots in an item's attributes. Adds malformed ones to `unreadable`, by the limit's identity."""
     held: dict[str, int] = {}
     entries: dict[str, dict[str, int]] = {}
     fence = NONE
@@ -29,7 +29,7 @@ def read_slots(attributes: Mapping[str, Any], integer: Callable[[Any], int], unr
             if number < 0:
                 raise ValueError("slots are counted from 0")
         except (KeyError, TypeError, ValueError):
-            text = f"attribute {shown(attribute)} of the bucket {bucket} is no integer, or a negative one: delete the item"
+            text = f"attribute {shown(attribute)} of the bucket {bucket} is not an integer of 0 or more: delete the item"
             unreadable[f"{name}|" if name else attribute] = text
             continue
         if attribute == FENCE:
@@ -67,7 +67,7 @@ def write_slots(parameters: dict[str, Any], writes: Sequence[SlotWrite]) -> None
 
 
 class _Expressions:
-    """Conditions and changes in the making, with placeholders that no other part of the update has."""
+    """Conditions and changes that are being built, with placeholders that no other part of the update uses."""
 
     def __init__(self) -> None:
         self._conditions: list[str] = []
@@ -88,7 +88,7 @@ class _Expressions:
         return placeholder
 
     def replace(self, attribute: str, seen: int, entry: int) -> None:
-        """An entry must be as it was seen, and becomes another."""
+        """Require that an entry is as it was seen, and replace it."""
         name = self.name(attribute)
         self._conditions.append(f"attribute_not_exists({name})" if seen < 0 else f"{name} = {self.value(seen)}")
         if entry < 0:
@@ -97,12 +97,12 @@ class _Expressions:
             self._changes.append(f"{name} = {self.value(entry)}")
 
     def increase(self, name: str, start: int, value: int) -> None:
-        """A number is changed by a value; where it is absent it starts from `start`."""
+        """Change a number by a value; an absent one counts as `start`."""
         sign, size = ("-", -value) if value < 0 else ("+", value)
         self._changes.append(f"{name} = if_not_exists({name}, {self.value(start)}) {sign} {self.value(size)}")
 
     def join(self, parameters: dict[str, Any]) -> None:
-        """Join them to the parameters of an update, which has conditions and changes of its own."""
+        """Append them to the conditions and changes of an update."""
         changes, _, removals = parameters["UpdateExpression"].partition(" REMOVE ")
         changes = ", ".join([changes, *self._changes])
         removals = ", ".join(filter(None, [removals, *self._removals]))
@@ -113,6 +113,6 @@ class _Expressions:
 
 
 def _split(attribute: str) -> tuple[str, str]:
-    """The holder, empty where it is about the number held in all, and the limit's name, empty where there is none."""
+    """Return the holder, empty for the number held by all processes, and the limit's name, empty if there is none."""
     end = len(HELD) if attribute[:2] == HELD else len(ENTRY) + HOLDER_LENGTH
     return attribute[2:end], attribute[end:]

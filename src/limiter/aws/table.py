@@ -30,10 +30,10 @@ _log = logging.getLogger("limiter.clock")
 
 
 class Table:
-    """A table by its name, and a client for each process and event loop, opened by the first call.
+    """A table, and a client for each process and event loop, opened by the first call.
 
-    `clock` learns the server's time from every response of the table, errors included, and from no other server's. `transport`
-    says which calls do not use the client.
+    `clock` learns the server's time from every response of the table, errors included, and ignores responses of other servers.
+    `transport` decides which calls do not use the client.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Table:
     async def call(self, action: str, parameters: dict[str, Any], *, attempts: int = 1) -> Any:
         """Make one call to the table, up to `attempts` times while it is unavailable.
 
-        A condition that did not hold is raised as botocore raises it, everything else as one of the limiter's errors.
+        Raises botocore's error if a condition did not hold, and one of the limiter's errors for anything else.
         """
         if attempts == 1:
             return await self._send(action, parameters)
@@ -71,7 +71,7 @@ class Table:
             await retry.backoff()
 
     async def pages(self, action: str, parameters: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The items of a Query or Scan, page after page."""
+        """Yield the items of a Query or Scan, page after page."""
         start: dict[str, Any] = {}
         while True:
             page = await self.call(action, {"TableName": self.name, **parameters, **start}, attempts=ATTEMPTS)
@@ -105,7 +105,7 @@ class Table:
             raise translate(error, self.name, action, getattr(opened.client, "meta", None)) from error
 
     async def _ask(self, opened: _Opened, action: str, parameters: dict[str, Any]) -> Any:
-        """Make the call, check what it answers, and learn the server's time from that if it is the table's."""
+        """Make the call, check its response, and learn the server's time if the response is the table's."""
         sent = 0 if self._clock is None else self._clock.monotonic()
         try:
             answer = await self._call(opened, action, parameters)
@@ -120,7 +120,7 @@ class Table:
         return answer
 
     async def _call(self, opened: _Opened, action: str, parameters: dict[str, Any]) -> Any:
-        """Make the call directly where that is suitable, and by botocore where not; one that was sent is not made again."""
+        """Make the call directly if that is suitable, otherwise by botocore. A call that was sent is not repeated."""
         if opened.direct is not None and action in DIRECT_ACTIONS and self.transport.tries_direct:
             try:
                 answer = await opened.direct.call(action, parameters)
@@ -141,7 +141,7 @@ class Table:
             self._warn_of_skew(clock)
 
     def _warn_of_skew(self, clock: ServerClock) -> None:
-        """Warn once in each process; looks once a second."""
+        """Warn once in each process if the machine's clock is wrong; checks once a second."""
         now = clock.monotonic()
         if now < self._looks_again:
             return
@@ -151,7 +151,7 @@ class Table:
             return
         self._warned = os.getpid()
         _log.warning(
-            "this machine's clock is %.1f s %s that of table %r; limits go by the table's time, so they hold, but AWS refuses "
+            "this machine's clock is %.1f s %s that of table %r; limits use the table's time, so they hold, but AWS refuses "
             "requests that are five minutes off: synchronise the clock (NTP, chrony, Amazon Time Sync)",
             abs(skew),
             "ahead of" if skew > 0 else "behind",
@@ -188,7 +188,7 @@ class Table:
             raise
 
     async def _new_direct(self, client: Any) -> Transport | None:
-        """The direct transport beside a client, where that is suitable."""
+        """Open the direct transport beside a client; None if it is not suitable."""
         try:
             direct = await open_direct(client, self.name)
         except Unsuitable as error:
@@ -204,28 +204,28 @@ class Table:
             await close_client(opened.client)
 
     def _given(self) -> Any:
-        """The client that the caller has passed, which cannot follow into another event loop or a forked child."""
+        """Return the client that the caller passed; raises `ConfigurationError` in another event loop or a forked child."""
         if self._client is None:
             return None
         if self._client_origin is None:
             self._client_origin = Origin()
         elif not self._client_origin.is_current():
             raise ConfigurationError(
-                "the client= of this repository was used by another process or event loop, where its connections belong; "
+                "the client= of this repository was used by another process or event loop, which owns its connections; "
                 "pass session=, or neither, and the repository opens a client for each"
             )
         return use_client(self._client)
 
 
 class _Opened(NamedTuple):
-    """A client, and the direct transport beside it where there is one."""
+    """A client, and the direct transport beside it, if there is one."""
 
     client: Any
     direct: Transport | None
 
 
 class _Connection:
-    """What one process and event loop has opened, and the lock under which that is done and undone."""
+    """What one process and event loop has opened, and the lock that guards opening and closing."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()

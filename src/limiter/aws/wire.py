@@ -96,7 +96,7 @@ def _body_length(headers: dict[str, str]) -> int:
 
 
 def encoded(method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
-    """A request as it is sent; raises `ValueError` where a header has characters that would begin another."""
+    """Return the bytes of a request; raises `ValueError` if a header has characters that would begin another header."""
     head = f"{method} {path} HTTP/1.1\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers.items()]) + "\r\n"
     if head.count("\n") != len(headers) + 2 or head.count("\r") != len(headers) + 2:
         raise ValueError("a header holds the end of a line")
@@ -104,7 +104,7 @@ def encoded(method: str, path: str, headers: dict[str, str], body: bytes) -> byt
 
 
 def parsed(action: str, response: Response) -> dict[str, Any]:
-    """What botocore returns for such a response; raises botocore's `ClientError`, and `ValueError` where it is no JSON object."""
+    """Return the same as botocore for a response; raises botocore's `ClientError`, or `ValueError` if it is not a JSON object."""
     document = _document(response.body)
     metadata = {
         "RequestId": response.headers.get("x-amzn-requestid", ""),
@@ -121,7 +121,7 @@ def parsed(action: str, response: Response) -> dict[str, Any]:
 
 
 def _document(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that a body is, None where it is something else."""
+    """Return the JSON object in a body; None if it contains anything else."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -130,7 +130,7 @@ def _document(body: bytes) -> dict[str, Any] | None:
 
 
 def _has_form(found: dict[str, Any]) -> bool:
-    """Whether the members that come with an error are of the types that DynamoDB gives them."""
+    """Tell whether the members of an error have the types that DynamoDB uses."""
     item, *reasons = (found.get(name) for name in ("Item", "ThrottlingReasons", "throttlingReasons"))
     lists = [each for each in reasons if each is not None]
     return isinstance(item, dict | None) and all(
@@ -139,7 +139,7 @@ def _has_form(found: dict[str, Any]) -> bool:
 
 
 def _error(action: str, response: Response, document: dict[str, Any] | None, metadata: dict[str, Any]) -> Exception:
-    """The error of a response; one whose body is not in DynamoDB's form has its status for a code."""
+    """Return the error of a response. If its body is not in DynamoDB's form, the code is the HTTP status."""
     from botocore.exceptions import ClientError
 
     found = {"message": response.body[:1_000].decode("utf-8", "replace")} if document is None else document

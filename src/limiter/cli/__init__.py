@@ -1,6 +1,7 @@
-"""The `limiter` command. Each module here holds one group of commands, and is imported when one of them is called.
+"""The `limiter` command; may import every room but contrib.
 
-`COMMANDS` lists all commands, so `limiter --help` imports none of these modules.
+Each module holds one group of commands, and is imported when one of them is called. `COMMANDS` lists all commands, so
+`limiter --help` imports none of these modules.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def acquire(
 
 
 def _is_there(name: str) -> bool:
-    """Whether a file or directory of that name exists, executable or not."""
+    """Tell whether a file or directory of that name exists, executable or not."""
     return os.access(name, os.F_OK) if os.sep in name else shutil.which(name, os.F_OK) is not None
 
 

@@ -70,12 +70,12 @@ def audit(files: tuple[str, ...], clock_error: float, denial_ttl: float, skip: t
 
 
 def document(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as JSON."""
+    """Return the verdict as JSON."""
     return {"kept": bool(verdict), **asdict(verdict)}
 
 
 def table(verdict: Verdict) -> Table:
-    """The verdict as rows of names and values."""
+    """Return the verdict as rows of names and values."""
     rows: list[tuple[str, Any]] = [
         ("verdict", "all promises were kept" if verdict else f"broken promises: {len(verdict.findings)}"),
         ("decisions", verdict.decisions),

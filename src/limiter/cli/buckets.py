@@ -110,7 +110,7 @@ def in_use(state: BucketState, now: int) -> Mapping[str, list[str]]:
 
 
 def is_used(state: BucketState, identity: str, now: int) -> bool:
-    """Whether an account holds units that are used."""
+    """Tell whether an account holds units that are used."""
     level, quota = state.level(identity), counted(identity)
     if quota is not None:
         return level.tat > 0 and not quota.is_over(level.since, level.tat, now)

@@ -173,7 +173,7 @@ class Examination:
         return judge_buckets(states, self._clock(), whole=whole)
 
     def _allowed(self, action: str, call: Callable[[], Any]) -> bool | None:
-        """Whether a call is allowed; None when it failed for another reason."""
+        """Tell whether a call is allowed; None when it failed for another reason."""
         from ..exceptions import PermissionDenied
 
         try:

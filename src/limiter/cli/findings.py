@@ -109,13 +109,13 @@ def judge_buckets(states: Mapping[BucketKey, BucketState], now: int, *, whole: b
 
 
 def _of_bucket(key: BucketKey, note: tuple[str, str]) -> tuple[str, str]:
-    """What is wrong with a bucket and the remedy, whose command names the bucket."""
+    """Return what is wrong with a bucket and the remedy, whose command names the bucket."""
     detail, remedy = note
     return detail, remedy.replace("ENTITY RESOURCE", shlex.join((key.entity_id, key.resource)))
 
 
 def judge_transport(found: TransportInUse | None) -> Finding:
-    """How this process would make the frequent calls; another one may have patched botocore, or pass a client."""
+    """Return how this process would make the frequent calls; another one may have patched botocore, or pass a client."""
     if found is None:
         return Finding("unknown", "transport", "no client was opened")
     detail = f"{found.name}, since {found.reason}" if found.reason else found.name
@@ -142,5 +142,5 @@ def imitated(finding: Finding) -> Finding:
 
 
 def has_failed(findings: Sequence[Finding]) -> bool:
-    """Whether any check failed."""
+    """Tell whether any check failed."""
     return any(finding.result == "failed" for finding in findings)

@@ -180,7 +180,7 @@ class _Reader:
             yield name, value
 
     def _limits(self, node: Any) -> Limits:
-        """The limits of a list, or what stands in their place."""
+        """Return the limits of a list, or what stands in their place."""
         if type(node).__name__ == "ScalarNode" and node.value in _CONSTANTS:
             return _CONSTANTS[node.value]
         if type(node).__name__ != "SequenceNode" or not node.value:

@@ -47,7 +47,7 @@ class Table:
     occasional: Sequence[str] = ()
 
     def is_empty(self, column: str) -> bool:
-        """Whether no row has a value in a column."""
+        """Tell whether no row has a value in a column."""
         index = list(self.columns).index(column)
         return all(row[index] is None for row in self.rows)
 

@@ -1,4 +1,1 @@
-"""Writes buckets with as few calls as possible, one at a time for each bucket.
-
-May import core, runtime, statistics and repository_protocol.
-"""
+"""Writes buckets with few calls, one at a time for each bucket; may import core, runtime, statistics and the store protocols."""

@@ -1,7 +1,7 @@
 # twin: sync_batch.py
-"""One batch of a bucket's requests: planned, written in one call if possible, and told its outcomes.
+"""One batch of a bucket's requests: plans it, writes it in one call if possible, and reports the outcomes.
 
-A write without an answer is looked up by its stamp before anything is written again.
+After a write without a response, the batch looks for its stamp before anything is written again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..core import plan as planning
 from ..core import preview
 from ..core.request import Grant, Refusal, Request
-from ..core.state import WriteResult
+from ..core.state import View, WriteResult
 from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from ..runtime.retry import ATTEMPTS, backoff
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..core.plan import Plan
     from ..core.slots import Side
     from ..core.state import BucketState, Update
+    from .allotment import Order
     from .bucket_queue import BucketQueue
     from .slots import BucketSlots
     from .writer import BatchWriter
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     Outcomes = Mapping[int, Outcome]
 
 MAX_BATCH = 1_000
-"""Requests in one write at most."""
+"""Most requests in one write."""
 MAX_ROUNDS = 50
-"""Writes that other processes may defeat before a batch fails."""
+"""Writes that other processes may overtake before a batch fails."""
 FIRST_INTERVAL = 50_000_000
-"""Nanoseconds between two writes to a key that DynamoDB has throttled once; doubled each time, and eased by success."""
+"""Nanoseconds between two writes to a key after it was throttled once; doubled each time, and reduced by successes."""
 NOT_IN_FLIGHT = (0, 0, 0)
-"""No write is under way."""
+"""No write is in flight."""
 
 
 class Batch:
@@ -51,12 +52,12 @@ class Batch:
     may still arrive, `carried` are the requests in it, and `covered` says that so many others have written since that it may have
     been applied. `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries,
     and how many are in the batch. `sent` is when its first call was sent (monotonic seconds), None while it waits at the gate.
-    `last_error` is the failure of the last call.
+    `last_error` is the failure of the last call. `_orders` are the blocks that it takes in advance, each with its request.
     """
 
     __slots__ = (
-        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_queue", "_sent", "_stamp", "_writer"),
-        *("block", "in_flight", "last_error", "requests", "sent"),
+        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_orders", "_queue", "_sent", "_stamp"),
+        *("_writer", "in_flight", "last_error", "requests", "sent"),
     )
 
     def __init__(self, writer: BatchWriter, queue: BucketQueue, requests: list[PendingRequest]) -> None:
@@ -75,10 +76,10 @@ class Batch:
         self._first: Plan | None = None
         self._granted: dict[PendingRequest, Grant] = {}
         self._failure: Exception | None = None
-        self.block: PendingRequest | None = None
+        self._orders: list[tuple[PendingRequest, Order]] = []
 
     def resume(self, plan: Plan, update: Update, sent: float, answer: WriteResult | Exception | None) -> None:
-        """Go on from an update that was sent at that time without a batch; None where it is not known what came of it."""
+        """Continue after an update that was sent at that time without a batch; `answer` is None if its result is unknown."""
         self._called, self._stamp, self.sent = True, update.stamp, sent
         self._start_write(plan, update, self.requests)
         if isinstance(answer, WriteResult):
@@ -88,9 +89,9 @@ class Batch:
             self._note_unsent(answer)
 
     async def carry_out(self) -> None:
-        """Decide every request; failed attempts are repeated while they can be expected to end in time.
+        """Decide every request. Repeats failed attempts as long as another one is likely to end in time.
 
-        Raises the error of the last attempt. The undecided requests have to be told by `fail`.
+        Raises the error of the last attempt. The caller then passes it to the undecided requests by `fail`.
         """
         with self._writer.breaker.guard():
             await self._try()
@@ -100,7 +101,7 @@ class Batch:
             )
 
     def fail(self, error: Exception) -> None:
-        """Tell every undecided request what went wrong."""
+        """End every undecided request with the error."""
         if isinstance(error, CircuitOpen) and self._sent is not None:
             cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
             error.__cause__ = cause
@@ -119,27 +120,50 @@ class Batch:
         for _ in range(lost):
             self._writer.record_lost_refund(self._queue.key, error)
 
-    def order_block(self, now: int) -> None:
-        """Prefetch a block along with the batch, and give back the stale units."""
-        queue = self._queue
-        if queue.buffer is None or not any(pending.request.prefetch for pending in self.requests):
+    def order_blocks(self) -> None:
+        """Take blocks along with the batch, and give back what may not be spent any more."""
+        queue, writer = self._queue, self._writer
+        if queue.allotments is None:
             return
-        stale = queue.buffer.drain(now)
-        if stale:
-            self.requests.append(PendingRequest(Request(queue.key, refunds=stale), queue))
+        now, age = writer.clock(), writer.timer()
+        ended = queue.allotments.end(now, age)
+        if ended:
+            self.requests.append(PendingRequest(Request(queue.key, refunds=ended), queue))
             queue.returning += 1
-        charges = queue.buffer.wanted(
-            charge for each in self.requests if each.request.prefetch for charge in each.request.charges
-        )
-        if charges:
-            self.block = PendingRequest(Request(queue.key, charges), queue)
-            self.requests.append(self.block)
+        if queue.seen is None or not writer.is_on_time():
+            return  # Nothing says how much is free.
+        view = View(queue.state, now, writer.error())
+        requests = [pending.request for pending in self.requests]
+        for request, order in queue.allotments.orders(queue.key, requests, view, age):
+            pending = PendingRequest(request, queue)
+            self._orders.append((pending, order))
+            self.requests.append(pending)
 
-    def keep_block(self, now: int) -> None:
-        """Keep the block that the batch has prefetched, however the batch ended."""
-        buffer = self._queue.buffer
-        if self.block is not None and buffer is not None and isinstance(self.block.outcome, Grant):
-            buffer.add(self.block.outcome, now)
+    def keep_blocks(self) -> None:
+        """Keep the blocks that the batch has taken, however it ended, and pay from them for requests that have come since."""
+        queue, writer = self._queue, self._writer
+        for pending, order in self._orders:
+            if isinstance(pending.outcome, Grant):
+                order.stock.add(pending.outcome, order.planned, writer.error())
+                order.stock.note(order.count, granted=True)
+        if self._orders and writer.is_on_time():
+            writer.counters.add("cache_hits", count=queue.pay_waiting(writer.clock(), writer.timer()))
+
+    def _date_orders(self) -> None:
+        """Have the blocks that are planned under a new stamp live from here on."""
+        now, age = self._writer.clock(), self._writer.timer()
+        for pending, order in self._orders:
+            if not pending.done:
+                order.planned = now, age
+
+    def _drop_orders(self, *, defeated: bool) -> None:
+        """Ask no more for blocks that an answered write has not taken, so that they defeat no other request."""
+        for pending, order in self._orders:
+            if not pending.done:
+                pending.done = True
+                if defeated:
+                    order.stock.note(order.count, granted=False)
+        self.requests = [pending for pending in self.requests if not pending.done]
 
     async def _try(self) -> None:
         failures, began = 0, 0.0
@@ -166,7 +190,7 @@ class Batch:
                 hot = isinstance(error, Throttled) and error.hot_key
                 failures += not hot
                 delay = self._slow_down() if hot else 0
-                # The next attempt may well take as long as this one did.
+                # The next attempt may take as long as this one.
                 until = (self.sent or began) + self._writer.patience
                 if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
                     raise
@@ -174,7 +198,7 @@ class Batch:
                 self._gather_more()
 
     def _leave_line(self) -> None:
-        """Begin after a wait at the gate: not at all if the table has failed since, and with the requests that have queued up."""
+        """Start after a wait at the gate, with the requests that have queued up; raises the refusal of an open breaker."""
         refusal = self._writer.breaker.refusal()
         if refusal is not None:
             raise refusal
@@ -187,13 +211,13 @@ class Batch:
         return queue.min_interval / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
 
     def _gather_more(self) -> None:
-        """Take along the requests that have queued up since."""
+        """Add the requests that have queued up since."""
         with self._writer.lock:
             queue, room = self._queue, MAX_BATCH - len(self.requests)
             self.requests, queue.requests = self.requests + queue.requests[:room], queue.requests[room:]
 
     async def _step(self) -> None:
-        """Make one call, or deliver what the last one has decided."""
+        """Make one call, or deliver the outcomes of the last one."""
         if self._sent is not None:
             await self._recover()
         elif self._must_look():
@@ -210,6 +234,7 @@ class Batch:
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
             self._stamp, self._covered, self._first = next(self._writer.stamps), False, None
+            self._date_orders()
         slots = None if queue.slots is None else self._settle_slots(queue.slots)
         planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
@@ -225,7 +250,7 @@ class Batch:
             await self._look()
 
     def _settle_slots(self, slots: BucketSlots) -> Side:
-        """Tell those who wait for nothing but a write of the process's slots, where it has nothing to say any more."""
+        """Finish requests that only wait for a write of the process's slots, if none is needed any more."""
         with self._writer.lock:
             if not slots.is_unsettled:
                 for pending in self.requests:
@@ -235,12 +260,12 @@ class Batch:
             return slots.side()
 
     def _deliver_refusals(self, plan: Plan, planned: Sequence[PendingRequest], now: int) -> None:
-        """Tell the refusals that the state proves by itself."""
-        # What the batch gives back may be just what the others lack: then they are judged by the state that its write leaves.
+        """Deliver the refusals that the state alone proves."""
+        # The refunds of the batch may be what the others lack: then its write decides them.
         returns = plan.update is not None and any(pending.returns for pending in planned)
         if not plan.refused or returns or not (self._fresh or self._writer.proves_refusals(self._queue, now)):
             return
-        # Slots are freed at any time, and by others: no state that was seen before proves that there are none.
+        # Slots can be freed at any time, by any process: an older state does not prove that none is free.
         seen = self._fresh
         proven = {
             place: each for place, each in plan.refused.items() if each.by_state and (seen or not planned[place].request.slots)
@@ -250,7 +275,7 @@ class Batch:
         self._deliver(planned, proven)
 
     def _drop_abandoned(self) -> None:
-        """Leave out requests whose callers have gone, unless they give something back."""
+        """Leave out requests whose callers have gone, unless they contain refunds."""
         with self._writer.lock:
             for pending in self.requests:
                 if pending.abandoned and not pending.returns and not pending.done:
@@ -259,16 +284,16 @@ class Batch:
             self.requests = [pending for pending in self.requests if not pending.done]
 
     def _must_look(self) -> bool:
-        """Whether no update can be planned by what is known."""
+        """Tell whether the known state is not enough to plan an update."""
         queue = self._queue
         if not self._writer.is_on_time():
             return True
         if queue.seen is None and any(pending.request.refunds for pending in self.requests):
-            return True  # What a refund is worth depends on the state, which an update of other limits alone would not assert.
+            return True  # The value of a refund depends on the state, which an update of other limits would not assert.
         return bool(queue.state.unreadable) and not self._fresh  # The item may have been deleted since.
 
     def _count_call(self) -> None:
-        """Count a call, and its batch with the first one."""
+        """Count a call, and with the first call the batch."""
         self._writer.counters.add("calls", *(() if self._called else ("batches",)))
         self._called = True
 
@@ -277,7 +302,7 @@ class Batch:
         self._see(await self._writer.store.read_bucket(self._queue.key))
 
     def _start_write(self, plan: Plan, update: Update, planned: list[PendingRequest]) -> bool:
-        """Enter that an update is sent; false if it has to be planned again, since slots have changed hands."""
+        """Record the sending of an update; return False if it has to be planned again, because slots were handed on."""
         slots = self._queue.slots
         with self._writer.lock:
             if slots is not None and not slots.start(update):
@@ -306,10 +331,11 @@ class Batch:
                 self._sent, self.in_flight = None, NOT_IN_FLIGHT
 
     async def _recover(self) -> None:
-        """Find out whether a write was applied whose answer was lost.
+        """Determine whether a write was applied whose response was lost.
 
-        If its stamp is one of the last three on record, it was applied. If not, its units are taken again, under the same stamp,
-        and count twice if three others have covered it; so that is done once. Its refunds are not repeated, but counted as lost.
+        If its stamp is one of the last three on record, it was applied. If not, its units are taken again, with the same stamp.
+        They count twice if three other writes have covered the first one, so this is done only once. Its refunds are not
+        repeated, but counted as lost.
         """
         self._count_call()
         queue = self._queue
@@ -321,10 +347,10 @@ class Batch:
         told = None if slots is None or sent is None else slots.verdict(sent[1], state)
         applied = state.has_stamp(self._stamp) if told is None else told
         if not applied and told is not None and sent is not None:
-            # The process's entry is as it was. The next write changes it, after which this one can no longer be applied.
+            # The process's entry is unchanged. The next write changes it; this one can then no longer be applied.
             self._carried = [sent[2][place] for place in sent[0].shares]
         elif not applied and self._sent is not None:
-            covered = not state.has_stamp(queue.state.stamp)  # Else every write since the one seen last is on record.
+            covered = not state.has_stamp(queue.state.stamp)  # Otherwise every write since the last one seen is on record.
             if covered and self._covered:
                 self.fail(RateLimiterUnavailable(f"two writes to {queue.key} were lost, and covered by those of others"))
                 return
@@ -334,9 +360,9 @@ class Batch:
         self._answer(WriteResult(applied, state))
 
     def _drop_refunds(self, *, covered: bool) -> None:
-        """Give back nothing in a second write, since the first one may still arrive, and give it back.
+        """Remove the refunds from a second write, because the first one may still arrive and make them.
 
-        Units that may be taken twice, because it is not known whether the first one was applied, are counted as lost too.
+        Units that may be taken twice, because the result of the first write is unknown, are counted as lost too.
         """
         what = "may have been applied" if covered else "was not applied"
         error = RateLimiterUnavailable(f"no answer to its write, which {what}", unsent=False)
@@ -352,23 +378,26 @@ class Batch:
                 queue.slots.fail(self._sent[1])
         if self._sent is not None and result.applied:
             plan, update, planned = self._sent
-            # A request that did not fit beside the others is refused as of their write, not by a state that has refilled since.
+            # A request that did not fit beside the others is refused by the time of their write, before later refills.
             outcomes: dict[int, Grant | Refusal] = {**plan.grants(state, self._first)}
-            # If an attribute has become unreadable, the next look tells the requests that it concerns. If others have written
-            # since, they are planned again.
+            # If an attribute has become unreadable, the next look ends the affected requests. If others have written since, the
+            # refused requests are planned again.
             for place in () if state.unreadable or state.stamp != update.stamp else plan.refused:
                 look = preview.look(state, planned[place].request, plan.now, error=plan.view.error)
                 if isinstance(look, Refusal):
                     outcomes[place] = look
             self._see(state, planned, outcomes)
             self._carried = []
+            self._drop_orders(defeated=False)
             queue.min_interval = queue.min_interval * 9 // 10 if queue.min_interval > FIRST_INTERVAL else 0
         else:
             self._see(state)
+            if not self._carried:
+                self._drop_orders(defeated=True)
         self._sent = None
 
     def _see(self, state: BucketState, planned: Sequence[PendingRequest] = (), outcomes: Outcomes | None = None) -> None:
-        """Keep a state, and tell the requests whose outcomes are in it: at once, or what they took would count twice."""
+        """Keep a state and finish the requests decided by it, in one step: otherwise their units would count twice."""
         with self._writer.lock:
             queue = self._queue
             queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.clock(), True, None
@@ -381,10 +410,10 @@ class Batch:
     def _enter_slots(
         self, slots: BucketSlots, state: BucketState, planned: Sequence[PendingRequest], outcomes: dict[int, Outcome]
     ) -> dict[int, Outcome]:
-        """Enter what a state shows of the process's slots, and return the outcomes that can be told.
+        """Record what a state shows of the process's slots, and return the outcomes that can be delivered.
 
-        A write that was lost, and covered by another process's, has drawn fence numbers that cannot be told any more. Its grants
-        are held back until the next write has drawn others.
+        If a write was lost and another process has written since, the fence numbers that it drew are unknown. Its grants are held
+        back until the next write has drawn others.
         """
         update = None if self._sent is None else self._sent[1]
         numbered = update is not None and bool(outcomes) and state.stamp == update.stamp
@@ -403,7 +432,7 @@ class Batch:
     def _hold_back(self, pending: PendingRequest, grant: Grant) -> None:
         if pending not in self._granted:
             self._granted[pending] = grant
-            self._queue.returning += not pending.returns  # It stays in its batch, also when its caller has gone.
+            self._queue.returning += not pending.returns  # It stays in its batch even if its caller has gone.
             pending.returns = True
             pending.request = Request(self._queue.key, slots=True)
 

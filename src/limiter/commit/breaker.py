@@ -1,7 +1,7 @@
-"""A circuit breaker: while the store is down, calls are refused at once, but for one at a time that looks whether it is back.
+"""A circuit breaker: while the store is down, calls are refused at once, except one at a time that tests whether it is back.
 
-The pattern is Michael Nygard's ("Release It!", 2007). What the store answers, be it a refusal, closes the breaker; only its
-silence opens it, and failures of its own. A hot key that is throttled is no outage: the other keys are served.
+The pattern is Michael Nygard's ("Release It!", 2007). Any response of the store closes the breaker, even a refusal. Missing
+responses and server errors open it. Throttling of a hot key is not an outage, because other keys are served.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _log = logging.getLogger("limiter.breaker")
 THRESHOLD = 3
 """Failures in a row, each after its own retries, that open the breaker."""
 REST = 0.3
-"""Seconds between two looks at a store that is down, at most; at least half of it, so that processes do not look in step."""
+"""Most seconds between two tests of a store that is down; at least half of it. The random part keeps processes out of step."""
 LATE = 0.1
 """Seconds by which a deadline may be noticed late before that counts as this process's own load."""
 PROBE = 10.0
-"""Seconds after which a look counts as lost that never ended, as when its event loop was stopped for good."""
+"""Seconds after which an unfinished test counts as lost, for example because its event loop was stopped."""
 
 
 def _rest() -> float:
@@ -39,7 +39,7 @@ def _rest() -> float:
 class Breaker:
     """Counts failures in a row and decides whether a call may be tried. Safe for threads.
 
-    `monotonic` is the time in seconds, `rest` the seconds until the next look.
+    `monotonic` returns the time in seconds, `rest` the seconds until the next test.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, rest: Callable[[], float] = _rest) -> None:
@@ -59,20 +59,20 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """Whether calls pass, are refused, or wait for the one that looks."""
+        """Whether calls pass ("closed"), are refused ("open"), or one call tests the store ("half-open")."""
         if self.failures < THRESHOLD:
             return "closed"
         return "open" if self._probe is None else "half-open"
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Surrounds an attempt to reach the store, and learns from how it ends; raises `CircuitOpen` when none may be made."""
+        """Surround an attempt to reach the store and record how it ends; raises `CircuitOpen` if none may be made."""
         attempt = object()
         self._enter(attempt)
         try:
             yield
         except CircuitOpen:
-            self._withdraw(attempt)  # It was not asked, because it has failed others.
+            self._withdraw(attempt)  # The store was not asked, because others have failed.
             raise
         except Throttled as error:
             self._end(attempt, None if error.hot_key else error)
@@ -89,24 +89,24 @@ class Breaker:
         self._end(attempt, None)
 
     def note_answer(self) -> None:
-        """Note that the store has answered a call."""
+        """Record that the store has responded to a call."""
         self.answered = self._monotonic()
 
     def note_recovery(self) -> None:
-        """Note that the store has answered a call that no guard surrounds, after `failures`."""
+        """Record, after `failures`, that the store has responded to a call outside of a guard."""
         self._end(object(), None)
 
     @staticmethod
     def extended(deadline: float, now: float, renewed: float) -> float:
-        """The deadline of a caller that has come to its end at `now`: `renewed`, if that lies ahead.
+        """Return the next deadline of a caller whose deadline has passed at `now`: `renewed`, if that is in the future.
 
-        A deadline that was noticed late shows that this process was too busy to see the answers. It gets that much more time.
+        If the deadline was noticed late, this process was too busy to see responses. Then the caller gets that much more time.
         """
         late = now - deadline
         return now + late if renewed <= now and late > LATE else renewed
 
     def refusal(self) -> CircuitOpen | None:
-        """Why the store must not be asked now; None when it may be, though another caller may be first."""
+        """Return the reason why the store must not be asked now; None if it may be, although another caller may be first."""
         if self.failures < THRESHOLD:
             return None
         with self._lock:

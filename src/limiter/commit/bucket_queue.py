@@ -1,5 +1,5 @@
 # twin: sync_bucket_queue.py
-"""The queue of one bucket: what this process knows of the bucket, the requests that wait for it, and the callers who wait."""
+"""The queue of one bucket: what this process knows of the bucket, and the requests and callers that wait for it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from ..core.request import Grant, Request, refund_of
 from ..core.state import EMPTY
 from ..exceptions import anew
 from ..runtime.wakeup import Wakeup
-from .prefetch import PrefetchBuffer
+from .allotment import Allotments
 
 if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
     from .slots import BucketSlots
 
-    # None where another request of the same caller was refused at once, and this one was not looked at.
+    # None if another request of the same caller was refused at once, and this one was not examined.
     Outcome = Grant | Refusal | NotTried | Exception | None
 
 
 class PendingRequest:
     """One request on its way through a queue.
 
-    `waiter` is the caller to be woken; None for requests that the limiter makes itself. `abandoned` means that the caller has
-    gone. A request has `entered` when it was queued, and is `counted` while equal requests behind it can be refused because of
-    it.
+    `waiter` is the caller to wake; None for requests that the limiter makes itself. `abandoned` means that the caller has gone. A
+    request has `entered` when it was queued. It is `counted` while equal requests behind it can be refused because of it.
     """
 
     __slots__ = ("abandoned", "counted", "done", "entered", "outcome", "queue", "request", "returns", "waiter")
@@ -43,7 +42,7 @@ class PendingRequest:
         self.outcome: Outcome = None
 
     def result(self) -> Outcome:
-        """The outcome. Callers that share an error each get a copy."""
+        """Return the outcome. Callers that share an error each get a copy."""
         outcome = self.outcome
         if not isinstance(outcome, Exception):
             return outcome
@@ -60,7 +59,7 @@ class PendingRequest:
 
 
 class Waiter(Wakeup):
-    """A task or thread that waits for its requests, and looks at `expires` (monotonic seconds) whether the table still answers.
+    """A task or thread that waits for its requests. At `expires` (monotonic seconds) it checks whether the table still responds.
 
     It is woken when one of them is decided, or when it becomes leader of a queue in `to_lead`. `pending` counts its undecided
     requests, `leading` the queues that it leads already. The table may take `patience` seconds.
@@ -79,7 +78,7 @@ class Waiter(Wakeup):
 
 
 class CurrentBatch(Protocol):
-    """The batch of a queue that is under way, as the queue and its committer see it; see `Batch`."""
+    """The current batch of a queue, as the queue and its committer use it; see `Batch`."""
 
     requests: list[PendingRequest]
     in_flight: tuple[int, int, int]
@@ -90,27 +89,27 @@ class CurrentBatch(Protocol):
         """Decide every request."""
 
     def fail(self, error: Exception) -> None:
-        """Tell every undecided request what went wrong."""
+        """End every undecided request with the error."""
 
-    def keep_block(self, now: int) -> None:
-        """Keep the block that the batch has prefetched."""
+    def keep_blocks(self) -> None:
+        """Keep the blocks that the batch has taken in advance."""
 
 
 class BucketQueue:
     """What this process knows of one bucket, and the requests that wait for it.
 
     `state` is the last state seen, at the time `seen`; the last write was at `wrote`. `denied` is the time of the last refusal.
-    `leader` is the waiter that is to lead, then the lead itself while it carries out batches, and None when the queue is at rest.
-    `batch` is under way. `slots` are those that the process holds, None where it never did. `returning` counts the requests that
-    give something back, `ahead` those that ask for exactly `same_charges` at once. `min_interval` is the shortest interval
-    between two writes, in nanoseconds, learnt from throttling.
+    `leader` is the waiter that is about to lead, then a token while batches are carried out, and None when the queue is at rest.
+    `batch` is the current batch. `slots` are the slots that the process holds; None if it never held any. `returning` counts
+    the requests with refunds. `ahead` counts those that ask for `same_charges` without a timeout. `min_interval` is the shortest
+    interval between two writes, in nanoseconds, learnt from throttling.
     """
 
     __slots__ = (
         *(
             "ahead",
+            "allotments",
             "batch",
-            "buffer",
             "denied",
             "key",
             "leader",
@@ -137,7 +136,7 @@ class BucketQueue:
         self.same_charges: tuple[object, ...] = ()
         self.min_interval = 0
         self.warned = False
-        self.buffer: PrefetchBuffer | None = None
+        self.allotments: Allotments | None = None
         self.slots: BucketSlots | None = None
 
     def add(self, pending: PendingRequest, now: int = 0) -> None:
@@ -157,9 +156,9 @@ class BucketQueue:
             self.ahead += 1
 
     def before(self, request: Request, now: int) -> Ahead:
-        """The undecided requests for exactly the same charges that came earlier.
+        """Return the undecided requests for exactly the same charges that came earlier.
 
-        Requests of a batch that its write does not carry have been refused by its plan, and only wait to be told.
+        Requests of the current batch that its write does not carry were refused by its plan, so they do not count.
         """
         if request.deadline > now or _window(request) != self.same_charges:
             return NONE_AHEAD
@@ -168,22 +167,31 @@ class BucketQueue:
         planned, carried, in_batch = self.batch.in_flight
         return Ahead(self.ahead - in_batch, carried, planned)
 
-    def covers(self, request: Request, now: int) -> bool:
-        """Whether the request can be paid from prefetched units. They are no way past a debt, or past callers who wait."""
-        if self.buffer is None or request.prefetch is None or owes(self.state, request.charges, now):
+    def covers(self, request: Request, now: int, age: int) -> bool:
+        """Whether a block can pay for the request. Blocks are no way past a debt, or past callers who wait."""
+        if self.allotments is None or not request.allots or owes(self.state, request.charges, now):
             return False
-        return self.buffer.covers(request.charges, now)
+        return self.allotments.covers(request, now, age)
 
-    def pay(self, request: Request, now: int) -> Grant | None:
-        """Pay for the request from prefetched units, if they cover it."""
-        if request.prefetch is None or owes(self.state, request.charges, now):
-            return None
-        if self.buffer is None:
-            self.buffer = PrefetchBuffer()
-        return self.buffer.take(request.charges, request.prefetch, now)
+    def pay(self, request: Request, now: int, age: int) -> Grant | None:
+        """Pay for the request from a block, if one covers it; notes in any case what was asked for."""
+        if self.allotments is None:
+            self.allotments = Allotments()
+        self.allotments.observe(request, now)
+        return None if owes(self.state, request.charges, now) else self.allotments.pay(request, now, age)
+
+    def pay_waiting(self, now: int, age: int) -> int:
+        """Pay for requests in the queue from blocks, in their order up to the first that none covers; return how many."""
+        paid = 0
+        while self.requests and (pending := self.requests[0]).request.allots and self.covers(pending.request, now, age):
+            outcome = self.allotments.pay(pending.request, now, age) if self.allotments is not None else None
+            self.requests.remove(pending)
+            self.finish(pending, outcome)
+            paid += 1
+        return paid
 
     def remove(self, pending: PendingRequest) -> bool:
-        """Take a request out of the queue; false if it is in a batch already."""
+        """Take a request out of the queue; return False if it is in a batch already."""
         if pending not in self.requests:
             return False
         self.requests.remove(pending)
@@ -203,7 +211,7 @@ class BucketQueue:
                 self.add(PendingRequest(request, self))
 
     def discount(self, pending: PendingRequest) -> None:
-        """Stop counting a request as on its way."""
+        """Stop counting a request as undecided."""
         self.returning -= pending.returns
         self.ahead -= pending.counted
         pending.counted = False
@@ -224,5 +232,5 @@ class BucketQueue:
 
 
 def _window(request: Request) -> tuple[object, ...]:
-    """What a request asks for, and the room that it leaves to others: equal requests are refused for each other's sake."""
+    """Return the charges of a request and the room that it leaves to others. If one is refused, so are later equal ones."""
     return request.charges, request.headroom, request.oversize

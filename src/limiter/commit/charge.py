@@ -1,7 +1,7 @@
 # twin: sync_charge.py
 """Charges all buckets of a chain or none, and waits for the start.
 
-The writes go out together. If one bucket refuses or fails, the others are given back.
+The writes are sent in parallel. If one bucket refuses or fails, the others are refunded.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from .committer import Committer
 
 JITTER = NANOSECONDS
-"""Nanoseconds at most by which callers who wait for the same moment are spread."""
+"""Most nanoseconds by which callers that wait for the same time are spread."""
 SLACK = 2 * NANOSECONDS
-"""Nanoseconds by which an answer may set the clock back without the start being rejected."""
+"""Nanoseconds by which a response may set the clock back without the start being rejected."""
 
 
 class Admission:
-    """What became of a call: whether it is `allowed`, and the outcome of each request, None where its bucket was not asked.
+    """The outcome of a call: whether it is `allowed`, and the outcome of each request, None if its bucket was not asked.
 
-    It may start at `start` (nanoseconds since the epoch), for which it has `waited` seconds. It was decided by `committer`; None
+    The call may start at `start` (nanoseconds since the epoch), for which it has `waited` seconds. `committer` decided it; None
     means that it was not counted at all. `degraded` means without the table, at `share` of every limit. `never` holds the
-    statuses of amounts above a capacity, and `blocked` the bucket whose level is BLOCKED, for which nothing was asked.
+    statuses of amounts above a capacity. `blocked` is the bucket whose level is BLOCKED, because of which no bucket was asked.
     """
 
     __slots__ = (
@@ -110,21 +110,21 @@ class Admission:
         return Decision.of(self.statuses) if self.blocked is None else Decision(False, (), None)
 
     def refusal(self) -> RateLimitExceeded:
-        """The error that tells a caller of a refusal."""
+        """Return the error for a caller that was refused."""
         if self.blocked is not None:
             return Blocked((), self.degraded, self.blocked.entity_id, self.blocked.resource)
         return (NeverSatisfiable if self.never else RateLimitExceeded)(self.statuses, self.degraded)
 
     async def refund(self) -> None:
-        """Give back everything that was granted, also if the caller is cancelled during this."""
+        """Refund everything that was granted, even if the caller is cancelled during this."""
         if self.committer is not None:
-            await shielded(self.committer.refund_grants([(request.key, grant.receipts) for request, grant in self.grants]))
+            await shielded(self.committer.refund_grants([(request.key, grant) for request, grant in self.grants]))
 
 
 async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request]) -> Admission:
-    """Take what is requested. If a bucket refuses, nothing stays taken.
+    """Charge all requests. If a bucket refuses, the other buckets are refunded.
 
-    Raises what a bucket's write raised, after giving back what the others took.
+    Raises the error of a bucket's write, after refunding the others.
     """
     admission = Admission(committer, chain, requests, await committer.decide(requests))
     if not admission.allowed:
@@ -137,8 +137,8 @@ async def charge(committer: Committer, chain: Sequence[Bucket], requests: Sequen
 
 
 async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests: Sequence[Request], patience: int) -> Admission:
-    """Charge, and wait up to `patience` nanoseconds for the start; what was taken is given back if the wait is interrupted."""
-    waited, deadline, asked = 0, 0, requests  # A deadline of 0 has passed at any time.
+    """Charge, and wait up to `patience` nanoseconds for the start. If the wait is interrupted, everything is refunded."""
+    waited, deadline, asked = 0, 0, requests  # A deadline of 0 is always in the past.
     if patience:
         deadline = committer.clock() + patience
         asked = [request._replace(deadline=deadline) for request in requests]
@@ -156,7 +156,7 @@ async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests
             continue
         if not (delay := _delay(admission, committer.clock(), patience - waited)):
             break
-        # No start ahead may be promised: of a quota, of a paused bucket, beside the headroom of others.
+        # No future start may be promised for a quota, a paused bucket, or a request with headroom.
         await (committer.sleep or asyncio.sleep)(delay / NANOSECONDS)
         waited += delay
         deadline = committer.clock() + patience - waited
@@ -167,7 +167,7 @@ async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests
     now = committer.clock()
     if admission.start > now:
         if admission.start - now > patience + SLACK:
-            # The table did not heed the condition, or an answer has set the clock back and the deadline was told by a wrong one.
+            # The table ignored the condition, or a response has set the clock back, and the deadline came from a wrong clock.
             await admission.refund()
             raise RateLimiterUnavailable("the granted start time exceeds the timeout")
         delay = admission.start - now
@@ -188,7 +188,7 @@ async def _stand_in_line(
     deadline: int,
     refused: Admission | None = None,
 ) -> Admission:
-    """Wait in line for slots until the deadline, behind callers of this process who came earlier."""
+    """Wait in line for slots until the deadline, behind callers of this process that came earlier."""
     found: object = None
     if committer.clock() < deadline:
         found = await line.wait(deadline, partial(charge, committer, chain, requests))
@@ -200,16 +200,16 @@ async def _stand_in_line(
 
 
 async def wait_for_change(committer: Committer, delay: int, patience: int) -> float:
-    """Wait until a schedule has brought other limits, in `delay` nanoseconds, and return the seconds waited."""
+    """Wait until a schedule changes the limits, in `delay` nanoseconds, and return the seconds waited."""
     seconds = _spread(delay, patience) / NANOSECONDS
     await (committer.sleep or asyncio.sleep)(seconds)
     return seconds
 
 
 def _delay(admission: Admission, now: int, left: int) -> int:
-    """Nanoseconds after which a refused caller, who can wait for so many, asks again; 0 if that would not help.
+    """Return the nanoseconds after which a refused caller asks again, at most `left`; 0 if that would not help.
 
-    A random delay on top spreads the callers who wait for the same moment.
+    A random part is added, which spreads callers that wait for the same time.
     """
     starts = [outcome.start for outcome in admission.outcomes if isinstance(outcome, Refusal)]
     delay = max(starts, default=UNBOUNDED) - now
@@ -217,5 +217,5 @@ def _delay(admission: Admission, now: int, left: int) -> int:
 
 
 def _spread(delay: int, left: int) -> int:
-    """A delay of up to `left` that differs between callers who wait for the same moment."""
+    """Return a delay of up to `left` that differs between callers that wait for the same time."""
     return min(left, delay + random.randint(1, max(1, min(JITTER, delay // 10))))  # noqa: S311 - spreads callers, hides nothing

@@ -1,5 +1,5 @@
 # twin: sync_leading.py
-"""What the leader of a queue does: it carries out one batch after another, and hands over to a caller who waits."""
+"""The leader of a queue carries out one batch after another, and hands over to a waiting caller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .writer import BatchWriter, CommitterOptions
 
 GATHERING = 50_000_000
-"""Nanoseconds at most for which requests gather that have to wait anyway; never more than a quarter of the first one's wait."""
+"""Most nanoseconds for which requests gather that have to wait anyway; at most a quarter of the first one's wait."""
 
 
 class Leader:
@@ -34,7 +34,7 @@ class Leader:
         self._options = options
 
     async def lead(self, queue: BucketQueue, waiter: Waiter) -> None:
-        """Carry out a batch, and hand over; if no caller waits for what is left in the queue, carry on."""
+        """Carry out a batch and hand over. If no caller waits for the rest of the queue, continue."""
         lead = object()
         waiter.leading += 1
         try:
@@ -45,14 +45,14 @@ class Leader:
             self.hand_over(queue, lead, stop=True)
 
     async def write_at_once(self, pending: PendingRequest) -> None:
-        """Write the one request of a bucket at rest without a batch: its caller leads, and no other has come yet.
+        """Write the only request of a bucket at rest without a batch; its caller leads.
 
-        If anything else happens than that the update is applied, a batch goes on from there. So an interruption at any step finds
-        the request decided, or in a batch that knows what was sent.
+        If anything happens other than that the update is applied, a batch continues from there. So after an interruption at any
+        step, the request is decided, or in a batch that knows what was sent.
         """
         queue = pending.queue
         if queue.leader is not pending:
-            return  # Its caller was interrupted before, and has handed over.
+            return  # Its caller was interrupted earlier, and has handed over.
         try:
             try:
                 await self._send_at_once(pending)
@@ -99,7 +99,7 @@ class Leader:
                 self._make_batch(pending, plan, sent, answer)
 
     def _finish_at_once(self, pending: PendingRequest, grant: Grant, state: BucketState, now: int) -> None:
-        """Keep the state, tell the caller, and leave the bucket at rest unless others have come."""
+        """Keep the state, finish the request, and leave the bucket at rest unless others have come."""
         queue = pending.queue
         with self._lock:
             queue.state, queue.seen = state, now
@@ -113,7 +113,7 @@ class Leader:
     def _make_batch(
         self, pending: PendingRequest, plan: Plan | None, sent: float, answer: WriteResult | Exception | None
     ) -> None:
-        """Have a batch go on with a request that was not decided at once."""
+        """Make a batch that continues with a request that was not decided at once."""
         pending.queue.batch = batch = Batch(self._writer, pending.queue, [pending])
         if plan is not None and plan.update is not None:
             batch.resume(plan, plan.update, sent, answer)
@@ -124,14 +124,14 @@ class Leader:
             self.hand_over(queue, lead)
 
     def _claim(self, queue: BucketQueue, waiter: Waiter, lead: object) -> None:
-        """Make the lead the work's own, since the work goes on when the caller is cancelled."""
+        """Transfer the lead from the caller to the work, because the work continues when the caller is cancelled."""
         with self._lock:
             if queue.leader is waiter:
                 queue.leader = lead
             waiter.to_lead = tuple([each for each in waiter.to_lead if each is not queue])
 
     async def _lead_batch(self, queue: BucketQueue) -> None:
-        """Carry out one batch; after an interruption begin again, which the stamps make safe."""
+        """Carry out one batch; after an interruption start again, which the stamps make safe."""
         try:
             try:
                 if queue.batch is None:
@@ -150,7 +150,7 @@ class Leader:
             self._end_batch(queue)
 
     async def _linger(self, queue: BucketQueue) -> None:
-        """Keep the interval between two writes to a bucket, in which more requests gather, or let a waiting crowd gather."""
+        """Wait for the interval between two writes to a bucket, in which requests gather, or let waiting requests gather."""
         now, least = self._writer.clock(), max(self._options.linger, queue.min_interval)
         if least and queue.wrote is not None and len(queue.requests) < MAX_BATCH:
             delay = queue.wrote + least - now
@@ -160,7 +160,7 @@ class Leader:
             await asyncio.sleep(spare)
 
     def _spare(self, queue: BucketQueue, now: int) -> float:
-        """Seconds for which requests can gather, because every caller in the queue has to wait for its turn anyway."""
+        """Return the seconds for which requests can gather, because every caller in the queue has to wait for its turn anyway."""
         with self._lock:
             crowd = queue.requests
             if not 1 < len(crowd) < MAX_BATCH or any(pending.request.deadline <= now for pending in crowd):
@@ -173,13 +173,13 @@ class Leader:
         with self._lock:
             batch = Batch(self._writer, queue, queue.requests[:MAX_BATCH])
             queue.batch, queue.requests = batch, queue.requests[MAX_BATCH:]
-            batch.order_block(self._writer.clock())
+            batch.order_blocks()
             return batch
 
     def _end_batch(self, queue: BucketQueue) -> None:
         with self._lock:
             if queue.batch is not None:
-                queue.batch.keep_block(self._writer.clock())
+                queue.batch.keep_blocks()
             queue.batch = None
 
     async def _finish_interrupted(self, batch: CurrentBatch) -> None:
@@ -190,9 +190,9 @@ class Leader:
             raise
 
     def hand_over(self, queue: BucketQueue, leader: object, *, stop: bool = False) -> None:
-        """Give the lead to a waiting caller; if no caller waits, `leader` keeps it for what is left in the queue.
+        """Pass the lead to a waiting caller; if no caller waits, `leader` keeps it for the rest of the queue.
 
-        With `stop` it is given up in any case, and what is left waits for the next caller.
+        With `stop`, `leader` gives it up in any case, and the rest of the queue waits for the next caller.
         """
         with self._lock:
             if queue.leader is not leader:

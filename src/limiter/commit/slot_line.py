@@ -1,5 +1,5 @@
 # twin: sync_slot_line.py
-"""Waiting for slots: by arrival within a process; across processes by looks that are spaced, and never more than 10 a second."""
+"""Waiting for slots: in order of arrival within a process; across processes by reads, at most 10 a second."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 LEAST_LOOK, MOST_LOOK = NANOSECONDS // 10, NANOSECONDS
-"""Nanoseconds between two looks of a process for slots of a bucket that others have freed, before they are spread by jitter."""
+"""Nanoseconds between two looks of a process for slots of a bucket that others have freed, before jitter is added."""
 LONGEST_SLEEP = 3_600 * NANOSECONDS
-"""Nanoseconds for which a caller in line sleeps at a time."""
+"""Most nanoseconds for which a caller in line sleeps at a time."""
 
 
 class Answer(Protocol):
-    """What became of a look, as the line sees it; see `Admission`."""
+    """The outcome of a look, as the line uses it; see `Admission`."""
 
     @property
     def allowed(self) -> bool:
@@ -43,10 +43,10 @@ A = TypeVar("A", bound=Answer)
 
 
 class SlotLine:
-    """The line of callers who wait for the slots of the request at a `place`, as one of them sees it.
+    """The place of one caller in the line for the slots of the request at a `place`.
 
-    Callers are served by arrival. Only the first one looks for slots that other processes have freed, and no caller holds
-    anything while it waits, so that two calls for several buckets cannot wait for each other.
+    Callers are served in order of arrival. Only the first one looks for slots that other processes have freed. No caller holds
+    anything while it waits, so two calls for several buckets cannot wait for each other.
     """
 
     def __init__(self, committer: Committer, requests: Sequence[Request], place: int) -> None:
@@ -59,7 +59,7 @@ class SlotLine:
 
     @classmethod
     def ahead(cls, committer: Committer, requests: Sequence[Request]) -> SlotLine | None:
-        """The line in which callers of this process wait already for slots that are requested; None if there is none."""
+        """Return the line in which callers of this process already wait for requested slots; None if there is none."""
         for place, request in enumerate(requests):
             if request.slots and any(limit.holds and units for limit, units in request.charges):
                 line = cls(committer, requests, place)
@@ -68,7 +68,7 @@ class SlotLine:
         return None
 
     def refusals(self) -> list[Refusal | None]:
-        """The outcomes for a caller who is not willing to wait behind the others."""
+        """Return the outcomes for a caller that does not wait behind the others."""
         with self._committer.lock:
             refusal = self._slots.refuse(self._request)
         return [refusal if request is self._request else None for request in self._requests]
@@ -76,8 +76,8 @@ class SlotLine:
     async def wait(self, deadline: int, ask: Callable[[], Awaitable[A]]) -> A | Grant | None:
         """Wait until the deadline, in nanoseconds since the epoch.
 
-        Returns the grant of slots that another caller of the process has handed on, or what became of the last look: an
-        admission, or a refusal for another reason. None where the deadline came first.
+        Returns the grant of slots that another caller of the process has handed on, or the outcome of the last look: an
+        admission, or a refusal for another reason. Returns None if the deadline came first.
         """
         with self._committer.lock:
             if not self._slots.line:
@@ -92,14 +92,14 @@ class SlotLine:
         grant = self._leave()
         if grant is None or found is grant:
             return found
-        # It was handed on in the same moment.
+        # The slots were handed on at the same moment.
         if found is None or isinstance(found, Grant) or not found.allowed:
             return grant
         await shielded(self._give_back(grant))
         return found
 
     def _leave(self) -> Grant | None:
-        """Leave the line, and return what was handed on to the caller before."""
+        """Leave the line, and return the slots that were handed on to the caller before."""
         with self._committer.lock:
             self._slots.leave(self._caller)
             return self._caller.handed()
@@ -121,7 +121,7 @@ class SlotLine:
                 return None
 
     async def _sleep(self, deadline: int, now: int) -> None:
-        """Sleep until the caller is woken, or its deadline comes, or it is its turn to look."""
+        """Sleep until the caller is woken, its deadline comes, or its next look is due."""
         caller, committer, slots = self._caller, self._committer, self._slots
         caller.clear()
         first = self._is_first()
@@ -140,7 +140,7 @@ class SlotLine:
         return bool(line) and line[0] is self._caller
 
     def _is_to_look(self, now: int) -> bool:
-        """Whether the caller is the first in line, and has been woken to look or comes to the time for it."""
+        """Tell whether the caller is the first in line, and was woken to look or its next look is due."""
         with self._committer.lock:
             if not self._is_first() or not (self._caller.look or now >= self._slots.next_look):
                 return False
@@ -153,7 +153,7 @@ class SlotLine:
         return round(self._slots.interval(LEAST_LOOK, MOST_LOOK) * spread)
 
     def _invite_next(self) -> None:
-        """Have the next in line look at once, since there may be more where this came from."""
+        """Let the next caller in line look at once, because more slots may be free."""
         with self._committer.lock:
             self._slots.next_look = min(self._slots.next_look, self._committer.clock())
 

@@ -1,8 +1,8 @@
 # twin: sync_slots.py
 """The slots of one process: what it holds in each bucket, and their renewal in time.
 
-A lease that ends leaves its slots to the process. They pass to the first caller who waits in line for that bucket, or to one who
-comes while they are about to be given up; else the next write gives them up.
+When a lease ends, the process keeps its slots. They pass to the first caller in line for that bucket, or to a caller that arrives
+before the next write; otherwise that write frees them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RENEWED_AT_ONCE = 32
 
 
 class Known(Protocol):
-    """What is known of a bucket, as its slots see it; see `BucketQueue`."""
+    """What is known of a bucket, as its slots use it; see `BucketQueue`."""
 
     key: BucketKey
     state: BucketState
@@ -45,16 +45,16 @@ class Known(Protocol):
 
 
 class Pending(Protocol):
-    """A request on its way, as the slots of its bucket see it; see `PendingRequest`."""
+    """An undecided request, as the slots of its bucket use it; see `PendingRequest`."""
 
     request: Request
     done: bool
 
 
 class InLine(Wakeup):
-    """A caller who waits in line for slots, until `expires` (monotonic seconds).
+    """A caller that waits in line for slots, until `expires` (monotonic seconds).
 
-    `request` is what it asks, where that is nothing but slots of one bucket: then `grant` may be handed to it. Otherwise it is
+    `request` is its request, if it asks only for slots of one bucket: then another caller may hand it a `grant`. Otherwise it is
     woken to `look` when a slot was freed. It is `pending` until it leaves the line.
     """
 
@@ -69,7 +69,7 @@ class InLine(Wakeup):
         self.expires = 0.0
 
     def handed(self) -> Grant | None:
-        """What was handed to it so far."""
+        """Return the grant that was handed to it, if any."""
         return self.grant
 
 
@@ -100,15 +100,15 @@ class SlotKeeper:
 
     @property
     def is_on_time(self) -> bool:
-        """Whether the clock may be relied on: no slot is handed on by one that may have stood still."""
+        """Whether the clock can be trusted. No slot is handed on by a clock that may have stopped."""
         return is_trusted(self._clock)
 
     def open(self, known: Known) -> BucketSlots:
-        """The slots of a bucket, of which there were none yet."""
+        """Create the record of the slots of a bucket."""
         return BucketSlots(self, known)
 
     def watch(self, slots: BucketSlots, renewal: int | None) -> None:
-        """Renew a bucket's slots in time, the next ones after so many nanoseconds; None where nothing is held."""
+        """Schedule the next renewal of a bucket's slots, in nanoseconds; None stops it, because nothing is held."""
         if renewal is None:
             self._active.pop(slots.key, None)
         else:
@@ -116,11 +116,11 @@ class SlotKeeper:
             self._heartbeat.wake(renewal / NANOSECONDS)
 
     def close(self) -> None:
-        """Renew nothing more, until slots are taken again."""
+        """Stop renewing, until slots are taken again."""
         self._heartbeat.stop()
 
     async def _renew(self) -> float | None:
-        """Renew what is due, and return the seconds until the next renewal."""
+        """Renew the slots that are due, and return the seconds until the next renewal."""
         due = [each for each in tuple(self._active.values()) if each.renewal() == 0]
         for first in range(0, len(due), RENEWED_AT_ONCE):
             await self._renew_some(due[first : first + RENEWED_AT_ONCE])
@@ -138,10 +138,10 @@ class SlotKeeper:
 
 
 class BucketSlots:
-    """The process's slots of one bucket: the ledger of what it holds, and the line of callers who wait.
+    """The process's slots of one bucket: the ledger of what it holds, and the line of waiting callers.
 
     No caller looks for slots of other processes before `next_look`. With `draws` the next write draws fence numbers in any case.
-    All methods are called with the committer's lock held, but for those of which it is said.
+    All methods are called with the committer's lock held, unless their docstring says otherwise.
     """
 
     def __init__(self, keeper: SlotKeeper, known: Known) -> None:
@@ -161,11 +161,11 @@ class BucketSlots:
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether a write has something to say of the process's slots."""
+        """Whether the process's slots need a write."""
         return self.draws or self._ledger.is_unsettled(self._keeper.mono)
 
     def absorb(self, pending: Pending) -> None:
-        """Take the slots that a request gives back out of it: they are the process's at once, to be handed on or given up."""
+        """Move the slots that a request frees from the request to the process, which hands them on or frees them."""
         request = pending.request
         ended = [refund for refund in request.refunds if refund.limit.holds]
         if ended:
@@ -174,36 +174,36 @@ class BucketSlots:
             self._hand_on()
 
     def serve(self, pending: Pending) -> Grant | None:
-        """The grant of a request that needs no write: its slots are there, or what it gives back has been handed on."""
+        """Return the grant of a request that needs no write: spare slots exist, or the slots it frees were handed on."""
         request = pending.request
         if request.is_settlement:
             return None if self.is_unsettled else Grant((), self._keeper.now)
         return None if self.line else self._hand_over(request)
 
     def side(self) -> Side:
-        """What a plan has to know of the process's slots."""
+        """Return what a plan needs to know of the process's slots."""
         self._planned = self._keeper.mono
         return self._ledger.side(self._known.seen or 0, self._planned, draws=self.draws)
 
     def start(self, update: Update) -> bool:
-        """Enter that an update is sent; false if it has to be planned again, since a slot was handed on that it gives up."""
+        """Record the sending of an update; return False if a slot that it frees was handed on: then plan again."""
         return self._ledger.start(update.slots, self._planned)
 
     def fail(self, update: Update) -> None:
-        """Enter that the last update had no effect."""
+        """Record that the last update had no effect."""
         self._ledger.fail(update.slots)
 
     def doubt(self, update: Update) -> None:
-        """Enter that the last update was not answered."""
+        """Record that the last update got no response."""
         self._ledger.doubt(update.slots)
         self._keeper.watch(self, self.renewal())
 
     def verdict(self, update: Update, state: BucketState) -> bool | None:
-        """Whether the last update was applied, by a state that was read since; None where that cannot be told by its slots."""
+        """Tell whether the last update was applied, by a state read since; None if its slots do not show it."""
         return self._ledger.verdict(update.slots, state.slots)
 
     def learn(self, state: BucketState, told: Iterable[tuple[Pending, object]] = (), writes: Sequence[SlotWrite] = ()) -> None:
-        """Enter what an answer has shown, and the grants of a write; `writes` are given where they were the bucket's last."""
+        """Record a state from a response, and the grants of a write; `writes` are passed if they were the bucket's last."""
         self._ledger.learn(state.slots)
         self._ledger.number(writes, state.slots.fence)
         for pending, outcome in told:
@@ -212,23 +212,23 @@ class BucketSlots:
         self._keeper.watch(self, self.renewal())
 
     def numbered(self, grant: Grant) -> Grant:
-        """A grant that was held back, with numbers of the fence that were drawn since."""
+        """Return a grant that was held back, with fence numbers that were drawn since."""
         return Grant([self._ledger.numbered(receipt) for receipt in grant.receipts], grant.now)
 
     def give_up(self, grant: Grant) -> None:
-        """End the leases of a grant that cannot be told."""
+        """End the leases of a grant that cannot be delivered."""
         self._ledger.release([receipt.refund() for receipt in grant.receipts if receipt.limit.holds], self._keeper.mono)
 
     def renewal(self) -> int | None:
-        """Nanoseconds until the slots have to be renewed; None where nothing is held. May be called without the lock."""
+        """Return the nanoseconds until the next renewal; None if nothing is held. May be called without the lock."""
         return self._ledger.next_renewal(self._keeper.mono)
 
     def note_failure(self) -> None:
-        """Enter that a renewal has failed, so that it is tried again soon. May be called without the lock."""
+        """Record that a renewal has failed, so that it is tried again soon. May be called without the lock."""
         self._ledger.note_failure(self._keeper.mono)
 
     def is_lost(self, name: str, generation: int) -> bool:
-        """Whether slots that a lease holds may be held by others by now. May be called without the lock."""
+        """Tell whether other processes may hold the slots of a lease. May be called without the lock."""
         return self._ledger.is_lost(name, generation, self._keeper.now, self._keeper.mono)
 
     def last_renewal(self, name: str, generation: int) -> int:
@@ -241,7 +241,7 @@ class BucketSlots:
         self._keeper.waiting += 1
 
     def leave(self, caller: InLine) -> None:
-        """Take a caller out of the line; the one who is first then is woken."""
+        """Take a caller out of the line, and wake the first one that is left."""
         caller.pending = 0
         if caller in self.line:
             self.line.remove(caller)
@@ -250,17 +250,17 @@ class BucketSlots:
             self.line[0].set()
 
     def interval(self, least: int, most: int) -> int:
-        """Nanoseconds between two looks for slots of other processes, by how long a slot is held."""
+        """Return the nanoseconds between two looks for slots of other processes, by the average time of a lease."""
         return min(max(self._ledger.turn(self._known.state.slots) or least, least), most)
 
     def refuse(self, request: Request) -> Refusal:
-        """The refusal of a caller who is not willing to wait behind the line."""
+        """Return the refusal of a caller that does not wait behind the line."""
         now = self._keeper.now
         side = self._ledger.side(self._known.seen or 0, self._keeper.mono)
         return without_room(preview.look(self._known.state, request, now, slots=side), request)
 
     def _hand_on(self) -> None:
-        """Hand spare slots to those who wait in line, or have the first of them look, for whom that needs a write."""
+        """Hand spare slots to callers in line; if the first one needs a write for that, wake it to look."""
         while self.line:
             first = self.line[0]
             grant = None if first.request is None else self._hand_over(first.request)

@@ -2,8 +2,8 @@
 """Group commit: while a write to a bucket is in flight, requests for the same bucket queue up, and the next write carries them.
 
 A request is admitted only by a write that includes it, so batching is exact. A caller that finds a bucket at rest leads: it
-writes its own request at once. Then it hands the lead directly to a waiting caller, for a batch of all that have gathered. (With
-a lock instead, new callers overtake waiting ones, and batches shrink to one.)
+writes its own request at once. Then it passes the lead directly to a waiting caller, for a batch of all queued requests. (With a
+lock instead, new callers overtake waiting ones, and batches shrink to one.)
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..runtime.gate import SyncGate
 from ..runtime.scope import SyncOrigin
 from ..runtime.wakeup import SyncDeadlines
 from ..statistics import Counters
+from .allotment import Payment
 from .breaker import Breaker
 from .sync_bucket_queue import SyncBucketQueue, SyncPendingRequest, SyncWaiter
 from .sync_leading import SyncLeader
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..core.records import BucketKey
-    from ..core.request import NotTried, Receipt
+    from ..core.request import NotTried
     from ..core.state import BucketState
     from ..sync_repository_protocol import SyncBucketStore
     from .sync_bucket_queue import Outcome
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
     from .sync_writer import SyncCommitterOptions
 
 MAX_QUEUES = 100_000
-"""Buckets whose last state is remembered. A forgotten one costs a second write when it is used again."""
+"""Buckets whose last state is remembered. A forgotten bucket costs a second write when it is used again."""
 CALLS = 64
-"""Calls of one committer to its store that are under way at once, unless the store says how many connections it has."""
+"""Most concurrent calls of one committer to its store, unless the store states how many connections it has."""
 CLOSED_AT_ONCE = 32
-"""Buckets whose prefetched units are given back together at the end."""
+"""Buckets whose units in advance are given back together at the end."""
 
 
 class SyncCommitter:
@@ -90,12 +91,12 @@ class SyncCommitter:
         self.record_lost_refund = self._writer.record_lost_refund
 
     def decide(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Have requests to different buckets decided and written, all at once; return their outcomes in the same order.
+        """Decide and write requests to different buckets in parallel; return their outcomes in the same order.
 
-        If one can be refused by what is known here, the others are not sent: `NotTried`, or None if nothing is known. A request
-        whose call the table does not answer in time gets a `RateLimiterUnavailable`; a line that moves may be longer than that.
-        If the caller is interrupted (cancelled, killed, timed out), everything taken for it is given back before the
-        interruption goes on. A lone request that only takes is written without a batch if its bucket is at rest.
+        If one can be refused by the known state, the others are not sent: `NotTried`, or None if nothing is known. If the table
+        does not respond to a request's call in time, its outcome is a `RateLimiterUnavailable`; a queue that moves may take
+        longer. If the caller is interrupted (cancelled, killed, timed out), everything taken for it is refunded before the
+        interruption continues. A single request without refunds is written without a batch if its bucket is at rest.
         """
         waiter: SyncWaiter | None = None
         pending: SyncPendingRequest | None = None
@@ -116,7 +117,7 @@ class SyncCommitter:
                 self._enter(waiter, requests)
             self._wait(waiter)
             outcomes = [each.result() for each in waiter.requests]
-            waiter.requests = ()  # They refer to the waiter: a circle would be left to the garbage collector.
+            waiter.requests = ()  # They refer to the waiter: the cycle would be left to the garbage collector.
             return outcomes
         except BaseException as interruption:
             if waiter is None:
@@ -128,12 +129,12 @@ class SyncCommitter:
             raise
 
     def _is_at_rest(self, queue: SyncBucketQueue, request: Request) -> bool:
-        """Whether a request that only takes may be written at once: no other is under way, and nothing has to be asked first."""
+        """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""
         if queue.leader is not None or queue.requests or queue.min_interval or queue.state.unreadable or self._options.linger:
             return False
         if request.slots or queue.slots is not None:
             return False
-        if request.prefetch is not None or request.refunds or request.forced or request.clear or request.pause is not None:
+        if request.allots or request.refunds or request.forced or request.clear or request.pause is not None:
             return False
         if queue.denied and self.clock() - queue.denied < self._options.denial_ttl:
             return False
@@ -143,7 +144,7 @@ class SyncCommitter:
         return SyncWaiter(monotonic(), self._patience)
 
     def _waiter_of(self, pending: SyncPendingRequest) -> SyncWaiter:
-        """What the caller of a request waits with, who led it at once and has to wait all the same."""
+        """Return the waiter of a caller that wrote its request at once and has to wait after all."""
         waiter = pending.waiter
         if waiter is None:
             waiter = pending.waiter = self._waiter()
@@ -155,7 +156,7 @@ class SyncCommitter:
         self._deadlines.wait(self._waiter_of(pending))
 
     def _wait(self, waiter: SyncWaiter) -> None:
-        """Wait until everything is decided or given up; lead the queues that the caller is to lead."""
+        """Wait until everything is decided or abandoned; lead the queues that the caller has to lead."""
         while waiter.pending:
             waiter.clear()
             if waiter.to_lead:
@@ -167,32 +168,38 @@ class SyncCommitter:
                 self._abandon(waiter)
 
     def close(self) -> None:
-        """Give back prefetched units, of some buckets at a time: all at once would exceed the time for one decision."""
+        """End all blocks, and give back what they hold of quotas: to some buckets at a time, each in the time for a decision."""
         if self._slots is not None:
             self._slots.close()
         with self._lock:
-            buffers = [(queue.key, queue.buffer) for queue in self._queues.values() if queue.buffer is not None]
-        for first in range(0, len(buffers), CLOSED_AT_ONCE):
-            with self._lock:
-                held = [Request(key, refunds=buffer.drain()) for key, buffer in buffers[first : first + CLOSED_AT_ONCE]]
-            self.write_refunds(held)
+            held = [(queue.key, queue.allotments.leave()) for queue in self._queues.values() if queue.allotments is not None]
+        asked = [Request(key, refunds=refunds) for key, refunds in held if refunds]
+        for first in range(0, len(asked), CLOSED_AT_ONCE):
+            self.write_refunds(asked[first : first + CLOSED_AT_ONCE])
 
     def observe(self, key: BucketKey, state: BucketState) -> None:
-        """Learn a bucket's state that was read for another purpose, unless it is known already."""
+        """Remember a bucket's state that was read for another purpose, unless one is known already."""
         with self._lock:
             if key not in self._queues:
                 queue = self._queue(key)
                 queue.state, queue.seen = state, self.clock()
 
-    def refund_grants(self, grants: Iterable[tuple[BucketKey, Iterable[Receipt]]]) -> None:
-        """Give back what the receipts say was taken of each bucket, as far as it is still worth something."""
-        self.write_refunds([refund_of(key, receipts) for key, receipts in grants])
+    def refund_grants(self, grants: Iterable[tuple[BucketKey, Grant]]) -> None:
+        """Give back what was granted and not used: to its block, or to its bucket as far as it is still worth something."""
+        written = []
+        with self._lock:
+            for key, grant in grants:
+                if isinstance(grant, Payment):
+                    grant.give_back()
+                else:
+                    written.append(refund_of(key, grant.receipts))
+        self.write_refunds(written)
 
     def write_refunds(self, requests: Iterable[Request]) -> bool:
-        """Write requests that only give back, for all buckets at once; return whether all of them were written.
+        """Write requests that contain only refunds, in parallel; return whether all of them were written.
 
-        An unreachable store is logged and not raised: the units then stay taken until they have refilled. So is any error while
-        the interpreter shuts down, when a client cannot import what it needs.
+        An unreachable store is logged and not raised: the units then stay taken until they have refilled. While the interpreter
+        shuts down, any error is logged, because a client may be unable to import what it needs.
         """
         sent = [request for request in requests if request.refunds]
         outcomes = self.decide(sent) if sent else []
@@ -204,7 +211,7 @@ class SyncCommitter:
         return not any(isinstance(outcome, Exception) for outcome in outcomes)
 
     def _enter(self, waiter: SyncWaiter, requests: Sequence[Request]) -> None:
-        """Queue the requests, unless all is decided by what is known here; the caller leads where no other does."""
+        """Queue the requests, unless the known state decides all of them; the caller leads each queue without a leader."""
         with self._lock:
             now = self.clock()
             waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
@@ -219,27 +226,33 @@ class SyncCommitter:
                 if pending.request.slots and queue.slots is not None:
                     paid = queue.slots.serve(pending)
                 else:
-                    paid = queue.pay(pending.request, now) if self._writer.is_on_time() else None
+                    paid = self._pay(pending, now)
                 if paid is not None:
                     pending.finish(paid)
                     self._counters.add("cache_hits")
                     continue
                 refusal = self._breaker.refusal()
                 if refusal is not None:
-                    pending.finish(refusal)  # Nor does it wait for the caller that tests the store.
+                    pending.finish(refusal)  # It does not wait for the caller that tests the store.
                     continue
                 queue.add(pending, now)
                 if queue.leader is None:
                     waiter.to_lead = (*waiter.to_lead, queue)
                     queue.leader = waiter
 
+    def _pay(self, pending: SyncPendingRequest, now: int) -> Grant | None:
+        """Pay for a request from units that were taken in advance; None where its limits have no allotment, or no block does."""
+        if not pending.request.allots or not self._writer.is_on_time():
+            return None
+        return pending.queue.pay(pending.request, now, self._writer.timer())
+
     def slots_of(self, key: BucketKey) -> SyncBucketSlots | None:
-        """The slots that the process holds, or waits for, in a bucket."""
+        """Return the slots that the process holds or waits for in a bucket; None if there are none."""
         queue = self._queues.get(key)
         return None if queue is None else queue.slots
 
     def has_lost(self, key: BucketKey, name: str, generation: int) -> bool:
-        """Whether slots that were granted in a generation of leases may be held by others by now."""
+        """Tell whether other processes may hold the slots that were granted in a generation of leases."""
         slots = self.slots_of(key)
         return slots is None or slots.is_lost(name, generation)
 
@@ -254,7 +267,7 @@ class SyncCommitter:
         return self._slots is not None and self._slots.waiting > 0
 
     def open_slots(self, key: BucketKey) -> SyncBucketSlots:
-        """The slots that the process holds, or waits for, in a bucket; it may hold none yet."""
+        """Return the slots that the process holds or waits for in a bucket; creates an empty record if there is none."""
         with self._lock:
             return self._open_slots(self._queue(key))
 
@@ -280,11 +293,11 @@ class SyncCommitter:
         if oldest.leader is None and not oldest.requests and (oldest.slots is None or oldest.slots.is_idle):
             del self._queues[oldest.key]
         else:
-            self._queues.move_to_end(oldest.key)  # Or nothing would be forgotten as long as that one is busy.
+            self._queues.move_to_end(oldest.key)  # Otherwise nothing would be forgotten while this one is busy.
 
     def _deny(self, waiter: SyncWaiter, now: int) -> bool:
-        """Refuse everything at once if a part cannot fit by what is known here; report what is known of the other parts."""
-        # Looking costs time, also for requests that fit; so only where one was refused lately.
+        """Refuse everything at once if a part cannot fit by the known state; report what is known of the other parts."""
+        # A look costs time even if the requests fit, so it is made only if one was refused recently.
         if not any(now - pending.queue.denied < self._options.denial_ttl for pending in waiter.requests):
             return False
         looks = [self._look(pending, now) for pending in waiter.requests]
@@ -300,18 +313,18 @@ class SyncCommitter:
         return bool(refused)
 
     def _look(self, pending: SyncPendingRequest, now: int) -> Refusal | NotTried | None:
-        """What the last state says, behind earlier requests for the same; None if it proves nothing."""
+        """Return the outcome by the last state, behind earlier equal requests; None if the state proves nothing."""
         queue, request = pending.queue, pending.request
         if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns or request.slots:
             return None
         if not self._writer.proves_refusals(queue, now):
             return None
-        if queue.covers(request, now):
+        if queue.covers(request, now, self._writer.timer()):
             return None
         return preview.look(queue.state, request, now, queue.before(request, now), error=self._writer.error())
 
     def _may_wait_on(self, waiter: SyncWaiter) -> bool:
-        """Whether a caller whose time is up may wait on: the table still answers, and none of its own calls is overdue."""
+        """Tell whether a caller may wait on after its time: the table still responds, and none of its own calls is overdue."""
         now = monotonic()
         with self._lock:
             deadlines = [self._deadline(pending, waiter.patience) for pending in waiter.requests if not pending.done]
@@ -319,16 +332,16 @@ class SyncCommitter:
         return waiter.expires > now
 
     def _deadline(self, pending: SyncPendingRequest, patience: float) -> float:
-        """Until when a request may be undecided: counted from its own call, or from the last answer to any call."""
+        """Return until when a request may be undecided: counted from its own call, or from the last response to any call."""
         batch = pending.queue.batch
         if batch is not None and batch.sent is not None and pending in batch.requests:
             return batch.sent + patience
         if pending.queue.leader is pending:
-            return 0.0  # Its own call was sent when it came.
+            return 0.0  # Its own call was sent when the request arrived.
         return self._breaker.answered + patience
 
     def _abandon(self, waiter: SyncWaiter) -> None:
-        """Stop waiting for undecided requests: they leave the queue, or are given back when they turn out to be granted."""
+        """Stop waiting for undecided requests. They leave the queue, or are refunded if they are granted later."""
         with self._lock:
             for pending in waiter.requests:
                 if pending.done:
@@ -343,13 +356,13 @@ class SyncCommitter:
         self._renounce(waiter)
 
     def _renounce(self, waiter: SyncWaiter) -> None:
-        """Hand over every queue that the caller was to lead and has not begun to."""
+        """Hand over every queue that the caller should lead and has not started to lead."""
         for queue in waiter.to_lead:
             self._leader.hand_over(queue, waiter, stop=True)
         waiter.to_lead = ()
 
     def _withdraw(self, waiter: SyncWaiter, requests: Sequence[Request]) -> None:
-        """Undo what an interrupted caller has asked for, but for its refunds, which stay in line without it."""
+        """Undo the requests of an interrupted caller, except its refunds, which stay in the queue without it."""
         with self._lock:
             if not waiter.requests:  # It was interrupted before it came into any queue.
                 waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
@@ -367,11 +380,11 @@ class SyncCommitter:
                 self._deadlines.wait(waiter)
         self._abandon(waiter)
         self._record_lost(waiter)
-        granted = [(each.queue.key, each.outcome.receipts) for each in waiter.requests if isinstance(each.outcome, Grant)]
+        granted = [(each.queue.key, each.outcome) for each in waiter.requests if isinstance(each.outcome, Grant)]
         self.refund_grants(granted)
 
     def _leave_refunds(self, pending: SyncPendingRequest, waiter: SyncWaiter) -> None:
-        """Put the refunds of a request that was taken out of a queue back there, to be led by the caller if by no other."""
+        """Queue the refunds of a request that was taken out of a queue again; the caller leads them if there is no leader."""
         queue, request = pending.queue, pending.request
         if request.refunds or request.is_settlement:
             queue.add(SyncPendingRequest(Request(queue.key, refunds=request.refunds, slots=request.slots), queue))
@@ -380,14 +393,14 @@ class SyncCommitter:
                 queue.leader = waiter
 
     def _record_lost(self, waiter: SyncWaiter) -> None:
-        """Count what an interrupted caller cannot be told: refunds that were not written, and units that may stay taken."""
+        """Count the losses of an interrupted caller: refunds that were not written, and units that may stay taken."""
         for pending in waiter.requests:
             error = pending.outcome
             if isinstance(error, RateLimiterUnavailable) and (pending.returns or not error.unsent):
                 self.record_lost_refund(pending.queue.key, error)
 
     def _lead_without_waiters(self, waiter: SyncWaiter) -> None:
-        """Hand over every queue that the caller was to lead; lead those where only refunds without a caller wait."""
+        """Hand over every queue that the caller should lead; lead those in which only refunds without a caller wait."""
         leads, waiter.to_lead = waiter.to_lead, ()
         for queue in leads:
             self._leader.hand_over(queue, waiter)

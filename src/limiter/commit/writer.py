@@ -1,5 +1,5 @@
 # twin: sync_writer.py
-"""What all batches of a committer share."""
+"""The options of a committer, and the collaborators that all its batches share."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _log = logging.getLogger("limiter.committer")
 class CommitterOptions:
     """How a committer saves calls, in nanoseconds, and how long a decision may take, in seconds.
 
-    For `denial_ttl` after a state was seen it proves refusals, though never admissions. `linger` is the shortest interval between
+    For `denial_ttl` after a state was seen, it proves refusals, but never admissions. `linger` is the shortest interval between
     two writes of this process to one bucket. The table may take `patience` for a decision, from the sending of its first call.
-    The last states of `max_queues` buckets are remembered, or of `MAX_QUEUES`.
+    The last states of `max_queues` buckets are remembered, by default of `MAX_QUEUES`.
     """
 
     denial_ttl: int = 0
@@ -45,11 +45,12 @@ class CommitterOptions:
 
 
 class BatchWriter:
-    """What all batches of a committer share.
+    """The store, lock, breaker, counters and options that all batches of a committer share.
 
     For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
     between two writes that throttling enforces. `lock` guards the queues. Calls pass the `gate`. The table may take
     `patience` seconds for a decision, from the first call on. `stamps` are names that no other write has.
+    `timer` counts nanoseconds, and no answer moves it.
     """
 
     def __init__(
@@ -70,23 +71,25 @@ class BatchWriter:
         self.counters = counters
         self.gate = gate
         self.clock = store.clock
+        # An answer may set the store's time by any span, so a span is told by the clock that it counts on as well.
+        self.timer = getattr(store.clock, "monotonic", store.clock)
         self.max_interval = max_interval
         self.patience = patience
         self._denial_ttl = denial_ttl
         self.stamps = map((os.urandom(6).hex() + "{:x}").format, itertools.count(1))
 
     def proves_refusals(self, queue: BucketQueue, now: int) -> bool:
-        """Whether the last state was seen so lately that it proves refusals. A state never proves admissions."""
+        """Tell whether the last state is recent enough to prove refusals. A state never proves admissions."""
         return queue.seen is not None and 0 <= now - queue.seen < self._denial_ttl and self.is_on_time()
 
     def is_on_time(self) -> bool:
-        """Whether the store's time may be relied on; if not, the next answer sets it."""
+        """Tell whether the store's time can be trusted; if not, the next response sets it."""
         return is_trusted(self.clock)
 
     def warn_of_rivals(self, queue: BucketQueue, plan: Plan) -> None:
         """Log once for each bucket that two rates or periods of one name are in use in it, or that an account was dropped.
 
-        At the change-over of a schedule two rates are in use for a while, as they should be.
+        After the change-over of a schedule, two rates are in use for a while, which is intended.
         """
         if queue.warned or not (plan.rivals or plan.dropped):
             return
@@ -106,12 +109,12 @@ class BatchWriter:
     def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
         """Count and log a correction or refund that could not be written. The units stay taken until they refill."""
         self.counters.add("corrections_lost")
-        # An open breaker was logged already, and holds back any number of corrections.
+        # An open breaker was logged already, and can prevent many corrections.
         level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
         shown = BucketKey(*map(visible, key))
         fields = shown._asdict() | {"error": str(error)}
         _log.log(level, "a correction of %s/%s was not written: %s", shown.entity_id, shown.resource, error, extra=fields)
 
     def error(self) -> int:
-        """Nanoseconds by which the store's clock may be wrong."""
+        """Return the nanoseconds by which the store's clock may be wrong."""
         return error_of(self.clock)

@@ -1,1 +1,1 @@
-"""Adapters to other libraries. Only an adapter's own module imports its library. May import everything but infra and cli."""
+"""Adapts the limiter to other libraries, each imported only by its adapter; may import every room but infra, cli and audit."""

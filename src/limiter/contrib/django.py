@@ -109,29 +109,7 @@ def ratelimit(
         refund_when=refund_when,
     )
     check_style(headers)
-    guard = _Guard(limiter, rule, headers, on_refused)
-
-    def decorate(view: Any) -> Any:
-        from asgiref.sync import iscoroutinefunction
-
-        # `method_decorator` first decorates a plain function, to see how that changes its attributes.
-        is_async = iscoroutinefunction(view) or isinstance(limiter, RateLimiter)
-        _check_limiter(limiter, is_async=is_async)
-        if is_async:
-
-            @wraps(view)
-            async def limited_async(request: Any, *args: Any, **kwargs: Any) -> Any:
-                return await guard.serve_async(request, lambda request: view(request, *args, **kwargs))
-
-            return limited_async
-
-        @wraps(view)
-        def limited(request: Any, *args: Any, **kwargs: Any) -> Any:
-            return guard.serve(request, lambda request: view(request, *args, **kwargs))
-
-        return limited
-
-    return decorate
+    return _Guard(limiter, rule, headers, on_refused).decorate
 
 
 def client_ip(request: Any, **options: Any) -> str:
@@ -147,6 +125,15 @@ class _Guard:
     rule: Rule | None
     headers: HeaderStyle
     on_refused: Callable[[Any, LimiterError], Any] | None
+
+    def decorate(self, view: Any) -> Any:
+        """Wrap a view, so that each of its requests is served with a lease."""
+        from asgiref.sync import iscoroutinefunction
+
+        # `method_decorator` first decorates a plain function, to see how that changes its attributes.
+        is_async = iscoroutinefunction(view) or isinstance(self.limiter, RateLimiter)
+        _check_limiter(self.limiter, is_async=is_async)
+        return wraps(view)(_limited_async(self, view) if is_async else _limited(self, view))
 
     def serve(self, request: Any, get_response: Callable[[Any], Any]) -> Any:
         """Serve a request with a sync lease."""
@@ -206,6 +193,20 @@ class _Guard:
         for name, value in rate_headers(shown, headers=self.headers) if shown else ():
             response.headers.setdefault(name, value)
         return response
+
+
+def _limited(guard: _Guard, view: Any) -> Any:
+    def limited(request: Any, *args: Any, **kwargs: Any) -> Any:
+        return guard.serve(request, lambda request: view(request, *args, **kwargs))
+
+    return limited
+
+
+def _limited_async(guard: _Guard, view: Any) -> Any:
+    async def limited(request: Any, *args: Any, **kwargs: Any) -> Any:
+        return await guard.serve_async(request, lambda request: view(request, *args, **kwargs))
+
+    return limited
 
 
 class _Stream:

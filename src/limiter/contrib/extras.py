@@ -9,7 +9,7 @@ from .. import ConfigurationError, ValidationError
 
 
 def not_installed(library: str, extra: str, error: ImportError) -> ConfigurationError:
-    """The error for a library that is not installed, which names the extra that installs it."""
+    """Return the error for a library that is not installed, which names the extra that installs it."""
     return ConfigurationError(f'{library} is not installed ({error}); run: pip install "dynamodb-limiter[{extra}]"')
 
 
@@ -34,5 +34,5 @@ def check_async_limiter(limiter: object, owner: object) -> None:
 
 
 def _is_limiter(limiter: object) -> bool:
-    """Whether something can be asked for a lease; a double of a test can do with `acquire` alone."""
+    """Tell whether something can be asked for a lease; a double of a test can do with `acquire` alone."""
     return hasattr(limiter, "acquire") and not isinstance(limiter, type)

@@ -91,9 +91,8 @@ class _Logger:
         """Refund a failed call."""
         if (opened := self._open.pop(_call_id(kwargs), None)) is None:
             return
-        manager, call = opened
-        call.report(dict.fromkeys(call.estimate, 0))
-        await manager.__aexit__(None, None, None)
+        error = RuntimeError("the call failed")  # has reached the caller, and ends the reservation as a failed block does
+        await opened[0].__aexit__(RuntimeError, error, None)
 
     async def _reserve(self, data: Mapping[str, Any], key: Any) -> None:
         call_id = _call_id(data)

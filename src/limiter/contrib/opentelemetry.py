@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from .._version import __version__
 from ..exceptions import ConfigurationError
+from ..statistics import DESCRIPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,15 +40,16 @@ DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 WAITS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 """Seconds, the upper bounds of the buckets of waits."""
 
-_COUNTERS = {
-    "degraded": ("{decision}", "Decisions that were made without the table"),
-    "calls": ("{call}", "Calls to the table for decisions, corrections and checks"),
-    "failures": ("{call}", "Calls without a response in time, or with an error on the table's side"),
-    "throttled": ("{call}", "Failed calls that the table throttled, as a whole or for one hot key"),
-    "batches": ("{batch}", "Groups of requests to one bucket that shared a call"),
-    "cache_hits": ("{request}", "Requests to a bucket that were decided without a call"),
-    "corrections_lost": ("{correction}", "Corrections and refunds that could not be written"),
+_UNITS = {
+    "degraded": "{decision}",
+    "calls": "{call}",
+    "failures": "{call}",
+    "throttled": "{call}",
+    "batches": "{batch}",
+    "cache_hits": "{request}",
+    "corrections_lost": "{correction}",
 }
+"""The units of the counters that are fields of `Statistics`."""
 
 
 class _Watched(NamedTuple):
@@ -140,21 +142,21 @@ def _make_instruments(meter: Meter, watched: list[_Watched]) -> None:
         return [lambda _: _observe(watched, read, combine)]
 
     meter.create_observable_counter(
-        "limiter.decisions", callback(_decisions), unit="{decision}", description="Calls of acquire and try_acquire, decided"
+        "limiter.decisions", callback(_decisions), unit="{decision}", description=DESCRIPTIONS["decisions"]
     )
-    for name, (unit, description) in _COUNTERS.items():
-        meter.create_observable_counter(f"limiter.{name}", callback(_field(name)), unit=unit, description=description)
+    for name, unit in _UNITS.items():
+        meter.create_observable_counter(f"limiter.{name}", callback(_field(name)), unit=unit, description=DESCRIPTIONS[name])
     meter.create_observable_up_down_counter(
         "limiter.breaker.open",
         callback(lambda statistics: [(None, int(statistics.breaker != "closed"))]),
         unit="{breaker}",
-        description="Circuit breakers that hold calls back: 1 while the table fails repeatedly, 0 otherwise",
+        description=DESCRIPTIONS["breaker"],
     )
     meter.create_observable_gauge(
         "limiter.clock.skew",
         callback(lambda statistics: [(None, statistics.skew)], lambda *skews: max(skews, key=abs)),
         unit="s",
-        description="Seconds that this machine's clock is ahead of the table's",
+        description=DESCRIPTIONS["skew"],
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..statistics import DESCRIPTIONS
 from .extras import not_installed
 
 if TYPE_CHECKING:
@@ -23,15 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LimiterCollector"]
 
-_COUNTERS = {
-    "degraded": "Decisions that were made without the table",
-    "calls": "Calls to the table for decisions, corrections and checks",
-    "failures": "Calls without a response in time, or with an error on the table's side",
-    "throttled": "Failed calls that the table throttled, as a whole or for one hot key",
-    "batches": "Groups of requests to one bucket that shared a call",
-    "cache_hits": "Requests to a bucket that were decided without a call",
-    "corrections_lost": "Corrections and refunds that could not be written",
-}
+_COUNTERS = ("degraded", "calls", "failures", "throttled", "batches", "cache_hits", "corrections_lost")
 _LABELS = ("namespace", "table")
 
 
@@ -45,7 +38,7 @@ class LimiterCollector:
         self._limiters = (limiter, *others)
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now; the registry calls this."""
+        """Yield the current metrics; the registry calls this."""
         try:
             from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
         except ImportError as error:
@@ -54,12 +47,10 @@ class LimiterCollector:
         for limiter in self._limiters:
             places.setdefault(_place(limiter), []).append(limiter.stats())
 
-        decisions = CounterMetricFamily(
-            "limiter_decisions", "Calls of acquire and try_acquire, decided", labels=(*_LABELS, "outcome")
-        )
-        counters = {name: CounterMetricFamily(f"limiter_{name}", text, labels=_LABELS) for name, text in _COUNTERS.items()}
-        breaker = GaugeMetricFamily("limiter_breaker_open", "Circuit breakers that hold calls back", labels=_LABELS)
-        skew = GaugeMetricFamily("limiter_clock_skew_seconds", "Seconds that this clock is ahead of the table's", labels=_LABELS)
+        decisions = CounterMetricFamily("limiter_decisions", DESCRIPTIONS["decisions"], labels=(*_LABELS, "outcome"))
+        counters = {name: CounterMetricFamily(f"limiter_{name}", DESCRIPTIONS[name], labels=_LABELS) for name in _COUNTERS}
+        breaker = GaugeMetricFamily("limiter_breaker_open", DESCRIPTIONS["breaker"], labels=_LABELS)
+        skew = GaugeMetricFamily("limiter_clock_skew_seconds", DESCRIPTIONS["skew"], labels=_LABELS)
         for place, statistics in places.items():
             refused = sum(each.refusals for each in statistics)
             decisions.add_metric((*place, "admitted"), sum(each.decisions for each in statistics) - refused)

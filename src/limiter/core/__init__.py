@@ -1,1 +1,1 @@
-"""Decides: pure rules without I/O, locks or waiting. May import `models` and `exceptions`."""
+"""Decides, by pure rules without I/O, locks or waiting; may import only `models` and `exceptions`."""

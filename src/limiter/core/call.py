@@ -1,4 +1,4 @@
-"""What one caller asks, checked."""
+"""What a call asks for, and the checks of its parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from ..exceptions import ValidationError
-from .prefetch import Prefetch
 from .records import BucketKey
 from .validation import check_amounts, check_name, shown
 
@@ -21,19 +20,19 @@ MAX_BUCKETS = 16
 
 
 class Target(NamedTuple):
-    """An entity and a resource that a call charges, with the chain of the entity; `amounts` of None are 1 of every limit."""
+    """An entity, with its chain, and a resource that a call charges; `amounts` of None stand for 1 of every limit."""
 
     key: BucketKey
     amounts: Mapping[str, int] | None
 
 
 class Call(NamedTuple):
-    """What a caller asks of the entity and resource in `key`, and of the targets in `also`: all or none.
+    """A call that charges the entity and resource in `key`, and the targets in `also`: all or none.
 
-    `amounts` are units by limit name; None asks for 1 of every limit. `limits` replace the entity's own limits, `defaults` apply
-    where nothing is stored. The caller waits up to `patience` nanoseconds for its turn. It came at `asked` (monotonic seconds).
-    It leaves `headroom` to others; with `oversize` an amount above a capacity is admitted when the bucket is full. `for_good`
-    says that no lease will give anything back.
+    `amounts` are units by limit name; None asks for 1 of every limit. `limits` replace the entity's own limits; `defaults` apply
+    if nothing is stored. The caller waits up to `patience` nanoseconds for its turn. It arrived at `asked` (monotonic seconds).
+    It leaves `headroom` to others. With `oversize` an amount above a capacity is admitted when the bucket is full. `for_good`
+    means that no lease can refund anything.
     """
 
     key: BucketKey
@@ -42,7 +41,6 @@ class Call(NamedTuple):
     defaults: Limits
     patience: int = 0
     on_unavailable: OnUnavailable = "block"
-    prefetch: Prefetch | None = None
     asked: float = 0.0
     also: tuple[Target, ...] = ()
     headroom: Headroom = None
@@ -61,23 +59,16 @@ class Call(NamedTuple):
 
 
 def check_policy(policy: str) -> OnUnavailable:
-    """Return `policy` if it is a policy for outages."""
+    """Return `policy` if it is one of the policies for outages."""
     if policy not in get_args(OnUnavailable):
         raise ValidationError(f"on_unavailable must be one of {', '.join(get_args(OnUnavailable))}, not {shown(policy)}")
     return policy  # type: ignore[return-value] # one of the literals, as just checked
 
 
-def check_prefetch(prefetch: object) -> Prefetch | None:
-    """Return `prefetch` if it is None or a `Prefetch`."""
-    if prefetch is not None and not isinstance(prefetch, Prefetch):
-        raise ValidationError(f"prefetch must be a Prefetch, such as Prefetch(horizon=0.1, fraction=0.1), not {shown(prefetch)}")
-    return prefetch
-
-
 def check_also(also: object, own: BucketKey, amounts: Mapping[str, int] | None) -> tuple[Target, ...]:
-    """Return the targets beside the `own` one; those without amounts are charged the call's.
+    """Return the targets besides the `own` one; targets without amounts are charged the amounts of the call.
 
-    `also` holds pairs of an entity and a resource, or triples with amounts. No target may be named twice.
+    `also` contains pairs of an entity and a resource, or triples with amounts. No target may be named twice.
     """
     if also is None or also == ():
         return ()

@@ -1,12 +1,11 @@
 """Decides requests against one bucket without doing any I/O.
 
-A batch of requests is played, one after another, against the last state seen. Those that fit become one conditional `Update`,
-whose conditions assert exactly what the admissions were built on, limit by limit: each kind of limit has an account that knows
-them. So if the state has changed since, the update either still admits all of them rightly or is not applied, and the state
-that comes back decides anew. What was refused is final only when the state was fresh.
+The requests of a batch are applied, one after another, to the last state seen. Requests that fit become one conditional `Update`.
+Its conditions assert exactly what the admissions depend on, limit by limit: each kind of limit has an account that knows them. If
+the state has changed since, the update either still admits all of them correctly or is not applied, and the returned state
+decides again. A refusal is final only if the state was fresh.
 
-Within a batch everything that takes comes first and everything that gives back last, so that a refund never hides that a bucket
-had been full.
+Within a batch all charges come first and all refunds last, so that a refund never hides that a bucket was full.
 """
 
 from __future__ import annotations
@@ -34,28 +33,28 @@ if TYPE_CHECKING:
     from .state import BucketState
 
 TTL_GRACE = 3_600
-"""Seconds by which `ttl` is set beyond what is needed, so that a busy bucket seldom has to move it."""
+"""Seconds by which `ttl` is set beyond the time needed, so that a busy bucket rarely has to move it."""
 
 Entry = tuple["Account", bool, int, int]
-"""Of one charge the account, whether the limit is enforced, the bound and the cost."""
+"""One charge: its account, whether the limit is enforced, the bound and the cost."""
 
 
 @dataclass(slots=True, eq=False)
 class Plan:
-    """How a batch meets one state: an update that carries some of its requests, and the refusals that the state gives others.
+    """The result of a batch against one state: an update that carries some of its requests, and the refusals of others.
 
     A request that is neither carried nor refused has to be planned again after the update. `update` is None when there is
-    nothing to write: no request was admitted, or all that was to be given back is worth nothing any more. It may carry none, to
-    write the birth of an account that refuses. `shares` say of each carried request, by its place in the batch, where in `totals`
-    its own begin: what the batch has taken of each of its limits up to and with it. (In one list, since hundreds of little tuples
-    would call for the garbage collector.) `left_out` holds, by place in `totals`, the charges of shadows that did not fit: what
-    they met, and the time from which they would fit.
+    nothing to write: no request was admitted, or no refund is still valid. It may carry no request, to write the birth of an
+    account that refuses. `shares` maps the place of each carried request in the batch to its first place in `totals`. `totals`
+    holds what the batch has taken of each of the request's limits, up to and including this request. (It is one list, because
+    hundreds of small tuples would trigger the garbage collector.) `left_out` holds, by place in `totals`, the charges of shadow
+    limits that did not fit: the level that they met, and the time from which they would fit.
 
-    `rivals` are the names of which the batch uses one rate or period while another is in use; `dropped` are the identities that
-    had to leave the item although they were not full.
+    `rivals` are names of which the batch uses one rate or period while another is in use. `dropped` are identities that had to
+    leave the item although they were not full.
 
     While the plan is made, the accounts add `conditions`, `changes`, `marks` and `removals` to it, and `reasons`: conditions that
-    are asserted only where there is something to write. `reach` is until when an order from outside a lease is needed.
+    are asserted only if there is something to write. `reach` is the time until which a change from outside a lease is needed.
     """
 
     view: View
@@ -84,11 +83,11 @@ class Plan:
         return self.view.now
 
     def grants(self, after: BucketState, sent_first: Plan | None = None) -> dict[int, Grant]:
-        """The outcome of every carried request, by its place in the batch, once the update has left the state `after`.
+        """Return the outcome of every carried request, by its place in the batch; the state is now `after`.
 
-        If others have written since, it is only known how much the batch met at most. Then a caller waits until its true start or
-        later, and its booking is not undone when it is cancelled: it could be taken for another that was built on it. Nor is it
-        known then which plan was applied, if another one was `sent_first` under the same stamp.
+        If other processes have written since the update, only an upper bound of what the batch met is known. Then a caller waits
+        until its true start or later. Its booking is not undone when it is cancelled, because a later booking may depend on it.
+        If another plan was `sent_first` with the same stamp, it is then unknown which of the two was applied.
         """
         covered = self.update is not None and after.stamp != self.update.stamp
         grounds, earlier, known = {}, {}, self.view.now if covered else UNBOUNDED
@@ -124,7 +123,7 @@ class Plan:
         return Grant.of(request.charges, figures, now)
 
     def _play(self) -> None:
-        """Carry, refuse or leave each request, in order. An order from outside a lease is played alone."""
+        """Carry, refuse or leave each request, in order. A change from outside a lease is planned alone."""
         returning = {refund.limit.identity for request in self.requests for refund in request.refunds}
         now = self.view.now
         for index, request in enumerate(self.requests):
@@ -140,10 +139,10 @@ class Plan:
                 self._refuse(index, request, start)
             elif not any(charge.limit.identity in returning for charge in request.charges):
                 self._carry(index, request, returning)
-            # else: a booking would void the refunds of its batch, so it is left for the next update.
+            # Otherwise a booking would void the refunds of its batch, so the request is left for the next update.
 
     def _account(self, limit: BaseLimit) -> Account:
-        """The account of one limit, opened on first use."""
+        """Return the account of one limit; opens it on first use."""
         account = self.accounts.get(limit.identity)
         if account is None:
             if self.view.state.unreadable:
@@ -153,7 +152,7 @@ class Plan:
         return account
 
     def _entries_of(self, request: Request) -> list[Entry]:
-        """The entry of each charge; callers who ask the same often pass the same tuple."""
+        """Return the entry of each charge; cached, because equal requests often share one tuple of charges."""
         charges, headroom, oversize = request.charges, request.headroom, request.oversize
         if self._asked and charges is self._asked[0] and (headroom, oversize) == self._asked[1:]:
             return self._entries
@@ -167,7 +166,7 @@ class Plan:
         return entries
 
     def _earliest_start(self, request: Request) -> tuple[int, int]:
-        """The time from which every enforced limit would allow the request, or now; and the latest start that may be promised."""
+        """Return the time from which every enforced limit allows the request, at least now; and the latest start to promise."""
         now, paused = self.view.now, self.view.state.paused
         if not request.charges:
             return now, UNBOUNDED
@@ -182,7 +181,7 @@ class Plan:
         return earliest, last
 
     def _carry(self, index: int, request: Request, returning: set[str]) -> None:
-        """Carry the request: enter its charges, but for those of shadows that do not fit."""
+        """Carry the request: enter its charges, except those of shadow limits that do not fit."""
         first, now = len(self.totals), self.view.now
         patience = None if request.forced else max(0, request.deadline - now)
         if request.headroom and patience:
@@ -191,7 +190,7 @@ class Plan:
             if patience is not None and not enforced:
                 start = account.earliest(bound, cost)
                 if start > now and (start > now + patience or start > account.last or account.identity in returning):
-                    # One that could book, were nothing given back beside it, is asserted not to fit now.
+                    # A charge that could book, if its batch had no refunds, is asserted not to fit now.
                     account.leave_out(bound, cost, patience if start > now + patience else 0)
                     self.left_out[len(self.totals)] = account.met().tat, start
                     self.totals.append(0)
@@ -208,7 +207,7 @@ class Plan:
         self.refused[index] = Refusal(levels, starts, now, by_state, start)
 
     def _follow(self, request: Request) -> None:
-        """Carry an order: clear limits, pause the bucket, or give back what others have taken."""
+        """Carry a change from outside a lease: clear limits, pause the bucket, or refund what others have taken."""
         if not self.view.fresh:
             raise Unseen
         self.shares[0] = 0
@@ -219,15 +218,15 @@ class Plan:
             self.totals.append(account.withdraw(self, -cost) if cost < 0 else account.take(bound, cost, None))
 
     def _write(self, stamp: str) -> Update | None:
-        """The update that makes every change entered so far; None when there is nothing to write."""
+        """Return the update that makes every change entered so far; None when there is nothing to write."""
         now, state = self.view.now, self.view.state
         for index in self.shares:
             for refund in self.requests[index].refunds:
                 check_readable(state, refund.limit.identity)
-                # What has left the item cannot be given back, and its account is not born for that.
+                # A limit that has left the item cannot be refunded, and a refund does not open its account.
                 if refund.cost > 0 and state.level(refund.limit.identity).tat >= 0:
                     self._account(refund.limit).give(refund)
-        # What takes comes first, as its requests do; the birth of a shadow only rides on what else is written.
+        # Charges come first, as in the batch; the birth of a shadow limit is written only along with other changes.
         accounts = sorted(self.accounts.values(), key=lambda account: (not account.takes, not account.enforced))
         reach, takes = max(now, self.reach), False
         for account in accounts:
@@ -249,7 +248,7 @@ class Plan:
         return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals), self.slots)
 
     def _renew_slots(self, side: Side) -> None:
-        """Have the update renew the process's slots that are due, and give up those whose leases have ended."""
+        """Add to the update the renewal of the process's slots that are due, and the release of slots whose leases have ended."""
         for limit in side.due:
             if limit.identity not in self.view.state.unreadable:
                 self._account(limit)
@@ -262,7 +261,7 @@ class Plan:
         return tuple(sorted({account.name for account in named if self._has_rival(account)})) if named else ()
 
     def _has_rival(self, account: Account) -> bool:
-        """Whether another account of the name, which was born later, is in use."""
+        """Tell whether another account of the name, opened later, is in use."""
         newest = self.view.state.marks.get(account.name, account.identity)
         if newest == account.identity or account.born:
             return False
@@ -277,7 +276,7 @@ class Plan:
         if self.view.state.ttl >= needed:
             self.conditions.append(Condition(TTL, "ttl", needed, None))
         else:
-            # Another limit of the bucket, not seen here, may need a later end: so it only ever moves forward.
+            # Another limit of the bucket, not seen here, may need a later end, so the end only moves forward.
             end = min(needed + TTL_GRACE, max(needed, FAR // NANOSECONDS))
             self.conditions.append(Condition(TTL, "ttl", None, end, absent=True))
             self.changes.append(Change(TTL, "ttl", None, end))
@@ -298,11 +297,11 @@ def plan(
     fresh: bool = True,
     slots: Side | None = None,
 ) -> Plan:
-    """Play `requests` in order against `state` at `now`, which may be wrong by `error`; `stamp` names the update.
+    """Apply `requests` in order to `state` at `now`, which may be wrong by `error`; `stamp` names the update.
 
-    `fresh` says that the batch has read or written the state itself. A plan on another state carries and refuses nothing where
-    that does not suffice: then the state has to be read. `slots` is the process's side of the bucket's slots. Raises
-    `UnreadableItem` when the stored state of a limit that is asked for makes no sense.
+    `fresh` means that the batch has read or written the state itself. If a decision needs a fresh state and this one is not, the
+    plan carries and refuses nothing: then the state has to be read. `slots` is what the process knows of its slots. Raises
+    `UnreadableItem` if the stored state of a requested limit is malformed.
     """
     view = View(state, now, error, fresh, slots)
     made = Plan(view, requests)

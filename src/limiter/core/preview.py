@@ -1,4 +1,4 @@
-"""What a bucket's state proves without a write: refusals, waits, debts and unreadable limits."""
+"""Facts that a bucket's state proves without a write: refusals, waits, debts and unreadable limits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ..exceptions import UnreadableItem
 from .limits.accounts import open_account, price
 from .request import NotTried, Refusal
 from .state import MARK, PAUSED, UNBOUNDED, View
+from .validation import MAX_AMOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Ahead(NamedTuple):
-    """Requests for exactly the same, to be admitted at once or not at all, that come before another and are not decided yet.
+    """Undecided requests with the same charges, without a timeout, that came before another one.
 
-    A write that was planned at the time `planned` carries `carried` of them; `waiting` are in no write.
+    A write that was planned at the time `planned` carries `carried` of them; `waiting` are not in a write yet.
     """
 
     waiting: int = 0
@@ -35,11 +36,11 @@ NONE_AHEAD = Ahead()
 def look(
     state: BucketState, request: Request, now: int, ahead: Ahead = NONE_AHEAD, *, error: int = 0, slots: Side | None = None
 ) -> Refusal | NotTried:
-    """The refusal of a request that the state alone keeps from starting in time; otherwise what the request would meet.
+    """Return the refusal of a request that cannot start in time by the state alone; otherwise the levels that it would meet.
 
-    The requests `ahead` count as admitted: those that a write carries as of its plan, of those that wait as many as fit now. If
-    other processes have taken so much since that one of them is refused, so is the same request behind it. An account that is yet
-    to be born refuses nothing by a look, since its birth has to be written.
+    The requests `ahead` count as admitted: those in a write as of its plan, and as many of the waiting ones as fit now. If other
+    processes have taken so much since that one of them is refused, the same request behind it is refused too. An account that is
+    not stored yet refuses nothing here, because its birth has to be written first.
     """
     opened = _open(View(state, now, error, slots=slots), request.charges, request.headroom, request.oversize)
     waiting = ahead.waiting
@@ -64,20 +65,32 @@ def look(
 
 
 def owes(state: BucketState, charges: Iterable[Charge], now: int) -> bool:
-    """Whether the bucket is paused, or one of the limits is in debt, or promised to callers who wait."""
+    """Tell whether the bucket is paused, or one of the limits is in debt or promised to waiting callers."""
     opened = _open(View(state, now), [charge._replace(units=0) for charge in charges])
     return state.paused > now or any(account.earliest(bound, 0) > now for account, enforced, bound, _ in opened if enforced)
 
 
 def wait(state: BucketState, request: Request, now: int) -> int:
-    """Nanoseconds until the request could start at the earliest, by what the state says."""
+    """Return the nanoseconds until the earliest possible start of the request, by the state."""
     opened = _open(View(state, now), request.charges, request.headroom, request.oversize)
     starts = [account.earliest(bound, cost) for account, enforced, bound, cost in opened if enforced]
     return max(0, max([*starts, state.paused]) - now)
 
 
+def room(view: View, request: Request, before: Sequence[Charge]) -> list[int]:
+    """How often each charge of the request fits now, behind others, by what the state says; shadows are in no one's way."""
+    opened = _open(view, request.charges, request.headroom)
+    if view.state.paused > view.now:
+        return [0 for _ in opened]
+    for limit, units in before:
+        for account, *_ in opened:
+            if account.identity == limit.identity:
+                account.total += price(limit, units)[1]
+    return [account.fits(bound, cost, MAX_AMOUNT) if enforced else MAX_AMOUNT for account, enforced, bound, cost in opened]
+
+
 def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, UnreadableItem]:
-    """The errors of those requests, by their place, that ask for a limit whose stored state makes no sense."""
+    """Return an error for each request, by its place, that asks for a limit with a malformed stored state."""
     errors = {}
     for place, request in enumerate(requests):
         for limit in (*(charge.limit for charge in request.charges), *(refund.limit for refund in request.refunds)):
@@ -90,7 +103,7 @@ def unreadable(state: BucketState, requests: Sequence[Request]) -> dict[int, Unr
 def _open(
     view: View, charges: Sequence[Charge], headroom: Sequence[int] = (), oversize: bool = False
 ) -> list[tuple[Account, bool, int, int]]:
-    """Of each charge the account, whether it is enforced, the bound and the cost."""
+    """Return, for each charge, the account, whether the limit is enforced, the bound and the cost."""
     accounts: dict[str, Account] = {}
     opened = []
     for place, (limit, units) in enumerate(charges):

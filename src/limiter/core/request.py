@@ -1,4 +1,4 @@
-"""What is asked of one bucket, and what comes back: the values that travel between a caller, a batch and the rules."""
+"""Requests to one bucket and their outcomes: the values that pass between a caller, a batch and the rules."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..models import BaseLimit
-    from .prefetch import Prefetch
     from .records import BucketKey
     from .state import Level
 
 
 class Charge(NamedTuple):
-    """`units` to take from `limit`. From outside a lease they may be negative, to give back units of any caller, if `forced`."""
+    """`units` to take from `limit`. In a `forced` request from outside a lease, negative units refund those of any caller."""
 
     limit: BaseLimit
     units: int
 
 
 class Refund(NamedTuple):
-    """`cost` to give back to `limit`, taken in the busy period, or of the opening, `since`.
+    """`cost` to refund to `limit`. It was taken in the busy period, or in the period or session, that began at `since`.
 
     A cost is in the measure of the limit's account: nanoseconds of refill for a rate, units for the other kinds. For a booking
-    that has not started, `start` is its start, `level` the `tat` that it left the bucket at, and `earlier` the latest start
-    promised before it, UNBOUNDED where that is not known.
+    that has not started, `start` is its start, `level` is the `tat` that it left the bucket at, and `earlier` is the latest start
+    promised before it, UNBOUNDED if that is not known.
     """
 
     limit: BaseLimit
@@ -40,17 +39,16 @@ class Refund(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one caller asks of the bucket `key`.
+    """A request to the bucket `key`.
 
     `charges` are admitted all or none, if they can start by `deadline` (nanoseconds since the epoch). A `forced` request is
-    admitted always, into debt if need be. `refunds` are given back as far as they are still worth something. With `prefetch`,
-    units may be taken in advance of later requests.
+    admitted always, into debt if need be. `refunds` are given back as far as they are still worth something. One that `allots`
+    may be paid from units that its process took in advance.
 
-    `headroom` is what each charge leaves to others, in the measure of the limit's account and in the order of the charges; empty
-    leaves nothing. With `oversize` an amount above a capacity is admitted when all of that is available. `clear` names limits
-    that become as if nothing had been used. `pause` is the time up to which the bucket admits nothing; 0 ends a pause. Where a
-    schedule changes the limits, the request is `scheduled`. `slots` says that it takes slots, or gives some back, or is for slots
-    that are held.
+    `headroom` is what each charge leaves to others, in the measure of the limit's account and in the order of the charges; if
+    empty, nothing is left. With `oversize` an amount above a capacity is admitted when the whole capacity is available. `clear`
+    names limits that are reset as if nothing had been used. `pause` is the time until which the bucket admits nothing; 0 ends a
+    pause. A request is `scheduled` if a schedule changes the limits. `slots` means that it takes, frees or renews slots.
     """
 
     key: BucketKey
@@ -58,7 +56,7 @@ class Request(NamedTuple):
     refunds: tuple[Refund, ...] = ()
     deadline: int = 0
     forced: bool = False
-    prefetch: Prefetch | None = None
+    allots: bool = False
     headroom: tuple[int, ...] = ()
     oversize: bool = False
     clear: tuple[str, ...] = ()
@@ -68,22 +66,22 @@ class Request(NamedTuple):
 
     @property
     def is_settlement(self) -> bool:
-        """Whether it asks for nothing but a write of what there is to say of the process's slots."""
+        """Whether it only asks for a write of the process's slots."""
         return self.slots and not self.charges and not self.refunds
 
     @property
     def is_order(self) -> bool:
-        """Whether it changes the bucket from outside a lease, which is planned alone."""
+        """Whether it changes the bucket from outside a lease. Such a request is planned alone."""
         return bool(self.clear) or self.pause is not None or (self.forced and any(units < 0 for _, units in self.charges))
 
 
 class Receipt(NamedTuple):
-    """What was taken of one limit: its `cost`, in the busy period or of the opening `since`, leaving the account at `tat`.
+    """What was taken of one limit: its `cost`, in the busy period or opening that began at `since`, leaving the account at `tat`.
 
-    `start` is the time from which it may be used; it lies ahead of the decision only where the caller has to wait, which callers
-    that are forced in never do. `earlier` is the latest start that was promised before it, -1 if there is none, UNBOUNDED if that
-    is not known; below -1 the limit is a shadow that would have refused, and was charged nothing. Of slots `since` is the
-    generation of the leases that hold them, and `earlier` the number of the fence.
+    `start` is the time from which it may be used. It is later than the decision only if the caller has to wait, which forced
+    requests never do. `earlier` is the latest start that was promised before it, -1 if there is none, UNBOUNDED if that is not
+    known. A value below -1 marks a shadow limit that would have refused, and was charged nothing. For slots, `since` is the
+    generation of the leases that hold them, and `earlier` is the number of the fence.
     """
 
     limit: BaseLimit
@@ -95,12 +93,12 @@ class Receipt(NamedTuple):
     earlier: int = -1
 
     def refund(self) -> Refund:
-        """What gives it all back."""
+        """Return the refund of all of it."""
         return Refund(self.limit, self.cost, self.since, self.start, self.tat, self.earlier)
 
     @property
     def left_out(self) -> int | None:
-        """The time from which a shadow would have allowed the request that it would have refused; None where it had not."""
+        """The time from which a shadow limit would allow the request, if it would have refused it; otherwise None."""
         return -self.earlier if self.earlier < -1 else None
 
 
@@ -112,21 +110,21 @@ _START = 2 + Receipt._fields.index("start") - _BEYOND
 class Grant(tuple[Any, ...]):
     """The request is admitted, from `start` on, as decided at `now`.
 
-    One flat tuple: `now`, the charges, and of each charge what its receipt says beyond it. Hundreds are made at once, and
-    the garbage collector would visit every part of each.
+    A grant is one flat tuple: `now`, the charges, and for each charge the further fields of its receipt. Hundreds are made at
+    once, and the garbage collector would visit each part of a nested one.
     """
 
     __slots__ = ()
 
     def __new__(cls, receipts: Sequence[Receipt], now: int) -> Self:
-        """The grant that these receipts make up."""
+        """Make a grant of these receipts."""
         charges = tuple(Charge(receipt.limit, receipt.units) for receipt in receipts)
         figures: list[Any] = [figure for receipt in receipts for figure in receipt[_BEYOND:]]
         return cls.of(charges, figures, now)
 
     @classmethod
     def of(cls, charges: tuple[Charge, ...], figures: Iterable[int], now: int) -> Self:
-        """The grant of `charges`; for each of them come the figures that a `Receipt` has, from `cost` on."""
+        """Return the grant of `charges`; `figures` are, for each of them, the fields of a `Receipt` from `cost` on."""
         return tuple.__new__(cls, (now, charges, *figures))
 
     def __repr__(self) -> str:
@@ -152,11 +150,11 @@ class Grant(tuple[Any, ...]):
 
 
 class Refusal(NamedTuple):
-    """The request does not fit; `levels` are what each charge would meet at `now`, in the order of the charges.
+    """The request does not fit; `levels` are the levels that each charge would meet at `now`, in the order of the charges.
 
-    Either the state alone is enough to refuse it, or only together with what others of its batch take. `starts` are the times
-    from which each limit would allow it, UNBOUNDED where none does, and `start` is the time from which all enforced limits would.
-    That is not after the request's deadline where no start ahead may be promised: then the caller can wait, and ask again.
+    `by_state` means that the state alone refuses it, without the other requests of its batch. `starts` are the times from which
+    each limit would allow it, UNBOUNDED if it never does, and `start` is the time from which all enforced limits would. That time
+    is not after the request's deadline if no future start may be promised: then the caller can wait and ask again.
     """
 
     levels: tuple[Level, ...]
@@ -167,7 +165,7 @@ class Refusal(NamedTuple):
 
 
 class NotTried(NamedTuple):
-    """The request fits, but was not sent, because another one of the same caller is refused; fields as of a refusal."""
+    """The request fits, but was not sent, because another request of the same caller is refused; fields as in `Refusal`."""
 
     levels: tuple[Level, ...]
     starts: tuple[int, ...]
@@ -175,6 +173,6 @@ class NotTried(NamedTuple):
 
 
 def refund_of(key: BucketKey, receipts: Iterable[Receipt]) -> Request:
-    """The request that gives back everything that the receipts say was taken of a bucket."""
+    """Return the request that refunds everything that the receipts show as taken from a bucket."""
     refunds = tuple([receipt.refund() for receipt in receipts if receipt.cost > 0])
     return Request(key, refunds=refunds, slots=any(refund.limit.holds for refund in refunds))

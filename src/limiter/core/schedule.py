@@ -54,7 +54,7 @@ class Window(NamedTuple):
     limits: Limits
 
     def covers(self, second: int) -> bool:
-        """Whether the window applies at an instant, in seconds since the epoch."""
+        """Tell whether the window applies at an instant, in seconds since the epoch."""
         minute = (second + offset(self.zone, second) - _MONDAY) // _MINUTE % _WEEK
         return any(start <= minute < end for start, end in spans(self.when))
 
@@ -65,12 +65,12 @@ class Schedule(NamedTuple):
     windows: tuple[Window, ...] = ()
 
     def limits_at(self, now: int, plain: Limits) -> Limits:
-        """The limits that apply at `now`, in nanoseconds since the epoch: those of a window, or the plain ones."""
+        """Return the limits that apply at `now`, in nanoseconds since the epoch: those of a window, or the plain ones."""
         place = self._place(now // NANOSECONDS)
         return plain if place is None else self.windows[place].limits
 
     def next_change(self, now: int) -> int | None:
-        """When other limits than at `now` begin to apply, or the time up to which none do; None where there are no windows.
+        """Return when other limits than at `now` begin to apply, or the time until which none do; None without windows.
 
         Times are in nanoseconds since the epoch. The next change may be further ahead than eight days, the longest time answered.
         """
@@ -85,7 +85,7 @@ class Schedule(NamedTuple):
         return next((place for place, window in enumerate(self.windows) if window.covers(second)), None)
 
     def _candidates(self, second: int) -> set[int]:
-        """Every instant in the time ahead at which a window may begin or end: at its own times, or where clocks change."""
+        """Return every instant ahead at which a window may begin or end: at its own times, or when clocks change."""
         found: set[int] = set()
         for zone in {window.zone for window in self.windows}:
             changes = list(_clock_changes(zone, second, second + _AHEAD))
@@ -122,7 +122,7 @@ def check_schedule(value: object) -> Schedule:
 
 @cache
 def spans(when: str) -> tuple[Span, ...]:
-    """The minutes of the week that a window's text names, in order; one that passes Sunday's midnight is two spans."""
+    """Return the minutes of the week that a window's text names, in order; one that passes Sunday's midnight is two spans."""
     found = _FORM.fullmatch(when.strip()) if len(when) <= 200 else None
     if found is None or not when.strip():
         raise ValidationError(f"{shown(when)} is not a time of the week; {_HINT}")
@@ -162,7 +162,7 @@ def _time(when: str, text: str) -> int:
 
 
 def _days(when: str, text: str | None) -> list[int]:
-    """The weekdays that a text names, each once, Monday being 0."""
+    """Return the weekdays that a text names, each once, Monday being 0."""
     if text is None:
         return list(range(7))
     named: list[int] = []
@@ -180,7 +180,7 @@ def _days(when: str, text: str | None) -> list[int]:
 
 
 def _overlap(one: Window, other: Window) -> bool:
-    """Whether two windows apply at one instant, with the clocks of both zones as they are at the beginning of any day.
+    """Tell whether two windows apply at one instant, with the clocks of both zones as they are at the beginning of any day.
 
     For some hours of a day one zone's clocks may have changed and the other's may not. Where windows meet in these only, the
     first one of the schedule applies.
@@ -192,7 +192,7 @@ def _overlap(one: Window, other: Window) -> bool:
 
 @cache
 def _distances(one: str, other: str) -> frozenset[int]:
-    """Every number of seconds by which a zone's clocks are ahead of another's on some day."""
+    """Return every number of seconds by which a zone's clocks are ahead of another's on some day."""
     return frozenset(later - earlier for earlier, later in zip(_offsets(one), _offsets(other), strict=True))
 
 
@@ -202,7 +202,7 @@ def _offsets(zone: str) -> tuple[int, ...]:
 
 
 def _meet(one: Window, other: Window, ahead: int) -> bool:
-    """Whether two windows share an instant where the clocks of the second are so many seconds ahead of the first's."""
+    """Tell whether two windows share an instant where the clocks of the second are so many seconds ahead of the first's."""
     week = _WEEK * _MINUTE
     for start, end in _in_seconds(one.when):
         for first, last in _in_seconds(other.when):
@@ -217,14 +217,14 @@ def _in_seconds(when: str) -> Iterator[Span]:
 
 
 def _repeated(edge: int, local: int, second: int) -> Iterable[int]:
-    """The instants, from a local time at an instant on, at which clocks show a time of the week, if they do not change."""
+    """Return the instants, from a local time at an instant on, at which clocks show a time of the week, if they do not change."""
     week = _WEEK * _MINUTE
     following = second + (edge - local) % week
     return (following, following + week)
 
 
 def _clock_changes(zone: str, first: int, last: int) -> Iterator[int]:
-    """The instants between two others at which a zone's clocks change."""
+    """Return the instants between two others at which a zone's clocks change."""
     before = first
     while before < last:
         after = min(before + _SAMPLE, last)

@@ -1,4 +1,4 @@
-"""Limits at a share of their rate, for what one process allows without the table."""
+"""Limits at a share of their rate, which one process uses without the table."""
 
 from __future__ import annotations
 
@@ -25,31 +25,34 @@ if TYPE_CHECKING:
 
 _Each = TypeVar("_Each", bound=BaseLimit)
 LONGEST = 50 * 366 * 86_400 * NANOSECONDS
-"""Nanoseconds that an empty bucket takes to fill at most, however small the share: the half of what a limit may."""
+"""Most nanoseconds in which an empty bucket fills, regardless of the share: half of the maximum for a limit."""
 
 
 def local_limit(limit: _Each, share: float, units: int = 1) -> _Each:
-    """The limit at a share of its rate and of its capacity, of which at least `units` remain, so that one request fits."""
+    """Return the limit at a share of its rate and capacity; the capacity is at least `units`, so that one request fits."""
     if not isinstance(limit, Limit):
         return limit if share >= 1 else replace(limit, capacity=max(ceil(limit.capacity * share), units))
     share = max(share, limit.window / LONGEST, limit.period_ns / LONGEST)
     if share >= 1:
         return limit
-    return replace(limit, capacity=max(ceil(limit.capacity * share), units), refill_period=limit.refill_period / share)
+    capacity = max(ceil(limit.capacity * share), units)
+    return replace(limit, capacity=capacity, refill_period=limit.refill_period / share, allotment=None)
 
 
 def local_requests(requests: Sequence[Request], share: float) -> tuple[Request, ...]:
-    """The same requests, on limits at that share."""
+    """Return the same requests with limits at that share."""
     if share == 1.0:
         return tuple(requests)
     return tuple(
-        request._replace(charges=tuple(Charge(local_limit(limit, share, units), units) for limit, units in request.charges))
+        request._replace(
+            charges=tuple(Charge(local_limit(limit, share, units), units) for limit, units in request.charges), allots=False
+        )
         for request in requests
     )
 
 
 def check_remembered(chain: Sequence[Bucket], names: AbstractSet[str], cause: RateLimiterUnavailable) -> None:
-    """Raise `RateLimiterUnavailable` when a call names limits that were never read, so that nothing can keep them."""
+    """Raise `RateLimiterUnavailable` if a call names limits that were never read, so this process cannot keep them."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
     if not any(bucket.access for bucket in chain) and not (known and known >= names):
         text = "the limits of this call were never read, so this process cannot keep them by itself"
@@ -57,7 +60,7 @@ def check_remembered(chain: Sequence[Bucket], names: AbstractSet[str], cause: Ra
 
 
 def unbounded(chain: Sequence[Bucket], names: AbstractSet[str]) -> tuple[Bucket, ...]:
-    """The chain with a limit that stands in no way for every name that it lacks, of limits that could not be read."""
+    """Return the chain with a practically unlimited limit for each name that it lacks because it could not be read."""
     known = {limit.name for bucket in chain for limit in bucket.limits}
     if any(bucket.access for bucket in chain):
         return tuple(chain)
@@ -67,7 +70,7 @@ def unbounded(chain: Sequence[Bucket], names: AbstractSet[str]) -> tuple[Bucket,
 
 
 def fitting(charges: Sequence[Charge], levels: Sequence[Level], now: int) -> tuple[Charge, ...]:
-    """As much of the charges as fits beside what the limits' levels are, so that no bucket goes into debt."""
+    """Return as much of the charges as fits at the limits' levels, so that no bucket goes into debt."""
     fits = (
         Charge(limit, min(units, standing(limit, level, now)[0])) for (limit, units), level in zip(charges, levels, strict=True)
     )
@@ -75,15 +78,15 @@ def fitting(charges: Sequence[Charge], levels: Sequence[Level], now: int) -> tup
 
 
 def is_reported(limit: BaseLimit) -> bool:
-    """Whether the table is charged with what was used of a limit locally: not with slots, which end with their leases."""
+    """Tell whether local usage of a limit is reported to the table. Slots are not: they end with their leases."""
     return isinstance(limit, Limit | Quota)
 
 
 def unreported_units(limit: BaseLimit, share: float, level: Level, before: Level, now: int) -> int:
-    """Units that were used locally, beyond what was reported when the limit was at the level `before`.
+    """Return the units that were used locally since the last report, when the limit was at the level `before`.
 
-    What a rate has refilled does not count, nor do units of a period or session that has ended: each is reported to the period in
-    which it was used, or not at all.
+    Units that have refilled do not count, nor do units of a period or session that has ended: units are reported to the period in
+    which they were used, or not at all.
     """
     if isinstance(limit, Limit):
         span = level.tat - max(now, before.tat)
@@ -94,6 +97,6 @@ def unreported_units(limit: BaseLimit, share: float, level: Level, before: Level
 
 
 def local_units(limit: Limit, share: float, span: int) -> int:
-    """Units that refill in `span` nanoseconds at the local share. Rounds up, so that repeated fractions are not lost."""
+    """Return the units that refill in `span` nanoseconds at the local share. Rounds up, so repeated fractions are not lost."""
     local = local_limit(limit, share)
     return min(-(-span * local.refill_amount // local.period_ns), limit.capacity)

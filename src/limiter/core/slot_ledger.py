@@ -1,8 +1,8 @@
-"""What one process knows of its own slots of one bucket, and which of them it may hand on without a write.
+"""The ledger of one process's slots of one bucket, which also decides which of them it may hand on without a write.
 
-A lease that ends leaves its slots to the process, as *spare* ones: the next caller of the process takes them, or the next write
-gives them up. What a write says is counted from the open leases, so that what a lost answer has leaked heals with the next
-write. No clock is read here: `mono` is monotonic time, `now` the table's, both in nanoseconds.
+When a lease ends, its slots become *spare* slots of the process: its next caller takes them, or its next write frees them. Each
+write counts the open leases anew, so a slot that leaked by a lost response is freed by the next write. No clock is read here:
+`mono` is monotonic time, `now` is the table's time, both in nanoseconds.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ if TYPE_CHECKING:
     from .state import BucketState
 
 DRIFT = 1_000
-"""The part of a lease's time by which the clocks of two machines may run apart: one in so many."""
+"""Clocks of two machines may drift apart by one part in this many of a lease's time."""
 RENEW_ALONG = 6
-"""The part of `ttl` after which a renewal rides on a write that goes there anyway: one in so many."""
+"""After one part in this many of `ttl`, any write to the bucket also renews."""
 RENEW = 3
-"""The part of `ttl` after which a renewal is written for its own sake: one in so many."""
+"""After one part in this many of `ttl`, a heartbeat renews by a separate write."""
 RETRY = 12
-"""The part of `ttl` after which a renewal that failed is written again: one in so many."""
+"""After one part in this many of `ttl`, a failed renewal is tried again."""
 TURNS = NANOSECONDS
 """Nanoseconds for which slots are handed on within the process while all are taken; then one is left to other processes."""
 REST = NANOSECONDS // 10
-"""Nanoseconds for which the process does not take it back."""
+"""Nanoseconds for which the process does not take that slot back."""
 LOSSES = 64
 """Generations of leases whose last renewal is remembered after they were lost."""
 REMEMBERED = 64
-"""Leases whose time counts for the observed one; older ones count less and less."""
+"""Leases that count for the average time of a lease; older ones count less and less."""
 
 
 class _Sent(NamedTuple):
-    """A write whose fate is not known: the entry that it leaves, and the slots that the process keeps in either case.
+    """A write with an unknown result: the entry that it leaves, and the slots that the process keeps in either case.
 
-    It was planned at the monotonic time `at`, when the limit's time to live was `ttl`. It `draws` fence numbers, or not.
+    It was planned at the monotonic time `at`, when the limit's time to live was `ttl`. `draws` tells whether it draws fence
+    numbers.
     """
 
     entry: int
@@ -57,11 +58,11 @@ class _Sent(NamedTuple):
 class _Tenure:
     """The process's slots of one limit: its `entry` as last known, and how many of its slots open `leases` hold.
 
-    `sent` are writes whose fate is not known; with one among them that was not answered the tenure is in `doubt`, and nothing is
-    handed on. `deadline` is the monotonic time up to which the slots are surely the process's own. The fence numbers from
-    `number` up to `numbers` are for slots that are handed on. All slots of the limit have been taken since `full`; none is looked
-    for before `rest`, and `left` ones are not handed on, so that others can have them. Leases have held slots for `area`
-    nanoseconds in all, and have freed `ended` of them. `losses` are the last renewals of generations that were lost.
+    `sent` are writes with an unknown result. If one of them got no response, the tenure is in `doubt`, and nothing is handed on.
+    Until the monotonic time `deadline` the slots certainly belong to the process. The fence numbers from `number` to `numbers`
+    are for slots that are handed on. All slots of the limit have been taken since `full`. The process looks for none before
+    `rest`, and leaves `left` of its slots to other processes. `area` is the sum of the nanoseconds for which leases have held
+    slots; `ended` counts the slots that they have freed. `losses` are the last renewals of generations that were lost.
     """
 
     limit: Concurrency
@@ -86,20 +87,20 @@ class _Tenure:
 
     @property
     def spare(self) -> int:
-        """Slots that no lease holds, and that no write under way gives up."""
+        """Slots that no lease holds, and that no write in flight frees."""
         kept = min([count_of(self.entry), *(each.keeps for each in self.sent)])
         return 0 if self.doubt else max(0, kept - self.leases - self.left)
 
     def is_due(self, mono: int, part: int) -> bool:
-        """Whether the slots have to be renewed, after that part of their time to live."""
+        """Tell whether the slots have to be renewed: one part in `part` of their time to live has passed."""
         return self.leases > 0 and mono - self.renewed >= self.limit.ttl_ns // part
 
     def is_unsettled(self, mono: int) -> bool:
-        """Whether there is something to write: slots to give up, a renewal, or a write whose fate has to be found out."""
+        """Tell whether there is something to write: slots to free, a renewal, or a write with an unknown result."""
         return self.doubt or count_of(self.entry) > self.leases or self.is_due(mono, RENEW_ALONG)
 
     def count(self, units: int, mono: int) -> None:
-        """Enter that leases hold so many slots more, or fewer."""
+        """Add `units` to the slots that leases hold; negative units were freed."""
         self.area += self.leases * max(0, mono - self.changed)
         self.changed = mono
         self.leases += units
@@ -119,7 +120,7 @@ class _Tenure:
         return until_of(self.entry) - self.limit.ttl_ns
 
     def lose(self, entry: int) -> None:
-        """End all leases, since the entry that held their slots has gone."""
+        """End all leases, because the entry that held their slots was removed."""
         self.losses = {**dict(list(self.losses.items())[-LOSSES:]), self.generation: self.renewal}
         self.generation += 1
         self.leases, self.entry, self.deadline = 0, entry, 0
@@ -144,11 +145,11 @@ class SlotLedger:
         return any(count_of(each.entry) > each.leases for each in self._tenures.values())
 
     def is_unsettled(self, mono: int) -> bool:
-        """Whether a write to the bucket has something to say of the process's slots."""
+        """Tell whether the process's slots need a write to the bucket."""
         return any(each.is_unsettled(mono) for each in self._tenures.values())
 
     def side(self, confirmed: int, mono: int, *, draws: bool = False) -> Side:
-        """What a plan has to know, by a state that was seen at the table's time `confirmed`; whether it draws numbers anyway."""
+        """Return what a plan needs to know, by a state seen at the table's time `confirmed`; `draws` forces new fence numbers."""
         own = {name: Own(each.leases, each.generation, each.last, each.time) for name, each in self._tenures.items()}
         due = [
             each.limit
@@ -158,7 +159,7 @@ class SlotLedger:
         return Side(self.holder, confirmed, own, tuple(due), draws)
 
     def start(self, writes: Sequence[SlotWrite], mono: int) -> bool:
-        """Enter that a write is sent which was planned at `mono`; false if slots that it gives up were handed on since."""
+        """Record the sending of a write that was planned at `mono`; return False if slots that it frees were handed on since."""
         own = [(self._tenure(write.limit), write) for write in writes if write.entry is not None]
         if any(tenure.leases > count_of(write.entry or 0) - write.taken for tenure, write in own):
             return False
@@ -170,18 +171,18 @@ class SlotLedger:
         return True
 
     def fail(self, writes: Iterable[SlotWrite]) -> None:
-        """Enter that the last write certainly had no effect."""
+        """Record that the last write certainly had no effect."""
         for tenure in self._written(writes):
             if tenure.sent:
                 tenure.sent.pop()
 
     def doubt(self, writes: Iterable[SlotWrite]) -> None:
-        """Enter that the last write was not answered: it may be applied yet, and then take slots away that seem to be spare."""
+        """Record that the last write got no response: it may still be applied, and then free slots that seem to be spare."""
         for tenure in self._written(writes):
             tenure.doubt = True
 
     def verdict(self, writes: Sequence[SlotWrite], slots: Slots) -> bool | None:
-        """Whether the last write was applied, by a state that was read since; None where the process's entry does not tell."""
+        """Tell whether the last write was applied, by a state read since; None if the process's entry does not show it."""
         for write in writes:
             tenure = self._tenures.get(write.name)
             if tenure is None or write.entry is None:
@@ -194,32 +195,32 @@ class SlotLedger:
         return None
 
     def learn(self, slots: Slots) -> None:
-        """Enter what the table holds, and find out what became of the writes that were sent."""
+        """Record the table's state, and determine which of the sent writes was applied."""
         for name, tenure in self._tenures.items():
             own = slots.entry(name, self.holder)
             applied = next((each for each in tenure.sent if each.entry == own), None)
             if applied is not None:
                 tenure.entry, tenure.renewed, tenure.failed = own, applied.at, None
                 tenure.deadline = applied.at + applied.ttl - applied.ttl // DRIFT
-                if applied.draws or own < 0:  # Others may have drawn later ones since those that are left.
+                if applied.draws or own < 0:  # Other processes may have drawn later numbers than those that are left.
                     tenure.number = tenure.numbers = 0
             elif own != tenure.entry:
                 tenure.lose(own)
             else:
                 continue
-            # Each other one asserts an entry that has gone.
+            # Each of the other writes asserts an entry that no longer exists.
             tenure.sent.clear()
             tenure.doubt = False
 
     def grant(self, receipts: Iterable[Receipt], mono: int) -> None:
-        """Enter what a write has granted to a lease."""
+        """Record the slots that a write has granted to a lease."""
         for receipt in receipts:
             tenure = self._tenures.get(receipt.limit.name)
             if tenure is not None and receipt.limit.identity == tenure.limit.identity and receipt.cost:
                 tenure.count(receipt.cost, mono)
 
     def number(self, writes: Sequence[SlotWrite], fence: int) -> None:
-        """Keep the numbers that a write has drawn beyond its own grants, once it has left the fence at `fence`."""
+        """Keep the numbers that a write has drawn beyond its own grants; the fence is now at `fence`."""
         before = drawn(writes, fence)
         for write in writes:
             if write.name in before:
@@ -228,7 +229,7 @@ class SlotLedger:
                 tenure.numbers = tenure.number + RESERVE
 
     def numbered(self, receipt: Receipt) -> Receipt:
-        """A receipt for slots with the next number that is left."""
+        """Return the receipt with the next fence number that is left."""
         tenure = self._tenures.get(receipt.limit.name)
         if not receipt.limit.holds or tenure is None or not receipt.cost:
             return receipt
@@ -236,14 +237,14 @@ class SlotLedger:
         return receipt._replace(earlier=tenure.number)
 
     def release(self, refunds: Iterable[Refund], mono: int) -> None:
-        """End leases of slots; those of an older generation were lost, and have nothing to give back."""
+        """End leases of slots. Leases of an older generation were lost, and free nothing."""
         for refund in refunds:
             tenure = self._tenures.get(refund.limit.name)
             if tenure is not None and refund.since == tenure.generation:
                 tenure.count(-min(refund.cost, tenure.leases), mono)
 
     def hand_over(self, charges: Sequence[Charge], state: BucketState, now: int, mono: int) -> list[Receipt] | None:
-        """Give spare slots to a caller who asks for nothing else; None where that needs a write."""
+        """Give spare slots to a caller that asks for nothing else; return None if that needs a write."""
         found = [(self._tenures.get(limit.name), limit, units) for limit, units in charges]
         receipts = []
         if state.paused > now:
@@ -277,7 +278,7 @@ class SlotLedger:
         return True
 
     def is_lost(self, name: str, generation: int, now: int, mono: int) -> bool:
-        """Whether slots that were granted in a generation may be held by others by now."""
+        """Tell whether other processes may hold the slots that were granted in a generation."""
         tenure = self._tenures.get(name)
         if tenure is None or tenure.generation != generation:
             return True
@@ -291,22 +292,22 @@ class SlotLedger:
         return tenure.renewal if tenure.generation == generation else tenure.losses.get(generation, 0)
 
     def rests(self, mono: int) -> bool:
-        """Whether no slot is taken for now, so that other processes have a chance."""
+        """Tell whether the process takes no slot for now, so that other processes can."""
         return any(mono < each.rest for each in self._tenures.values())
 
     def turn(self, slots: Slots) -> int | None:
-        """Nanoseconds after which one of all slots that are held is freed, by how long they were held here; None if unknown."""
+        """Return the expected nanoseconds until one of all held slots is freed, by leases of this process; None if unknown."""
         found = [each.time // max(1, slots.held.get(name, 0)) for name, each in self._tenures.items() if each.time is not None]
         return min(found) if found else None
 
     def note_failure(self, mono: int) -> None:
-        """Enter that a renewal has failed."""
+        """Record that a renewal has failed."""
         for tenure in self._tenures.values():
             if tenure.is_due(mono, RENEW):
                 tenure.failed = mono
 
     def next_renewal(self, mono: int) -> int | None:
-        """Nanoseconds until the slots have to be renewed for their own sake; None where nothing is held or in doubt."""
+        """Return the nanoseconds until a heartbeat has to renew the slots; None if nothing is held or in doubt."""
         waits = []
         for tenure in self._tenures.values():
             if tenure.leases or tenure.entry >= 0 or tenure.sent:

@@ -1,7 +1,7 @@
-"""Slots as a bucket stores them: how many are held of a limit in all, by which process and until when, and the fence.
+"""Slots as a bucket stores them: how many slots of a limit are held, by which processes and until when, and the fence.
 
-A process holds slots by one *entry* for each limit: one number that says until when, and how many. It is compared as a whole, and
-grows with every write of its process, so it names the write that left it.
+A process holds slots by one *entry* for each limit: one number that contains the time until which it holds them, and how many. An
+entry is compared as a whole. It grows with every write of its process, so it identifies the write that left it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from .limits.concurrency import Concurrency
 
 NONE = -1
-"""Stands for an entry, or a fence, that is absent."""
+"""The value of an absent entry or fence."""
 HOLDER_LENGTH = 8
 """Characters of a holder's id."""
 COUNTED = 1_000_000
-"""What an entry's time is multiplied by, to leave room for its count."""
+"""The factor of an entry's time, which leaves room for its count."""
 MILLISECOND = 1_000_000
 """Nanoseconds."""
 RESERVE = 1_000
-"""Fence numbers that a write draws beyond its own grants, for slots that pass from caller to caller without a write."""
+"""Fence numbers that a write draws beyond its own grants, for slots that pass between callers without a write."""
 
 
 class Slots(NamedTuple):
-    """All slots of a bucket: by a limit's name how many are `held`, and the `entries` by holder.
+    """All slots of a bucket: how many are `held`, by the limit's name, and the `entries`, by name and holder.
 
     `fence` is the last number that was drawn.
     """
@@ -36,7 +36,7 @@ class Slots(NamedTuple):
     fence: int = NONE
 
     def entry(self, name: str, holder: str) -> int:
-        """A holder's entry for the limit of that name."""
+        """Return a holder's entry for the limit of that name."""
         return self.entries.get(name, {}).get(holder, NONE)
 
 
@@ -46,10 +46,10 @@ NO_SLOTS = Slots()
 class SlotWrite(NamedTuple):
     """What one update does to the slots of a limit.
 
-    The entry of `holder` must be as it was `seen`, and becomes `entry`; where that is None it is not looked at. The slots held in
-    all change by `change`; they must be at most `most`, where that is given, and at least `least`. Each of `dead`, a holder and
-    its entry, must be as it was seen, and leaves. So many `numbers` are drawn from the fence, which starts after `first`; the
-    first `taken` of them are for the slots that are taken.
+    The entry of `holder` must be as it was `seen`, and becomes `entry`; if `entry` is None, it is neither compared nor changed.
+    The number of slots held changes by `change`. It must be at most `most`, if that is given, and at least `least`. Each of
+    `dead`, a holder and its entry, must be as it was seen, and is removed. The write draws `numbers` numbers of the fence, which
+    starts after `first`; the first `taken` of them are for the slots that are taken.
     """
 
     limit: Concurrency
@@ -71,10 +71,10 @@ class SlotWrite(NamedTuple):
 
 
 class Own(NamedTuple):
-    """What a process knows of its own slots of one limit: how many its open leases hold, in which `generation`.
+    """What a process knows of its own slots of one limit: how many its open `leases` hold, and in which `generation`.
 
-    `last` is the latest time, in milliseconds, that an entry of it was written to. A slot is expected to be free after `wait`
-    nanoseconds; None where that is not known.
+    `last` is the latest time, in milliseconds, until which one of its entries held slots. A slot is expected to be free after
+    `wait` nanoseconds; None if that is not known.
     """
 
     leases: int = 0
@@ -84,10 +84,10 @@ class Own(NamedTuple):
 
 
 class Side(NamedTuple):
-    """What a plan has to know of its process: its `holder` id, and its `own` slots by the limit's name.
+    """What a plan needs to know of its process: its `holder` id, and its `own` slots by the limit's name.
 
-    Answers have shown the state at the table's time `confirmed`, or later. Of the limits in `due` something is to be written
-    along with any other write: slots whose lease has ended, or a renewal. With `draws` it draws fence numbers too.
+    A response has shown the state at the table's time `confirmed`, or later. Any write also writes the limits in `due`: it frees
+    slots whose leases have ended, or renews slots. With `draws` the write draws fence numbers too.
     """
 
     holder: str
@@ -98,22 +98,22 @@ class Side(NamedTuple):
 
 
 def entry_of(until: int, count: int) -> int:
-    """The entry that says that so many slots are held until that time, in milliseconds; none where there are no slots."""
+    """Return the entry for `count` slots that are held until a time in milliseconds; NONE if there are no slots."""
     return until * COUNTED + count if count else NONE
 
 
 def count_of(entry: int) -> int:
-    """The slots that an entry holds."""
+    """Return the slots that an entry holds."""
     return entry % COUNTED if entry >= 0 else 0
 
 
 def until_of(entry: int) -> int:
-    """The time until which an entry holds its slots, in nanoseconds."""
+    """Return the time until which an entry holds its slots, in nanoseconds."""
     return entry // COUNTED * MILLISECOND
 
 
 def agree(writes: Sequence[SlotWrite], slots: Slots) -> bool:
-    """Whether everything that the writes assert is so."""
+    """Tell whether everything that the writes assert is true."""
     return all(_agrees(each, slots) for each in writes)
 
 
@@ -126,7 +126,7 @@ def _agrees(write: SlotWrite, slots: Slots) -> bool:
 
 
 def after(writes: Sequence[SlotWrite], slots: Slots) -> Slots:
-    """The slots once the writes are made."""
+    """Return the slots once the writes are made."""
     held, entries, fence = dict(slots.held), dict(slots.entries), slots.fence
     for write in writes:
         others = dict(entries.get(write.name, {}))
@@ -143,7 +143,7 @@ def after(writes: Sequence[SlotWrite], slots: Slots) -> Slots:
 
 
 def drawn(writes: Sequence[SlotWrite], fence: int) -> dict[str, int]:
-    """By the limit's name the number before the first that a write drew, once the fence stands at `fence`."""
+    """Return, by the limit's name, the number before the first one that a write drew; the fence is now at `fence`."""
     before, found = fence - sum(write.numbers for write in writes), {}
     for write in writes:
         if write.numbers:

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 UNBOUNDED = 1 << 200
-"""Later than any time in nanoseconds, and larger than any number that a table holds."""
+"""Later than any time in nanoseconds, and larger than any number in a table."""
 
 
 class Level(NamedTuple):
-    """What is stored of one limit; -1 stands for absent.
+    """The stored numbers of one limit; -1 stands for absent.
 
-    Of a rate all numbers are nanoseconds since the epoch: `tat` is the theoretical arrival time, `since` the start of the current
-    busy period (its identity, for refunds), `booked` the latest start that a waiting caller was promised, and `floor` the `tat`
-    that the last such promise was built up to. Of a quota, a session and a total `tat` is the units used since the opening, and
-    `since` the time of the opening.
+    For a rate, all numbers are nanoseconds since the epoch: `tat` is the theoretical arrival time, `since` the start of the
+    current busy period (which refunds refer to), `booked` the latest start that a waiting caller was promised, and `floor` the
+    `tat` that this promise depends on. For a quota, a session and a total, `tat` is the units used since the opening, and `since`
+    the time of the opening.
     """
 
     tat: int = -1
@@ -37,10 +37,10 @@ ABSENT = Level()
 class BucketState:
     """All limits of one (entity, resource), by their `identity`.
 
-    `ttl` is in seconds since the epoch; `stamp` names the last write, `earlier` the two before it, "" where there was none.
-    `paused` is the time up to which nothing is admitted.
-    `marks` maps the name of a limit to the identity whose account was born last. `unreadable` maps what makes no sense (an
-    identity, a mark, TTL or PAUSED) to what is wrong with it; other limits are not concerned.
+    `ttl` is in seconds since the epoch. `stamp` names the last write, `earlier` the two before it; "" stands for no write.
+    `paused` is the time until which nothing is admitted. `marks` maps the name of a limit to the identity whose account was
+    opened last. `unreadable` maps each malformed part (an identity, a mark, TTL or PAUSED) to a description of the fault; other
+    limits are not affected.
     """
 
     levels: Mapping[str, Level] = field(default_factory=dict)
@@ -53,27 +53,27 @@ class BucketState:
     slots: Slots = NO_SLOTS
 
     def has_stamp(self, stamp: str) -> bool:
-        """Whether one of the last three writes has this stamp; "" stands for the time before the first write."""
+        """Tell whether one of the last three writes has this stamp; "" stands for the time before the first write."""
         return stamp == self.stamp or stamp in self.earlier
 
     def level(self, identity: str) -> Level:
-        """What is stored of the limit with this identity."""
+        """Return the stored level of the limit with this identity."""
         return self.levels.get(identity, ABSENT)
 
 
 EMPTY = BucketState()
 TTL = ""
-"""The identity under which a condition or change addresses what belongs to no limit: the bucket's `ttl` and `paused`."""
+"""The identity by which a condition or change addresses the bucket's own `ttl` and `paused`."""
 PAUSED = "paused"
-"""Stands for the bucket's `paused` where that is unreadable."""
+"""The key of the bucket's `paused` in `unreadable`."""
 MARK = "m:"
-"""Stands before a limit's name where its mark is unreadable."""
+"""The prefix of a limit's name in `unreadable` whose mark cannot be read."""
 
 
 class View(NamedTuple):
-    """What one plan starts from: a state at the table's time `now`, which may be wrong by `error` nanoseconds.
+    """The basis of one plan: a state at the table's time `now`, which may be wrong by `error` nanoseconds.
 
-    `fresh` says that the batch has read or written the state itself. `slots` is the process's side of the bucket's slots.
+    `fresh` means that the batch has read or written the state itself. `slots` is what the process knows of its slots.
     """
 
     state: BucketState
@@ -84,7 +84,7 @@ class View(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """One field of one limit must lie between `low` and `high`, both inclusive, or may be `absent`; without bounds it must be."""
+    """One field of one limit must be from `low` to `high`, or may be `absent`; without bounds, it must be absent or present."""
 
     limit: str
     field: str
@@ -112,7 +112,7 @@ class Mark(NamedTuple):
 
 
 class Draft(Protocol):
-    """An update in the making. `reasons` are conditions that are asserted only where there is something to write."""
+    """An update that is being built. `reasons` are conditions that are asserted only if there is something to write."""
 
     conditions: list[Condition]
     reasons: list[Condition]
@@ -124,11 +124,11 @@ class Draft(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One conditional write of a bucket. Every condition holds and all changes are made, or nothing is.
+    """One conditional write of a bucket. If every condition holds, all changes are made; otherwise none.
 
-    The `stamp` is written as well, on condition that none of the last three writes has it: so an update whose answer was lost can
-    be sent again, and is not applied twice while up to two others write. `removals` are the limits' fields that are absent
-    afterwards.
+    The `stamp` is written too, on condition that none of the last three writes has it. So an update whose response was lost can
+    be sent again, and is not applied twice while up to two other processes write. `removals` are the limits' fields that are
+    absent afterwards.
     """
 
     stamp: str
@@ -139,7 +139,7 @@ class Update:
     slots: tuple[SlotWrite, ...] = ()
 
     def holds(self, state: BucketState) -> bool:
-        """Whether the update may be applied to `state`."""
+        """Tell whether the update may be applied to `state`."""
         return (
             not state.has_stamp(self.stamp)
             and all(_holds(condition, state) for condition in self.conditions)
@@ -148,7 +148,7 @@ class Update:
         )
 
     def apply(self, state: BucketState) -> BucketState:
-        """The state after the update; right-hand sides see the old one."""
+        """Return the state after the update. All changes are computed from the old state."""
         levels, ttl, paused = dict(state.levels), state.ttl, state.paused
         for limit, name, base, value in self.changes:
             if limit == TTL:
@@ -159,21 +159,21 @@ class Update:
         for limit, name in self.removals:
             levels[limit] = levels.get(limit, ABSENT)._replace(**{name: -1})
             if levels[limit] == ABSENT:
-                del levels[limit]  # No item can tell it from one that was never there.
+                del levels[limit]  # An item has the same form if the limit was never stored.
         marks = {**state.marks, **{mark.name: mark.new for mark in self.marks}} if self.marks else state.marks
         slots, earlier = after(self.slots, state.slots) if self.slots else state.slots, (state.stamp, state.earlier[0])
         return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks, earlier=earlier, slots=slots)
 
 
 class WriteResult(NamedTuple):
-    """Whether an update was applied, and the state after it, or the one that kept it from being applied."""
+    """Whether an update was applied; and the state after it, or the state that prevented it."""
 
     applied: bool
     state: BucketState
 
 
 def check_readable(state: BucketState, what: str) -> None:
-    """Raise `UnreadableItem` when what is stored of an identity, a mark or the `ttl` makes no sense."""
+    """Raise `UnreadableItem` if the stored form of an identity, a mark or the `ttl` is malformed."""
     if what in state.unreadable:
         raise UnreadableItem(state.unreadable[what])
 

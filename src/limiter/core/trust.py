@@ -1,7 +1,7 @@
 """Whether a clock can be trusted, and a clock that always can.
 
-A clock can have a `trusted` property. While it is false, the time that the clock tells may be far off: nothing remembered is
-judged by it, and nothing is written by it. The next answer of the store sets it. A clock without the property is relied on.
+A clock can have a `trusted` property. While it is false, the clock may be far off: its time is used neither to judge remembered
+state nor to write. The next response of the store sets the clock. A clock without the property is always trusted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def present(clock: Callable[[], int]) -> int:
 
 
 def error_of(clock: Callable[[], int]) -> int:
-    """Return the nanoseconds by which `clock` may be wrong: a second before it has learnt anything."""
+    """Return the nanoseconds by which `clock` may be wrong: one second before the first response."""
     error = getattr(clock, "error", 0.0)
     return NANOSECONDS if error is None else round(error * NANOSECONDS)
 
@@ -41,5 +41,5 @@ def reading(clock: Callable[[], int]) -> tuple[int, int]:
 
 
 def relied_on(clock: Callable[[], int]) -> Callable[[], int]:
-    """Return the same time, trusted in any case: for a store within this process, whose responses set no clock."""
+    """Return a clock with the same time that is always trusted: for a store within this process, whose responses set no clock."""
     return partial(clock)

@@ -1,4 +1,4 @@
-"""Text as a log or a terminal may show it: invisible characters, and those that change their neighbours' look, are escaped."""
+"""Text for a log or a terminal, in which invisible characters and those that change their neighbours' look are escaped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNSEEN = re.compile(f"[{_BLANK}]")
 
 
 def visible(text: str) -> str:
-    """The text with line separators, direction marks, zero-width and control characters as escapes; newlines and tabs stay."""
+    """Escape line separators, direction marks, zero-width and control characters; newlines and tabs stay."""
     if text.isprintable() and (text.isascii() or _UNSEEN.search(text) is None):
         return text
     return "".join([sign if _is_shown(sign) else sign.encode("unicode_escape", "surrogatepass").decode() for sign in text])

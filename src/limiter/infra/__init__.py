@@ -1,1 +1,1 @@
-"""Deploys, inspects and deletes the CloudFormation stacks that hold the limiter's tables. May import aws, core and runtime."""
+"""Deploys, inspects and deletes the CloudFormation stacks of the limiter's tables; may import aws, core and runtime."""

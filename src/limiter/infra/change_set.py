@@ -92,17 +92,17 @@ def change_set_request(
 
 
 def is_finished(answer: Mapping[str, Any]) -> bool:
-    """Whether CloudFormation has finished the comparison, according to DescribeChangeSet."""
+    """Tell whether CloudFormation has finished the comparison, according to DescribeChangeSet."""
     return answer["Status"] in {"CREATE_COMPLETE", "FAILED"}
 
 
 def is_failed(answer: Mapping[str, Any]) -> bool:
-    """Whether the change set failed; CloudFormation also reports a change set without changes as failed."""
+    """Tell whether the change set failed; CloudFormation also reports a change set without changes as failed."""
     return bool(answer["Status"] == "FAILED")
 
 
 def is_unchanged(answer: Mapping[str, Any]) -> bool:
-    """Whether nothing would change."""
+    """Tell whether nothing would change."""
     return is_failed(answer) and any(text in answer.get("StatusReason", "") for text in _NO_CHANGES)
 
 

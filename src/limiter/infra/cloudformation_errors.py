@@ -42,17 +42,17 @@ class Unchanged(LimiterError):
 
 
 def is_unchanged(error: Exception) -> bool:
-    """Whether the error says that there is nothing to change."""
+    """Tell whether the error says that there is nothing to change."""
     return _answered(error, "ValidationError", "No updates are to be performed")
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether the error says that the stack or the table does not exist."""
+    """Tell whether the error says that the stack or the table does not exist."""
     return _answered(error, "ValidationError", "does not exist") or _answered(error, "ResourceNotFoundException", "")
 
 
 def is_conflict(error: Exception) -> bool:
-    """Whether the error says that another operation is changing the stack, or has changed it since it was read."""
+    """Tell whether the error says that another operation is changing the stack, or has changed it since it was read."""
     if _answered(error, "ChangeSetNotFound", "") or _answered(error, "InvalidChangeSetStatus", ""):
         return True
     return hasattr(error, "response") and bool(_BUSY.search(_message(error)))

@@ -34,7 +34,7 @@ def own_tags(*, retain: bool) -> dict[str, str]:
 
 
 def is_own(tags: Mapping[str, str]) -> bool:
-    """Whether these are the tags of a stack that the limiter deployed."""
+    """Tell whether these are the tags of a stack that the limiter deployed."""
     return tags.get(OWNER_TAG) == OWNER
 
 

@@ -127,5 +127,5 @@ def physical_ids(resources: Iterable[Mapping[str, Any]], kind: str) -> list[str]
 
 
 def is_empty(resources: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether none of a stack's resources exists any more, as ListStackResources has them."""
+    """Tell whether none of a stack's resources exists any more, as ListStackResources has them."""
     return all(resource["ResourceStatus"] == "DELETE_COMPLETE" for resource in resources)

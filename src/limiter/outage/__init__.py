@@ -1,1 +1,1 @@
-"""Answers without the table. May import commit, core, statistics and the store protocols."""
+"""Decides without the table; may import commit, core, statistics and the store protocols."""

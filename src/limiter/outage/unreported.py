@@ -108,5 +108,5 @@ class UsageReport(NamedTuple):
 
 
 def _same_opening(before: Level, level: Level) -> Level:
-    """What was reported of a level; nothing where that was of an older busy period, or of another opening."""
+    """Return what was reported of a level; nothing where that was of an older busy period, or of another opening."""
     return before if before.since == level.since else Level(since=level.since)

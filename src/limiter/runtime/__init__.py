@@ -1,1 +1,1 @@
-"""Knows whether asyncio or threads run the program; no other room does. May import core.validation and core.units."""
+"""Knows, as the only room, whether asyncio or threads run the program; may import core.validation and core.units."""

@@ -95,7 +95,7 @@ class SyncHeartbeat:
                 self.wake(again)
 
     def _wait(self, change: threading.Event) -> float | None:
-        """Seconds until the next beat, 0 for one that is due and begins now, None where there is none."""
+        """Return the seconds until the next beat, 0 for one that is due and begins now, None where there is none."""
         with self._lock:
             if self._change is not change:
                 return None

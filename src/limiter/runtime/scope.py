@@ -97,13 +97,13 @@ class Origin:
         return weakref.ref(task) if task is not None else None
 
     def is_current(self) -> bool:
-        """Whether this is the same process and loop."""
+        """Tell whether this is the same process and loop."""
         import asyncio
 
         return self._pid == os.getpid() and self._loop is asyncio._get_running_loop()
 
     def is_forked(self) -> bool:
-        """Whether this process is a fork of that one."""
+        """Tell whether this process is a fork of that one."""
         return self._pid != os.getpid()
 
     async def run_cleanup(self, work: Callable[[], Coroutine[Any, Any, object]], task: Callable[[], object] | None) -> None:
@@ -144,11 +144,11 @@ class SyncOrigin:
         """Return None: a thread can always wait."""
 
     def is_current(self) -> bool:
-        """Whether this is the same process."""
+        """Tell whether this is the same process."""
         return self._pid == os.getpid()
 
     def is_forked(self) -> bool:
-        """Whether this process is a fork of that one."""
+        """Tell whether this process is a fork of that one."""
         return self._pid != os.getpid()
 
     def run_cleanup(self, work: Callable[[], object], task: None) -> None:

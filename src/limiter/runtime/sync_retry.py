@@ -29,7 +29,7 @@ class SyncRetry:
         self._first = self._began = monotonic()
 
     def is_over(self) -> bool:
-        """Whether the attempt that has just failed was the last."""
+        """Tell whether the attempt that has just failed was the last."""
         # The next attempt may take as long as this one.
         return self._attempt == self._attempts or 2 * monotonic() - self._began - self._first > RETRY_FOR
 

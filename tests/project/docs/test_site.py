@@ -105,7 +105,7 @@ def test_the_site_has_a_front_page(site: Path) -> None:
     assert (site / "docs" / "index.html").is_file()
 
 
-@pytest.mark.parametrize("word", ["limited", "linger", "Prefetch", "config_ttl", "create_table", "denial_ttl", "RateLimiter"])
+@pytest.mark.parametrize("word", ["limited", "linger", "allotment", "config_ttl", "create_table", "denial_ttl", "RateLimiter"])
 def test_words_that_users_look_up_are_found(index: dict[str, Any], word: str) -> None:
     """A method, parameters, a class and a function have results."""
     assert found_by_search(index, word)

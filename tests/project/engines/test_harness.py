@@ -40,7 +40,7 @@ def run_session(directory: Path, *arguments: str, **environment: str) -> subproc
         env=inherited | {"LIMITER_ENGINES": str(directory / "none"), **environment},
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE,
+        timeout=5 * PATIENCE,
         check=False,
     )
 

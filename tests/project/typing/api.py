@@ -41,7 +41,6 @@ from limiter import (
     NeverSatisfiable,
     PermissionDenied,
     Plan,
-    Prefetch,
     Quota,
     RateLimiter,
     RateLimiterUnavailable,
@@ -233,7 +232,6 @@ def limiters(store: RepositoryProtocol, told: Callable[[DecisionEvent], object])
         config_ttl=60.0,
         denial_ttl=1.0,
         linger=0.0,
-        prefetch=Prefetch(horizon=0.1, fraction=0.1),
         decision_timeout=1.0,
         local_share=0.5,
         on_decision=told,
@@ -252,7 +250,6 @@ def sync_limiters(store: SyncRepositoryProtocol, told: Callable[[DecisionEvent],
         config_ttl=60.0,
         denial_ttl=1.0,
         linger=0.0,
-        prefetch=Prefetch(horizon=0.1, fraction=0.1),
         decision_timeout=1.0,
         local_share=0.5,
         on_decision=told,
@@ -271,7 +268,6 @@ async def deciding(store: Repository) -> None:
             limits=limits(),
             timeout=5.0,
             on_unavailable="block",
-            prefetch=Prefetch(),
             also=[("provider", "gpt-4"), ("everybody", "search", {"requests": 1})],
             refund_on_error=(ValueError, TimeoutError),
         )
@@ -285,7 +281,7 @@ async def deciding(store: Repository) -> None:
             assert_type(await lease.adjust(tokens=120), None)
             assert_type(await lease.consume({"tokens": 50}), None)
             assert_type(await lease.release({"tokens": 30}, requests=1), None)
-        decision = await limiter.try_acquire("user-42", consume={"requests": 1}, limits=limits(), timeout=1, prefetch=Prefetch())
+        decision = await limiter.try_acquire("user-42", consume={"requests": 1}, limits=limits(), timeout=1)
         assert_type(decision, Decision)
         assert_type(await limiter.try_acquire("user-42", "gpt-4", on_unavailable="allow"), Decision)
         assert_type(await limiter.check("user-42", "gpt-4", {"requests": 1}, limits=limits()), Decision)
@@ -314,7 +310,6 @@ def sync_deciding(store: SyncRepository) -> None:
             limits=limits(),
             timeout=5.0,
             on_unavailable="block",
-            prefetch=Prefetch(),
             also=[("provider", "gpt-4"), ("everybody", "search", {"requests": 1})],
             refund_on_error=(ValueError, TimeoutError),
         )
@@ -328,7 +323,7 @@ def sync_deciding(store: SyncRepository) -> None:
             lease.adjust(tokens=120)
             lease.consume({"tokens": 50})
             lease.release({"tokens": 30}, requests=1)
-        decision = limiter.try_acquire("user-42", consume={"requests": 1}, limits=limits(), timeout=1, prefetch=Prefetch())
+        decision = limiter.try_acquire("user-42", consume={"requests": 1}, limits=limits(), timeout=1)
         assert_type(decision, Decision)
         assert_type(limiter.try_acquire("user-42", "gpt-4", on_unavailable="allow"), Decision)
         assert_type(limiter.check("user-42", "gpt-4", {"requests": 1}, limits=limits()), Decision)

@@ -1,6 +1,6 @@
-"""What a batch of requests does to one rate: what it takes and gives back, and the conditions that this was built on.
+"""The account of a rate in a batch: what the batch takes and refunds, and the conditions that this depends on.
 
-Every kind of account has the methods of this one; `plan` knows no more of a kind.
+Accounts of every kind have the same methods; `plan` knows nothing else of a kind.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from .rate import Limit
 
 DEBT_MARGIN = 86_400 * NANOSECONDS
-"""Nanoseconds by which a bucket's debt may have grown unseen before a settlement has to look again."""
+"""Nanoseconds by which a bucket's debt may have grown unseen before a correction has to read the bucket again."""
 
 
 class RateAccount:
-    """What the batch does to one rate, starting from `tat`, which is not before `now`.
+    """The charges and refunds of a batch to one rate, starting from `tat`, which is not before `now`.
 
-    It takes `total` in all; `takes` is true also where that is 0. Where callers have to wait, the last of them leaves the bucket
-    at `tat` moved on by `booked`, and `ceiling` is the latest `tat` from which the requests up to that one are still right. The
-    requests behind it are still right up to `patient` if they may wait, and up to `prompt` if they must not. Up to `tightest` no
-    request of the batch would have to wait. From `least` on those that were left out are left out rightly.
+    The batch takes `total`; `takes` is true if there is a charge, even of 0. If callers have to wait, the last of them leaves the
+    bucket at `tat` + `booked`, and `ceiling` is the latest `tat` from which the requests up to that one are still correct. The
+    requests behind it are still correct up to `patient` if they may wait, and up to `prompt` if they must not. Up to `tightest`
+    no request of the batch has to wait. From `least` on, the charges that were left out do not fit.
 
-    A rate is `idle` when the bucket is full. One that is not stored yet, while others of its name are, `inherits` what they have
-    used, and begins later than now; it is `born` when the update stores it. `enforced` says that not only shadows ask for it.
+    A rate is `idle` when the bucket is full. A rate that is not stored yet, while others of its name are, `inherits` what they
+    have used, and begins later than now; it is `born` when the update stores it. `enforced` means that not only shadows use it.
     """
 
     last = UNBOUNDED
-    """The latest start that a caller may be promised: of a rate, any."""
+    """The latest start that a caller may be promised; a rate has no bound."""
     books = True
-    """Whether a start ahead may be promised."""
+    """Whether a future start may be promised."""
     birth: Birth | None = None
     inherits = born = enforced = takes = False
     total = refunded = least = 0
@@ -48,7 +48,7 @@ class RateAccount:
     refunds: list[Refund] | None = None
 
     def __init__(self, limit: Limit, view: View, others: Mapping[str, Account]) -> None:
-        # What most batches never change is left to the class.
+        # Attributes that most batches never change are left to the class.
         self.name = limit.name
         self.identity = limit.identity
         self.level = level = view.state.levels.get(limit.identity, ABSENT)
@@ -59,7 +59,7 @@ class RateAccount:
             self._bear(limit, view, others)
 
     def _bear(self, limit: Limit, view: View, others: Mapping[str, Account]) -> None:
-        """Begin with the largest use of the name's other rates, though owing for no longer than the rate it is taken from."""
+        """Begin with the largest use of the name's other rates, but refill it no later than that rate would."""
         self.birth = birth(limit, view, others)
         self.inherits = self.birth.inherits
         for identity in self.birth.siblings:
@@ -73,51 +73,51 @@ class RateAccount:
 
     @staticmethod
     def cost(limit: Limit, units: int) -> int:
-        """What units cost, in the measure in which this kind of account counts."""
+        """Return the cost of units in this account's measure: nanoseconds of refill."""
         return gcra.cost(limit, units)
 
     @staticmethod
     def price(limit: Limit, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
-        """How far the account may be used by a request for units that leaves so much to others; and what they cost."""
+        """Return how far the account may be used by a request that leaves a reserve to others, and the cost of its units."""
         cost = gcra.cost(limit, units)
         if not cost:
             return limit.window, cost
-        return max(limit.window, cost) if oversize else limit.window - reserve, cost
+        return max(limit.depth, cost) if oversize else limit.depth - reserve, cost
 
     @staticmethod
     def reserve(limit: Limit, numerator: int, denominator: int) -> int:
-        """What a share of the limit, as a fraction, is worth in the account's measure; rounded up."""
+        """Return the nanoseconds of a share of the limit, given as a fraction; rounded up."""
         return -(-limit.window * numerator // denominator)
 
     @staticmethod
     def standing(limit: Limit, level: Level, now: int) -> tuple[int, int | None]:
-        """Units that are available at a level, and nanoseconds until all are."""
+        """Return the units that are available at a level, and the nanoseconds until all are."""
         return gcra.available(limit, level.tat, now), max(0, level.tat - now)
 
     def met(self) -> Level:
-        """The level that the next request of the batch meets."""
+        """Return the level that the next request of the batch meets."""
         return Level(self.tat + self.total)
 
     def earliest(self, bound: int, cost: int) -> int:
-        """The time from which the rate allows a taking; not after now where that is at once, UNBOUNDED where it never is."""
+        """Return the time from which the rate allows a charge: at most now if at once, UNBOUNDED if never."""
         return self.tat + self.total + cost - bound if cost <= bound else UNBOUNDED
 
     def fits(self, bound: int, cost: int, most: int) -> int:
-        """How many such takings fit now one after another, `most` at most; in debt not even one of 0 does."""
+        """Return how many such charges fit now in a row, up to `most`; in debt not even one of 0 does."""
         room = self.now + bound - self.tat - self.total
         if room < 0:
             return 0
         return min(most, room // cost) if cost else most
 
     def advance(self, count: int, cost: int, planned: int) -> None:
-        """Enter takings that a write carries which was planned at the time `planned`."""
+        """Enter charges of a write that was planned at the time `planned`."""
         tat = self.tat if self.inherits else max(self.level.tat, planned)
         self.tat = max(tat + count * cost, self.now)
 
     def take(self, bound: int, cost: int, patience: int | None) -> int:
-        """Enter a taking that may start up to `patience` nanoseconds after now, and return the total so far.
+        """Enter a charge that may start up to `patience` nanoseconds after now, and return the total so far.
 
-        It has to fit, but for one whose `patience` is None: that is forced, into debt if need be.
+        It has to fit, unless its `patience` is None: then it is forced, into debt if necessary.
         """
         self.takes = True
         self.total += cost
@@ -126,7 +126,7 @@ class RateAccount:
         return self.total
 
     def _admit(self, bound: int, cost: int, patience: int) -> None:
-        """Lower the bounds to what the taking, which is in the total already, was built on."""
+        """Lower the bounds to the state that the charge, already in the total, depends on."""
         room = self.now + bound - self.total
         if not cost:
             self.ceiling = min(self.ceiling, room + patience)
@@ -144,20 +144,20 @@ class RateAccount:
             self.patient = room + patience
 
     def leave_out(self, bound: int, cost: int, patience: int) -> None:
-        """Enter that a taking does not fit, so that a write of the batch asserts it."""
+        """Record that a charge does not fit, so that a write of the batch asserts it."""
         if cost <= bound and not self.idle:
             self.least = max(self.least, self.now + bound + patience - self.total - cost + 1)
 
     def give(self, refund: Refund) -> None:
-        """Enter a refund, which comes after everything that the batch takes."""
+        """Enter a refund, which comes after all charges of the batch."""
         if self.refunds is None:
             self.refunds = []
         self.refunds.append(refund)
 
     def withdraw(self, draft: Draft, units: int) -> int:
-        """Give back up to `units` of cost, of any caller, and return what that changes the total by.
+        """Refund up to `units` of cost, of any caller, and return the change of the total.
 
-        Nothing is given back beyond a full bucket, nor what a pending booking was built on.
+        Nothing is refunded beyond a full bucket, nor units that a pending booking depends on.
         """
         level = self.level
         base = max(self.now, level.floor) if level.booked > self.now else self.now
@@ -170,12 +170,12 @@ class RateAccount:
         return self.total
 
     def write(self, draft: Draft) -> int:
-        """Add the rate's part of the update, and return how far into the future its `tat` can be left.
+        """Add the rate's part of the update, and return the latest `tat` that it can leave.
 
-        The cases, by what is taken and by the state that it is taken from:
+        The cases, by the charges and by the state before them:
 
-        1. nothing is taken: the refunds alone;
-        2. born beside others: the account is written also where nothing is taken, since its refill begins there;
+        1. nothing is taken: only the refunds;
+        2. born beside others: the account is written even if nothing is taken, because its refill begins there;
         3. amounts of 0: only the ceiling is asserted;
         4. idle: `tat` starts again from now, and a new busy period begins, which voids every refund of an older one;
         5. busy: `tat` moves on by the total;
@@ -210,7 +210,7 @@ class RateAccount:
         return ceiling + self.total
 
     def _write_birth(self, draft: Draft) -> int:
-        """Add the account's first state, on condition that its name was not used by a newer account since."""
+        """Add the account's first state, on condition that no newer account of its name exists."""
         if self.birth is None or not (self.takes or self.enforced or draft.changes):
             return self.now
         draft.conditions.append(Condition(self.identity, "tat", None, None, absent=True))
@@ -227,20 +227,20 @@ class RateAccount:
         self._write_booking(draft)
 
     def _new_since(self) -> int:
-        # Later than the last, also within the nanosecond of a reset, which ends what was taken before it.
+        # Later than the last, even within the nanosecond of a reset, which voids earlier refunds.
         return max(self.now, self.level.since + 1)
 
     def ground(self, after: BucketState) -> tuple[int, int]:
-        """The `tat` that the batch met in fact, and the busy period that it belongs to, once the update has left `after`."""
+        """Return the `tat` that the batch actually met, and its busy period; the state is now `after`."""
         level = after.levels.get(self.identity, ABSENT)
         if (self.idle and self.total) or self.inherits:
             return self.tat, level.since
         return max(self.now, level.tat - self.total + self.refunded), level.since
 
     def ground_at_most(self, after: BucketState) -> tuple[int, int]:
-        """The latest `tat` that the batch can have met, and the busy period it was planned for, once others have written too.
+        """Return the latest `tat` that the batch can have met, and its planned busy period; other processes have written too.
 
-        A busy period that is over voids refunds. The one in `after` may have begun since, and would pay out of what others took.
+        The end of a busy period voids refunds. The busy period in `after` may be a later one, whose units others have taken.
         """
         if (self.idle and self.total) or self.inherits:
             return self.tat, self._new_since()
@@ -248,15 +248,15 @@ class RateAccount:
         return max(self.now, min(met, self._ceiling())), self.level.since
 
     def _ceiling(self) -> int:
-        """The latest `tat` from which every taking of the batch is still right, in its order.
+        """Return the latest `tat` from which every charge of the batch, in its order, is still correct.
 
-        Behind the last planned booking no taking may have to wait in fact, since its start would not be on record.
+        No charge behind the last planned booking may have to wait, because its start would not be on record.
         """
         ceiling = min(self.ceiling, self.prompt)
         return self.tat + DEBT_MARGIN if ceiling == UNBOUNDED else ceiling
 
     def _keeps_booked(self) -> bool:
-        """Whether a caller under another window was promised a later start, which has to stay on record."""
+        """Tell whether a caller with another window was promised a later start, which has to stay on record."""
         return self.booked is not None and self.tat + self.now - self.tightest < self.level.booked
 
     def _write_booking(self, draft: Draft) -> None:
@@ -270,7 +270,7 @@ class RateAccount:
             draft.changes.append(Change(self.identity, "booked", base, origin + self.now - self.tightest))
 
     def _write_refunds(self, draft: Draft) -> None:
-        """Add what the rate gets back: nothing of an older busy period, nothing that a pending booking was built on."""
+        """Add the refunds of the rate, except those of an older busy period and of units that a pending booking depends on."""
         if not self.refunds:
             return
         level = self.level
@@ -278,7 +278,7 @@ class RateAccount:
         undone, booked = undo_last_bookings(level, alive, self.now)
         plain = sum(refund.cost for refund in alive) - undone
         if plain and booked > self.now:
-            # Other callers were promised starts up to the floor; only what was taken above it is free.
+            # Other callers were promised starts up to the floor; only units above it can be refunded.
             floor = level.floor - undone
             plain = min(plain, max(0, self.tat + self.total - undone - floor))
             if plain:
@@ -286,7 +286,7 @@ class RateAccount:
         self.refunded = undone + plain
         reasons = [Condition(self.identity, "since", level.since, level.since), *self._bookings_as_seen()]
         if not self.refunded:
-            # What bookings hold back may be free by now: any other write of the batch asserts that it is not.
+            # Units that bookings hold back may be free by now: any other write of the batch asserts that they are not.
             draft.reasons += reasons if alive else []
             return
         draft.conditions += reasons
@@ -297,7 +297,7 @@ class RateAccount:
             draft.changes.append(Change(self.identity, "booked", None, booked))
 
     def _bookings_as_seen(self) -> list[Condition]:
-        """The conditions that the pending bookings are those of the state, or that there are none."""
+        """Return the conditions that the pending bookings are as in the state, or that there are none."""
         level = self.level
         if level.booked <= self.now:
             return [Condition(self.identity, "booked", None, self.now, absent=True)]
@@ -308,16 +308,16 @@ class RateAccount:
 
 
 def undo_last_bookings(level: Level, refunds: Iterable[Refund] | Sequence[Refund], now: int) -> tuple[int, int]:
-    """Take back bookings that nothing was built on, the latest first; return their cost and the latest start left.
+    """Undo bookings that no later booking depends on, the latest first; return their cost and the latest start that is left.
 
-    The booking that reaches up to the floor is the last. With it gone, no pending start under its window can lie after the level
-    that it was built on less that window; under other windows, none that was known can lie after the latest at that time.
+    The last booking is the one that reaches the floor. Without it, no pending start with the same window is later than the level
+    before it less that window. With other windows, no known start is later than the latest one at that time.
     """
     undone, booked = 0, level.booked
     for refund in sorted(refunds, key=lambda each: each.level, reverse=True):
         if refund.start > now and refund.level == level.floor - undone and refund.earlier < UNBOUNDED:
             undone += refund.cost
             # For an amount within the capacity this is its start less its cost.
-            left = max(refund.level - refund.cost - refund.limit.window, refund.earlier)  # type: ignore[attr-defined] # a rate
+            left = max(refund.level - refund.cost - refund.limit.depth, refund.earlier)  # type: ignore[attr-defined] # a rate
             booked = left if refund.start == booked else booked
     return undone, booked

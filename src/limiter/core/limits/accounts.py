@@ -1,4 +1,4 @@
-"""The account of each kind of limit, and what can be asked of a kind without one."""
+"""The account of each kind of limit, and functions of a kind that need no account."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ ACCOUNTS: dict[type[BaseLimit], Any] = {
 
 
 def account_class(limit: BaseLimit) -> Any:
-    """The class of account of a limit, which may be of a subclass."""
+    """Return the class of account of a limit; the limit may be of a subclass."""
     found = ACCOUNTS.get(type(limit))
     return found if found is not None else next(each for kind, each in ACCOUNTS.items() if isinstance(limit, kind))
 
 
 def open_account(limit: BaseLimit, view: View, others: Mapping[str, Account]) -> Account:
-    """The account of a limit, beside the others that the batch has opened.
+    """Open the account of a limit, besides the others that the batch has opened.
 
-    Raises `UnreadableItem` when what is stored of the limit makes no sense, and `Unseen` when it cannot be opened in this view.
+    Raises `UnreadableItem` if the limit's stored state is malformed, and `Unseen` if the account needs a fresh state.
     """
     check_readable(view.state, limit.identity)
     account: Account = account_class(limit)(limit, view, others)
@@ -50,25 +50,25 @@ def open_account(limit: BaseLimit, view: View, others: Mapping[str, Account]) ->
 
 
 def cost(limit: BaseLimit, units: int) -> int:
-    """What units cost, in the measure of the limit's account."""
+    """Return the cost of units in the measure of the limit's account."""
     spent: int = account_class(limit).cost(limit, units)
     return spent
 
 
 def standing(limit: BaseLimit, level: Level, now: int) -> tuple[int, int | None]:
-    """Units that are available at a level, and nanoseconds until all are, or None where there is no such time."""
+    """Return the units that are available at a level, and the nanoseconds until all are; None if there is no such time."""
     found: tuple[int, int | None] = account_class(limit).standing(limit, level, now)
     return found
 
 
 def price(limit: BaseLimit, units: int, reserve: int = 0, oversize: bool = False) -> tuple[int, int]:
-    """How far the limit's account may be used by a request for units that leaves a reserve to others; and what they cost."""
+    """Return how far the limit's account may be used by a request that leaves a reserve to others, and the cost of its units."""
     found: tuple[int, int] = account_class(limit).price(limit, units, reserve, oversize)
     return found
 
 
 def reserve(limit: BaseLimit, share: float) -> int:
-    """What a share of the limit's capacity is worth in the measure of its account, rounded up; the share is meant in decimals."""
+    """Return a share of the limit's capacity in the measure of its account, rounded up. The share is read as a decimal."""
     part = Fraction(repr(float(share)))
     kept: int = account_class(limit).reserve(limit, part.numerator, part.denominator)
     return kept

@@ -67,7 +67,7 @@ def siblings(state: BucketState, name: str, identity: str = "") -> list[str]:
 
 
 def measure(identity: str) -> str:
-    """Return what an account's units are counted by: the part of its identity after the name."""
+    """Return the rate or period by which an account counts its units: the part of its identity after the name."""
     return identity.rpartition("|")[2]
 
 
@@ -78,11 +78,11 @@ def rate_of(identity: str) -> tuple[int, int] | None:
 
 
 def tidy(draft: Draft, state: BucketState, accounts: Collection[Account], now: int) -> list[str]:
-    """Let the update remove accounts that are not needed of the names that it writes; return those it removes although needed.
+    """Let the update remove unneeded accounts of the names that it writes; return those that it removes although needed.
 
-    An account leaves when it has been full for an hour. The birth of one too many removes the one that is full soonest.
+    An account is removed when it has been full for an hour. The birth of one too many removes the one that is full soonest.
     """
-    kept = {account.identity for account in accounts}  # And what is removed already.
+    kept = {account.identity for account in accounts}  # Also those that are removed already.
     dropped: list[str] = []
     left = 0
     for account in accounts:

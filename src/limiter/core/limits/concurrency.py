@@ -37,13 +37,13 @@ class Concurrency(BaseLimit):
 
     @classmethod
     def read(cls, name: str, body: str, enforce: bool) -> Concurrency | None:
-        """The limit that the text behind a name says; None where it is of another form."""
+        """Return the limit that the text after a name describes; None if the text has another form."""
         found = _FORM.fullmatch(body)
         if found is None:
             return None
         return cls(name, int(found["amount"]), float(found["ttl"] or DEFAULT_TTL), enforce=enforce)
 
     def __str__(self) -> str:
-        """The text that `parse` reads back as an equal limit."""
+        """Return the text that `parse` reads back as an equal limit."""
         ttl = "" if self.ttl == DEFAULT_TTL else f" ttl {number_text(self.ttl)}"
         return f"{self.name}={int(self.capacity)} at once{ttl}{shadow(self)}"

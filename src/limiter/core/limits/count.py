@@ -1,4 +1,4 @@
-"""What a batch of requests does to one quota, session or total: a count of units since an opening.
+"""The account of a quota, session or total in a batch: a count of units since an opening.
 
 The time of an opening decides whether it counts, never its units; a refund names the opening that it belongs to. No start in the
 future is promised, because the units would be counted in one period and used in the next.
@@ -28,10 +28,10 @@ FAR = 9_999_999_999 * NANOSECONDS
 
 
 class CountAccount:
-    """What the batch does to one count, starting from `used` units, which is 0 where the last opening is `over`.
+    """The charges and refunds of a batch to one count, starting from `used` units: 0 if the last opening is `over`.
 
-    It takes `total` in all; `takes` is true also where that is 0. Up to `room` units used before all takings fit, and from
-    `least` on those that were left out are left out rightly. `opening` is the time at which the batch opens it anew.
+    The batch takes `total`; `takes` is true if there is a charge, even of 0. If at most `room` units were used before, all
+    charges fit. From `least` on, the charges that were left out do not fit. `opening` is the time of a new opening by the batch.
     """
 
     __slots__ = (
@@ -111,7 +111,7 @@ class CountAccount:
         return limit.capacity - level.tat, rest
 
     def met(self) -> Level:
-        """The level that the next request of the batch meets."""
+        """Return the level that the next request of the batch meets."""
         return Level(self.used + self.total, self.opening if self.over else self.level.since)
 
     def earliest(self, bound: int, cost: int) -> int:
@@ -163,8 +163,8 @@ class CountAccount:
     def write(self, draft: Draft) -> int:
         """Add the count's part of the update, and return until when it is needed.
 
-        The cases: nothing is taken; the count is over, or was never open, so that the batch opens it; it is open. A count that is
-        born beside others is written also where nothing is taken.
+        The cases: nothing is taken; the count is over or was never open, so the batch opens it; it is open. A count that is born
+        beside others is written even if nothing is taken.
         """
         alive = [refund for refund in self.refunds if not self.over and refund.since == self.level.since]
         self.given = self._givable(sum(refund.cost for refund in alive)) if alive else 0
@@ -186,7 +186,7 @@ class CountAccount:
         return min(self.end, FAR)
 
     def _givable(self, units: int) -> int:
-        """What can be given back of so many units: at most what is used, and if that is less, only while it is so.
+        """Return what can be given back of so many units: at most what is used, and if that is less, only while it is so.
 
         Others may have used more since the state was seen, and of a total what is not given back is gone for good.
         """
@@ -197,7 +197,7 @@ class CountAccount:
         return min(self.used, units)
 
     def _write_opening(self, draft: Draft) -> None:
-        """Assert that the count is over, or was never open, and open it with the total."""
+        """Assert that the count is over or was never open, and open it with the total."""
         if self.inherits or isinstance(self.limit, TotalQuota):
             draft.conditions.append(Condition(self.identity, "since", None, None, absent=True))
         elif isinstance(self.limit, CalendarQuota):
@@ -217,7 +217,7 @@ class CountAccount:
             self.born = self.inherits
 
     def _as_seen(self) -> list[Condition]:
-        """Assert that the count is open, and that all charges and refunds of the batch are right."""
+        """Return the conditions that the count is open, and that all charges and refunds of the batch are correct."""
         low = max(self.least, self.given, 1 if isinstance(self.limit, SessionQuota) else 0)
         high = self.room if self.room < UNBOUNDED else None
         conditions = []

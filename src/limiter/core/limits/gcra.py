@@ -27,13 +27,17 @@ class Rate(Protocol):
     def window(self) -> int:
         """Nanoseconds in which an empty bucket fills."""
 
+    @property
+    def depth(self) -> int:
+        """Nanoseconds of the window that requests can use: all but the allotment."""
+
 
 def window(capacity: int, amount: int, period: int) -> int:
     """Return the nanoseconds in which an empty bucket fills: how far `tat` may be ahead of now.
 
-    Where a unit is no whole number of nanoseconds, each of up to `capacity` takings may have rounded its cost up by less than
-    one, so that much slack is added, but never as much as one unit costs. Hence any way to take exactly `capacity` units fits
-    (while a unit costs at least `capacity` nanoseconds), and `capacity + 1` units never do.
+    If a unit is not a whole number of nanoseconds, each of up to `capacity` charges may have rounded its cost up by less than
+    one nanosecond, so that much slack is added, but less than the cost of one unit. So exactly `capacity` units always fit, in
+    any division (if a unit costs at least `capacity` nanoseconds), and `capacity + 1` units never fit.
     """
     slack = min(capacity, period // amount) - 1 if period % amount else 0
     return _ceil_div(capacity * period, amount) + slack
@@ -46,12 +50,12 @@ def cost(limit: Rate, units: int) -> int:
 
 def available(limit: Rate, tat: int, now: int) -> int:
     """Return the units available at `now`; negative while the bucket is in debt."""
-    return (now + limit.window - max(tat, now)) * limit.refill_amount // limit.period_ns
+    return (now + limit.depth - max(tat, now)) * limit.refill_amount // limit.period_ns
 
 
 def start(limit: Rate, tat: int) -> int:
     """Return the time from which a charge that leaves the bucket at `tat` is allowed."""
-    return tat - limit.window
+    return tat - limit.depth
 
 
 def _ceil_div(dividend: int, divisor: int) -> int:

@@ -1,4 +1,4 @@
-"""What `plan` knows of a kind of limit: its account in a batch."""
+"""The interface by which `plan` knows a kind of limit: its account in a batch."""
 
 from __future__ import annotations
 
@@ -41,44 +41,44 @@ class Account(Protocol):
 
     @property
     def books(self) -> bool:
-        """Whether a start ahead may be promised: then it is the bound before where the taking leaves the account."""
+        """Whether a future start may be promised. It is then the level that the charge leaves, less the bound."""
 
     @property
     def last(self) -> int:
         """The latest start that a caller may be promised."""
 
     def price(self, limit: Any, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
-        """How far the account may be used by a request for units that leaves so much to others; and what they cost."""
+        """Return how far the account may be used by a request that leaves a reserve to others, and the cost of its units."""
 
     def met(self) -> Level:
-        """The level that the next request of the batch meets."""
+        """Return the level that the next request of the batch meets."""
 
     def earliest(self, bound: int, cost: int) -> int:
-        """The time from which a taking is allowed; not after now where it fits, UNBOUNDED where it never does."""
+        """Return the time from which a charge is allowed: at most now if it fits, UNBOUNDED if never."""
 
     def fits(self, bound: int, cost: int, most: int) -> int:
-        """How many such takings fit now one after another, `most` at most."""
+        """Return how many such charges fit now in a row, up to `most`."""
 
     def advance(self, count: int, cost: int, planned: int) -> None:
-        """Enter takings that a write carries which was planned at the time `planned`."""
+        """Enter charges of a write that was planned at the time `planned`."""
 
     def take(self, bound: int, cost: int, patience: int | None) -> int:
-        """Enter a taking, forced where `patience` is None, and return the total so far."""
+        """Enter a charge, which is forced if `patience` is None, and return the total so far."""
 
     def leave_out(self, bound: int, cost: int, patience: int) -> None:
-        """Enter that a shadow's taking does not fit, so that a write of the batch asserts it."""
+        """Record that a shadow's charge does not fit, so that a write of the batch asserts it."""
 
     def give(self, refund: Refund) -> None:
-        """Enter a refund, which comes after everything that the batch takes."""
+        """Enter a refund, which comes after all charges of the batch."""
 
     def withdraw(self, draft: Draft, units: int) -> int:
-        """Give back up to `units` of cost, of any caller, and return what that changes the total by."""
+        """Refund up to `units` of cost, of any caller, and return the change of the total."""
 
     def write(self, draft: Draft) -> int:
         """Add conditions and changes to the update, and return until when the item is needed."""
 
     def ground(self, after: BucketState) -> tuple[int, int]:
-        """What the batch met in fact, and its `since`, once the update has left `after`."""
+        """Return the level that the batch actually met, and its `since`; the state is now `after`."""
 
     def ground_at_most(self, after: BucketState) -> tuple[int, int]:
-        """The most that the batch can have met, and its `since` as planned, once others have written behind it too."""
+        """Return the highest level that the batch can have met, and its planned `since`; others have written after it."""

@@ -30,8 +30,9 @@ class Limit(BaseLimit):
 
     Bounds: at most 10^9 units per second, a capacity of at most 10^12, and an empty bucket fills within a hundred years.
 
-    `allotment` is for a limit that many processes share: each may take units up to so many seconds before it spends them. It is
-    at most half of the time that an empty bucket takes to fill, and leaves room for a request of one unit.
+    `allotment` is for a limit that many processes share: each may take units up to so many seconds before it spends them. What
+    refills in that time is kept free, so that no span admits more than without it; one request can use the rest of the capacity.
+    It is at most half of the time that an empty bucket takes to fill, and leaves room for a request of one unit.
     """
 
     refill_amount: int
@@ -40,11 +41,12 @@ class Limit(BaseLimit):
     period_ns: int = field(init=False, repr=False, compare=False)
     window: int = field(init=False, repr=False, compare=False)
     allotment_ns: int = field(init=False, repr=False, compare=False)
+    depth: int = field(init=False, repr=False, compare=False)
 
     DEFAULT_NAME: ClassVar[str] = DEFAULT_NAME
 
     def __post_init__(self) -> None:
-        # First, since `per_minute` and `parse` make it the capacity too, which their caller has not mentioned.
+        # First, because `per_minute` and `parse` use it as the capacity too, which their caller has not passed.
         check_integer(f"refill_amount (the rate) of limit {shown(self.name)}", self.refill_amount, minimum=1)
         check_common(self)
         period = self._checked_period()
@@ -54,7 +56,8 @@ class Limit(BaseLimit):
         derive(
             self, period_ns=period, window=window, identity=f"{self.name}|{_fraction(self.refill_amount * NANOSECONDS, period)}"
         )
-        derive(self, allotment_ns=self._checked_allotment())
+        allotment = self._checked_allotment()
+        derive(self, allotment_ns=allotment, depth=window - allotment)
 
     def _checked_period(self) -> int:
         nanoseconds = check_span(f"refill_period of limit {self.name!r}", self.refill_period)
@@ -87,38 +90,38 @@ class Limit(BaseLimit):
     def per_second(
         cls, name: str, rate: int, *, burst: int | None = None, allotment: float | None = None, enforce: bool = True
     ) -> Limit:
-        """`rate` units per second; `burst` is the capacity, by default the rate."""
+        """Return a limit of `rate` units per second; `burst` is the capacity, by default the rate."""
         return cls(name, rate if burst is None else burst, rate, SECOND, allotment=allotment, enforce=enforce)
 
     @classmethod
     def per_minute(
         cls, name: str, rate: int, *, burst: int | None = None, allotment: float | None = None, enforce: bool = True
     ) -> Limit:
-        """`rate` units per minute; `burst` is the capacity, by default the rate."""
+        """Return a limit of `rate` units per minute; `burst` is the capacity, by default the rate."""
         return cls(name, rate if burst is None else burst, rate, MINUTE, allotment=allotment, enforce=enforce)
 
     @classmethod
     def per_hour(
         cls, name: str, rate: int, *, burst: int | None = None, allotment: float | None = None, enforce: bool = True
     ) -> Limit:
-        """`rate` units per hour; `burst` is the capacity, by default the rate."""
+        """Return a limit of `rate` units per hour; `burst` is the capacity, by default the rate."""
         return cls(name, rate if burst is None else burst, rate, HOUR, allotment=allotment, enforce=enforce)
 
     @classmethod
     def per_day(
         cls, name: str, rate: int, *, burst: int | None = None, allotment: float | None = None, enforce: bool = True
     ) -> Limit:
-        """`rate` units per day; `burst` is the capacity, by default the rate."""
+        """Return a limit of `rate` units per day; `burst` is the capacity, by default the rate."""
         return cls(name, rate if burst is None else burst, rate, DAY, allotment=allotment, enforce=enforce)
 
     @classmethod
     def at_most(cls, name: str, n: int, period: float, burst: int | None = None, *, enforce: bool = True) -> Limit:
-        """A rate under which no half-open span of `period` seconds admits more than `n` units.
+        """Return a rate under which no half-open span of `period` seconds admits more than `n` units.
 
-        The capacity is `burst`, by default half of `n` rounded up, and `n - burst + 1` units refill every period: any span
+        The capacity is `burst`, by default half of `n` rounded up, and `n - burst + 1` units refill every period: a span that
         begins with a full bucket admits the burst and what refills before the span's end. A larger burst allows more at once and
-        less in the long run. Where a unit would be no whole number of nanoseconds, the refill period is the shortest above
-        `period` that makes it one, since rounding could admit one unit more.
+        less in the long run. If a unit would not be a whole number of nanoseconds, the refill period is the shortest above
+        `period` for which it is, because rounding could admit one unit more.
         """
         check_integer(f"n of limit {shown(name)}", n, minimum=1)
         burst = (n + 1) // 2 if burst is None else check_integer(f"burst of limit {shown(name)}", burst, minimum=1, maximum=n)
@@ -132,7 +135,7 @@ class Limit(BaseLimit):
         - a rate: `"tokens=10000/minute burst 50000"`, `"100/minute"`, `"api=5/10 seconds"`, `"100 per minute"`, `"5r/m"`
         - a quota: `"tokens=1000000/day in America/Los_Angeles"`; a session: `"messages=50/session of 5 hours"`
         - a total: `"credits=10000 in all"`; slots: `"calls=20 at once"`, `"calls=20 at once ttl 30"`
-        - `"unlimited"` and `"blocked"`, which are the constants; any other with `" shadow"` behind is `enforce=False`
+        - `"unlimited"` and `"blocked"` are the constants; any other text followed by `" shadow"` is `enforce=False`
 
         Units of a rate are second, minute, hour and day, also as s, sec, m, min, h, d and in the plural.
         """
@@ -142,7 +145,7 @@ class Limit(BaseLimit):
 
     @classmethod
     def read(cls, name: str, body: str, enforce: bool) -> Limit | None:
-        """The limit that the text behind a name says; None where it is of another form."""
+        """Return the limit that the text after a name describes; None if the text has another form."""
         found = _FORM.fullmatch(body)
         period = seconds(found) if found else None
         if found is None or period is None:
@@ -153,14 +156,14 @@ class Limit(BaseLimit):
         return cls(name, burst, amount, period, allotment=allotment, enforce=enforce)
 
     def __str__(self) -> str:
-        """The text that `parse` reads back as an equal limit."""
+        """Return the text that `parse` reads back as an equal limit."""
         burst = "" if self.capacity == self.refill_amount else f" burst {int(self.capacity)}"
         allotment = "" if self.allotment is None else f" allotment {number_text(self.allotment)}"
         return f"{self.name}={int(self.refill_amount)}/{_period_text(self.refill_period)}{burst}{allotment}{shadow(self)}"
 
 
 def _fraction(amount: int, period: int) -> str:
-    """Units per second as a reduced fraction, so that 60 per minute and 1 per second are one rate."""
+    """Return the units per second as a reduced fraction, so that 60 per minute and 1 per second are one rate."""
     common = gcd(amount, period)
     return f"{amount // common}/{period // common}"
 
@@ -170,10 +173,10 @@ def _period_text(period: float) -> str:
 
 
 def _divisible(limit: Limit) -> float:
-    """Seconds of the shortest period, not below the limit's, that is so many nanoseconds for each unit that refills in it."""
+    """Return the seconds of the shortest period, not below the limit's, in which each unit takes whole nanoseconds."""
     amount = limit.refill_amount
     for unit in count(-(-limit.period_ns // amount)):
         period = unit * amount / NANOSECONDS
-        if round(period * NANOSECONDS) == unit * amount:  # Above 104 days a float does not know each nanosecond.
+        if round(period * NANOSECONDS) == unit * amount:  # Above 104 days a float cannot represent each nanosecond.
             return period
     raise AssertionError("unreachable")

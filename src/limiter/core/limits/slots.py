@@ -1,7 +1,7 @@
-"""What a batch of requests does to the slots of one limit.
+"""The account of slots in a batch.
 
-Slots are held by the process that takes them, in one entry of the bucket, and freed when a lease ends. Entries of processes that
-have not renewed them in time are taken out by a process that needs their slots, in the same write.
+A process that takes slots holds them in one entry of the bucket, and frees them when a lease ends. A process that needs slots
+removes expired entries, which other processes have not renewed in time, in the same write.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from .protocol import Birth
 
 MAX_DEAD = 25
-"""Entries of others that one write takes out at most: each needs 2 of the 300 operators that a condition may have."""
+"""Most entries of others that one write removes: each needs 2 of the 300 operators that a condition may have."""
 UNKNOWN_WAIT = NANOSECONDS
-"""Nanoseconds after which a slot is expected to be free where no lease has ended yet that could tell."""
+"""Nanoseconds after which a slot is expected to be free if no lease has ended yet."""
 
 
 class SlotAccount:
-    """What the batch does to the slots of one limit, of which `held` are held in all.
+    """The charges of a batch to the slots of one limit, of which `held` are held by all processes.
 
-    It takes `total`; `ended` of the process's own slots are given up, since their leases have ended, before anything is taken.
-    The entries in `dead` can be taken out, which frees `spare` slots. Up to `room` slots held before all takings fit. From
-    `least` held in all, those that were left out are left out rightly.
+    The batch takes `total`. Before that it frees `ended` of the process's own slots, whose leases have ended. It can remove the
+    entries in `dead`, which frees `spare` slots. If at most `room` slots were held before, all charges fit. If at least `least`
+    are held, the charges that were left out do not fit.
     """
 
     __slots__ = (
@@ -41,7 +41,7 @@ class SlotAccount:
     )
 
     books = False
-    """No start ahead is promised."""
+    """No future start is promised."""
 
     def __init__(self, limit: Concurrency, view: View, others: Mapping[str, object]) -> None:
         self.limit = limit
@@ -74,34 +74,34 @@ class SlotAccount:
         self.least = 0
 
     def _is_over(self, entry: int) -> bool:
-        """Whether the entry of another process has expired, with the clock's error counted against that.
+        """Tell whether the entry of another process has certainly expired, even with the clock's error.
 
-        By a time that was told after the answer that showed the entry: the clock may have jumped since.
+        Uses a time after the response that showed the entry, because the clock may have jumped since.
         """
         return until_of(entry) < (self.now if self.side is None else self.side.confirmed) - self.error
 
     @staticmethod
     def cost(limit: Concurrency, units: int) -> int:
-        """What units cost, in the measure in which this kind of account counts: slots."""
+        """Return the cost of units in this account's measure: slots."""
         return units
 
     @staticmethod
     def price(limit: Concurrency, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
-        """How many slots may be held in all, and what so many cost; slots know no reserve, and no amounts above the capacity."""
+        """Return the capacity and the cost; for slots there is no reserve, and no amount above the capacity."""
         return limit.capacity, units
 
     @staticmethod
     def reserve(limit: Concurrency, numerator: int, denominator: int) -> int:
-        """What a share of the limit is worth as a reserve: nothing."""
+        """Return 0: a share of the slots cannot be reserved."""
         return 0
 
     @staticmethod
     def standing(limit: Concurrency, level: Level, now: int) -> tuple[int, int | None]:
-        """Slots that are free at a level; there is no time at which all are."""
+        """Return the slots that are free at a level, and None, since the time at which all are free is unknown."""
         return limit.capacity - level.tat, None
 
     def met(self) -> Level:
-        """The level that the next request of the batch meets: the slots that are held, without those that can be taken out."""
+        """Return the level that the next request of the batch meets: the slots held, without those that can be removed."""
         return Level(self.held - self.ended - self.spare + self.total)
 
     def earliest(self, bound: int, cost: int) -> int:
@@ -120,15 +120,15 @@ class SlotAccount:
         return max(self.now + MILLISECOND, min(self.now + wait, self.soonest + self.error))
 
     def fits(self, bound: int, cost: int, most: int) -> int:
-        """How many such takings fit now one after another, `most` at most."""
+        """Return how many such charges fit now in a row, up to `most`."""
         return min(most, max(0, bound - self.met().tat) // cost) if cost else most
 
     def advance(self, count: int, cost: int, planned: int) -> None:
-        """Enter takings that a write carries which was planned at the time `planned`."""
+        """Enter charges of a write that was planned at the time `planned`."""
         self.held += count * cost
 
     def take(self, bound: int, cost: int, patience: int | None) -> int:
-        """Enter a taking, which has to fit, and return the total so far."""
+        """Enter a charge, which has to fit, and return the total so far."""
         if cost:
             self.takes = True
             self.total += cost
@@ -136,15 +136,15 @@ class SlotAccount:
         return self.total
 
     def leave_out(self, bound: int, cost: int, patience: int) -> None:
-        """Enter that a taking does not fit, so that a write of the batch asserts it."""
+        """Record that a charge does not fit, so that a write of the batch asserts it."""
         if cost <= bound:
             self.least = max(self.least, bound - self.total - cost + 1 + self.ended + self.spare)
 
     def give(self, refund: Refund) -> None:
-        """Do nothing: slots that are given back have left the process's leases before."""
+        """Do nothing: freed slots were taken out of the process's ledger before."""
 
     def withdraw(self, draft: Draft, units: int) -> int:
-        """Do nothing: slots are held by a process, and cannot be given back by another."""
+        """Do nothing: a process cannot free slots that another process holds."""
         return self.total
 
     def write(self, draft: Draft) -> int:
@@ -154,7 +154,7 @@ class SlotAccount:
                 draft.slots += (SlotWrite(self.limit, "", NONE, None, least=self.least),)
             return self.now
         until, count = self._until(), self.own.leases + self.total
-        # Only by who needs their slots, and then all at once, so that others who need slots do not have to.
+        # Only a process that needs slots removes entries, and then all of them, so that other processes do not have to.
         dead = self.dead if self.total and self.held - self.ended > self.room else ()
         freed = self.ended + sum(count_of(entry) for _, entry in dead)
         draft.slots += (
@@ -175,20 +175,20 @@ class SlotAccount:
         return until * MILLISECOND if count else self.now
 
     def _until(self) -> int:
-        """The time in milliseconds until which the slots are held: later by the clock's error, and than any written before."""
+        """Return the milliseconds until which the slots are held: the clock's error is added, and it exceeds earlier ones."""
         return max(-(-(self.now + self.limit.ttl_ns + self.error) // MILLISECOND), self.own.last + 1)
 
     def ground(self, after: BucketState) -> tuple[int, int]:
-        """The slots that were held before the batch took its own, and the generation of the leases that hold them."""
+        """Return the slots held before the batch took its own, and the generation of the leases that hold those."""
         return after.slots.held.get(self.name, 0) - self.total, self.own.generation
 
     def ground_at_most(self, after: BucketState) -> tuple[int, int]:
-        """The most slots that can have been held before the batch took its own, once others have written too."""
+        """Return the most slots that can have been held before the batch; other processes have written too."""
         return min(self.room, self.limit.capacity), self.own.generation
 
 
 def short_of_slots(requests: Sequence[Request], outcomes: Sequence[object], deadline: int) -> int | None:
-    """The place of the first request that was refused for want of slots; None where waiting for one would not help."""
+    """Return the place of the first request that was refused for lack of slots; None if waiting for one would not help."""
     found = None
     for place, (request, outcome) in enumerate(zip(requests, outcomes, strict=True)):
         if not isinstance(outcome, Refusal):
@@ -204,7 +204,7 @@ def short_of_slots(requests: Sequence[Request], outcomes: Sequence[object], dead
 
 
 def without_room(look: Refusal | NotTried, request: Request) -> Refusal:
-    """The refusal of a request for whose slots others wait already."""
+    """Return the refusal of a request for slots that other callers wait for already."""
     starts = tuple(
         [
             max(start, look.now + UNKNOWN_WAIT) if isinstance(limit, Concurrency) and units else start
@@ -215,7 +215,7 @@ def without_room(look: Refusal | NotTried, request: Request) -> Refusal:
 
 
 def numbered(grants: dict[int, Grant], writes: Sequence[SlotWrite], after: BucketState) -> dict[int, Grant]:
-    """The grants of an update that took slots, each with its numbers of the fence in place of an earlier start."""
+    """Return the grants of an update that took slots. Their field `earlier` holds the number of the fence."""
     before = drawn(writes, after.slots.fence)
     if not before:
         return grants

@@ -1,6 +1,6 @@
 """Shared parts of the text forms of limits: numbers, units, spans of time, and reasons why a text cannot be read.
 
-Each kind's own form stands in the kind's module.
+Each kind's own form is in the kind's module.
 """
 
 from __future__ import annotations

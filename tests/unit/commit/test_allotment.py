@@ -1,0 +1,251 @@
+"""Blocks of units in advance: how many, for how long, and what of them goes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limiter.commit.allotment import Allotments
+from limiter.core.limits import Limit, Quota, gcra
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Receipt, Request
+from limiter.core.state import BucketState, Level, View
+from limiter.core.units import NANOSECONDS
+
+if TYPE_CHECKING:
+    from limiter.commit.allotment import Order
+    from limiter.models import BaseLimit
+
+SECOND = NANOSECONDS
+EPOCH = 1_800_000_000 * SECOND
+KEY = BucketKey("default", "user", "api")
+REQUESTS, TOKENS = Limit.per_hour("requests", 1_000, allotment=1.0), Limit.per_hour("tokens", 100_000, allotment=1.0)
+SMALLER = Limit.per_hour("requests", 100, allotment=1.0)
+DAILY = Quota.per_day("daily", 1_000)
+EMPTY = BucketState()
+
+
+def asked(*charges: tuple[BaseLimit, int], headroom: tuple[int, ...] = ()) -> Request:
+    """Return a request for the charges."""
+    return Request(KEY, tuple(Charge(*charge) for charge in charges), allots=True, headroom=headroom)
+
+
+def grant(request: Request, now: int = EPOCH, since: int = EPOCH) -> Grant:
+    """Return the response to a write that includes the request."""
+    costs = [gcra.cost(limit, units) if isinstance(limit, Limit) else units for limit, units in request.charges]
+    charged = zip(request.charges, costs, strict=True)
+    return Grant([Receipt(limit, units, cost, since, now, now) for (limit, units), cost in charged], now)
+
+
+def orders(
+    allotments: Allotments, *requests: Request, now: int = EPOCH, state: BucketState = EMPTY
+) -> list[tuple[Request, Order]]:
+    """Return the blocks that a write of the requests takes along."""
+    return allotments.orders(KEY, requests, View(state, now), now)
+
+
+def busy(request: Request, now: int = EPOCH) -> Allotments:
+    """Return what a process holds that asks for the same 100 times in 100 ms, and then takes a block."""
+    allotments = Allotments()
+    for turn in range(100):
+        allotments.observe(request, now - (100 - turn) * SECOND // 1_000)
+    for block, order in orders(allotments, request, now=now):
+        order.stock.add(grant(block, now), (now, now), 0)
+    return allotments
+
+
+def spend(allotments: Allotments, request: Request, now: int = EPOCH, age: int | None = None) -> int:
+    """Spend all that is held of what a request asks for; return for how many requests it was enough."""
+    count = 0
+    while allotments.pay(request, now, now if age is None else age) is not None:
+        count += 1
+    return count
+
+
+def test_a_block_is_what_the_rate_spends_within_half_its_life() -> None:
+    """100 calls in the last 100 ms are about 100 in a memory of 1 s: 48 for half a second, of each limit what a call asks for."""
+    allotments = Allotments()
+    for turn in range(100):
+        allotments.observe(asked((REQUESTS, 1), (TOKENS, 50)), EPOCH + turn * SECOND // 1_000)
+    ((block, order),) = orders(allotments, asked((REQUESTS, 1), (TOKENS, 50)))
+    assert [units for _, units in block.charges] == [order.count, 50 * order.count]
+    assert 45 <= order.count <= 50
+
+
+def test_a_block_is_topped_up_and_no_more() -> None:
+    """Units that are held and may be spent are left out of the next block."""
+    request = asked((REQUESTS, 1))
+    allotments = busy(request)
+    assert orders(allotments, request) == []
+    for _ in range(20):
+        allotments.pay(request, EPOCH, EPOCH)
+    ((block, _),) = orders(allotments, request)
+    assert block.charges == (Charge(REQUESTS, 20),)
+
+
+def test_a_block_takes_no_more_than_is_free() -> None:
+    """What the state shows and what the same write takes leave room for so much."""
+    request, cost = asked((REQUESTS, 1)), gcra.cost(REQUESTS, 1)
+    allotments = busy(request)
+    spend(allotments, request)
+    state = BucketState({REQUESTS.identity: Level(EPOCH + REQUESTS.depth - 30 * cost, EPOCH)})
+    ((block, _),) = orders(allotments, request, asked((REQUESTS, 9)), state=state)
+    assert block.charges == (Charge(REQUESTS, 20),)
+    paused = BucketState(paused=EPOCH + 1)
+    assert orders(allotments, request, state=paused) == []
+
+
+def test_a_rare_caller_takes_nothing_in_advance() -> None:
+    """The first request, and those that come every second or less often, take what they need."""
+    allotments, request = Allotments(), asked((REQUESTS, 1))
+    for turn in range(10):
+        allotments.observe(request, EPOCH + turn * SECOND)
+        assert orders(allotments, request, now=EPOCH + turn * SECOND) == []
+
+
+def test_only_what_is_asked_for_now_is_taken_in_advance() -> None:
+    """Callers who name other limits have blocks of their own."""
+    allotments = busy(asked((REQUESTS, 1), (TOKENS, 100)))
+    assert orders(allotments, asked((REQUESTS, 1))) == []
+    assert spend(allotments, asked((REQUESTS, 1))) == 0
+
+
+def test_callers_who_leave_other_headroom_have_blocks_of_their_own() -> None:
+    """Units that were taken beside a reserve are spent by those who leave the same one."""
+    reserved = asked((REQUESTS, 1), headroom=(5 * SECOND,))
+    allotments = busy(reserved)
+    assert (spend(allotments, asked((REQUESTS, 1))), spend(allotments, reserved) > 40) == (0, True)
+
+
+def test_versions_of_a_limit_have_blocks_of_their_own() -> None:
+    """Units that were taken under other numbers are not spent."""
+    allotments = busy(asked((REQUESTS, 1)))
+    assert spend(allotments, asked((SMALLER, 1))) == 0
+
+
+def test_all_that_is_asked_for_is_paid_or_nothing() -> None:
+    """If one limit's units are too few, the others stay unchanged."""
+    request = asked((REQUESTS, 1), (TOKENS, 10))
+    allotments = busy(request)
+    assert spend(allotments, asked((REQUESTS, 1), (TOKENS, 100_000))) == 0
+    assert spend(allotments, request) > 40
+
+
+@pytest.mark.parametrize(("now", "age"), [(SECOND, 0), (0, SECOND)])
+def test_a_block_dies_by_either_clock(now: int, age: int) -> None:
+    """A block is spent until a nanosecond before its allotment ends, by the larger of both ages; nothing of a rate goes back."""
+    request = asked((REQUESTS, 1))
+    allotments = busy(request)
+    assert spend(allotments, asked((REQUESTS, 1)), EPOCH + max(0, now - 1), EPOCH + max(0, age - 1)) > 40
+    allotments = busy(request)
+    assert spend(allotments, request, EPOCH + now, EPOCH + age) == 0
+    assert allotments.end(EPOCH + now, EPOCH + age) == ()
+    assert spend(allotments, request) == 0
+
+
+def test_a_block_lives_from_the_first_plan_on() -> None:
+    """The times of the plan count, however late its grant is known."""
+    request = asked((REQUESTS, 1))
+    allotments = busy(request)
+    spend(allotments, request)
+    ((block, order),) = orders(allotments, request)
+    order.stock.add(grant(block), (EPOCH - SECOND, EPOCH), 0)
+    assert spend(allotments, request) == 0
+
+
+def test_units_that_count_go_back_whole() -> None:
+    """Of a dead block the rate's units are lost, and the quota's go back to the opening that they were taken in."""
+    request = asked((REQUESTS, 1), (DAILY, 2))
+    allotments = busy(request)
+    assert allotments.pay(request, EPOCH, EPOCH) is not None
+    (refund,) = allotments.end(EPOCH + SECOND, EPOCH)
+    assert (refund.limit, refund.since) == (DAILY, EPOCH)
+    assert 80 < refund.cost < 100
+    assert allotments.end(EPOCH + SECOND, EPOCH) == allotments.leave() == ()
+
+
+def test_a_block_ends_before_its_quota_does() -> None:
+    """By the error of the clock on either side no unit of a period is spent in the next one."""
+    midnight = EPOCH - EPOCH % (86_400 * SECOND) + 86_400 * SECOND
+    request, now = asked((REQUESTS, 1), (DAILY, 1)), midnight - SECOND // 2
+    for error, last in ((0, midnight - 1), (SECOND // 10, midnight - SECOND // 5 - 1)):
+        allotments = busy(request, now)
+        spend(allotments, request, now)
+        ((block, order),) = orders(allotments, request, now=now)
+        order.stock.add(grant(block, now, now), (now, now), error)
+        assert allotments.covers(request, last, now)
+        assert not allotments.covers(request, last + 1, now)
+
+
+def test_units_of_a_call_that_could_not_use_them_go_back_into_the_block() -> None:
+    """They die with it: their age counts on."""
+    request = asked((REQUESTS, 1), (DAILY, 2))
+    allotments = busy(request)
+    payments = []
+    while (payment := allotments.pay(request, EPOCH, EPOCH)) is not None:
+        payments.append(payment)
+    for payment in payments:
+        payment.give_back()
+    assert spend(allotments, request, EPOCH + SECOND - 1) == len(payments) > 40
+    payments[0].give_back()
+    assert spend(allotments, request, EPOCH + SECOND) == 0
+
+
+def test_a_shadow_that_did_not_fit_pays_for_nothing() -> None:
+    """Where a shadow would have refused the block, each request is written, and reported."""
+    shadow = Limit("shadow", 5, 5, 1.0, allotment=0.5, enforce=False)
+    request = asked((REQUESTS, 1), (shadow, 1))
+    allotments = busy(request)
+    spend(allotments, request)
+    ((block, order),) = orders(allotments, request)
+    first, second = grant(block).receipts
+    order.stock.add(Grant([first, second._replace(cost=0, earlier=-EPOCH)], EPOCH), (EPOCH, EPOCH), 0)
+    assert spend(allotments, request) == 0
+
+
+def test_limits_that_nobody_asks_for_any_more_are_forgotten() -> None:
+    """A caller whose limits are new in every call does not fill the memory."""
+    allotments = Allotments()
+    for capacity in range(100, 1_100):
+        now = EPOCH + capacity * SECOND
+        allotments.observe(asked((Limit("requests", capacity, 1, 1.0, allotment=1.0), 1)), now)
+        allotments.end(now, now)
+    assert len(allotments) < 50
+
+
+def test_spent_blocks_are_forgotten() -> None:
+    """However long an allotment, what is remembered of blocks is bounded."""
+    hourly = Limit.per_day("requests", 1_000_000, allotment=3_600.0)
+    request = asked((hourly, 1))
+    allotments = busy(request)
+    for _ in range(30):
+        spend(allotments, request)
+        for block, order in orders(allotments, request):
+            order.stock.add(grant(block), (EPOCH, EPOCH), 0)
+        allotments.end(EPOCH, EPOCH)
+    spend(allotments, request)
+    stocks = [order.stock for _, order in orders(allotments, request, asked((hourly, 1_000)))]
+    assert stocks
+    assert all(len(stock) <= 10 for stock in stocks)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2 * SECOND), st.integers(1, 60), st.booleans()), max_size=50))
+def test_no_unit_is_spent_twice_or_kept_beyond_the_block(steps: list[tuple[int, int, bool]]) -> None:
+    """Units spent, given back and held add up to the units taken, of a quota; of a rate no more are spent than were taken."""
+    allotments, now, taken, gone, spent = Allotments(), EPOCH, 0, 0, 0
+    for passed, units, writes in steps:
+        now += passed
+        request = asked((REQUESTS, units), (DAILY, units))
+        allotments.observe(request, now)
+        paid = allotments.pay(request, now, now)
+        spent += 0 if paid is None else units
+        if writes:
+            gone += sum(refund.cost for refund in allotments.end(now, now))
+            for block, order in orders(allotments, request, now=now):
+                taken += block.charges[1].units
+                order.stock.add(grant(block, now), (now, now), 0)
+    assert spent + gone + sum(refund.cost for refund in allotments.leave()) == taken
