@@ -178,11 +178,11 @@ def test_limits_that_never_reset_break_no_style(clock: FakeClock, style: HeaderS
         granted = dict(rate_headers(lease.statuses, headers=style))
         with pytest.raises(RateLimitExceeded) as caught, limiter.acquire("two"):
             pass
-    calls = {"calls": 1}
+    one = {"calls": 1}
     with (
         pytest.raises(RateLimitExceeded) as by_slots,
-        limiter.acquire("three", consume=calls),
-        limiter.acquire("three", consume=calls),
+        limiter.acquire("three", consume=one),
+        limiter.acquire("three", consume=one),
     ):
         pass
     assert "Retry-After" not in granted
