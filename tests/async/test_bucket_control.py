@@ -57,7 +57,7 @@ async def test_a_reset_makes_a_bucket_unused(new_limiter: Any) -> None:
         await limiter.reset("user", "api", "requests")
 
 
-async def test_a_paused_bucket_admits_nobody(new_limiter: Any, clock: FakeClock) -> None:
+async def test_a_paused_bucket_admits_no_caller(new_limiter: Any, clock: FakeClock) -> None:
     """In no process, until the pause is over or ended; refusals tell at least the rest of the pause."""
     limiter, other = new_limiter("requests=10/minute"), new_limiter("requests=10/minute")
     await limiter.pause("user", "api", 30)

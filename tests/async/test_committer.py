@@ -95,10 +95,8 @@ async def test_a_batch_is_decided_one_after_another(new_limiter: Any, crowd: Any
     assert all(sum(admitted) + amount > 100 for amount in amounts if amount not in admitted)
 
 
-async def test_whoever_comes_behind_the_last_who_fit_does_not_wait_for_them(
-    new_limiter: Any, crowd: Any, clock: FakeClock
-) -> None:
-    """Under overload, those who cannot fit behind others that ask for the same are refused at once, with the wait that is due."""
+async def test_a_caller_behind_the_last_who_fit_does_not_wait_for_them(new_limiter: Any, crowd: Any, clock: FakeClock) -> None:
+    """Under overload, a request that cannot fit behind equal ones is refused at once, with the correct wait."""
     limiter = new_limiter("requests=4/second")
     for _ in range(5):
         await limiter.try_acquire("user")
@@ -151,7 +149,7 @@ async def test_settlements_ride_along(new_limiter: Any, crowd: Any) -> None:
     assert (await limiter.check("user")).statuses[0].available == 75
 
 
-async def test_whoever_comes_with_a_refund_is_judged_after_it(new_limiter: Any, crowd: Any) -> None:
+async def test_a_request_beside_a_refund_is_judged_after_it(new_limiter: Any, crowd: Any) -> None:
     """What the state alone would refuse is admitted where the same batch gives back enough for it."""
     limiter = new_limiter("requests=10/hour")
     async with limiter.acquire("user", consume={"requests": 10}) as lease:
@@ -186,10 +184,8 @@ async def test_an_error_of_a_write_reaches_exactly_its_batch(new_limiter: Any, r
     assert (await limiter.check("user")).statuses[0].available == 10 - 1 - (4 - failed) - 1
 
 
-async def test_whoever_a_write_has_granted_is_told_so_whatever_is_unreadable_after_it(
-    new_limiter: Any, repository: Any, crowd: Any
-) -> None:
-    """A state that makes no sense any more is an error for those who are left, and takes nothing from who was admitted."""
+async def test_a_grant_stands_if_the_state_after_it_is_unreadable(new_limiter: Any, repository: Any, crowd: Any) -> None:
+    """A state that has become malformed is an error for the undecided requests; admitted ones stay admitted."""
     limiter = new_limiter("requests=3/minute", denial_ttl=0)
     assert await limiter.try_acquire("user")
     write = repository.inner.write_bucket
@@ -300,7 +296,7 @@ async def test_a_linger_caps_the_writes_of_a_process(new_limiter: Any, repositor
 
 
 async def test_after_a_refusal_nothing_stays_of_it(new_limiter: Any) -> None:
-    """An error shared by a batch is raised anew for everybody, so tracebacks do not pile up."""
+    """Each caller of a batch gets a copy of a shared error, so tracebacks do not accumulate."""
     limiter = new_limiter("requests=1/minute")
     assert await limiter.try_acquire("user")
     for _ in range(3):

@@ -92,7 +92,7 @@ async def test_an_answer_that_trickles_is_given_up_in_time(part: str, serve: Cal
 
 
 async def test_an_answer_that_comes_in_pieces_is_read_whole(serve: Callable[..., Server]) -> None:
-    """What comes piece by piece, and in time, is read as if it had come at once, on a connection that is kept."""
+    """A response that arrives in pieces, and in time, is read in full, and its connection is kept."""
     answer = HEAD + b"\r\n{}"
     server = serve([answer[place : place + 40] for place in range(0, len(answer), 40)], pause=0.01)
     repository = Repository("my-app", endpoint_url=server.url, connect_timeout=30.0, read_timeout=30.0)

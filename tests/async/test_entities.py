@@ -80,7 +80,7 @@ async def test_an_entity_without_cascade_charges_itself_alone(new_limiter: Any) 
     assert [await left(limiter, entity) for entity in ("org", "key")] == [10, 6]
 
 
-async def test_a_refusal_anywhere_charges_nobody_and_names_every_limit_in_the_way(new_limiter: Any) -> None:
+async def test_a_refusal_anywhere_charges_no_bucket_and_names_every_limit_in_the_way(new_limiter: Any) -> None:
     """All levels that refuse are named, with the longest wait, and nothing stays taken at the others."""
     limiter = new_limiter("requests=10/minute")
     await family(limiter, "org", "project", "key")
@@ -96,7 +96,7 @@ async def test_a_refusal_anywhere_charges_nobody_and_names_every_limit_in_the_wa
 
 
 async def test_a_refusal_without_a_call_says_of_every_level_what_one_with_a_call_says(new_limiter: Any) -> None:
-    """Who is refused by what was seen lately learns the same of the levels that refuse and of those that would not."""
+    """A refusal from memory has the statuses of all buckets of the chain, like a refusal by a call."""
     limiter = new_limiter("requests=10/minute")
     await family(limiter, "org", "key")
     await limiter.set_limits(limits("requests=1/minute"), entity_id="org")
@@ -180,7 +180,7 @@ async def test_a_cold_chain_costs_three_round_trips_and_a_warm_one_a_single(new_
 
 
 async def test_a_moved_entity_charges_its_new_chain(new_limiter: Any, clock: FakeClock) -> None:
-    """A move is followed here at once and elsewhere within the time to live; an open lease settles where it charged."""
+    """This process sees a move at once, others within the time to live; an open lease corrects the buckets it charged."""
     limiter, elsewhere = new_limiter("requests=10/minute"), new_limiter("requests=10/minute")
     await family(limiter, "old", "key")
     await limiter.create_entity("new")
@@ -256,7 +256,7 @@ async def test_concurrent_moves_make_no_cycle(new_limiter: Any) -> None:
 
 
 async def test_an_ancestor_that_comes_back_below_makes_no_ring(new_limiter: Any, repository: Any) -> None:
-    """A chain that ends at a removed entity is not built on if that entity is created anew below the one to be moved."""
+    """A move fails if the missing ancestor of the new parent is created below the moved entity at the same time."""
     limiter = new_limiter("requests=10/minute")
     await family(limiter, "gone", "middle")
     await limiter.create_entity("moved")
@@ -275,7 +275,7 @@ async def test_an_ancestor_that_comes_back_below_makes_no_ring(new_limiter: Any,
 
 
 async def test_missing_parents_and_entities_are_refused(new_limiter: Any) -> None:
-    """A parent has to exist, and so has what is moved."""
+    """A missing parent and a missing entity are errors."""
     limiter = new_limiter()
     await limiter.create_entity("key")
     with pytest.raises(EntityNotFound, match="'unknown'"):
@@ -287,7 +287,7 @@ async def test_missing_parents_and_entities_are_refused(new_limiter: Any) -> Non
 
 
 async def test_chains_deeper_than_eight_are_refused(new_limiter: Any) -> None:
-    """Neither a creation nor a move makes a chain of nine, also counting what lies below."""
+    """A creation or a move that would make a chain of nine entities, descendants included, is refused."""
     limiter = new_limiter()
     await family(limiter, *(f"level-{number}" for number in range(8)))
     with pytest.raises(ValidationError, match="too deep"):

@@ -86,7 +86,7 @@ async def test_a_total_does_not_come_back(new_limiter: Any, clock: FakeClock) ->
         await limiter.acquire("user", "api", {"credits": 11}, limits=[TOTAL]).__aenter__()
 
 
-async def test_a_shadow_refuses_nobody(new_limiter: Any) -> None:
+async def test_a_shadow_refuses_no_caller(new_limiter: Any) -> None:
     """Every call is allowed, and the statuses say which would not have been."""
     limiter = new_limiter()
     decisions = [await limiter.try_acquire("user", "api", limits=[SHADOW]) for _ in range(4)]

@@ -96,7 +96,7 @@ async def test_usage_of_a_period_that_has_ended_is_void(store: Any, clock: FakeC
 
 
 async def test_usage_is_reported_up_to_the_end_of_its_period(store: Any, clock: FakeClock) -> None:
-    """A nanosecond before midnight usage belongs to the table's day, at midnight no more."""
+    """A nanosecond before midnight usage is charged to the table's day; at midnight it is void."""
     limiter = new_limiter(store, QUOTA)
     clock.advance(16 * HOUR - 1e-9)
     assert await take_alone(limiter, store, 5)
@@ -132,7 +132,7 @@ async def test_what_does_not_fit_counts_as_lost(store: Any, limit: Any) -> None:
 
 @COUNTED
 async def test_what_a_local_lease_gave_back_is_not_reported(store: Any, limit: Any) -> None:
-    """Nor is it reported again when it is taken anew after the report."""
+    """Units that a lease returned before or after the report are not reported, even if they are taken again."""
     limiter = new_limiter(store, limit)
     assert await limiter.check("user")
     store.error = RateLimiterUnavailable("no table")
@@ -152,7 +152,7 @@ async def test_what_a_local_lease_gave_back_is_not_reported(store: Any, limit: A
 
 @COUNTED
 async def test_a_pause_does_not_keep_usage_from_being_reported(store: Any, limit: Any) -> None:
-    """A paused bucket admits no caller, and counts what was used."""
+    """Local usage is reported to a paused bucket, which admits no caller."""
     limiter = new_limiter(store, limit)
     assert await take_alone(limiter, store, 4)
     await limiter.pause("user", "default", 30.0)
@@ -161,7 +161,7 @@ async def test_a_pause_does_not_keep_usage_from_being_reported(store: Any, limit
 
 
 async def test_usage_whose_report_failed_is_reported_later(store: Any, clock: FakeClock) -> None:
-    """Of every kind, with what was used since, unless its period has ended by then."""
+    """A later report contains the usage of every kind, also since the failure, unless its period has ended."""
     limiter = new_limiter(store, *KINDS)
     assert await take_alone(limiter, store, 3)
     store.error = RateLimiterUnavailable("gone again")
@@ -175,7 +175,7 @@ async def test_usage_whose_report_failed_is_reported_later(store: Any, clock: Fa
 async def test_buckets_are_forgotten_when_nothing_of_them_is_in_use(
     store: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the end of the period, so that no more of them are remembered than were used of late."""
+    """A bucket is forgotten after the end of its period, so only recently used ones are remembered."""
     processes: list[Process] = []
     made = Process.__init__
 

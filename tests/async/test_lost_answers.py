@@ -267,7 +267,7 @@ async def test_a_lost_request_is_sent_again_if_it_takes(world: World, atomic_eng
 
 
 async def test_the_answer_about_a_lost_answer_may_be_lost_too(world: World, atomic_engine: Engine) -> None:
-    """The read that finds out about a write may itself be cut off anywhere; half of it is no proof of anything."""
+    """The read after a lost response may be cut off at any place; a partial response proves nothing."""
     await play(world, SCENES["debit"], cut(0, **WRITE))
     size = world.proxy.counts().answer_bytes
     for name in ("debit", "refund"):
@@ -331,7 +331,7 @@ async def test_a_write_that_arrives_late_but_next_counts_once(world: World) -> N
 
 
 async def test_a_refund_that_arrives_late_does_not_pass_for_the_next_debit(world: World) -> None:
-    """A refund that was given up hangs in the network, and what is taken after its arrival is taken indeed."""
+    """A debit is not mistaken for a refund that was abandoned and arrives late."""
     await play(world, SCENES["refund"], keep(**WRITE))
     world.proxy.deliver()
     await world.taken()
@@ -372,7 +372,7 @@ async def test_a_correction_that_failed_is_not_made_by_the_end_of_the_lease(worl
 
 
 async def test_a_write_that_is_covered_twice_is_not_made_a_third_time(world: World) -> None:
-    """When the answer to what was sent again is lost and covered too, the caller is told, and the debit has counted twice."""
+    """If the second write is lost and covered too, the caller gets an error, and the debit counts twice at most."""
     await world.taken()
 
     async def meddle() -> None:
@@ -389,7 +389,7 @@ async def test_a_write_that_is_covered_twice_is_not_made_a_third_time(world: Wor
     assert await world.taken() == Units(6 * MEDDLED + 2 * 5, 6 * MEDDLED)
 
 
-async def test_nobody_is_admitted_by_a_late_write_without_him(world: World) -> None:
+async def test_no_caller_is_admitted_by_a_late_write_without_it(world: World) -> None:
     """A write that arrives late proves the requests that it carried, and none that came to fit since."""
     world.entity, held = next(world.entities), world.proxy.counts().held
     occupied = world.other.acquire(world.entity, "api", {"requests": LIMITS[0].capacity - 10})
@@ -614,8 +614,8 @@ MOVES = st.tuples(
 
 @given(moves=st.lists(MOVES, min_size=3, max_size=12))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_the_rule_holds_whatever_happens(world: World, clock: FakeClock, moves: list[tuple[str, int, int, str]]) -> None:
-    """After any moves and faults no more and no less is missing from the bucket than the rule allows."""
+async def test_the_rule_holds_after_any_faults(world: World, clock: FakeClock, moves: list[tuple[str, int, int, str]]) -> None:
+    """After any sequence of moves and faults, the units missing from the bucket are within the stated bounds."""
     game = Game(world, clock)
     for each in moves:
         await game.move(*each)

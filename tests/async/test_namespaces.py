@@ -116,7 +116,7 @@ BROKEN = (
 
 @pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
 @pytest.mark.parametrize("attributes", BROKEN)
-async def test_an_unreadable_item_is_named_and_harms_nobody_else(
+async def test_an_unreadable_item_is_named_and_harms_no_other_caller(
     new_limiter: Any, repository: Any, engine: Engine, attributes: dict[str, Any]
 ) -> None:
     """A record of another version or shape is a typed error with its key; other entities go on."""

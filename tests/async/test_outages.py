@@ -269,7 +269,7 @@ async def test_a_mistake_is_one_in_an_outage_too(world: World) -> None:
 
 
 @pytest.mark.usefixtures("eager")
-async def test_one_at_a_time_looks_and_nobody_waits_for_it(world: World) -> None:
+async def test_one_at_a_time_looks_and_no_caller_waits_for_it(world: World) -> None:
     """While one call is on its way to see whether the table is back, fifty callers, of its bucket too, go on without."""
     limiter = world.limiter(on_unavailable="allow")
     assert await limiter.try_acquire("user")
@@ -351,7 +351,7 @@ async def recover(world: World, limiter: RateLimiter, fault: Fault, users: list[
 
 
 async def test_a_waiter_in_line_keeps_its_place(world: World) -> None:
-    """What was booked on the table before the outage needs it no more."""
+    """A caller whose start was booked before the outage does not need the table any more."""
 
     async def sleep(seconds: float) -> None:
         world.proxy.inject(refuse())
@@ -365,7 +365,7 @@ async def test_a_waiter_in_line_keeps_its_place(world: World) -> None:
 
 
 @pytest.mark.parametrize("patience", [None, 60.0])
-async def test_nobody_sleeps_longer_than_they_would_wait(world: World, patience: float | None) -> None:
+async def test_no_caller_sleeps_longer_than_it_would_wait(world: World, patience: float | None) -> None:
     """Where a clock is set back while a caller is decided, a start told by the wrong time is given back."""
     slept: list[float] = []
 
@@ -429,7 +429,7 @@ async def test_local_limits_at_a_share(world: World) -> None:
 
 @pytest.mark.usefixtures("eager")
 async def test_a_local_lease_is_corrected_like_any_other(world: World) -> None:
-    """Within this process, at the share; and what it takes when the table is back is handed back as well."""
+    """Corrections of a local lease count within the process, at its share, and its end refunds them even if the table is back."""
     limiter = world.limiter(on_unavailable="local", local_share=0.5)
     await go_down(world, limiter)
     async with limiter.acquire("user", consume={"requests": 1}) as lease:
@@ -452,7 +452,7 @@ async def test_a_local_lease_is_corrected_like_any_other(world: World) -> None:
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("policy", ["allow", "local"])
 async def test_a_lease_of_the_table_can_end_without_it(world: World, policy: Any) -> None:
-    """Its corrections are lost, counted and marked, and raise nothing; nor does the end of a block that fails."""
+    """The lost corrections of such a lease are counted and raise nothing; the end of a failed block raises nothing either."""
     limiter = world.limiter(on_unavailable=policy)
     for correct in ("adjust", "release", "consume", None):
         world.proxy.heal()
@@ -577,7 +577,7 @@ async def test_limits_that_were_never_read(world: World) -> None:
 
 
 async def test_a_late_write_is_given_back(world: World) -> None:
-    """What was given up at its deadline, in the queue or in a write under way, keeps nothing of what is applied later."""
+    """A request that was abandoned at its deadline, queued or in flight, keeps no units that are written later."""
     limiter = world.limiter(decision_timeout=DEADLINE)
     for entity_id in ("user", "other"):
         await world.beside.try_acquire(entity_id)
@@ -619,7 +619,7 @@ async def test_a_late_write_is_given_back(world: World) -> None:
 
 @pytest.mark.parametrize("code", ["ProvisionedThroughputExceededException", "ThrottlingException"])
 async def test_a_hot_key_makes_batches_larger(world: World, code: str) -> None:
-    """Its writes become fewer and carry more; it is no outage, others are not concerned, and it is over when it is over."""
+    """Writes to a hot key become fewer and larger until the throttling ends; other keys are not affected."""
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:

@@ -40,7 +40,7 @@ async def test_people_within_their_fifth_are_never_refused(new_limiter: Any, clo
 
 
 async def test_a_fifth_is_there_after_any_rush_of_batch_work(new_limiter: Any) -> None:
-    """However many batch callers ask at once, patient ones included, a fifth of the capacity is left to others, and no more."""
+    """Exactly a fifth of the capacity is left to others, regardless of how many batch callers ask, with or without timeouts."""
     batch, people = [new_limiter("requests=50/second") for _ in range(3)], new_limiter("requests=50/second")
     told: list[bool] = []
     calls = [partial(ask, limiter, told, headroom=0.2) for limiter in batch for _ in range(30)]

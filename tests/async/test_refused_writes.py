@@ -114,7 +114,7 @@ async def test_a_transaction_that_is_too_large_is_the_callers(limiter: RateLimit
 @pytest.mark.parametrize("reason", ["ConditionalCheckFailed", "TransactionConflict"])
 @pytest.mark.parametrize("told", [True, False])
 async def test_a_change_by_others_is_tried_again(limiter: RateLimiter, proxy: FaultProxy, reason: str, told: bool) -> None:
-    """Each attempt looks anew at the entities; after some it is `EntityChanged`."""
+    """Each attempt reads the entities again; after the last attempt it raises `EntityChanged`."""
     proxy.inject(canceled(reason, told=told, times=2))
     assert (await limiter.create_entity("user")).entity_id == "user"
     proxy.inject(canceled(reason, "ThrottlingError" if reason == "ConditionalCheckFailed" else "None", told=told))

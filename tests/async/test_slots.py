@@ -83,7 +83,7 @@ async def test_an_acquire_costs_one_write_and_so_does_its_end(new_limiter: Any, 
 
 @pytest.mark.parametrize("ending", ["fails", "fails, and keeps its charge", "keeps its units", "fails with a type"])
 async def test_slots_are_freed_however_a_lease_ends(new_limiter: Any, ending: str) -> None:
-    """What else is kept, slots are not; what else was taken goes its own way."""
+    """Slots are freed even if the lease keeps or refunds its other units."""
     limiter = new_limiter("calls=1 at once", "requests=10/minute")
     options: dict[str, Any] = {
         "fails, and keeps its charge": {"refund_on_error": False},
@@ -99,7 +99,7 @@ async def test_slots_are_freed_however_a_lease_ends(new_limiter: Any, ending: st
 
 
 async def test_a_lease_can_free_slots_early_and_take_more(new_limiter: Any) -> None:
-    """`release` frees slots that are held, `consume` takes more of them; the end frees what is left."""
+    """`release` frees slots, `consume` takes more, and the end of the lease frees the rest."""
     limiter = new_limiter("calls=3 at once")
     async with limiter.acquire("user", consume={"calls": 2}) as lease:
         assert await available(limiter) == 1
@@ -299,7 +299,7 @@ async def test_slots_are_held_while_a_rate_is_waited_for(new_limiter: Any, clock
         assert await available(limiter) == 1
 
 
-async def test_shadow_slots_refuse_nobody(new_limiter: Any) -> None:
+async def test_shadow_slots_refuse_no_caller(new_limiter: Any) -> None:
     """A shadow tells where it would have refused, and holds what fits."""
     limiter = new_limiter("calls=1 at once shadow")
     async with limiter.acquire("user") as first, limiter.acquire("user") as second:
@@ -322,8 +322,8 @@ async def test_a_level_may_stand_in_place_of_slots(new_limiter: Any, access: Any
     assert await available(limiter) == 1
 
 
-async def test_a_capacity_that_is_lowered_holds_nobody_back(new_limiter: Any) -> None:
-    """Those who hold slots beyond a lowered capacity can leave, and no slot is handed on until there is room again."""
+async def test_a_capacity_that_is_lowered_holds_no_caller_back(new_limiter: Any) -> None:
+    """Leases beyond a lowered capacity can end, and no slot is handed on until enough are free."""
     limiter = new_limiter("calls=4 at once")
     lowered = [Concurrency("calls", 2)]
     acquisitions = [limiter.acquire("user") for _ in range(4)]

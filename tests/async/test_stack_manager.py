@@ -111,7 +111,7 @@ class TestDeploy:
         assert "DeletionPolicy: Retain" not in cloud.stacks[0].template
 
     async def test_a_failed_creation_takes_its_retained_table_along(self, cloud: Cloud) -> None:
-        """Only the creation asks for it: an update must not delete what is retained."""
+        """Only a creation deletes a retained table when it fails; an update never does."""
         await manage(cloud).deploy(StackSettings(retain=True))
         assert cloud.last("ExecuteChangeSet")["RetainExceptOnCreate"] is True
         await manage(cloud).deploy(StackSettings(alarms=True))
@@ -145,7 +145,7 @@ class TestDeploy:
             await manage(cloud).deploy()
 
     async def test_a_rolled_back_update_is_a_failure(self, cloud: Cloud) -> None:
-        """A stack that is back at what it was is in order, and the deploy has failed all the same."""
+        """A deploy fails if its update was rolled back, although the stack is in order."""
         cloud.add("my-app")
         cloud.outcomes["UPDATE"].append(failed_update("Too many changes of the table class"))
         with pytest.raises(StackFailed, match=r"UPDATE_ROLLBACK_COMPLETE: Table .*: Too many changes"):
@@ -227,7 +227,7 @@ class TestDeploy:
             await manage(cloud).deploy(StackSettings(alarms=True))
         assert cloud.stacks[0].status == "UPDATE_ROLLBACK_COMPLETE"
 
-    async def test_takes_its_turn_after_somebody_else(self, cloud: Cloud) -> None:
+    async def test_takes_its_turn_after_another_operation(self, cloud: Cloud) -> None:
         """Two deploys at once: the later one waits for the other's update and then makes its own."""
         stack = cloud.add("my-app", template=StackManager.template())
         cloud.interfere("CreateChangeSet", lambda: cloud.begin(stack, SUCCESS["UPDATE"]))
@@ -284,7 +284,7 @@ class TestDeploy:
 class TestOwnership:
     @pytest.mark.parametrize("method", ["deploy", "plan", "delete", "status", "events", "drift", "wait"])
     @pytest.mark.parametrize("status", ["CREATE_COMPLETE", "ROLLBACK_COMPLETE", "UPDATE_IN_PROGRESS", "REVIEW_IN_PROGRESS"])
-    async def test_nothing_touches_the_stack_of_somebody_else(self, cloud: Cloud, method: str, status: str) -> None:
+    async def test_nothing_touches_the_stack_of_another_owner(self, cloud: Cloud, method: str, status: str) -> None:
         """Without the limiter's tag, a stack is looked at and nothing more."""
         cloud.add("my-app", status, own=False)
         with pytest.raises(StackNotOwned, match="my-app"):
@@ -292,7 +292,7 @@ class TestOwnership:
         reads = {"DescribeStacks", "ListChangeSets", "DescribeChangeSet"}
         assert {action for action, _ in cloud.calls} <= reads
 
-    async def test_a_review_of_somebody_else_stays(self, cloud: Cloud) -> None:
+    async def test_a_review_of_another_owner_stays(self, cloud: Cloud) -> None:
         """A stack in review whose change set has other tags is not the limiter's, under any name of its change set."""
         stack = cloud.add("my-app", "REVIEW_IN_PROGRESS", own=False)
         stack.change_sets["dynamodb-limiter-x"] = {"Tags": [{"Key": "team", "Value": "web"}], "looks": 0, "type": "CREATE"}
@@ -456,7 +456,7 @@ class TestDelete:
         assert await manage(cloud).delete() is False
         assert cloud.count("DeleteStack") == 0
 
-    async def test_takes_its_turn_after_somebody_else(self, cloud: Cloud) -> None:
+    async def test_takes_its_turn_after_another_operation(self, cloud: Cloud) -> None:
         """An update that begins in between is waited for."""
         stack = cloud.add("my-app")
         cloud.interfere("DeleteStack", lambda: cloud.begin(stack, SUCCESS["UPDATE"]))

@@ -120,7 +120,7 @@ async def test_every_call_is_counted(repository: Any, new_limiter: Any, clock: F
 
 
 async def test_callers_that_come_together_share_batches(new: Any, store: Any) -> None:
-    """One after another each is a batch; together they are fewer, none of which is without a call."""
+    """Sequential requests are one batch each; concurrent ones share batches, and every batch makes a call."""
     limiter = new([Limit.parse("requests=1000/second")])
     for _ in range(5):
         await limiter.try_acquire("user")
@@ -145,7 +145,7 @@ async def test_a_batch_that_takes_several_calls_is_one(new: Any, store: Any) -> 
 
 
 async def test_a_refusal_without_a_call_is_a_cache_hit(new: Any, store: Any, clock: FakeClock) -> None:
-    """Every request that is refused by what was seen lately counts, the first one too, and no batch with it."""
+    """Every request that is refused from memory counts as a cache hit, and not as a batch."""
     limiter = new(LIMITS)
     assert await limiter.try_acquire("user", consume={"requests": 5})
     calls = store.calls
@@ -172,7 +172,7 @@ async def test_a_request_that_is_paid_from_a_block_is_a_cache_hit(new: Any, stor
 
 @pytest.mark.parametrize(("error", "throttled"), [(DOWN, False), (BUSY, True), (HOT, True)])
 async def test_failures_are_counted_in_every_kind_of_call(new: Any, store: Any, error: Exception, throttled: bool) -> None:
-    """Reading limits, checking, and writing: a call that the store fails is a failure, and throttled where it says so."""
+    """A failed call counts as a failure when reading limits, checking or writing, and as throttled if the store says so."""
     limiter = new(LIMITS, config_ttl=0)
     store.error = error
     with pytest.raises(RateLimiterUnavailable):

@@ -139,7 +139,7 @@ async def test_a_proxy_is_not_passed_by(new: Any, server: WireServer, monkeypatc
 
 
 async def test_a_later_patch_is_noticed(new: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next call goes through what was patched, and the one after its removal does not."""
+    """The next call goes through a new patch, and the next call after its removal does not."""
     repository, direct = new(), new(transport="direct")
     await repository.read_bucket(KEY)
     await direct.read_bucket(KEY)
@@ -195,7 +195,7 @@ async def test_another_form_of_response_is_a_lost_answer(
         await repository.read_bucket(KEY)
 
 
-async def test_a_connection_that_was_closed_meanwhile_loses_nothing(new: Any, server: WireServer) -> None:
+async def test_a_connection_that_was_closed_between_calls_loses_nothing(new: Any, server: WireServer) -> None:
     """What the server has closed while nothing was asked is replaced before a request is sent."""
     repository = new(transport="direct")
     for number in range(1, 4):
@@ -237,7 +237,7 @@ async def test_the_whole_answer_is_bounded(new: Any, server: WireServer) -> None
     assert server.accepted == 1
 
 
-async def test_where_nobody_listens_nothing_was_sent(new: Any, server: WireServer) -> None:
+async def test_where_no_server_listens_nothing_was_sent(new: Any, server: WireServer) -> None:
     """A refused connection is known to have had no effect."""
     repository = new(transport="direct", endpoint_url="http://127.0.0.1:1")
     with pytest.raises(RateLimiterUnavailable) as raised:
@@ -263,7 +263,7 @@ async def test_credentials_are_those_of_the_moment(new: Any, server: WireServer,
 
 
 async def test_credentials_with_an_end_of_line_are_botocores_affair(new: Any, server: WireServer) -> None:
-    """They make no header of their own; botocore says what is wrong with them."""
+    """Such credentials add no header; botocore reports the error."""
     session = new_session(ClientOptions())
     repository = new(session=session)
     await repository.read_bucket(KEY)

@@ -30,7 +30,7 @@ async def unreachable(clock: FakeClock) -> AsyncIterator[Repository]:
 
 @pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
 async def test_a_missing_table_is_named_with_the_remedy(engine: Engine, table_name: str) -> None:
-    """Neither opening nor an acquire makes a table; both say how to."""
+    """Opening and acquiring never create a table; both errors say how to create it."""
     repository = Repository(table_name, endpoint_url=engine.endpoint_url, connect_timeout=30.0, read_timeout=30.0)
     with pytest.raises(StackNotFound, match=f"limiter deploy {table_name}"):
         await repository.open()
@@ -50,7 +50,7 @@ async def test_an_endpoint_that_refuses_is_unavailable(unreachable: Repository) 
 # eventlet leaves the socket of a failed handshake to the garbage collector, where closing it raises.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_an_https_address_of_a_plain_server_is_named(server_engine: Engine, table_name: str) -> None:
-    """Where no TLS is spoken, the error says what the address has to begin with."""
+    """If the server does not use TLS, the error says that the address must begin with http://."""
     address = str(server_engine.endpoint_url).replace("http://", "https://")
     repository = Repository(table_name, endpoint_url=address)
     with pytest.raises(RateLimiterUnavailable, match=r"begin with http://") as error:
@@ -83,7 +83,7 @@ async def test_without_the_table_this_process_can_limit_alone(unreachable: Repos
 
 @pytest.mark.parametrize(("variable", "remedy"), [("AWS_ACCESS_KEY_ID", "AWS_PROFILE"), ("AWS_DEFAULT_REGION", "region")])
 async def test_missing_settings_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch, variable: str, remedy: str) -> None:
-    """Without credentials or a region the error says where to put them; it is no outage."""
+    """Missing credentials or a missing region raise an error that says where to set them; that is not an outage."""
     monkeypatch.delenv(variable)
     repository: Any = Repository("my-app")
     with pytest.raises(ConfigurationError, match=remedy):

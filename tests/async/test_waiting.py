@@ -137,7 +137,7 @@ async def test_try_acquire_waits_as_well(new_limiter: Any, clock: FakeClock) -> 
     assert clock() - before == 10**9
 
 
-async def test_nobody_overtakes_those_who_wait(booking_limiter: RateLimiter, clock: FakeClock) -> None:
+async def test_no_caller_overtakes_those_who_wait(booking_limiter: RateLimiter, clock: FakeClock) -> None:
     """A newcomer that does not wait is refused while a booked start lies ahead."""
     assert [await booked(booking_limiter) for _ in range(3)] == [0.0, 1.0, 2.0]
     clock.advance(1.0)

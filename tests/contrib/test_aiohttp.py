@@ -75,7 +75,7 @@ async def test_a_429_pauses_for_all_processes(server: Any, clock: FakeClock) -> 
 
 
 async def test_headers_lower_what_is_left(server: Any, clock: FakeClock) -> None:
-    """What the server says is left counts where it is less than what the bucket holds."""
+    """The server's number of remaining units applies if it is lower than the bucket's."""
     limiter = async_limiter(clock, "requests=9/hour")
     await get(limiter, server.make_url("/200"), remaining=OPENAI)
     assert await left(limiter, "me") == 4

@@ -174,7 +174,7 @@ async def test_nothing_is_given_back_without_being_asked_for(limiter: RateLimite
 
 
 async def test_errors_go_on_and_cost(limiter: RateLimiter) -> None:
-    """An application that fails has used what it took."""
+    """An application's error reaches the server, and its units stay consumed."""
     with pytest.raises(ZeroDivisionError):
         await Client(LimiterMiddleware(answering(error=ZeroDivisionError()), limiter, entity=entity)).run()
 
@@ -191,7 +191,7 @@ async def test_errors_go_on_and_cost(limiter: RateLimiter) -> None:
     ],
 )
 async def test_refund_when_is_told_how_a_request_ended(limiter: RateLimiter, app: Any, told: tuple[int, Any]) -> None:
-    """It gets the status and the error; where it says so, everything is given back."""
+    """`refund_when` gets the status and the error, and everything is refunded if it returns true."""
     seen: list[tuple[int, Any]] = []
 
     def refund_when(status: int, error: BaseException | None) -> bool:
@@ -275,7 +275,7 @@ async def test_a_refund_reaches_every_bucket(limiter: RateLimiter) -> None:
 async def test_a_refund_that_fails_is_logged(
     limiter: RateLimiter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The response has gone out, so that there is no one to tell but the operator."""
+    """A failed refund after the response is logged, because the client cannot be told."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         monkeypatch.setattr(limiter.repository, "write_bucket", AsyncMock(side_effect=PermissionDenied("no table")))
@@ -289,7 +289,7 @@ async def test_a_refund_that_fails_is_logged(
 
 
 async def test_lifespans_pass(limiter: RateLimiter) -> None:
-    """They are no requests."""
+    """Lifespan messages pass unchanged, because they are not requests."""
     seen: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -303,7 +303,7 @@ async def test_lifespans_pass(limiter: RateLimiter) -> None:
 
 
 async def test_preflights_are_exempt_and_other_options_are_not(limiter: RateLimiter) -> None:
-    """A browser asks before it may send what the application limits."""
+    """CORS preflights are not charged; other OPTIONS requests are."""
     app = LimiterMiddleware(answering(b""), limiter, entity=entity)
     preflight = [(b"origin", b"https://example.com"), (b"access-control-request-method", b"PUT")]
 
@@ -343,7 +343,7 @@ async def test_entities_may_be_looked_up(limiter: RateLimiter) -> None:
 
 
 async def test_arguments_are_handed_on() -> None:
-    """What is given reaches `acquire`, more targets included; what is not is left to its defaults."""
+    """Parameters that are passed reach `acquire`, `also` included; others keep its defaults."""
     recorder = Recorder()
     everything = {"resource": "search", "consume": {"tokens": 5}, "limits": [], "also": [("all", "search")], "timeout": 2.0}
 
@@ -396,7 +396,7 @@ async def test_errors_of_the_handler_are_its_own(limiter: RateLimiter) -> None:
 
 
 async def test_a_head_request_is_refused_without_a_body(limiter: RateLimiter) -> None:
-    """The length is that of the body which a GET would have."""
+    """A refused HEAD request gets no body, and the length of the body that a GET would get."""
     app = LimiterMiddleware(answering(b""), limiter, entity=entity, consume={"requests": 3})
 
     client = await Client(app, method="HEAD").run()
@@ -493,7 +493,7 @@ async def test_extensions_of_the_protocol_pass(limiter: RateLimiter, message: Me
 
 
 def test_every_line_of_a_header_counts() -> None:
-    """A proxy may append a line of its own to what the client wrote."""
+    """All lines of a header are joined, because a proxy may add another line."""
     lines = [(b"x-forwarded-for", b"1.1.1.1"), (b"X-Forwarded-For", b"203.0.113.9")]
 
     assert client_ip({"client": ("10.0.0.1", 80), "headers": lines}, trusted=1) == "203.0.113.9"

@@ -210,7 +210,7 @@ def test_a_task_without_a_limiter_says_so(sent: Sent) -> None:
 
 
 def test_what_is_no_limiter_is_named(sent: Sent) -> None:
-    """A task that was given something else fails before its body runs."""
+    """A task whose `limiter` is not a limiter fails before its body runs."""
 
     @application().task(base=LimitedTask, limiter="redis://localhost")
     def task() -> None:

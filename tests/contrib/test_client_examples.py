@@ -44,14 +44,14 @@ PRINTS = {
 
 @pytest.mark.parametrize("name", PRINTS)
 def test_an_example_prints_what_it_should(name: str, request: pytest.FixtureRequest) -> None:
-    """Each runs as a program of its own, on a table of its own."""
+    """Each example runs as a separate program on a separate table, and prints the expected text."""
     packages, printed = PRINTS[name]
     redis = request.getfixturevalue("redis_url") if name in {"with_arq", "with_rq"} else ""
     assert run(name, *packages, REDIS_URL=redis) == printed
 
 
 def test_the_example_for_lambda_writes_metrics() -> None:
-    """A line of JSON for each decision, and then what it returns."""
+    """The example for Lambda prints a line of JSON for each decision, and then its result."""
     *lines, returned = run("with_emf").splitlines()
     assert [json.loads(line)["Refusals"] for line in lines] == [0, 0, 1]
     assert returned == "[200, 200, 429]"

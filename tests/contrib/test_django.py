@@ -245,7 +245,7 @@ async def test_methods_of_classes(limiter: RateLimiter, sync_limiter: SyncRateLi
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_arguments_are_handed_on(kind: str) -> None:
-    """What is given reaches `acquire`, more targets included; what is not is left to its defaults."""
+    """Parameters that are passed reach `acquire`, `also` included; others keep its defaults."""
     everything: dict[str, Any] = {"resource": "search", "consume": {"tokens": 5}, "limits": [], "also": [("all", "x")]}
     request = RequestFactory().get("/")
     recorder: Any = SyncRecorder() if kind == "sync" else Recorder()

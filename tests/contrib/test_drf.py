@@ -154,7 +154,7 @@ def test_what_can_never_fit_is_413_and_an_unreachable_table_503(sync_limiter: Sy
 
 
 def test_a_throttle_without_a_limiter_is_an_error() -> None:
-    """The message says what is missing."""
+    """A throttle without a limiter raises an error that says what is missing."""
     with pytest.raises(ConfigurationError, match="Throttle needs limiter = "):
         statuses(view(throttle(None)))
 

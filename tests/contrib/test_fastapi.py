@@ -91,7 +91,7 @@ def test_two_dependencies_are_two_decisions(limiter: RateLimiter) -> None:
 
 
 def test_the_schema_shows_nothing_of_it(limiter: RateLimiter) -> None:
-    """A dependency of the connection is no parameter of the route."""
+    """The OpenAPI schema does not show the dependency as a parameter of the route."""
     app = application(limiter)
 
     @app.get("/", dependencies=[Depends(limit(limiter, entity="one"))])
@@ -120,7 +120,7 @@ def test_a_plain_route_takes_the_synchronous_limiter(sync_limiter: SyncRateLimit
 
 
 def test_callables_of_the_request_may_be_coroutine_functions(limiter: RateLimiter) -> None:
-    """Entities, amounts and exemptions are made from the request; without an entity there is no lease."""
+    """Coroutine functions can return the entity, amounts and exemption; without an entity there is no lease."""
     app = application(limiter)
 
     async def entity(request: Request) -> str | None:
@@ -160,7 +160,7 @@ def test_a_synchronous_limiter_takes_plain_functions(sync_limiter: SyncRateLimit
 
 
 def test_arguments_are_handed_on() -> None:
-    """What is given reaches `acquire`, more targets included; what is not is left to its defaults."""
+    """Parameters that are passed reach `acquire`, `also` included; others keep its defaults."""
     recorder: Any = Recorder()
     everything = {"resource": "search", "consume": {"tokens": 5}, "limits": [], "also": [("all", "search")], "timeout": 2.0}
     app = FastAPI()
@@ -250,7 +250,7 @@ def test_refund_when_needs_install(limiter: RateLimiter) -> None:
 
 
 def test_without_install_a_refusal_is_an_error_of_the_application(limiter: RateLimiter) -> None:
-    """It may answer it by its own handler; what the route took is kept when the route fails."""
+    """Without `install` the application handles refusals itself, and a failed route keeps its units consumed."""
     app = FastAPI()
 
     @app.get("/", dependencies=[Depends(limit(limiter, entity="one"))])
@@ -407,7 +407,7 @@ def test_a_client_that_hangs_up_pays_and_ends_the_stream() -> None:
 
 @pytest.mark.parametrize("stands_in", ["model", "send", "broken send"])
 async def test_the_recipe_for_streams_charges_what_was_sent(stands_in: str) -> None:
-    """Wherever the stream stands when the client hangs up, the estimate is corrected by what the client was given."""
+    """When the client hangs up at any place of a stream, the estimate is corrected to what was sent."""
     recipe = runpy.run_path(str(STREAM_EXAMPLE))
     limiter: RateLimiter = recipe["limiter"]
     await limiter.set_limits([Limit("tokens", 100, 1, 86400.0)])

@@ -111,7 +111,7 @@ def test_one_extension_serves_several_applications(sync_limiter: SyncRateLimiter
 
 
 def test_an_application_that_was_not_prepared_is_an_error(app: Flask, sync_limiter: SyncRateLimiter) -> None:
-    """The message says what is missing."""
+    """An application without `init_app` raises an error that says what is missing."""
     app.testing = True
     app.add_url_rule("/", view_func=Limiter(sync_limiter, entity="one").limit()(lambda: "hello"))
 
@@ -192,7 +192,7 @@ def test_a_blueprint_is_limited_but_for_what_is_exempt_or_has_its_own_rule(app: 
 
 
 def test_nested_blueprints_and_the_application(app: Flask, limits: Limiter) -> None:
-    """A blueprint's rule replaces that of what it lies in, and an exempt blueprint has none."""
+    """A blueprint's rule replaces the rule of its parent, and an exempt blueprint has none."""
     outer, inner, open_ = (Blueprint(name, __name__, url_prefix=f"/{name}") for name in ("outer", "inner", "open"))
     for blueprint in (outer, inner, open_):
         blueprint.add_url_rule("/", "index", lambda: g.lease.resource if g.lease else "none")
@@ -212,7 +212,7 @@ def test_nested_blueprints_and_the_application(app: Flask, limits: Limiter) -> N
 
 
 def test_only_views_blueprints_and_applications_can_be_limited(limits: Limiter) -> None:
-    """The message names what was given."""
+    """Limiting anything else is an error that names the value."""
     with pytest.raises(ValidationError, match="not for 5"):
         limits.limit()(5)
 
@@ -231,7 +231,7 @@ def test_an_entity_is_made_in_the_request(app: Flask, sync_limiter: SyncRateLimi
 
 
 def test_preflights_are_exempt(app: Flask, limits: Limiter) -> None:
-    """A browser asks before it may send what the view limits."""
+    """CORS preflights are not charged."""
     app.add_url_rule("/", view_func=limits.limit()(lambda: "hello"), methods=["GET", "OPTIONS"], provide_automatic_options=False)
     headers = {"Origin": "https://example.com", "Access-Control-Request-Method": "GET"}
 
@@ -241,7 +241,7 @@ def test_preflights_are_exempt(app: Flask, limits: Limiter) -> None:
 
 
 def test_arguments_are_handed_on(app: Flask) -> None:
-    """What is given reaches `acquire`, more targets included; what is not is left to its defaults."""
+    """Parameters that are passed reach `acquire`, `also` included; others keep its defaults."""
     recorder: Any = SyncRecorder()
     limits = Limiter(recorder, entity=lambda: "one", app=app)
     everything: dict[str, Any] = {"resource": "search", "consume": {"tokens": 5}, "limits": [], "also": [("all", "x")]}

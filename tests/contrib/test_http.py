@@ -326,7 +326,7 @@ def test_a_peer_that_is_no_address_is_what_it_is() -> None:
     "options", [{"trusted": -1}, {"trusted": True}, {"trusted": "10.0.0.0/8"}, {"trusted": ["x"]}, {"ipv6_prefix": 0}]
 )
 def test_unusable_options_are_errors(options: dict[str, Any]) -> None:
-    """Each says what it must be."""
+    """Each unusable option raises an error that says what is expected."""
     with pytest.raises(ValidationError, match=r"must be|must hold"):
         client_ip("10.0.0.1", headers_of(), **options)
 

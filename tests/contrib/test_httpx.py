@@ -102,7 +102,7 @@ def test_an_unstored_pause_loses_no_response(
 
 
 def test_headers_lower_what_is_left(library: Any, kind: str, clock: FakeClock) -> None:
-    """What the server says is left counts where it is less than what the bucket holds."""
+    """The server's number of remaining units applies if it is lower than the bucket's."""
     told = {"x_ratelimit_remaining_requests": "40", "x_ratelimit_remaining_tokens": "1000"}
     server, limiter = Server(library, **told), new_limiter(kind, clock, "requests=100/hour", "tokens=100/hour")
     get(kind, server, limiter, remaining=OPENAI)

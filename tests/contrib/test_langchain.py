@@ -59,7 +59,7 @@ def chat_model(limiter: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "package"), [("DynamoDBRateLimiter", "langchain_core"), ("LimiterMiddleware", "langchain")])
 def test_langchain_is_imported_on_first_use(name: str, package: str) -> None:
-    """The module imports nothing of it, makes each class once, and says what to install where it is missing."""
+    """The module imports LangChain on first use, makes each class once, and says what to install if it is missing."""
     need(package)
     code = (
         "import sys, limiter.contrib.langchain as module\n"
@@ -157,7 +157,7 @@ def test_what_can_never_be_is_raised(clock: FakeClock) -> None:
 
 
 async def test_a_kind_that_was_not_given_is_named(clock: FakeClock) -> None:
-    """Without the limiter for a way of calling, that way says which one to give."""
+    """A sync or async call without its kind of limiter raises an error that names the missing parameter."""
     need("langchain_core")
     from limiter.contrib.langchain import DynamoDBRateLimiter
 

@@ -286,7 +286,7 @@ async def test_errors_are_those_that_limits_wraps(server_engine: Engine) -> None
 
 
 def test_flask_limiter_runs_on_it(uri: str) -> None:
-    """Two applications share a limit, send headers, and exempt what is exempt."""
+    """Two applications with Flask-Limiter share a limit, send headers, and honour exemptions."""
     import flask
     from flask_limiter import Limiter
 
@@ -321,7 +321,7 @@ def test_flask_limiter_runs_on_it(uri: str) -> None:
 
 
 def test_slowapi_runs_on_it(uri: str) -> None:
-    """Its decorator admits what the limit admits, over two applications."""
+    """Two applications with slowapi together admit exactly what the limit allows."""
     from fastapi.testclient import TestClient
     from slowapi import Limiter, _rate_limit_exceeded_handler
     from slowapi.errors import RateLimitExceeded
@@ -354,7 +354,7 @@ def test_slowapi_runs_on_it(uri: str) -> None:
     ],
 )
 def test_unusable_uris_are_refused(uri: str, options: dict[str, str], words: str) -> None:
-    """The error names the value and what is expected."""
+    """An unusable URI raises an error that names the value and what is expected."""
     with pytest.raises(ValidationError, match=words):
         storage_from_string(uri, **options)
 

@@ -73,7 +73,7 @@ def prepare(folder: Path, uri: str) -> None:
 
 @pytest.mark.timeout(600)
 def test_limits_own_tests_pass(atomic_engine: Engine, table_name: str, tmp_path: Path) -> None:
-    """All of them but those of the moving window, synchronous and asynchronous, and those of concurrency."""
+    """The tests of `limits` pass, sync and async, except those of the moving window and of concurrency."""
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
     prepare(tmp_path, f"dynamodb://{table_name}?endpoint_url={atomic_engine.endpoint_url}")
     options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-k", "dynamodb and not moving"]

@@ -103,7 +103,7 @@ async def test_a_cancelled_call_is_settled(clock: FakeClock) -> None:
 
 
 def test_a_call_waits_for_its_turn_or_is_refused(kind: str, clock: FakeClock) -> None:
-    """`timeout` is that of acquire."""
+    """`timeout` has the same effect as in `acquire`."""
     limiter, begun = new_limiter(kind, clock, *LIMITS), clock()
     for _ in range(2):
         make(kind, limiter, lambda call: None)
@@ -114,7 +114,7 @@ def test_a_call_waits_for_its_turn_or_is_refused(kind: str, clock: FakeClock) ->
 
 
 def test_what_was_not_reserved_cannot_be_reported(kind: str, clock: FakeClock) -> None:
-    """A misspelt name is an error where it stands, and the adapters leave out what has no limit."""
+    """Reporting a misspelt name is an error; the adapters leave out names without a limit."""
     limiter = new_limiter(kind, clock, *LIMITS)
     with pytest.raises(ValidationError, match="cannot report 'token', only requests, tokens"):
         make(kind, limiter, lambda call: call.report(token=5))

@@ -104,7 +104,7 @@ def test_nothing_is_read_but_at_collection(clock: FakeClock, meters: Meters, mon
 
 
 def test_limiters_are_told_apart_or_added_up(clock: FakeClock, meters: Meters) -> None:
-    """Limiters of different attributes are reported each, those of the same together, and one that is reported twice once."""
+    """Limiters with equal attributes are added up, others are reported separately, and each limiter counts once."""
     for namespace, attributes, times in (("a", {}, 1), ("b", {}, 1), ("b", {}, 1), ("b", {"pool": ("x", "y")}, 2)):
         limiter = new(clock, namespace)
         for _ in range(times):
@@ -192,7 +192,7 @@ def run(code: str) -> str:
 
 
 def test_nothing_is_imported_before_it_is_asked_for() -> None:
-    """Neither the package nor a decision nor this module imports OpenTelemetry."""
+    """OpenTelemetry is not imported by the package, a decision or the adapter's module."""
     code = (
         "import sys, limiter, limiter.contrib.opentelemetry\n"
         "limiter.SyncRateLimiter(limiter.SyncMemoryRepository(), [limiter.Limit.per_second('requests', 1)]).try_acquire()\n"

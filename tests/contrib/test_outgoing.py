@@ -32,7 +32,7 @@ def status(name: str, available: int) -> LimitStatus:
     ],
 )
 def test_retry_after_is_read_from_numbers_and_dates(text: str | None, seconds: float | None) -> None:
-    """A date that has passed is 0 seconds; what is neither is nothing."""
+    """A past date is 0 seconds; a value that is neither a number nor a date is None."""
     assert retry_after(text, NOW) == seconds
 
 
@@ -54,7 +54,7 @@ def test_only_a_429_with_retry_after_pauses(code: int, headers: dict[str, str], 
 
 
 def test_headers_only_ever_lower_what_is_left() -> None:
-    """The excess is what our buckets hold beyond what the server says; never negative, never from what cannot be read."""
+    """The excess is what the bucket has beyond the server's number; it is never negative, and unreadable values are ignored."""
     headers = {
         "x-ratelimit-remaining-requests": "10",
         "x-ratelimit-remaining-tokens": "900",

@@ -54,7 +54,7 @@ def test_each_statistic_is_a_metric(clock: FakeClock) -> None:
 
 
 def test_limiters_are_told_apart_or_added_up(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limiters of different namespaces are reported each, those of the same together; the largest skew counts."""
+    """Limiters of equal namespaces are added up, others are reported separately; the largest skew is shown."""
     limiters = [new(clock, "a"), new(clock, "b"), new(clock, "b")]
     for limiter, skew in zip(limiters, (0.5, -2.5, 2.0), strict=True):
         limiter.try_acquire("user")

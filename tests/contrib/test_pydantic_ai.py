@@ -49,7 +49,7 @@ async def test_a_run_is_charged_what_it_used(clock: FakeClock) -> None:
 
 
 async def test_a_stream_is_charged_when_it_ends(clock: FakeClock) -> None:
-    """It holds its estimate while it runs, and pays for what it has said."""
+    """A stream is charged its estimate while it runs, and its actual usage at the end."""
     limiter = async_limiter(clock, *LIMITS)
     async with pydantic_ai.Agent(model(limiter, estimate=ESTIMATE)).run_stream("What?") as result:
         assert await left(limiter) == {"requests": 9, "tokens": 600, "output_tokens": 1000}

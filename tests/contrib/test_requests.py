@@ -77,7 +77,7 @@ def test_a_429_pauses_for_all_processes(url: str, clock: FakeClock) -> None:
 
 
 def test_headers_lower_what_is_left(url: str, clock: FakeClock) -> None:
-    """What the server says is left counts where it is less than what the bucket holds."""
+    """The server's number of remaining units applies if it is lower than the bucket's."""
     limiter = new_limiter("sync", clock, "requests=9/hour")
     get(limiter, url + "/200", remaining=OPENAI)
     assert left(limiter, "me") == {"requests": 4}

@@ -148,7 +148,7 @@ def test_a_body_that_is_whole_is_passed_on_as_it_is(sync_limiter: SyncRateLimite
 
 
 def test_close_reaches_the_application(sync_limiter: SyncRateLimiter) -> None:
-    """The application's own `close` is called once, also when it fails, and the lease ends all the same."""
+    """The application's `close` is called once, and the lease ends even if `close` fails."""
     closed: list[SyncLease] = []
 
     class Body:
@@ -330,7 +330,7 @@ def test_preflights_rules_and_exemptions(sync_limiter: SyncRateLimiter) -> None:
 
 
 def test_arguments_are_handed_on() -> None:
-    """What is given reaches `acquire`, more targets included; what is not is left to its defaults."""
+    """Parameters that are passed reach `acquire`, `also` included; others keep its defaults."""
     recorder = SyncRecorder()
     everything = {"resource": "search", "consume": {"tokens": 5}, "limits": [], "also": [("all", "search")], "timeout": 2.0}
 

@@ -252,7 +252,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @both
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_a_write_that_is_answered_with_nonsense_admits_nobody(
+def test_a_malformed_response_to_a_write_admits_no_caller(
     call: Callable[..., tuple[Any, Any]], answer: str, engine_gone_mad: FakeEngine
 ) -> None:
     """After any wrong response to its write, an acquire fails with a typed, short error, and the next one is allowed."""
@@ -411,7 +411,7 @@ def test_a_server_that_never_answers(transport: str, call: Callable[..., tuple[A
 
 
 @both
-def test_a_wrong_checksum_admits_nobody_twice(call: Callable[..., tuple[Any, Any]], engine_gone_mad: FakeEngine) -> None:
+def test_a_wrong_checksum_admits_no_caller_twice(call: Callable[..., tuple[Any, Any]], engine_gone_mad: FakeEngine) -> None:
     """A response with a wrong checksum is an error or is ignored; only what was written is allowed."""
     right = engine_gone_mad.right
     headers = {"x-amz-crc32": str(zlib.crc32(b"something else"))}

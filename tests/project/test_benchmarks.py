@@ -74,7 +74,7 @@ def test_one_call_is_counted_for_a_bare_one(document: dict[str, Any]) -> None:
 
 
 def test_goals_say_whether_they_were_reached(document: dict[str, Any]) -> None:
-    """A goal has a verdict where it was measured, and none where it was not."""
+    """A goal has a verdict if it was measured, and none otherwise."""
     for goal in document["goals"]:
         assert goal["reached"] in ((None,) if goal["measured"] is None else (True, False))
     assert any(goal["reached"] is None for goal in document["goals"])

@@ -147,7 +147,7 @@ def test_importing_the_package_imports_next_to_nothing(run: Run) -> None:
     ["Limit, Decision, LimitStatus, RateLimitExceeded", "SyncRateLimiter, SyncRepository, SyncMemoryRepository, SyncLease"],
 )
 def test_the_synchronous_names_import_no_asyncio(run: Run, names: str) -> None:
-    """Who uses the synchronous side alone never pays for the other one, nor for AWS before the first call."""
+    """The sync classes import no asyncio, and no AWS library before the first call."""
     assert run(loaded_after(f"from limiter import {names}")) == []
 
 
@@ -158,7 +158,7 @@ def test_every_public_name_resolves_without_aws_libraries(run: Run) -> None:
 
 
 def test_limiting_in_memory_needs_no_dependency(run: Run) -> None:
-    """In memory the installed package limits, with nothing else installed and no asyncio loaded."""
+    """The installed package limits in memory without any dependency, and without loading asyncio."""
     code = (
         "from limiter import Limit, SyncMemoryRepository, SyncRateLimiter\n"
         "limiter = SyncRateLimiter(SyncMemoryRepository(clock=lambda: 10**18), [Limit.per_minute('requests', 2)])\n"

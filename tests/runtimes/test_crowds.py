@@ -55,14 +55,12 @@ def run(stage: Stage, limiter: SyncRateLimiter, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_crowd_that_waits_gathers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two who have to wait for a second give others a moment, and one write books all of them."""
+    """While callers have to wait anyway, others join them, and one write books all of them."""
     assert run(stage, make(stage), monkeypatch, 60, 60) == [0.05]
 
 
 @pytest.mark.parametrize("timeouts", [(60,), (60, None), (60, 60, 0)], ids=str)
-def test_nobody_who_is_in_a_hurry_is_kept(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, timeouts: tuple[float | None, ...]
-) -> None:
+def test_no_caller_in_a_hurry_is_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch, timeouts: tuple[float | None, ...]) -> None:
     """A caller that is alone, or that must not wait, is decided at once, and so are the callers that queue with it."""
     assert run(stage, make(stage), monkeypatch, *timeouts) == []
 

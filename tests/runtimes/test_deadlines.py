@@ -38,7 +38,7 @@ def taken(limiter: SyncRateLimiter) -> int:
 
 
 def test_who_follows_a_leader_that_hangs_leaves_in_time(stage: Stage) -> None:
-    """Each at its own deadline, with a cause, and having taken nothing; the leader gets what it waits for."""
+    """Each follower fails at its own deadline, with a cause and without units; the leader gets its grant."""
     limiter = make(stage)
     gate, leader = hold_the_lead(limiter, stage)
     began = time.monotonic()
@@ -71,7 +71,7 @@ def test_the_lead_goes_to_who_has_patience_left(stage: Stage) -> None:
 
 
 def test_who_leaves_a_write_under_way_keeps_nothing(stage: Stage) -> None:
-    """The leader of the write gives back what it took for those who have gone."""
+    """The leader of the write refunds the units of callers that have gone."""
     limiter = make(stage)
     gate, first = hold_the_lead(limiter, stage)
     others = [take(limiter).wait_until_blocked() for _ in range(3)]
@@ -92,7 +92,7 @@ def test_who_leaves_a_write_under_way_keeps_nothing(stage: Stage) -> None:
 
 
 def test_who_follows_a_fetch_that_hangs_leaves_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one who follows a write: the limits that another caller reads are waited for no longer than the deadline."""
+    """A caller waits for limits that another caller reads no longer than its own deadline."""
     limiter = SyncRateLimiter(stage, [LIMIT], decision_timeout=DEADLINE)
     gate, read = Gate(), stage.inner.read_records
 

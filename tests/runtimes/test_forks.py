@@ -27,7 +27,7 @@ def test_children_make_their_own(server_engine: Engine, table: str, way: str, ru
 
 @pytest.mark.engines("dynoxide")
 def test_a_lease_is_the_parents(server_engine: Engine, table: str, run_script: Callable[..., Script]) -> None:
-    """Of a lease that a fork duplicates the child can do nothing, and what it took is given back once."""
+    """A forked child cannot use its parent's lease, whose units are refunded once."""
     result = run_script("forks.py", "lease", STACK=table, ENDPOINT=str(server_engine.endpoint_url)).result
 
     assert result["complaint"].startswith("LeaseClosed: ")

@@ -24,7 +24,7 @@ def kill_some(seed: int, timeout: float, how: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("seed", [1, 4, 8])
 def test_a_killed_greenlet_keeps_nothing(seed: int) -> None:
-    """A greenlet that is killed, as leader, in the queue or in its block, ends, and leaves what the others hold and no more."""
+    """A greenlet that is killed, as leader, in the queue or in its block, ends and keeps no units."""
     answer = kill_some(seed, 0, "one-by-one")
     assert answer["alive"] == 0
     assert answer["left"] == CAPACITY - answer["kept"]

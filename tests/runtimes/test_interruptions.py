@@ -103,7 +103,7 @@ def strike(number: int, clock: FakeClock, linger: float, before: int) -> tuple[s
 @pytest.mark.parametrize("before", [0, 1], ids=["idle", "busy"])
 @pytest.mark.parametrize("linger", [0.0, MOMENT], ids=["express", "batch"])
 def test_an_interruption_anywhere_leaves_the_line_and_the_bucket_in_order(linger: float, before: int, clock: FakeClock) -> None:
-    """Wherever a caller is struck, the next one is served, and what the struck one took is given back."""
+    """After an interruption at any line, the units of the caller are refunded and the next caller is served."""
     harm = []
     for number in range(1, 1_000):
         place, what = strike(number, clock, linger, before)
@@ -118,7 +118,7 @@ def test_an_interruption_anywhere_leaves_the_line_and_the_bucket_in_order(linger
 
 @pytest.mark.parametrize("change", ["release", "adjust", "consume"])
 def test_an_interruption_of_a_correction_leaves_the_rest_to_the_block(change: str, clock: FakeClock) -> None:
-    """Wherever a correction is struck, the block that fails then gives back everything but what the correction was about."""
+    """After an interruption of a correction at any line, the failed block refunds everything except the corrected units."""
     for number in range(1, 1_000):
         stage = Stage(clock)
         limiter = SyncRateLimiter(stage, [LIMIT, OTHER], denial_ttl=0)

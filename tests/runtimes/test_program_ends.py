@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LIMIT = Limit.per_hour("requests", 100)
 
 
-def test_a_program_ends_whatever_it_has_just_cancelled() -> None:
+def test_a_program_ends_after_any_cancellation() -> None:
     """At the end of `asyncio.run` a lease is given back, though someone before it in line was cancelled a moment ago."""
     inner = MemoryRepository()
     turns = {"kid": 0}

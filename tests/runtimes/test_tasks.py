@@ -46,7 +46,7 @@ class Slow:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_cancelled_task_keeps_nothing(clock: FakeClock, seed: int) -> None:
-    """A task that is cancelled, once or twice, as leader or in the queue, leaves in the end what the others hold and no more."""
+    """A task that is cancelled, once or twice, as leader or in the queue, keeps no units in the end."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     inner = MemoryRepository(clock=clock)
     limiter = RateLimiter(Slow(inner, chance), [LIMIT], denial_ttl=0)
@@ -143,7 +143,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_a_refund_without_a_caller_is_written_though_the_next_leader_goes(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was granted too late is given back, also where the one who was to write that is cancelled before it begins."""
+    """A late grant is refunded even if the caller that should write the refund is cancelled before it starts."""
     monkeypatch.setattr("limiter.commit.committer.MAX_QUEUES", 10)
     inner = MemoryRepository(clock=clock)
     gated = Gated(inner)

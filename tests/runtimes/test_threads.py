@@ -80,7 +80,7 @@ def test_all_who_wait_are_written_together(limiter: SyncRateLimiter, stage: Stag
 
 
 def test_a_batch_that_does_not_fit_is_decided_one_by_one(limiter: SyncRateLimiter, stage: Stage) -> None:
-    """Those who come first in line are admitted as far as it goes, and the others refused, with one write."""
+    """One write admits the first callers of the queue as far as they fit, and refuses the others."""
     gate, leader = hold_the_lead(limiter, stage)
     callers = [take(limiter, 20).wait_until_blocked() for _ in range(7)]
     gate.open()
@@ -171,7 +171,7 @@ def test_an_error_that_cannot_be_copied_is_still_told(limiter: SyncRateLimiter, 
 def test_an_interrupted_leader_leaves_no_leak(
     limiter: SyncRateLimiter, stage: Stage, place: str, interruption: type[BaseException]
 ) -> None:
-    """A leader interrupted in its write, applied or not, keeps nothing; who rode along is admitted, and the line goes on."""
+    """A leader interrupted in its write keeps no units; its followers are admitted, and the queue continues."""
     gate, first = hold_the_lead(limiter, stage)
     # The last in line leads the next batch, having the most patience left.
     *others, leader = [take(limiter, units).wait_until_blocked() for units in (2, 2, 7)]
@@ -211,7 +211,7 @@ def test_a_lost_answer_is_not_counted_twice(limiter: SyncRateLimiter, stage: Sta
 
 
 @pytest.mark.parametrize("denial_ttl", [0.0, 1.0])
-def test_nobody_is_refused_for_the_sake_of_one_who_is_refused(stage: Stage, denial_ttl: float) -> None:
+def test_no_caller_is_refused_because_another_one_is(stage: Stage, denial_ttl: float) -> None:
     """When a rival takes what the first of a batch needs, the next one, who still fits, is admitted."""
     limiter, rival = SyncRateLimiter(stage, [LIMIT], denial_ttl=denial_ttl), SyncRateLimiter(stage.inner, [LIMIT])
     gate, leader = hold_the_lead(limiter, stage)
@@ -238,7 +238,7 @@ def test_threads_do_not_share_one_lease_twice(limiter: SyncRateLimiter) -> None:
 
 
 def test_a_failed_settlement_is_not_held(limiter: SyncRateLimiter, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lease whose `adjust` could not be written holds no more than before, and has no more to give back."""
+    """A lease whose `adjust` could not be written holds and refunds the same units as before."""
     monkeypatch.setattr("limiter.commit.sync_batch.sync_backoff", lambda attempt: None)
     with limiter.acquire("user", "api", {"requests": 10}) as lease:
         stage.before[:] = [fail_with(RateLimiterUnavailable("down", unsent=True))] * 3

@@ -49,7 +49,7 @@ def watched(tool: str, kind: str) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("tool", PACKAGES)
 def test_a_tool_sees_every_call(tool: str, kind: str) -> None:
-    """It sees the calls after its start, of a client that was opened before and of a new one; none of them is direct."""
+    """A tracing tool sees all calls after its start, of existing and new clients; none of them is sent directly."""
     found = watched(tool, kind)
     assert found["before"] == ["direct", ""]
     assert found["seen before"] == []

@@ -71,7 +71,7 @@ def test_the_bundle_of_the_environment_is_trusted(
 
 
 @both
-def test_a_certificate_of_nobody_known_is_refused(kind: type[Any], port: int, server: WireServer) -> None:
+def test_a_certificate_of_an_unknown_authority_is_refused(kind: type[Any], port: int, server: WireServer) -> None:
     """Nothing is sent to a server whose certificate is not trusted, and the error says so."""
     with pytest.raises(RateLimiterUnavailable, match="SSL validation failed"):
         read_twice(kind, f"https://127.0.0.1:{port}")

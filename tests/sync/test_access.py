@@ -88,7 +88,7 @@ def test_a_level_can_hold_either(new_limiter: Any, repository: Any, level: dict[
 
 
 def test_a_call_replaces_a_level_and_a_level_the_limiters_own(new_limiter: Any) -> None:
-    """The precedence is that of limits: the call, what is stored, the limiter."""
+    """The precedence is the same as for limits: first the call, then stored levels, then the limiter."""
     limiter = SyncRateLimiter(new_limiter().repository, BLOCKED)
     with pytest.raises(Blocked):
         with limiter.acquire("user", "api"):
@@ -101,7 +101,7 @@ def test_a_call_replaces_a_level_and_a_level_the_limiters_own(new_limiter: Any) 
 
 
 def test_parents_and_targets_are_charged_all_the_same(new_limiter: Any) -> None:
-    """UNLIMITED concerns its own bucket; what the others lack it may have."""
+    """UNLIMITED applies only to its own bucket; names of limits that only other buckets have are accepted."""
     limiter = new_limiter("requests=10/hour")
     limiter.create_entity("company")
     limiter.create_entity("user", parent_id="company")
@@ -141,7 +141,7 @@ def test_a_blocked_bucket_anywhere_blocks(new_limiter: Any, repository: Any) -> 
 
 @pytest.mark.parametrize("policy", ["allow", "local"])
 def test_a_blocked_level_holds_without_the_table(store: Any, policy: Any) -> None:
-    """What is known to be blocked stays so in an outage, and what is unlimited too."""
+    """A level that is known as blocked or unlimited stays so in an outage."""
     limiter = SyncRateLimiter(store, TEN, on_unavailable=policy, decision_timeout=60.0, config_ttl=0)
     limiter.set_limits(BLOCKED, entity_id="user")
     limiter.set_limits(UNLIMITED, entity_id="ann")

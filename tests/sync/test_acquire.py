@@ -275,7 +275,7 @@ def test_a_call_without_any_limit_is_an_error(new_limiter: Any) -> None:
         new_limiter().try_acquire("user")
 
 
-def test_an_acquire_that_nobody_enters_takes_nothing_and_says_so(new_limiter: Any) -> None:
+def test_an_acquire_that_is_not_entered_takes_nothing_and_says_so(new_limiter: Any) -> None:
     """A caller that forgets the `with` is warned, at the line of the call."""
     limiter = new_limiter("requests=1/minute")
     with pytest.warns(RuntimeWarning, match="never entered") as warnings:

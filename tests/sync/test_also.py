@@ -165,7 +165,7 @@ def test_an_amount_above_any_capacity_makes_no_write(new_limiter: Any, repositor
     ],
 )
 def test_targets_are_checked(new_limiter: Any, also: Any, message: str) -> None:
-    """What is no list of different targets is named with the remedy, whichever way it is asked."""
+    """An `also` that is not a list of different targets raises an error with the remedy, in every kind of call."""
     limiter = new_limiter("requests=10/hour")
     for ask in (limiter.acquire, limiter.try_acquire, limiter.check):
         with pytest.raises(ValidationError, match=message):
@@ -173,7 +173,7 @@ def test_targets_are_checked(new_limiter: Any, also: Any, message: str) -> None:
 
 
 def test_parents_count_among_the_buckets(new_limiter: Any) -> None:
-    """Sixteen buckets are charged at most, those of the chains included."""
+    """A call charges at most sixteen buckets, including those of the chains."""
     limiter = new_limiter("requests=10/hour")
     limiter.create_entity("company")
     limiter.create_entity("user", parent_id="company")
@@ -228,7 +228,7 @@ def test_corrections_reach_every_bucket_that_has_the_name(new_limiter: Any) -> N
 
 
 def test_what_only_another_target_holds_can_be_corrected(new_limiter: Any) -> None:
-    """A name that the call itself does not take is corrected where it is held."""
+    """A limit that only another target has is corrected in that target's bucket."""
     limiter = new_limiter("requests=10/hour", "tokens=100/hour")
     with limiter.acquire("user", "search", {"requests": 1}, also=[("everybody", "search", {"tokens": 30})]) as lease:
         lease.release(tokens=10)
@@ -299,8 +299,8 @@ def test_without_the_table_every_target_is_limited_locally(store: Any, clock: Fa
         limiter.try_acquire("user", "search", {"requests": 1}, also=also, on_unavailable="block")
 
 
-def test_what_was_never_read_stands_in_nobodys_way_with_allow(store: Any) -> None:
-    """Names of all targets are unknown then, and none of them is an error."""
+def test_limits_that_were_never_read_refuse_no_call_with_allow(store: Any) -> None:
+    """If the limits of no target are known, a call with any names is allowed."""
     store.error = RateLimiterUnavailable("no table")
     limiter = SyncRateLimiter(store, on_unavailable="allow", decision_timeout=60.0)
     assert limiter.try_acquire("user", "search", {"words": 1}, also=[("everybody", "search", {"tokens": 6})])

@@ -43,7 +43,7 @@ def test_an_id_is_stored_and_read_back(limiter: SyncRateLimiter, name: str) -> N
 
 
 def test_ids_that_look_like_parts_of_a_key_stay_apart(limiter: SyncRateLimiter) -> None:
-    """Each of them has a bucket, an entity and limits of its own."""
+    """Each of these ids has a separate bucket, entity and limits."""
     for place, name in enumerate(HASHED):
         limiter.create_entity(name)
         limiter.set_limits([Limit.per_hour("requests", 10 + place)], entity_id=name, resource=name)

@@ -86,7 +86,7 @@ def test_a_total_does_not_come_back(new_limiter: Any, clock: FakeClock) -> None:
         limiter.acquire("user", "api", {"credits": 11}, limits=[TOTAL]).__enter__()
 
 
-def test_a_shadow_refuses_nobody(new_limiter: Any) -> None:
+def test_a_shadow_refuses_no_caller(new_limiter: Any) -> None:
     """Every call is allowed, and the statuses say which would not have been."""
     limiter = new_limiter()
     decisions = [limiter.try_acquire("user", "api", limits=[SHADOW]) for _ in range(4)]

@@ -163,7 +163,7 @@ def test_a_function_that_cannot_tell_keeps_the_charge(new_limiter: Any, caplog: 
 
 @pytest.mark.parametrize("policy", [None, 1, "ValueError", int, ValueError(), (ValueError, "x"), [ValueError], (True,)])
 def test_nothing_else_decides_about_refunds(new_limiter: Any, policy: Any) -> None:
-    """Another value is an error that names it and what is accepted."""
+    """Any other value is an error that names the value and the accepted ones."""
     with pytest.raises(ValidationError, match=r"refund_on_error must be True, False, an exception type.*, not "):
         new_limiter("tokens=100/minute").acquire("user", "model", refund_on_error=policy)
 
@@ -235,7 +235,7 @@ def test_a_refund_is_nothing_once_the_bucket_has_been_full(new_limiter: Any, clo
 
 
 def test_a_refund_after_part_of_it_refilled_does_not_exceed_the_capacity(new_limiter: Any, clock: FakeClock) -> None:
-    """Refund and refill together fill the bucket and no more."""
+    """Refund and refill together fill the bucket, and do not exceed its capacity."""
     limiter = new_limiter("tokens=100/minute")
     with pytest.raises(Failure):
         with limiter.acquire("user", "model", {"tokens": 50}):

@@ -109,10 +109,10 @@ def test_every_lost_correction_is_told(store: Any, told: Told, caplog: pytest.Lo
     assert vars(records[0])["error"] == "down"
 
 
-def test_decisions_are_told_where_somebody_wants_to_know(
+def test_decisions_are_logged_at_debug_only(
     store: Any, clock: FakeClock, told: Told, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At DEBUG, one record for each, with what was decided; otherwise none."""
+    """At DEBUG, each decision is one record with its outcome; at other levels there is none."""
     limiter = SyncRateLimiter(store, [Limit.parse("requests=1/hour"), Limit.parse("tokens=9/hour")])
     limiter.try_acquire("other")
     assert told("limiter.decisions") == []
@@ -144,7 +144,7 @@ def test_a_hook_that_fails_changes_no_decision(store: Any, told: Told) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_in_the_hook_takes_nothing(store: Any, error: type[BaseException]) -> None:
-    """It is raised, the block is not entered, and what was taken for it is given back."""
+    """An interruption in the hook is raised, the block is not entered, and its units are refunded."""
 
     def interrupt(_: object) -> None:
         raise error

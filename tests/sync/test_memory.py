@@ -86,7 +86,7 @@ def test_what_was_allowed_in_an_outage_is_not_kept_for_good(store: Any, clock: F
 
 @pytest.mark.usefixtures("tried_at_once")
 def test_what_was_allowed_in_an_outage_is_forgotten_after_it(store: Any, clock: FakeClock) -> None:
-    """The table's decisions clear away what the outage has left, a little each."""
+    """Each decision on the table after an outage removes some of the outage's local state."""
     limiter = SyncRateLimiter(store, LIMITS, on_unavailable="local")
     store.error = RateLimiterUnavailable("gone", unsent=True)
     use(limiter, 0, MANY)
@@ -98,7 +98,7 @@ def test_what_was_allowed_in_an_outage_is_forgotten_after_it(store: Any, clock: 
 
 
 def test_usage_that_has_not_refilled_is_reported_still(store: Any, clock: FakeClock) -> None:
-    """However many others were used in the outage, what is owed reaches the table."""
+    """Usage that has not refilled reaches the table, regardless of how many other buckets were used."""
     limiter = SyncRateLimiter(store, [Limit.per_hour("requests", 100)], on_unavailable="local")
     assert (limiter.check("heavy", "api")).allowed
     store.error = RateLimiterUnavailable("gone", unsent=True)
@@ -112,7 +112,7 @@ def test_usage_that_has_not_refilled_is_reported_still(store: Any, clock: FakeCl
 
 
 def test_absent_records_share_their_memory(store: Any) -> None:
-    """What was looked for and is not there costs an entry in a table, and no values of its own."""
+    """An absent record costs one dictionary entry, and no separate values."""
     import tracemalloc
 
     limiter = SyncRateLimiter(store, LIMITS)

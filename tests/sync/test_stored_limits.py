@@ -44,7 +44,7 @@ def test_a_level_replaces_the_weaker_ones_whole(new_limiter: Any) -> None:
     assert limiter.resolve_limits("user", "model") == limits("default=1/minute")
 
 
-def test_a_level_concerns_nobody_else(new_limiter: Any) -> None:
+def test_a_level_concerns_no_other_entity(new_limiter: Any) -> None:
     """Limits of an entity or a resource apply to that entity or resource only."""
     limiter = new_limiter("default=1/minute")
     limiter.set_limits(limits("mine=1/minute"), entity_id="user")

@@ -137,7 +137,7 @@ def test_try_acquire_waits_as_well(new_limiter: Any, clock: FakeClock) -> None:
     assert clock() - before == 10**9
 
 
-def test_nobody_overtakes_those_who_wait(booking_limiter: SyncRateLimiter, clock: FakeClock) -> None:
+def test_no_caller_overtakes_those_who_wait(booking_limiter: SyncRateLimiter, clock: FakeClock) -> None:
     """A newcomer that does not wait is refused while a booked start lies ahead."""
     assert [booked(booking_limiter) for _ in range(3)] == [0.0, 1.0, 2.0]
     clock.advance(1.0)

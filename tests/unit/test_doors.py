@@ -208,7 +208,7 @@ def test_an_id_that_is_no_text_is_shown_with_its_conversion(value: Any) -> None:
         SyncRateLimiter(SyncMemoryRepository(), LIMITS).try_acquire(value)
 
 
-def test_an_acquire_that_nobody_enters_names_its_form() -> None:
+def test_an_acquire_that_is_not_entered_names_its_form() -> None:
     """The warning says how each version is entered."""
     with pytest.warns(RuntimeWarning, match="use it in an `async with` statement"):
         RateLimiter(MemoryRepository(), LIMITS).acquire()

@@ -25,7 +25,7 @@ def test_a_table_can_be_created_again(server_engine: Engine, table_name: str, mo
     assert [index["IndexName"] for index in table["GlobalSecondaryIndexes"]] == ["listing"]
 
 
-def test_nobody_answers() -> None:
+def test_no_server_answers() -> None:
     """An engine that does not run is named."""
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(RateLimiterUnavailable, match=url):

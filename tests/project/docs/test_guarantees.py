@@ -18,7 +18,7 @@ def functions(path: str) -> set[str]:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    """A test that was renamed or removed takes its promise along, or is named anew."""
+    """Every test that the page names exists."""
     missing = [f"{path}::{name}" for path, name in TEST.findall(PAGE) if name not in functions(path)]
     assert missing == []
 

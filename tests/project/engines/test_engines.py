@@ -164,7 +164,7 @@ def test_remove_and_negative_numbers(table: Table) -> None:
 
 
 def test_processes_lose_no_write(server_engine: Engine, table: Table) -> None:
-    """Four processes on one item lose no increment and are granted no more than the allowance."""
+    """Four processes on one item lose no increment, and together get at most the allowance."""
     assert server_engine.endpoint_url is not None
     script = str(Path(__file__).parents[2] / "support" / "incrementer.py")
     command = [sys.executable, script, server_engine.endpoint_url, table.name, str(TIMES), str(ALLOWANCE)]

@@ -70,7 +70,7 @@ def test_excused_engine_is_skipped_in_ci(tmp_path: Path) -> None:
 
 
 def test_selected_engine_must_be_present(tmp_path: Path) -> None:
-    """An engine asked for by name is no engine to skip."""
+    """An engine that was requested by name and is missing is an error, not a skip."""
     assert run_session(tmp_path, "--engines=memory").returncode == 0
     assert run_session(tmp_path, "--engines=dynoxide").returncode == pytest.ExitCode.USAGE_ERROR
     assert "unknown engine nonsense" in run_session(tmp_path, "--engines=nonsense").stderr

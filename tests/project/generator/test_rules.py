@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def test_every_word_is_translated_in_code(project: Project, generator: Any) -> None:
-    """A name with a rule is another name in the twin, be it a variable or an attribute."""
+    """A variable or attribute that has a rule gets another name in the twin."""
     source = "".join(f"{word} = thing.{word}\n" for word in generator.WORDS)
     assert project.twin(source) == "".join(f"{word} = thing.{word}\n" for word in generator.WORDS.values())
 

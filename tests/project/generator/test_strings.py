@@ -36,13 +36,13 @@ PROSE = [
 
 @pytest.mark.parametrize(("before", "after"), PROSE)
 def test_comments_speak_of_the_twin(project: Project, before: str, after: str) -> None:
-    """Of a comment, only what is code is translated."""
+    """In a comment, only code is translated."""
     assert project.twin(f"x = 1  # {before}\n# {before}\n") == f"x = 1  # {after}\n# {after}\n"
 
 
 @pytest.mark.parametrize(("before", "after"), PROSE)
 def test_docstrings_speak_of_the_twin(project: Project, before: str, after: str) -> None:
-    """Of the docstring of a module, a class or a function, only what is code is translated."""
+    """In a docstring of a module, class or function, only code is translated."""
     text = (
         '"""{0}"""\n\n\n'
         "class _A:\n    r'''One.\n\n    {0}\n    '''\n\n"

@@ -43,7 +43,7 @@ def test_a_run_lists_the_files_that_it_writes(project: Project) -> None:
 
 
 def test_a_second_run_writes_nothing(project: Project, twin: str) -> None:
-    """A run leaves what is right alone, to the time of its last change."""
+    """A second run changes no correct file, not even its modification time."""
     before = snapshot(project)
     assert project.run() == (0, "", "")
     assert snapshot(project) == before
@@ -211,7 +211,7 @@ def test_an_error_anywhere_writes_nothing_anywhere(project: Project, twin: str) 
 def test_a_rule_that_nothing_uses_is_an_error(
     project: Project, monkeypatch: pytest.MonkeyPatch, twin: str, kind: str, rule: str
 ) -> None:
-    """The tables hold what is needed; the twins are right all the same, and written."""
+    """An unused rule is an error, although the twins are correct and written."""
     monkeypatch.setitem(getattr(project.generator, kind), rule, "x.y")
     complaint = f"no source uses the rule `{rule}`: delete its line in scripts/translation.py\n"
     assert project.run("--check") == (1, "", complaint)

@@ -155,7 +155,7 @@ def test_a_command_ends_with_its_reader(stack: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_whoever_stops_waiting_gives_the_turn_back(
+def test_a_caller_that_stops_waiting_gives_the_turn_back(
     stack: str, run: Callable[..., Any], number: signal.Signals, code: int
 ) -> None:
     """A signal while it waits ends it without running the command, and the booked turn is free again."""

@@ -57,7 +57,7 @@ ENDS: dict[str, Callable[[BucketQueue, PendingRequest], object]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_whoever_is_decided_or_gone_stands_before_nobody(end: str) -> None:
+def test_a_request_that_is_decided_or_gone_stands_before_no_other(end: str) -> None:
     """A request that has ended in any way no longer counts."""
     queue = BucketQueue(KEY)
     first, second = PendingRequest(Request(KEY, ONE, deadline=NOW), queue), PendingRequest(Request(KEY, ONE, deadline=NOW), queue)
@@ -80,7 +80,7 @@ def test_only_the_same_demand_counts() -> None:
     assert (queue.ahead, queue.same_charges) == (1, (ONE, (), False))
 
 
-def test_a_refund_stands_before_nobody() -> None:
+def test_a_refund_stands_before_no_request() -> None:
     """A refund asks for nothing, so requests behind it are counted as if it were not there."""
     queue = BucketQueue(KEY)
     queue.add(PendingRequest(Request(KEY, refunds=(Refund(ONE[0].limit, 1, 0),)), queue), NOW)

@@ -47,7 +47,7 @@ def test_a_birth_is_written_although_the_request_is_refused() -> None:
     assert store.state == before
 
 
-def test_a_look_refuses_nobody_whose_account_is_not_born() -> None:
+def test_a_look_refuses_no_request_whose_account_is_not_born() -> None:
     """A remembered state does not keep the birth of a new account from being written."""
     store = Store()
     store.take(DAILY, units=100)

@@ -321,7 +321,7 @@ def settlement(limit: Limit, units: int) -> Request:
     return Request(KEY, (Charge(limit, units),), forced=True)
 
 
-def test_a_cancelled_booking_moves_nobody_onto_anothers_start() -> None:
+def test_a_cancelled_booking_moves_no_caller_onto_anothers_start() -> None:
     """Of bookings at 1 s and 2 s the first is cancelled: the next newcomer starts at 3 s, not at 2 s with the second."""
     store = Store()
     store.take(ONE)
@@ -366,7 +366,7 @@ def test_a_debt_beyond_the_last_booking_can_be_given_back() -> None:
     assert store.take(ONE, patience=5).start == booked.start + SECOND
 
 
-def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
+def test_a_debt_that_is_given_back_undoes_no_booking() -> None:
     """Debt can reach a start that a caller was promised later; when the debt is refunded, the promise stands."""
     store = Store()
     store.take(TEN, 10)
@@ -378,7 +378,7 @@ def test_a_debt_that_is_given_back_undoes_nobodys_booking() -> None:
     assert store.take(TEN, 1, patience=5).start > waiting.start
 
 
-def test_a_refund_is_whole_whatever_its_client_knew_last() -> None:
+def test_a_refund_is_whole_by_any_older_state() -> None:
     """The client has seen that a booking was cancelled elsewhere: its refund is complete, although it shares a write."""
     store = Store()
     taken = store.ask(Request(KEY, (Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
@@ -401,7 +401,7 @@ def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
     assert planning.plan(store.state, [credits_of(taken)], store.now, "x").update is None
 
 
-def test_a_batch_makes_nobody_wait_who_is_not_on_record() -> None:
+def test_a_batch_makes_no_caller_wait_who_is_not_on_record() -> None:
     """Under a larger limit, a request behind one that waits need not wait; when the bucket is fuller than known, both wait."""
     wide, narrow, store = Limit.per_second("a", 4, burst=5), Limit.per_second("a", 4, burst=3), Store()
     store.take(wide, 3)

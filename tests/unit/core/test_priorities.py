@@ -264,7 +264,7 @@ def test_an_oversize_booking_starts_when_the_bucket_is_full() -> None:
     assert store.take(ONE, wait=9 * SECOND).start == store.now + 5 * SECOND
 
 
-def test_a_cancelled_oversize_booking_moves_nobody() -> None:
+def test_a_cancelled_oversize_booking_moves_no_caller() -> None:
     """On a view that does not know of another's booking, its undoing leaves that start on record."""
     store = Store()
     first = store.take(ONE)
