@@ -3,7 +3,7 @@
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 VENV := .venv
-# A second environment, because aioboto3 pins an old aiobotocore and has to work as well.
+# A second environment, because aioboto3 pins an old aiobotocore, and arq an old redis, and both have to work as well.
 PINNED := .venv-aioboto3
 # A third, for what others need that the benchmarks measure beside this library.
 BENCH := .venv-bench
@@ -42,7 +42,8 @@ test-gevent test-eventlet: test-%:
 	$(BIN)/python tests/support/run_patched.py $* tests/sync
 
 test-aioboto3:
-	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto tests/async tests/unit/aws
+	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto tests/async tests/unit/aws \
+		'tests/contrib/test_client_examples.py::test_an_example_prints_what_it_should[with_arq]'
 
 soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=...
 	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py
@@ -130,7 +131,7 @@ $(VENV)/.workflows-installed: | $(VENV)/.pip-upgraded
 	touch $@
 
 $(PINNED)/.test-installed: $(SOURCES) | $(PINNED)/.pip-upgraded
-	$(PINNED)/bin/python $(PIP_INSTALL) --group test --editable '.[aioboto3,cli,local]'
+	$(PINNED)/bin/python $(PIP_INSTALL) --group test --group arq --editable '.[aioboto3,cli,local]'
 	touch $@
 
 # Peers are upgraded whenever this runs: they are measured at their newest.

@@ -167,6 +167,40 @@ async def test_every_way_to_acquire_leaves_a_record_that_passes(
     assert not judge(recorder.path).findings
 
 
+ALLOTTED = [Limit("requests", 40, 40, 1.0, allotment=0.4), Quota.per_hour("hourly", 500)]
+
+
+async def burst(limiter: RateLimiter, chance: random.Random, clock: FakeClock) -> int:
+    """Acquire one after another, fail at times, and return how many were allowed."""
+    allowed = 0
+    for _ in range(chance.randint(1, 12)):
+        try:
+            async with limiter.acquire("user", "api"):
+                allowed += 1
+                clock.advance(chance.choice([0.0, 0.001, 0.01]))
+                if chance.random() < 0.1:
+                    raise Failed
+        except (Failed, RateLimitExceeded):
+            pass
+    return allowed
+
+
+@pytest.mark.parametrize("processes", [1, 4, 16])
+async def test_what_many_processes_take_in_advance_passes(
+    repository: Any, new: Any, clock: FakeClock, recorder: Recorder, processes: int
+) -> None:
+    """With an allotment any number of processes keeps every span within the capacity and the refill."""
+    chance = random.Random(processes)  # noqa: S311 - no secret
+    limiters, allowed = [new(repository, ALLOTTED) for _ in range(processes)], 0
+    for _ in range(100):
+        allowed += await burst(chance.choice(limiters), chance, clock)
+        clock.advance(chance.choice([0.0, 0.0, 0.05, 0.39, 0.4, 1.0]))
+    verdict = judge(recorder.path)
+    assert not verdict.findings
+    assert allowed > 100
+    assert sum(limiter.stats().cache_hits for limiter in limiters) > 20
+
+
 async def test_each_event_is_a_line(new: Any, clock: FakeClock, recorder: Recorder) -> None:
     """A decision, more, a correction, what is given back, and a refusal are lines with one id."""
     limiter = new(MemoryRepository(clock=clock), [Limit("tokens", 10, 1, 1.0)])

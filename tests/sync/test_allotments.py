@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, NeverSatisfiable, RateLimitExceeded
+from limiter import Limit, NeverSatisfiable, RateLimiterUnavailable, RateLimitExceeded
 
 if TYPE_CHECKING:
     from support.engines import FakeClock
@@ -253,4 +253,33 @@ def test_an_oversize_request_is_not_paid_from_a_block(new_limiter: Any, reposito
     run(limiter, clock, 5, 0.001)
     repository.take()
     assert limiter.try_acquire("user", consume={"requests": 1}, oversize=True)
+    assert repository.take()["write_bucket"] == 1
+
+
+def test_a_block_whose_answer_was_lost_lives_from_the_first_attempt_on(
+    new_limiter: Any, repository: Any, clock: FakeClock
+) -> None:
+    """A write that is sent again under its stamp may be the first one, so the age of its block counts from there."""
+    limiter = new_limiter("requests=100000/minute allotment 0.1", decision_timeout=30.0)
+    write, late = repository.inner.write_bucket, [0.08]
+
+    def write_bucket(*arguments: Any) -> Any:
+        if late:
+            clock.advance(late.pop())
+            raise RateLimiterUnavailable("no answer", unsent=False)
+        return write(*arguments)
+
+    assert run(limiter, clock, 50, 0.001) == 50
+    clock.advance(0.2)
+    assert run(limiter, clock, 50, 0.001) == 50
+    repository.inner.write_bucket = write_bucket
+    clock.advance(0.1)
+    assert limiter.try_acquire("user")
+    assert not late
+    clock.advance(0.015)
+    repository.take()
+    assert run(limiter, clock, 1, 0.0) == 1
+    assert repository.take() == {}
+    clock.advance(0.005)
+    assert run(limiter, clock, 1, 0.0) == 1
     assert repository.take()["write_bucket"] == 1

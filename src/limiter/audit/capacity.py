@@ -122,7 +122,7 @@ def _returned(rule: Rule, part: _Part, period: int, clock_error: int) -> Iterato
     longer = clock_error + rule.allotment
     for begin, end, units, _ in (*part.refunds, *part.withdrawals):
         yield spans.first_use(begin - clock_error, ends, earliest), end + longer, units * period
-    # Refunds of other calls may come from the units that a refused call still holds, and later refunds in full.
+    # What others give back in that time may be taken from the units that a refused call still holds, and gives back whole.
     given = Uses((begin, end + longer, units * period) for begin, end, units, _ in part.refunds if part.passing)
     for begin, end, units, _ in part.passing:
         worth = min(units * period, (end - begin) * rule.amount + given.touching(begin - clock_error, end))
