@@ -43,15 +43,15 @@ class Block:
         self.expires = planned[1] + life
 
     def units(self, place: int) -> int:
-        """The units that are left of the limit at that place."""
+        """Return the units that are left of the limit at that place."""
         return self._held[place].units
 
     def is_alive(self, now: int, age: int) -> bool:
-        """Whether the units may be spent, by both clocks."""
+        """Tell whether the units may be spent, by both clocks."""
         return now < self.until and age < self.expires
 
     def covers(self, charges: Sequence[Charge]) -> bool:
-        """Whether all that is asked for is left."""
+        """Tell whether all that is asked for is left."""
         return all(charge.units <= held.units for charge, held in zip(charges, self._held, strict=True))
 
     def pay(self, charges: Sequence[Charge], now: int) -> Payment:
@@ -98,7 +98,7 @@ class Stock:
         self._blocks: list[Block] = []
 
     def __len__(self) -> int:
-        """The blocks that are remembered, spent ones included."""
+        """Return the blocks that are remembered, spent ones included."""
         return len(self._blocks)
 
     def observe(self, charges: Sequence[Charge], now: int) -> None:
@@ -108,14 +108,14 @@ class Stock:
             sizing.observe(now, units)
 
     def find(self, charges: Sequence[Charge], now: int, age: int) -> Block | None:
-        """The oldest block that covers a request."""
+        """Return the oldest block that covers a request."""
         for block in self._blocks:
             if block.is_alive(now, age) and block.covers(charges):
                 return block
         return None
 
     def order(self, key: BucketKey, view: View, age: int, taken: Sequence[Charge]) -> tuple[Request, int] | None:
-        """The request for the next block behind what the same write takes, and for how many requests it is; None for none."""
+        """Return the request for the next block, after the charges of the same write, and its number of requests; or None."""
         if not self._sizing.level:
             return None  # Its requests have waited for so long that their rate was forgotten.
         means = [sizing.level / self._sizing.level for sizing in self._units]
@@ -152,7 +152,7 @@ class Stock:
         return [refund for block in blocks for refund in block.leave()]
 
     def matters(self, now: int) -> bool:
-        """Whether anything is held, or asked for."""
+        """Tell whether anything is held, or asked for."""
         return bool(self._blocks) or not self._sizing.is_idle(now)
 
 
@@ -177,7 +177,7 @@ class Allotments:
         self._stocks: dict[tuple[object, ...], Stock] = {}
 
     def __len__(self) -> int:
-        """The kinds of requests for which something is held, or that were asked lately."""
+        """Return the kinds of requests for which something is held, or that were asked lately."""
         return len(self._stocks)
 
     def observe(self, request: Request, now: int) -> None:
@@ -185,7 +185,7 @@ class Allotments:
         self._stock(request).observe(request.charges, now)
 
     def covers(self, request: Request, now: int, age: int) -> bool:
-        """Whether a block covers the request."""
+        """Tell whether a block covers the request."""
         return self._stock(request).find(request.charges, now, age) is not None
 
     def pay(self, request: Request, now: int, age: int) -> Payment | None:
@@ -194,7 +194,7 @@ class Allotments:
         return None if block is None else block.pay(request.charges, now)
 
     def orders(self, key: BucketKey, requests: Sequence[Request], view: View, age: int) -> list[tuple[Request, Order]]:
-        """The blocks to take along with a write that carries the requests."""
+        """Return the blocks to take along with a write that carries the requests."""
         stocks = dict.fromkeys([self._stock(request) for request in requests if request.allots])
         taken = [charge for request in requests for charge in request.charges]
         made: list[tuple[Request, Order]] = []
@@ -227,7 +227,7 @@ class Allotments:
 
 
 def _end(receipt: Receipt) -> int:
-    """The time after which units that count may not be spent: the end of their period."""
+    """Return the time after which units that count may not be spent: the end of their period."""
     limit = receipt.limit
     end = None if isinstance(limit, Limit) else limit.ends(receipt.since, receipt.since)  # type: ignore[attr-defined] # a quota
     return _NEVER if end is None else end

@@ -257,7 +257,7 @@ class Committer:
         return slots is None or slots.is_lost(name, generation)
 
     def last_renewal(self, key: BucketKey, name: str, generation: int) -> int:
-        """The table's time at which slots that were lost were renewed last."""
+        """Return the table's time of the last renewal of slots that were lost."""
         slots = self.slots_of(key)
         return 0 if slots is None else slots.last_renewal(name, generation)
 

@@ -232,7 +232,7 @@ class BucketSlots:
         return self._ledger.is_lost(name, generation, self._keeper.now, self._keeper.mono)
 
     def last_renewal(self, name: str, generation: int) -> int:
-        """The table's time of the last renewal of slots that were lost. May be called without the lock."""
+        """Return the table's time of the last renewal of slots that were lost. May be called without the lock."""
         return self._ledger.last_renewal(name, generation)
 
     def join(self, caller: InLine) -> None:

@@ -168,7 +168,7 @@ class SyncBucketQueue:
         return Ahead(self.ahead - in_batch, carried, planned)
 
     def covers(self, request: Request, now: int, age: int) -> bool:
-        """Whether a block can pay for the request. Blocks are no way past a debt, or past callers who wait."""
+        """Tell whether a block can pay for the request. It cannot while there is a debt or a caller waits."""
         if self.allotments is None or not request.allots or owes(self.state, request.charges, now):
             return False
         return self.allotments.covers(request, now, age)

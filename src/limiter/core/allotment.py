@@ -24,7 +24,7 @@ SURE_PART = 4
 
 
 def allots(charges: Iterable[Charge]) -> bool:
-    """Whether requests for the charges may be paid from a block.
+    """Tell whether requests for the charges may be paid from a block.
 
     Every rate among them has an allotment, and there is one. Beside it may be quotas of a period and sessions. A total and slots
     are never taken in advance, since what a dead process held of them would not come back. An amount of 0 has nothing to pay.
@@ -41,7 +41,7 @@ def allots(charges: Iterable[Charge]) -> bool:
 
 
 def lifetime(limits: Iterable[object]) -> int:
-    """Nanoseconds for which units of all these limits may be spent: the shortest allotment of a rate among them."""
+    """Return the nanoseconds for which units of all these limits may be spent: the shortest allotment of a rate among them."""
     return min(limit.allotment_ns for limit in limits if isinstance(limit, Limit))
 
 
@@ -83,5 +83,5 @@ class Sizing:
             self._most = GROWTH * self._most + STEP
 
     def is_idle(self, now: int) -> bool:
-        """Whether no requests have come for long."""
+        """Tell whether no requests have come for long."""
         return now - self._observed >= FORGET

@@ -38,7 +38,7 @@ class Bucket(NamedTuple):
 
 
 def requests(chain: Sequence[Bucket], amounts: Mapping[str, int] | None) -> tuple[Request, ...]:
-    """The requests that `amounts` makes of every bucket; without amounts, 1 of every limit.
+    """Return the requests that `amounts` makes of every bucket; without amounts, 1 of every limit.
 
     A limit that is not named is not consulted, and a bucket without charges is left out. Raises `ValidationError` for a name that
     no bucket has, and when no limits apply at all.

@@ -283,7 +283,7 @@ class Plan:
 
 
 def _either(ground: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
-    """What a batch met at most, by either of two plans; its busy period is the older one, since a refund is void in a newer."""
+    """Return the most that a batch met by either of two plans, and the older busy period: a refund is void in a newer one."""
     return max(ground[0], other[0]), min(ground[1], other[1])
 
 

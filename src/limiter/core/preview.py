@@ -78,7 +78,7 @@ def wait(state: BucketState, request: Request, now: int) -> int:
 
 
 def room(view: View, request: Request, before: Sequence[Charge]) -> list[int]:
-    """How often each charge of the request fits now, behind others, by what the state says; shadows are in no one's way."""
+    """Return how often each charge of the request fits now, behind others, by the state; shadow limits do not count."""
     opened = _open(view, request.charges, request.headroom)
     if view.state.paused > view.now:
         return [0 for _ in opened]

@@ -285,7 +285,7 @@ class SlotLedger:
         return mono >= tenure.deadline or now > until_of(tenure.entry)
 
     def last_renewal(self, name: str, generation: int) -> int:
-        """The table's time of the last renewal of a generation; 0 where that is forgotten."""
+        """Return the table's time of the last renewal of a generation; 0 if that is forgotten."""
         tenure = self._tenures.get(name)
         if tenure is None:
             return 0

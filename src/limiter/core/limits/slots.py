@@ -105,9 +105,9 @@ class SlotAccount:
         return Level(self.held - self.ended - self.spare + self.total)
 
     def earliest(self, bound: int, cost: int) -> int:
-        """Now where so many slots are free; else the time at which they are expected to be, UNBOUNDED where they never are.
+        """Return now if enough slots are free; otherwise the time at which they are expected to be free, UNBOUNDED if never.
 
-        Where they are free, the caller may wait for another limit, with the slots in hand; else no start is promised.
+        If they are free, the caller may hold them while it waits for another limit; otherwise no start is promised.
         """
         if not cost or self.met().tat + cost <= bound:
             self.last = UNBOUNDED
