@@ -91,6 +91,7 @@ TESTED_BY = {
     "cli.scanning": "tests/unit/cli/test_doctor.py",
     "cli.stack": "tests/unit/cli/test_stacks.py",
     "commit.batch": "tests/async/test_committer.py",
+    "commit.block_orders": "tests/unit/commit/test_allotment.py",
     "commit.charge": "tests/async/test_waiting.py",
     "commit.leading": "tests/runtimes/test_interruptions.py",
     "commit.slot_line": "tests/async/test_slots.py",

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from ..core import plan as planning
 from ..core import preview
 from ..core.request import Grant, Refusal, Request
-from ..core.state import View, WriteResult
+from ..core.state import WriteResult
 from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from ..runtime.retry import ATTEMPTS, backoff
-from .bucket_queue import PendingRequest
+from .block_orders import BlockOrders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from ..core.plan import Plan
     from ..core.slots import Side
     from ..core.state import BucketState, Update
-    from .allotment import Order
-    from .bucket_queue import BucketQueue
+    from .bucket_queue import BucketQueue, PendingRequest
     from .slots import BucketSlots
     from .writer import BatchWriter
 
@@ -52,12 +51,12 @@ class Batch:
     may still arrive, `carried` are the requests in it, and `covered` says that so many others have written since that it may have
     been applied. `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries,
     and how many are in the batch. `sent` is when its first call was sent (monotonic seconds), None while it waits at the gate.
-    `last_error` is the failure of the last call. `_orders` are the blocks that it takes in advance, each with its request.
+    `last_error` is the failure of the last call. `blocks` are taken in advance along with it.
     """
 
     __slots__ = (
-        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_orders", "_queue", "_sent", "_stamp"),
-        *("_writer", "in_flight", "last_error", "requests", "sent"),
+        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_queue", "_sent", "_stamp"),
+        *("_writer", "blocks", "in_flight", "last_error", "requests", "sent"),
     )
 
     def __init__(self, writer: BatchWriter, queue: BucketQueue, requests: list[PendingRequest]) -> None:
@@ -76,7 +75,7 @@ class Batch:
         self._first: Plan | None = None
         self._granted: dict[PendingRequest, Grant] = {}
         self._failure: Exception | None = None
-        self._orders: list[tuple[PendingRequest, Order]] = []
+        self.blocks = BlockOrders(writer, queue)
 
     def resume(self, plan: Plan, update: Update, sent: float, answer: WriteResult | Exception | None) -> None:
         """Continue after an update that was sent at that time without a batch; `answer` is None if its result is unknown."""
@@ -120,50 +119,9 @@ class Batch:
         for _ in range(lost):
             self._writer.record_lost_refund(self._queue.key, error)
 
-    def order_blocks(self) -> None:
-        """Take blocks along with the batch, and give back what may not be spent any more."""
-        queue, writer = self._queue, self._writer
-        if queue.allotments is None:
-            return
-        now, age = writer.clock(), writer.timer()
-        ended = queue.allotments.end(now, age)
-        if ended:
-            self.requests.append(PendingRequest(Request(queue.key, refunds=ended), queue))
-            queue.returning += 1
-        if queue.seen is None or not writer.is_on_time():
-            return  # Nothing says how much is free.
-        view = View(queue.state, now, writer.error())
-        requests = [pending.request for pending in self.requests]
-        for request, order in queue.allotments.orders(queue.key, requests, view, age):
-            pending = PendingRequest(request, queue)
-            self._orders.append((pending, order))
-            self.requests.append(pending)
-
     def keep_blocks(self) -> None:
-        """Keep the blocks that the batch has taken, however it ended, and pay from them for requests that have come since."""
-        queue, writer = self._queue, self._writer
-        for pending, order in self._orders:
-            if isinstance(pending.outcome, Grant):
-                order.stock.add(pending.outcome, order.planned, writer.error())
-                order.stock.note(order.count, granted=True)
-        if self._orders and writer.is_on_time():
-            writer.counters.add("cache_hits", count=queue.pay_waiting(writer.clock(), writer.timer()))
-
-    def _date_orders(self) -> None:
-        """Have the blocks that are planned under a new stamp live from here on."""
-        now, age = self._writer.clock(), self._writer.timer()
-        for pending, order in self._orders:
-            if not pending.done:
-                order.planned = now, age
-
-    def _drop_orders(self, *, defeated: bool) -> None:
-        """Ask no more for blocks that an answered write has not taken, so that they defeat no other request."""
-        for pending, order in self._orders:
-            if not pending.done:
-                pending.done = True
-                if defeated:
-                    order.stock.note(order.count, granted=False)
-        self.requests = [pending for pending in self.requests if not pending.done]
+        """Keep the blocks that the batch has taken, however it ended."""
+        self.blocks.keep()
 
     async def _try(self) -> None:
         failures, began = 0, 0.0
@@ -234,7 +192,7 @@ class Batch:
         self._carried = [pending for pending in self._carried if not pending.done]
         if not self._carried:
             self._stamp, self._covered, self._first = next(self._writer.stamps), False, None
-            self._date_orders()
+            self.blocks.date()
         slots = None if queue.slots is None else self._settle_slots(queue.slots)
         planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
@@ -388,13 +346,17 @@ class Batch:
                     outcomes[place] = look
             self._see(state, planned, outcomes)
             self._carried = []
-            self._drop_orders(defeated=False)
+            self._drop_blocks(defeated=False)
             queue.min_interval = queue.min_interval * 9 // 10 if queue.min_interval > FIRST_INTERVAL else 0
         else:
             self._see(state)
             if not self._carried:
-                self._drop_orders(defeated=True)
+                self._drop_blocks(defeated=True)
         self._sent = None
+
+    def _drop_blocks(self, *, defeated: bool) -> None:
+        if self.blocks.drop(defeated=defeated):
+            self.requests = [pending for pending in self.requests if not pending.done]
 
     def _see(self, state: BucketState, planned: Sequence[PendingRequest] = (), outcomes: Outcomes | None = None) -> None:
         """Keep a state and finish the requests decided by it, in one step: otherwise their units would count twice."""

@@ -173,7 +173,7 @@ class SyncLeader:
         with self._lock:
             batch = SyncBatch(self._writer, queue, queue.requests[:MAX_BATCH])
             queue.batch, queue.requests = batch, queue.requests[MAX_BATCH:]
-            batch.order_blocks()
+            batch.blocks.place(batch.requests)
             return batch
 
     def _end_batch(self, queue: SyncBucketQueue) -> None:

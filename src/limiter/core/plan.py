@@ -116,10 +116,10 @@ class Plan:
             total = self.totals[index]
             tat = before + total
             start = tat - bound if account.books else now
-            told = min(start, now) if request.forced or not enforced else start  # Neither books, nor does its refund undo one.
+            told = min(start, now) if request.forced else start  # It does not book, nor does its refund undo a booking.
             figures += total if cost < 0 else cost, since, told, tat, earlier[identity] if told <= known else UNBOUNDED
             if cost > 0:
-                earlier[identity] = max(told if request.forced else start, earlier[identity])
+                earlier[identity] = max(told, earlier[identity])
         return Grant.of(request.charges, figures, now)
 
     def _play(self) -> None:

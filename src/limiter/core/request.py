@@ -144,8 +144,11 @@ class Grant(tuple[Any, ...]):
 
     @property
     def start(self) -> int:
-        """The time from which every limit allows the request."""
-        latest: int = max(self[_START::_FIGURES], default=self[0])
+        """The time from which every enforced limit allows the request."""
+        latest: int = self[0]
+        for (limit, _), start in zip(self[1], self[_START::_FIGURES], strict=True):
+            if start > latest and limit.enforce:
+                latest = start
         return latest
 
 
