@@ -74,6 +74,7 @@ NAVIGATION = {
         "docs/observability",
         "docs/audit",
         "docs/runtimes",
+        "docs/concurrency",
         "docs/lambda",
     ),
     "Understanding": ("docs/how-it-works", "docs/guarantees", "docs/why-native-sync", "docs/benchmarks/*"),
