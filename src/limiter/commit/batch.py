@@ -153,14 +153,14 @@ class Batch:
                 if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
                     raise
                 await (asyncio.sleep(delay) if hot else backoff(failures))
-                self._gather_more()
+                self.gather_more()
 
     def _leave_line(self) -> None:
         """Start after a wait at the gate, with the requests that have queued up; raises the refusal of an open breaker."""
         refusal = self._writer.breaker.refusal()
         if refusal is not None:
             raise refusal
-        self._gather_more()
+        self.gather_more()
 
     def _slow_down(self) -> float:
         """Lengthen the interval between writes, so that batches grow; return the seconds until the next attempt."""
@@ -168,7 +168,7 @@ class Batch:
         queue.min_interval = min(max(2 * queue.min_interval, FIRST_INTERVAL), self._writer.max_interval)
         return queue.min_interval / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
 
-    def _gather_more(self) -> None:
+    def gather_more(self) -> None:
         """Add the requests that have queued up since."""
         with self._writer.lock:
             queue, room = self._queue, MAX_BATCH - len(self.requests)

@@ -76,6 +76,8 @@ class Leader:
         sent, enters = 0.0, False
         try:
             pending.entered = True
+            if queue.requests:
+                return  # Others have asked in the same moment, and share the write.
             sent, (now, error) = monotonic(), reading(writer.clock)
             made = planning.plan(queue.state, (pending.request,), now, next(writer.stamps), error=error, fresh=False)
             enters = bool(now < UNTRUSTED and made.update and made.shares) and writer.gate.try_enter()
@@ -113,10 +115,12 @@ class Leader:
     def _make_batch(
         self, pending: PendingRequest, plan: Plan | None, sent: float, answer: WriteResult | Exception | None
     ) -> None:
-        """Make a batch that continues with a request that was not decided at once."""
+        """Make a batch that continues with a request that was not decided at once; unsent, it takes along the queued ones."""
         pending.queue.batch = batch = Batch(self._writer, pending.queue, [pending])
         if plan is not None and plan.update is not None:
             batch.resume(plan, plan.update, sent, answer)
+        else:
+            batch.gather_more()
 
     async def _lead_on(self, queue: BucketQueue, lead: object) -> None:
         while queue.leader is lead:
