@@ -156,11 +156,16 @@ class FakeEngine:
         names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
         item = self.items.setdefault(json.dumps(request["Key"]), request["Key"])
         before = dict(item)
-        for change in request["UpdateExpression"].removeprefix("SET ").split(", "):
-            target, _, value = change.partition(" = ")
+        for change in request["UpdateExpression"].removeprefix("SET ").split(", #"):
+            target, _, value = f"#{change.removeprefix('#')}".partition(" = ")
+            older, _, otherwise = value.removeprefix("if_not_exists(").removesuffix(")").partition(", ")
             base, _, moved = value.partition(" + ")
-            number = {"N": str(int(before[names[base]]["N"]) + int(values[moved]["N"]))} if moved else values[value]
-            item[names[target]] = number
+            if otherwise:
+                item[names[target]] = before.get(names[older], values[otherwise])
+            elif moved:
+                item[names[target]] = {"N": str(int(before[names[base]]["N"]) + int(values[moved]["N"]))}
+            else:
+                item[names[target]] = values[value]
         return Answer({"Attributes": item})
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
