@@ -37,6 +37,8 @@ MAX_CHAINS = 100_000
 """Chains that are remembered; when there are more, all are forgotten."""
 LOADS = 4
 """Reads in progress at once; further requests gather for the next read."""
+LANDING = 0.05
+"""Seconds by which a caller waits longer than the read may take that it waits for, so that it learns how the read ended."""
 LOAD_SIZE = 100
 """The most items of one read, which is the bound of BatchGetItem."""
 
@@ -219,7 +221,7 @@ class SyncConfigCache:
 
     def _wait(self, event: threading.Event) -> None:
         """Wait for another caller's work, for as long as the store responds."""
-        deadline = monotonic() + self._patience
+        deadline = monotonic() + self._patience + LANDING
         while True:
             try:
                 sync_wait_event(event, max(0.0, deadline - monotonic()))

@@ -113,7 +113,7 @@ SCRIPTS = (decisions, settlements, bookings, administration)
 def _equal_chances(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let both twins draw the same where they draw at random: the writer's name, and botocore its tokens."""
     chance = SimpleNamespace(urandom=lambda size: b"\xab" * size)
-    for module in ("batch", "sync_batch"):
+    for module in ("writer", "sync_writer"):
         monkeypatch.setattr(f"limiter.commit.{module}.os", chance)
 
 

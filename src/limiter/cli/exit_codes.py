@@ -10,8 +10,6 @@ UNAVAILABLE = 4
 CHANGES = 5
 CANNOT_EXECUTE = 126
 NOT_FOUND = 127
-SIGNALLED = 128
-"""What a shell adds to the number of the signal that ended a command."""
 INTERRUPTED = 130
 TERMINATED = 143
 

@@ -7,8 +7,6 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from .exit_codes import SIGNALLED
-
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -16,6 +14,8 @@ PASSED_ON = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """Signals that the command is sent when this process receives them."""
 FOR_ALL = ("SIGINT", "SIGQUIT")
 """Signals that a terminal sends to the command too, whose end this process awaits."""
+SIGNALLED = 128
+"""The number that a shell adds to the number of the signal that ended a command."""
 FENCE = "LIMITER_FENCE"
 """The environment variable in which the command finds the fence of its slots."""
 
