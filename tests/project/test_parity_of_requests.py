@@ -39,7 +39,7 @@ def enter(block: Any) -> Any:
 
 def leave(block: Any, error: BaseException | None = None) -> Any:
     """Leave it again."""
-    leaving = block.__aexit__ if hasattr(block, "__aexit__") else block.__exit__
+    leaving = getattr(block, "__aexit__", None) or block.__exit__  # None on the sync side
     return leaving(type(error) if error else None, error, None)
 
 

@@ -48,7 +48,7 @@ def test_a_lease_stays_in_its_loop(server_engine: Engine, table: str, run_script
     result = run_script("event_loops.py", "lease", STACK=table, ENDPOINT=str(server_engine.endpoint_url)).result
 
     assert result.startswith("LeaseClosed: ")
-    assert "taken by another process or event loop" in result
+    assert "belongs to another process or event loop" in result
 
 
 @pytest.mark.engines("dynoxide")

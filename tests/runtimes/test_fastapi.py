@@ -68,7 +68,7 @@ def test_the_synchronous_limiter_in_the_event_loop_warns_once(uvicorn: Callable[
     assert [(status, body["admitted"]) for status, _, body in answers] == [(200, True)] * 20
     server.stop()
     source = APPLICATION.read_text().splitlines()
-    line = next(number for number, text in enumerate(source, 1) if text.endswith("# the line that is named"))
+    line = next(number for number, text in enumerate(source, 1) if text.endswith("# The line that the warning names."))
     warnings = [text for text in server.log.splitlines() if "BlockingCallWarning" in text]
     assert len(warnings) == 1
     assert warnings[0].startswith(f"{APPLICATION}:{line}: BlockingCallWarning: SyncRateLimiter.acquire blocks the event loop")
