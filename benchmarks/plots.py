@@ -48,7 +48,7 @@ POLICIES = {
     "plain": ("defaults without adaptive linger", "#222222", "o"),
     "linger 0.1 s": ("linger=0.1", "#c1440e", "s"),
     "linger 1 s": ("linger=1", "#e0a458", "D"),
-    "prefetch 0.1 s": ("prefetch, horizon 0.1 s", "#3d5a98", "^"),
+    "allotment 0.1 s": ("allotment=0.1", "#3d5a98", "^"),
     "adaptive linger": ("adaptive linger, decision_timeout=32", "#0b6e4f", "v"),
 }
 HOT = ("single", "hot-50", "hot-500")

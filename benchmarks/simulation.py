@@ -10,8 +10,9 @@ The model, and what it assumes:
   mode (idle or busy) is guessed from the state last seen, and a wrong guess costs a second write; a state seen at most a second
   ago proves refusals; a throttled write is tried three times in all, 50 ms times 2 to the attempt and a random factor apart,
   and then its batch fails.
-- `linger` is the least time between two writes of a process; later callers wait, also to be refused. `prefetch` takes
-  with a write what the observed rate spends in its horizon; stale units go back with the next write.
+- `linger` is the least time between two writes of a process; later callers wait, also to be refused.
+- With an `allotment` H a write may take units in advance, as many as the library's own `Sizing` says. They die H after the write
+  was planned, what is not spent by then is lost, and every write plans with a window that is H shorter.
 - `adaptive linger` doubles with every throttled write, from 50 ms to 16 s, eases by a tenth with every write that succeeds, and
   requests that queue in between join a write that is tried again. The library does so up to half of its decision
   timeout, so the model shows a timeout of 32 s; without it, the policies show what the library would be like.
@@ -28,6 +29,8 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from limiter.core.allotment import MEMORY, Sizing
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -38,8 +41,6 @@ ATTEMPTS, BACKOFF = 3, 0.05
 MAX_BATCH = 1_000
 DENIAL_TTL = 1.0
 MAX_LINGER, EASING = 16.0, 0.9
-RATE_MEMORY = 1.0
-"""Seconds after which an observed request counts for 1/e in the rate that sizes a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Policy:
 
     name: str
     linger: float = 0.0
-    prefetch: float = 0.0
+    allotment: float = 0.0
     adaptive: bool = False
 
 
@@ -74,7 +75,7 @@ POLICIES = (
     Policy("plain"),
     Policy("linger 0.1 s", linger=0.1),
     Policy("linger 1 s", linger=1.0),
-    Policy("prefetch 0.1 s", prefetch=0.1),
+    Policy("allotment 0.1 s", allotment=0.1),
     Policy("adaptive linger", adaptive=True),
 )
 
@@ -104,10 +105,20 @@ class Process:
     level: float = 0.0
     failures: int = 0
     linger: float = 0.0
-    observed: float = 0.0
-    rate: float = 0.0
-    held: int = 0
-    held_until: float = -math.inf
+    sizing: Sizing = field(default_factory=Sizing)
+    ordered: bool = False
+    blocks: deque[list[float]] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write under way: requests and units in advance that it carries, and the state that it asserts; times in seconds."""
+
+    number: int
+    block: int
+    idle: bool
+    ceiling: float
+    planned: float
 
 
 class Partition:
@@ -135,7 +146,7 @@ class Model:
         self.policy = policy
         self.tally = Tally()
         self._cost = 1.0 / fleet.limit
-        self._window = 1.0
+        self._window = 1.0 - policy.allotment
         self._rate = fleet.rate(processes)
         self._warm_up, self._end = warm_up, warm_up + seconds
         self._now = 0.0
@@ -171,17 +182,26 @@ class Model:
 
     def _arrive(self, process: Process) -> None:
         self._after(self._random.expovariate(self._rate), self._arrive, process)
-        if self.policy.prefetch:
-            elapsed = self._now - process.observed
-            process.rate, process.observed = process.rate * math.exp(-elapsed / RATE_MEMORY) + 1.0, self._now
-            if process.held and self._now < process.held_until:
-                process.held -= 1
-                self._decide("admitted", [self._now])
-                return
+        if self.policy.allotment:
+            process.sizing.observe(nanoseconds(self._now))
         process.queue.append(self._now)
+        if not process.busy:
+            self._pay(process)
+            if not process.queue:
+                return
         if not process.busy:
             process.busy = True
             self._linger(process)
+
+    def _pay(self, process: Process) -> None:
+        """Pay for queued requests from the oldest blocks whose units may still be spent."""
+        while process.blocks and process.queue:
+            block = process.blocks[0]
+            if block[1] <= self._now or not block[0]:
+                process.blocks.popleft()
+                continue
+            block[0] -= 1
+            self._decide("admitted", [process.queue.popleft()])
 
     def _linger(self, process: Process) -> None:
         delay = process.seen + process.linger - self._now
@@ -192,7 +212,7 @@ class Model:
 
     def _lead(self, process: Process) -> None:
         process.batch = [process.queue.popleft() for _ in range(min(len(process.queue), MAX_BATCH))]
-        process.fresh, process.failures = False, 0
+        process.fresh, process.failures, process.ordered = False, 0, False
         self._step(process)
 
     def _step(self, process: Process) -> None:
@@ -209,46 +229,46 @@ class Model:
         if not fitting:
             self._after(2 * self._half_trip(), self._look, process)
             return
-        block, returned = self._block(process, room - fitting)
-        idle = process.level <= self._now
+        block = self._block(process, room - fitting)
+        write = Write(fitting, block, process.level <= self._now, self._now + self._window, self._now)
         self._count("writes")
-        self._after(self._half_trip(), self._reach, process, fitting, block, returned, idle, self._now + self._window)
+        self._after(self._half_trip(), self._reach, process, write)
 
-    def _block(self, process: Process, room: int) -> tuple[int, int]:
-        """Return the units to prefetch, after refunding stale ones."""
-        if not self.policy.prefetch:
-            return 0, 0
-        returned = 0
-        if self._now >= process.held_until:
-            returned, process.held = process.held, 0
-        wanted = int(process.rate * self.policy.prefetch / RATE_MEMORY) - process.held
-        return max(0, min(wanted, room)), returned
+    def _block(self, process: Process, room: int) -> int:
+        """Return the units to take in advance, which each batch asks for once."""
+        if not self.policy.allotment or process.ordered:
+            return 0
+        process.ordered = True
+        held = sum(units for units, until in process.blocks if until > self._now)
+        return process.sizing.order(min(nanoseconds(self.policy.allotment) // 2, MEMORY), held, room)
 
-    def _reach(self, process: Process, number: int, block: int, returned: int, idle: bool, ceiling: float) -> None:
+    def _reach(self, process: Process, write: Write) -> None:
         """Let the write arrive at the partition."""
         partition = self._partition
         if not partition.spend(self._now):
             self._count("throttled")
-            process.held += returned
             self._after(self._half_trip(), self._throttled, process)
             return
-        after = max(partition.tat, self._now) + (number + block) * self._cost
-        applied = idle == (partition.tat <= self._now) and after <= ceiling + 1e-9
+        after = max(partition.tat, self._now) + (write.number + write.block) * self._cost
+        applied = write.idle == (partition.tat <= self._now) and after <= write.ceiling + 1e-9
         if applied:
-            partition.tat = after - returned * self._cost
+            partition.tat = after
         else:
             self._count("overtaken")
-            process.held += returned
-        self._after(self._half_trip(), self._answer, process, number if applied else 0, block if applied else 0, partition.tat)
+        self._after(self._half_trip(), self._answer, process, write, applied, partition.tat)
 
-    def _answer(self, process: Process, number: int, block: int, level: float) -> None:
+    def _answer(self, process: Process, write: Write, applied: bool, level: float) -> None:
         process.seen, process.level, process.fresh = self._now, level, True
         if self.policy.adaptive:
             process.linger = process.linger * EASING if process.linger > ROUND_TRIP else 0.0
-        self._decide("admitted", process.batch[:number])
-        process.batch = process.batch[number:]
-        if block:
-            process.held, process.held_until = process.held + block, self._now + self.policy.prefetch
+        if applied:
+            self._decide("admitted", process.batch[: write.number])
+            process.batch = process.batch[write.number :]
+        if write.block:
+            process.sizing.note(write.block, granted=applied)
+        if write.block and applied:
+            process.blocks.append([write.block, write.planned + self.policy.allotment])
+            self._pay(process)
         if process.batch:
             self._step(process)
         else:
@@ -280,6 +300,11 @@ class Model:
         if process.busy:
             # By a separate event, so that a long run of refusals does not nest.
             self._after(max(0.0, process.seen + process.linger - self._now), self._lead, process)
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return a time of the model in the library's unit."""
+    return int(seconds * 1e9)
 
 
 def cases(fleet: Sequence[int]) -> Iterator[tuple[Fleet, Policy, int]]:
