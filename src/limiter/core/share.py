@@ -34,15 +34,13 @@ def local_limit(limit: _Each, share: float, units: int = 1) -> _Each:
         return limit if share >= 1 else replace(limit, capacity=max(ceil(limit.capacity * share), units))
     share = max(share, limit.window / LONGEST, limit.period_ns / LONGEST)
     if share >= 1:
-        return limit
+        return limit if limit.allotment is None else replace(limit, allotment=None)
     capacity = max(ceil(limit.capacity * share), units)
     return replace(limit, capacity=capacity, refill_period=limit.refill_period / share, allotment=None)
 
 
 def local_requests(requests: Sequence[Request], share: float) -> tuple[Request, ...]:
-    """Return the same requests with limits at that share."""
-    if share == 1.0:
-        return tuple(requests)
+    """Return the same requests with limits at that share. Nothing is taken in advance, since no other process is asked."""
     return tuple(
         request._replace(
             charges=tuple(Charge(local_limit(limit, share, units), units) for limit, units in request.charges), allots=False
