@@ -26,22 +26,21 @@ Q = TypeVar("Q", bound=Forgettable)
 
 
 class Queues(OrderedDict["BucketKey", Q]):
-    """The queues by bucket, in the order of their last use; about `most` of them. The caller holds the committer's lock."""
+    """The queues by bucket, about `most` of them, in the order of their last use, which callers keep with `move_to_end`.
+
+    The caller holds the committer's lock.
+    """
 
     def __init__(self, make: Callable[[BucketKey], Q], most: int | None) -> None:
         super().__init__()
         self._make = make
         self._most = most or MAX_QUEUES
 
-    def use(self, key: BucketKey) -> Q:
-        """Return the queue of a bucket, made on first use."""
-        queue = self.get(key)
-        if queue is None:
-            queue = self[key] = self._make(key)
-            if len(self) > self._most:
-                self._forget_oldest()
-        else:
-            self.move_to_end(key)
+    def __missing__(self, key: BucketKey) -> Q:
+        """Make the queue of a bucket on its first use."""
+        queue = self[key] = self._make(key)
+        if len(self) > self._most:
+            self._forget_oldest()
         return queue
 
     def _forget_oldest(self) -> None:

@@ -89,7 +89,7 @@ class SyncCommitter:
         try:
             if len(requests) == 1:
                 with self.lock:
-                    queue = self._queues.use(requests[0].key)
+                    queue = self._queue(requests[0].key)
                     if self._is_at_rest(queue, requests[0]):
                         pending = SyncPendingRequest(requests[0], queue)
                         queue.leader = pending
@@ -167,7 +167,7 @@ class SyncCommitter:
         """Remember a bucket's state that was read for another purpose, unless one is known already."""
         with self.lock:
             if key not in self._queues:
-                queue = self._queues.use(key)
+                queue = self._queue(key)
                 queue.state, queue.seen = state, self.clock()
 
     def refund_grants(self, grants: Iterable[tuple[BucketKey, Grant]]) -> None:
@@ -200,7 +200,7 @@ class SyncCommitter:
         """Queue the requests, unless the known state decides all of them; the caller leads each queue without a leader."""
         with self.lock:
             now = self.clock()
-            waiter.requests = tuple([SyncPendingRequest(request, self._queues.use(request.key), waiter) for request in requests])
+            waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
             waiter.pending = len(waiter.requests)
             for pending in waiter.requests:
                 if pending.request.slots:
@@ -255,7 +255,7 @@ class SyncCommitter:
     def open_slots(self, key: BucketKey) -> SyncBucketSlots:
         """Return the slots that the process holds or waits for in a bucket; creates an empty record if there is none."""
         with self.lock:
-            return self._open_slots(self._queues.use(key))
+            return self._open_slots(self._queue(key))
 
     def _open_slots(self, queue: SyncBucketQueue) -> SyncBucketSlots:
         if self._slots is None:
@@ -263,6 +263,11 @@ class SyncCommitter:
         if queue.slots is None:
             queue.slots = self._slots.open(queue)
         return queue.slots
+
+    def _queue(self, key: BucketKey) -> SyncBucketQueue:
+        queue = self._queues[key]
+        self._queues.move_to_end(key)
+        return queue
 
     def _deny(self, waiter: SyncWaiter, now: int) -> bool:
         """Refuse everything at once if a part cannot fit by the known state; report what is known of the other parts."""
@@ -334,7 +339,7 @@ class SyncCommitter:
         """Undo the requests of an interrupted caller, except its refunds, which stay in the queue without it."""
         with self.lock:
             if not waiter.requests:  # It was interrupted before it came into any queue.
-                waiter.requests = tuple([SyncPendingRequest(request, self._queues.use(request.key), waiter) for request in requests])
+                waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
             for pending in waiter.requests:
                 if pending.queue.leader is pending and not pending.entered:
                     pending.queue.leader, waiter.to_lead = waiter, (pending.queue,)
