@@ -13,9 +13,9 @@ The model, and what it assumes:
 - `linger` is the least time between two writes of a process; later callers wait, also to be refused.
 - With an `allotment` H a write may take units in advance, as many as the library's own `Sizing` says. They die H after the write
   was planned, what is not spent by then is lost, and every write plans with a window that is H shorter.
-- `adaptive linger` doubles with every throttled write, from 50 ms to 16 s, eases by a tenth with every write that succeeds, and
-  requests that queue in between join a write that is tried again. The library does so up to half of its decision
-  timeout, so the model shows a timeout of 32 s; without it, the policies show what the library would be like.
+- `paced` processes keep the library's own `Pace`, so that the fleet keeps below 700 writes per second, and requests that queue in
+  between join a write that is tried again. The library's longest interval is half of its decision timeout, so the model shows a
+  timeout of 32 s. The other policies show what the library would be like without a pace.
 - Callers arrive at random (Poisson), each asks for one unit once, and does not come back when it is refused or failed.
 """
 
@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from limiter.core.allotment import MEMORY, Sizing
+from limiter.core.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,17 +41,25 @@ ROUND_TRIP, ROUND_TRIP_SIGMA = 0.005, 0.25
 ATTEMPTS, BACKOFF = 3, 0.05
 MAX_BATCH = 1_000
 DENIAL_TTL = 1.0
-MAX_LINGER, EASING = 16.0, 0.9
+import os
+RETRY=int(os.environ.get("RETRY","1"))
+MOST=int(os.environ.get("MOST","1"))
+CUT=float(os.environ.get("CUT",".7"))
+WRITES_PER_KEY, LONGEST = 700.0, 16.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """A fleet of processes: `per_process` and `in_all` are requests per second, one of which is given."""
+    """A fleet of processes: `per_process` and `in_all` are requests per second, one of which is given.
+
+    The capacity is what `limit` units per second refill in `window` seconds.
+    """
 
     name: str
     limit: float
     per_process: float = 0.0
     in_all: float = 0.0
+    window: float = 1.0
 
     def rate(self, processes: int) -> float:
         """Return the requests per second of one process."""
@@ -64,7 +73,7 @@ class Policy:
     name: str
     linger: float = 0.0
     allotment: float = 0.0
-    adaptive: bool = False
+    paced: bool = False
 
 
 FLEETS = (
@@ -76,7 +85,8 @@ POLICIES = (
     Policy("linger 0.1 s", linger=0.1),
     Policy("linger 1 s", linger=1.0),
     Policy("allotment 0.1 s", allotment=0.1),
-    Policy("adaptive linger", adaptive=True),
+    Policy("paced", paced=True),
+    Policy("paced, allotment 0.5 s", allotment=0.5, paced=True),
 )
 
 
@@ -105,6 +115,10 @@ class Process:
     level: float = 0.0
     failures: int = 0
     linger: float = 0.0
+    most: float = 1000.0
+    retried: int = 0
+    wrote: float = -math.inf
+    pace: Pace = field(default_factory=lambda: Pace(WRITES_PER_KEY, nanoseconds(LONGEST)))
     sizing: Sizing = field(default_factory=Sizing)
     ordered: bool = False
     blocks: deque[list[float]] = field(default_factory=deque)
@@ -119,13 +133,15 @@ class Write:
     idle: bool
     ceiling: float
     planned: float
+    toll: int
 
 
 class Partition:
-    """The bucket's `tat` in seconds, and the write units that are left."""
+    """The bucket's `tat` in seconds, its count, and the write units that are left."""
 
     def __init__(self) -> None:
         self.tat = 0.0
+        self.count = 0
         self._units = WRITE_UNITS_PER_SECOND * SAVED_SECONDS
         self._counted = 0.0
 
@@ -146,7 +162,7 @@ class Model:
         self.policy = policy
         self.tally = Tally()
         self._cost = 1.0 / fleet.limit
-        self._window = 1.0 - policy.allotment
+        self._window = fleet.window - policy.allotment
         self._rate = fleet.rate(processes)
         self._warm_up, self._end = warm_up, warm_up + seconds
         self._now = 0.0
@@ -204,18 +220,25 @@ class Model:
             self._decide("admitted", [process.queue.popleft()])
 
     def _linger(self, process: Process) -> None:
-        delay = process.seen + process.linger - self._now
+        delay = self._delay(process)
         if delay > 0:
             self._after(delay, self._lead, process)
         else:
             self._lead(process)
 
+    def _delay(self, process: Process) -> float:
+        """Return the seconds until the process may write again."""
+        if self.policy.paced:
+            return process.wrote + process.pace.wait() / 1e9 - self._now
+        return process.seen + process.linger - self._now
+
     def _lead(self, process: Process) -> None:
         process.batch = [process.queue.popleft() for _ in range(min(len(process.queue), MAX_BATCH))]
         process.fresh, process.failures, process.ordered = False, 0, False
-        self._step(process)
+        process.retried = 0
+        self._step(process, True)
 
-    def _step(self, process: Process) -> None:
+    def _step(self, process: Process, first: bool = False) -> None:
         """Plan against the state last seen, and write what fits."""
         believed = max(process.level, self._now)
         room = int((self._now + self._window - believed) / self._cost + 1e-9)
@@ -226,11 +249,18 @@ class Model:
         if not process.batch:
             self._hand_over(process)
             return
+        if self.policy.paced and not first and (delay := self._delay(process)) > 0 and process.retried >= RETRY:
+            self._after(delay, self._retry, process)
+            return
+        process.retried += 1
+        if self.policy.paced:
+            fitting = min(fitting, max(1, int(process.most)))
         if not fitting:
             self._after(2 * self._half_trip(), self._look, process)
             return
         block = self._block(process, room - fitting)
-        write = Write(fitting, block, process.level <= self._now, self._now + self._window, self._now)
+        write = Write(fitting, block, process.level <= self._now, self._now + self._window, self._now, process.pace.toll)
+        process.wrote = self._now
         self._count("writes")
         self._after(self._half_trip(), self._reach, process, write)
 
@@ -253,17 +283,25 @@ class Model:
         applied = write.idle == (partition.tat <= self._now) and after <= write.ceiling + 1e-9
         if applied:
             partition.tat = after
+            partition.count += write.toll
         else:
             self._count("overtaken")
-        self._after(self._half_trip(), self._answer, process, write, applied, partition.tat)
+        self._after(self._half_trip(), self._answer, process, write, applied, (partition.tat, partition.count))
 
-    def _answer(self, process: Process, write: Write, applied: bool, level: float) -> None:
+    def _answer(self, process: Process, write: Write, applied: bool, state: tuple[float, int]) -> None:
+        level, count = state
         process.seen, process.level, process.fresh = self._now, level, True
-        if self.policy.adaptive:
-            process.linger = process.linger * EASING if process.linger > ROUND_TRIP else 0.0
+        process.pace.note(count, nanoseconds(self._now), applied=applied)
         if applied:
             self._decide("admitted", process.batch[: write.number])
             process.batch = process.batch[write.number :]
+        if process.pace.interval and MOST:
+            if not applied and level + (write.number + write.block) * self._cost > write.ceiling:
+                process.most = max(1.0, CUT * min(process.most, write.number))
+            elif applied and write.number >= int(process.most):
+                process.most = min(1000.0, process.most * 1.1 + 0.5)
+        else:
+            process.most = 1000.0
         if write.block:
             process.sizing.note(write.block, granted=applied)
         if write.block and applied:
@@ -280,26 +318,27 @@ class Model:
 
     def _throttled(self, process: Process) -> None:
         process.failures += 1
-        if self.policy.adaptive:
-            process.linger = min(MAX_LINGER, max(BACKOFF, 2 * process.linger))
-        if process.failures == ATTEMPTS:
+        process.pace.note_throttled(nanoseconds(self._now))
+        if process.failures == ATTEMPTS and not self.policy.paced:
             self._decide("failed", process.batch)
             process.batch = []
             self._hand_over(process)
             return
-        pause = max(BACKOFF * 2**process.failures / 2, process.linger if self.policy.adaptive else 0.0)
-        self._after(pause * self._random.uniform(0.5, 1.5), self._retry, process)
+        pause = BACKOFF * 2**process.failures / 2 * self._random.uniform(0.5, 1.5)
+        self._after(max(0.0, self._delay(process)) if self.policy.paced else pause, self._retry, process)
 
     def _retry(self, process: Process) -> None:
-        if self.policy.adaptive:
+        if self.policy.paced:
             process.batch += [process.queue.popleft() for _ in range(min(len(process.queue), MAX_BATCH - len(process.batch)))]
-        self._step(process)
+        process.retried = 0
+        process.fresh = False
+        self._step(process, True)
 
     def _hand_over(self, process: Process) -> None:
         process.busy = bool(process.queue)
         if process.busy:
             # By a separate event, so that a long run of refusals does not nest.
-            self._after(max(0.0, process.seen + process.linger - self._now), self._lead, process)
+            self._after(max(0.0, self._delay(process)), self._lead, process)
 
 
 def nanoseconds(seconds: float) -> int:

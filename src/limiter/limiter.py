@@ -24,6 +24,7 @@ from .core.refund_policy import RefundOnError, check_refund_policy
 from .core.validation import (
     check_asked,
     check_callable,
+    check_count,
     check_duration,
     check_flag,
     check_hook,
@@ -74,6 +75,8 @@ class RateLimiter(BucketControl, Administration):
     - `denial_ttl`: seconds for which a bucket that was seen empty refuses without another look; 0 always looks.
     - `linger`: the shortest interval in seconds between two writes of this process to one bucket, for fleets so large that they
       would exceed a partition's write units; it is added to the `decision_timeout`.
+    - `writes_per_key`: the most writes a second to one bucket by all processes together, which keep it by waiting for one
+      another; lower where less is provisioned. A process that is alone at a bucket does not wait.
     - `decision_timeout`: seconds after which the table counts as out of reach if a decision has not been made. After repeated
       failures it counts so at once, until a call every few tenths of a second finds it again.
     - `local_share`: the share of every limit that "local" allows; with N processes, 1/N keeps them within the limit together.
@@ -92,6 +95,7 @@ class RateLimiter(BucketControl, Administration):
         config_ttl: float = 60.0,
         denial_ttl: float = 1.0,
         linger: float = 0.0,
+        writes_per_key: int = 700,
         decision_timeout: float = 1.0,
         local_share: float = 1.0,
         on_decision: Callable[[DecisionEvent], object] | None = None,
@@ -111,6 +115,7 @@ class RateLimiter(BucketControl, Administration):
             check_seconds("linger", linger),
             check_duration("decision_timeout", decision_timeout),
             sleep,
+            writes_per_key=check_count("writes_per_key", writes_per_key),
         )
         settings = AcquirerSettings(
             options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share), stored
@@ -122,6 +127,7 @@ class RateLimiter(BucketControl, Administration):
             "config_ttl": config_ttl,
             "denial_ttl": denial_ttl,
             "linger": linger,
+            "writes_per_key": writes_per_key,
             "decision_timeout": decision_timeout,
             "local_share": local_share,
             "on_decision": on_decision,

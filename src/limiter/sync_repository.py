@@ -65,6 +65,9 @@ class SyncRepository:
     Raises `ValidationError` for an unusable argument.
     """
 
+    is_shared = True
+    """Whether other processes write to the same buckets, so that all together have to keep a pace."""
+
     def __init__(
         self,
         stack: str,

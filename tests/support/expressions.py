@@ -175,8 +175,11 @@ def _comparison(reader: Reader, item: dict[str, Any]) -> bool:
 
 
 def _changes(reader: Reader, item: dict[str, Any]) -> dict[str, tuple[str | None, Any]]:
-    reader.next("SET")
     changes: dict[str, tuple[str | None, Any]] = {}
+    if reader.accept("ADD"):
+        name, more = reader.name(), reader.value()
+        changes[name] = None, (plain(item[name]) if name in item else 0) + more
+    reader.next("SET")
     while True:
         name = reader.name()
         if name in changes:

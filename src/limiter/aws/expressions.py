@@ -40,14 +40,18 @@ def texts(
     steps: tuple[Step, ...],
     marks: tuple[Marking, ...],
     removals: tuple[tuple[str, str], ...],
+    counted: bool,
 ) -> Texts:
     """Return the texts of all updates of one shape; `attribute` gives the name of a limit's field, or of a name's mark.
 
-    The first values are the stamp, and the text for an absent one. The others follow in the order of the requirements, the steps
-    and the marks.
+    The first values are the stamp, and the text for an absent one, and what is added to the count if it is `counted`. The others
+    follow in the order of the requirements, the steps and the marks.
     """
     names = {attribute("", "stamp"): "#w", attribute("", "second"): "#w2", attribute("", "third"): "#w3"}
     values = [":w", ":none"]
+    if counted:
+        names[attribute("", "count")] = "#n"
+        values.append(":n")
 
     def name(limit: str, field: str) -> str:
         return names.setdefault(attribute(limit, field), f"#{len(names)}")
@@ -71,5 +75,5 @@ def texts(
         conditions.append(f"(attribute_not_exists({own}) OR {text})" if seen and absent else text)
         changes.append(f"{own} = {new}")
     removed = ", ".join([name(limit, field) for limit, field in removals])
-    update = f"SET {', '.join(changes)}" + (f" REMOVE {removed}" if removed else "")
+    update = ("ADD #n :n " if counted else "") + f"SET {', '.join(changes)}" + (f" REMOVE {removed}" if removed else "")
     return Texts(" AND ".join(conditions), update, {short: full for full, short in names.items()}, tuple(values))

@@ -23,6 +23,7 @@ The attributes of a bucket, all numbers but for the marks and the stamps:
 | `c:` + holder's id (8 characters) + name | until when a process holds slots, in ms, times 1,000,000, plus how many |
 | `g` | the fence: the last number drawn by a write that took slots |
 | `x` | the time up to which nothing is admitted |
+| `n` | the count: 100,000,000 for each attempt to write to the bucket, plus the level of the fleet's interval; see ADR-186 |
 | `w` `w2` `w3` | the stamps of the last write and of the two before it |
 | `ttl` | seconds since the epoch after which the item is not needed |
 
@@ -45,7 +46,7 @@ from ..core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, Schedu
 from ..core.schedule import Schedule, check_schedule
 from ..core.slots import NO_SLOTS
 from ..core.state import ABSENT as ABSENT_LEVEL
-from ..core.state import MARK, PAUSED, TTL, BucketState, Level, Update
+from ..core.state import COUNT, EMPTY, MARK, PAUSED, TTL, BucketState, Level, Update
 from ..core.validation import check_name, shown
 from ..core.visible import visible
 from ..exceptions import UnreadableItem
@@ -64,7 +65,7 @@ Item = dict[str, dict[str, Any]]
 
 PARTITION_KEY, SORT_KEY = "pk", "sk"
 INDEX, INDEX_PARTITION_KEY, INDEX_SORT_KEY = "listing", "lpk", "lsk"
-TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE = "ttl", "w", "x"
+TTL_ATTRIBUTE, STAMP_ATTRIBUTE, PAUSE_ATTRIBUTE, COUNT_ATTRIBUTE = "ttl", "w", "x", "n"
 STAMP_ATTRIBUTES = (STAMP_ATTRIBUTE, "w2", "w3")
 """Those of the last three writes, the last one first."""
 _NO_STAMP = {"S": ""}
@@ -73,8 +74,8 @@ VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
 _VERSION = "v"
 _PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:", "mark": MARK}
-_UNREADABLE = {TTL_ATTRIBUTE: TTL, PAUSE_ATTRIBUTE: PAUSED}
-_OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE}
+_UNREADABLE = {TTL_ATTRIBUTE: TTL, PAUSE_ATTRIBUTE: PAUSED, COUNT_ATTRIBUTE: COUNT}
+_OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE, "count": COUNT_ATTRIBUTE}
 _OF_BUCKET |= zip(("stamp", "second", "third"), STAMP_ATTRIBUTES, strict=True)
 _ESCAPED = re.compile("%(23|25)")
 """A `#` or `%` in the namespace of a key. A `%` stands for itself unless it would read as one of these."""
@@ -99,7 +100,7 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
     marks: dict[str, str] = {}
     slots: dict[str, Any] = {}
     unreadable: dict[str, str] = {}
-    ttl = paused = -1
+    numbers = {TTL_ATTRIBUTE: EMPTY.ttl, PAUSE_ATTRIBUTE: EMPTY.paused, COUNT_ATTRIBUTE: EMPTY.count}
     for attribute, value in (item or {}).items():
         # Every limit has a name; an empty one would address the `ttl`.
         kind, name = attribute[:2], attribute[2:]
@@ -109,10 +110,8 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
                 if name not in fields:
                     fields[name] = list(ABSENT_LEVEL)
                 fields[name][place] = _integer(value)
-            elif attribute == TTL_ATTRIBUTE:
-                ttl = _integer(value)
-            elif attribute == PAUSE_ATTRIBUTE:
-                paused = _integer(value)
+            elif attribute in numbers:
+                numbers[attribute] = _integer(value)
             elif kind == MARK and name:
                 marks[name] = f"{name}|{_string(value)}"
             elif kind in SLOTS:
@@ -121,10 +120,11 @@ def bucket_state(item: dict[str, Any] | None) -> BucketState:
             text = "no text" if kind == MARK else "no integer"
             text = f"attribute {shown(attribute)} of the bucket {_shown_key(item)} is {text}: delete the item"
             unreadable[name if place is not None else _UNREADABLE.get(attribute, attribute)] = text
-    levels = {name: Level(*numbers) for name, numbers in fields.items()}
+    levels = {name: Level(*level) for name, level in fields.items()}
     held = read_slots(slots, _integer, unreadable, _shown_key(item)) if slots else NO_SLOTS
     stamp, second, third = [_text(item, each) or "" for each in STAMP_ATTRIBUTES]
-    return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third), held)
+    ttl, paused, count = numbers.values()
+    return BucketState(levels, ttl, stamp, unreadable, paused, marks, (second, third), held, count)
 
 
 def bucket_update(key: BucketKey, update: Update) -> dict[str, Any]:
@@ -154,8 +154,10 @@ def update_parameters(update: Update) -> dict[str, Any]:
         numbers.append(-value if less else value)
         steps.append((limit, field, base, less))
     marks = tuple([(name, seen is not None, seen != new, absent) for name, seen, absent, new in update.marks])
-    shape = texts(_attribute, tuple(requirements), tuple(steps), marks, update.removals)
+    shape = texts(_attribute, tuple(requirements), tuple(steps), marks, update.removals, bool(update.count))
     # Not `str`, which would store a float, and make the bucket unreadable for every process.
+    if update.count:
+        numbers.insert(0, update.count)
     values = [{"S": update.stamp}, _NO_STAMP, *[{"N": int.__repr__(number)} for number in numbers]]
     for _, seen, _, new in update.marks:
         values += [{"S": measure(each)} for each in ([new] if seen in (None, new) else [new, seen])]

@@ -116,7 +116,9 @@ class Committer:
 
     def _is_at_rest(self, queue: BucketQueue, request: Request) -> bool:
         """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""
-        if queue.leader is not None or queue.requests or queue.min_interval or queue.state.unreadable or self._options.linger:
+        if queue.leader is not None or queue.requests or queue.state.unreadable or self._options.linger:
+            return False
+        if queue.pace is not None and queue.pace.interval:
             return False
         if request.slots or queue.slots is not None:
             return False

@@ -7,7 +7,6 @@ After a write without a response, the batch looks for its stamp before anything 
 from __future__ import annotations
 
 import time
-import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -39,8 +38,8 @@ MAX_ROUNDS = 50
 """Writes that other processes may overtake before a batch fails."""
 TRIED = 0.8
 """The part of the time for a decision in which writes are repeated. The rest lets callers learn the reason before it is over."""
-FIRST_INTERVAL = 50_000_000
-"""Nanoseconds between two writes to a key after it was throttled once; doubled each time, and reduced by successes."""
+AT_ONCE = 2
+"""Writes of a batch for which it does not wait: the second one knows what the first has seen. Then others get their turn."""
 NOT_IN_FLIGHT = (0, 0, 0)
 """No write is in flight."""
 
@@ -58,7 +57,7 @@ class SyncBatch:
 
     __slots__ = (
         *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_queue", "_sent", "_stamp"),
-        *("_writer", "blocks", "in_flight", "last_error", "requests", "sent"),
+        *("_writer", "_writes", "blocks", "in_flight", "last_error", "requests", "sent"),
     )
 
     def __init__(self, writer: SyncBatchWriter, queue: SyncBucketQueue, requests: list[SyncPendingRequest]) -> None:
@@ -70,6 +69,7 @@ class SyncBatch:
         self.last_error: Exception | None = None
         self._fresh = False
         self._called = False
+        self._writes = 0
         self._carried: list[SyncPendingRequest] = []
         self._covered = False
         self._sent: tuple[Plan, Update, list[SyncPendingRequest]] | None = None
@@ -81,7 +81,7 @@ class SyncBatch:
 
     def resume(self, plan: Plan, update: Update, sent: float, answer: WriteResult | Exception | None) -> None:
         """Continue after an update that was sent at that time without a batch; `answer` is None if its result is unknown."""
-        self._called, self._stamp, self.sent = True, update.stamp, sent
+        self._called, self._stamp, self.sent, self._writes = True, update.stamp, sent, 1
         self._start_write(plan, update, self.requests)
         if isinstance(answer, WriteResult):
             self._answer(answer)
@@ -128,6 +128,8 @@ class SyncBatch:
     def _try(self) -> None:
         failures, began = 0, 0.0
         for _ in range(MAX_ROUNDS):
+            if self._has_had_its_turn():
+                self._wait_for_turn()
             if not self.requests:
                 return
             try:
@@ -149,7 +151,7 @@ class SyncBatch:
                 self._writer.counters.add_failure(error)
                 hot = isinstance(error, Throttled) and error.hot_key
                 failures += not hot
-                delay = self._slow_down() if hot else 0
+                delay = self._writer.note_throttled(self._queue) / NANOSECONDS if hot else 0
                 # The next attempt may take as long as this one.
                 until = (self.sent or began) + TRIED * self._writer.patience
                 if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
@@ -164,11 +166,20 @@ class SyncBatch:
             raise refusal
         self.gather_more()
 
-    def _slow_down(self) -> float:
-        """Lengthen the interval between writes, so that batches grow; return the seconds until the next attempt."""
-        queue = self._queue
-        queue.min_interval = min(max(2 * queue.min_interval, FIRST_INTERVAL), self._writer.max_interval)
-        return queue.min_interval / NANOSECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads processes, hides nothing
+    def _has_had_its_turn(self) -> bool:
+        """Tell whether the bucket's pace demands a wait before the next write, and nothing is under way."""
+        pace = self._queue.pace
+        if self._writes < AT_ONCE or pace is None or not pace.interval:
+            return False
+        return not (self._sent or self._carried or self._failure)
+
+    def _wait_for_turn(self) -> None:
+        """Wait as the next batch would, and continue like one, with the requests that queue up until then."""
+        self._writes, self.sent, self._fresh = 0, None, False
+        delay = self._writer.delay(self._queue)
+        if delay > 0:
+            time.sleep(delay)
+            self.gather_more()
 
     def gather_more(self) -> None:
         """Add the requests that have queued up since."""
@@ -196,9 +207,11 @@ class SyncBatch:
             self._stamp, self._covered, self._first = next(self._writer.stamps), False, None
             self.blocks.date()
         slots = None if queue.slots is None else self._settle_slots(queue.slots)
-        planned, now = self._carried or self.requests, self._writer.clock()
+        planned, now, error = self._carried or self.requests, self._writer.clock(), self._writer.error()
         requests = [pending.request for pending in planned]
-        plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error(), slots=slots)
+        plan = planning.plan(
+            queue.state, requests, now, self._stamp, fresh=self._fresh, error=error, slots=slots, count=self._writer.toll(queue)
+        )
         self._writer.warn_of_rivals(queue, plan)
         self._deliver_refusals(plan, planned, now)
         if plan.update is not None:
@@ -275,6 +288,7 @@ class SyncBatch:
 
     def _write(self, update: Update) -> WriteResult:
         self._count_call()
+        self._writes += 1
         self._queue.wrote = self._writer.clock()
         try:
             return self._writer.store.write_bucket(self._queue.key, update)
@@ -333,6 +347,8 @@ class SyncBatch:
 
     def _answer(self, result: WriteResult, *, definite: bool = False) -> None:
         queue, state = self._queue, result.state
+        if self._sent is not None:
+            self._writer.note_count(queue, self._sent[1], state, self._sent[0].now, applied=result.applied)
         if queue.slots is not None and self._sent is not None and definite and not result.applied:
             with self._writer.lock:
                 queue.slots.fail(self._sent[1])
@@ -349,7 +365,6 @@ class SyncBatch:
             self._see(state, planned, outcomes)
             self._carried = []
             self._drop_blocks(defeated=False)
-            queue.min_interval = queue.min_interval * 9 // 10 if queue.min_interval > FIRST_INTERVAL else 0
         else:
             self._see(state)
             if not self._carried:

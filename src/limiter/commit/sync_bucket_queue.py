@@ -14,6 +14,7 @@ from ..runtime.wakeup import SyncWakeup
 from .allotment import Allotments
 
 if TYPE_CHECKING:
+    from ..core.pace import Pace
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
     from .sync_slots import SyncBucketSlots
@@ -102,8 +103,8 @@ class SyncBucketQueue:
     `state` is the last state seen, at the time `seen`; the last write was at `wrote`. `denied` is the time of the last refusal.
     `leader` is the waiter that is about to lead, then a token while batches are carried out, and None when the queue is at rest.
     `batch` is the current batch. `slots` are the slots that the process holds; None if it never held any. `returning` counts
-    the requests with refunds. `ahead` counts those that ask for `same_charges` without a timeout. `min_interval` is the shortest
-    interval between two writes, in nanoseconds, learnt from throttling.
+    the requests with refunds. `ahead` counts those that ask for `same_charges` without a timeout. `pace` is what
+    is known of the other processes that write to it; None as long as none has been seen.
     """
 
     __slots__ = (
@@ -114,7 +115,7 @@ class SyncBucketQueue:
             "denied",
             "key",
             "leader",
-            "min_interval",
+            "pace",
             "requests",
             "returning",
             "same_charges",
@@ -135,7 +136,7 @@ class SyncBucketQueue:
         self.returning = 0
         self.ahead = 0
         self.same_charges: tuple[object, ...] = ()
-        self.min_interval = 0
+        self.pace: Pace | None = None
         self.warned = False
         self.allotments: Allotments | None = None
         self.slots: SyncBucketSlots | None = None

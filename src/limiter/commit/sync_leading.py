@@ -79,7 +79,8 @@ class SyncLeader:
             if queue.requests:
                 return  # Others have asked in the same moment, and share the write.
             sent, (now, error) = monotonic(), reading(writer.clock)
-            made = planning.plan(queue.state, (pending.request,), now, next(writer.stamps), error=error, fresh=False)
+            count = writer.attempt if queue.seen is not None and queue.pace is None else writer.toll(queue)
+            made = planning.plan(queue.state, (pending.request,), now, next(writer.stamps), error=error, fresh=False, count=count)
             enters = bool(now < UNTRUSTED and made.update and made.shares) and writer.gate.try_enter()
             if enters and made.update is not None:
                 plan, queue.wrote = made, now
@@ -91,6 +92,8 @@ class SyncLeader:
                 if writer.breaker.failures:
                     writer.breaker.note_recovery()
                 if answer.applied:
+                    if answer.state.count != queue.state.count + count or queue.pace is not None:
+                        writer.note_count(queue, made.update, answer.state, now, applied=True)
                     self._finish_at_once(pending, made.grants(answer.state)[0], answer.state, now)
         except Exception as error:
             answer = error
@@ -155,12 +158,10 @@ class SyncLeader:
 
     def _linger(self, queue: SyncBucketQueue) -> None:
         """Wait for the interval between two writes to a bucket, in which requests gather, or let waiting requests gather."""
-        now, least = self._writer.clock(), max(self._options.linger, queue.min_interval)
-        if least and queue.wrote is not None and len(queue.requests) < MAX_BATCH:
-            delay = queue.wrote + least - now
-            if 0 < delay <= least:
-                (self._options.sleep or time.sleep)(delay / NANOSECONDS)
-        elif (spare := self._spare(queue, now)) > 0:
+        delay = self._writer.delay(queue) if len(queue.requests) < MAX_BATCH else 0.0
+        if delay > 0:
+            (self._options.sleep or time.sleep)(delay)
+        elif (spare := self._spare(queue, self._writer.clock())) > 0:
             time.sleep(spare)
 
     def _spare(self, queue: SyncBucketQueue, now: int) -> float:

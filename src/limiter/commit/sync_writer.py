@@ -9,7 +9,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..core.pace import ATTEMPT, Pace
 from ..core.records import BucketKey
+from ..core.state import COUNT
 from ..core.trust import error_of, is_trusted, timer_of
 from ..core.units import NANOSECONDS
 from ..core.visible import visible
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.plan import Plan
+    from ..core.state import BucketState, Update
     from ..sync_repository_protocol import SyncBucketStore
     from ..runtime.gate import SyncGate
     from ..statistics import Counters
@@ -35,7 +38,8 @@ class SyncCommitterOptions:
 
     For `denial_ttl` after a state was seen, it proves refusals, but never admissions. `linger` is the shortest interval between
     two writes of this process to one bucket. The table may take `patience` for a decision, from the sending of its first call.
-    The last states of `max_queues` buckets are remembered, by default of `MAX_QUEUES`.
+    The last states of `max_queues` buckets are remembered, by default of `MAX_QUEUES`. Where a store's buckets are shared, all
+    processes together write to a bucket at most `writes_per_key` times a second.
     """
 
     denial_ttl: int = 0
@@ -43,15 +47,16 @@ class SyncCommitterOptions:
     patience: float = 1.0
     sleep: Callable[[float], None] | None = None
     max_queues: int | None = None
+    writes_per_key: int = 700
 
 
 class SyncBatchWriter:
     """The store, lock, breaker, counters and options that all batches of a committer share.
 
-    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `max_interval` nanoseconds is the longest interval
-    between two writes that throttling enforces. `lock` guards the queues. Calls pass the `gate`. The table may take
-    `patience` seconds for a decision, from the first call on. `stamps` are names that no other write has.
-    `timer` counts nanoseconds, and no answer moves it.
+    For `denial_ttl` nanoseconds after a state was seen it proves refusals. `lock` guards the queues. Calls pass the `gate`. The
+    table may take `patience` seconds for a decision, from the first call on. `stamps` are names that no other write has. `timer`
+    counts nanoseconds, and no answer moves it. `attempt` is what the write of a process adds to the count of a bucket in which it
+    is alone; 0 for a store that no other process writes to.
     """
 
     def __init__(
@@ -71,8 +76,11 @@ class SyncBatchWriter:
         self.clock = store.clock
         # An answer may set the store's time by any span, so a span is told by the clock that it counts on as well.
         self.timer = timer_of(store.clock)
-        self.max_interval = int(options.patience / 2 * NANOSECONDS)
+        self.attempt = ATTEMPT if getattr(store, "is_shared", False) else 0
+        self._writes_per_key = options.writes_per_key
+        self._longest = int(options.patience / 2 * NANOSECONDS)
         self.patience = options.patience + options.linger / NANOSECONDS
+        self._linger = options.linger
         self._denial_ttl = options.denial_ttl
         self.stamps = map((os.urandom(6).hex() + "{:x}").format, itertools.count(1))
 
@@ -83,6 +91,43 @@ class SyncBatchWriter:
     def is_on_time(self) -> bool:
         """Tell whether the store's time can be trusted; if not, the next response sets it."""
         return is_trusted(self.clock)
+
+    def toll(self, queue: SyncBucketQueue) -> int:
+        """Return what the next write adds to the bucket's count; 0 as long as it is unknown whether that is a number."""
+        if queue.seen is None or COUNT in queue.state.unreadable:
+            return 0
+        return self.attempt if queue.pace is None else queue.pace.toll
+
+    def note_count(self, queue: SyncBucketQueue, update: Update, state: BucketState, now: int, *, applied: bool) -> None:
+        """Learn from the answer to a write, sent at `now`, how much other processes write; called before the state is kept."""
+        pace = queue.pace
+        if not update.count or COUNT in state.unreadable or (pace is None and applied and is_alone(queue.state, update, state)):
+            return
+        if pace is None:
+            pace = self._new_pace(queue)
+        pace.note(state.count, now, applied=applied)
+        if pace.is_alone:
+            queue.pace = None
+
+    def note_throttled(self, queue: SyncBucketQueue) -> int:
+        """Lengthen the interval between writes, so that batches grow; return the nanoseconds until the next attempt."""
+        pace = queue.pace or self._new_pace(queue)
+        pace.note_throttled(self.clock())
+        return pace.wait()
+
+    def delay(self, queue: SyncBucketQueue) -> float:
+        """Return the seconds until the process should write to the bucket again."""
+        least = self._linger if queue.pace is None else max(self._linger, queue.pace.wait())
+        if not least or queue.wrote is None:
+            return 0.0
+        delay = queue.wrote + least - self.clock()
+        return delay / NANOSECONDS if 0 < delay <= least else 0.0
+
+    def _new_pace(self, queue: SyncBucketQueue) -> Pace:
+        pace = queue.pace = Pace(self._writes_per_key, self._longest)
+        if queue.seen is not None:
+            pace.begin(queue.state.count, queue.seen)
+        return pace
 
     def warn_of_rivals(self, queue: SyncBucketQueue, plan: Plan) -> None:
         """Log once for each bucket that two rates or periods of one name are in use in it, or that an account was dropped.
@@ -116,3 +161,8 @@ class SyncBatchWriter:
     def error(self) -> int:
         """Return the nanoseconds by which the store's clock may be wrong."""
         return error_of(self.clock)
+
+
+def is_alone(before: BucketState, update: Update, after: BucketState) -> bool:
+    """Tell whether no other process has written between the two states, of which the update that was applied made the later."""
+    return after.count == before.count + update.count

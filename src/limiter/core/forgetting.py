@@ -21,7 +21,7 @@ def is_forgettable(state: BucketState, now: int) -> bool:
         return True
     if not all(_is_full_rate(level, now) for level in state.levels.values()):
         return False
-    return replace(state, levels={}, ttl=EMPTY.ttl, stamp=EMPTY.stamp, marks={}, earlier=EMPTY.earlier) == EMPTY
+    return replace(state, levels={}, ttl=EMPTY.ttl, stamp=EMPTY.stamp, marks={}, earlier=EMPTY.earlier, count=0) == EMPTY
 
 
 def _is_full_rate(level: Level, now: int) -> bool:

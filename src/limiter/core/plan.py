@@ -217,7 +217,7 @@ class Plan:
         for account, _, bound, cost in self._entries_of(request):
             self.totals.append(account.withdraw(self, -cost) if cost < 0 else account.take(bound, cost, None))
 
-    def _write(self, stamp: str) -> Update | None:
+    def _write(self, stamp: str, count: int) -> Update | None:
         """Return the update that makes every change entered so far; None when there is nothing to write."""
         now, state = self.view.now, self.view.state
         for index in self.shares:
@@ -245,7 +245,8 @@ class Plan:
         self.conditions += self.reasons
         if reach > now or not self.changes:
             self._extend_ttl(reach)
-        return Update(stamp, tuple(self.conditions), tuple(self.changes), tuple(self.marks), tuple(self.removals), self.slots)
+        marks, removals = tuple(self.marks), tuple(self.removals)
+        return Update(stamp, tuple(self.conditions), tuple(self.changes), marks, removals, self.slots, count)
 
     def _renew_slots(self, side: Side) -> None:
         """Add to the update the renewal of the process's slots that are due, and the release of slots whose leases have ended."""
@@ -296,12 +297,13 @@ def plan(
     error: int = 0,
     fresh: bool = True,
     slots: Side | None = None,
+    count: int = 0,
 ) -> Plan:
     """Apply `requests` in order to `state` at `now`, which may be wrong by `error`; `stamp` names the update.
 
     `fresh` means that the batch has read or written the state itself. If a decision needs a fresh state and this one is not, the
-    plan carries and refuses nothing: then the state has to be read. `slots` is what the process knows of its slots. Raises
-    `UnreadableItem` if the stored state of a requested limit is malformed.
+    plan carries and refuses nothing: then the state has to be read. `slots` is what the process knows of its slots. `count` is
+    what the update adds to the bucket's. Raises `UnreadableItem` if the stored state of a requested limit is malformed.
     """
     view = View(state, now, error, fresh, slots)
     made = Plan(view, requests)
@@ -309,7 +311,7 @@ def plan(
         made._play()
         if slots is not None:
             made._renew_slots(slots)
-        made.update = made._write(stamp)
+        made.update = made._write(stamp, count)
     except Unseen:
         return Plan(view, requests)
     return made

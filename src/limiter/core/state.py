@@ -39,8 +39,8 @@ class BucketState:
 
     `ttl` is in seconds since the epoch. `stamp` names the last write, `earlier` the two before it; "" stands for no write.
     `paused` is the time until which nothing is admitted. `marks` maps the name of a limit to the identity whose account was
-    opened last. `unreadable` maps each malformed part (an identity, a mark, TTL or PAUSED) to a description of the fault; other
-    limits are not affected.
+    opened last. `count` tells how much all processes write to the bucket; see `Pace`. `unreadable` maps each malformed part (an
+    identity, a mark, TTL, PAUSED or COUNT) to a description of the fault; other limits are not affected.
     """
 
     levels: Mapping[str, Level] = field(default_factory=dict)
@@ -51,6 +51,7 @@ class BucketState:
     marks: Mapping[str, str] = field(default_factory=dict)
     earlier: tuple[str, str] = ("", "")
     slots: Slots = NO_SLOTS
+    count: int = 0
 
     def has_stamp(self, stamp: str) -> bool:
         """Tell whether one of the last three writes has this stamp; "" stands for the time before the first write."""
@@ -66,6 +67,8 @@ TTL = ""
 """The identity by which a condition or change addresses the bucket's own `ttl` and `paused`."""
 PAUSED = "paused"
 """The key of the bucket's `paused` in `unreadable`."""
+COUNT = "count"
+"""The key of the bucket's `count` in `unreadable`."""
 MARK = "m:"
 """The prefix of a limit's name in `unreadable` whose mark cannot be read."""
 
@@ -128,7 +131,7 @@ class Update:
 
     The `stamp` is written too, on condition that none of the last three writes has it. So an update whose response was lost can
     be sent again, and is not applied twice while up to two other processes write. `removals` are the limits' fields that are
-    absent afterwards.
+    absent afterwards. `count` is added to the bucket's.
     """
 
     stamp: str
@@ -137,6 +140,7 @@ class Update:
     marks: tuple[Mark, ...] = ()
     removals: tuple[tuple[str, str], ...] = ()
     slots: tuple[SlotWrite, ...] = ()
+    count: int = 0
 
     def holds(self, state: BucketState) -> bool:
         """Tell whether the update may be applied to `state`."""
@@ -162,7 +166,8 @@ class Update:
                 del levels[limit]  # An item has the same form if the limit was never stored.
         marks = {**state.marks, **{mark.name: mark.new for mark in self.marks}} if self.marks else state.marks
         slots, earlier = after(self.slots, state.slots) if self.slots else state.slots, (state.stamp, state.earlier[0])
-        return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks, earlier=earlier, slots=slots)
+        count = state.count + self.count
+        return BucketState(levels, ttl, self.stamp, paused=paused, marks=marks, earlier=earlier, slots=slots, count=count)
 
 
 class WriteResult(NamedTuple):
