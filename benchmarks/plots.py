@@ -50,6 +50,8 @@ POLICIES = {
     "linger 1 s": ("linger=1", "#e0a458", "D"),
     "allotment 0.1 s": ("allotment=0.1", "#3d5a98", "^"),
     "adaptive linger": ("adaptive linger, decision_timeout=32", "#0b6e4f", "v"),
+    "paced": ("paced, decision_timeout=32", "#0b6e4f", "v"),
+    "paced, allotment 0.5 s": ("paced, allotment=0.5", "#5b8e7d", "P"),
 }
 HOT = ("single", "hot-50", "hot-500")
 LOAD = ("over-demand-25", "over-demand-1000", "cold", "cascade")

@@ -41,11 +41,7 @@ ROUND_TRIP, ROUND_TRIP_SIGMA = 0.005, 0.25
 ATTEMPTS, BACKOFF = 3, 0.05
 MAX_BATCH = 1_000
 DENIAL_TTL = 1.0
-import os
-RETRY=int(os.environ.get("RETRY","1"))
-MOST=int(os.environ.get("MOST","1"))
-CUT=float(os.environ.get("CUT",".7"))
-WRITES_PER_KEY, LONGEST = 700.0, 16.0
+WRITES_PER_KEY, LONGEST, AT_ONCE = 700.0, 16.0, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +111,7 @@ class Process:
     level: float = 0.0
     failures: int = 0
     linger: float = 0.0
-    most: float = 1000.0
-    retried: int = 0
+    written: int = 0
     wrote: float = -math.inf
     pace: Pace = field(default_factory=lambda: Pace(WRITES_PER_KEY, nanoseconds(LONGEST)))
     sizing: Sizing = field(default_factory=Sizing)
@@ -234,11 +229,10 @@ class Model:
 
     def _lead(self, process: Process) -> None:
         process.batch = [process.queue.popleft() for _ in range(min(len(process.queue), MAX_BATCH))]
-        process.fresh, process.failures, process.ordered = False, 0, False
-        process.retried = 0
-        self._step(process, True)
+        process.fresh, process.failures, process.ordered, process.written = False, 0, False, 0
+        self._step(process)
 
-    def _step(self, process: Process, first: bool = False) -> None:
+    def _step(self, process: Process) -> None:
         """Plan against the state last seen, and write what fits."""
         believed = max(process.level, self._now)
         room = int((self._now + self._window - believed) / self._cost + 1e-9)
@@ -249,18 +243,16 @@ class Model:
         if not process.batch:
             self._hand_over(process)
             return
-        if self.policy.paced and not first and (delay := self._delay(process)) > 0 and process.retried >= RETRY:
+        if self.policy.paced and process.written == AT_ONCE and (delay := self._delay(process)) > 0:
             self._after(delay, self._retry, process)
             return
-        process.retried += 1
-        if self.policy.paced:
-            fitting = min(fitting, max(1, int(process.most)))
         if not fitting:
             self._after(2 * self._half_trip(), self._look, process)
             return
         block = self._block(process, room - fitting)
         write = Write(fitting, block, process.level <= self._now, self._now + self._window, self._now, process.pace.toll)
         process.wrote = self._now
+        process.written += 1
         self._count("writes")
         self._after(self._half_trip(), self._reach, process, write)
 
@@ -295,13 +287,6 @@ class Model:
         if applied:
             self._decide("admitted", process.batch[: write.number])
             process.batch = process.batch[write.number :]
-        if process.pace.interval and MOST:
-            if not applied and level + (write.number + write.block) * self._cost > write.ceiling:
-                process.most = max(1.0, CUT * min(process.most, write.number))
-            elif applied and write.number >= int(process.most):
-                process.most = min(1000.0, process.most * 1.1 + 0.5)
-        else:
-            process.most = 1000.0
         if write.block:
             process.sizing.note(write.block, granted=applied)
         if write.block and applied:
@@ -330,9 +315,8 @@ class Model:
     def _retry(self, process: Process) -> None:
         if self.policy.paced:
             process.batch += [process.queue.popleft() for _ in range(min(len(process.queue), MAX_BATCH - len(process.batch)))]
-        process.retried = 0
-        process.fresh = False
-        self._step(process, True)
+            process.fresh, process.written = False, 0
+        self._step(process)
 
     def _hand_over(self, process: Process) -> None:
         process.busy = bool(process.queue)

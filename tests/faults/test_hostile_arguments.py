@@ -140,6 +140,7 @@ CONSTRUCTORS: dict[str, Callable[[Any], Any]] = {
     "config_ttl": lambda value: SyncRateLimiter(SyncMemoryRepository(), config_ttl=value),
     "denial_ttl": lambda value: SyncRateLimiter(SyncMemoryRepository(), denial_ttl=value),
     "linger": lambda value: SyncRateLimiter(SyncMemoryRepository(), linger=value),
+    "writes_per_key": lambda value: SyncRateLimiter(SyncMemoryRepository(), writes_per_key=value),
     "store": lambda value: SyncRateLimiter(value),
     "namespace": lambda value: SyncMemoryRepository(namespace=value),
     "stack": lambda value: SyncRepository(value),

@@ -92,7 +92,7 @@ def world(server_engine: Engine, table_name: str, clock: FakeClock) -> World:
 
 engines = pytest.mark.engines("dynoxide", "dynamodb-local")
 fastest = pytest.mark.engines("dynoxide")  # In tests with many cases.
-fields = pytest.mark.parametrize("field", ["t:a|1/6", "s:a|1/6", "b:a|1/6", "f:a|1/6", "ttl", "w"])
+fields = pytest.mark.parametrize("field", ["t:a|1/6", "s:a|1/6", "b:a|1/6", "f:a|1/6", "ttl", "w", "n"])
 
 
 @fastest
@@ -109,11 +109,11 @@ def test_a_bucket_with_a_wrong_attribute(field: str, wrong: str, world: World, c
             assert call("bad", "api", {"a": 1}).statuses[0].limit.name == "a"
         except UnreadableItem as error:
             assert wrong in WRONG
-            assert field != "w"
+            assert field not in {"w", "n"}
             assert f"{world.namespace}#bad/b#api" in str(error)  # noqa: PT017 - some of these are right
             assert world.get(world.bucket) == before
         else:
-            assert wrong in ODD or field in {"w", "ttl"}
+            assert wrong in ODD or field in {"w", "ttl", "n"}
     assert limiter.try_acquire("good", "api", {"a": 1}).allowed
     if field != "ttl" or wrong in ODD:
         other = world.limiter()

@@ -62,7 +62,7 @@ class Fleet:
     """Writers on one key. Of the writes that are served, each is defeated with the chance `defeats`."""
 
     def __init__(self, *, aim: float = 700, units: float = 1_000, trip: tuple[int, int] = (3, 8), defeats: float = 0.0) -> None:
-        self.random = random.Random(1)
+        self.random = random.Random(1)  # noqa: S311 - a simulation
         random.seed(1)
         self.aim = aim
         self.key = Key(units)

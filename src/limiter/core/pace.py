@@ -37,6 +37,7 @@ RECOVERY = 0.02
 HELD = 30 * NANOSECONDS
 """Nanoseconds for which an aim holds after the table has throttled."""
 LUMPS = 10
+"""A window lasts until it shows so many times the failures that one applied write reports, or so many times its least length."""
 SPREAD = 0.25
 """The part of the interval by which a wait may be shorter or longer."""
 

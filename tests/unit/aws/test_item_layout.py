@@ -20,6 +20,7 @@ from support.bucket_world import EPOCH
 from limiter import BLOCKED, UNLIMITED, Entity, Limit, Quota
 from limiter.aws import schema
 from limiter.core import plan as planning
+from limiter.core.pace import ATTEMPT
 from limiter.core.records import BucketKey, EntityKey, EntityRecord, LimitsKey, scheduled
 from limiter.core.request import Charge, Request
 from limiter.core.schedule import check_schedule
@@ -71,7 +72,8 @@ def bucket(*requests: Request, namespace: str = "default", entity: str = "user-4
     item: dict[str, Any] = dict(schema.bucket_key(BucketKey(namespace, entity, resource)))
     state = EMPTY
     for number, request in enumerate(requests):
-        update = planning.plan(state, [request], NOW, f"stamp-{number}").update
+        count = ATTEMPT if number else 0  # A process counts from its second write on.
+        update = planning.plan(state, [request], NOW, f"stamp-{number}", count=count).update
         assert update is not None
         parameters = schema.update_parameters(update)
         assert expressions.holds(parameters, item if number else {})

@@ -1,0 +1,128 @@
+"""The pace of a fleet: in a simulation it ends below its aim, none starves, and a lone process never waits."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.paced_fleet import SECOND, Fleet
+
+from limiter.core.pace import ATTEMPT, BASE, Pace, split
+
+LONGEST = 16 * SECOND
+
+
+def served(fleet: Fleet, last: int) -> float:
+    """The writes that the key served per second, in the last seconds."""
+    return sum(second.served for second in fleet.seconds[-last:]) / last
+
+
+def throttled(fleet: Fleet, last: int) -> int:
+    """The writes that the key throttled in the last seconds."""
+    return sum(second.throttled for second in fleet.seconds[-last:])
+
+
+def shares(fleet: Fleet, last: int) -> list[int]:
+    """The writes of each process in the last seconds, the fewest first."""
+    return sorted(sum(second.writers[writer.number] for second in fleet.seconds[-last:]) for writer in fleet.writers)
+
+
+@given(st.integers(0, 10**12), st.integers(-(ATTEMPT // 2), ATTEMPT // 2 - 1))
+def test_a_count_holds_attempts_and_a_level(attempts: int, level: int) -> None:
+    """Both come out as they went in, a level below 0 too."""
+    assert split(attempts * ATTEMPT + level) == (attempts, level)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, SECOND), st.booleans(), st.booleans()), max_size=60))
+def test_whatever_is_answered_the_interval_keeps_its_bounds(answers: list[tuple[int, int, bool, bool]]) -> None:
+    """For any counts, times and throttled writes, the interval is none or from a millisecond to the longest."""
+    pace, count, now = Pace(700, LONGEST), 0, 0
+    for others, passed, applied, throttles in answers:
+        now += passed
+        if throttles:
+            pace.note_throttled(now)
+        else:
+            count += others * ATTEMPT // 1_000 + pace.toll * applied
+            pace.note(count, now, applied=applied)
+        assert pace.interval == 0 or BASE <= pace.interval <= LONGEST
+        assert 0 <= pace.wait() <= 1.25 * LONGEST
+
+
+@pytest.mark.parametrize("every", [0.0, 0.01, 1.0])
+def test_a_lone_process_never_waits(every: float) -> None:
+    """However often it writes, no write is delayed, and its count holds no level."""
+    fleet = Fleet()
+    fleet.start(1, every=every)
+    fleet.run(5)
+    assert not any(fleet.writers[0].delays)
+    assert split(fleet.count)[1] == 0
+
+
+@pytest.mark.parametrize("processes", [4, 16, 100, 300])
+def test_processes_that_start_together_keep_below_the_aim(processes: int) -> None:
+    """After some seconds nothing is throttled, the aim is kept within 5 %, and each has at least half of its share."""
+    fleet = Fleet()
+    fleet.start(processes)
+    fleet.run(8)
+    assert 0.9 * 700 < served(fleet, 4) < 1.05 * 700
+    assert throttled(fleet, 4) == 0
+    assert shares(fleet, 4)[0] > 0.5 * 4 * 700 / processes
+
+
+def test_those_who_come_join_the_pace_of_those_who_are_there() -> None:
+    """99 processes that come to one are paced within a second."""
+    fleet = Fleet()
+    fleet.start(1)
+    fleet.start(99, at=2)
+    fleet.run(6)
+    assert served(fleet, 3) < 1.05 * 700
+    assert throttled(fleet, 3) == 0
+
+
+def test_one_that_is_left_alone_waits_no_longer() -> None:
+    """When 99 of 100 have gone, the last one soon writes as fast as its calls permit."""
+    fleet = Fleet()
+    fleet.start(99, until=3)
+    fleet.start(1)
+    fleet.run(6)
+    assert served(fleet, 1) > 150
+    assert not any(fleet.writers[-1].delays[-100:])
+
+
+def test_processes_that_ask_little_do_not_wait() -> None:
+    """100 processes that ask 5 times a second each stay below the aim, so none is delayed."""
+    fleet = Fleet()
+    fleet.start(100, every=0.2)
+    fleet.run(4)
+    assert served(fleet, 3) > 400
+    assert not any(delay for writer in fleet.writers for delay in writer.delays)
+
+
+@pytest.mark.parametrize("processes", [4, 8, 16])
+def test_a_lower_aim_keeps_a_smaller_key_cool(processes: int) -> None:
+    """On a key of 200 units a second, with calls of 15 to 30 ms, 140 writes a second are kept, and nothing is throttled."""
+    fleet = Fleet(aim=140, units=200, trip=(15, 30))
+    fleet.start(processes)
+    fleet.run(6)
+    assert 120 < served(fleet, 4) < 1.05 * 140
+    assert throttled(fleet, 5) == 0
+
+
+@pytest.mark.parametrize("processes", [8, 16])
+def test_what_a_key_serves_is_learnt_from_throttling(processes: int) -> None:
+    """With the default aim on a key of 200 units a second, from the fifth second on at most 180 writes, and one throttled."""
+    fleet = Fleet(units=200, trip=(15, 30))
+    fleet.start(processes)
+    fleet.run(25)
+    assert served(fleet, 20) <= 180
+    assert throttled(fleet, 20) <= 20
+
+
+@pytest.mark.parametrize(("processes", "defeats"), [(50, 0.9), (100, 0.5)])
+def test_a_refused_flood_keeps_the_pace(processes: int, defeats: float) -> None:
+    """Failed conditions are counted as well: a flood of writes that mostly fail stays below the aim, within 10 %."""
+    fleet = Fleet(defeats=defeats)
+    fleet.start(processes)
+    fleet.run(12)
+    assert served(fleet, 8) < 1.1 * 700
+    assert throttled(fleet, 8) == 0
