@@ -14,7 +14,7 @@ SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed sbom workflows pythons engines checker redis clean
+.PHONY: help demo test quick twins docs linkcheck test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed sbom workflows pythons engines checker redis clean
 .DELETE_ON_ERROR:
 
 help: ## List these commands.
@@ -37,6 +37,9 @@ twins: ## Generate the sync versions from their async sources.
 docs: $(VENV)/.test-installed ## Build the documentation into build/docs; a warning or a broken internal link is an error.
 	$(BIN)/python -m sphinx --conf-dir docs --builder html --fail-on-warning --keep-going --quiet . build/docs
 	@echo "open build/docs/index.html"
+
+linkcheck: $(VENV)/.test-installed ## Call every external link of the documentation, and name the broken ones; needs the network, so CI does not run it.
+	$(BIN)/python -m sphinx --conf-dir docs --builder linkcheck --keep-going --quiet . build/linkcheck
 
 # On every engine with PATCHED_ENGINES=memory,moto,dynoxide,dynamodb-local, which takes twice as long.
 PATCHED_ENGINES ?= memory,dynoxide
