@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 MODULES = ("limiter.exceptions", "limiter.local", "limiter.repository_protocol", "limiter.testing")
 
 
+def module_at(path: Path) -> Any:
+    """Import a file that is in no package."""
+    specification = importlib.util.spec_from_file_location(f"site_{path.stem}", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+check_site = module_at(ROOT / "scripts" / "check_site.py")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site: what `make docs` builds."""
@@ -89,14 +102,25 @@ def names_of(name: str, value: Any) -> Iterator[str]:
 )
 def test_docstrings_become_restructuredtext(docstring: str, expected: str) -> None:
     """Code, names, lists and indented programs are shown as what they are."""
-    specification = importlib.util.spec_from_file_location("site_configuration", ROOT / "docs" / "conf.py")
-    assert specification is not None
-    assert specification.loader is not None
-    configuration = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(configuration)
+    configuration = module_at(ROOT / "docs" / "conf.py")
     lines = docstring.split("\n")
     configuration.translate_docstring(None, "function", "name", None, None, lines)
     assert "\n".join(lines).rstrip() == expected
+
+
+def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
+    """Every link of every built page leads to a file of the site, and to an anchor of that page: `make docs` checks the same."""
+    assert list(check_site.broken_links(site)) == []
+
+
+@pytest.mark.parametrize("link", ["other.html", "#no-such-anchor", "docs/page.html#nowhere", "missing/"])
+def test_a_link_that_leads_nowhere_is_found(link: str, tmp_path: Path) -> None:
+    """The check itself can fail, and names the page and the link."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "page.html").write_text('<h1 id="here">', encoding="utf-8")
+    good = '<a href="docs/page.html#here"><a href="https://example.org/x"><a href="mailto:a@example.org"><a id="top" href="#top">'
+    (tmp_path / "index.html").write_text(f'{good}<a href="{link}">', encoding="utf-8")
+    assert [each.split()[0] + each.split()[-1] for each in check_site.broken_links(tmp_path)] == [f"index.html:{link}"]
 
 
 def test_the_site_has_a_front_page(site: Path) -> None:
