@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MODULES = ("limiter.exceptions", "limiter.local", "limiter.repository_protocol", "limiter.testing")
+pytestmark = pytest.mark.timeout(300)
+"""The site is built once, which takes half a minute of a processor."""
+
+MODULES = ("limiter.audit", "limiter.exceptions", "limiter.local", "limiter.repository_protocol", "limiter.testing")
 
 
 def module_at(path: Path) -> Any:
@@ -44,7 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("site")
     options = ["--conf-dir", "docs", "--builder", "html", "--fail-on-warning", "--keep-going", "--quiet"]
     command = [sys.executable, "-m", "sphinx", *options, "--doctree-dir", str(output / "doctrees"), ".", str(output / "html")]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
     assert built.returncode == 0, built.stderr
     return output / "html"
 
@@ -74,7 +77,7 @@ def public_values() -> Iterator[tuple[str, Any]]:
         yield module.__name__.rpartition(".")[2], module
         names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
         own = [(name, getattr(module, name)) for name in names]
-        yield from ((name, value) for name, value in own if getattr(value, "__module__", None) == module.__name__)
+        yield from ((name, value) for name, value in own if str(getattr(value, "__module__", None)).startswith(module.__name__))
 
 
 def names_of(name: str, value: Any) -> Iterator[str]:
