@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gc
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,9 +27,7 @@ def kept() -> int:
 
 def noted() -> int:
     """The tables by bucket that this process keeps, counted by their entries."""
-    tables = [
-        each for each in gc.get_objects() if isinstance(each, dict) and type(next(iter(each), None)) is BucketKey
-    ]
+    tables = [each for each in gc.get_objects() if isinstance(each, dict) and type(next(iter(each), None)) is BucketKey]
     return max(map(len, tables), default=0)
 
 
