@@ -1,4 +1,7 @@
-"""The audit finds every planted fault from the record alone."""
+"""The audit finds every planted fault from the record alone.
+
+The test of `limiter.audit.verdict`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`limiter doctor`: each thing that can stand in the way is found, with its remedy."""
+"""`limiter doctor`: each thing that can stand in the way is found, with its remedy.
+
+The test of `limiter.cli.buckets`, `limiter.cli.probes` and `limiter.cli.scanning`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Commands on what a stack holds: limits, entities, namespaces, buckets."""
+"""Commands on what a stack holds: limits, entities, namespaces, buckets.
+
+The test of `limiter.cli.entity`, `limiter.cli.limits`, `limiter.cli.limits_levels` and `limiter.cli.namespace`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Blocks of units in advance: how many, for how long, and what of them goes back."""
+"""Blocks of units in advance: how many, for how long, and what of them goes back.
+
+The test of `limiter.commit.block_orders`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The four promises of the design hold in random worlds, and in the cases that are easy to get wrong."""
+"""The four promises of the design hold in random worlds, and in the cases that are easy to get wrong.
+
+The test of `limiter.core.limits.accounts` and `limiter.core.limits.protocol`.
+"""
 
 from __future__ import annotations
 
