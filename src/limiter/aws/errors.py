@@ -176,7 +176,7 @@ def _unsent(error: Exception, table: str, action: str) -> LimiterError | None:
     if isinstance(error, boto.SSLError) and _PLAIN_HTTP.search(str(error)) is not None:
         return RateLimiterUnavailable(
             f"{action} on table {table!r} could not connect: the server does not speak TLS on this port; if it is a local "
-            f"engine, begin endpoint_url= or AWS_ENDPOINT_URL_DYNAMODB with http://: {cleaned(error)}",
+            f"engine, endpoint_url= or AWS_ENDPOINT_URL_DYNAMODB must begin with http://: {cleaned(error)}",
             unsent=True,
         )
     if _says_that_credentials_cannot_be_renewed(error):

@@ -1,6 +1,6 @@
 """The command explains itself, at once and completely.
 
-The test of `limiter.cli.groups` and `limiter.cli.options`.
+The test of `limiter.cli.groups`.
 """
 
 from __future__ import annotations

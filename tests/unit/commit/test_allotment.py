@@ -1,7 +1,4 @@
-"""Blocks of units in advance: how many, for how long, and what of them goes back.
-
-The test of `limiter.commit.block_orders`.
-"""
+"""Blocks of units in advance: how many, for how long, and what of them goes back."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ class Limit(BaseLimit):
         nanoseconds = check_span(f"refill_period of limit {self.name!r}", self.refill_period)
         if self.refill_amount > nanoseconds:
             raise ValidationError(
-                f"limit {self.name!r} refills {self.refill_amount} per {self.refill_period} s, above the maximum of 10^9 per"
-                " second; count in larger units"
+                f"limit {self.name!r} refills {self.refill_amount} per {self.refill_period} s; at most 10^9 per second"
+                " are supported: count in larger units"
             )
         return nanoseconds
 
