@@ -78,11 +78,11 @@ def hand_over_what_a_release_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SlotLedger, "start", _start_anyway)
 
 
-def _start_anyway(self: SlotLedger, writes: Any, mono: int) -> bool:
+def _start_anyway(self: SlotLedger, writes: Any, stamp: str, mono: int) -> bool:
     for write in writes:
         tenure = self._tenure(write.limit)
         entry = values.NONE if write.entry is None else write.entry
-        tenure.sent.append(_sent(entry, values.count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
+        tenure.sent.append(_sent(stamp, entry, values.count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
         tenure.last = max(tenure.last, values.until_of(entry) // values.MILLISECOND)
     return True
 
@@ -169,8 +169,8 @@ def renew_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault D.9: a renewal renews all that the entry counts."""
     sound = SlotLedger.side
 
-    def side(self: SlotLedger, confirmed: int, mono: int) -> Side:
-        found = sound(self, confirmed, mono)
+    def side(self: SlotLedger, confirmed: int, mono: int, *, draws: bool) -> Side:
+        found = sound(self, confirmed, mono, draws=draws)
         own: dict[str, Own] = {
             name: each._replace(leases=max(each.leases, values.count_of(self._tenures[name].entry)))
             for name, each in found.own.items()
@@ -178,6 +178,26 @@ def renew_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
         return found._replace(own=own)
 
     monkeypatch.setattr(SlotLedger, "side", side)
+
+
+def grant_what_was_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grant counts although the entry that held its slots was taken out before it was told."""
+
+    def grant(self: SlotLedger, receipts: Any, mono: int) -> None:
+        for receipt in receipts:
+            self._tenures[receipt.limit.name].count(receipt.cost, mono)
+
+    monkeypatch.setattr(SlotLedger, "grant", grant)
+
+
+def any_entry_that_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last write counts as applied when the entry is of an earlier one that was late."""
+
+    def verdict(self: SlotLedger, writes: Any, stamp: str, slots: Slots) -> bool | None:
+        return sound(self, writes, stamp, slots) is not None and slots.entry(world.NAME, self.holder) != writes[0].seen
+
+    sound = SlotLedger.verdict
+    monkeypatch.setattr(SlotLedger, "verdict", verdict)
 
 
 FAULTS: list[Fault] = [
@@ -192,6 +212,8 @@ FAULTS: list[Fault] = [
     no_reserved_numbers,
     evict_by_any_time,
     renew_a_leak,
+    grant_what_was_taken_out,
+    any_entry_that_was_sent,
 ]
 
 

@@ -176,7 +176,7 @@ class Committer:
         with self.lock:
             for key, grant in grants:
                 if isinstance(grant, Payment):
-                    grant.give_back()
+                    written.append(Request(key, refunds=tuple(grant.give_back())))
                 else:
                     written.append(refund_of(key, grant.receipts))
         await self.write_refunds(written)
@@ -259,7 +259,7 @@ class Committer:
 
     def _open_slots(self, queue: BucketQueue) -> BucketSlots:
         if self._slots is None:
-            self._slots = SlotKeeper(self.clock, self.decide)
+            self._slots = SlotKeeper(self.clock, self.decide, self.lock)
         if queue.slots is None:
             queue.slots = self._slots.open(queue)
         return queue.slots

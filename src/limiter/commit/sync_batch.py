@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Outcomes = Mapping[int, Outcome]
 
 MAX_BATCH = 1_000
-"""Most requests in one write."""
+"""Most requests of callers in one write. Requests for blocks come on top."""
 MAX_ROUNDS = 50
 """Writes that other processes may overtake before a batch fails."""
 TRIED = 0.8
@@ -94,8 +94,8 @@ class SyncBatch:
 
         Raises the error of the last attempt. The caller then passes it to the undecided requests by `fail`.
         """
-        with self._writer.breaker.guard():
-            self._try()
+        with self._writer.breaker.guard() as attempt:
+            self._try(attempt)
         if self.requests:
             raise RateLimiterUnavailable(
                 f"{MAX_ROUNDS} writes to {self._queue.key} were overtaken by other processes", unsent=True
@@ -103,9 +103,8 @@ class SyncBatch:
 
     def fail(self, error: Exception) -> None:
         """End every undecided request with the error."""
-        if isinstance(error, CircuitOpen) and self._sent is not None:
-            cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
-            error.__cause__ = cause
+        if isinstance(error, RateLimiterUnavailable) and error.unsent and (self._sent or self._carried or self._granted):
+            error = _in_doubt(error)
         slots = self._queue.slots
         with self._writer.lock:
             if slots is not None:
@@ -125,7 +124,7 @@ class SyncBatch:
         """Keep the blocks that the batch has taken, however it ended."""
         self.blocks.keep()
 
-    def _try(self) -> None:
+    def _try(self, attempt: object) -> None:
         failures, began = 0, 0.0
         for _ in range(MAX_ROUNDS):
             if not self.requests:
@@ -137,7 +136,7 @@ class SyncBatch:
                 waits = self._writer.gate.is_full
                 with self._writer.gate:
                     if waits:
-                        self._leave_line()
+                        self._leave_line(attempt)
                     began = monotonic()
                     self.sent = self.sent or began
                     self._step()
@@ -157,9 +156,9 @@ class SyncBatch:
                 (time.sleep(delay) if hot else sync_backoff(failures))
                 self.gather_more()
 
-    def _leave_line(self) -> None:
+    def _leave_line(self, attempt: object) -> None:
         """Start after a wait at the gate, with the requests that have queued up; raises the refusal of an open breaker."""
-        refusal = self._writer.breaker.refusal()
+        refusal = self._writer.breaker.refusal(attempt)
         if refusal is not None:
             raise refusal
         self.gather_more()
@@ -205,7 +204,7 @@ class SyncBatch:
             if self._start_write(plan, plan.update, planned):
                 self._answer(self._write(plan.update), definite=True)
         elif self._fresh:
-            self._deliver(planned, plan.grants(queue.state))
+            self._deliver(planned, self._let_go(planned, plan.grants(queue.state)))
         elif self.requests:
             self._look()
 
@@ -304,8 +303,9 @@ class SyncBatch:
             with self._writer.lock:
                 slots.doubt(sent[1])
         state = self._writer.store.read_bucket(queue.key)
-        told = None if slots is None or sent is None else slots.verdict(sent[1], state)
-        applied = state.has_stamp(self._stamp) if told is None else told
+        with self._writer.lock:
+            told = None if slots is None or sent is None else slots.verdict(sent[1], state)
+        applied = bool(told) or state.has_stamp(self._stamp)
         if not applied and told is not None and sent is not None:
             # The process's entry is unchanged. The next write changes it; this one can then no longer be applied.
             self._carried = [sent[2][place] for place in sent[0].shares]
@@ -400,6 +400,14 @@ class SyncBatch:
             pending.returns = True
             pending.request = Request(self._queue.key, slots=True)
 
+    def _let_go(self, planned: Sequence[SyncPendingRequest], grants: Mapping[int, Grant]) -> Outcomes:
+        """Return the grants, with those that were held back and need no number any more: their slots were lost."""
+        if not self._granted or self._queue.slots is None:
+            return grants
+        found = {place: self._granted.pop(planned[place], grant) for place, grant in grants.items()}
+        self._queue.slots.draws = bool(self._granted)
+        return found
+
     def _deliver(self, planned: Sequence[SyncPendingRequest], outcomes: Outcomes) -> None:
         with self._writer.lock:
             self._tell(planned, outcomes)
@@ -412,3 +420,10 @@ class SyncBatch:
                     queue.denied = max(queue.denied, outcome.now)
                 queue.finish(planned[place], outcome)
         self.requests = [pending for pending in self.requests if not pending.done]
+
+
+def _in_doubt(error: RateLimiterUnavailable) -> RateLimiterUnavailable:
+    """Return an error for requests of which an earlier write may have been applied, although the last call had no effect."""
+    doubtful = RateLimiterUnavailable(str(error), unsent=False)
+    doubtful.__cause__ = error.__cause__ if isinstance(error, CircuitOpen) else error
+    return doubtful

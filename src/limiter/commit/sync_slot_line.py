@@ -124,10 +124,12 @@ class SyncSlotLine:
         """Sleep until the caller is woken, its deadline comes, or its next look is due."""
         caller, committer, slots = self._caller, self._committer, self._slots
         caller.clear()
-        first = self._is_first()
-        if caller.handed() is not None or (first and caller.look):
-            return
-        left = min(max(0, min(deadline, slots.next_look if first else deadline) - now), LONGEST_SLEEP)
+        with committer.lock:
+            first = self._is_first()
+            if caller.handed() is not None or (first and caller.look):
+                return
+            until = min(deadline, slots.next_look if first else deadline)
+        left = min(max(0, until - now), LONGEST_SLEEP)
         if committer.sleep is not None:
             committer.sleep(max(1, min(left, LEAST_LOOK)) / NANOSECONDS)
             time.sleep(0)  # A clock that only a test moves lets no other caller go on.
@@ -136,6 +138,7 @@ class SyncSlotLine:
         committer.deadlines.wait(caller)
 
     def _is_first(self) -> bool:
+        """Tell whether the caller is the first in line; the lock is held."""
         line = self._slots.line
         return bool(line) and line[0] is self._caller
 

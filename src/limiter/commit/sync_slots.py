@@ -7,6 +7,7 @@ before the next write; otherwise that write frees them.
 
 from __future__ import annotations
 
+import logging
 from base64 import urlsafe_b64encode
 from collections import deque
 from os import urandom
@@ -16,13 +17,13 @@ from ..core import preview
 from ..core.limits.slots import without_room
 from ..core.request import Grant, Request
 from ..core.slot_ledger import SlotLedger
-from ..core.trust import is_trusted
+from ..core.trust import is_trusted, timer_of
 from ..core.units import NANOSECONDS
-from ..exceptions import LimiterError
 from ..runtime.heartbeat import SyncHeartbeat
 from ..runtime.wakeup import SyncWakeup
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Sequence
 
     from ..core.records import BucketKey
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from ..core.state import BucketState, Update
 
     Decide = Callable[[Sequence[Request]], Sequence[object]]
+
+_log = logging.getLogger("limiter.committer")
 
 RENEWED_AT_ONCE = 32
 """Buckets whose slots are renewed together."""
@@ -76,15 +79,16 @@ class SyncInLine(SyncWakeup):
 class SyncSlotKeeper:
     """Keeps the slots of one committer under one `holder` id, and renews them. `waiting` counts the callers in line.
 
-    All methods but the renewal are called with the committer's lock held.
+    The renewal takes the committer's `lock`, and `close` needs none. The other methods are called with it held.
     """
 
-    def __init__(self, clock: Callable[[], int], decide: Decide) -> None:
+    def __init__(self, clock: Callable[[], int], decide: Decide, lock: threading.Lock) -> None:
         self.holder = urlsafe_b64encode(urandom(6)).decode()
         self.waiting = 0
         self._clock = clock
-        self._monotonic: Callable[[], int] = getattr(clock, "monotonic", clock)
+        self._monotonic = timer_of(clock)
         self._decide = decide
+        self._lock = lock
         self._active: dict[BucketKey, SyncBucketSlots] = {}
         self._heartbeat = SyncHeartbeat(self._renew)
 
@@ -121,20 +125,22 @@ class SyncSlotKeeper:
 
     def _renew(self) -> float | None:
         """Renew the slots that are due, and return the seconds until the next renewal."""
-        due = [each for each in tuple(self._active.values()) if each.renewal() == 0]
+        with self._lock:
+            due = [each for each in self._active.values() if each.renewal() == 0]
         for first in range(0, len(due), RENEWED_AT_ONCE):
             self._renew_some(due[first : first + RENEWED_AT_ONCE])
-        waits = [wait for each in tuple(self._active.values()) if (wait := each.renewal()) is not None]
+        with self._lock:
+            waits = [wait for each in self._active.values() if (wait := each.renewal()) is not None]
         return min(waits) / NANOSECONDS if waits else None
 
     def _renew_some(self, due: Sequence[SyncBucketSlots]) -> None:
+        with self._lock:
+            for each in due:
+                each.note_attempt()
         try:
-            outcomes = self._decide([Request(each.key, slots=True) for each in due])
-        except LimiterError as error:
-            outcomes = [error] * len(due)
-        for each, outcome in zip(due, outcomes, strict=True):
-            if not isinstance(outcome, Grant):
-                each.note_failure()
+            self._decide([Request(each.key, slots=True) for each in due])
+        except Exception:  # The next attempt may succeed. Without a renewal all slots would be lost.
+            _log.exception("slots were not renewed, which is tried again soon", extra={"buckets": len(due)})
 
 
 class SyncBucketSlots:
@@ -187,7 +193,7 @@ class SyncBucketSlots:
 
     def start(self, update: Update) -> bool:
         """Record the sending of an update; return False if a slot that it frees was handed on: then plan again."""
-        return self._ledger.start(update.slots, self._planned)
+        return self._ledger.start(update.slots, update.stamp, self._planned)
 
     def fail(self, update: Update) -> None:
         """Record that the last update had no effect."""
@@ -200,11 +206,11 @@ class SyncBucketSlots:
 
     def verdict(self, update: Update, state: BucketState) -> bool | None:
         """Tell whether the last update was applied, by a state read since; None if its slots do not show it."""
-        return self._ledger.verdict(update.slots, state.slots)
+        return self._ledger.verdict(update.slots, update.stamp, state.slots)
 
     def learn(self, state: BucketState, told: Iterable[tuple[SyncPending, object]] = (), writes: Sequence[SlotWrite] = ()) -> None:
         """Record a state from a response, and the grants of a write; `writes` are passed if they were the bucket's last."""
-        self._ledger.learn(state.slots)
+        self._ledger.learn(state.slots, self._keeper.mono)
         self._ledger.number(writes, state.slots.fence)
         for pending, outcome in told:
             if isinstance(outcome, Grant) and pending.request.slots and not pending.done:
@@ -220,12 +226,12 @@ class SyncBucketSlots:
         self._ledger.release([receipt.refund() for receipt in grant.receipts if receipt.limit.holds], self._keeper.mono)
 
     def renewal(self) -> int | None:
-        """Return the nanoseconds until the next renewal; None if nothing is held. May be called without the lock."""
+        """Return the nanoseconds until the next renewal; None if nothing is held."""
         return self._ledger.next_renewal(self._keeper.mono)
 
-    def note_failure(self) -> None:
-        """Record that a renewal has failed, so that it is tried again soon. May be called without the lock."""
-        self._ledger.note_failure(self._keeper.mono)
+    def note_attempt(self) -> None:
+        """Record an attempt to renew the slots, so that the next one comes a while later, even if this one fails."""
+        self._ledger.note_attempt(self._keeper.mono)
 
     def is_lost(self, name: str, generation: int) -> bool:
         """Tell whether other processes may hold the slots of a lease. May be called without the lock."""

@@ -29,7 +29,7 @@ RENEW_ALONG = 6
 RENEW = 3
 """After one part in this many of `ttl`, a heartbeat renews by a separate write."""
 RETRY = 12
-"""After one part in this many of `ttl`, a failed renewal is tried again."""
+"""After one part in this many of `ttl`, a heartbeat tries again."""
 TURNS = NANOSECONDS
 """Nanoseconds for which slots are handed on within the process while all are taken; then one is left to other processes."""
 REST = NANOSECONDS // 10
@@ -43,10 +43,11 @@ REMEMBERED = 64
 class _Sent(NamedTuple):
     """A write with an unknown result: the entry that it leaves, and the slots that the process keeps in either case.
 
-    It was planned at the monotonic time `at`, when the limit's time to live was `ttl`. `draws` tells whether it draws fence
-    numbers.
+    Its update has the `stamp`. It was planned at the monotonic time `at`, when the limit's time to live was `ttl`. `draws` tells
+    whether it draws fence numbers.
     """
 
+    stamp: str
     entry: int
     keeps: int
     at: int
@@ -59,8 +60,8 @@ class _Tenure:
     """The process's slots of one limit: its `entry` as last known, and how many of its slots open `leases` hold.
 
     `sent` are writes with an unknown result. If one of them got no response, the tenure is in `doubt`, and nothing is handed on.
-    Until the monotonic time `deadline` the slots certainly belong to the process. The fence numbers from `number` to `numbers`
-    are for slots that are handed on. All slots of the limit have been taken since `full`. The process looks for none before
+    Until the monotonic time `deadline` the slots certainly belong to the process. They were `renewed` by the write of that time,
+    and a heartbeat last `tried` to renew them. The fence numbers from `number` to `numbers` are for slots that are handed on. All slots of the limit have been taken since `full`. The process looks for none before
     `rest`, and leaves `left` of its slots to other processes. `area` is the sum of the nanoseconds for which leases have held
     slots; `ended` counts the slots that they have freed. `losses` are the last renewals of generations that were lost.
     """
@@ -72,7 +73,7 @@ class _Tenure:
     last: int = 0
     renewed: int = 0
     deadline: int = 0
-    failed: int | None = None
+    tried: int = 0
     sent: list[_Sent] = field(default_factory=list)
     doubt: bool = False
     number: int = 0
@@ -119,6 +120,11 @@ class _Tenure:
         """The table's time of the last renewal, or a little later, as the entry tells."""
         return until_of(self.entry) - self.limit.ttl_ns
 
+    def forget_late(self, mono: int) -> None:
+        """Forget writes that hold and free nothing if they arrive now, because the time for which they hold slots is over."""
+        self.sent = [each for each in self.sent if mono < max(self.deadline, each.at + each.ttl)]
+        self.doubt = self.doubt and bool(self.sent)
+
     def lose(self, entry: int) -> None:
         """End all leases, because the entry that held their slots was removed."""
         self.losses = {**dict(list(self.losses.items())[-LOSSES:]), self.generation: self.renewal}
@@ -158,14 +164,14 @@ class SlotLedger:
         ]
         return Side(self.holder, confirmed, own, tuple(due), draws)
 
-    def start(self, writes: Sequence[SlotWrite], mono: int) -> bool:
+    def start(self, writes: Sequence[SlotWrite], stamp: str, mono: int) -> bool:
         """Record the sending of a write that was planned at `mono`; return False if slots that it frees were handed on since."""
         own = [(self._tenure(write.limit), write) for write in writes if write.entry is not None]
         if any(tenure.leases > count_of(write.entry or 0) - write.taken for tenure, write in own):
             return False
         for tenure, write in own:
             entry = NONE if write.entry is None else write.entry
-            tenure.sent.append(_Sent(entry, count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
+            tenure.sent.append(_Sent(stamp, entry, count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
             tenure.last = max(tenure.last, until_of(entry) // MILLISECOND)
             tenure.left = 0
         return True
@@ -181,42 +187,50 @@ class SlotLedger:
         for tenure in self._written(writes):
             tenure.doubt = True
 
-    def verdict(self, writes: Sequence[SlotWrite], slots: Slots) -> bool | None:
+    def verdict(self, writes: Sequence[SlotWrite], stamp: str, slots: Slots) -> bool | None:
         """Tell whether the last write was applied, by a state read since; None if the process's entry does not show it."""
         for write in writes:
             tenure = self._tenures.get(write.name)
             if tenure is None or write.entry is None:
                 continue
             own = slots.entry(write.name, self.holder)
-            if own >= 0 and any(own == each.entry for each in tenure.sent):
-                return True
+            applied = next((each for each in tenure.sent if own >= 0 and each.entry == own), None)
+            if applied is not None:
+                return applied.stamp == stamp  # The last write asserts an entry that an earlier one has replaced.
             if own == write.seen:
                 return False
         return None
 
-    def learn(self, slots: Slots) -> None:
+    def learn(self, slots: Slots, mono: int) -> None:
         """Record the table's state, and determine which of the sent writes was applied."""
         for name, tenure in self._tenures.items():
             own = slots.entry(name, self.holder)
             applied = next((each for each in tenure.sent if each.entry == own), None)
             if applied is not None:
-                tenure.entry, tenure.renewed, tenure.failed = own, applied.at, None
+                tenure.entry, tenure.renewed = own, applied.at
                 tenure.deadline = applied.at + applied.ttl - applied.ttl // DRIFT
                 if applied.draws or own < 0:  # Other processes may have drawn later numbers than those that are left.
                     tenure.number = tenure.numbers = 0
             elif own != tenure.entry:
                 tenure.lose(own)
             else:
+                tenure.forget_late(mono)
                 continue
             # Each of the other writes asserts an entry that no longer exists.
             tenure.sent.clear()
             tenure.doubt = False
 
     def grant(self, receipts: Iterable[Receipt], mono: int) -> None:
-        """Record the slots that a write has granted to a lease."""
+        """Record the slots that a write has granted to a lease. It is lost from the beginning if no entry holds its slots."""
         for receipt in receipts:
             tenure = self._tenures.get(receipt.limit.name)
-            if tenure is not None and receipt.limit.identity == tenure.limit.identity and receipt.cost:
+            if tenure is None or receipt.limit.identity != tenure.limit.identity or not receipt.cost:
+                continue
+            if receipt.since != tenure.generation:
+                continue
+            if tenure.leases + receipt.cost > count_of(tenure.entry):
+                tenure.lose(tenure.entry)
+            else:
                 tenure.count(receipt.cost, mono)
 
     def number(self, writes: Sequence[SlotWrite], fence: int) -> None:
@@ -229,9 +243,9 @@ class SlotLedger:
                 tenure.numbers = tenure.number + RESERVE
 
     def numbered(self, receipt: Receipt) -> Receipt:
-        """Return the receipt with the next fence number that is left."""
+        """Return the receipt with the next fence number that is left; slots that were lost get none."""
         tenure = self._tenures.get(receipt.limit.name)
-        if not receipt.limit.holds or tenure is None or not receipt.cost:
+        if not receipt.limit.holds or tenure is None or not receipt.cost or receipt.since != tenure.generation:
             return receipt
         tenure.number += 1
         return receipt._replace(earlier=tenure.number)
@@ -300,11 +314,10 @@ class SlotLedger:
         found = [each.time // max(1, slots.held.get(name, 0)) for name, each in self._tenures.items() if each.time is not None]
         return min(found) if found else None
 
-    def note_failure(self, mono: int) -> None:
-        """Record that a renewal has failed."""
+    def note_attempt(self, mono: int) -> None:
+        """Record that a heartbeat tries to renew the slots."""
         for tenure in self._tenures.values():
-            if tenure.is_due(mono, RENEW):
-                tenure.failed = mono
+            tenure.tried = mono
 
     def next_renewal(self, mono: int) -> int | None:
         """Return the nanoseconds until a heartbeat has to renew the slots; None if nothing is held or in doubt."""
@@ -312,8 +325,7 @@ class SlotLedger:
         for tenure in self._tenures.values():
             if tenure.leases or tenure.entry >= 0 or tenure.sent:
                 ttl = tenure.limit.ttl_ns
-                retry = mono if tenure.failed is None else tenure.failed + ttl // RETRY
-                waits.append(max(tenure.renewed + ttl // RENEW, retry) - mono)
+                waits.append(max(tenure.renewed + ttl // RENEW, tenure.tried + ttl // RETRY) - mono)
         return max(0, min(waits)) if waits else None
 
     def _tenure(self, limit: Concurrency) -> _Tenure:
