@@ -61,9 +61,10 @@ class _Tenure:
 
     `sent` are writes with an unknown result. If one of them got no response, the tenure is in `doubt`, and nothing is handed on.
     Until the monotonic time `deadline` the slots certainly belong to the process. They were `renewed` by the write of that time,
-    and a heartbeat last `tried` to renew them. The fence numbers from `number` to `numbers` are for slots that are handed on. All slots of the limit have been taken since `full`. The process looks for none before
-    `rest`, and leaves `left` of its slots to other processes. `area` is the sum of the nanoseconds for which leases have held
-    slots; `ended` counts the slots that they have freed. `losses` are the last renewals of generations that were lost.
+    and a heartbeat last `tried` to renew them. The fence numbers from `number` to `numbers` are for slots that are handed on.
+    All slots of the limit have been taken since `full`. The process looks for none before `rest`, and leaves `left` of its slots
+    to other processes. `area` is the sum of the nanoseconds for which leases have held slots; `ended` counts the slots that they
+    have freed. `losses` are the last renewals of generations that were lost.
     """
 
     limit: Concurrency
