@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from limiter import SyncMemoryRepository
 from limiter.commit.allotment import Allotments, Block, Payment, Stock
+from limiter.commit.bucket_queue import BucketQueue
+from limiter.commit.queues import Queues
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_writer import SyncCommitterOptions
 from limiter.core.limits import Limit, Quota, gcra
@@ -227,6 +229,19 @@ def test_units_of_a_spent_block_that_was_forgotten_go_back_to_the_bucket() -> No
         for block, order in orders(allotments, request):
             order.stock.add(grant(block), (EPOCH, EPOCH), 0)
         allotments.end(EPOCH, EPOCH)
+    assert first is not None
+    assert first.give_back() == [Refund(DAILY, 1, EPOCH)]
+
+
+def test_units_of_a_bucket_that_was_forgotten_go_back_to_it() -> None:
+    """A process may forget a bucket whose blocks are spent, while calls that were paid from them are under way."""
+    request = asked((REQUESTS, 1), (DAILY, 1))
+    queues = Queues(BucketQueue, 1, lambda: EPOCH)
+    allotments = queues[KEY].allotments = busy(request)
+    first = allotments.pay(request, EPOCH, EPOCH)
+    spend(allotments, request)
+    assert queues[KEY._replace(entity_id="other")] is not None
+    assert KEY not in queues
     assert first is not None
     assert first.give_back() == [Refund(DAILY, 1, EPOCH)]
 
