@@ -223,13 +223,18 @@ class Process:
         """Read the bucket."""
         self.learn(self.world.state)
 
-    def learn(self, state: BucketState) -> None:
-        """Keep a state that an answer has shown, which sets the clock too."""
+    def learn(self, state: BucketState, applied: Sent | None = None) -> None:
+        """Keep a state that an answer has shown, which sets the clock too; a write that was `applied` has granted its slots."""
         self.jump = 0
         self.state, self.seen, self.fresh = state, self.now, True
-        self.ledger.learn(state.slots, self.mono)
+        covered = applied is not None and state.stamp != applied.update.stamp
+        grants = {} if applied is None else applied.plan.grants(state)
+        taken = [receipt for grant in grants.values() for receipt in grant.receipts if receipt.cost]
+        self.ledger.learn(state.slots, self.mono, taken, () if applied is None or covered else applied.update.slots)
         lost = [lease for lease in self.leases if self.ledger.is_lost(NAME, lease.generation, self.now, self.mono)]
         self.world.counts["lost leases"] += len(lost)
+        if applied is not None:
+            self.tell(taken, covered=covered)
 
     def send(self) -> None:
         """Plan a batch and send its write."""
@@ -245,7 +250,7 @@ class Process:
             if self.fresh and not asked:
                 self.deliver(numbered=False)
             return
-        if not self.ledger.start(plan.update.slots, plan.update.stamp, self.mono):
+        if not self.ledger.start(plan.update, self.mono):
             return
         leased = sum(lease.units for lease in self.leases if lease.generation == self.generation)
         leased += sum(receipt.cost for receipt in self.held_back if receipt.since == self.generation)
@@ -262,40 +267,36 @@ class Process:
             self.answer(sent, *sent.answer)
         elif sent.answer is not None or self.world.rng.random() < 0.1:
             self.world.counts["lost answers"] += 1
-            self.ledger.doubt(sent.update.slots)
+            self.ledger.doubt(sent.update)
             self.sent = None
             self.unknown = sent if self.world.rng.random() < 0.8 else None
 
     def recover(self, sent: Sent) -> None:
         """Find out by a read what became of a write, as a batch does."""
         state = self.world.state
-        verdict = self.ledger.verdict(sent.update.slots, sent.update.stamp, state.slots)
-        verdict = bool(verdict) or state.has_stamp(sent.update.stamp)
-        promise(not verdict or sent.update.stamp in self.world.applied, "no caller is told of a write that was not applied")
-        self.learn(state)
-        if verdict:
-            self.grant(sent, state)
+        shown = self.ledger.verdict(sent.update, state.slots, self.now, self.mono)
+        verdict = bool(shown) or state.has_stamp(sent.update.stamp)
+        applied = sent.update.stamp in self.world.applied
+        promise(applied or not verdict, "no caller is told of a write that was not applied")
+        promise(verdict or shown is None or not applied, "no write is made again that was applied")
+        self.learn(state, sent if verdict else None)
 
     def answer(self, sent: Sent, applied: bool, state: BucketState) -> None:
         """Take an answer."""
         if not applied:
-            self.ledger.fail(sent.update.slots)
-        self.learn(state)
+            self.ledger.fail(sent.update)
         if applied:
             own = count_of(state.slots.entry(NAME, self.ledger.holder))
             taken = sum(each.taken for each in sent.update.slots)
             promise(not sent.update.slots or own == sent.leased + taken, "an entry counts the leases, and nothing else")
-            self.grant(sent, state)
+        self.learn(state, sent if applied else None)
 
-    def grant(self, sent: Sent, state: BucketState) -> None:
+    def tell(self, taken: list[Receipt], *, covered: bool) -> None:
         """Tell the callers of an applied write; if others have written since, once numbers were drawn for them."""
-        taken = [receipt for grant in sent.plan.grants(state).values() for receipt in grant.receipts if receipt.cost]
-        self.ledger.grant(taken, self.mono)
-        if state.stamp != sent.update.stamp:
+        if covered:
             self.world.counts["covered"] += len(taken)
             self.held_back += taken
             return
-        self.ledger.number(sent.update.slots, state.slots.fence)
         for receipt in taken:
             self.hold(receipt)
         self.deliver(numbered=True)

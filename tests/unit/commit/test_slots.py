@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import TYPE_CHECKING
 
 from support.bucket_world import EPOCH, KEY
 
 from limiter import Concurrency, SyncMemoryRepository
+from limiter.commit.sync_caller_line import SyncCallerLine, SyncInLine
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_slot_line import SyncSlotLine
-from limiter.commit.sync_slots import SyncSlotKeeper
+from limiter.commit.sync_slots import SyncBucketSlots, SyncSlotKeeper
 from limiter.commit.sync_writer import SyncCommitterOptions
 from limiter.core import plan as planning
 from limiter.core.request import Charge, Refusal, Request
@@ -66,10 +66,10 @@ def test_an_error_of_a_renewal_does_not_end_renewals(caplog: pytest.LogCaptureFi
         return [None]
 
     keeper = SyncSlotKeeper(clock, decide, lock)
-    slots = keeper.open(bucket)
+    slots = SyncBucketSlots(keeper, bucket)
     plan = planning.plan(bucket.state, [Request(KEY, (Charge(CALLS, 1),), slots=True)], clock.now, "own-1", slots=slots.side())
     assert plan.update is not None
-    assert slots.start(plan.update)
+    assert slots.ledger.start(plan.update, clock.now)
     with lock:
         clock.now += CALLS.ttl_ns // 2
         slots.doubt(plan.update)
@@ -80,18 +80,21 @@ def test_an_error_of_a_renewal_does_not_end_renewals(caplog: pytest.LogCaptureFi
     assert [record.name for record in caplog.records] == ["limiter.committer"]
 
 
-class Hurried(deque[object]):
-    """A line whose last caller is served by another thread whenever it is looked at without the lock."""
+class Guarded(SyncCallerLine):
+    """A line that may be looked at only while no other thread can change it."""
 
-    def __init__(self, lock: threading.Lock) -> None:
-        super().__init__()
-        self._lock = lock
+    lock: threading.Lock
 
-    def __bool__(self) -> bool:
-        found = len(self) > 0
-        if not self._lock.locked():
-            self.clear()
-        return found
+    @property
+    def first(self) -> SyncInLine | None:
+        assert self.lock.locked()
+        return super().first
+
+
+class Crowd:
+    """The callers in line, which the test does not count."""
+
+    waiting = 0
 
 
 class Refused:
@@ -102,7 +105,7 @@ class Refused:
 
 
 def test_a_caller_looks_at_the_line_only_while_it_cannot_change() -> None:
-    """The caller at the head of the line can be served at any moment by another thread, which empties the line."""
+    """The caller at the head of the line can be served at any moment by another thread, which may leave the line empty."""
     clock = Clock(threading.Lock())
     store = SyncMemoryRepository(clock=clock)
 
@@ -110,7 +113,7 @@ def test_a_caller_looks_at_the_line_only_while_it_cannot_change() -> None:
         clock.now += round(seconds * 10**9)
 
     committer = SyncCommitter(store, SyncCommitterOptions(sleep=sleep))
-    slots = committer.open_slots(KEY)
+    line = committer.open_slots(KEY).line = Guarded(Crowd())
+    line.lock = committer.lock
     request = Request(KEY, (Charge(CALLS, 1),), slots=True, deadline=EPOCH + 10**9)
-    slots.line = Hurried(committer.lock)
     assert SyncSlotLine(committer, [request], 0).wait(EPOCH + 10**9, Refused) is None

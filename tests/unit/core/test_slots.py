@@ -64,14 +64,12 @@ class Process:
         plan = self.plan(*requests)
         outcomes: dict[int, Grant | Refusal] = dict(plan.refused)
         if plan.update is not None:
-            assert self.ledger.start(plan.update.slots, plan.update.stamp, self.mono)
+            assert self.ledger.start(plan.update, self.mono)
             assert plan.update.holds(self.state)
             self.state = plan.update.apply(self.state)
-            self.ledger.learn(self.state.slots, self.mono)
-            self.ledger.number(plan.update.slots, self.state.slots.fence)
             grants = plan.grants(self.state)
-            for grant in grants.values():
-                self.ledger.grant(grant.receipts, self.mono)
+            receipts = [receipt for grant in grants.values() for receipt in grant.receipts]
+            self.ledger.learn(self.state.slots, self.mono, receipts, plan.update.slots)
             outcomes |= grants
         return [outcomes[place] for place in range(len(requests))]
 
@@ -281,13 +279,13 @@ def test_nothing_is_handed_on_after_a_lost_answer() -> None:
     process.end(1)
     update = process.plan(Request(KEY, slots=True)).update
     assert update is not None
-    assert process.ledger.start(update.slots, update.stamp, 0)
-    process.ledger.doubt(update.slots)
+    assert process.ledger.start(update, 0)
+    process.ledger.doubt(update)
     process.ledger.learn(process.state.slots, process.mono)
     assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is None
-    assert process.ledger.verdict(update.slots, update.stamp, process.state.slots) is False
-    assert process.ledger.verdict(update.slots, update.stamp, update.apply(process.state).slots) is True
-    assert process.ledger.verdict(update.slots, update.stamp, EMPTY.slots) is None
+    assert process.ledger.verdict(update, process.state.slots, NOW, process.mono) is False
+    assert process.ledger.verdict(update, update.apply(process.state).slots, NOW, process.mono) is True
+    assert process.ledger.verdict(update, EMPTY.slots, NOW, process.mono) is None
 
 
 def test_nothing_is_handed_on_while_the_bucket_is_paused() -> None:
@@ -308,8 +306,9 @@ def test_after_a_second_of_turns_one_slot_is_left_to_others() -> None:
         assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, mono) is not None
     process.end(1)
     assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, NANOSECONDS) is None
-    assert process.ledger.rests(NANOSECONDS)
     process.end(1)
+    assert not process.ledger.may_look(NANOSECONDS)
+    assert process.ledger.may_look(2 * NANOSECONDS)
     assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, NANOSECONDS) is not None
 
 
@@ -374,8 +373,8 @@ def lost(process: Process, *requests: Request) -> Update:
     """Send a write that gets no answer."""
     update = process.plan(*requests).update
     assert update is not None
-    assert process.ledger.start(update.slots, update.stamp, process.mono)
-    process.ledger.doubt(update.slots)
+    assert process.ledger.start(update, process.mono)
+    process.ledger.doubt(update)
     return update
 
 
@@ -393,7 +392,6 @@ def test_a_first_write_without_an_answer_is_looked_for_now_and_then() -> None:
     process.mono = 2 * TTL
     process.ledger.learn(process.state.slots, process.mono)
     assert process.ledger.next_renewal(process.mono) is None
-    assert process.ledger.is_idle
 
 
 def test_a_release_without_an_answer_is_in_doubt_as_long_as_its_entry_lives() -> None:
@@ -414,9 +412,19 @@ def test_an_earlier_write_that_arrives_late_is_not_taken_for_the_last_one() -> N
     first = lost(process, taking(CALLS))
     second = lost(process, taking(CALLS, units=2))
     late = first.apply(process.state).slots
-    assert process.ledger.verdict(second.slots, second.stamp, late) is False
-    assert process.ledger.verdict(first.slots, first.stamp, late) is True
-    assert process.ledger.verdict(second.slots, second.stamp, second.apply(process.state).slots) is True
+    assert process.ledger.verdict(second, late, NOW, process.mono) is False
+    assert process.ledger.verdict(first, late, NOW, process.mono) is True
+    assert process.ledger.verdict(second, second.apply(process.state).slots, NOW, process.mono) is True
+
+
+def test_a_missing_entry_tells_nothing_once_its_time_is_over() -> None:
+    """A first write may have been applied, and its entry removed since, although there was none before and there is none now."""
+    process = Process()
+    first = lost(process, taking(CALLS))
+    last = TTL - TTL // 1_000
+    assert process.ledger.verdict(first, EMPTY.slots, NOW, last - 1) is False
+    assert process.ledger.verdict(first, EMPTY.slots, NOW, last) is None
+    assert process.ledger.verdict(first, EMPTY.slots, NOW + TTL + 1, 0) is None
 
 
 @pytest.mark.parametrize("before", [0, 1])
@@ -427,11 +435,10 @@ def test_a_grant_whose_entry_was_taken_out_is_lost(before: int) -> None:
         process.take(CALLS)
     plan = process.plan(taking(CALLS, units=2))
     assert plan.update is not None
-    assert process.ledger.start(plan.update.slots, plan.update.stamp, process.mono)
+    assert process.ledger.start(plan.update, process.mono)
     process.state = replace(plan.update.apply(process.state), slots=Slots({"calls": 0}))
-    process.ledger.learn(process.state.slots, process.mono)
     (receipt,) = plan.grants(process.state)[0].receipts
-    process.ledger.grant((receipt,), process.mono)
+    process.ledger.learn(process.state.slots, process.mono, (receipt,))
     assert process.ledger.is_lost("calls", receipt.since, NOW, process.mono)
     assert process.plan(Request(KEY, slots=True)).update is None
     (later,) = process.take(CALLS).receipts
@@ -459,4 +466,4 @@ def test_a_slot_that_changes_hands_is_not_given_up_as_well() -> None:
     update = process.plan(Request(KEY, slots=True)).update
     assert update is not None
     assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0)
-    assert not process.ledger.start(update.slots, update.stamp, 0)
+    assert not process.ledger.start(update, 0)
