@@ -18,6 +18,7 @@ from ..core.state import WriteResult
 from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled
 from ..runtime.retry import ATTEMPTS, backoff
+from ..runtime.wakeup import Relay
 from .batch_slots import BatchSlots
 from .block_orders import BlockOrders
 
@@ -350,25 +351,26 @@ class Batch:
 
     def _see(self, state: BucketState, planned: Sequence[PendingRequest] = (), outcomes: Outcomes = _NONE) -> None:
         """Keep a state and finish the requests decided by it, in one step: otherwise their units would count twice."""
-        with self._writer.lock:
+        with Relay() as relay, self._writer.lock:
             queue = self._queue
             queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.clock(), True, None
             self.in_flight = NOT_IN_FLIGHT
             told = self._slots.learn(state, planned, outcomes, None if self._sent is None else self._sent[1])
             if told:
-                self._tell(planned, told)
+                self._tell(planned, told, relay)
 
     def _deliver(self, planned: Sequence[PendingRequest], outcomes: Outcomes) -> None:
-        with self._writer.lock:
-            self._tell(planned, outcomes)
+        with Relay() as relay, self._writer.lock:
+            self._tell(planned, outcomes, relay)
 
-    def _tell(self, planned: Sequence[PendingRequest], outcomes: Outcomes) -> None:
+    def _tell(self, planned: Sequence[PendingRequest], outcomes: Outcomes, relay: Relay) -> None:
+        """Finish requests, the last first, as a relay needs it. The caller holds the writer's lock."""
         queue = self._queue
-        for place, outcome in outcomes.items():
+        for place, outcome in reversed(tuple(outcomes.items())):
             if not planned[place].done:
                 if isinstance(outcome, Refusal):
                     queue.denied = max(queue.denied, outcome.now)
-                queue.finish(planned[place], outcome)
+                queue.finish(planned[place], outcome, relay)
         self.requests = [pending for pending in self.requests if not pending.done]
 
 

@@ -108,8 +108,8 @@ class BatchSlots:
             slots.doubt(update)
 
     def _is_new(self, pending: PendingRequest) -> bool:
-        """Tell whether a caller waits for the outcome of an update for the first time."""
-        return not pending.done and pending not in self._held_back
+        """Tell whether a request for slots is undecided, and no grant of it is held back."""
+        return pending.request.slots and not pending.done and pending not in self._held_back
 
     def _numbered(self, slots: BucketSlots, grant: Grant) -> Grant:
         return Grant([slots.ledger.numbered(receipt) for receipt in grant.receipts], grant.now)

@@ -112,6 +112,9 @@ class Committer:
             except Exception as error:
                 raise interruption from error
             raise
+        finally:
+            if waiter is not None:
+                waiter.pass_on()
 
     def _is_at_rest(self, queue: BucketQueue, request: Request) -> bool:
         """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""

@@ -16,6 +16,7 @@ from .allotment import Allotments
 if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
+    from ..runtime.wakeup import SyncRelay
     from .sync_slots import SyncBucketSlots
 
     # None if another request of the same caller was refused at once, and this one was not examined.
@@ -51,12 +52,17 @@ class SyncPendingRequest:
         fresh.__cause__ = outcome.__cause__
         return fresh
 
-    def finish(self, outcome: Outcome) -> None:
-        """Set the outcome and wake the caller."""
+    def finish(self, outcome: Outcome, relay: SyncRelay | None = None) -> None:
+        """Set the outcome and wake the caller, at once or by a relay."""
         self.outcome, self.done = outcome, True
-        if self.waiter is not None:
-            self.waiter.pending -= 1
-            self.waiter.set()
+        waiter = self.waiter
+        if waiter is None:
+            return
+        if relay is not None:
+            relay.add(waiter, waits=not waiter.leading and not waiter.to_lead)
+        waiter.pending -= 1
+        if relay is None:
+            waiter.set()
 
 
 class SyncWaiter(SyncWakeup):
@@ -226,11 +232,11 @@ class SyncBucketQueue:
         self.discount(pending)
         return True
 
-    def finish(self, pending: SyncPendingRequest, outcome: Outcome) -> None:
+    def finish(self, pending: SyncPendingRequest, outcome: Outcome, relay: SyncRelay | None = None) -> None:
         """Set the outcome of a request in the batch. A grant whose caller has gone is queued to be refunded."""
         self.discount(pending)
         if not pending.abandoned:
-            pending.finish(outcome)
+            pending.finish(outcome, relay)
             return
         pending.done = True
         if isinstance(outcome, Grant):
