@@ -156,6 +156,11 @@ class BucketQueue:
         """Tell whether what is known of the bucket equals what is assumed of an unknown one."""
         return self.seen is not None and is_forgettable(self.state, now)
 
+    def forget(self) -> None:
+        """End the blocks, so that units of calls that end later go back to the bucket."""
+        if self.allotments is not None:
+            self.allotments.leave()
+
     def add(self, pending: PendingRequest, now: int = 0) -> None:
         """Put a request at the end of the queue, at the time `now`."""
         if self.slots is not None and pending.request.slots:
@@ -195,7 +200,13 @@ class BucketQueue:
         if self.allotments is None:
             self.allotments = Allotments()
         self.allotments.observe(request, now)
-        return None if self._forbids(request, now) else self.allotments.pay(request, now, age)
+        return self._paid(request, now, age)
+
+    def _paid(self, request: Request, now: int, age: int) -> Grant | None:
+        """Return the payment from a block; None if none covers the request, or the bucket has to be asked."""
+        if self.allotments is None or self._forbids(request, now):
+            return None
+        return self.allotments.pay(request, now, age)
 
     def _forbids(self, request: Request, now: int) -> bool:
         """Tell whether the bucket has to be asked: it is in debt, callers wait for their turn, or its item makes no sense."""
@@ -204,10 +215,12 @@ class BucketQueue:
     def pay_waiting(self, now: int, age: int) -> int:
         """Pay for requests in the queue from blocks, in their order up to the first that none covers; return how many."""
         paid = 0
-        while self.requests and (pending := self.requests[0]).request.allots and self.covers(pending.request, now, age):
-            outcome = self.allotments.pay(pending.request, now, age) if self.allotments is not None else None
-            self.requests.remove(pending)
-            self.finish(pending, outcome)
+        while self.requests and (pending := self.requests[0]).request.allots:
+            grant = self._paid(pending.request, now, age)
+            if grant is None:
+                break
+            del self.requests[0]
+            self.finish(pending, grant)
             paid += 1
         return paid
 
