@@ -54,7 +54,7 @@ test-aioboto3:
 		'tests/contrib/test_client_examples.py::test_an_example_prints_what_it_should[with_arq]'
 
 test-fastapi: $(OLDEST)/.test-installed ## Run the tests of the FastAPI adapter on the oldest FastAPI and Starlette that it supports.
-	$(OLDEST)/bin/python -m pytest tests/contrib/test_fastapi.py
+	$(OLDEST)/bin/python -m pytest -W ignore::DeprecationWarning tests/contrib/test_fastapi.py
 
 soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=...
 	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py
