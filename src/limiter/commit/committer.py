@@ -70,7 +70,7 @@ class Committer:
         self.lock = threading.Lock()
         self.deadlines = Deadlines()
         self._breaker = breaker or Breaker()
-        self._queues: Queues[BucketQueue] = Queues(BucketQueue, options.max_queues)
+        self._queues: Queues[BucketQueue] = Queues(BucketQueue, options.max_queues, store.clock)
         self._slots: SlotKeeper | None = None
         self._writer = BatchWriter(store, self.lock, self._breaker, self._counters, self.gate, options)
         self._leader = Leader(self._writer, options)
@@ -113,6 +113,9 @@ class Committer:
             except Exception as error:
                 raise interruption from error
             raise
+        finally:
+            if waiter is not None:
+                waiter.pass_on()
 
     def _is_at_rest(self, queue: BucketQueue, request: Request) -> bool:
         """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""

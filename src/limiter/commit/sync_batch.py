@@ -18,6 +18,7 @@ from ..core.state import WriteResult
 from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
 from ..runtime.sync_retry import ATTEMPTS, sync_backoff
+from ..runtime.wakeup import SyncRelay
 from .sync_block_orders import SyncBlockOrders
 
 if TYPE_CHECKING:
@@ -362,14 +363,14 @@ class SyncBatch:
 
     def _see(self, state: BucketState, planned: Sequence[SyncPendingRequest] = (), outcomes: Outcomes | None = None) -> None:
         """Keep a state and finish the requests decided by it, in one step: otherwise their units would count twice."""
-        with self._writer.lock:
+        with SyncRelay() as relay, self._writer.lock:
             queue = self._queue
             queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.clock(), True, None
             self.in_flight = NOT_IN_FLIGHT
             if queue.slots is not None:
                 outcomes = self._enter_slots(queue.slots, state, planned, dict(outcomes or {}))
             if outcomes:
-                self._tell(planned, outcomes)
+                self._tell(planned, outcomes, relay)
 
     def _enter_slots(
         self, slots: SyncBucketSlots, state: BucketState, planned: Sequence[SyncPendingRequest], outcomes: dict[int, Outcome]
@@ -401,14 +402,15 @@ class SyncBatch:
             pending.request = Request(self._queue.key, slots=True)
 
     def _deliver(self, planned: Sequence[SyncPendingRequest], outcomes: Outcomes) -> None:
-        with self._writer.lock:
-            self._tell(planned, outcomes)
+        with SyncRelay() as relay, self._writer.lock:
+            self._tell(planned, outcomes, relay)
 
-    def _tell(self, planned: Sequence[SyncPendingRequest], outcomes: Outcomes) -> None:
+    def _tell(self, planned: Sequence[SyncPendingRequest], outcomes: Outcomes, relay: SyncRelay) -> None:
+        """Finish requests, the last first, as a relay needs it. The caller holds the writer's lock."""
         queue = self._queue
-        for place, outcome in outcomes.items():
+        for place, outcome in reversed(tuple(outcomes.items())):
             if not planned[place].done:
                 if isinstance(outcome, Refusal):
                     queue.denied = max(queue.denied, outcome.now)
-                queue.finish(planned[place], outcome)
+                queue.finish(planned[place], outcome, relay)
         self.requests = [pending for pending in self.requests if not pending.done]

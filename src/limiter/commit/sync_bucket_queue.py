@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ..core.forgetting import is_forgettable
 from ..core.preview import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request, refund_of
 from ..core.state import EMPTY
@@ -15,6 +16,7 @@ from .allotment import Allotments
 if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
+    from ..runtime.wakeup import SyncRelay
     from .sync_slots import SyncBucketSlots
 
     # None if another request of the same caller was refused at once, and this one was not examined.
@@ -50,12 +52,17 @@ class SyncPendingRequest:
         fresh.__cause__ = outcome.__cause__
         return fresh
 
-    def finish(self, outcome: Outcome) -> None:
-        """Set the outcome and wake the caller."""
+    def finish(self, outcome: Outcome, relay: SyncRelay | None = None) -> None:
+        """Set the outcome and wake the caller, at once or by a relay."""
         self.outcome, self.done = outcome, True
-        if self.waiter is not None:
-            self.waiter.pending -= 1
-            self.waiter.set()
+        waiter = self.waiter
+        if waiter is None:
+            return
+        if relay is not None:
+            relay.add(waiter, waits=not waiter.leading and not waiter.to_lead)
+        waiter.pending -= 1
+        if relay is None:
+            waiter.set()
 
 
 class SyncWaiter(SyncWakeup):
@@ -139,10 +146,15 @@ class SyncBucketQueue:
         self.allotments: Allotments | None = None
         self.slots: SyncBucketSlots | None = None
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is in progress, and no slot is held, so that the bucket can be forgotten."""
-        return self.leader is None and not self.requests and (self.slots is None or self.slots.is_idle)
+    def is_idle(self, now: int) -> bool:
+        """Tell whether no request is in progress, and nothing is held that has to be given back."""
+        if self.leader is not None or self.requests or (self.slots is not None and not self.slots.is_idle):
+            return False
+        return self.allotments is None or not self.allotments.owes(now)
+
+    def has_refilled(self, now: int) -> bool:
+        """Tell whether what is known of the bucket equals what is assumed of an unknown one."""
+        return self.seen is not None and is_forgettable(self.state, now)
 
     def add(self, pending: SyncPendingRequest, now: int = 0) -> None:
         """Put a request at the end of the queue, at the time `now`."""
@@ -207,11 +219,11 @@ class SyncBucketQueue:
         self.discount(pending)
         return True
 
-    def finish(self, pending: SyncPendingRequest, outcome: Outcome) -> None:
+    def finish(self, pending: SyncPendingRequest, outcome: Outcome, relay: SyncRelay | None = None) -> None:
         """Set the outcome of a request in the batch. A grant whose caller has gone is queued to be refunded."""
         self.discount(pending)
         if not pending.abandoned:
-            pending.finish(outcome)
+            pending.finish(outcome, relay)
             return
         pending.done = True
         if isinstance(outcome, Grant):

@@ -70,7 +70,7 @@ class SyncCommitter:
         self.lock = threading.Lock()
         self.deadlines = SyncDeadlines()
         self._breaker = breaker or Breaker()
-        self._queues: Queues[SyncBucketQueue] = Queues(SyncBucketQueue, options.max_queues)
+        self._queues: Queues[SyncBucketQueue] = Queues(SyncBucketQueue, options.max_queues, store.clock)
         self._slots: SyncSlotKeeper | None = None
         self._writer = SyncBatchWriter(store, self.lock, self._breaker, self._counters, self.gate, options)
         self._leader = SyncLeader(self._writer, options)
@@ -113,6 +113,9 @@ class SyncCommitter:
             except Exception as error:
                 raise interruption from error
             raise
+        finally:
+            if waiter is not None:
+                waiter.pass_on()
 
     def _is_at_rest(self, queue: SyncBucketQueue, request: Request) -> bool:
         """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""
