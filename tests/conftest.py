@@ -86,7 +86,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             selected = [name for name in names if name in metafunc.config.stash[SELECTED]]
             if (marker := metafunc.definition.get_closest_marker("engines")) is not None:
                 selected = [name for name in selected if name in marker.args]
-            nothing = pytest.param("none", marks=pytest.mark.skip(reason="NOT SELECTED: no engine of --engines can serve this test"))
+            nothing = pytest.param("none", marks=pytest.mark.skip(reason="NOT SELECTED: no engine of --engines can serve it"))
             metafunc.parametrize(fixture, selected or [nothing], indirect=True)
 
 

@@ -63,7 +63,7 @@ from limits.storage import storage_from_string
 
 @pytest.fixture(autouse=True)
 def dynamodb():
-    # No window of a test ends before the test does. limits itself takes the first instant of a window for the end of the last one.
+    # No window of a test ends before the test does. limits takes the first instant of a window for its end.
     now[0] += -now[0] % HOUR + TICK
     yield
     storage_from_string("{uri}").reset()

@@ -92,7 +92,7 @@ def sections() -> dict[str, list[Block]]:
 
 @pytest.mark.parametrize("section", FRAMES)
 def test_our_program_works_in_the_framework(section: str, environment: dict[str, str], tmp_path: Path) -> None:
-    """The last request is refused by the limit that the page names; it is one of a day, so that nothing refills while this runs."""
+    """The last request is refused by the limit that the page names, made one of a day so that nothing refills."""
     frame = FRAMES[section]
     need(*frame.packages)
     ours = sections()[section][1]

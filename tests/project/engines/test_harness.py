@@ -88,7 +88,8 @@ def test_a_skip_without_an_excuse_fails_ci(tmp_path: Path) -> None:
     (tmp_path / "test_skips.py").write_text(SKIPS, encoding="utf-8")
     arguments = ("--engines=memory", "--continue-on-collection-errors")
     assert "1 passed, 3 skipped" in run_session(tmp_path, *arguments).stdout
-    (tmp_path / "test_module.py").write_text("import pytest\npytest.importorskip('no_such', reason='on Tuesdays')", encoding="utf-8")
+    module = "import pytest\npytest.importorskip('no_such', reason='on Tuesdays')"
+    (tmp_path / "test_module.py").write_text(module, encoding="utf-8")
     done = run_session(tmp_path, *arguments, CI="true").stdout
     assert "1 failed, 1 passed, 1 skipped, 2 errors" in done, done
     assert done.count("skipped in CI without an excuse in tests/support/presence.py: on Tuesdays") == 3
