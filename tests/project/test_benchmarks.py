@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engines import RECIPES
+from support.presence import absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ FIGURES = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """What one tiny run has written, and what it has printed."""
     if (why := RECIPES[ENGINE].absence()) is not None:
-        pytest.skip(f"engine {ENGINE} is ABSENT: {why}")
+        absent(ENGINE, f"engine {ENGINE}: {why}")
     output = tmp_path_factory.mktemp("benchmarks")
     choice = ["--engines", ENGINE, "--scenarios", "single,cold,delayed-single,waiters,over-demand-25"]
     peers = ["--peers", "limiter,limiter-gevent,aiobotocore,boto3"]

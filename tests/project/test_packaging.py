@@ -6,7 +6,6 @@ The test of `limiter._version` and `limiter.cli.__main__`.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.presence import need
 
 import limiter
 
@@ -42,9 +42,7 @@ def source_files() -> set[str]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A source distribution, and a wheel that was built from it."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(f"NOTHING IS BUILT: {', '.join(missing)} not installed; run `make test`")
+    need(*NEEDED)
     target = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

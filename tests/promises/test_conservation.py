@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.conservation import MOST, Ledger, faults
 from support.engines import plain_client, wait_until
-from support.processes import need
+from support.presence import need
 
 from limiter import SyncRateLimiter, SyncRepository
 from limiter.testing import create_table
