@@ -54,7 +54,12 @@ def _throughput(results: Results, engine: str) -> Iterator[Goal]:
 def _economy(results: Results, engine: str) -> Iterator[Goal]:
     for client in ("aiobotocore", "boto3"):
         ratio = results.median(engine, "overhead", f"limiter-and-{client}", "cpu_over_bare")
-        yield Goal(f"single warm caller, CPU over bare {client}", 1.05, True, ratio, "×", "in turns, in one process")
+        yield Goal(f"single warm caller, CPU over bare {client}", 0.3, True, ratio, "×", "in turns, in one process; http")
+    yield from _cold(results, engine)
+    ratio = results.ratio(engine, "single", "limiter", "limits", "cpu_us")
+    yield Goal("single warm caller, CPU over limits on Redis", 2.5, True, ratio, "×", "asyncio, both; http")
+    memory = results.median(engine, "memory", "limiter-replayed", "mib_per_100k_keys")
+    yield Goal("memory, per 100,000 keys", 60.0, True, memory, " MiB")
     for rate, demand, note in ((1_000, 20_000, ""), (25, 500, "a write for each admission is 0.05")):
         calls = results.median(engine, f"over-demand-{rate}", "limiter", "calls_per_decision")
         yield Goal(f"20 × over-demand ({rate:,}/s of {demand:,}/s), calls per decision", 0.02, True, calls, note=note)
@@ -68,6 +73,13 @@ def _economy(results: Results, engine: str) -> Iterator[Goal]:
         alone = results.median(engine, "cascade", f"limiter{runtime}", "per_second")
         share = 2 * alone / both if both and alone else None
         yield Goal(f"cascade over two independent keys (limiter{runtime})", 0.8, False, share, "×", "bucket decisions per second")
+
+
+def _cold(results: Results, engine: str) -> Iterator[Goal]:
+    for peer, client in (("limiter", "aiobotocore"), ("limiter-threads", "boto3")):
+        for suffix, bound, about in (("", 0.55, ""), ("-unstored", 0.4, ", stored=False")):
+            ratio = results.ratio(engine, "cold", f"{peer}{suffix}", client, "cpu_us")
+            yield Goal(f"cold key{about}, CPU over bare {client}", bound, True, ratio, "×", "50 callers; http")
 
 
 def _start_up(start_ups: Sequence[StartUp]) -> Iterator[Goal]:

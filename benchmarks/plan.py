@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 Driver = Literal["closed", "turns", "paced", "cold", "waiters"]
+Transport = Literal["direct", "botocore"]
 
 AMPLE = 10_000_000
 """Capacity of a limit that never refuses: it refills by one per second, so its bucket is always partly used."""
@@ -42,7 +43,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A peer to measure. `adapter` is its module and class in `benchmarks.peers`; `needs` must be importable."""
+    """A peer to measure.
+
+    `adapter` is its module and class in `benchmarks.peers`; `needs` must be importable. `options` are those of this library's
+    limiter, limit and repository.
+    """
 
     name: str
     adapter: str
@@ -50,19 +55,31 @@ class Peer:
     store: Literal["dynamodb", "redis"] = "dynamodb"
     needs: tuple[str, ...] = ()
     package: str = ""
-    options: tuple[tuple[str, float], ...] = ()
+    options: tuple[tuple[str, float | str], ...] = ()
+
+    @property
+    def transport(self) -> Transport | None:
+        """How this library sends the peer's calls, directly by default; None for other libraries."""
+        if self.adapter.partition(":")[0] not in ("ours", "in_turns"):
+            return None
+        return cast("Transport", dict(self.options).get("transport", "direct"))
 
 
+BY_BOTOCORE = ("transport", "botocore")
 PEERS = {
     peer.name: peer
     for peer in (
         Peer("limiter", "ours:Limiter", "asyncio"),
         Peer("limiter-threads", "ours:ThreadedLimiter", "threads"),
         Peer("limiter-gevent", "ours:ThreadedLimiter", "gevent", needs=("gevent",), package="gevent"),
+        Peer("limiter-botocore", "ours:Limiter", "asyncio", options=(BY_BOTOCORE,)),
+        Peer("limiter-threads-botocore", "ours:ThreadedLimiter", "threads", options=(BY_BOTOCORE,)),
+        Peer("limiter-unstored", "ours:Limiter", "asyncio", options=(("stored", False),)),
+        Peer("limiter-threads-unstored", "ours:ThreadedLimiter", "threads", options=(("stored", False),)),
         Peer("limiter-allotment", "ours:Limiter", "asyncio", options=(("allotment", 0.1),)),
         Peer("limiter-threads-allotment", "ours:ThreadedLimiter", "threads", options=(("allotment", 0.1),)),
         Peer("limiter-linger", "ours:Limiter", "asyncio", options=(("linger", 0.02),)),
-        Peer("limiter-replayed", "ours:ReplayedLimiter", "asyncio"),
+        Peer("limiter-replayed", "ours:ReplayedLimiter", "asyncio", options=(BY_BOTOCORE,)),
         Peer("limiter-and-aiobotocore", "in_turns:Aiobotocores", "asyncio", needs=("aiobotocore",), package="aiobotocore"),
         Peer("limiter-and-boto3", "in_turns:Boto3s", "threads", package="boto3"),
         Peer("limiter-two-keys", "ours:TwoKeys", "asyncio"),
@@ -79,6 +96,8 @@ PEERS = {
     )
 }
 OURS = ("limiter", "limiter-threads", "limiter-gevent")
+BOTOCORE = ("limiter-botocore", "limiter-threads-botocore")
+UNSTORED = ("limiter-unstored", "limiter-threads-unstored")
 BARE = ("aiobotocore", "boto3")
 TUNED = ("aiobotocore-tuned", "boto3-tuned")
 ZAE = ("zae-limiter", "zae-limiter-threads")
@@ -115,7 +134,13 @@ class Scenario:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("single", "one warm caller, one key", "closed", (*OURS, *ALLOTTED, *BARE, *TUNED, *ZAE, *REDIS), core=True),
+        Scenario(
+            "single",
+            "one warm caller, one key",
+            "closed",
+            (*OURS, *BOTOCORE, *ALLOTTED, *BARE, *TUNED, *ZAE, *REDIS),
+            core=True,
+        ),
         Scenario(
             "overhead",
             "one warm caller of this library, and of bare clients, in turns: the figures are of all together",
@@ -123,11 +148,24 @@ SCENARIOS = {
             IN_TURNS,
             stretch=4,
         ),
-        Scenario("hot-50", "one hot key, 50 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=50, core=True),
+        Scenario("hot-50", "one hot key, 50 callers", "closed", (*OURS, *BOTOCORE, *BARE, *ZAE, *REDIS), callers=50, core=True),
         Scenario(
-            "hot-500", "one hot key, 500 callers", "closed", (*OURS, *BARE, *ZAE, *REDIS), callers=500, core=True, stretch=4
+            "hot-500",
+            "one hot key, 500 callers",
+            "closed",
+            (*OURS, *BOTOCORE, *BARE, *ZAE, *REDIS),
+            callers=500,
+            core=True,
+            stretch=4,
         ),
-        Scenario("cold", "every key once, 50 callers", "cold", (*OURS, "aiobotocore", *ZAE, *REDIS), callers=50, keys=True),
+        Scenario(
+            "cold",
+            "every key once, 50 callers",
+            "cold",
+            (*OURS, *UNSTORED, *BOTOCORE, *BARE, *ZAE, *REDIS),
+            callers=50,
+            keys=True,
+        ),
         Scenario(
             "over-demand-25",
             "25/s allowed, 500/s asked, 50 callers",

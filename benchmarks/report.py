@@ -41,8 +41,10 @@ def rows(series: Sequence[Series]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the cells for one scenario's peers."""
     extra = [name for name in EXTRA if any(each.median(name) is not None for each in series)]
     names = [*COLUMNS, *extra]
-    header = ["peer", *COLUMNS.values(), *(EXTRA[name] for name in extra), "spread"]
-    return header, [[each.peer, *(cell(each, name) for name in names), spread_cell(each)] for each in series]
+    header = ["peer", "transport", *COLUMNS.values(), *(EXTRA[name] for name in extra), "spread"]
+    return header, [
+        [each.peer, each.transport or "–", *(cell(each, name) for name in names), spread_cell(each)] for each in series
+    ]
 
 
 def cell(series: Series, name: str) -> str:
@@ -84,7 +86,7 @@ def scenario_table(engine: str, name: str, series: Sequence[Series]) -> Table:
     header, cells = rows(series)
     table = Table(title=scenario_title(engine, name), title_justify="left", title_style="bold")
     for column in header:
-        table.add_column(column, justify="left" if column == "peer" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in ("peer", "transport") else "right", no_wrap=True)
     for row in cells:
         table.add_row(*row, style="bold" if row[0].startswith("limiter") else "")
     return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import itertools
 import json
 import os
@@ -47,6 +46,11 @@ class Series:
         """Return the median of one figure."""
         return statistics.median(values) if (values := self.values(name)) else None
 
+    @property
+    def transport(self) -> str | None:
+        """How this library sent its calls; None for other libraries, and if no run has ended."""
+        return self.runs[-1].get("transport") if self.runs else None
+
     def as_dict(self) -> dict[str, Any]:
         """Return median, lowest and highest of every figure, in JSON's types."""
         names = sorted({name for run in self.runs for name, value in run.items() if isinstance(value, int | float)})
@@ -54,6 +58,7 @@ class Series:
             "engine": self.engine,
             "scenario": self.scenario,
             "peer": self.peer,
+            "transport": self.transport,
             "repetitions": len(self.runs),
             "failures": self.failures,
             "calls": self.runs[-1]["calls"] if self.runs else {},
@@ -125,12 +130,6 @@ def absence(peer: Peer) -> str | None:
         return f"{', '.join(missing)} not installed"
     if peer.store == "redis" and redis_binary() is None:
         return "no redis-server on PATH"
-    if peer.options:
-        from limiter import RateLimiter
-
-        known = inspect.signature(RateLimiter.__init__).parameters
-        unknown = [name for name, _ in peer.options if name not in known]
-        return f"this version has no option {', '.join(unknown)}" if unknown else None
     return None
 
 

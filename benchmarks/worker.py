@@ -26,6 +26,8 @@ from .recording import Record, late, resident_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+COUNTED = {"ours": METER.count_limiter, "bare": METER.count_limiter, "in_turns": METER.count_limiter, "zae": METER.count_botocore}
+"""Where the calls of the adapters of a module are counted; a bare client is counted beside the limiter that makes its request."""
 ACCOUNTED_SECONDS = 0.3
 ACCOUNTED_KEYS = 200
 PATIENCE = 60.0
@@ -46,6 +48,10 @@ class Phase:
     record: Record = field(default_factory=Record)
 
 
+class OtherTransport(Exception):
+    """The limiter did not send its calls as the peer says, so the figures would be those of another peer."""
+
+
 class Measurement:
     """The phases of one job and the figures that they leave."""
 
@@ -63,7 +69,7 @@ class Measurement:
         resident, asked_of_redis = resident_bytes(), self._redis_commands()
         timed = Phase("hot", self.job.seconds, self.job.keys)
         yield timed
-        self.figures = timed.record.figures() | METER.summary()
+        self.figures |= timed.record.figures() | METER.summary()
         self.figures["redis_commands"] = self._redis_commands() - asked_of_redis
         self._note_memory(resident_bytes() - resident)
         self._note_order(timed.record)
@@ -74,6 +80,17 @@ class Measurement:
             timed = Phase("accounted", min(ACCOUNTED_SECONDS, self.job.seconds), min(ACCOUNTED_KEYS, self.job.keys))
             yield timed
         self._note_price(timed.record)
+
+    def check_transport(self, peer: Any) -> None:
+        """Record how this library sent the phase's calls; raises `OtherTransport` if not as the peer says."""
+        expected = PEERS[self.job.peer].transport
+        if expected is None:
+            return
+        statistics = peer.statistics()
+        if statistics.transport != expected:
+            why = statistics.transport_reason
+            raise OtherTransport(f"{self.job.peer} was sent by {statistics.transport}, not by {expected}: {why}")
+        self.figures["transport"] = expected
 
     def _note_memory(self, grown: int) -> None:
         if self.job.driver == "cold":
@@ -136,6 +153,7 @@ async def measure(measurement: Measurement, peer: Any) -> None:
     await peer.open()
     for phase in measurement.phases():
         phase.record = await drive(async_drivers, peer, measurement.job, phase)
+        measurement.check_transport(peer)
     await peer.close()
 
 
@@ -146,6 +164,7 @@ def measure_threads(measurement: Measurement, peer: Any) -> None:
     peer.open()
     for phase in measurement.phases():
         phase.record = drive(thread_drivers, peer, measurement.job, phase)
+        measurement.check_transport(peer)
     peer.close()
 
 
@@ -153,9 +172,10 @@ def main(arguments: list[str]) -> int:
     """Measure one job; return the exit status."""
     text, warm_up = [argument for argument in arguments if argument != "--gevent"]
     measurement = Measurement(Job(**json.loads(text)), float(warm_up))
-    METER.install()
     about = PEERS[measurement.job.peer]
     module, _, name = about.adapter.partition(":")
+    if module in COUNTED:
+        COUNTED[module]()
     adapter = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
     peer = adapter(measurement.job, dict(about.options))
     if about.runtime == "asyncio":

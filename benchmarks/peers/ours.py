@@ -11,6 +11,8 @@ from ..plan import AMPLE
 from . import LIMIT, ONE, REGION, RESOURCE
 
 if TYPE_CHECKING:
+    from limiter import Statistics
+
     from ..plan import Job
 
 PARENT = "parent"
@@ -25,10 +27,12 @@ def limit_of(job: Job, allotment: float | None = None) -> Limit:
     return Limit.per_second(LIMIT, rate, burst=burst, allotment=allotment)
 
 
-def arranged(job: Job, options: dict[str, Any]) -> tuple[list[Limit], dict[str, Any]]:
-    """The limits and the options of a limiter from a peer's options, which are numbers."""
-    others = {name: value for name, value in options.items() if name != "allotment"}
-    return [limit_of(job, options.get("allotment"))], others
+def arranged(job: Job, options: dict[str, Any]) -> tuple[dict[str, Any], list[Limit], dict[str, Any]]:
+    """The options of a repository, the limits, and the options of a limiter, from a peer's options."""
+    others = dict(options)
+    limits = [limit_of(job, others.pop("allotment", None))]
+    where = {"namespace": job.prefix, "region": REGION, "endpoint_url": job.endpoint_url}
+    return {**where, "transport": others.pop("transport", "auto"), **PATIENT}, limits, others
 
 
 class Limiter:
@@ -36,9 +40,8 @@ class Limiter:
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
-        self.repository = Repository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
-        limits, others = arranged(job, options)
-        self.limiter = RateLimiter(self.repository, limits, decision_timeout=60, **others)
+        where, limits, others = arranged(job, options)
+        self.limiter = RateLimiter(Repository(job.table, **where), limits, decision_timeout=60, **others)
 
     async def open(self) -> None:
         """Open the client, and store an entity with a parent if the job needs one."""
@@ -60,6 +63,10 @@ class Limiter:
         async with self.limiter.acquire(key, RESOURCE, ONE) as lease:
             await lease.adjust({LIMIT: units})
 
+    def statistics(self) -> Statistics:
+        """Return what the limiter has counted."""
+        return self.limiter.stats()
+
     async def close(self) -> None:
         """Close the client."""
         await self.limiter.__aexit__(None, None, None)
@@ -70,9 +77,8 @@ class ThreadedLimiter:
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
-        self.repository = SyncRepository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
-        limits, others = arranged(job, options)
-        self.limiter = SyncRateLimiter(self.repository, limits, decision_timeout=60, **others)
+        where, limits, others = arranged(job, options)
+        self.limiter = SyncRateLimiter(SyncRepository(job.table, **where), limits, decision_timeout=60, **others)
 
     def open(self) -> None:
         """Open the client, and store an entity with a parent if the job needs one."""
@@ -93,6 +99,10 @@ class ThreadedLimiter:
         """Consume more than the limit allows; no other request is allowed until it has refilled."""
         with self.limiter.acquire(key, RESOURCE, ONE) as lease:
             lease.adjust({LIMIT: units})
+
+    def statistics(self) -> Statistics:
+        """Return what the limiter has counted."""
+        return self.limiter.stats()
 
     def close(self) -> None:
         """Close the client."""
@@ -159,8 +169,8 @@ class ReplayedLimiter(Limiter):
 
         self._context = get_session().create_client("dynamodb", region_name=REGION, endpoint_url=self.job.endpoint_url)
         client = Replay(await self._context.__aenter__())
-        self.repository = Repository(self.job.table, namespace=self.job.prefix, client=client)
-        self.limiter = RateLimiter(self.repository, [limit_of(self.job)], decision_timeout=60)
+        repository = Repository(self.job.table, namespace=self.job.prefix, client=client)
+        self.limiter = RateLimiter(repository, [limit_of(self.job)], decision_timeout=60)
         await self.limiter.__aenter__()
 
     async def close(self) -> None:
