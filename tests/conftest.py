@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import uuid
 from collections import Counter
@@ -44,6 +45,9 @@ def isolate_from_aws() -> None:
 
 # Before any test module is imported: boto reads some of it once.
 isolate_from_aws()
+# A shell starts a job in the background with Ctrl-C ignored, which programs of the tests would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

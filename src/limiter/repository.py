@@ -14,7 +14,16 @@ from .aws.table import Table
 from .aws.transport import TransportChoice
 from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
 from .core.state import EMPTY, WriteResult
-from .core.validation import check_clock, check_endpoint, check_name, check_region, check_table, check_table_region
+from .core.validation import (
+    check_clock,
+    check_count,
+    check_duration,
+    check_endpoint,
+    check_name,
+    check_region,
+    check_table,
+    check_table_region,
+)
 from .exceptions import EntityChanged, Throttled, ValidationError
 from .runtime.retry import ATTEMPTS, Retry
 
@@ -75,13 +84,14 @@ class Repository:
         self.namespace = check_name("namespace", namespace)
         self.clock: Callable[[], int] = ServerClock() if clock is None else check_clock(clock)
         check_connection(session, client)
+        self.max_connections = check_count("max_connections", max_connections)
         options = ClientOptions(
             region=check_table_region(stack, check_region(region)),
             endpoint_url=check_endpoint(endpoint_url),
             session=session,
             max_connections=max_connections,
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
+            connect_timeout=check_duration("connect_timeout", connect_timeout),
+            read_timeout=check_duration("read_timeout", read_timeout),
         )
         self._configuration: dict[str, Any] = {
             "namespace": namespace,

@@ -19,7 +19,7 @@ from .core.limits import BLOCKED
 from .core.record_cache import RecordCache
 from .core.request import Grant
 from .core.resolution import in_code
-from .core.trust import relied_on
+from .core.trust import error_of, relied_on, timer_of
 from .exceptions import RateLimiterUnavailable
 from .sync_memory_repository import SyncMemoryRepository
 from .models import Decision
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .core.records import BucketKey
     from .core.request import Request
     from .core.state import BucketState
+    from .models import LimitStatus
     from .sync_repository_protocol import SyncRepositoryProtocol
 
 MAX_RECORDS = 100_000
@@ -107,7 +108,7 @@ class SyncAcquirer:
         self._breaker = process.breaker
         self._repository = process.repository
         # A response may set the server's clock by any amount, so spans are measured by its monotonic source.
-        self._timer = getattr(process.repository.clock, "monotonic", process.repository.clock)
+        self._timer = timer_of(process.repository.clock)
         self._ready = False
         self._stored = settings.stored
         self._last: _Last | None = None
@@ -172,9 +173,10 @@ class SyncAcquirer:
             return Decision(False, (), None)
         asked = call_requests(chain, call)
         states = self._read([request.key for request in asked])
-        now = self._repository.clock()
-        pairs = zip(asked, states, strict=True)
-        told = [each for request, state in pairs for each in status.preview(request.key, request.charges, state, now, request)]
+        now, error = self._repository.clock(), error_of(self._repository.clock)
+        told: list[LimitStatus] = []
+        for request, state in zip(asked, states, strict=True):
+            told += status.preview(request.key, request.charges, state, now, request, error=error)
         paused = any(state.paused > now for state in states)
         return Decision.refused(told) if paused else Decision.of(told)
 

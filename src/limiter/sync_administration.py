@@ -138,7 +138,8 @@ class SyncAdministration:
         Raises `EntityNotFound` when the parent is not stored, and `ValidationError` for a cycle or a chain of more than eight.
         """
         given = _checked(entity)
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            self._pause(attempt)
             record = self._entity(given.entity_id)
             if self._place(given, record):
                 return given

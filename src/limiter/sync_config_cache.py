@@ -15,7 +15,7 @@ from .core import resolution
 from .core.chain import next_change
 from .core.resolution import MISSING, MissingRecords
 from .exceptions import RateLimiterUnavailable, anew
-from .runtime.concurrency import sync_start, sync_wait_event, sync_with_timeout
+from .runtime.concurrency import sync_outlast, sync_start, sync_wait_event, sync_with_timeout
 from .runtime.gate import SyncGate
 from .statistics import CacheStatistics
 
@@ -37,8 +37,6 @@ MAX_CHAINS = 100_000
 """Chains that are remembered; when there are more, all are forgotten."""
 LOADS = 4
 """Reads in progress at once; further requests gather for the next read."""
-LANDING = 0.05
-"""Seconds by which a caller waits longer than the read may take that it waits for, so that it learns how the read ended."""
 LOAD_SIZE = 100
 """The most items of one read, which is the bound of BatchGetItem."""
 
@@ -50,6 +48,7 @@ class _Load:
         self.records: dict[RecordKey, Lookup] = {}
         self.buckets: dict[BucketKey, None] = {}
         self.wanted: dict[RecordKey, None] = {}
+        self.sent = threading.Event()
         self.landed = threading.Event()
         self.error: Exception | None = None
 
@@ -199,9 +198,9 @@ class SyncConfigCache:
         distinct = tuple({id(load): load for load in loads.values()}.values())
         if own:
             # The caller waits in the same line as callers that join its load, and before them.
-            sync_start([partial(self._carry_out, load) for load in own], partial(self._wait, own[0].landed))
+            sync_start([partial(self._carry_out, load) for load in own], partial(self._end_of, own[0]))
         for load in distinct:
-            self._wait(load.landed)
+            self._end_of(load)
             if load.error is not None:
                 raise anew(load.error) from load.error.__cause__
         return {key: load.records[key] for key, load in loads.items() if key in load.records}
@@ -219,9 +218,14 @@ class SyncConfigCache:
         self._under_way[key] = load
         return load
 
+    def _end_of(self, load: _Load) -> None:
+        """Wait until a read has ended, which bounds itself from its sending on: so it is known how it ended."""
+        self._wait(load.sent)
+        sync_outlast(load.landed, partial(self._wait, load.landed))
+
     def _wait(self, event: threading.Event) -> None:
         """Wait for another caller's work, for as long as the store responds."""
-        deadline = monotonic() + self._patience + LANDING
+        deadline = monotonic() + self._patience
         while True:
             try:
                 sync_wait_event(event, max(0.0, deadline - monotonic()))
@@ -250,6 +254,7 @@ class SyncConfigCache:
                 for key in load.wanted:
                     if self._under_way.get(key) is load:
                         del self._under_way[key]
+            load.sent.set()
             load.landed.set()
 
     def _seal(self, load: _Load) -> None:
@@ -259,6 +264,7 @@ class SyncConfigCache:
 
     def _read(self, load: _Load) -> None:
         self._seal(load)
+        load.sent.set()
         generation = self._records.generation
         self._count("fetches")
         self._counters.add("calls")

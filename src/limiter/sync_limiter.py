@@ -24,9 +24,9 @@ from .core.refund_policy import RefundOnError, check_refund_policy
 from .core.validation import (
     check_asked,
     check_callable,
+    check_duration,
     check_flag,
     check_hook,
-    check_patience,
     check_seconds,
     check_share,
     check_timeout,
@@ -37,7 +37,7 @@ from .sync_lease import SyncLease
 from .runtime.concurrency import sync_check_store, sync_note_blocking
 from .runtime.decorating import check_no_function, sync_decorate, the_function
 from .runtime.scope import SyncLoopLocal, ProcessLocal
-from .trail import NOTE, Trail, decisions, log_decision
+from .trail import Hook, Trail, decisions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from .core.request import Grant, Request
     from .models import BaseLimit, Decision
     from .sync_repository_protocol import SyncRepositoryProtocol
-    from .statistics import CacheStatistics, DecisionEvent, LeaseEvent, Statistics
+    from .statistics import CacheStatistics, DecisionEvent, Statistics
 
 F = TypeVar("F", bound="Callable[..., Any]")
 L = TypeVar("L")
@@ -105,9 +105,12 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         self.on_unavailable = check_policy(on_unavailable)
         check_hook("on_decision", on_decision)
         check_callable("sleep", sleep)
-        self._on_decision = on_decision
+        self._hook = Hook(on_decision)
         options = SyncCommitterOptions(
-            check_seconds("denial_ttl", denial_ttl), check_seconds("linger", linger), check_patience(decision_timeout), sleep
+            check_seconds("denial_ttl", denial_ttl),
+            check_seconds("linger", linger),
+            check_duration("decision_timeout", decision_timeout),
+            sleep,
         )
         settings = SyncAcquirerSettings(
             options, check_seconds("config_ttl", config_ttl), check_share("local_share", local_share), stored
@@ -323,7 +326,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
         acquirer.counters.add_decision(refused=not admission.allowed, degraded=admission.degraded)
         if trail is not None:  # Statuses are computed for a hook that looks at them only.
             try:
-                self._tell(trail.decision(call, admission), call.key.namespace)
+                self._hook.tell(trail.decision(call, admission), call.key.namespace)
             except BaseException:  # An interruption in the hook: no block will end, and give back what was taken.
                 admission.refund()
                 raise
@@ -340,28 +343,10 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
 
     def _trail(self, call: Call) -> Trail | None:
         """Return what tells the hook and the log of a call; None if neither listens."""
-        if self._on_decision is None and not decisions.isEnabledFor(logging.DEBUG):
+        if self._hook.listener is None and not decisions.isEnabledFor(logging.DEBUG):
             return None
-        note = None if getattr(self._on_decision, NOTE, None) is None else self._note
         process = self._process.get()
-        return Trail(process.id, next(process.numbers), self.repository.clock, note, waits=call.patience > 0)
-
-    def _tell(self, event: DecisionEvent, namespace: str) -> None:
-        if decisions.isEnabledFor(logging.DEBUG):
-            log_decision(event, namespace)
-        if self._on_decision is not None:
-            self._call_hook(self._on_decision, event, event.entity_id, event.resource)
-
-    def _note(self, event: LeaseEvent) -> None:
-        entity_id, resource = event.buckets[0] if event.buckets else ("", "")
-        self._call_hook(getattr(self._on_decision, NOTE), event, entity_id, resource)
-
-    def _call_hook(self, hook: Callable[[Any], object], event: object, entity_id: str, resource: str) -> None:
-        try:
-            hook(event)
-        except Exception as error:
-            fields = {"entity_id": visible(entity_id), "resource": visible(resource), "error": visible(str(error))}
-            _log.exception("on_decision raised, which changes no decision", extra=fields)
+        return Trail(process.id, next(process.numbers), self.repository.clock, self._hook.note, waits=call.patience > 0)
 
     def _call(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .core.chain import call_requests
 from .core.units import NANOSECONDS
@@ -26,12 +26,45 @@ if TYPE_CHECKING:
     Admitted = Admission | SyncAdmission
     Change = tuple[BucketKey, BaseLimit, int]
 
+_log = logging.getLogger("limiter")
 decisions = logging.getLogger("limiter.decisions")
 
 _UNLOGGED = frozenset(("statuses", "buckets", "charges"))
 """What the log does not show of a decision."""
 NOTE = "note"
 """The method of a hook that receives events other than decisions, if the hook has it."""
+
+
+class Hook:
+    """The `listener` that a limiter was given as `on_decision`, and the log of decisions. What a listener raises is logged only.
+
+    `note` passes on an event other than a decision; None if the listener wants decisions only.
+    """
+
+    __slots__ = ("listener", "note")
+
+    def __init__(self, listener: Callable[[DecisionEvent], object] | None) -> None:
+        self.listener = listener
+        self.note = None if getattr(listener, NOTE, None) is None else self._note
+
+    def tell(self, event: DecisionEvent, namespace: str) -> None:
+        """Report a decision."""
+        if decisions.isEnabledFor(logging.DEBUG):
+            _log_decision(event, namespace)
+        if self.listener is not None:
+            _call(self.listener, event, event.entity_id, event.resource)
+
+    def _note(self, event: LeaseEvent) -> None:
+        entity_id, resource = event.buckets[0] if event.buckets else ("", "")
+        _call(getattr(self.listener, NOTE), event, entity_id, resource)
+
+
+def _call(listener: Callable[[Any], object], event: object, entity_id: str, resource: str) -> None:
+    try:
+        listener(event)
+    except Exception as error:
+        fields = {"entity_id": visible(entity_id), "resource": visible(resource), "error": visible(str(error))}
+        _log.exception("on_decision raised, which changes no decision", extra=fields)
 
 
 class Trail:
@@ -199,7 +232,7 @@ def _charged(changes: Iterable[Change]) -> list[Charged]:
     return [Charged(key.entity_id, key.resource, limit, units) for key, limit, units in changes if units > 0]
 
 
-def log_decision(event: DecisionEvent, namespace: str) -> None:
+def _log_decision(event: DecisionEvent, namespace: str) -> None:
     """Log a decision."""
     violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
     fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}

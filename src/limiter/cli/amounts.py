@@ -37,26 +37,25 @@ limit_option = click.option(
 
 
 def read_amounts(texts: Sequence[str]) -> dict[str, int] | None:
-    """Return amounts by the names of limits; None when none were given."""
-    return dict(_read_amount(text, UNITS, "LIMIT=UNITS, such as tokens=500", "--consume") for text in texts) or None
+    """Return amounts by the names of limits; None when none were given. Raises `BadParameter` when a name is given twice."""
+    return _read_units(texts, UNITS, "LIMIT=UNITS, such as tokens=500", "--consume") or None
 
 
 def read_changes(texts: Sequence[str]) -> dict[str, int]:
     """Return changes by the names of limits, each of either sign. Raises `BadParameter` when a name is given twice."""
-    changes: dict[str, int] = {}
+    return _read_units(texts, SIGNED, "LIMIT=UNITS, such as tokens=-500 or requests=+1", "LIMIT=UNITS")
+
+
+def _read_units(texts: Sequence[str], form: re.Pattern[str], expected: str, hint: str) -> dict[str, int]:
+    found: dict[str, int] = {}
     for text in texts:
-        name, units = _read_amount(text, SIGNED, "LIMIT=UNITS, such as tokens=-500 or requests=+1", "LIMIT=UNITS")
-        if name in changes:
-            raise click.BadParameter(f"{name!r} is given twice", param_hint="LIMIT=UNITS")
-        changes[name] = units
-    return changes
-
-
-def _read_amount(text: str, form: re.Pattern[str], expected: str, hint: str) -> tuple[str, int]:
-    name, _, units = text.rpartition("=")
-    if not name or not form.fullmatch(units):
-        raise click.BadParameter(f"{text!r} is not {expected}", param_hint=hint)
-    return name, int(units)
+        name, _, units = text.rpartition("=")
+        if not name or not form.fullmatch(units):
+            raise click.BadParameter(f"{text!r} is not {expected}", param_hint=hint)
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice", param_hint=hint)
+        found[name] = int(units)
+    return found
 
 
 def read_limits(texts: Sequence[str]) -> Limits | None:

@@ -24,7 +24,7 @@ def run_beside(program: str, command: list[str], fence: int | None) -> int:
     """Run the command to its end, and return its exit code. Raises `OSError` if it cannot be started."""
     runner = _Runner()
     before = {number: signal.signal(number, runner.receive) for number in _numbers(PASSED_ON)}
-    # A handler, since a command would inherit that a signal is ignored.
+    # A handler does nothing where ignoring would do, because a child inherits that a signal is ignored, and no handler.
     before |= {number: signal.signal(number, lambda *_: None) for number in _numbers(FOR_ALL)}
     environment = os.environ | ({} if fence is None else {FENCE: str(fence)})
     try:
@@ -58,4 +58,6 @@ class _Runner:
 
 
 def _numbers(names: tuple[str, ...]) -> list[signal.Signals]:
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+    """Return the signals of this system that were not ignored before: as under `nohup`, the child then ignores them too."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]

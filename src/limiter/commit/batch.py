@@ -37,6 +37,8 @@ MAX_BATCH = 1_000
 """Most requests in one write."""
 MAX_ROUNDS = 50
 """Writes that other processes may overtake before a batch fails."""
+TRIED = 0.8
+"""The part of the time for a decision in which writes are repeated. The rest lets callers learn the reason before it is over."""
 FIRST_INTERVAL = 50_000_000
 """Nanoseconds between two writes to a key after it was throttled once; doubled each time, and reduced by successes."""
 NOT_IN_FLIGHT = (0, 0, 0)
@@ -149,7 +151,7 @@ class Batch:
                 failures += not hot
                 delay = self._slow_down() if hot else 0
                 # The next attempt may take as long as this one.
-                until = (self.sent or began) + self._writer.patience
+                until = (self.sent or began) + TRIED * self._writer.patience
                 if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
                     raise
                 await (asyncio.sleep(delay) if hot else backoff(failures))

@@ -139,6 +139,11 @@ class BucketQueue:
         self.allotments: Allotments | None = None
         self.slots: BucketSlots | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in progress, and no slot is held, so that the bucket can be forgotten."""
+        return self.leader is None and not self.requests and (self.slots is None or self.slots.is_idle)
+
     def add(self, pending: PendingRequest, now: int = 0) -> None:
         """Put a request at the end of the queue, at the time `now`."""
         if self.slots is not None and pending.request.slots:
@@ -169,7 +174,7 @@ class BucketQueue:
 
     def covers(self, request: Request, now: int, age: int) -> bool:
         """Tell whether a block can pay for the request. It cannot while there is a debt or a caller waits."""
-        if self.allotments is None or not request.allots or owes(self.state, request.charges, now):
+        if self.allotments is None or not request.allots or self._forbids(request, now):
             return False
         return self.allotments.covers(request, now, age)
 
@@ -178,7 +183,11 @@ class BucketQueue:
         if self.allotments is None:
             self.allotments = Allotments()
         self.allotments.observe(request, now)
-        return None if owes(self.state, request.charges, now) else self.allotments.pay(request, now, age)
+        return None if self._forbids(request, now) else self.allotments.pay(request, now, age)
+
+    def _forbids(self, request: Request, now: int) -> bool:
+        """Tell whether the bucket has to be asked: it is in debt, callers wait for their turn, or its item makes no sense."""
+        return bool(self.state.unreadable) or owes(self.state, request.charges, now)
 
     def pay_waiting(self, now: int, age: int) -> int:
         """Pay for requests in the queue from blocks, in their order up to the first that none covers; return how many."""

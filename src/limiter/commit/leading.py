@@ -182,9 +182,9 @@ class Leader:
 
     def _end_batch(self, queue: BucketQueue) -> None:
         with self._lock:
-            if queue.batch is not None:
-                queue.batch.keep_blocks()
-            queue.batch = None
+            batch, queue.batch = queue.batch, None
+            if batch is not None:
+                batch.keep_blocks()
 
     async def _finish_interrupted(self, batch: CurrentBatch) -> None:
         try:

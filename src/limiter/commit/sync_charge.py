@@ -41,8 +41,9 @@ class SyncAdmission:
     """The outcome of a call: whether it is `allowed`, and the outcome of each request, None if its bucket was not asked.
 
     The call may start at `start` (nanoseconds since the epoch), for which it has `waited` seconds. `committer` decided it; None
-    means that it was not counted at all. `degraded` means without the table, at `share` of every limit. `never` holds the
-    statuses of amounts above a capacity. `blocked` is the bucket whose level is BLOCKED, because of which no bucket was asked.
+    means that it was not counted at all. `degraded` means without the table. `share` is the part of every limit that this
+    process keeps by itself; None means that the table keeps them. `never` holds the statuses of amounts above a capacity.
+    `blocked` is the bucket whose level is BLOCKED, because of which no bucket was asked.
     """
 
     __slots__ = (
@@ -78,7 +79,7 @@ class SyncAdmission:
         self.start = 0
         self.waited = 0.0
         self.degraded = False
-        self.share = 1.0
+        self.share: float | None = None
         for outcome in outcomes:
             if isinstance(outcome, Grant):
                 self.start = max(self.start, outcome.start)

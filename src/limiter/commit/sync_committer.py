@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import OrderedDict
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..core import preview
 from ..core.request import Grant, Refusal, Request, refund_of
-from ..core.units import NANOSECONDS
 from ..exceptions import LimiterError, RateLimiterUnavailable
 from ..runtime.concurrency import sync_shielded, sync_start
 from ..runtime.gate import SyncGate
@@ -28,6 +26,7 @@ from .allotment import Payment
 from .breaker import Breaker
 from .sync_bucket_queue import SyncBucketQueue, SyncPendingRequest, SyncWaiter
 from .sync_leading import SyncLeader
+from .queues import Queues
 from .sync_slots import SyncSlotKeeper
 from .sync_writer import SyncBatchWriter
 
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from .sync_slots import SyncBucketSlots
     from .sync_writer import SyncCommitterOptions
 
-MAX_QUEUES = 100_000
-"""Buckets whose last state is remembered. A forgotten bucket costs a second write when it is used again."""
 CALLS = 64
 """Most concurrent calls of one committer to its store, unless the store states how many connections it has."""
 CLOSED_AT_ONCE = 32
@@ -70,23 +67,12 @@ class SyncCommitter:
         self._store = store
         self._options = options
         self._counters = counters or Counters()
-        self._lock = threading.Lock()
-        self.lock = self._lock
-        self.deadlines = self._deadlines = SyncDeadlines()
+        self.lock = threading.Lock()
+        self.deadlines = SyncDeadlines()
         self._breaker = breaker or Breaker()
-        self._queues: OrderedDict[BucketKey, SyncBucketQueue] = OrderedDict()
+        self._queues: Queues[SyncBucketQueue] = Queues(SyncBucketQueue, options.max_queues)
         self._slots: SyncSlotKeeper | None = None
-        self._patience = options.patience + options.linger / NANOSECONDS
-        self._writer = SyncBatchWriter(
-            store,
-            self._lock,
-            self._breaker,
-            self._counters,
-            self.gate,
-            denial_ttl=options.denial_ttl,
-            max_interval=int(options.patience / 2 * NANOSECONDS),
-            patience=self._patience,
-        )
+        self._writer = SyncBatchWriter(store, self.lock, self._breaker, self._counters, self.gate, options)
         self._leader = SyncLeader(self._writer, options)
         self.record_lost_refund = self._writer.record_lost_refund
 
@@ -102,7 +88,7 @@ class SyncCommitter:
         pending: SyncPendingRequest | None = None
         try:
             if len(requests) == 1:
-                with self._lock:
+                with self.lock:
                     queue = self._queue(requests[0].key)
                     if self._is_at_rest(queue, requests[0]):
                         pending = SyncPendingRequest(requests[0], queue)
@@ -141,7 +127,7 @@ class SyncCommitter:
         return self._breaker.is_closed
 
     def _waiter(self) -> SyncWaiter:
-        return SyncWaiter(monotonic(), self._patience)
+        return SyncWaiter(monotonic(), self._writer.patience)
 
     def _waiter_of(self, pending: SyncPendingRequest) -> SyncWaiter:
         """Return the waiter of a caller that wrote its request at once and has to wait after all."""
@@ -153,7 +139,7 @@ class SyncCommitter:
 
     def _join(self, pending: SyncPendingRequest) -> None:
         """Wait for the task that writes a request at once."""
-        self._deadlines.wait(self._waiter_of(pending))
+        self.deadlines.wait(self._waiter_of(pending))
 
     def _wait(self, waiter: SyncWaiter) -> None:
         """Wait until everything is decided or abandoned; lead the queues that the caller has to lead."""
@@ -161,9 +147,9 @@ class SyncCommitter:
             waiter.clear()
             if waiter.to_lead:
                 leads = [partial(self._leader.lead, queue, waiter) for queue in waiter.to_lead]
-                sync_start(leads, partial(self._deadlines.wait, waiter))
+                sync_start(leads, partial(self.deadlines.wait, waiter))
             elif waiter.pending:
-                self._deadlines.wait(waiter)
+                self.deadlines.wait(waiter)
             if waiter.pending and monotonic() >= waiter.expires and not self._may_wait_on(waiter):
                 self._abandon(waiter)
 
@@ -171,7 +157,7 @@ class SyncCommitter:
         """End all blocks, and give back what they hold of quotas: to some buckets at a time, each in the time for a decision."""
         if self._slots is not None:
             self._slots.close()
-        with self._lock:
+        with self.lock:
             held = [(queue.key, queue.allotments.leave()) for queue in self._queues.values() if queue.allotments is not None]
         asked = [Request(key, refunds=refunds) for key, refunds in held if refunds]
         for first in range(0, len(asked), CLOSED_AT_ONCE):
@@ -179,7 +165,7 @@ class SyncCommitter:
 
     def observe(self, key: BucketKey, state: BucketState) -> None:
         """Remember a bucket's state that was read for another purpose, unless one is known already."""
-        with self._lock:
+        with self.lock:
             if key not in self._queues:
                 queue = self._queue(key)
                 queue.state, queue.seen = state, self.clock()
@@ -187,7 +173,7 @@ class SyncCommitter:
     def refund_grants(self, grants: Iterable[tuple[BucketKey, Grant]]) -> None:
         """Give back what was granted and not used: to its block, or to its bucket as far as it is still worth something."""
         written = []
-        with self._lock:
+        with self.lock:
             for key, grant in grants:
                 if isinstance(grant, Payment):
                     grant.give_back()
@@ -212,7 +198,7 @@ class SyncCommitter:
 
     def _enter(self, waiter: SyncWaiter, requests: Sequence[Request]) -> None:
         """Queue the requests, unless the known state decides all of them; the caller leads each queue without a leader."""
-        with self._lock:
+        with self.lock:
             now = self.clock()
             waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
             waiter.pending = len(waiter.requests)
@@ -246,19 +232,19 @@ class SyncCommitter:
             return None
         return pending.queue.pay(pending.request, now, self._writer.timer())
 
-    def slots_of(self, key: BucketKey) -> SyncBucketSlots | None:
+    def _slots_of(self, key: BucketKey) -> SyncBucketSlots | None:
         """Return the slots that the process holds or waits for in a bucket; None if there are none."""
         queue = self._queues.get(key)
         return None if queue is None else queue.slots
 
     def has_lost(self, key: BucketKey, name: str, generation: int) -> bool:
         """Tell whether other processes may hold the slots that were granted in a generation of leases."""
-        slots = self.slots_of(key)
+        slots = self._slots_of(key)
         return slots is None or slots.is_lost(name, generation)
 
     def last_renewal(self, key: BucketKey, name: str, generation: int) -> int:
         """Return the table's time of the last renewal of slots that were lost."""
-        slots = self.slots_of(key)
+        slots = self._slots_of(key)
         return 0 if slots is None else slots.last_renewal(name, generation)
 
     @property
@@ -268,7 +254,7 @@ class SyncCommitter:
 
     def open_slots(self, key: BucketKey) -> SyncBucketSlots:
         """Return the slots that the process holds or waits for in a bucket; creates an empty record if there is none."""
-        with self._lock:
+        with self.lock:
             return self._open_slots(self._queue(key))
 
     def _open_slots(self, queue: SyncBucketQueue) -> SyncBucketSlots:
@@ -279,21 +265,9 @@ class SyncCommitter:
         return queue.slots
 
     def _queue(self, key: BucketKey) -> SyncBucketQueue:
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = SyncBucketQueue(key)
-            if len(self._queues) > (self._options.max_queues or MAX_QUEUES):
-                self._forget_oldest()
-        else:
-            self._queues.move_to_end(key)
+        queue = self._queues[key]
+        self._queues.move_to_end(key)
         return queue
-
-    def _forget_oldest(self) -> None:
-        oldest = next(iter(self._queues.values()))
-        if oldest.leader is None and not oldest.requests and (oldest.slots is None or oldest.slots.is_idle):
-            del self._queues[oldest.key]
-        else:
-            self._queues.move_to_end(oldest.key)  # Otherwise nothing would be forgotten while this one is busy.
 
     def _deny(self, waiter: SyncWaiter, now: int) -> bool:
         """Refuse everything at once if a part cannot fit by the known state; report what is known of the other parts."""
@@ -326,7 +300,7 @@ class SyncCommitter:
     def _may_wait_on(self, waiter: SyncWaiter) -> bool:
         """Tell whether a caller may wait on after its time: the table still responds, and none of its own calls is overdue."""
         now = monotonic()
-        with self._lock:
+        with self.lock:
             deadlines = [self._deadline(pending, waiter.patience) for pending in waiter.requests if not pending.done]
         waiter.expires = self._breaker.extended(waiter.expires, now, min(deadlines, default=now))
         return waiter.expires > now
@@ -342,13 +316,13 @@ class SyncCommitter:
 
     def _abandon(self, waiter: SyncWaiter) -> None:
         """Stop waiting for undecided requests. They leave the queue, or are refunded if they are granted later."""
-        with self._lock:
+        with self.lock:
             for pending in waiter.requests:
                 if pending.done:
                     continue
                 queue = pending.queue
                 queued = queue.remove(pending)
-                error = RateLimiterUnavailable(f"no answer from the table within {self._patience} s", unsent=queued)
+                error = RateLimiterUnavailable(f"no answer from the table within {self._writer.patience} s", unsent=queued)
                 last_error = None if queue.batch is None else queue.batch.last_error
                 error.__cause__ = last_error or TimeoutError(str(error))
                 pending.outcome, pending.done, pending.abandoned = error, queued, not queued
@@ -363,7 +337,7 @@ class SyncCommitter:
 
     def _withdraw(self, waiter: SyncWaiter, requests: Sequence[Request]) -> None:
         """Undo the requests of an interrupted caller, except its refunds, which stay in the queue without it."""
-        with self._lock:
+        with self.lock:
             if not waiter.requests:  # It was interrupted before it came into any queue.
                 waiter.requests = tuple([SyncPendingRequest(request, self._queue(request.key), waiter) for request in requests])
             for pending in waiter.requests:
@@ -377,7 +351,7 @@ class SyncCommitter:
         while waiter.pending and (monotonic() < waiter.expires or self._may_wait_on(waiter)):
             waiter.clear()
             if waiter.pending:
-                self._deadlines.wait(waiter)
+                self.deadlines.wait(waiter)
         self._abandon(waiter)
         self._record_lost(waiter)
         granted = [(each.queue.key, each.outcome) for each in waiter.requests if isinstance(each.outcome, Grant)]

@@ -182,9 +182,9 @@ class SyncLeader:
 
     def _end_batch(self, queue: SyncBucketQueue) -> None:
         with self._lock:
-            if queue.batch is not None:
-                queue.batch.keep_blocks()
-            queue.batch = None
+            batch, queue.batch = queue.batch, None
+            if batch is not None:
+                batch.keep_blocks()
 
     def _finish_interrupted(self, batch: SyncCurrentBatch) -> None:
         try:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..core.records import BucketKey
-from ..core.trust import error_of, is_trusted
+from ..core.trust import error_of, is_trusted, timer_of
+from ..core.units import NANOSECONDS
 from ..core.visible import visible
 from ..exceptions import CircuitOpen
 
@@ -60,10 +61,7 @@ class SyncBatchWriter:
         breaker: Breaker,
         counters: Counters,
         gate: SyncGate,
-        *,
-        denial_ttl: int,
-        max_interval: int,
-        patience: float,
+        options: SyncCommitterOptions,
     ) -> None:
         self.store = store
         self.lock = lock
@@ -72,10 +70,10 @@ class SyncBatchWriter:
         self.gate = gate
         self.clock = store.clock
         # An answer may set the store's time by any span, so a span is told by the clock that it counts on as well.
-        self.timer = getattr(store.clock, "monotonic", store.clock)
-        self.max_interval = max_interval
-        self.patience = patience
-        self._denial_ttl = denial_ttl
+        self.timer = timer_of(store.clock)
+        self.max_interval = int(options.patience / 2 * NANOSECONDS)
+        self.patience = options.patience + options.linger / NANOSECONDS
+        self._denial_ttl = options.denial_ttl
         self.stamps = map((os.urandom(6).hex() + "{:x}").format, itertools.count(1))
 
     def proves_refusals(self, queue: SyncBucketQueue, now: int) -> bool:

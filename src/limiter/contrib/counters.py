@@ -11,6 +11,8 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ..aws.schema import within
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -83,7 +85,7 @@ class Counters:
 
     def __init__(self, table: str, namespace: str, clock: Callable[[], float]) -> None:
         self._table = table
-        self._prefix = f"{namespace}#"
+        self._prefix = within(namespace, "")
         self._clock = clock
         self._ends: dict[str, int] = {}
         self._windows: dict[tuple[str, int], Window] = {}

@@ -13,7 +13,7 @@ import logging
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .. import RateLimiterUnavailable, ValidationError
+from .. import LimiterError, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -129,7 +129,7 @@ async def _settle(call: Call, lease: Lease, *, failed: bool) -> None:
             await lease.release(call.estimate)
         elif changes := call.changes():
             await lease.adjust(changes)
-    except RateLimiterUnavailable as error:
+    except LimiterError as error:
         _note_unsettled(call, error)
 
 
@@ -139,10 +139,10 @@ def _sync_settle(call: Call, lease: SyncLease, *, failed: bool) -> None:
             lease.release(call.estimate)
         elif changes := call.changes():
             lease.adjust(changes)
-    except RateLimiterUnavailable as error:
+    except LimiterError as error:
         _note_unsettled(call, error)
 
 
-def _note_unsettled(call: Call, error: RateLimiterUnavailable) -> None:
+def _note_unsettled(call: Call, error: LimiterError) -> None:
     fields = {"entity_id": call.lease.entity_id, "resource": call.lease.resource, "error": str(error)}
     _log.warning("a call of %s/%s stays charged by its estimate: %s", *list(fields.values()), extra=fields)

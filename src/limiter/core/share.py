@@ -28,20 +28,25 @@ LONGEST = 50 * 366 * 86_400 * NANOSECONDS
 """Most nanoseconds in which an empty bucket fills, regardless of the share: half of the maximum for a limit."""
 
 
-def local_limit(limit: _Each, share: float, units: int = 1) -> _Each:
-    """Return the limit at a share of its rate and capacity; the capacity is at least `units`, so that one request fits."""
+def local_limit(limit: _Each, share: float | None, units: int = 1) -> _Each:
+    """Return the limit at a share of its rate and capacity; the capacity is at least `units`, so that one request fits.
+
+    With a share of None, the table keeps the limit, which stays as it is.
+    """
+    if share is None:
+        return limit
     if not isinstance(limit, Limit):
         return limit if share >= 1 else replace(limit, capacity=max(ceil(limit.capacity * share), units))
     share = max(share, limit.window / LONGEST, limit.period_ns / LONGEST)
     if share >= 1:
-        return limit
+        return limit if limit.allotment is None else replace(limit, allotment=None)
     capacity = max(ceil(limit.capacity * share), units)
     return replace(limit, capacity=capacity, refill_period=limit.refill_period / share, allotment=None)
 
 
-def local_requests(requests: Sequence[Request], share: float) -> tuple[Request, ...]:
-    """Return the same requests with limits at that share."""
-    if share == 1.0:
+def local_requests(requests: Sequence[Request], share: float | None) -> tuple[Request, ...]:
+    """Return the same requests with limits at that share. Nothing is taken in advance, since no other process is asked."""
+    if share is None:
         return tuple(requests)
     return tuple(
         request._replace(

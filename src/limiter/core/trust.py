@@ -29,6 +29,12 @@ def present(clock: Callable[[], int]) -> int:
     return clock() if getattr(clock, "trusted", True) else UNTRUSTED
 
 
+def timer_of(clock: Callable[[], int]) -> Callable[[], int]:
+    """Return what counts time spans beside `clock`: its monotonic clock, which no response moves, or the clock itself."""
+    timer: Callable[[], int] = getattr(clock, "monotonic", clock)
+    return timer
+
+
 def error_of(clock: Callable[[], int]) -> int:
     """Return the nanoseconds by which `clock` may be wrong: one second before the first response."""
     error = getattr(clock, "error", 0.0)

@@ -143,11 +143,18 @@ def check_seconds(what: str, value: object, *, but: str = "") -> int:
     return round(value * 1_000_000_000)
 
 
-def check_patience(decision_timeout: float) -> float:
-    """Return the seconds of a `decision_timeout` when they are above 0."""
-    if not check_seconds("decision_timeout", decision_timeout):
-        raise ValidationError(f"decision_timeout must be above 0 seconds, not {decision_timeout!r}")
-    return float(decision_timeout)
+def check_duration(what: str, seconds: float) -> float:
+    """Return the seconds of a time span that has to be above 0."""
+    if not check_seconds(what, seconds):
+        raise ValidationError(f"{what} must be above 0 seconds, not {seconds!r}")
+    return float(seconds)
+
+
+def check_count(what: str, value: int) -> int:
+    """Return a number of things of which there has to be one at least."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValidationError(f"{what} must be an integer of 1 or more, not {shown(value)}")
+    return value
 
 
 def check_clock(clock: object) -> Callable[[], int]:

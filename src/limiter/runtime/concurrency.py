@@ -114,6 +114,16 @@ def sync_with_timeout(seconds: float, call: Callable[[], T]) -> T:
     return call()
 
 
+async def outlast(event: asyncio.Event, wait: Callable[[], Awaitable[object]]) -> None:
+    """Wait for the event at the end of a call that `with_timeout` ends in any case."""
+    await event.wait()
+
+
+def sync_outlast(event: threading.Event, wait: Callable[[], object]) -> None:
+    """Wait, as `wait` does, for the event at the end of another thread's call, which no timeout of this library ends."""
+    wait()
+
+
 async def wait_event(event: asyncio.Event, seconds: float) -> None:
     """Wait for an event, and raise `TimeoutError` if it takes longer than `seconds`."""
     import asyncio

@@ -86,13 +86,18 @@ class SyncHeartbeat:
             change.set()
 
     def _run(self, change: threading.Event) -> None:
-        while (seconds := self._wait(change)) is not None:
-            if seconds > 0:
-                change.wait(seconds)
-                continue
-            again = self._beat()
-            if again is not None:
-                self.wake(again)
+        try:
+            while (seconds := self._wait(change)) is not None:
+                if seconds > 0:
+                    change.wait(seconds)
+                    continue
+                again = self._beat()
+                if again is not None:
+                    self.wake(again)
+        finally:
+            with self._lock:
+                if self._change is change:  # A beat has raised: the next `wake` starts a thread of its own.
+                    self._change = self._due = None
 
     def _wait(self, change: threading.Event) -> float | None:
         """Return the seconds until the next beat, 0 for one that is due and begins now, None where there is none."""

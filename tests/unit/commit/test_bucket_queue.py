@@ -12,6 +12,7 @@ from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue, PendingRequest
 from limiter.commit.sync_batch import SyncBatch as Batch
 from limiter.commit.sync_writer import SyncBatchWriter as BatchWriter
+from limiter.commit.sync_writer import SyncCommitterOptions as CommitterOptions
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
@@ -29,9 +30,7 @@ TWO = (Charge(Limit.parse("requests=10/minute"), 2),)
 
 def in_batch(queue: BucketQueue) -> Batch:
     """Take everything that waits into a batch."""
-    writer = BatchWriter(
-        SyncMemoryRepository(), threading.Lock(), Breaker(), Counters(), SyncGate(1), denial_ttl=0, max_interval=0, patience=1.0
-    )
+    writer = BatchWriter(SyncMemoryRepository(), threading.Lock(), Breaker(), Counters(), SyncGate(1), CommitterOptions())
     queue.batch, queue.requests = Batch(writer, queue, queue.requests), []
     return queue.batch
 
