@@ -15,7 +15,7 @@ import functools
 import importlib
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,18 @@ REFUSED_BY_CONDITION = frozenset({"ConditionalCheckFailedException", "Transactio
 WRITE_UNIT_DOLLARS = 0.625
 READ_UNIT_DOLLARS = 0.125
 """Dollars per million units, on demand, us-east-1."""
+
+
+class Counts(Protocol):
+    """What counts the calls of a peer, in this process or in another."""
+
+    accounting: bool
+
+    def reset(self) -> None:
+        """Start from nothing."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the calls by name, and the units."""
 
 
 class Meter:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"this library": "#0b6e4f", "a bare call, no limiter": "#7d8597", "zae-limiter": "#c1440e", "on Redis": "#3d5a98"}
+COLOURS = {
+    "this library": "#0b6e4f",
+    "a bare call, no limiter": "#7d8597",
+    "no limiter": "#7d8597",
+    "zae-limiter": "#c1440e",
+    "on Redis": "#3d5a98",
+}
 LABELS = {
     "limiter": ("this library", "this library, asyncio"),
     "limiter-threads": ("this library", "this library, threads"),
@@ -36,6 +42,9 @@ LABELS = {
     "limiter-threads-unstored": ("this library", "this library, threads, stored=False"),
     "limiter-allotment": ("this library", "this library, asyncio, allotment 0.1 s"),
     "limiter-threads-allotment": ("this library", "this library, threads, allotment 0.1 s"),
+    "limiter-before": ("this library", "this library, asyncio, the version before"),
+    "limiter-threads-before": ("this library", "this library, threads, the version before"),
+    "limiter-gevent-before": ("this library", "this library, gevent, the version before"),
     "limiter-linger": ("this library", "this library, asyncio, linger 20 ms"),
     "aiobotocore": ("a bare call, no limiter", "aiobotocore call"),
     "boto3": ("a bare call, no limiter", "boto3 call"),
@@ -43,7 +52,9 @@ LABELS = {
     "boto3-tuned": ("a bare call, no limiter", "boto3 call, tuned client"),
     "zae-limiter": ("zae-limiter", "zae-limiter, asyncio"),
     "zae-limiter-threads": ("zae-limiter", "zae-limiter, threads"),
+    "unlimited": ("no limiter", "no limiter"),
     "limits": ("on Redis", "limits on Redis"),
+    "limits-gevent": ("on Redis", "limits on Redis, gevent"),
     "throttled-py": ("on Redis", "throttled-py on Redis"),
 }
 """The family and the name of each peer, in words; a peer that is missing here is drawn under its own name."""
@@ -57,6 +68,7 @@ POLICIES = {
 }
 HOT = ("single", "hot-50", "hot-500")
 LOAD = ("over-demand-25", "over-demand-1000", "cold", "cascade")
+WEB = ("web-one-address", "web-addresses")
 FAR = ("delayed-single", "delayed-50")
 MORE, LESS = "further right is better →", "← further left is better"
 
@@ -64,13 +76,13 @@ MORE, LESS = "further right is better →", "← further left is better"
 def draw(document: dict[str, Any], output: Path, suffix: str = "svg") -> list[Path]:
     """Draw every plot that the document has data for; return the files."""
     plans: dict[str, tuple[Sequence[str], str, str, Callable[[float], str]]] = {
-        "throughput": (HOT, "per_second", f"Decisions per second: {MORE}", short),
+        "throughput": ((*HOT, "distinct-50", *WEB), "per_second", f"Decisions per second: {MORE}", short),
         "cpu": (HOT, "cpu_us", f"CPU time of the client process for each decision: {LESS}", lambda value: duration(value / 1e6)),
         "calls": ((*HOT[1:], *LOAD), "calls_per_decision", f"Calls to the store for each decision: {LESS}", short),
         "dollars": ((*HOT[1:], *LOAD), "dollars_per_million", f"Dollars for a million decisions: {LESS}", dollars),
     }
     figures = {name: dots(document, *plan) for name, plan in plans.items()}
-    figures["latency"] = latencies(document, (*HOT, *FAR))
+    figures["latency"] = latencies(document, (*HOT, *FAR, *WEB))
     if document.get("simulation"):
         figures["simulation"] = simulation(document["simulation"])
     paths = []

@@ -27,14 +27,16 @@ COLUMNS = {
 }
 """The figures in the tables, per decision unless stated; WU and RU are DynamoDB's write and read units."""
 EXTRA = {
+    "first_ms": "first ms",
     "mib_per_100k_keys": "MiB/100k",
     "writes_per_run": "writes",
     "out_of_order": "late",
     "cpu_over_bare": "CPU / bare",
     "cpu_over_tuned": "CPU / tuned",
 }
-"""Figures that only some scenarios have: memory by keys seen, writes in all, callers who started after a later one,
-and the CPU time of this library over that of a bare client with its own settings, and with this library's."""
+"""Figures that only some scenarios have: the time from opening to the first decision, memory by keys seen, writes in all,
+callers who started after a later one, and the CPU time of this library over that of a bare client with its own settings, and
+with this library's."""
 
 
 def rows(series: Sequence[Series]) -> tuple[list[str], list[list[str]]]:

@@ -24,6 +24,7 @@ TRANSPORTS = {
     "limiter-threads-botocore": "botocore",
     "limiter-and-boto3": "direct",
 }
+OTHERS = ("limiter-threads-before", "unlimited", "aiobotocore", "boto3")
 FIGURES = {
     "decisions",
     "admitted",
@@ -57,8 +58,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """What one tiny run has written, and what it has printed."""
     skip_if_absent()
     output = tmp_path_factory.mktemp("benchmarks")
-    choice = ["--engines", ENGINE, "--scenarios", "single,overhead,cold,delayed-single,waiters,over-demand-25"]
-    peers = ["--peers", ",".join((*TRANSPORTS, "aiobotocore", "boto3"))]
+    choice = ["--engines", ENGINE, "--scenarios", "single,overhead,cold,delayed-single,waiters,over-demand-25,web-addresses"]
+    peers = ["--peers", ",".join((*TRANSPORTS, *OTHERS)), "--before", str(ROOT / "src")]
     command = [sys.executable, "-m", "benchmarks", "--tiny", *choice, *peers, "--output", str(output), "--without", "plots"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -76,7 +77,7 @@ def test_every_measurement_has_every_figure(document: dict[str, Any]) -> None:
     """Each peer is measured in each scenario, with a median between two extremes for every figure."""
     assert document["schema"] == 1
     assert document["engines"] == [ENGINE]
-    assert len(document["measurements"]) == 19
+    assert len(document["measurements"]) == 23
     for each in document["measurements"]:
         assert each["failures"] == []
         assert each.keys() == {"engine", "scenario", "peer", "transport", "repetitions", "failures", "calls", "figures"}
@@ -121,6 +122,26 @@ def test_calls_that_were_sent_in_another_way_fail_the_measurement(tmp_path: Path
     assert failed["figures"] == {}
     assert "not by direct: botocore.client.BaseClient._make_api_call is patched" in failed["failures"][0]
     assert (measured["failures"], measured["transport"]) == ([], "botocore")
+
+
+def test_an_unlimited_web_worker_makes_no_calls(document: dict[str, Any]) -> None:
+    """A web worker is measured with a limiter, which calls the table, and without one."""
+    web = {each["peer"]: each["figures"] for each in document["measurements"] if each["scenario"] == "web-addresses"}
+    assert web["limiter-gevent"]["calls_per_decision"]["median"] > 0
+    assert web["unlimited"]["calls_per_decision"]["median"] == 0
+    assert web["unlimited"]["admitted"] == web["unlimited"]["decisions"]
+
+
+def test_no_round_begins_after_the_last_minute(tmp_path: Path) -> None:
+    """Where the time has passed before the first round, nothing is measured, and every goal says so."""
+    skip_if_absent()
+    choice = ["--tiny", "--engines", ENGINE, "--scenarios", "single", "--peers", "limiter", "--minutes", "0"]
+    command = [sys.executable, "-m", "benchmarks", *choice, "--output", str(tmp_path), "--without", "plots,start-up,simulation"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert document["measurements"] == []
+    assert {goal["reached"] for goal in document["goals"]} == {None}
 
 
 def test_goals_say_whether_they_were_reached(document: dict[str, Any]) -> None:
