@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the bac
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402
 
-from .plan import SCENARIOS  # noqa: E402
+from .plan import BEFORE, SCENARIOS  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "this library": "#0b6e4f",
-    "a bare call, no limiter": "#7d8597",
     "no limiter": "#7d8597",
     "zae-limiter": "#c1440e",
     "on Redis": "#3d5a98",
@@ -42,14 +41,11 @@ LABELS = {
     "limiter-threads-unstored": ("this library", "this library, threads, stored=False"),
     "limiter-allotment": ("this library", "this library, asyncio, allotment 0.1 s"),
     "limiter-threads-allotment": ("this library", "this library, threads, allotment 0.1 s"),
-    "limiter-before": ("this library", "this library, asyncio, the version before"),
-    "limiter-threads-before": ("this library", "this library, threads, the version before"),
-    "limiter-gevent-before": ("this library", "this library, gevent, the version before"),
     "limiter-linger": ("this library", "this library, asyncio, linger 20 ms"),
-    "aiobotocore": ("a bare call, no limiter", "aiobotocore call"),
-    "boto3": ("a bare call, no limiter", "boto3 call"),
-    "aiobotocore-tuned": ("a bare call, no limiter", "aiobotocore call, tuned client"),
-    "boto3-tuned": ("a bare call, no limiter", "boto3 call, tuned client"),
+    "aiobotocore": ("no limiter", "aiobotocore call"),
+    "boto3": ("no limiter", "boto3 call"),
+    "aiobotocore-tuned": ("no limiter", "aiobotocore call, tuned client"),
+    "boto3-tuned": ("no limiter", "boto3 call, tuned client"),
     "zae-limiter": ("zae-limiter", "zae-limiter, asyncio"),
     "zae-limiter-threads": ("zae-limiter", "zae-limiter, threads"),
     "unlimited": ("no limiter", "no limiter"),
@@ -95,12 +91,13 @@ def draw(document: dict[str, Any], output: Path, suffix: str = "svg") -> list[Pa
 
 
 def measured(document: dict[str, Any], scenario: str, figure: str) -> list[tuple[str, dict[str, float]]]:
-    """Return each peer's figure in one scenario on the run's first engine, unless it is zero."""
+    """Return each peer's figure in one scenario on the run's first engine, unless it is zero, without earlier versions."""
     engine = document["engines"][0]
     found = []
     for each in document["measurements"]:
         spread = each["figures"].get(figure)
-        if (each["engine"], each["scenario"]) == (engine, scenario) and spread and spread["median"] > 0:
+        wanted = (each["engine"], each["scenario"]) == (engine, scenario) and each["peer"] not in BEFORE
+        if wanted and spread and spread["median"] > 0:
             found.append((each["peer"], spread))
     return found
 

@@ -34,7 +34,7 @@ EXTRA = {
     "cpu_over_bare": "CPU / bare",
     "cpu_over_tuned": "CPU / tuned",
 }
-"""Figures that only some scenarios have: the time from opening to the first decision, memory by keys seen, writes in all,
+"""Figures that only some scenarios have: the time to the first decision of a process, memory by keys seen, writes in all,
 callers who started after a later one, and the CPU time of this library over that of a bare client with its own settings, and
 with this library's."""
 

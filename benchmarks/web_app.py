@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .metering import METER
 from .plan import Job
 from .web_worker import CONTROL, JOB_VARIABLE
-from .worker import counted_peer
+from .worker import adapter_of, count_calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +23,9 @@ TIMEOUT = 0.5
 """Seconds for which the README's application waits rather than refuse."""
 
 job = Job(**json.loads(os.environ[JOB_VARIABLE]))
-peer = counted_peer(job)
+peer = adapter_of(job)
 peer.open()
+count_calls(job)
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

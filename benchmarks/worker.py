@@ -37,6 +37,8 @@ COUNTED = {
     "zae": METER.count_botocore,
 }
 """Where the calls of the adapters of a module are counted; a bare client is counted beside the limiter that makes its request."""
+THIS_LIBRARY = ("ours", "before")
+"""Modules of adapters whose calls are counted once they are open, so that what counting imports is not part of the first call."""
 ACCOUNTED_SECONDS = 0.3
 ACCOUNTED_KEYS = 200
 PATIENCE = 60.0
@@ -104,13 +106,15 @@ class Measurement:
             raise OtherTransport(f"{self.job.peer} was sent by {statistics.transport}, not by {expected}: {why}")
         self.figures["transport"] = expected
 
-    def note_opening(self, began: float) -> None:
-        """Record how long the peer took to open."""
-        self.opened = time.perf_counter() - began
+    def note_opened(self, seconds: float) -> None:
+        """Record the seconds for importing and opening the peer, and count its calls from here if not done before."""
+        self.opened = seconds
+        if PEERS[self.job.peer].module in THIS_LIBRARY:
+            count_calls(self.job)
 
     def _note_first(self, record: Record) -> None:
-        """Record the time from opening to the first decision of a caller who is alone."""
-        if self.job.driver == "closed" and self.job.callers == 1 and record.latencies:
+        """Record the time from the import to the first decision of a caller who is alone."""
+        if PEERS[self.job.peer].module in THIS_LIBRARY and self.job.driver == "closed" and self.job.callers == 1:
             self.figures["first_ms"] = 1e3 * self.opened + record.latencies[0] / 1e6
 
     def _note_memory(self, grown: int) -> None:
@@ -174,37 +178,39 @@ def drive(drivers: Any, peer: Any, job: Job, phase: Phase) -> Any:
     return drivers.closed(peer, keys, phase.seconds)
 
 
-async def measure(measurement: Measurement, peer: Any) -> None:
+async def measure(measurement: Measurement, peer: Any, began: float) -> None:
     """Run every phase with tasks."""
     from . import async_drivers
 
-    began = time.perf_counter()
     await peer.open()
-    measurement.note_opening(began)
+    measurement.note_opened(time.perf_counter() - began)
     for phase in measurement.phases():
         phase.record = await drive(async_drivers, peer, measurement.job, phase)
         measurement.check_transport(peer)
     await peer.close()
 
 
-def measure_threads(measurement: Measurement, peer: Any) -> None:
+def measure_threads(measurement: Measurement, peer: Any, began: float) -> None:
     """Run every phase with threads or greenlets."""
     from . import thread_drivers
 
-    began = time.perf_counter()
     peer.open()
-    measurement.note_opening(began)
+    measurement.note_opened(time.perf_counter() - began)
     for phase in measurement.phases():
         phase.record = drive(thread_drivers, peer, measurement.job, phase)
         measurement.check_transport(peer)
     peer.close()
 
 
-def counted_peer(job: Job) -> Any:
-    """Return the adapter of a job's peer, whose calls are counted."""
+def count_calls(job: Job) -> None:
+    """Count the calls of a job's peer, unless it has none."""
+    if (module := PEERS[job.peer].module) in COUNTED:
+        COUNTED[module]()
+
+
+def adapter_of(job: Job) -> Any:
+    """Return the adapter of a job's peer."""
     about = PEERS[job.peer]
-    if about.module in COUNTED:
-        COUNTED[about.module]()
     adapter = getattr(importlib.import_module(f"benchmarks.peers.{about.module}"), about.adapter.partition(":")[2])
     return adapter(job, dict(about.options))
 
@@ -213,13 +219,17 @@ def main(arguments: list[str]) -> int:
     """Measure one job; return the exit status."""
     text, warm_up = [argument for argument in arguments if argument != "--gevent"]
     measurement = Measurement(Job(**json.loads(text)), float(warm_up))
-    peer = counted_peer(measurement.job)
-    if PEERS[measurement.job.peer].runtime == "asyncio":
+    about = PEERS[measurement.job.peer]
+    if about.module not in THIS_LIBRARY:
+        count_calls(measurement.job)
+    began = time.perf_counter()
+    peer = adapter_of(measurement.job)
+    if about.runtime == "asyncio":
         import asyncio
 
-        asyncio.run(measure(measurement, peer))
+        asyncio.run(measure(measurement, peer, began))
     else:
-        measure_threads(measurement, peer)
+        measure_threads(measurement, peer, began)
     print(json.dumps(measurement.figures))
     return 0
 
