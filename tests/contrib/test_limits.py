@@ -235,6 +235,15 @@ def test_reset_deletes_the_counters_of_its_namespace(uri: str) -> None:
         assert limiter.get_limits() == (Limit.per_minute("requests", 5),)
 
 
+def test_namespaces_with_a_separator_share_no_counter(uri: str) -> None:
+    """No key of one namespace is one of another, and a reset ends at the namespace."""
+    one, other = DynamoDBStorage(uri, namespace="a"), DynamoDBStorage(uri, namespace="a#b")
+    assert other.incr("key", 60) == 1
+    assert one.incr("b#key", 60) == 1
+    assert one.reset() == 1
+    assert other.get("key") == 1
+
+
 def test_the_moving_window_is_refused_with_a_remedy(uri: str) -> None:
     """The strategy of limits, Flask-Limiter and the asynchronous strategy say what to use in its place."""
     import flask

@@ -93,7 +93,6 @@ TESTED_BY = {
     "commit.batch": "tests/async/test_committer.py",
     "commit.block_orders": "tests/unit/commit/test_allotment.py",
     "commit.charge": "tests/async/test_waiting.py",
-    "commit.queues": "tests/async/test_committer.py",
     "commit.leading": "tests/runtimes/test_interruptions.py",
     "commit.slot_line": "tests/async/test_slots.py",
     "commit.writer": "tests/async/test_committer.py",

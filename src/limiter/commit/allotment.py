@@ -32,7 +32,7 @@ KEPT = 8
 class Block:
     """Units of several limits that one write took, to be spent before `until` (store's time) and `expires` (monotonic time)."""
 
-    __slots__ = ("_held", "_tats", "expires", "until")
+    __slots__ = ("_held", "_tats", "_worth_until", "expires", "until")
 
     def __init__(self, grant: Grant, planned: tuple[int, int], error: int) -> None:
         receipts = grant.receipts
@@ -41,6 +41,7 @@ class Block:
         self._tats = [receipt.tat for receipt in receipts]
         self.until = min([planned[0] + life, *(_end(receipt) - 2 * error for receipt in receipts)])
         self.expires = planned[1] + life
+        self._worth_until = max([_end(receipt) for receipt in receipts if not isinstance(receipt.limit, Limit)], default=0)
 
     def units(self, place: int) -> int:
         """Return the units that are left of the limit at that place."""
@@ -68,6 +69,10 @@ class Block:
         """Hold units again that were paid for a call which could not use them."""
         for place, receipt in enumerate(receipts):
             self._held[place] = self._held[place].add(receipt)
+
+    def owes(self, now: int) -> bool:
+        """Tell whether units are held that have to go back while their period lasts; those of a rate are lost."""
+        return now < self._worth_until and any(held.units and not isinstance(held.limit, Limit) for held in self._held)
 
     def leave(self) -> list[Refund]:
         """End the block, and return what is left of limits that count: units of a rate are lost."""
@@ -151,6 +156,10 @@ class Stock:
         blocks, self._blocks = self._blocks, []
         return [refund for block in blocks for refund in block.leave()]
 
+    def owes(self, now: int) -> bool:
+        """Tell whether units are held that have to go back; those of a rate are lost."""
+        return any(block.owes(now) for block in self._blocks)
+
     def matters(self, now: int) -> bool:
         """Tell whether anything is held, or asked for."""
         return bool(self._blocks) or not self._sizing.is_idle(now)
@@ -213,6 +222,10 @@ class Allotments:
         refunds = tuple([refund for stock in self._stocks.values() for refund in stock.end(now, age)])
         self._stocks = {kind: stock for kind, stock in self._stocks.items() if stock.matters(now)}
         return refunds
+
+    def owes(self, now: int) -> bool:
+        """Tell whether units are held that have to go back."""
+        return any(stock.owes(now) for stock in self._stocks.values())
 
     def leave(self) -> tuple[Refund, ...]:
         """End all blocks, and return what goes back of them."""

@@ -70,7 +70,7 @@ class Committer:
         self.lock = threading.Lock()
         self.deadlines = Deadlines()
         self._breaker = breaker or Breaker()
-        self._queues: Queues[BucketQueue] = Queues(BucketQueue, options.max_queues)
+        self._queues: Queues[BucketQueue] = Queues(BucketQueue, options.max_queues, store.clock)
         self._slots: SlotKeeper | None = None
         self._writer = BatchWriter(store, self.lock, self._breaker, self._counters, self.gate, options)
         self._leader = Leader(self._writer, options)

@@ -1,4 +1,4 @@
-"""The queues of the buckets that a process has used lately; those that have not been used for longest are forgotten."""
+"""The queues of the buckets that a process has used lately. Buckets that have refilled are forgotten, and what is too many."""
 
 from __future__ import annotations
 
@@ -12,40 +12,50 @@ if TYPE_CHECKING:
 
 MAX_QUEUES = 100_000
 """Buckets whose last state is remembered. A forgotten bucket costs a second write when it is used again."""
+KEPT = 1_000
+"""Buckets that are remembered though they have refilled: more than one call can charge, since it may hold their queues."""
+LOOKS = 2
+"""Queues that are looked at for each new one: so the refilled ones become fewer while new ones come."""
 
 
 class Forgettable(Protocol):
     """A queue, as far as it matters for whether it can be forgotten; see `BucketQueue`."""
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no call is in progress, and nothing is held."""
+    def is_idle(self, now: int) -> bool:
+        """Tell whether no call is in progress, and nothing is held."""
+
+    def has_refilled(self, now: int) -> bool:
+        """Tell whether what is known of the bucket equals what is assumed of an unknown one."""
 
 
 Q = TypeVar("Q", bound=Forgettable)
 
 
 class Queues(OrderedDict["BucketKey", Q]):
-    """The queues by bucket, about `most` of them, in the order of their last use, which callers keep with `move_to_end`.
+    """The queues by bucket, about `most` of them, roughly in the order of their last use, which callers keep with `move_to_end`.
 
-    The caller holds the committer's lock.
+    The caller holds the committer's lock. `clock` returns nanoseconds since the epoch.
     """
 
-    def __init__(self, make: Callable[[BucketKey], Q], most: int | None) -> None:
+    def __init__(self, make: Callable[[BucketKey], Q], most: int | None, clock: Callable[[], int]) -> None:
         super().__init__()
         self._make = make
         self._most = most or MAX_QUEUES
+        self._clock = clock
 
     def __missing__(self, key: BucketKey) -> Q:
         """Make the queue of a bucket on its first use."""
         queue = self[key] = self._make(key)
-        if len(self) > self._most:
-            self._forget_oldest()
+        if len(self) > min(KEPT, self._most):
+            now = self._clock()
+            for _ in range(LOOKS):
+                self._look_at_oldest(now)
         return queue
 
-    def _forget_oldest(self) -> None:
+    def _look_at_oldest(self, now: int) -> None:
+        """Forget the oldest queue if it may go; otherwise look at others first, since it may stay so for long."""
         key, oldest = next(iter(self.items()))
-        if oldest.is_idle:
+        if oldest.is_idle(now) and (len(self) > self._most or oldest.has_refilled(now)):
             del self[key]
         else:
-            self.move_to_end(key)  # Otherwise nothing would be forgotten while this one is busy.
+            self.move_to_end(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ..core.forgetting import is_forgettable
 from ..core.preview import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request, refund_of
 from ..core.state import EMPTY
@@ -139,10 +140,15 @@ class SyncBucketQueue:
         self.allotments: Allotments | None = None
         self.slots: SyncBucketSlots | None = None
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is in progress, and no slot is held, so that the bucket can be forgotten."""
-        return self.leader is None and not self.requests and (self.slots is None or self.slots.is_idle)
+    def is_idle(self, now: int) -> bool:
+        """Tell whether no request is in progress, and nothing is held that has to be given back."""
+        if self.leader is not None or self.requests or (self.slots is not None and not self.slots.is_idle):
+            return False
+        return self.allotments is None or not self.allotments.owes(now)
+
+    def has_refilled(self, now: int) -> bool:
+        """Tell whether what is known of the bucket equals what is assumed of an unknown one."""
+        return self.seen is not None and is_forgettable(self.state, now)
 
     def add(self, pending: SyncPendingRequest, now: int = 0) -> None:
         """Put a request at the end of the queue, at the time `now`."""

@@ -70,7 +70,7 @@ class SyncCommitter:
         self.lock = threading.Lock()
         self.deadlines = SyncDeadlines()
         self._breaker = breaker or Breaker()
-        self._queues: Queues[SyncBucketQueue] = Queues(SyncBucketQueue, options.max_queues)
+        self._queues: Queues[SyncBucketQueue] = Queues(SyncBucketQueue, options.max_queues, store.clock)
         self._slots: SyncSlotKeeper | None = None
         self._writer = SyncBatchWriter(store, self.lock, self._breaker, self._counters, self.gate, options)
         self._leader = SyncLeader(self._writer, options)

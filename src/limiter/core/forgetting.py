@@ -1,4 +1,4 @@
-"""Which buckets a store in memory may forget. As with a table's time to live, an idle bucket equals an absent one."""
+"""Which buckets a store in memory or a process may forget: an idle bucket equals an absent one, as with a time to live."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def is_forgettable(state: BucketState, now: int) -> bool:
     """
     if 0 <= state.ttl * NANOSECONDS < now:
         return True
-    said = replace(state, levels={}, ttl=EMPTY.ttl, stamp=EMPTY.stamp, marks={}, earlier=EMPTY.earlier)
-    return said == EMPTY and all(_is_full_rate(level, now) for level in state.levels.values())
+    if not all(_is_full_rate(level, now) for level in state.levels.values()):
+        return False
+    return replace(state, levels={}, ttl=EMPTY.ttl, stamp=EMPTY.stamp, marks={}, earlier=EMPTY.earlier) == EMPTY
 
 
 def _is_full_rate(level: Level, now: int) -> bool:
     # The count of another kind of limit is less than its `since`.
-    return level == Level(*level[:4]) and 0 <= level.since <= level.tat <= now
+    return 0 <= level.since <= level.tat <= now and level == Level(*level[:4])

@@ -126,6 +126,7 @@ def test_nothing_is_changed_where_nothing_is_counted(stack: str, run: Callable[.
         (("adjust", "user", "api", "tokens"), "is not LIMIT=UNITS, such as tokens=-500"),
         (("adjust", "user", "api", "tokens=1.5"), "is not LIMIT=UNITS"),
         (("adjust", "user", "api", "requests=1", "requests=2"), "'requests' is given twice"),
+        (("check", "user", "api", "-c", "requests=1", "-c", "requests=2"), "'requests' is given twice"),
         (("adjust", "user", "api", "other=1"), "unknown limit 'other'"),
         (("reset", "user", "api", "other", "-y"), "unknown limit 'other'"),
         (("pause", "user", "api", "soon"), "is not a valid float"),
