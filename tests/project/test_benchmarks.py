@@ -78,7 +78,7 @@ def test_every_measurement_has_every_figure(document: dict[str, Any]) -> None:
     """Each peer is measured in each scenario, with a median between two extremes for every figure."""
     assert document["schema"] == 1
     assert document["engines"] == [ENGINE]
-    assert len(document["measurements"]) == 20
+    assert len(document["measurements"]) == 21
     for each in document["measurements"]:
         assert each["failures"] == []
         assert each.keys() == {"engine", "scenario", "peer", "transport", "repetitions", "failures", "calls", "figures"}
