@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from limiter import Limit, RateLimiter, RateLimitExceeded, Repository, SyncRateLimiter, SyncRepository
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 PARENT = "parent"
 
+SET_TO_VALUE = re.compile(r"(#\w+) = (:\w+)")
 PATIENT = {"connect_timeout": 30.0, "read_timeout": 30.0}
 """An engine that is slow under load is measured rather than given up."""
 
@@ -138,7 +141,7 @@ class ThreadedTwoKeys(ThreadedLimiter):
 
 
 class Replay:
-    """A client whose first update is real; later responses repeat that one's, so that no engine is needed."""
+    """A client whose first update is real; later responses are made from it and the request, so that no engine is needed."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -148,11 +151,14 @@ class Replay:
         return getattr(self.client, name)
 
     async def update_item(self, **parameters: Any) -> Any:
-        """Return the first response again, with the stamp of this update."""
+        """Return the first response again, with the values that this update sets, and the present time."""
         if self.answer is None:
             self.answer = await self.client.update_item(**parameters)
         answer = copy.deepcopy(self.answer)
-        answer["Attributes"]["w"] = parameters["ExpressionAttributeValues"][":w"]
+        names, values = parameters["ExpressionAttributeNames"], parameters["ExpressionAttributeValues"]
+        for name, value in SET_TO_VALUE.findall(parameters["UpdateExpression"]):
+            answer["Attributes"][names[name]] = values[value]
+        answer["ResponseMetadata"]["HTTPHeaders"]["date"] = formatdate(usegmt=True)
         return answer
 
     async def batch_get_item(self, **parameters: Any) -> Any:
