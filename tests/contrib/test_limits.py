@@ -1,4 +1,7 @@
-"""The storage for limits, under its own strategies, Flask-Limiter and slowapi."""
+"""The storage for limits, under its own strategies, Flask-Limiter and slowapi.
+
+The test of `limiter.contrib.counters`.
+"""
 
 from __future__ import annotations
 

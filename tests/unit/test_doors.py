@@ -1,4 +1,7 @@
-"""A value of the wrong kind, or for the other version, is named where it is passed."""
+"""A value of the wrong kind, or for the other version, is named where it is passed.
+
+The test of `limiter.memory_repository` and `limiter.runtime.entering`.
+"""
 
 from __future__ import annotations
 

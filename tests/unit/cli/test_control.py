@@ -134,7 +134,7 @@ def test_nothing_is_changed_where_nothing_is_counted(stack: str, run: Callable[.
         (("pause", "user", "api", "nan"), "from 0 to one year"),
         (("pause", "user", "api", "--", "-1"), "is not in the range"),
         (("block",), "specify ENTITY, --resource, or both"),
-        (("block", "user", "-e", "other"), "two of the same are specified"),
+        (("block", "user", "-e", "other"), "the entity is specified twice"),
         (("unblock", "user", "-l", "blocked", "-l", "10/hour"), "replaces a list of limits"),
         (("paus", "user", "api", "9"), "Did you mean 'pause'"),
         (("unblok", "user"), "Did you mean 'unblock' or 'block'?"),
