@@ -47,8 +47,9 @@ test-aioboto3:
 	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto tests/async tests/unit/aws \
 		'tests/contrib/test_client_examples.py::test_an_example_prints_what_it_should[with_arq]'
 
-soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=...
-	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py
+soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=..., then in bursts.
+	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py \
+		tests/runtimes/test_new_keys.py
 
 check: $(VENV)/.test-installed ## Lint, compare the generated files with their sources, and check types.
 	$(BIN)/ruff check .
@@ -117,7 +118,7 @@ endef
 	touch $@
 
 $(VENV)/.demo-installed: $(SOURCES) | $(VENV)/.pip-upgraded
-	$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[all]'
+	$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[async,cli,local]'
 	touch $@
 
 $(VENV)/.test-installed: $(SOURCES) | $(VENV)/.pip-upgraded
