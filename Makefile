@@ -60,8 +60,9 @@ test-aioboto3:
 test-fastapi: $(OLDEST)/.test-installed ## Run the tests of the FastAPI adapter on the oldest FastAPI and Starlette that it supports.
 	$(OLDEST)/bin/python -m pytest -W ignore::DeprecationWarning tests/contrib/test_fastapi.py
 
-soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=...
-	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py
+soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=..., then in bursts.
+	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py \
+		tests/runtimes/test_new_keys.py
 
 check: $(VENV)/.test-installed ## Lint, compare the generated files with their sources, and check types.
 	$(BIN)/ruff check .
@@ -136,7 +137,7 @@ endef
 	touch $@
 
 $(VENV)/.demo-installed: $(SOURCES) | $(VENV)/.pip-upgraded
-	$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[all]'
+	$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[async,cli,local]'
 	touch $@
 
 $(VENV)/.test-installed: $(SOURCES) | $(VENV)/.pip-upgraded

@@ -138,6 +138,16 @@ def test_metadata(run: Run) -> None:
     assert [each for each in requires if each.startswith("aioboto3")] == ["aioboto3>=15.5; extra == 'aioboto3'"]
 
 
+def test_all_is_every_extra_that_installs_beside_the_others(run: Run) -> None:
+    """`[all]` needs what every other extra needs, except `[aioboto3]`, whose aiobotocore is older than that of `[async]`."""
+    requires = run("import importlib.metadata as m, json; print(json.dumps(m.distribution('dynamodb-limiter').requires))")
+    needs: dict[str, set[str]] = {}
+    for requirement, _, extra in (each.partition("; extra == ") for each in requires if "extra ==" in each):
+        needs.setdefault(extra.strip("'\""), set()).add(requirement)
+    assert len(needs) > 18
+    assert needs["all"] == set.union(*(needed for extra, needed in needs.items() if extra not in {"all", "aioboto3"}))
+
+
 def test_importing_the_package_imports_next_to_nothing(run: Run) -> None:
     """`import limiter` loads no AWS library, no asyncio, no sockets and no TLS."""
     assert run(loaded_after("import limiter; limiter.__version__; dir(limiter)")) == []
