@@ -1,5 +1,9 @@
 # twin: ../sync/test_stack_manager.py
-"""The stack manager on a scripted CloudFormation, path by path, and once on an engine."""
+"""The stack manager on a scripted CloudFormation, path by path, and once on an engine.
+
+The test of `limiter.infra.change_set`, `limiter.infra.cloudformation_errors`, `limiter.infra.drift`, `limiter.infra.ownership`,
+`limiter.infra.stack_client`, `limiter.infra.stack_operation` and `limiter.infra.stack_summary`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
-from support.scripted_cloudformation import POLICY, SUCCESS, TABLE, Cloud, change, denied, failed_creation, failed_update, refused
+from support.scripted_cloudformation import (
+    POLICY,
+    SUCCESS,
+    TABLE,
+    Client,
+    Cloud,
+    change,
+    denied,
+    failed_creation,
+    failed_update,
+    refused,
+)
 
 from limiter import (
     ConfigurationError,
@@ -26,26 +41,11 @@ from limiter import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.engines import Engine
 
     from limiter import StackEvent
 
 THROTTLED = refused("Throttling", "Rate exceeded")
-
-
-class Client:
-    """Passes every call to the cloud."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        self.cloud = cloud
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        async def call(**parameters: Any) -> Any:
-            return self.cloud.respond(method, parameters)
-
-        return call
 
 
 @pytest.fixture
@@ -61,7 +61,10 @@ def manage(cloud: Cloud, name: str = "my-app") -> StackManager:
         assert seconds > 0
         cloud.now += seconds
 
-    client = Client(cloud)
+    async def respond(method: str, **parameters: Any) -> Any:
+        return cloud.respond(method, parameters)
+
+    client = Client(respond)
     return StackManager(name, client=client, table_client=client, policy_client=client, clock=cloud.clock, sleep=sleep)
 
 

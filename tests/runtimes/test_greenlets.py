@@ -1,4 +1,7 @@
-"""The limiter in processes that gevent or eventlet has patched: in time, too late, or in part."""
+"""The limiter in processes that gevent or eventlet has patched: in time, too late, or in part.
+
+The test of `limiter.runtime.patching`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.processes import PATIENCE, need
+from support.presence import need
+from support.processes import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,9 +1,9 @@
 """An engine whose keys have heat: a proxy that throttles a key as DynamoDB does, in a process of its own.
 
-    with HeatProxy(engine.endpoint_url, units=200, latency=(0.015, 0.030)) as table:
-        repository = Repository(name, endpoint_url=table.endpoint_url)
-        ...
-        counts = table.counts()      # since the counts before
+with HeatProxy(engine.endpoint_url, units=200, latency=(0.015, 0.030)) as table:
+    repository = Repository(name, endpoint_url=table.endpoint_url)
+    ...
+    counts = table.counts()      # since the counts before
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATIENCE = 60.0
 
 
 class HeatProxy:
-    """Passes calls on to the engine at `upstream_url`; a partition key takes `units` writes a second, a call `latency` seconds."""
+    """Passes calls on to the engine at `upstream_url`; a key takes `units` writes a second, a call `latency` seconds."""
 
     def __init__(self, upstream_url: str, *, units: float, latency: tuple[float, float] = (0.0, 0.0)) -> None:
         upstream, options = str(port_of(upstream_url)), [str(units), *map(str, latency)]

@@ -2,11 +2,11 @@
 
     python -I -S heat_server.py PORT UPSTREAM UNITS SHORTEST LONGEST
 
-`PORT` takes orders: each line is answered by a line of JSON, the counts since the line before, and the port to send requests to.
-Every UpdateItem spends one write unit of its partition key, whether its condition holds or not; a call that finds none is answered
-by the error of a hot key. A key saves the units of a tenth of a second. A call takes SHORTEST to LONGEST seconds, half of it before
-the engine gets it. Units of the other calls are not counted. UNITS scales a key down: a key of 200 units a second serves a fifth
-of the processes that a key of DynamoDB serves, and this machine can run them.
+`PORT` takes orders: each line is answered by a line of JSON, the counts since the line before, and the port to send requests
+to. Every UpdateItem spends one write unit of its partition key, whether its condition holds or not; a call that finds none is
+answered by the error of a hot key. A key saves the units of a tenth of a second. A call takes SHORTEST to LONGEST seconds, half
+of it before the engine gets it. Units of the other calls are not counted. UNITS scales a key down: a key of 200 units a second
+serves a fifth of the processes that a key of DynamoDB serves, and this machine can run them.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def hot_answer() -> tuple[bytes, bytes]:
     """DynamoDB's answer to a write of a key that has no units left."""
     body = json.dumps(HOT).encode()
     return (
-        b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: "
+        + str(len(body)).encode()
+        + b"\r\n\r\n",
         body,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from support.presence import program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +19,7 @@ NEEDED = ("spin", "gcc")
 DEPTH = 10_000
 MEMORY_MB = 1_800
 STEP_TIMEOUT = 110
+DECISION = MODELS.parents[1] / "docs" / "adr" / "ADR-163-model-checked-protocol.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,22 @@ class Verdict:
 
 
 def require() -> None:
-    """Skip the test if there is no model checker; in CI, fail, unless its absence is excused."""
-    absent = [program for program in NEEDED if shutil.which(program) is None]
-    if not absent:
-        return
-    message = f"model checker is ABSENT: {', '.join(absent)} not on PATH; on Debian, `apt-get install spin gcc`"
-    excused = os.environ.get("LIMITER_ENGINES_ABSENT", "").split(",")
-    if os.environ.get("CI") == "true" and "spin" not in excused:
-        pytest.fail(message)
-    pytest.skip(message)
+    """Require the model checker and the compiler that it needs."""
+    for each in NEEDED:
+        program(each, "install it with `make checker`", excuse="spin")
+
+
+def stated_states(world: str) -> int:
+    """Return the number of states that the page of the decision states for a world, in the last column of its table."""
+    row = re.search(rf"^\| {re.escape(world)} \|.*\| ([\d,]+) \|$", DECISION.read_text(encoding="utf-8"), re.MULTILINE)
+    assert row is not None, f"{DECISION.name} has no row for {world!r}"
+    return int(row[1].replace(",", ""))
+
+
+def check_size(world: str, verdict: Verdict) -> None:
+    """Check that a search was as large as the page says, within a tenth, since versions of spin differ."""
+    expected = stated_states(world)
+    assert abs(verdict.states - expected) <= expected / 10, f"{verdict.states:,} states, and {DECISION.name} says {expected:,}"
 
 
 def build(model: str, directory: Path, defines: Sequence[str] = (), compiler: Sequence[str] = ()) -> Path:

@@ -36,8 +36,8 @@ RECOVERY = 0.02
 """The part by which such an aim grows in a second, after it has held for `HELD`."""
 HELD = 30 * NANOSECONDS
 """Nanoseconds for which an aim holds after the table has throttled."""
-LUMPS = 10
-"""A window lasts until it shows so many times the failures that one applied write reports, or so many times its least length."""
+LUMPS, STRETCH = 10, 4
+"""A window lasts until it shows so many times the failures that one applied write reports, or for so many times its length."""
 SPREAD = 0.25
 """The part of the interval by which a wait may be shorter or longer."""
 
@@ -113,7 +113,7 @@ class Pace:
             return
         fleet, elapsed = attempts - self._counted, now - self._began
         window = max(WINDOW, 3 * self.interval // 4)
-        enough = elapsed >= window and (fleet >= LUMPS * max(self._losses, self._failed) or elapsed >= LUMPS * window)
+        enough = elapsed >= window and (fleet >= LUMPS * max(self._losses, self._failed) or elapsed >= STRETCH * window)
         if enough or (not self._level and self._is_crowded(fleet, elapsed)):
             self._adjust(fleet, elapsed, max(0, level) / LEVELS, now)
             self._pending = round(min(1.0, self._attempts / max(1, fleet)) * (self._level * LEVELS - level))

@@ -90,11 +90,11 @@ def test_one_that_is_left_alone_waits_no_longer() -> None:
 
 
 def test_processes_that_ask_little_do_not_wait() -> None:
-    """100 processes that ask 5 times a second each stay below the aim, so none is delayed."""
+    """100 processes that ask 3 times a second each stay far below the aim, so none is delayed."""
     fleet = Fleet()
-    fleet.start(100, every=0.2)
+    fleet.start(100, every=0.33)
     fleet.run(4)
-    assert served(fleet, 3) > 400
+    assert served(fleet, 3) > 250
     assert not any(delay for writer in fleet.writers for delay in writer.delays)
 
 
