@@ -65,9 +65,6 @@ class Repository:
     Raises `ValidationError` for an unusable argument.
     """
 
-    is_shared = True
-    """Whether other processes write to the same buckets, so that all together have to keep a pace."""
-
     def __init__(
         self,
         stack: str,
@@ -87,6 +84,7 @@ class Repository:
         self.namespace = check_name("namespace", namespace)
         self.clock: Callable[[], int] = ServerClock() if clock is None else check_clock(clock)
         check_connection(session, client)
+        self.is_shared = True  # Other processes write to the same buckets, so all together keep a pace.
         self.max_connections = check_count("max_connections", max_connections)
         options = ClientOptions(
             region=check_table_region(stack, check_region(region)),

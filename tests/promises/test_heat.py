@@ -53,7 +53,7 @@ async def flooded(engine: Engine, name: str, number: int, limit: Limit, **option
             limiters = []
             for _ in range(number):
                 repository = await stack.enter_async_context(Repository(name, endpoint_url=table.endpoint_url))
-                limiters.append(RateLimiter(repository, [limit], stored=False, **options))
+                limiters.append(RateLimiter(repository, [limit], stored=False, decision_timeout=5.0, **options))
             await asyncio.gather(*[limiter.repository.prepare() for limiter in limiters])
             table.counts()
             outcomes = await flood(limiters, SECONDS)
@@ -73,8 +73,8 @@ async def test_a_fleet_that_knows_its_key_keeps_it_cool(number: int, server_engi
 
 @pytest.mark.engines("dynoxide")
 async def test_a_refused_flood_stays_below_the_pace(server_engine: Engine, table_name: str) -> None:
-    """Limiters that all try when one of 50 units a second is due keep the pace too, failed writes included."""
+    """Limiters that all try when one of 50 units a second is due stay below what the key serves, failed writes included."""
     outcomes, counts = await flooded(server_engine, table_name, 8, SCARCE, writes_per_key=140)
     assert outcomes["refused"] > 0
-    assert counts.throttled <= counts.seconds
-    assert counts.written <= 180 * counts.seconds
+    assert counts.throttled <= 0.05 * counts.written
+    assert counts.written + counts.throttled <= UNITS * counts.seconds

@@ -34,7 +34,7 @@ def test_a_count_holds_attempts_and_a_level(attempts: int, level: int) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, SECOND), st.booleans(), st.booleans()), max_size=60))
-def test_whatever_is_answered_the_interval_keeps_its_bounds(answers: list[tuple[int, int, bool, bool]]) -> None:
+def test_the_interval_keeps_its_bounds_for_any_answers(answers: list[tuple[int, int, bool, bool]]) -> None:
     """For any counts, times and throttled writes, the interval is none or from a millisecond to the longest."""
     pace, count, now = Pace(700, LONGEST), 0, 0
     for others, passed, applied, throttles in answers:
