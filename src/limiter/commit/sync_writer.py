@@ -102,8 +102,8 @@ class SyncBatchWriter:
 
     def note_count(self, queue: SyncBucketQueue, update: Update, state: BucketState, now: int, *, applied: bool) -> None:
         """Learn from the answer to a write, sent at `now`, how much other processes write; called before the state is kept."""
-        pace = queue.pace
-        if not update.count or COUNT in state.unreadable or (pace is None and applied and is_alone(queue.state, update, state)):
+        pace, others = queue.pace, state.count != queue.state.count + update.count
+        if not update.count or COUNT in state.unreadable or (pace is None and applied and not others):
             return
         if pace is None:
             pace = self._new_pace(queue)
@@ -164,8 +164,3 @@ class SyncBatchWriter:
     def error(self) -> int:
         """Return the nanoseconds by which the store's clock may be wrong."""
         return error_of(self.clock)
-
-
-def is_alone(before: BucketState, update: Update, after: BucketState) -> bool:
-    """Tell whether no other process has written between the two states, of which the update that was applied made the later."""
-    return after.count == before.count + update.count
