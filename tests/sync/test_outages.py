@@ -631,8 +631,8 @@ def test_a_hot_key_makes_batches_larger(world: World, code: str) -> None:
     assert hot.breaker == "closed"
     assert (hot.decisions - before.decisions) >= 3 * (hot.batches - before.batches)
     assert pauses
-    assert max(pauses) <= 0.2
-    for _ in range(30):
+    assert max(pauses) <= 0.25
+    for _ in range(100):
         limiter.try_acquire("hottest")
     pauses.clear()
     limiter.try_acquire("hottest")
