@@ -21,7 +21,9 @@ ATTEMPT = 100_000_000
 LEVELS = 100_000
 """Levels for each factor of e between intervals."""
 BASE = NANOSECONDS // 1_000
-"""The interval of level 0, in nanoseconds. A process that keeps no longer one waits for nothing."""
+"""The interval of level 0, in nanoseconds."""
+SHORTEST = log(3)
+"""The logarithm of the shortest interval that is waited for, as a multiple of `BASE`: an answer takes about as long."""
 WINDOW = NANOSECONDS // 20
 """Fewest nanoseconds over which the fleet's writes are counted; in a longer interval, three quarters of it."""
 GAIN = 0.5
@@ -78,7 +80,7 @@ class Pace:
     @property
     def interval(self) -> int:
         """The interval that the process keeps between its writes, on average."""
-        return int(BASE * exp(self._level)) if self._level > 0 else 0
+        return int(BASE * exp(self._level)) if self._level > SHORTEST else 0
 
     @property
     def toll(self) -> int:
