@@ -14,7 +14,7 @@ SECONDS := 600
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test quick twins docs test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed sbom workflows pythons engines checker redis clean
+.PHONY: help demo test quick twins docs linkcheck test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed sbom workflows pythons engines checker redis clean
 .DELETE_ON_ERROR:
 
 help: ## List these commands.
@@ -34,9 +34,13 @@ twins: ## Generate the sync versions from their async sources.
 	@$(call need-python)
 	$(PYTHON) scripts/generate_sync.py
 
-docs: $(VENV)/.test-installed ## Build the documentation into build/docs; a warning or a broken internal link is an error.
+docs: $(VENV)/.test-installed ## Build the documentation into build/docs; a warning is an error, and so is a link that leads nowhere within it.
 	$(BIN)/python -m sphinx --conf-dir docs --builder html --fail-on-warning --keep-going --quiet . build/docs
+	$(BIN)/python scripts/check_site.py build/docs
 	@echo "open build/docs/index.html"
+
+linkcheck: $(VENV)/.test-installed ## Call every external link of the documentation, and name the broken ones; needs the network, so CI does so once a week.
+	$(BIN)/python -m sphinx --conf-dir docs --builder linkcheck --keep-going --quiet . build/linkcheck
 
 # On every engine with PATCHED_ENGINES=memory,moto,dynoxide,dynamodb-local, which takes twice as long.
 PATCHED_ENGINES ?= memory,dynoxide

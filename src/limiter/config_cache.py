@@ -240,9 +240,9 @@ class ConfigCache:
     async def _carry_out(self, load: _Load) -> None:
         """Read the gathered records, as soon as a read may be sent."""
         try:
-            with self._breaker.guard():
+            with self._breaker.guard() as attempt:
                 async with self._loads, self._gate:
-                    refusal = self._breaker.refusal() if self._breaker.state == "open" else None
+                    refusal = self._breaker.refusal(attempt)
                     if refusal is not None:
                         raise refusal
                     await self._read(load)

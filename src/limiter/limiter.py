@@ -68,7 +68,7 @@ class RateLimiter(BucketControl, Administration):
     - `repository`: the store of buckets and stored limits.
     - `limits`: the limits that apply if no stored level does.
     - `on_unavailable`: what happens if the table cannot be reached. "block" fails closed: it raises `RateLimiterUnavailable`.
-      "allow" fails open: it admits without counting. "local" limits within this process, and charges the table when it is back.
+      "allow" fails open: calls are allowed and not counted. "local" limits within this process, and charges the table later.
     - `config_ttl`: seconds for which stored limits and entities are remembered, and after which changes made elsewhere apply; 0
       reads them at every call.
     - `denial_ttl`: seconds for which a bucket that was seen empty refuses without another look; 0 always looks.
@@ -176,7 +176,7 @@ class RateLimiter(BucketControl, Administration):
 
         With `timeout`, the seconds that the caller is willing to wait, it waits for its turn if that comes in time. `headroom` is
         the share of every capacity to leave to others, or a share for each limit by name. With `oversize` an amount above a
-        capacity is admitted when the bucket is full, into debt.
+        capacity is allowed when the bucket is full, into debt.
 
         If the block raises, everything consumed is refunded, except what `lease.keep()` was called for. `refund_on_error` changes
         that: with False nothing is refunded; with an exception type, or a tuple of types, only for those errors; with a function

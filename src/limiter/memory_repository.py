@@ -116,7 +116,7 @@ class MemoryRepository:
             missing = missing_ancestor(seen)
             stands = stands and (missing is None or EntityKey(missing) not in self._records)
             if not stands or not all(self._has_parent(ancestor, parent) for ancestor, parent in seen.items()):
-                raise EntityChanged(f"entity {key.entity_id!r} or one of its ancestors was modified concurrently")
+                raise EntityChanged(f"entity {key.entity_id!r} or one of its ancestors was modified concurrently; try again")
             self._records[key] = record
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:

@@ -136,7 +136,10 @@ class Repository:
         await self._table.call("GetItem", self._addressed(schema.record_key(self.namespace, LimitsKey())), attempts=ATTEMPTS)
 
     async def prepare(self) -> None:
-        """Open the client, without calling AWS."""
+        """Open the client without calling the table.
+
+        Finding credentials may call other services of AWS: STS, or the metadata of the instance or container.
+        """
         await self._table.prepare()
 
     async def close(self) -> None:
@@ -214,7 +217,7 @@ class Repository:
                     raise
             except ClientError as error:
                 raise EntityChanged(
-                    f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently"
+                    f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently; try again"
                 ) from error
             await retry.backoff()
 

@@ -42,7 +42,7 @@ class SyncAcquisition(SyncEntering):
 
     def __enter__(self) -> SyncLease:
         if self._entered:
-            raise LimiterError("an acquire() can be entered once; call acquire() again for the next")
+            raise LimiterError("an acquire() can be entered only once; call acquire() again")
         self._entered = True
         self._lease = self._enter(self._call)
         return self._lease

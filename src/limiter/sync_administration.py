@@ -306,7 +306,7 @@ def _checked(entity: Entity) -> Entity:
 
 
 def _contested(entity_id: str) -> EntityChanged:
-    return EntityChanged(f"entity {entity_id!r} was modified concurrently; gave up after {ATTEMPTS} attempts")
+    return EntityChanged(f"entity {entity_id!r} was modified concurrently in {ATTEMPTS} attempts; try again")
 
 
 def _limits_key(entity_id: str | None, resource: str | None) -> LimitsKey:

@@ -136,7 +136,10 @@ class SyncRepository:
         self._table.call("GetItem", self._addressed(schema.record_key(self.namespace, LimitsKey())), attempts=ATTEMPTS)
 
     def prepare(self) -> None:
-        """Open the client, without calling AWS."""
+        """Open the client without calling the table.
+
+        Finding credentials may call other services of AWS: STS, or the metadata of the instance or container.
+        """
         self._table.prepare()
 
     def close(self) -> None:
@@ -214,7 +217,7 @@ class SyncRepository:
                     raise
             except ClientError as error:
                 raise EntityChanged(
-                    f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently"
+                    f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently; try again"
                 ) from error
             retry.backoff()
 

@@ -237,6 +237,6 @@ def _log_decision(event: DecisionEvent, namespace: str) -> None:
     violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
     fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
     fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
-    result = "admitted" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
+    result = "allowed" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
     extra = fields | {"namespace": visible(namespace), "violated": violated}
     decisions.debug("%s/%s %s", fields["entity_id"], fields["resource"], result, extra=extra)

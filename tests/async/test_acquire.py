@@ -1,5 +1,8 @@
 # twin: ../sync/test_acquire.py
-"""Deciding: what is admitted, what is refused, and what that costs."""
+"""Deciding: what is admitted, what is refused, and what that costs.
+
+The test of `limiter.acquirer`, `limiter.acquisition`, `limiter.core.call` and `limiter.limiter`.
+"""
 
 from __future__ import annotations
 

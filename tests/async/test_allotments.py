@@ -1,5 +1,8 @@
 # twin: ../sync/test_allotments.py
-"""Allotments: units that a process takes in advance by one write and spends without any, within one bound for the whole fleet."""
+"""Allotments: units that a process takes in advance by one write and spends without any, within one bound for the whole fleet.
+
+The test of `limiter.commit.block_orders`.
+"""
 
 from __future__ import annotations
 

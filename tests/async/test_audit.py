@@ -1,5 +1,8 @@
 # twin: ../sync/test_audit.py
-"""What a limiter records of its decisions stands up to the audit, and what a faulty store makes it do does not."""
+"""What a limiter records of its decisions stands up to the audit, and what a faulty store makes it do does not.
+
+The test of `limiter.audit.history`, `limiter.audit.joins` and `limiter.trail`.
+"""
 
 from __future__ import annotations
 

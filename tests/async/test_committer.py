@@ -1,5 +1,8 @@
 # twin: ../sync/test_committer.py
-"""Group commit: many requests in one write, each decided as if they had come one after another."""
+"""Group commit: many requests in one write, each decided as if they had come one after another.
+
+The test of `limiter.commit.batch` and `limiter.commit.writer`.
+"""
 
 from __future__ import annotations
 

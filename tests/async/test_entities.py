@@ -1,5 +1,8 @@
 # twin: ../sync/test_entities.py
-"""Entities: hierarchy, cascading charges, moves."""
+"""Entities: hierarchy, cascading charges, moves.
+
+The test of `limiter.core.records` and `limiter.repository`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # twin: ../sync/test_ids.py
-"""Ids hold any text, `#` included, and show as they are or escaped, but never deceive the reader of a log."""
+"""Ids hold any text, `#` included, and show as they are or escaped, but never deceive the reader of a log.
+
+The test of `limiter.core.visible`.
+"""
 
 from __future__ import annotations
 

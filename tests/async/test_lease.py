@@ -1,5 +1,8 @@
 # twin: ../sync/test_lease.py
-"""Leases: corrections, refunds, and their end."""
+"""Leases: corrections, refunds, and their end.
+
+The test of `limiter.core.refund_policy`.
+"""
 
 from __future__ import annotations
 

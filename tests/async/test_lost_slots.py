@@ -10,14 +10,14 @@ import pytest
 from limiter import Concurrency, MemoryRepository, Quota, RateLimiter
 from limiter.core.records import BucketKey
 from limiter.core.slots import count_of
-from limiter.exceptions import RateLimiterUnavailable
+from limiter.exceptions import RateLimiterUnavailable, Throttled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from support.engines import FakeClock
 
-    from limiter.core.state import Update, WriteResult
+    from limiter.core.state import BucketState, Update, WriteResult
 
 KEY = BucketKey("default", "user", "default")
 LIMITS = [Concurrency("calls", 2, ttl=10.0), Quota.per_day("tokens", 100)]
@@ -28,11 +28,12 @@ class Failed(Exception):
 
 
 class Lossy:
-    """A store whose next writes are lost: their answer, or the request, which may arrive later."""
+    """A store whose next writes fail: their answer is lost, or the request, which may arrive later; or it is the error given."""
 
     def __init__(self, inner: MemoryRepository) -> None:
         self.inner = inner
-        self.faults: list[str] = []
+        self.faults: list[str | Exception] = []
+        self.unread: Exception | None = None
         self.late: list[Update] = []
         self.afterwards: Callable[[], Awaitable[None]] | None = None
 
@@ -44,6 +45,10 @@ class Lossy:
 
     async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         fault = self.faults.pop(0) if self.faults else ""
+        if isinstance(fault, Exception):
+            raise fault
+        if fault == "overtaken":
+            await self.arrive()
         if fault == "request":
             self.late.append(update)
             raise RateLimiterUnavailable("lost")
@@ -52,7 +57,14 @@ class Lossy:
             if self.afterwards is not None:
                 await self.afterwards()
             raise RateLimiterUnavailable("lost")
+        if fault == "overtaken":
+            raise RateLimiterUnavailable("lost")
         return result
+
+    async def read_bucket(self, key: BucketKey) -> BucketState:
+        if self.unread is not None:
+            raise self.unread
+        return await self.inner.read_bucket(key)
 
     async def arrive(self) -> bool:
         """Have the late requests arrive, and return whether they have changed anything."""
@@ -179,17 +191,70 @@ async def test_an_acquire_that_was_never_answered_holds_nothing_for_long(
     limiter: RateLimiter, other: RateLimiter, lossy: Lossy, clock: FakeClock
 ) -> None:
     """What a caller was not told it does not hold: the next write gives it up, or its time does."""
-    lossy.faults = ["answer", "request", "request"]
-    lossy.inner.read_bucket, read = _down, lossy.inner.read_bucket  # type: ignore[method-assign]
+    lossy.faults, lossy.unread = ["answer"], RateLimiterUnavailable("down", unsent=True)
     with pytest.raises(RateLimiterUnavailable):
         await limiter.acquire("user", consume={"calls": 1}).__aenter__()
-    lossy.inner.read_bucket = read  # type: ignore[method-assign]
+    lossy.unread = None
     assert await held(lossy) == (1, 1, 0)
-    lossy.faults, lossy.late = [], []
     async with limiter.acquire("user", consume={"calls": 2}):
         assert await held(lossy) == (2, 2, 0)
     assert await held(lossy) == (0, 0, 0)
 
 
-async def _down(key: BucketKey) -> Any:
-    raise RateLimiterUnavailable("down", unsent=True)
+@pytest.mark.parametrize("error", [RateLimiterUnavailable("down", unsent=True), Throttled("slow down")])
+async def test_what_may_have_been_taken_is_not_told_to_be_free(limiter: RateLimiter, lossy: Lossy, error: Exception) -> None:
+    """A look for a lost write that certainly had no effect says nothing of the write itself."""
+    lossy.faults, lossy.unread = ["answer"], error
+    with pytest.raises(RateLimiterUnavailable) as caught:
+        await limiter.acquire("user", consume={"calls": 1, "tokens": 5}).__aenter__()
+    assert not caught.value.unsent
+    lossy.unread = None
+    assert await held(lossy) == (1, 1, 5)
+
+
+async def test_a_grant_that_cannot_be_numbered_is_not_told_to_be_free(
+    limiter: RateLimiter, other: RateLimiter, lossy: Lossy
+) -> None:
+    """A grant that waits for its number has taken its units; when the table takes no more writes its caller learns that."""
+
+    async def cover() -> None:
+        assert await other.try_acquire("user", consume={"tokens": 1})
+
+    lossy.faults, lossy.afterwards = ["answer", *[Throttled("slow down")] * 9], cover
+    with pytest.raises(RateLimiterUnavailable) as caught:
+        await limiter.acquire("user", consume={"calls": 1, "tokens": 5}).__aenter__()
+    assert not caught.value.unsent
+    assert await held(lossy) == (1, 1, 6)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_slot_that_was_taken_out_before_it_was_told_is_lost(
+    limiter: RateLimiter, other: RateLimiter, lossy: Lossy, clock: FakeClock, before: int
+) -> None:
+    """The write is found by its stamp, so nothing is charged twice; its entry has gone, so its lease says that it is lost."""
+    for _ in range(before):
+        await limiter.acquire("user", consume={"calls": 1}).__aenter__()
+
+    async def evict() -> None:
+        clock.advance(11)
+        await other.acquire("user", consume={"calls": 2}).__aenter__()
+
+    lossy.faults, lossy.afterwards = ["answer"], evict
+    async with limiter.acquire("user", consume={"calls": 1, "tokens": 5}) as lease:
+        assert lease.lost
+        assert await held(lossy) == (2, 2, 5)
+    assert await held(lossy) == (2, 2, 5)
+    assert await limiter.try_acquire("user", consume={"tokens": 1})
+    assert await held(lossy) == (2, 2, 6)
+
+
+async def test_a_late_request_is_not_taken_for_the_write_after_it(limiter: RateLimiter, lossy: Lossy) -> None:
+    """A write that fails because an older request has arrived is sent again, and charges its caller, when its answer is lost."""
+    async with limiter.acquire("user", consume={"calls": 1}):
+        lossy.faults, lossy.unread = ["request"], RateLimiterUnavailable("down", unsent=True)
+        with pytest.raises(RateLimiterUnavailable):
+            await limiter.acquire("user", consume={"calls": 1}).__aenter__()
+        lossy.faults, lossy.unread = ["overtaken"], None
+        async with limiter.acquire("user", consume={"calls": 1, "tokens": 5}):
+            assert await held(lossy) == (2, 2, 5)
+    assert await held(lossy) == (0, 0, 5)

@@ -1,5 +1,8 @@
 # twin: ../sync/test_memory.py
-"""What a process keeps in memory is bounded by what is in use: a bucket that is full again is forgotten."""
+"""What a process keeps in memory is bounded by what is in use: a bucket that is full again is forgotten.
+
+The test of `limiter.core.forgetting`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # twin: ../sync/test_outages.py
-"""What a limiter does while its table cannot be reached, and when it is back: every fault between client and engine."""
+"""What a limiter does while its table cannot be reached, and when it is back: every fault between client and engine.
+
+The test of `limiter.outage.fallback`, `limiter.outage.log` and `limiter.outage.unreported`.
+"""
 
 from __future__ import annotations
 

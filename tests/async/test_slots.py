@@ -1,5 +1,8 @@
 # twin: ../sync/test_slots.py
-"""Slots: held by a lease until its end, handed on within a process, free again when their process renews them no more."""
+"""Slots: held by a lease until its end, handed on within a process, free again when their process renews them no more.
+
+The test of `limiter.commit.slot_line`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,9 @@
 # twin: ../sync/test_stack_manager.py
-"""The stack manager on a scripted CloudFormation, path by path, and once on an engine."""
+"""The stack manager on a scripted CloudFormation, path by path, and once on an engine.
+
+The test of `limiter.infra.change_set`, `limiter.infra.cloudformation_errors`, `limiter.infra.drift`, `limiter.infra.ownership`,
+`limiter.infra.stack_client`, `limiter.infra.stack_operation` and `limiter.infra.stack_summary`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # twin: ../sync/test_standing_still.py
-"""Processes whose monotonic clock stood still (a frozen function, a snapshot, a suspended laptop) look before they write."""
+"""Processes whose monotonic clock stood still (a frozen function, a snapshot, a suspended laptop) look before they write.
+
+The test of `limiter.core.trust`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # twin: ../sync/test_stored_limits.py
-"""Limits that live in the store: precedence, propagation, and what they cost."""
+"""Limits that live in the store: precedence, propagation, and what they cost.
+
+The test of `limiter.administration`, `limiter.config_cache` and `limiter.core.record_cache`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # twin: ../sync/test_transport.py
-"""How calls reach the table: directly where that changes nothing for anybody, by botocore otherwise."""
+"""How calls reach the table: directly where that changes nothing for anybody, by botocore otherwise.
+
+The test of `limiter.aws.call_path` and `limiter.aws.connections`.
+"""
 
 from __future__ import annotations
 

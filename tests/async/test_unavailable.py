@@ -1,5 +1,8 @@
 # twin: ../sync/test_unavailable.py
-"""Tables that are missing, cannot be reached, or may not be used."""
+"""Tables that are missing, cannot be reached, or may not be used.
+
+The test of `limiter.aws.table` and `limiter.runtime.retry`.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # twin: ../sync/test_waiting.py
-"""Waiting for one's turn: booked by one write, first come, first served."""
+"""Waiting for one's turn: booked by one write, first come, first served.
+
+The test of `limiter.commit.charge`.
+"""
 
 from __future__ import annotations
 

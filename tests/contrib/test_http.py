@@ -1,4 +1,7 @@
-"""Answers, headers, addresses, keys and rules, without any framework."""
+"""Answers, headers, addresses, keys and rules, without any framework.
+
+The test of `limiter.contrib.addresses`.
+"""
 
 from __future__ import annotations
 

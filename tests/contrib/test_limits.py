@@ -1,4 +1,7 @@
-"""The storage for limits, under its own strategies, Flask-Limiter and slowapi."""
+"""The storage for limits, under its own strategies, Flask-Limiter and slowapi.
+
+The test of `limiter.contrib.counters`.
+"""
 
 from __future__ import annotations
 
@@ -233,6 +236,15 @@ def test_reset_deletes_the_counters_of_its_namespace(uri: str) -> None:
         assert mine.get("key-1") == 0
         assert other.get("key") == 1
         assert limiter.get_limits() == (Limit.per_minute("requests", 5),)
+
+
+def test_namespaces_with_a_separator_share_no_counter(uri: str) -> None:
+    """No key of one namespace is one of another, and a reset ends at the namespace."""
+    one, other = DynamoDBStorage(uri, namespace="a"), DynamoDBStorage(uri, namespace="a#b")
+    assert other.incr("key", 60) == 1
+    assert one.incr("b#key", 60) == 1
+    assert one.reset() == 1
+    assert other.get("key") == 1
 
 
 def test_the_moving_window_is_refused_with_a_remedy(uri: str) -> None:

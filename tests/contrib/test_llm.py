@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.memory_limiters import async_limiter, left, new_limiter
 
-from limiter import RateLimiterUnavailable, RateLimitExceeded, ValidationError
+from limiter import LeaseLost, RateLimiterUnavailable, RateLimitExceeded, ValidationError
 from limiter.contrib.llm import reserve, sync_reserve, usage_of
 
 if TYPE_CHECKING:
@@ -123,15 +123,16 @@ def test_what_was_not_reserved_cannot_be_reported(kind: str, clock: FakeClock) -
 
 
 @pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("error", [RateLimiterUnavailable("the table is down"), LeaseLost("the slots are lost")])
 def test_an_unstored_settlement_loses_no_reply(
-    kind: str, clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fails: bool
+    kind: str, clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fails: bool, error: Exception
 ) -> None:
-    """When the table is down at the end, the caller gets the reply, or its own error, and the log the reason."""
+    """When the end cannot be settled, the caller gets the reply, or its own error, and the log the reason."""
     limiter = new_limiter(kind, clock, *LIMITS)
 
     def body(call: Any) -> None:
         def down(*_: Any) -> None:
-            raise RateLimiterUnavailable("the table is down")
+            raise error
 
         monkeypatch.setattr(type(call.lease), "adjust", down)
         monkeypatch.setattr(type(call.lease), "release", down)
@@ -145,7 +146,7 @@ def test_an_unstored_settlement_loses_no_reply(
     else:
         make(kind, limiter, body)
     (record,) = (record for record in caplog.records if record.name == "limiter.contrib")
-    assert record.getMessage() == "a call of user/model stays charged by its estimate: the table is down"
+    assert record.getMessage() == f"a call of user/model stays charged by its estimate: {error}"
 
 
 def test_usage_is_read_from_what_replies_say() -> None:

@@ -1,4 +1,7 @@
-"""What adapters say to a limiter of the wrong kind, and to something that is no limiter."""
+"""What adapters say to a limiter of the wrong kind, and to something that is no limiter.
+
+The test of `limiter.contrib.extras`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The server sends wrong responses: calls end in time with a typed error, admit nothing that was not written, and recover."""
+"""The server sends wrong responses: calls end in time with a typed error, admit nothing that was not written, and recover.
+
+The test of `limiter.aws.read_timeout`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Docstrings, comments and messages of the package and its tests, and its pages, are in plain English.
+"""Docstrings, comments and messages of the package, its template and its tests, and its pages, are in plain English.
 
 The words below make a sentence hard to read for people whose first language is another one: they leave its subject open.
 """
@@ -12,6 +12,7 @@ HERE = Path(__file__)
 ROOT = HERE.parents[2]
 FOLDERS = (
     *("src/**/*.py", "scripts/*.py", "benchmarks/**/*.py", "examples/**/*.py", "tests/**/*.py", "tests/**/*.pml"),
+    *("src/**/*.yaml", "examples/**/*.tf", ".*.yaml", ".github/**/*.yml", "pyproject.toml", "Makefile", ".ci/run"),
     *("docs/**/*.md", "tests/*.md", "*.md"),
 )
 BANNED = re.compile(r"\b(?:whoever|whomever|nobody|somebody|lest|whatever|meanwhile|of its own accord)\b", re.IGNORECASE)

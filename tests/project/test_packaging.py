@@ -1,4 +1,7 @@
-"""What is built and installed: complete, without ballast, and light to import."""
+"""What is built and installed: complete, without ballast, and light to import.
+
+The test of `limiter._version` and `limiter.cli.__main__`.
+"""
 
 from __future__ import annotations
 

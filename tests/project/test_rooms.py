@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -54,16 +55,16 @@ TESTED_BY = {
     "administration": "tests/async/test_stored_limits.py",
     "audit.capacity": "tests/unit/audit/test_checker.py",
     "audit.history": "tests/async/test_audit.py",
-    "audit.joins": "tests/unit/audit/test_reader.py",
+    "audit.joins": "tests/async/test_audit.py",
     "audit.periods": "tests/unit/audit/test_rules.py",
     "audit.refill": "tests/unit/audit/test_checker.py",
     "audit.refusals": "tests/unit/audit/test_checker.py",
     "audit.spans": "tests/unit/audit/test_checker.py",
     "audit.uses": "tests/unit/audit/test_checker.py",
-    "audit.verdict": "tests/unit/audit/test_checker.py",
+    "audit.verdict": "tests/unit/audit/test_planted_faults.py",
     "aws.expressions": "tests/unit/aws/test_updates_on_engines.py",
     "aws.call_path": "tests/async/test_transport.py",
-    "aws.connections": "tests/unit/aws/test_direct.py",
+    "aws.connections": "tests/async/test_transport.py",
     "aws.queries": "tests/unit/aws/test_schema.py",
     "aws.read_timeout": "tests/faults/test_hostile_answers.py",
     "aws.requests": "tests/unit/aws/test_direct.py",
@@ -85,15 +86,17 @@ TESTED_BY = {
     "cli.limits_levels": "tests/unit/cli/test_stored.py",
     "cli.local": "tests/project/engines/test_local.py",
     "cli.namespace": "tests/unit/cli/test_stored.py",
-    "cli.options": "tests/unit/cli/test_help.py",
+    "cli.options": "tests/unit/cli/test_stored.py",
     "cli.output": "tests/faults/test_hostile_files.py",
     "cli.probes": "tests/unit/cli/test_doctor.py",
     "cli.scanning": "tests/unit/cli/test_doctor.py",
     "cli.stack": "tests/unit/cli/test_stacks.py",
     "commit.batch": "tests/async/test_committer.py",
-    "commit.block_orders": "tests/unit/commit/test_allotment.py",
+    "commit.block_orders": "tests/async/test_allotments.py",
     "commit.charge": "tests/async/test_waiting.py",
     "commit.leading": "tests/runtimes/test_interruptions.py",
+    "commit.batch_slots": "tests/async/test_lost_slots.py",
+    "commit.caller_line": "tests/unit/commit/test_slots.py",
     "commit.slot_line": "tests/async/test_slots.py",
     "commit.writer": "tests/async/test_committer.py",
     "config_cache": "tests/async/test_stored_limits.py",
@@ -117,6 +120,7 @@ TESTED_BY = {
     "core.request": "tests/unit/core/test_plan.py",
     "core.resetting": "tests/unit/core/test_counts.py",
     "core.slot_ledger": "tests/promises/test_slot_histories.py",
+    "core.tenure": "tests/promises/test_slot_histories.py",
     "core.state": "tests/unit/core/test_plan.py",
     "core.trust": "tests/async/test_standing_still.py",
     "core.units": "tests/unit/core/limits/test_gcra.py",
@@ -135,16 +139,15 @@ TESTED_BY = {
     "outage.fallback": "tests/async/test_outages.py",
     "outage.log": "tests/async/test_outages.py",
     "outage.unreported": "tests/async/test_outages.py",
-    "repository": "tests/async/test_acquire.py",
+    "repository": "tests/async/test_entities.py",
     "repository_protocol": "tests/project/typing/api.py",
     "runtime.entering": "tests/unit/test_doors.py",
-    "runtime.gate": "tests/runtimes/test_crowds.py",
     "runtime.heartbeat": "tests/runtimes/test_slots.py",
     "runtime.patching": "tests/runtimes/test_greenlets.py",
-    "runtime.retry": "tests/async/test_acquire.py",
+    "runtime.retry": "tests/async/test_unavailable.py",
     "trail": "tests/async/test_audit.py",
 }
-"""The test of each module that no test file is named after."""
+"""The test of each module that no test file is named after. It names the module: in an import, or in its docstring."""
 OTHER_FILES = {"README.md", "project/typing/api.py"}
 """Files under tests/ that are neither tests, nor `conftest.py`, nor support. The second is read by type checkers only."""
 
@@ -282,6 +285,40 @@ def test_every_module_has_a_test_that_can_be_found() -> None:
     assert modules - packages - named - set(TESTED_BY) == set(), "name a test after these modules, or add them to TESTED_BY"
     assert set(TESTED_BY) - (modules - named) == set(), "these have a test of their own, or do not exist: remove them"
     assert [test for test in TESTED_BY.values() if not (ROOT / test).exists()] == []
+
+
+def _names_module(text: str, module: str) -> bool:
+    """Tell whether a test names a module: in full, or as imported from its room."""
+    room, _, name = f"limiter.{module}".rpartition(".")
+    imported = rf"from {re.escape(room)} import (?:\([^)]*|[^\n(]*)\b{name}\b"
+    return re.search(rf"\blimiter\.{re.escape(module)}\b(?!\.[a-z])|{imported}", text) is not None
+
+
+def test_every_listed_test_names_its_module() -> None:
+    """A search for the name of a module finds the file that tests it."""
+    listed = ((module, ROOT / test) for module, test in TESTED_BY.items())
+    assert [
+        f"{test.relative_to(ROOT)} does not name limiter.{module}"
+        for module, test in listed
+        if not _names_module(test.read_text(encoding="utf-8"), module)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("from limiter.core.records import BucketKey", True),
+        ("from limiter.core import plan, records", True),
+        ("from limiter.core import (\n    plan,\n    records,\n)", True),
+        ('"""The test of `limiter.core.records`."""', True),
+        ("from limiter.core.record import records", False),
+        ("from limiter.core import plan\nrecords = []", False),
+        ("from limiter.core.records_of import x", False),
+    ],
+)
+def test_a_name_of_a_module_is_recognised(text: str, expected: bool) -> None:
+    """Imports and mentions in full count, and other uses of the word do not."""
+    assert _names_module(text, "core.records") == expected
 
 
 def test_every_file_under_tests_says_what_it_is() -> None:

@@ -50,7 +50,7 @@ BUGS = {
     "BUG_TTL_BY_GUESS": (WIDE, [KEPT]),
     "BUG_EXPIRES_BUSY": (EXPIRY, [LIMIT, GIVEN]),
     "BUG_LOST_MEANS_APPLIED": (EXPIRY, [WRITTEN]),
-    "BUG_CREDITS_AGAIN": (DELAYED, [GIVEN, ONCE, LIMIT]),
+    "BUG_REFUNDS_AGAIN": (DELAYED, [GIVEN, ONCE, LIMIT]),
     "BUG_STAMP_UNCONDITIONAL": (DELAYED, [IN_A_ROW]),
     "BUG_COVERED_SINCE": (EXPIRY, [GIVEN]),
     "BUG_COVERED_LAST_PLAN": (DELAYED, [GIVEN]),
@@ -72,9 +72,9 @@ def _checker() -> None:
 def test_no_reachable_state_breaks_a_promise(world: str, tmp_path: Path) -> None:
     """In no reachable state of small sizes is more allowed than the limit, or more refunded than was consumed."""
     verdict = checker.verify(tmp_path, WORLDS[world], ["-O1"])
-    print(f"{world}: {verdict.states} states")  # noqa: T201 - shown by -rP
     assert verdict.violated is None, verdict.report
     assert verdict.visited, verdict.report
+    checker.check_size(world, verdict)
 
 
 @pytest.mark.parametrize("bug", BUGS)

@@ -12,7 +12,8 @@ from support.slot_world import PromiseBroken, Script, play
 
 from limiter.core import slots as values
 from limiter.core.limits.slots import SlotAccount
-from limiter.core.slot_ledger import SlotLedger, _Tenure
+from limiter.core.slot_ledger import SlotLedger
+from limiter.core.tenure import Tenure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,50 +61,42 @@ def deadline_from_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault D.2: a lease lasts from the answer to its write."""
     sound = world.Process.learn
 
-    def learn(self: world.Process, state: Any) -> None:
+    def learn(self: world.Process, state: Any, applied: Any = None) -> None:
         before = {name: each.entry for name, each in self.ledger._tenures.items()}
-        sound(self, state)
+        sound(self, state, applied)
         for name, each in self.ledger._tenures.items():
             if each.deadline and each.entry != before[name]:
                 each.deadline = self.mono + each.limit.ttl_ns
 
     monkeypatch.setattr(world.Process, "learn", learn)
-    monkeypatch.setattr("limiter.core.slot_ledger.until_of", lambda _: 10**30)
+    monkeypatch.setattr("limiter.core.tenure.until_of", lambda _: 10**30)
 
 
 def hand_over_what_a_release_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault D.3: a slot that a write gives up is handed on."""
     spare = property(lambda self: max(0, values.count_of(self.entry) - self.leases))
-    monkeypatch.setattr(_Tenure, "spare", spare)
+    monkeypatch.setattr(Tenure, "spare", spare)
     monkeypatch.setattr(SlotLedger, "start", _start_anyway)
 
 
-def _start_anyway(self: SlotLedger, writes: Any, mono: int) -> bool:
-    for write in writes:
-        tenure = self._tenure(write.limit)
-        entry = values.NONE if write.entry is None else write.entry
-        tenure.sent.append(_sent(entry, values.count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
-        tenure.last = max(tenure.last, values.until_of(entry) // values.MILLISECOND)
+def _start_anyway(self: SlotLedger, update: Any, mono: int) -> bool:
+    for write in update.slots:
+        if write.entry is not None:
+            self._tenure(write.limit).send(write, write.entry, update.stamp, mono)
     return True
-
-
-def _sent(*fields: Any) -> Any:
-    from limiter.core.slot_ledger import _Sent
-
-    return _Sent(*fields)
 
 
 def hand_over_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault D.4: slots are handed on after the time of the lease."""
-    sound = SlotLedger._may_hand_over
+    sound = Tenure.may_hand_over
 
-    def may(self: SlotLedger, tenure: _Tenure, limit: object, state: Any, units: int, mono: int, now: int) -> bool:
-        deadline, tenure.deadline = tenure.deadline, mono + 1
-        found = sound(self, tenure, limit, state, units, mono, 0)
-        tenure.deadline = deadline
+    def may(self: Tenure, units: int, held: int, capacity: int, now: int, mono: int) -> bool:
+        deadline, self.deadline = self.deadline, mono + 1
+        found = sound(self, units, held, capacity, 0, mono)
+        self.deadline = deadline
         return found
 
-    monkeypatch.setattr(SlotLedger, "_may_hand_over", may)
+    monkeypatch.setattr(Tenure, "may_hand_over", may)
 
 
 def shared_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,8 +162,8 @@ def renew_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault D.9: a renewal renews all that the entry counts."""
     sound = SlotLedger.side
 
-    def side(self: SlotLedger, confirmed: int, mono: int) -> Side:
-        found = sound(self, confirmed, mono)
+    def side(self: SlotLedger, confirmed: int, mono: int, *, draws: bool) -> Side:
+        found = sound(self, confirmed, mono, draws=draws)
         own: dict[str, Own] = {
             name: each._replace(leases=max(each.leases, values.count_of(self._tenures[name].entry)))
             for name, each in found.own.items()
@@ -178,6 +171,31 @@ def renew_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
         return found._replace(own=own)
 
     monkeypatch.setattr(SlotLedger, "side", side)
+
+
+def grant_what_was_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grant counts although the entry that held its slots was taken out before it was told."""
+    monkeypatch.setattr(Tenure, "grant", lambda self, receipt, mono: self.count(receipt.cost, mono))
+
+
+def any_entry_that_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last write counts as applied when the entry is of an earlier one that was late."""
+
+    def verdict(self: Tenure, stamp: str, seen: int, own: int, now: int, mono: int) -> bool | None:
+        return own in [each.entry for each in self.sent] or sound(self, stamp, seen, own, now, mono)
+
+    sound = Tenure.verdict
+    monkeypatch.setattr(Tenure, "verdict", verdict)
+
+
+def no_entry_then_and_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first write counts as not applied where there is no entry, although another process may have removed it."""
+
+    def verdict(self: Tenure, stamp: str, seen: int, own: int, now: int, mono: int) -> bool | None:
+        return False if own == seen else sound(self, stamp, seen, own, now, mono)
+
+    sound = Tenure.verdict
+    monkeypatch.setattr(Tenure, "verdict", verdict)
 
 
 FAULTS: list[Fault] = [
@@ -192,6 +210,9 @@ FAULTS: list[Fault] = [
     no_reserved_numbers,
     evict_by_any_time,
     renew_a_leak,
+    grant_what_was_taken_out,
+    any_entry_that_was_sent,
+    no_entry_then_and_now,
 ]
 
 

@@ -14,7 +14,9 @@ ONE = ("SLOTS=1", "LAST=5", "WRITES=2")
 TWO = ("SLOTS=2", "LAST=5", "WRITES=2")
 APART = ("SLOTS=1", "LAST=5", "WRITES=2", "ERROR=2")
 MANY = ("SLOTS=2", "LAST=5", "WRITES=3", "LOSSES=0")
-WORLDS = {"one slot": ONE, "two slots": TWO, "clocks apart": APART}
+LONG = ("SLOTS=1", "LAST=7", "WRITES=2")
+WORLDS = {"one slot": LONG, "two slots": TWO}
+"""In the first one every entry can expire before the last moment, also where the clocks are as far apart as they may be."""
 
 AT_WORK = "at_work<="
 SUM = "held==sum"
@@ -45,9 +47,9 @@ def _checker() -> None:
 def test_no_reachable_state_breaks_a_promise(world: str, tmp_path: Path) -> None:
     """In every state that small sizes can reach no more slots are held than there are, and the sum of the entries is right."""
     verdict = checker.verify(tmp_path, WORLDS[world], ["-O1", "-DCOLLAPSE"], model="slots.pml")
-    print(f"{world}: {verdict.states} states")  # noqa: T201 - shown by -rP
     assert verdict.violated is None, verdict.report
     assert verdict.visited, verdict.report
+    checker.check_size(world, verdict)
 
 
 @pytest.mark.parametrize("bug", BUGS)

@@ -1,4 +1,7 @@
-"""The limiter in processes that gevent or eventlet has patched: in time, too late, or in part."""
+"""The limiter in processes that gevent or eventlet has patched: in time, too late, or in part.
+
+The test of `limiter.runtime.patching`.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 CPython runs signal handlers when a function is entered and when one written in C has returned, so those are the places that are
 tried, one after another: every one that an acquire passes in the committer, the rules and the store, and a correction in the
 lease. A lone caller at a bucket at rest takes the express way, unless writes have to keep an interval.
+
+The test of `limiter.commit.leading`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Slots in processes of every runtime: renewed while their process lives, free soon after its end, lost while it is stopped."""
+"""Slots in processes of every runtime: renewed while their process lives, free soon after its end, lost while it is stopped.
+
+The test of `limiter.runtime.heartbeat`.
+"""
 
 from __future__ import annotations
 

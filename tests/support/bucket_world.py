@@ -1,4 +1,4 @@
-"""A world of clients that share one bucket, to fuzz `bucket.plan` in, and the log from which its promises are judged.
+"""A world of clients that share one bucket, to fuzz `core.plan.plan` in, and the log from which its promises are judged.
 
 Every client plans against the last state it saw, however old, as the committer does, and the store applies an update if it
 holds. The judge knows nothing of `since` or `booked`: it has who was told to go when, what was given back, and how far ahead

@@ -276,7 +276,7 @@ class World:
     def _judge_grant(self, submission: Submission, grant: Grant) -> None:
         told = [(receipt.limit, receipt.units) for receipt in grant.receipts]
         promise(told == list(submission.request.charges), "who is admitted is told what was taken of every limit")
-        self._judge_credit(submission)
+        self._judge_refund(submission)
         if submission.cost and not submission.carried:
             self._pay(submission, grant)
             return
@@ -296,7 +296,7 @@ class World:
             told = start == taking.start or (lost and start > taking.start)
             promise(taking.forced or told, "who has to wait is told until when")
 
-    def _judge_credit(self, submission: Submission) -> None:
+    def _judge_refund(self, submission: Submission) -> None:
         """Check that a requested refund was made, or was worth nothing, or that the response was lost."""
         if submission.refunded or submission.client.losses > submission.losses:
             return

@@ -20,6 +20,7 @@ NEEDED = ("spin", "gcc")
 DEPTH = 10_000
 MEMORY_MB = 1_800
 STEP_TIMEOUT = 110
+DECISION = MODELS.parents[1] / "docs" / "adr" / "ADR-163-model-checked-protocol.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,19 @@ def require() -> None:
     if os.environ.get("CI") == "true" and "spin" not in excused:
         pytest.fail(message)
     pytest.skip(message)
+
+
+def stated_states(world: str) -> int:
+    """Return the number of states that the page of the decision states for a world, in the last column of its table."""
+    row = re.search(rf"^\| {re.escape(world)} \|.*\| ([\d,]+) \|$", DECISION.read_text(encoding="utf-8"), re.MULTILINE)
+    assert row is not None, f"{DECISION.name} has no row for {world!r}"
+    return int(row[1].replace(",", ""))
+
+
+def check_size(world: str, verdict: Verdict) -> None:
+    """Check that a search was as large as the page says, within a tenth, since versions of spin differ."""
+    expected = stated_states(world)
+    assert abs(verdict.states - expected) <= expected / 10, f"{verdict.states:,} states, and {DECISION.name} says {expected:,}"
 
 
 def build(model: str, directory: Path, defines: Sequence[str] = (), compiler: Sequence[str] = ()) -> Path:

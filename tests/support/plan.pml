@@ -1,7 +1,8 @@
-/* The rules of bucket.py and state.py for one limit, in small numbers: how a batch meets a guessed state, and what its update does.
+/* The rules of core/plan.py and core/state.py for one limit, in small numbers: how a batch meets a guessed state, and what its
+ * update does.
  *
  * Time is counted in the refill of one unit, from 1; 0 stands for absent, as -1 does in the code. A request holds a batch of up to
- * two takings and one credit, with the state that it is planned against. Both the protocol's model (protocol.pml) and the
+ * two debits and one refund, with the state that it is planned against. Both the protocol's model (protocol.pml) and the
  * comparison with the code (rules.pml) are made of these very lines.
  */
 
@@ -21,8 +22,8 @@ typedef Request {
 	byte at;                                      /* the time at which it is planned */
 	byte stamp;
 	byte cost1, patience1, cost2, patience2;      /* the takings, in order; none where the cost is 0 */
-	byte back, bsince, bstart, blevel, bearlier;  /* the credit; none where `back` is 0 */
-	byte bperiod                                  /* what the observer knows of the credit; no rule looks at it */
+	byte back, bsince, bstart, blevel, bearlier;  /* the refund; none where `back` is 0 */
+	byte bperiod                                  /* what the observer knows of the refund; no rule looks at it */
 };
 
 typedef Item { byte tat, since, booked, floor, ttl, w, w2 };    /* the stamps of the last two writes; the code keeps three */
@@ -34,7 +35,7 @@ hidden Request q;
 
 
 hidden int base, total, after1, after2, promised, ceiling, start;
-hidden int undone, plain, credited, left_booked;
+hidden int undone, plain, refunded, left_booked;
 hidden int low, high, want_since, booked_low, booked_high, want_floor, reach;
 hidden int idle, keeps, writes, refused1, refused2, holds;
 hidden int start1, start2, level1, level2, before;
@@ -76,7 +77,7 @@ inline plan_ceiling(units, wait, reached) {
 	fi
 }
 
-inline plan_credit() {
+inline plan_refund() {
 	undone = 0;
 	plain = 0;
 	left_booked = q.booked;
@@ -105,10 +106,10 @@ inline plan_credit() {
 #endif
 	:: else
 	fi;
-	credited = undone + plain;
+	refunded = undone + plain;
 	if
 	/* What holds a refund back is asserted as well by any other write. */
-	:: credited > 0 || (total > 0 && q.back > 0 && q.bsince == q.since) ->
+	:: refunded > 0 || (total > 0 && q.back > 0 && q.bsince == q.since) ->
 #ifndef BUG_REFUND_WITHOUT_SINCE
 		want_since = q.since;
 #endif
@@ -129,7 +130,7 @@ inline plan_credit() {
 inline plan() {
 	base = MAX(q.tat, q.at);
 	idle = q.tat <= q.at;
-	total = 0; promised = 0; credited = 0; undone = 0; left_booked = q.booked;
+	total = 0; promised = 0; refunded = 0; undone = 0; left_booked = q.booked;
 	low = 0; high = ANY; want_since = 0; booked_low = 0; booked_high = ANY; want_floor = ANY; reach = 0;
 	plan_taking(q.cost1, q.patience1, after1, refused1);
 	plan_taking(q.cost2, q.patience2, after2, refused2);
@@ -154,7 +155,7 @@ inline plan() {
 #ifndef BUG_NO_CEILING
 			high = ceiling;
 #endif
-			if :: promised == 0 -> plan_credit() :: else fi;
+			if :: promised == 0 -> plan_refund() :: else fi;
 #ifdef BUG_TTL_BY_GUESS
 			reach = base + total
 #else
@@ -162,9 +163,9 @@ inline plan() {
 #endif
 		fi;
 		if :: keeps -> booked_low = base + total - WINDOW :: else fi
-	:: else -> plan_credit()
+	:: else -> plan_refund()
 	fi;
-	writes = total > 0 || credited > 0
+	writes = total > 0 || refunded > 0
 }
 
 /* Whether the planned update may be applied to the item. */
@@ -191,14 +192,14 @@ inline change() {
 	:: else
 	fi;
 	if :: undone > 0 -> item.floor = item.floor - undone :: else fi;
-	if :: credited > 0 && left_booked < q.booked -> item.booked = left_booked :: else fi;
+	if :: refunded > 0 && left_booked < q.booked -> item.booked = left_booked :: else fi;
 	if
 	:: total > 0 && idle ->
 		item.tat = q.at + total;
 #ifndef BUG_IDLE_KEEPS_SINCE
 		item.since = q.at
 #endif
-	:: else -> item.tat = item.tat + total - credited
+	:: else -> item.tat = item.tat + total - refunded
 	fi;
 	if :: reach > 0 && q.ttl < reach -> item.ttl = reach + GRACE :: else fi;
 	item.w2 = item.w;
@@ -207,14 +208,14 @@ inline change() {
 
 /* What each taking is told, once the update has left the item as it is. */
 inline receive() {
-	before = (idle && total > 0 -> q.at : MAX(q.at, item.tat - total + credited));
+	before = (idle && total > 0 -> q.at : MAX(q.at, item.tat - total + refunded));
 	level1 = before + after1; start1 = level1 - WINDOW;
 	level2 = before + after2; start2 = level2 - WINDOW
 }
 
 /* The same where others have written since: `tat` is theirs too, so the batch met at most what its ceiling allows. */
 inline receive_covered() {
-	before = (idle && total > 0 -> q.at : MAX(q.at, item.tat - total + credited));
+	before = (idle && total > 0 -> q.at : MAX(q.at, item.tat - total + refunded));
 	if
 	:: total > 0 && !idle -> before = MAX(q.at, MIN(before, ceiling))
 	:: else

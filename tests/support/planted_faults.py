@@ -179,7 +179,7 @@ def leaders_take_their_batch_along(monkeypatch: pytest.MonkeyPatch) -> None:
 def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: after a lost response, everything is written once more."""
 
-    async def recover(self: Any) -> None:
+    async def recover(self: Any, *sent: Any) -> None:
         state = await self._writer.store.read_bucket(self._queue.key)
         self._stamp = ""
         self._answer(WriteResult(False, state))

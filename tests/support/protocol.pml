@@ -73,9 +73,9 @@ hidden int seen, whole, effective, valid;
 	to.cost1 = from.cost1; to.patience1 = from.patience1; to.cost2 = from.cost2; to.patience2 = from.patience2; \
 	to.back = from.back; to.bsince = from.bsince; to.bstart = from.bstart; to.blevel = from.blevel; \
 	to.bearlier = from.bearlier; to.bperiod = from.bperiod
-#define DROP_CREDIT(r) r.back = 0; r.bsince = 0; r.bstart = 0; r.blevel = 0; r.bearlier = 0; r.bperiod = 0
+#define DROP_REFUND(r) r.back = 0; r.bsince = 0; r.bstart = 0; r.blevel = 0; r.bearlier = 0; r.bperiod = 0
 #define CLEAR(r) \
-	r.at = 0; r.stamp = 0; r.cost1 = 0; r.patience1 = 0; r.cost2 = 0; r.patience2 = 0; DROP_CREDIT(r)
+	r.at = 0; r.stamp = 0; r.cost1 = 0; r.patience1 = 0; r.cost2 = 0; r.patience2 = 0; DROP_REFUND(r)
 
 inline observe_taking(moment, units, begin, wait) {
 	assert(begin <= moment + wait);         /* no caller waits for longer than agreed */
@@ -110,7 +110,7 @@ inline apply(who) {
 	whole = (total > 0 -> MAX(item.tat, q.at) : item.tat) + total;
 	change();
 	receive();
-	printf("%d: call %d takes %d and gives back %d: tat=%d since=%d booked=%d floor=%d ttl=%d\n", now, q.stamp, total, credited,
+	printf("%d: call %d takes %d and refunds %d: tat=%d since=%d booked=%d floor=%d ttl=%d\n", now, q.stamp, total, refunded,
 		item.tat, item.since, item.booked, item.floor, item.ttl);
 	assert(item.ttl >= item.tat);           /* no item expires before its bucket is full */
 	effective = MAX(whole, q.at) - MAX(item.tat, q.at);
@@ -122,7 +122,7 @@ inline apply(who) {
 	fi;
 	if :: after1 > 0 -> observe_taking(q.at, q.cost1, start1, q.patience1) :: else fi;
 	if :: after2 > 0 -> observe_taking(q.at, q.cost2, start2, q.patience2) :: else fi;
-	valid = MIN(credited, valid);
+	valid = MIN(refunded, valid);
 	if
 	:: valid > 0 && q.bstart > now ->
 		assert(due[q.bstart - now - 1] >= valid);
@@ -133,8 +133,8 @@ inline apply(who) {
 	if
 	:: CALL_OF(q) == CALL(who) ->
 		if :: total > 0 -> p[who].taken_in = period; p[who].taken = total :: else fi;
-		if :: credited > 0 -> p[who].given++ :: else fi;
-		assert(p[who].given <= 1)            /* a credit is given at most once */
+		if :: refunded > 0 -> p[who].given++ :: else fi;
+		assert(p[who].given <= 1)            /* a refund is given at most once */
 	:: else
 	fi
 }
@@ -201,7 +201,7 @@ inline recognise() {
 			covered = false;
 			look();
 			p[me].ask.stamp = p[me].ask.stamp + 64; p[me].mixed = 2; p[me].sent = 0; p[me].planned = 0;
-			DROP_CREDIT(p[me].ask)
+			DROP_REFUND(p[me].ask)
 		}
 	:: p[me].mixed != 1 || answered -> answered = false; grant()
 #else
@@ -341,8 +341,8 @@ end:
 #ifdef BUG_NEW_STAMP
 					p[me].ask.stamp = p[me].ask.stamp + 64;
 #endif
-#ifndef BUG_CREDITS_AGAIN
-					DROP_CREDIT(p[me].ask)
+#ifndef BUG_REFUNDS_AGAIN
+					DROP_REFUND(p[me].ask)
 #endif
 				}
 			fi

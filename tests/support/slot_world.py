@@ -29,6 +29,8 @@ KEY = BucketKey("default", "user", "api")
 SECOND = 10**9
 EPOCH = 1_800_000_000 * SECOND
 NAME = "calls"
+LOST = 0.15
+"""The part of the answers that are lost on their way."""
 
 
 class PromiseBroken(AssertionError):
@@ -64,13 +66,12 @@ class Lease:
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """A write on its way: whether it has arrived, and whether its answer still can."""
+    """A write on its way, and its answer once it has arrived."""
 
     process: Process
     plan: Plan
     update: Update
     leased: int = 0
-    answered: bool = True
     answer: tuple[bool, BucketState] | None = None
     copies: int = 1
 
@@ -87,8 +88,9 @@ class World:
         self.processes: list[Process] = []
         self.network: list[Sent] = []
         self.updates: list[Update] = []
+        self.applied: set[str] = set()
         self.fences: list[int] = []
-        self.counts = dict.fromkeys(("writes", "handed", "evicted", "lost answers", "lost leases"), 0)
+        self.counts = dict.fromkeys(("writes", "handed", "evicted", "lost answers", "lost leases", "covered"), 0)
         self.born = 0
 
     def write(self, update: Update) -> tuple[bool, BucketState]:
@@ -98,6 +100,7 @@ class World:
         if not update.holds(before):
             return before.stamp == update.stamp, before
         self.state = update.apply(before)
+        self.applied.add(update.stamp)
         self.counts["writes"] += 1
         self.counts["evicted"] += sum(len(each.dead) for each in update.slots)
         self.judge_item()
@@ -146,10 +149,11 @@ class Process:
         self.fresh = False
         self.stamps = 0
         self.sent: Sent | None = None
-        self.lost: list[Sent] = []
+        self.unknown: Sent | None = None
         self.stopped_until = 0
         self.jump = 0
         self.leases: list[Lease] = []
+        self.held_back: list[Receipt] = []
 
     @property
     def now(self) -> int:
@@ -182,6 +186,9 @@ class Process:
             self.take_over()
         elif self.sent is not None:
             self.wait()
+        elif self.unknown is not None:
+            unknown, self.unknown = self.unknown, None
+            self.recover(unknown)
         elif choice < 0.58:
             self.look()
         else:
@@ -216,13 +223,18 @@ class Process:
         """Read the bucket."""
         self.learn(self.world.state)
 
-    def learn(self, state: BucketState) -> None:
-        """Keep a state that an answer has shown, which sets the clock too."""
+    def learn(self, state: BucketState, applied: Sent | None = None) -> None:
+        """Keep a state that an answer has shown, which sets the clock too; a write that was `applied` has granted its slots."""
         self.jump = 0
         self.state, self.seen, self.fresh = state, self.now, True
-        self.ledger.learn(state.slots)
+        covered = applied is not None and state.stamp != applied.update.stamp
+        grants = {} if applied is None else applied.plan.grants(state)
+        taken = [receipt for grant in grants.values() for receipt in grant.receipts if receipt.cost]
+        self.ledger.learn(state.slots, self.mono, taken, () if applied is None or covered else applied.update.slots)
         lost = [lease for lease in self.leases if self.ledger.is_lost(NAME, lease.generation, self.now, self.mono)]
         self.world.counts["lost leases"] += len(lost)
+        if applied is not None:
+            self.tell(taken, covered=covered)
 
     def send(self) -> None:
         """Plan a batch and send its write."""
@@ -230,13 +242,18 @@ class Process:
         asked = [rng.randint(1, 2) for _ in range(rng.choice((0, 0, 1, 1, 2)))]
         requests = [Request(KEY, (Charge(self.world.limit, units),)) for units in asked if units <= self.world.script.capacity]
         self.stamps += 1
-        side = self.ledger.side(self.seen, self.mono)
+        side = self.ledger.side(self.seen, self.mono, draws=bool(self.held_back))
         plan = planning.plan(
             self.state, requests, self.now, f"{self.ledger.holder}-{self.stamps}", error=self.error, fresh=self.fresh, slots=side
         )
-        if plan.update is None or not self.ledger.start(plan.update.slots, self.mono):
+        if plan.update is None:
+            if self.fresh and not asked:
+                self.deliver(numbered=False)
+            return
+        if not self.ledger.start(plan.update, self.mono):
             return
         leased = sum(lease.units for lease in self.leases if lease.generation == self.generation)
+        leased += sum(receipt.cost for receipt in self.held_back if receipt.since == self.generation)
         self.sent = Sent(self, plan, plan.update, leased, copies=rng.choice((1, 1, 1, 1, 1, 1, 2, 0)))
         self.world.network.append(self.sent)
 
@@ -245,49 +262,50 @@ class Process:
         sent = self.sent
         if sent is None:
             return
-        if sent.answer is not None and sent.answered:
+        if sent.answer is not None and self.world.rng.random() >= LOST:
             self.sent = None
             self.answer(sent, *sent.answer)
-        elif self.world.rng.random() < 0.1 or not sent.answered:
-            self.sent = None
+        elif sent.answer is not None or self.world.rng.random() < 0.1:
             self.world.counts["lost answers"] += 1
-            self.ledger.doubt(sent.update.slots)
-            sent.answered = False
-            self.lost.append(sent)
-            if self.world.rng.random() < 0.7:
-                self.recover(sent)
+            self.ledger.doubt(sent.update)
+            self.sent = None
+            self.unknown = sent if self.world.rng.random() < 0.8 else None
 
     def recover(self, sent: Sent) -> None:
-        """Find out by a read what became of a write, as a batch does; callers whose grant is covered get no slot here."""
+        """Find out by a read what became of a write, as a batch does."""
         state = self.world.state
-        verdict = self.ledger.verdict(sent.update.slots, state.slots)
-        if verdict is None:
-            verdict = state.stamp == sent.update.stamp
-        covered = state.stamp != sent.update.stamp
-        self.learn(state)
-        if verdict and not covered:
-            self.grant(sent, state)
+        shown = self.ledger.verdict(sent.update, state.slots, self.now, self.mono)
+        verdict = bool(shown) or state.has_stamp(sent.update.stamp)
+        applied = sent.update.stamp in self.world.applied
+        promise(applied or not verdict, "no caller is told of a write that was not applied")
+        promise(verdict or shown is None or not applied, "no write is made again that was applied")
+        self.learn(state, sent if verdict else None)
 
     def answer(self, sent: Sent, applied: bool, state: BucketState) -> None:
         """Take an answer."""
         if not applied:
-            self.ledger.fail(sent.update.slots)
-        self.learn(state)
+            self.ledger.fail(sent.update)
         if applied:
             own = count_of(state.slots.entry(NAME, self.ledger.holder))
             taken = sum(each.taken for each in sent.update.slots)
             promise(not sent.update.slots or own == sent.leased + taken, "an entry counts the leases, and nothing else")
-            self.grant(sent, state)
+        self.learn(state, sent if applied else None)
 
-    def grant(self, sent: Sent, state: BucketState) -> None:
-        """Tell the callers of an applied write."""
-        grants = sent.plan.grants(state)
-        for grant in grants.values():
-            taken = [receipt for receipt in grant.receipts if receipt.cost]
-            self.ledger.grant(taken, self.mono)
-            for receipt in taken:
-                self.hold(receipt)
-        self.ledger.number(sent.update.slots, state.slots.fence)
+    def tell(self, taken: list[Receipt], *, covered: bool) -> None:
+        """Tell the callers of an applied write; if others have written since, once numbers were drawn for them."""
+        if covered:
+            self.world.counts["covered"] += len(taken)
+            self.held_back += taken
+            return
+        for receipt in taken:
+            self.hold(receipt)
+        self.deliver(numbered=True)
+
+    def deliver(self, *, numbered: bool) -> None:
+        """Tell the callers whose grant was held back."""
+        told, self.held_back = self.held_back, []
+        for receipt in told:
+            self.hold(self.ledger.numbered(receipt) if numbered else receipt)
 
 
 def play(rng: Random, script: Script) -> World:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from support.limiter_world import World
 
     from limiter.core.plan import Plan
-    from limiter.core.request import Grant, Request
+    from limiter.core.request import Grant, Refund, Request
     from limiter.core.state import BucketState
 
 
@@ -86,9 +86,9 @@ def give_back_told_to(world: World) -> Callable[..., None]:
     """`Payment.give_back`, which reports to the world that a caller has not used what it was granted."""
     sound = Payment.give_back
 
-    def give_back(payment: Payment) -> None:
+    def give_back(payment: Payment) -> list[Refund]:
         world.unpaid(payment)
-        sound(payment)
+        return sound(payment)
 
     return give_back
 

@@ -194,3 +194,11 @@ def test_buckets_are_forgotten_when_nothing_of_them_is_in_use(
     for _ in range(25):
         report(limiter)
     assert len(processes[0].unreported) == 0
+
+
+def test_nothing_is_taken_in_advance_without_the_table(store: Any) -> None:
+    """No other process is asked, so a limit with an allotment keeps its whole capacity."""
+    limiter = new_limiter(store, Limit.parse("requests=10/second burst 100 allotment 2"))
+    assert take_alone(limiter, store, 80)
+    store.error = RateLimiterUnavailable("no table")
+    assert [(limiter.try_acquire("user", consume={"requests": units})).allowed for units in (20, 1)] == [True, False]

@@ -492,7 +492,7 @@ class Bounds:
         if fault == "late":
             self.late.append((units, 0))
 
-    def credit(self, units: int, fault: str, *, whole: bool) -> None:
+    def refund(self, units: int, fault: str, *, whole: bool) -> None:
         """A caller has given back, which is certain only when `whole` says that the bucket has not been full since."""
         if fault == "late":
             self.late.append((0, units))
@@ -588,7 +588,7 @@ class Game:
             back = consumed
             self.held.remove(held)
             told, _ = self.strike(fault, held.fail)
-        self.bounds.credit(back, fault, whole=held.whole and bool(told))
+        self.bounds.refund(back, fault, whole=held.whole and bool(told))
 
     def strike(self, fault: str, act: Callable[[], Any]) -> tuple[Any, bool]:
         """What a move returns that meets a fault, None if the table was out of reach; and whether three others came between."""

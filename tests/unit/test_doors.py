@@ -1,4 +1,7 @@
-"""A value of the wrong kind, or for the other version, is named where it is passed."""
+"""A value of the wrong kind, or for the other version, is named where it is passed.
+
+The test of `limiter.memory_repository` and `limiter.runtime.entering`.
+"""
 
 from __future__ import annotations
 
@@ -214,3 +217,26 @@ def test_an_acquire_that_is_not_entered_names_its_form() -> None:
         RateLimiter(MemoryRepository(), LIMITS).acquire()
     with pytest.warns(RuntimeWarning, match="use it in a `with` statement"):
         SyncRateLimiter(SyncMemoryRepository(), LIMITS).acquire()
+
+
+@pytest.mark.parametrize("version", [Repository, SyncRepository])
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("max_connections", 0, "max_connections must be an integer of 1 or more, not 0"),
+        ("max_connections", 1.5, "max_connections must be an integer of 1 or more, not 1.5"),
+        ("max_connections", True, "max_connections must be an integer of 1 or more, not True"),
+        ("connect_timeout", 0, "connect_timeout must be above 0 seconds, not 0"),
+        ("read_timeout", -1, "read_timeout must .*not -1"),
+        ("read_timeout", "5", "read_timeout must .*not '5'"),
+    ],
+)
+def test_connections_and_their_timeouts_are_checked(version: Any, option: str, value: object, message: str) -> None:
+    """A number of connections is at least one, and a timeout is above 0."""
+    with pytest.raises(ValidationError, match=message):
+        version("my-app", **{option: value})
+
+
+def test_as_many_calls_as_connections_are_made_at_once() -> None:
+    """A repository tells how many connections it has, by which the limiter bounds its calls."""
+    assert Repository("my-app", max_connections=7).max_connections == 7

@@ -14,7 +14,7 @@
 | `buckets` | entity and resource of every bucket that the call is about |
 | `charges` | for each limit: the bucket's place in `buckets`, the limit's text, the units, `start`, `since` |
 | `headroom` | the share of every capacity that the call leaves to others, or of each limit by name, if any |
-| `oversize` | true where more than a capacity was asked for, which a full bucket admits |
+| `oversize` | true where more than a capacity was asked for, which a full bucket allows |
 | `fence` | the fencing number of the slots, if any |
 
 All times are integer nanoseconds of the repository's clock. `start` is the time from which the units may be used: the time of the

@@ -44,7 +44,7 @@ def judge_chains(history: History) -> Iterator[Finding]:
             charged = {place for place, *_ in each.charged}
             for place, bucket in enumerate(each.buckets):
                 if place not in charged:
-                    yield _half(each, bucket, "was admitted without a charge of this bucket")
+                    yield _half(each, bucket, "was allowed without a charge of this bucket")
     for each in history.chained:
         decision = admitted.get(each.id)
         if decision is not None and each is not decision and not each.event.endswith("refused"):
@@ -96,7 +96,7 @@ def _judge_turns(account: Account, clock_error: int) -> Iterator[Finding]:
             decided += 1
         if start + clock_error < latest:
             early = (latest - start) / NANOSECONDS
-            message = f"{identifier} started {early:.6g} s before {first}, which had been admitted before it asked"
+            message = f"{identifier} started {early:.6g} s before {first}, which had been allowed before it asked"
             yield Finding("order", *account.bucket, account.text, message, start, latest, (first, identifier))
 
 

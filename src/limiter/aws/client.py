@@ -29,8 +29,11 @@ LOOSE = 8
 class ClientOptions:
     """How to reach AWS. Fields that are None follow the standard AWS variables and files.
 
-    Timeouts are in seconds: `connect_timeout` to reach the server, `read_timeout` for the whole of its answer, and both together
-    for an asynchronous call. botocore never repeats calls, because it cannot know whether a lost one was applied.
+    - `session`: opens the clients, instead of a new session with `profile`.
+    - `max_connections`: connections that a client keeps open.
+    - `connect_timeout`: seconds to reach the server.
+    - `read_timeout`: seconds for its whole response. An asynchronous call has the sum of both.
+    - `attempts`: how often botocore sends a call. It is 1 for a table, because botocore cannot know whether a lost call was made.
     """
 
     region: str | None = None

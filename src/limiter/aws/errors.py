@@ -175,8 +175,8 @@ def _unsent(error: Exception, table: str, action: str) -> LimiterError | None:
         return RateLimiterUnavailable(f"{action} on table {table!r} could not connect to {_unreached(error)}", unsent=True)
     if isinstance(error, boto.SSLError) and _PLAIN_HTTP.search(str(error)) is not None:
         return RateLimiterUnavailable(
-            f"{action} on table {table!r} could not connect: the server does not speak TLS on this port; if it is an engine of "
-            f"your own, let endpoint_url= or AWS_ENDPOINT_URL_DYNAMODB begin with http://: {cleaned(error)}",
+            f"{action} on table {table!r} could not connect: the server does not speak TLS on this port; if it is a local "
+            f"engine, endpoint_url= or AWS_ENDPOINT_URL_DYNAMODB must begin with http://: {cleaned(error)}",
             unsent=True,
         )
     if _says_that_credentials_cannot_be_renewed(error):

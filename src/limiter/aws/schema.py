@@ -22,7 +22,7 @@ The attributes of a bucket, all numbers but for the marks and the stamps:
 | `h:` + name of a concurrency limit | slots held in all |
 | `c:` + holder's id (8 characters) + name | until when a process holds slots, in ms, times 1,000,000, plus how many |
 | `g` | the fence: the last number drawn by a write that took slots |
-| `x` | the time up to which nothing is admitted |
+| `x` | the time up to which nothing is allowed |
 | `w` `w2` `w3` | the stamps of the last write and of the two before it |
 | `ttl` | seconds since the epoch after which the item is not needed |
 
@@ -198,7 +198,7 @@ def record_value(item: Mapping[str, Any] | None) -> Record | UnreadableItem | No
         if version > VERSION:
             return UnreadableItem(f"item {_shown_key(item)} was written by a newer version of the limiter: upgrade this one")
         if version < 1:
-            raise ValueError("no version of the limiter has written it")
+            raise ValueError("it was not written by any version of the limiter")
         return _limits_value(item) if item_key(item)[1].startswith("l") else _entity_value(item)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, UnreadableItem) as error:
         # Cut, because the malformed part may be long.
@@ -256,7 +256,7 @@ def _text(item: object, name: str) -> str | None:
 def _string(value: Mapping[str, Any]) -> str:
     text = value["S"]
     if not isinstance(text, str):
-        raise TypeError(f"{shown(text)} is no string")
+        raise TypeError(f"{shown(text)} is not a string")
     return text
 
 
@@ -265,7 +265,7 @@ def _integer(value: Mapping[str, Any]) -> int:
     text = value["N"]
     digits = text.removeprefix("-") if isinstance(text, str) else ""
     if not (len(digits) <= _DIGITS and digits.isdecimal() and digits.isascii()):
-        raise ValueError(f"{shown(text)} is no integer")
+        raise ValueError(f"{shown(text)} is not an integer")
     return int(text)
 
 
@@ -336,7 +336,7 @@ def _entity_attributes(namespace: str, record: EntityRecord) -> Item:
 def _entity_value(item: Mapping[str, Any]) -> EntityRecord:
     cascade = item["cascade"]["BOOL"]
     if not isinstance(cascade, bool):
-        raise TypeError(f"{shown(cascade)} is no boolean")
+        raise TypeError(f"{shown(cascade)} is not a boolean")
     entity = Entity(
         entity_of(item),
         parent_id=check_name("parent", item[PARENT_ATTRIBUTE]["S"]) if PARENT_ATTRIBUTE in item else None,

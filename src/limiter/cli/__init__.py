@@ -44,7 +44,7 @@ COMMANDS = {
     "list": Command("stack", "list_stacks", "List the stacks in a region."),
     "local": Command("local", "command", "Run the embedded engine on this machine."),
     "namespace": Command("namespace", "namespace", "List and delete namespaces."),
-    "pause": Command("control", "pause", "Have a bucket admit nothing for a while."),
+    "pause": Command("control", "pause", "Have a bucket allow nothing for a while."),
     "plan": Command("deploy", "plan", "Show what a deploy would change."),
     "reset": Command("control", "reset", "Make a bucket as if nothing had been used."),
     "status": Command("stack", "status", "Show a stack and its table."),

@@ -107,7 +107,7 @@ def _level(entity: str | None, resource: str | None, of_entity: str | None, of_r
 
     for name, argument, option in (("entity", entity, of_entity), ("resource", resource, of_resource)):
         if argument is not None and option is not None:
-            raise click.UsageError(f"two of the same are specified: {name} {argument!r}, and --{name} {option!r}")
+            raise click.UsageError(f"the {name} is specified twice: {argument!r}, and --{name} {option!r}")
     level = LimitsKey(entity if of_entity is None else of_entity, resource if of_resource is None else of_resource)
     if level == LimitsKey():
         raise click.UsageError("specify ENTITY, --resource, or both; `limiter limits set blocked` blocks the namespace's default")

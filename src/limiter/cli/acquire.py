@@ -106,11 +106,12 @@ def acquire(
     """Consume from the limits of ENTITY on RESOURCE, then run COMMAND.
 
     COMMAND replaces this process: it receives all signals, and its exit code is the exit code. The units are refunded when
-    COMMAND cannot be started, and stay consumed when it fails. When the limits do not allow it within --timeout, COMMAND does
-    not run and the exit code is 3.
+    COMMAND cannot be started, and stay consumed when it fails. When the limits do not allow it at once, or within --timeout,
+    COMMAND does not run and the exit code is that of --refused-code.
 
-    Slots, such as of "calls=2 at once", are held until COMMAND ends. COMMAND then runs as a child of this process, which renews
-    the slots, passes SIGTERM and SIGHUP on, and tells the fence in LIMITER_FENCE.
+    Slots, such as those of "calls=2 at once", are held until COMMAND ends. COMMAND then runs as a child of this process, which
+    renews the slots and passes SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 on. The variable LIMITER_FENCE tells COMMAND the fence. If
+    the slots expire nevertheless, COMMAND goes on, and a warning follows its end.
     """
     from ..exceptions import RateLimitExceeded
 

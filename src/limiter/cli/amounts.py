@@ -78,7 +78,7 @@ def read_limit(text: str) -> BaseLimit:
 
     limit = parse(text)
     if isinstance(limit, Access):
-        raise ValidationError(f"{text!r} stands in place of a list of limits, and not in one")
+        raise ValidationError(f"{text!r} replaces a list of limits and cannot be part of one; pass it alone")
     return limit
 
 

@@ -94,7 +94,7 @@ def notes(state: BucketState, now: int) -> Iterator[tuple[str, str]]:
     for identity, level in state.levels.items():
         if level.since - now > AHEAD:
             name, seconds = identity.rpartition("|")[0], (level.since - now) / NANOSECONDS
-            effect = "admits nothing until then" if rate_of(identity) else "counts all use until then as one period"
+            effect = "allows nothing until then" if rate_of(identity) else "counts all use until then as one period"
             yield f"limit {name!r} was opened {seconds:.0f} s ahead of the clock, and {effect}", _AHEAD_REMEDY
     yield from slot_notes(state, now)
     for name, identities in in_use(state, now).items():

@@ -76,7 +76,7 @@ def reset(
 @stack_option
 @aws_options
 def pause(entity: str, resource: str, seconds: float, stack: str, target: Target, limits: tuple[str, ...]) -> int:
-    """Have the bucket of ENTITY for RESOURCE admit nothing for so many SECONDS, in any process; 0 ends a pause.
+    """Have the bucket of ENTITY for RESOURCE allow nothing for so many SECONDS, in any process; 0 ends a pause.
 
     A pause never shortens a longer one: end that first. Corrections and refunds are written all the same. Parents are not
     changed. Exits with 1 when a pause has no effect there, because the level is UNLIMITED or BLOCKED.

@@ -41,7 +41,7 @@ def demo(limit: str, workers: int, seconds: float) -> int:
 
     shared = read_limit(limit)
     if not isinstance(shared, Limit):
-        raise ValidationError(f"the workers share a rate, such as '20/second', and not {limit!r}")
+        raise ValidationError(f"expected a rate such as '20/second', not {limit!r}")
     say("starting an embedded engine ...")
     with LocalEngine() as engine:
         client = _client(engine.endpoint_url)

@@ -66,7 +66,7 @@ def load(text: str, file: str) -> Stored:
         _check_events(yaml.parse(text, loader), file)
         root = yaml.compose(text, loader)
     except UnicodeEncodeError as error:
-        raise ValidationError(f"{file} contains lone surrogates") from error
+        raise ValidationError(f"{file} contains lone surrogates; save it as valid UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else file

@@ -30,9 +30,12 @@ KEPT = 8
 
 
 class Block:
-    """Units of several limits that one write took, to be spent before `until` (store's time) and `expires` (monotonic time)."""
+    """Units of several limits that one write took, to be spent before `until` (store's time) and `expires` (monotonic time).
 
-    __slots__ = ("_held", "_tats", "_worth_until", "expires", "until")
+    Once it `is_ended` it holds nothing any more.
+    """
+
+    __slots__ = ("_held", "_tats", "_worth_until", "expires", "is_ended", "until")
 
     def __init__(self, grant: Grant, planned: tuple[int, int], error: int) -> None:
         receipts = grant.receipts
@@ -41,6 +44,7 @@ class Block:
         self._tats = [receipt.tat for receipt in receipts]
         self.until = min([planned[0] + life, *(_end(receipt) - 2 * error for receipt in receipts)])
         self.expires = planned[1] + life
+        self.is_ended = False
         self._worth_until = max([_end(receipt) for receipt in receipts if not isinstance(receipt.limit, Limit)], default=0)
 
     def units(self, place: int) -> int:
@@ -65,10 +69,11 @@ class Block:
         payment.block = self
         return payment
 
-    def take_back(self, receipts: Sequence[Receipt]) -> None:
-        """Hold units again that were paid for a call which could not use them."""
+    def take_back(self, receipts: Sequence[Receipt]) -> list[Refund]:
+        """Hold units again that a call could not use; return what goes back to the bucket instead, if the block has ended."""
         for place, receipt in enumerate(receipts):
             self._held[place] = self._held[place].add(receipt)
+        return self.leave() if self.is_ended else []
 
     def owes(self, now: int) -> bool:
         """Tell whether units are held that have to go back while their period lasts; those of a rate are lost."""
@@ -76,6 +81,7 @@ class Block:
 
     def leave(self) -> list[Refund]:
         """End the block, and return what is left of limits that count: units of a rate are lost."""
+        self.is_ended = True
         counted = [held.release(held.units)[1] for held in self._held if held.units and not isinstance(held.limit, Limit)]
         self._held = [Allocation(held.limit) for held in self._held]
         return [refund for refund in counted if refund.cost]
@@ -86,9 +92,9 @@ class Payment(Grant):
 
     block: Block
 
-    def give_back(self) -> None:
-        """Return the units, with their age, of a call that was refused elsewhere or left before it was told."""
-        self.block.take_back(self.receipts)
+    def give_back(self) -> list[Refund]:
+        """Put the units of a call that could not use them into their block, with their age; return what goes to the bucket."""
+        return self.block.take_back(self.receipts)
 
 
 class Stock:
@@ -101,10 +107,6 @@ class Stock:
         self._sizing = Sizing()
         self._units = [Sizing() for _ in limits]
         self._blocks: list[Block] = []
-
-    def __len__(self) -> int:
-        """Return the blocks that are remembered, spent ones included."""
-        return len(self._blocks)
 
     def observe(self, charges: Sequence[Charge], now: int) -> None:
         """Note what was asked for, however it is paid."""
@@ -149,7 +151,7 @@ class Stock:
         kept = [block for block in self._blocks if block not in dead]
         spent = [block for block in kept[:-KEPT] if not any(block.units(place) for place in range(len(self._limits)))]
         self._blocks = [block for block in kept if block not in spent]
-        return [refund for block in dead for refund in block.leave()]
+        return [refund for block in dead + spent for refund in block.leave()]
 
     def leave(self) -> list[Refund]:
         """End all blocks, and return what goes back of them."""
@@ -184,10 +186,6 @@ class Allotments:
 
     def __init__(self) -> None:
         self._stocks: dict[tuple[object, ...], Stock] = {}
-
-    def __len__(self) -> int:
-        """Return the kinds of requests for which something is held, or that were asked lately."""
-        return len(self._stocks)
 
     def observe(self, request: Request, now: int) -> None:
         """Note what was asked for, however it is paid."""

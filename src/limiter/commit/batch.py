@@ -13,34 +13,34 @@ from typing import TYPE_CHECKING
 
 from ..core import plan as planning
 from ..core import preview
-from ..core.request import Grant, Refusal, Request
+from ..core.request import Grant, Refusal
 from ..core.state import WriteResult
 from ..core.units import NANOSECONDS
-from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled, UnreadableItem
+from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled
 from ..runtime.retry import ATTEMPTS, backoff
+from ..runtime.wakeup import Relay
+from .batch_slots import BatchSlots
 from .block_orders import BlockOrders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ..core.plan import Plan
     from ..core.slots import Side
     from ..core.state import BucketState, Update
+    from .batch_slots import Outcomes
     from .bucket_queue import BucketQueue, PendingRequest
-    from .slots import BucketSlots
     from .writer import BatchWriter
 
-    Outcome = Grant | Refusal | UnreadableItem
-    Outcomes = Mapping[int, Outcome]
-
 MAX_BATCH = 1_000
-"""Most requests in one write."""
+"""Most requests of callers in one write. Requests for blocks come on top."""
 MAX_ROUNDS = 50
 """Writes that other processes may overtake before a batch fails."""
 TRIED = 0.8
 """The part of the time for a decision in which writes are repeated. The rest lets callers learn the reason before it is over."""
 FIRST_INTERVAL = 50_000_000
 """Nanoseconds between two writes to a key after it was throttled once; doubled each time, and reduced by successes."""
+_NONE: Outcomes = {}
 NOT_IN_FLIGHT = (0, 0, 0)
 """No write is in flight."""
 
@@ -57,8 +57,8 @@ class Batch:
     """
 
     __slots__ = (
-        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_granted", "_queue", "_sent", "_stamp"),
-        *("_writer", "blocks", "in_flight", "last_error", "requests", "sent"),
+        *("_called", "_carried", "_covered", "_failure", "_first", "_fresh", "_queue", "_sent", "_slots"),
+        *("_stamp", "_writer", "blocks", "in_flight", "last_error", "requests", "sent"),
     )
 
     def __init__(self, writer: BatchWriter, queue: BucketQueue, requests: list[PendingRequest]) -> None:
@@ -75,8 +75,8 @@ class Batch:
         self._sent: tuple[Plan, Update, list[PendingRequest]] | None = None
         self._stamp = ""
         self._first: Plan | None = None
-        self._granted: dict[PendingRequest, Grant] = {}
         self._failure: Exception | None = None
+        self._slots = BatchSlots(writer, queue)
         self.blocks = BlockOrders(writer, queue)
 
     def resume(self, plan: Plan, update: Update, sent: float, answer: WriteResult | Exception | None) -> None:
@@ -94,8 +94,8 @@ class Batch:
 
         Raises the error of the last attempt. The caller then passes it to the undecided requests by `fail`.
         """
-        with self._writer.breaker.guard():
-            await self._try()
+        with self._writer.breaker.guard() as attempt:
+            await self._try(attempt)
         if self.requests:
             raise RateLimiterUnavailable(
                 f"{MAX_ROUNDS} writes to {self._queue.key} were overtaken by other processes", unsent=True
@@ -103,17 +103,10 @@ class Batch:
 
     def fail(self, error: Exception) -> None:
         """End every undecided request with the error."""
-        if isinstance(error, CircuitOpen) and self._sent is not None:
-            cause, error = error.__cause__, RateLimiterUnavailable(str(error), unsent=False)
-            error.__cause__ = cause
-        slots = self._queue.slots
+        if isinstance(error, RateLimiterUnavailable) and error.unsent and (self._sent or self._carried or self._slots.holds_back):
+            error = _in_doubt(error)
         with self._writer.lock:
-            if slots is not None:
-                for grant in self._granted.values():
-                    slots.give_up(grant)
-                self._granted, slots.draws = {}, False
-                if self._sent is not None:
-                    slots.doubt(self._sent[1])
+            self._slots.give_up(None if self._sent is None else self._sent[1])
             lost = sum([pending.waiter is None and pending.returns for pending in self.requests])
             for pending in self.requests:
                 self._queue.finish(pending, error)
@@ -125,7 +118,7 @@ class Batch:
         """Keep the blocks that the batch has taken, however it ended."""
         self.blocks.keep()
 
-    async def _try(self) -> None:
+    async def _try(self, attempt: object) -> None:
         failures, began = 0, 0.0
         for _ in range(MAX_ROUNDS):
             if not self.requests:
@@ -137,7 +130,7 @@ class Batch:
                 waits = self._writer.gate.is_full
                 async with self._writer.gate:
                     if waits:
-                        self._leave_line()
+                        self._leave_line(attempt)
                     began = monotonic()
                     self.sent = self.sent or began
                     await self._step()
@@ -157,9 +150,9 @@ class Batch:
                 await (asyncio.sleep(delay) if hot else backoff(failures))
                 self.gather_more()
 
-    def _leave_line(self) -> None:
+    def _leave_line(self, attempt: object) -> None:
         """Start after a wait at the gate, with the requests that have queued up; raises the refusal of an open breaker."""
-        refusal = self._writer.breaker.refusal()
+        refusal = self._writer.breaker.refusal(attempt)
         if refusal is not None:
             raise refusal
         self.gather_more()
@@ -179,7 +172,7 @@ class Batch:
     async def _step(self) -> None:
         """Make one call, or deliver the outcomes of the last one."""
         if self._sent is not None:
-            await self._recover()
+            await self._recover(*self._sent)
         elif self._must_look():
             await self._look()
         else:
@@ -195,7 +188,7 @@ class Batch:
         if not self._carried:
             self._stamp, self._covered, self._first = next(self._writer.stamps), False, None
             self.blocks.date()
-        slots = None if queue.slots is None else self._settle_slots(queue.slots)
+        slots = self._settle_slots()
         planned, now = self._carried or self.requests, self._writer.clock()
         requests = [pending.request for pending in planned]
         plan = planning.plan(queue.state, requests, now, self._stamp, fresh=self._fresh, error=self._writer.error(), slots=slots)
@@ -205,19 +198,18 @@ class Batch:
             if self._start_write(plan, plan.update, planned):
                 self._answer(await self._write(plan.update), definite=True)
         elif self._fresh:
-            self._deliver(planned, plan.grants(queue.state))
+            self._deliver(planned, self._slots.let_go(planned, plan.grants(queue.state)))
         elif self.requests:
             await self._look()
 
-    def _settle_slots(self, slots: BucketSlots) -> Side:
-        """Finish requests that only wait for a write of the process's slots, if none is needed any more."""
+    def _settle_slots(self) -> Side | None:
+        """Return what a plan needs to know of the process's slots; requests that only wait for a write of them may end."""
+        if self._queue.slots is None:
+            return None
         with self._writer.lock:
-            if not slots.is_unsettled:
-                for pending in self.requests:
-                    if pending.request.is_settlement and not pending.done:
-                        self._queue.finish(pending, Grant((), self._writer.store.clock()))
-                self.requests = [pending for pending in self.requests if not pending.done]
-            return slots.side()
+            side = self._slots.settle(self.requests)
+            self.requests = [pending for pending in self.requests if not pending.done]
+        return side
 
     def _deliver_refusals(self, plan: Plan, planned: Sequence[PendingRequest], now: int) -> None:
         """Deliver the refusals that the state alone proves."""
@@ -263,9 +255,8 @@ class Batch:
 
     def _start_write(self, plan: Plan, update: Update, planned: list[PendingRequest]) -> bool:
         """Record the sending of an update; return False if it has to be planned again, because slots were handed on."""
-        slots = self._queue.slots
         with self._writer.lock:
-            if slots is not None and not slots.start(update):
+            if not self._slots.start(update, plan.view.slots):
                 return False
             self._sent = plan, update, planned
             self._first = self._first or plan
@@ -286,11 +277,11 @@ class Batch:
         """Forget the update if the error says that it had no effect."""
         if isinstance(error, LimiterError) and (not isinstance(error, RateLimiterUnavailable) or error.unsent):
             with self._writer.lock:
-                if self._queue.slots is not None and self._sent is not None:
-                    self._queue.slots.fail(self._sent[1])
+                if self._sent is not None:
+                    self._slots.fail(self._sent[1])
                 self._sent, self.in_flight = None, NOT_IN_FLIGHT
 
-    async def _recover(self) -> None:
+    async def _recover(self, plan: Plan, update: Update, planned: list[PendingRequest]) -> None:
         """Determine whether a write was applied whose response was lost.
 
         If its stamp is one of the last three on record, it was applied. If not, its units are taken again, with the same stamp.
@@ -299,22 +290,20 @@ class Batch:
         """
         self._count_call()
         queue = self._queue
-        slots, sent = queue.slots, self._sent
-        if slots is not None and sent is not None:
-            with self._writer.lock:
-                slots.doubt(sent[1])
+        with self._writer.lock:
+            self._slots.doubt(update)
         state = await self._writer.store.read_bucket(queue.key)
-        told = None if slots is None or sent is None else slots.verdict(sent[1], state)
-        applied = state.has_stamp(self._stamp) if told is None else told
-        if not applied and told is not None and sent is not None:
-            # The process's entry is unchanged. The next write changes it; this one can then no longer be applied.
-            self._carried = [sent[2][place] for place in sent[0].shares]
-        elif not applied and self._sent is not None:
+        with self._writer.lock:
+            told = self._slots.verdict(update, state)
+        applied = bool(told) or state.has_stamp(self._stamp)
+        if not applied and told is not None:
+            # The process's entry is not what this write leaves. The next write asserts and changes it, which voids this one.
+            self._carried = [planned[place] for place in plan.shares]
+        elif not applied:
             covered = not state.has_stamp(queue.state.stamp)  # Otherwise every write since the last one seen is on record.
             if covered and self._covered:
                 self.fail(RateLimiterUnavailable(f"two writes to {queue.key} were lost, and covered by those of others"))
                 return
-            plan, _, planned = self._sent
             self._carried, self._covered = [planned[place] for place in plan.shares], self._covered or covered
             self._drop_refunds(covered=covered)
         self._answer(WriteResult(applied, state))
@@ -333,9 +322,9 @@ class Batch:
 
     def _answer(self, result: WriteResult, *, definite: bool = False) -> None:
         queue, state = self._queue, result.state
-        if queue.slots is not None and self._sent is not None and definite and not result.applied:
+        if definite and not result.applied and self._sent is not None:
             with self._writer.lock:
-                queue.slots.fail(self._sent[1])
+                self._slots.fail(self._sent[1])
         if self._sent is not None and result.applied:
             plan, update, planned = self._sent
             # A request that did not fit beside the others is refused by the time of their write, before later refills.
@@ -360,55 +349,33 @@ class Batch:
         if self.blocks.drop(defeated=defeated):
             self.requests = [pending for pending in self.requests if not pending.done]
 
-    def _see(self, state: BucketState, planned: Sequence[PendingRequest] = (), outcomes: Outcomes | None = None) -> None:
+    def _see(self, state: BucketState, planned: Sequence[PendingRequest] = (), outcomes: Outcomes = _NONE) -> None:
         """Keep a state and finish the requests decided by it, in one step: otherwise their units would count twice."""
-        with self._writer.lock:
+        with Relay() as relay, self._writer.lock:
             queue = self._queue
             queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.clock(), True, None
             self.in_flight = NOT_IN_FLIGHT
-            if queue.slots is not None:
-                outcomes = self._enter_slots(queue.slots, state, planned, dict(outcomes or {}))
-            if outcomes:
-                self._tell(planned, outcomes)
-
-    def _enter_slots(
-        self, slots: BucketSlots, state: BucketState, planned: Sequence[PendingRequest], outcomes: dict[int, Outcome]
-    ) -> dict[int, Outcome]:
-        """Record what a state shows of the process's slots, and return the outcomes that can be delivered.
-
-        If a write was lost and another process has written since, the fence numbers that it drew are unknown. Its grants are held
-        back until the next write has drawn others.
-        """
-        update = None if self._sent is None else self._sent[1]
-        numbered = update is not None and bool(outcomes) and state.stamp == update.stamp
-        told = [(planned[place], outcome) for place, outcome in outcomes.items() if planned[place] not in self._granted]
-        slots.learn(state, told, update.slots if update is not None and numbered else ())
-        for place, outcome in tuple(outcomes.items()):
-            pending = planned[place]
-            if numbered and pending in self._granted:
-                outcomes[place] = slots.numbered(self._granted.pop(pending))
-            elif not numbered and not pending.done and isinstance(outcome, Grant) and pending.request.slots:
-                del outcomes[place]
-                self._hold_back(pending, outcome)
-        slots.draws = bool(self._granted)
-        return outcomes
-
-    def _hold_back(self, pending: PendingRequest, grant: Grant) -> None:
-        if pending not in self._granted:
-            self._granted[pending] = grant
-            self._queue.returning += not pending.returns  # It stays in its batch even if its caller has gone.
-            pending.returns = True
-            pending.request = Request(self._queue.key, slots=True)
+            told = self._slots.learn(state, planned, outcomes, None if self._sent is None else self._sent[1])
+            if told:
+                self._tell(planned, told, relay)
 
     def _deliver(self, planned: Sequence[PendingRequest], outcomes: Outcomes) -> None:
-        with self._writer.lock:
-            self._tell(planned, outcomes)
+        with Relay() as relay, self._writer.lock:
+            self._tell(planned, outcomes, relay)
 
-    def _tell(self, planned: Sequence[PendingRequest], outcomes: Outcomes) -> None:
+    def _tell(self, planned: Sequence[PendingRequest], outcomes: Outcomes, relay: Relay) -> None:
+        """Finish requests, the last first, as a relay needs it. The caller holds the writer's lock."""
         queue = self._queue
-        for place, outcome in outcomes.items():
+        for place, outcome in reversed(tuple(outcomes.items())):
             if not planned[place].done:
                 if isinstance(outcome, Refusal):
                     queue.denied = max(queue.denied, outcome.now)
-                queue.finish(planned[place], outcome)
+                queue.finish(planned[place], outcome, relay)
         self.requests = [pending for pending in self.requests if not pending.done]
+
+
+def _in_doubt(error: RateLimiterUnavailable) -> RateLimiterUnavailable:
+    """Return an error for requests of which an earlier write may have been applied, although the last call had no effect."""
+    doubtful = RateLimiterUnavailable(str(error), unsent=False)
+    doubtful.__cause__ = error.__cause__ if isinstance(error, CircuitOpen) else error
+    return doubtful

@@ -65,12 +65,15 @@ class Breaker:
         return "open" if self._probe is None else "half-open"
 
     @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Surround an attempt to reach the store and record how it ends; raises `CircuitOpen` if none may be made."""
+    def guard(self) -> Iterator[object]:
+        """Surround an attempt to reach the store and record how it ends; raises `CircuitOpen` if none may be made.
+
+        Returns the attempt. If it waits before its call, it asks for a `refusal` again after that.
+        """
         attempt = object()
         self._enter(attempt)
         try:
-            yield
+            yield attempt
         except CircuitOpen:
             self._withdraw(attempt)  # The store was not asked, because others have failed.
             raise
@@ -105,12 +108,15 @@ class Breaker:
         late = now - deadline
         return now + late if renewed <= now and late > LATE else renewed
 
-    def refusal(self) -> CircuitOpen | None:
-        """Return the reason why the store must not be asked now; None if it may be, although another caller may be first."""
+    def refusal(self, attempt: object = None) -> CircuitOpen | None:
+        """Return the reason why the store must not be asked now; None if it may be, although another caller may be first.
+
+        The `attempt` that tests the store may ask it.
+        """
         if self.failures < THRESHOLD:
             return None
         with self._lock:
-            return self._refusal()
+            return None if attempt is not None and self._probe is attempt else self._refusal()
 
     def _refusal(self) -> CircuitOpen | None:
         now = self._monotonic()

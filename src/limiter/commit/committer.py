@@ -27,7 +27,7 @@ from .breaker import Breaker
 from .bucket_queue import BucketQueue, PendingRequest, Waiter
 from .leading import Leader
 from .queues import Queues
-from .slots import SlotKeeper
+from .slots import BucketSlots, SlotKeeper
 from .writer import BatchWriter
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ..core.state import BucketState
     from ..repository_protocol import BucketStore
     from .bucket_queue import Outcome
-    from .slots import BucketSlots
     from .writer import CommitterOptions
 
 CALLS = 64
@@ -113,6 +112,9 @@ class Committer:
             except Exception as error:
                 raise interruption from error
             raise
+        finally:
+            if waiter is not None:
+                waiter.pass_on()
 
     def _is_at_rest(self, queue: BucketQueue, request: Request) -> bool:
         """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""
@@ -176,7 +178,7 @@ class Committer:
         with self.lock:
             for key, grant in grants:
                 if isinstance(grant, Payment):
-                    grant.give_back()
+                    written.append(Request(key, refunds=tuple(grant.give_back())))
                 else:
                     written.append(refund_of(key, grant.receipts))
         await self.write_refunds(written)
@@ -240,12 +242,12 @@ class Committer:
     def has_lost(self, key: BucketKey, name: str, generation: int) -> bool:
         """Tell whether other processes may hold the slots that were granted in a generation of leases."""
         slots = self._slots_of(key)
-        return slots is None or slots.is_lost(name, generation)
+        return slots is None or slots.ledger.is_lost(name, generation, self.clock(), self._writer.timer())
 
     def last_renewal(self, key: BucketKey, name: str, generation: int) -> int:
         """Return the table's time of the last renewal of slots that were lost."""
         slots = self._slots_of(key)
-        return 0 if slots is None else slots.last_renewal(name, generation)
+        return 0 if slots is None else slots.ledger.last_renewal(name, generation)
 
     @property
     def has_line(self) -> bool:
@@ -259,9 +261,9 @@ class Committer:
 
     def _open_slots(self, queue: BucketQueue) -> BucketSlots:
         if self._slots is None:
-            self._slots = SlotKeeper(self.clock, self.decide)
+            self._slots = SlotKeeper(self.clock, self.decide, self.lock)
         if queue.slots is None:
-            queue.slots = self._slots.open(queue)
+            queue.slots = BucketSlots(self._slots, queue)
         return queue.slots
 
     def _queue(self, key: BucketKey) -> BucketQueue:

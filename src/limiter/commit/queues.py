@@ -27,6 +27,9 @@ class Forgettable(Protocol):
     def has_refilled(self, now: int) -> bool:
         """Tell whether what is known of the bucket equals what is assumed of an unknown one."""
 
+    def forget(self) -> None:
+        """End what calls may still refer to."""
+
 
 Q = TypeVar("Q", bound=Forgettable)
 
@@ -57,5 +60,6 @@ class Queues(OrderedDict["BucketKey", Q]):
         key, oldest = next(iter(self.items()))
         if oldest.is_idle(now) and (len(self) > self._most or oldest.has_refilled(now)):
             del self[key]
+            oldest.forget()
         else:
             self.move_to_end(key)

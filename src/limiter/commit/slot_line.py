@@ -12,7 +12,7 @@ from ..core.limits.slots import short_of_slots
 from ..core.request import Grant, refund_of
 from ..core.units import NANOSECONDS
 from ..runtime.concurrency import shielded
-from .slots import InLine
+from .caller_line import InLine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -54,6 +54,7 @@ class SlotLine:
         self._requests = requests
         self._request = requests[place]
         self._slots = committer.open_slots(self._request.key)
+        self._line = self._slots.line
         lone = len(requests) == 1 and all(limit.holds for limit, _ in self._request.charges)
         self._caller = InLine(self._request if lone else None)
 
@@ -63,7 +64,7 @@ class SlotLine:
         for place, request in enumerate(requests):
             if request.slots and any(limit.holds and units for limit, units in request.charges):
                 line = cls(committer, requests, place)
-                if line._slots.line:
+                if line._line:
                     return line
         return None
 
@@ -80,9 +81,9 @@ class SlotLine:
         admission, or a refusal for another reason. Returns None if the deadline came first.
         """
         with self._committer.lock:
-            if not self._slots.line:
-                self._slots.next_look = self._committer.clock() + self._interval()
-            self._slots.join(self._caller)
+            if not self._line:
+                self._line.next_look = self._committer.clock() + self._interval()
+            self._line.join(self._caller)
         try:
             found = await self._wait(deadline, ask)
         except BaseException:
@@ -101,15 +102,15 @@ class SlotLine:
     def _leave(self) -> Grant | None:
         """Leave the line, and return the slots that were handed on to the caller before."""
         with self._committer.lock:
-            self._slots.leave(self._caller)
-            return self._caller.handed()
+            self._line.leave(self._caller)
+            return self._caller.grant
 
     async def _wait(self, deadline: int, ask: Callable[[], Awaitable[A]]) -> A | Grant | None:
         while True:
             if (now := self._committer.clock()) < deadline:
                 await self._sleep(deadline, now)
-            if (grant := self._caller.handed()) is not None:
-                return grant
+            if self._caller.grant is not None:
+                return self._caller.grant
             now = self._committer.clock()
             if self._is_to_look(now):
                 admission = await ask()
@@ -122,12 +123,14 @@ class SlotLine:
 
     async def _sleep(self, deadline: int, now: int) -> None:
         """Sleep until the caller is woken, its deadline comes, or its next look is due."""
-        caller, committer, slots = self._caller, self._committer, self._slots
+        caller, committer, line = self._caller, self._committer, self._line
         caller.clear()
-        first = self._is_first()
-        if caller.handed() is not None or (first and caller.look):
-            return
-        left = min(max(0, min(deadline, slots.next_look if first else deadline) - now), LONGEST_SLEEP)
+        with committer.lock:
+            first = line.first is caller
+            if caller.grant is not None or (first and caller.look):
+                return
+            until = min(deadline, line.next_look if first else deadline)
+        left = min(max(0, until - now), LONGEST_SLEEP)
         if committer.sleep is not None:
             await committer.sleep(max(1, min(left, LEAST_LOOK)) / NANOSECONDS)
             await asyncio.sleep(0)  # A clock that only a test moves lets no other caller go on.
@@ -135,17 +138,13 @@ class SlotLine:
         caller.expires = monotonic() + left / NANOSECONDS
         await committer.deadlines.wait(caller)
 
-    def _is_first(self) -> bool:
-        line = self._slots.line
-        return bool(line) and line[0] is self._caller
-
     def _is_to_look(self, now: int) -> bool:
         """Tell whether the caller is the first in line, and was woken to look or its next look is due."""
         with self._committer.lock:
-            if not self._is_first() or not (self._caller.look or now >= self._slots.next_look):
+            if self._line.first is not self._caller or not (self._caller.look or now >= self._line.next_look):
                 return False
             self._caller.look = False
-            self._slots.next_look = now + self._interval()
+            self._line.next_look = now + self._interval()
             return True
 
     def _interval(self) -> int:
@@ -155,7 +154,7 @@ class SlotLine:
     def _invite_next(self) -> None:
         """Let the next caller in line look at once, because more slots may be free."""
         with self._committer.lock:
-            self._slots.next_look = min(self._slots.next_look, self._committer.clock())
+            self._line.next_look = min(self._line.next_look, self._committer.clock())
 
     async def _give_back(self, grant: Grant) -> bool:
         return await self._committer.write_refunds([refund_of(self._request.key, grant.receipts)])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SyncBlockOrders:
-    """The requests of one batch that ask for blocks, each with its order. The caller holds the writer's lock."""
+    """The requests of one batch that ask for blocks, each with its order. `place` and `keep` need the writer's lock."""
 
     __slots__ = ("_orders", "_queue", "_writer")
 

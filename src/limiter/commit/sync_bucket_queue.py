@@ -16,6 +16,7 @@ from .allotment import Allotments
 if TYPE_CHECKING:
     from ..core.records import BucketKey
     from ..core.request import NotTried, Refusal
+    from ..runtime.wakeup import SyncRelay
     from .sync_slots import SyncBucketSlots
 
     # None if another request of the same caller was refused at once, and this one was not examined.
@@ -51,12 +52,17 @@ class SyncPendingRequest:
         fresh.__cause__ = outcome.__cause__
         return fresh
 
-    def finish(self, outcome: Outcome) -> None:
-        """Set the outcome and wake the caller."""
+    def finish(self, outcome: Outcome, relay: SyncRelay | None = None) -> None:
+        """Set the outcome and wake the caller, at once or by a relay."""
         self.outcome, self.done = outcome, True
-        if self.waiter is not None:
-            self.waiter.pending -= 1
-            self.waiter.set()
+        waiter = self.waiter
+        if waiter is None:
+            return
+        if relay is not None:
+            relay.add(waiter, waits=not waiter.leading and not waiter.to_lead)
+        waiter.pending -= 1
+        if relay is None:
+            waiter.set()
 
 
 class SyncWaiter(SyncWakeup):
@@ -150,6 +156,11 @@ class SyncBucketQueue:
         """Tell whether what is known of the bucket equals what is assumed of an unknown one."""
         return self.seen is not None and is_forgettable(self.state, now)
 
+    def forget(self) -> None:
+        """End the blocks, so that units of calls that end later go back to the bucket."""
+        if self.allotments is not None:
+            self.allotments.leave()
+
     def add(self, pending: SyncPendingRequest, now: int = 0) -> None:
         """Put a request at the end of the queue, at the time `now`."""
         if self.slots is not None and pending.request.slots:
@@ -189,7 +200,13 @@ class SyncBucketQueue:
         if self.allotments is None:
             self.allotments = Allotments()
         self.allotments.observe(request, now)
-        return None if self._forbids(request, now) else self.allotments.pay(request, now, age)
+        return self._paid(request, now, age)
+
+    def _paid(self, request: Request, now: int, age: int) -> Grant | None:
+        """Return the payment from a block; None if none covers the request, or the bucket has to be asked."""
+        if self.allotments is None or self._forbids(request, now):
+            return None
+        return self.allotments.pay(request, now, age)
 
     def _forbids(self, request: Request, now: int) -> bool:
         """Tell whether the bucket has to be asked: it is in debt, callers wait for their turn, or its item makes no sense."""
@@ -198,10 +215,12 @@ class SyncBucketQueue:
     def pay_waiting(self, now: int, age: int) -> int:
         """Pay for requests in the queue from blocks, in their order up to the first that none covers; return how many."""
         paid = 0
-        while self.requests and (pending := self.requests[0]).request.allots and self.covers(pending.request, now, age):
-            outcome = self.allotments.pay(pending.request, now, age) if self.allotments is not None else None
-            self.requests.remove(pending)
-            self.finish(pending, outcome)
+        while self.requests and (pending := self.requests[0]).request.allots:
+            grant = self._paid(pending.request, now, age)
+            if grant is None:
+                break
+            del self.requests[0]
+            self.finish(pending, grant)
             paid += 1
         return paid
 
@@ -213,11 +232,11 @@ class SyncBucketQueue:
         self.discount(pending)
         return True
 
-    def finish(self, pending: SyncPendingRequest, outcome: Outcome) -> None:
+    def finish(self, pending: SyncPendingRequest, outcome: Outcome, relay: SyncRelay | None = None) -> None:
         """Set the outcome of a request in the batch. A grant whose caller has gone is queued to be refunded."""
         self.discount(pending)
         if not pending.abandoned:
-            pending.finish(outcome)
+            pending.finish(outcome, relay)
             return
         pending.done = True
         if isinstance(outcome, Grant):

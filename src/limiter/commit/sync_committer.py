@@ -27,7 +27,7 @@ from .breaker import Breaker
 from .sync_bucket_queue import SyncBucketQueue, SyncPendingRequest, SyncWaiter
 from .sync_leading import SyncLeader
 from .queues import Queues
-from .sync_slots import SyncSlotKeeper
+from .sync_slots import SyncBucketSlots, SyncSlotKeeper
 from .sync_writer import SyncBatchWriter
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from ..core.state import BucketState
     from ..sync_repository_protocol import SyncBucketStore
     from .sync_bucket_queue import Outcome
-    from .sync_slots import SyncBucketSlots
     from .sync_writer import SyncCommitterOptions
 
 CALLS = 64
@@ -113,6 +112,9 @@ class SyncCommitter:
             except Exception as error:
                 raise interruption from error
             raise
+        finally:
+            if waiter is not None:
+                waiter.pass_on()
 
     def _is_at_rest(self, queue: SyncBucketQueue, request: Request) -> bool:
         """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""
@@ -176,7 +178,7 @@ class SyncCommitter:
         with self.lock:
             for key, grant in grants:
                 if isinstance(grant, Payment):
-                    grant.give_back()
+                    written.append(Request(key, refunds=tuple(grant.give_back())))
                 else:
                     written.append(refund_of(key, grant.receipts))
         self.write_refunds(written)
@@ -240,12 +242,12 @@ class SyncCommitter:
     def has_lost(self, key: BucketKey, name: str, generation: int) -> bool:
         """Tell whether other processes may hold the slots that were granted in a generation of leases."""
         slots = self._slots_of(key)
-        return slots is None or slots.is_lost(name, generation)
+        return slots is None or slots.ledger.is_lost(name, generation, self.clock(), self._writer.timer())
 
     def last_renewal(self, key: BucketKey, name: str, generation: int) -> int:
         """Return the table's time of the last renewal of slots that were lost."""
         slots = self._slots_of(key)
-        return 0 if slots is None else slots.last_renewal(name, generation)
+        return 0 if slots is None else slots.ledger.last_renewal(name, generation)
 
     @property
     def has_line(self) -> bool:
@@ -259,9 +261,9 @@ class SyncCommitter:
 
     def _open_slots(self, queue: SyncBucketQueue) -> SyncBucketSlots:
         if self._slots is None:
-            self._slots = SyncSlotKeeper(self.clock, self.decide)
+            self._slots = SyncSlotKeeper(self.clock, self.decide, self.lock)
         if queue.slots is None:
-            queue.slots = self._slots.open(queue)
+            queue.slots = SyncBucketSlots(self._slots, queue)
         return queue.slots
 
     def _queue(self, key: BucketKey) -> SyncBucketQueue:

@@ -7,8 +7,8 @@ before the next write; otherwise that write frees them.
 
 from __future__ import annotations
 
+import logging
 from base64 import urlsafe_b64encode
-from collections import deque
 from os import urandom
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,21 +16,23 @@ from ..core import preview
 from ..core.limits.slots import without_room
 from ..core.request import Grant, Request
 from ..core.slot_ledger import SlotLedger
-from ..core.trust import is_trusted
+from ..core.trust import is_trusted, timer_of
 from ..core.units import NANOSECONDS
-from ..exceptions import LimiterError
 from ..runtime.heartbeat import SyncHeartbeat
-from ..runtime.wakeup import SyncWakeup
+from .sync_caller_line import SyncCallerLine
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Sequence
 
     from ..core.records import BucketKey
-    from ..core.request import Refusal
-    from ..core.slots import Side, SlotWrite
+    from ..core.request import Receipt, Refusal
+    from ..core.slots import Side, Slots, SlotWrite
     from ..core.state import BucketState, Update
 
     Decide = Callable[[Sequence[Request]], Sequence[object]]
+
+_log = logging.getLogger("limiter.committer")
 
 RENEWED_AT_ONCE = 32
 """Buckets whose slots are renewed together."""
@@ -48,43 +50,21 @@ class SyncPending(Protocol):
     """An undecided request, as the slots of its bucket use it; see `SyncPendingRequest`."""
 
     request: Request
-    done: bool
-
-
-class SyncInLine(SyncWakeup):
-    """A caller that waits in line for slots, until `expires` (monotonic seconds).
-
-    `request` is its request, if it asks only for slots of one bucket: then another caller may hand it a `grant`. Otherwise it is
-    woken to `look` when a slot was freed. It is `pending` until it leaves the line.
-    """
-
-    __slots__ = ("expires", "grant", "look", "pending", "request")
-
-    def __init__(self, request: Request | None) -> None:
-        super().__init__()
-        self.request = request
-        self.grant: Grant | None = None
-        self.look = False
-        self.pending = 1
-        self.expires = 0.0
-
-    def handed(self) -> Grant | None:
-        """Return the grant that was handed to it, if any."""
-        return self.grant
 
 
 class SyncSlotKeeper:
     """Keeps the slots of one committer under one `holder` id, and renews them. `waiting` counts the callers in line.
 
-    All methods but the renewal are called with the committer's lock held.
+    The renewal takes the committer's `lock`, and `close` needs none. The other methods are called with it held.
     """
 
-    def __init__(self, clock: Callable[[], int], decide: Decide) -> None:
+    def __init__(self, clock: Callable[[], int], decide: Decide, lock: threading.Lock) -> None:
         self.holder = urlsafe_b64encode(urandom(6)).decode()
         self.waiting = 0
         self._clock = clock
-        self._monotonic: Callable[[], int] = getattr(clock, "monotonic", clock)
+        self._monotonic = timer_of(clock)
         self._decide = decide
+        self._lock = lock
         self._active: dict[BucketKey, SyncBucketSlots] = {}
         self._heartbeat = SyncHeartbeat(self._renew)
 
@@ -103,10 +83,6 @@ class SyncSlotKeeper:
         """Whether the clock can be trusted. No slot is handed on by a clock that may have stopped."""
         return is_trusted(self._clock)
 
-    def open(self, known: SyncKnown) -> SyncBucketSlots:
-        """Create the record of the slots of a bucket."""
-        return SyncBucketSlots(self, known)
-
     def watch(self, slots: SyncBucketSlots, renewal: int | None) -> None:
         """Schedule the next renewal of a bucket's slots, in nanoseconds; None stops it, because nothing is held."""
         if renewal is None:
@@ -121,48 +97,46 @@ class SyncSlotKeeper:
 
     def _renew(self) -> float | None:
         """Renew the slots that are due, and return the seconds until the next renewal."""
-        due = [each for each in tuple(self._active.values()) if each.renewal() == 0]
+        with self._lock:
+            due = [each for each in self._active.values() if each.ledger.next_renewal(self.mono) == 0]
         for first in range(0, len(due), RENEWED_AT_ONCE):
             self._renew_some(due[first : first + RENEWED_AT_ONCE])
-        waits = [wait for each in tuple(self._active.values()) if (wait := each.renewal()) is not None]
-        return min(waits) / NANOSECONDS if waits else None
+        with self._lock:
+            waits = [each.ledger.next_renewal(self.mono) for each in self._active.values()]
+        return min([wait / NANOSECONDS for wait in waits if wait is not None], default=None)
 
     def _renew_some(self, due: Sequence[SyncBucketSlots]) -> None:
+        with self._lock:
+            for each in due:
+                each.ledger.note_attempt(self.mono)
         try:
-            outcomes = self._decide([Request(each.key, slots=True) for each in due])
-        except LimiterError as error:
-            outcomes = [error] * len(due)
-        for each, outcome in zip(due, outcomes, strict=True):
-            if not isinstance(outcome, Grant):
-                each.note_failure()
+            self._decide([Request(each.key, slots=True) for each in due])
+        except Exception:  # The next attempt may succeed. Without a renewal all slots would be lost.
+            _log.exception("slots were not renewed, which is tried again soon", extra={"buckets": len(due)})
 
 
 class SyncBucketSlots:
-    """The process's slots of one bucket: the ledger of what it holds, and the line of waiting callers.
+    """The process's slots of one bucket: the `ledger` of what it holds, and the `line` of waiting callers.
 
-    No caller looks for slots of other processes before `next_look`. With `draws` the next write draws fence numbers in any case.
-    All methods are called with the committer's lock held, unless their docstring says otherwise.
+    All methods are called with the committer's lock held.
     """
 
     def __init__(self, keeper: SyncSlotKeeper, known: SyncKnown) -> None:
         self.key = known.key
-        self.line: deque[SyncInLine] = deque()
-        self.next_look = 0
-        self.draws = False
+        self.ledger = SlotLedger(keeper.holder)
+        self.line = SyncCallerLine(keeper)
         self._keeper = keeper
         self._known = known
-        self._ledger = SlotLedger(keeper.holder)
-        self._planned = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is held and no caller waits, so that the bucket can be forgotten."""
-        return self._ledger.is_idle and not self.line
+        return self.ledger.next_renewal(self._keeper.mono) is None and not self.line
 
     @property
     def is_unsettled(self) -> bool:
         """Whether the process's slots need a write."""
-        return self.draws or self._ledger.is_unsettled(self._keeper.mono)
+        return self.ledger.is_unsettled(self._keeper.mono)
 
     def absorb(self, pending: SyncPending) -> None:
         """Move the slots that a request frees from the request to the process, which hands them on or frees them."""
@@ -170,7 +144,7 @@ class SyncBucketSlots:
         ended = [refund for refund in request.refunds if refund.limit.holds]
         if ended:
             pending.request = request._replace(refunds=tuple([each for each in request.refunds if each not in ended]))
-            self._ledger.release(ended, self._keeper.mono)
+            self.ledger.release(ended, self._keeper.mono)
             self._hand_on()
 
     def serve(self, pending: SyncPending) -> Grant | None:
@@ -180,100 +154,41 @@ class SyncBucketSlots:
             return None if self.is_unsettled else Grant((), self._keeper.now)
         return None if self.line else self._hand_over(request)
 
-    def side(self) -> Side:
+    def side(self, *, draws: bool = False) -> Side:
         """Return what a plan needs to know of the process's slots."""
-        self._planned = self._keeper.mono
-        return self._ledger.side(self._known.seen or 0, self._planned, draws=self.draws)
-
-    def start(self, update: Update) -> bool:
-        """Record the sending of an update; return False if a slot that it frees was handed on: then plan again."""
-        return self._ledger.start(update.slots, self._planned)
-
-    def fail(self, update: Update) -> None:
-        """Record that the last update had no effect."""
-        self._ledger.fail(update.slots)
+        return self.ledger.side(self._known.seen or 0, self._keeper.mono, draws=draws)
 
     def doubt(self, update: Update) -> None:
         """Record that the last update got no response."""
-        self._ledger.doubt(update.slots)
-        self._keeper.watch(self, self.renewal())
+        self.ledger.doubt(update)
+        self._watch()
 
-    def verdict(self, update: Update, state: BucketState) -> bool | None:
-        """Tell whether the last update was applied, by a state read since; None if its slots do not show it."""
-        return self._ledger.verdict(update.slots, state.slots)
-
-    def learn(self, state: BucketState, told: Iterable[tuple[SyncPending, object]] = (), writes: Sequence[SlotWrite] = ()) -> None:
-        """Record a state from a response, and the grants of a write; `writes` are passed if they were the bucket's last."""
-        self._ledger.learn(state.slots)
-        self._ledger.number(writes, state.slots.fence)
-        for pending, outcome in told:
-            if isinstance(outcome, Grant) and pending.request.slots and not pending.done:
-                self._ledger.grant(outcome.receipts, self._keeper.mono)
-        self._keeper.watch(self, self.renewal())
-
-    def numbered(self, grant: Grant) -> Grant:
-        """Return a grant that was held back, with fence numbers that were drawn since."""
-        return Grant([self._ledger.numbered(receipt) for receipt in grant.receipts], grant.now)
-
-    def give_up(self, grant: Grant) -> None:
-        """End the leases of a grant that cannot be delivered."""
-        self._ledger.release([receipt.refund() for receipt in grant.receipts if receipt.limit.holds], self._keeper.mono)
-
-    def renewal(self) -> int | None:
-        """Return the nanoseconds until the next renewal; None if nothing is held. May be called without the lock."""
-        return self._ledger.next_renewal(self._keeper.mono)
-
-    def note_failure(self) -> None:
-        """Record that a renewal has failed, so that it is tried again soon. May be called without the lock."""
-        self._ledger.note_failure(self._keeper.mono)
-
-    def is_lost(self, name: str, generation: int) -> bool:
-        """Tell whether other processes may hold the slots of a lease. May be called without the lock."""
-        return self._ledger.is_lost(name, generation, self._keeper.now, self._keeper.mono)
-
-    def last_renewal(self, name: str, generation: int) -> int:
-        """Return the table's time of the last renewal of slots that were lost. May be called without the lock."""
-        return self._ledger.last_renewal(name, generation)
-
-    def join(self, caller: SyncInLine) -> None:
-        """Put a caller at the end of the line."""
-        self.line.append(caller)
-        self._keeper.waiting += 1
-
-    def leave(self, caller: SyncInLine) -> None:
-        """Take a caller out of the line, and wake the first one that is left."""
-        caller.pending = 0
-        if caller in self.line:
-            self.line.remove(caller)
-            self._keeper.waiting -= 1
-        if self.line:
-            self.line[0].set()
+    def learn(self, slots: Slots, receipts: Iterable[Receipt] = (), writes: Sequence[SlotWrite] = ()) -> None:
+        """Record what a response shows, and the receipts of an update; `writes` are passed if it was the bucket's last."""
+        self.ledger.learn(slots, self._keeper.mono, receipts, writes)
+        self._watch()
 
     def interval(self, least: int, most: int) -> int:
         """Return the nanoseconds between two looks for slots of other processes, by the average time of a lease."""
-        return min(max(self._ledger.turn(self._known.state.slots) or least, least), most)
+        return min(max(self.ledger.turn(self._known.state.slots) or least, least), most)
 
     def refuse(self, request: Request) -> Refusal:
         """Return the refusal of a caller that does not wait behind the line."""
-        now = self._keeper.now
-        side = self._ledger.side(self._known.seen or 0, self._keeper.mono)
-        return without_room(preview.look(self._known.state, request, now, slots=side), request)
+        return without_room(preview.look(self._known.state, request, self._keeper.now, slots=self.side()), request)
+
+    def _watch(self) -> None:
+        self._keeper.watch(self, self.ledger.next_renewal(self._keeper.mono))
 
     def _hand_on(self) -> None:
         """Hand spare slots to callers in line; if the first one needs a write for that, wake it to look."""
-        while self.line:
-            first = self.line[0]
+        while (first := self.line.first) is not None:
             grant = None if first.request is None else self._hand_over(first.request)
             if grant is None:
-                if self._ledger.is_spare and not self._ledger.rests(self._keeper.mono):
+                if self.ledger.may_look(self._keeper.mono):
                     first.look = True
                     first.set()
                 return
-            self.line.popleft()
-            self._keeper.waiting -= 1
-            first.grant = grant
-            first.pending = 0
-            first.set()
+            self.line.hand(first, grant)
 
     def _hand_over(self, request: Request) -> Grant | None:
         keeper = self._keeper
@@ -281,5 +196,5 @@ class SyncBucketSlots:
         if not only_slots or not keeper.is_on_time:
             return None
         now = keeper.now
-        receipts = self._ledger.hand_over(request.charges, self._known.state, now, keeper.mono)
+        receipts = self.ledger.hand_over(request.charges, self._known.state, now, keeper.mono)
         return None if receipts is None else Grant(receipts, now)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..exceptions import ValidationError
-from .limits import Concurrency
 from .limits.accounts import reserve
 from .validation import check_name, shown
 
@@ -38,12 +37,7 @@ def reserves(charges: Sequence[Charge], headroom: Headroom) -> tuple[int, ...]:
     if headroom is None:
         return ()
     shares = [headroom.get(limit.name, 0.0) if isinstance(headroom, Mapping) else headroom for limit, _ in charges]
-    kept = tuple(
-        [
-            reserve(limit, share) if share and not isinstance(limit, Concurrency) else 0
-            for (limit, _), share in zip(charges, shares, strict=True)
-        ]
-    )
+    kept = tuple([reserve(limit, share) if share else 0 for (limit, _), share in zip(charges, shares, strict=True)])
     return kept if any(kept) else ()
 
 

@@ -86,12 +86,14 @@ class Own(NamedTuple):
 class Side(NamedTuple):
     """What a plan needs to know of its process: its `holder` id, and its `own` slots by the limit's name.
 
-    A response has shown the state at the table's time `confirmed`, or later. Any write also writes the limits in `due`: it frees
-    slots whose leases have ended, or renews slots. With `draws` the write draws fence numbers too.
+    A response has shown the state at the table's time `confirmed`, or later. The plan is made at the monotonic time `mono`. Any
+    write also writes the limits in `due`: it frees slots whose leases have ended, or renews slots. With `draws` the write draws
+    fence numbers too.
     """
 
     holder: str
     confirmed: int
+    mono: int
     own: Mapping[str, Own]
     due: tuple[Concurrency, ...] = ()
     draws: bool = False

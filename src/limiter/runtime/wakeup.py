@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,6 +37,9 @@ class Wakeup:
         """Forget that it was set."""
         self._is_set = False
 
+    def pass_on(self) -> None:
+        """Do nothing, because a `Relay` wakes each task itself."""
+
     def _wait(self, loop: asyncio.AbstractEventLoop) -> Awaitable[None]:
         """Wait until it is set."""
         self._future = loop.create_future()
@@ -51,11 +54,12 @@ class SyncWakeup:
     A lock: an `Event` would be a condition, a list and two more locks.
     """
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_behind", "_lock")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
+        self._behind: SyncWakeup | None = None
 
     def set(self) -> None:
         """Wake the caller that waits, or let the next wait end at once."""
@@ -66,9 +70,64 @@ class SyncWakeup:
         """Forget that it was set."""
         self._lock.acquire(blocking=False)
 
+    def pass_on(self) -> None:
+        """Wake the next caller of a `SyncRelay`, if this one is part of one and has not done so yet."""
+        behind = self._behind
+        if behind is not None:
+            self._behind = None
+            behind.set()
+
     def _wait(self, seconds: float) -> bool:
         """Wait until it is set, and then clear it, or until the timeout; returns whether it was set."""
-        return self._lock.acquire(timeout=max(0.0, seconds))
+        try:
+            return self._lock.acquire(timeout=max(0.0, seconds))
+        finally:
+            self.pass_on()
+
+
+class Relay:
+    """Wakes any number of tasks, at the end of its block."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing: all are awake."""
+
+    def add(self, wakeup: Wakeup, *, waits: bool) -> None:
+        """Wake a task that `waits`, or is about to look for itself."""
+        wakeup.set()
+
+
+class SyncRelay:
+    """Wakes any number of threads at the end of its block, of which each wakes the next.
+
+    A thread that woke all of them would contend with them for the interpreter, and for the lock that its caller holds.
+
+    They are added from the last to the first, each one before it is told. So those behind a thread have been told when it is, and
+    it does not matter how early it passes on. Each does that when it wakes, and before it leaves.
+    """
+
+    def __init__(self) -> None:
+        self._first: SyncWakeup | None = None
+        self._others: list[SyncWakeup] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wake the first thread, also after an interruption."""
+        for wakeup in self._others:
+            wakeup.set()
+        if self._first is not None:
+            self._first.set()
+
+    def add(self, wakeup: SyncWakeup, *, waits: bool) -> None:
+        """Put a thread in front, if it `waits` and is part of no other relay; others are woken by themselves."""
+        if waits and wakeup._behind is None:
+            wakeup._behind, self._first = self._first, wakeup
+        else:
+            self._others.append(wakeup)
 
 
 class Waiting(Protocol):

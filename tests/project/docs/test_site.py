@@ -22,7 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MODULES = ("limiter.exceptions", "limiter.local", "limiter.repository_protocol", "limiter.testing")
+pytestmark = pytest.mark.timeout(300)
+"""The site is built once, which takes half a minute of a processor."""
+
+MODULES = ("limiter.audit", "limiter.exceptions", "limiter.local", "limiter.repository_protocol", "limiter.testing")
+
+
+def module_at(path: Path) -> Any:
+    """Import a file that is in no package."""
+    specification = importlib.util.spec_from_file_location(f"site_{path.stem}", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+check_site = module_at(ROOT / "scripts" / "check_site.py")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +47,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("site")
     options = ["--conf-dir", "docs", "--builder", "html", "--fail-on-warning", "--keep-going", "--quiet"]
     command = [sys.executable, "-m", "sphinx", *options, "--doctree-dir", str(output / "doctrees"), ".", str(output / "html")]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
     assert built.returncode == 0, built.stderr
     return output / "html"
 
@@ -61,7 +77,7 @@ def public_values() -> Iterator[tuple[str, Any]]:
         yield module.__name__.rpartition(".")[2], module
         names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
         own = [(name, getattr(module, name)) for name in names]
-        yield from ((name, value) for name, value in own if getattr(value, "__module__", None) == module.__name__)
+        yield from ((name, value) for name, value in own if str(getattr(value, "__module__", None)).startswith(module.__name__))
 
 
 def names_of(name: str, value: Any) -> Iterator[str]:
@@ -89,14 +105,25 @@ def names_of(name: str, value: Any) -> Iterator[str]:
 )
 def test_docstrings_become_restructuredtext(docstring: str, expected: str) -> None:
     """Code, names, lists and indented programs are shown as what they are."""
-    specification = importlib.util.spec_from_file_location("site_configuration", ROOT / "docs" / "conf.py")
-    assert specification is not None
-    assert specification.loader is not None
-    configuration = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(configuration)
+    configuration = module_at(ROOT / "docs" / "conf.py")
     lines = docstring.split("\n")
     configuration.translate_docstring(None, "function", "name", None, None, lines)
     assert "\n".join(lines).rstrip() == expected
+
+
+def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
+    """Every link of every built page leads to a file of the site, and to an anchor of that page: `make docs` checks the same."""
+    assert list(check_site.broken_links(site)) == []
+
+
+@pytest.mark.parametrize("link", ["other.html", "#no-such-anchor", "docs/page.html#nowhere", "missing/"])
+def test_a_link_that_leads_nowhere_is_found(link: str, tmp_path: Path) -> None:
+    """The check itself can fail, and names the page and the link."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "page.html").write_text('<h1 id="here">', encoding="utf-8")
+    good = '<a href="docs/page.html#here"><a href="https://example.org/x"><a href="mailto:a@example.org"><a id="top" href="#top">'
+    (tmp_path / "index.html").write_text(f'{good}<a href="{link}">', encoding="utf-8")
+    assert [each.split()[0] + each.split()[-1] for each in check_site.broken_links(tmp_path)] == [f"index.html:{link}"]
 
 
 def test_the_site_has_a_front_page(site: Path) -> None:

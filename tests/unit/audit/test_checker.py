@@ -1,4 +1,8 @@
-"""The audit finds no fault with histories of an exact model of limits."""
+"""The audit finds no fault with histories of an exact model of limits.
+
+The test of `limiter.audit.capacity`, `limiter.audit.refill`, `limiter.audit.refusals`, `limiter.audit.spans` and
+`limiter.audit.uses`.
+"""
 
 from __future__ import annotations
 

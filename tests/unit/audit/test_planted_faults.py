@@ -1,4 +1,7 @@
-"""The audit finds every planted fault from the record alone."""
+"""The audit finds every planted fault from the record alone.
+
+The test of `limiter.audit.verdict`.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +155,7 @@ def test_a_turn_out_of_order_is_found() -> None:
     assert not promises(lines)
     swapped = [lines[0], turn("b", EPOCH + 1, EPOCH + 2 * TICK), turn("c", EPOCH + 2, EPOCH + TICK)]
     found = verdict(swapped).findings
-    assert [each.message for each in found] == ["c started 0.1 s before b, which had been admitted before it asked"]
+    assert [each.message for each in found] == ["c started 0.1 s before b, which had been allowed before it asked"]
 
 
 def test_fences_of_one_slot_grow() -> None:
@@ -173,7 +176,7 @@ def test_half_a_chain_is_found() -> None:
     whole = line("decision", "a", EPOCH, EPOCH, charges)
     assert not promises([whole, line("refund", "a", EPOCH, EPOCH, [("user", RATE, 1), ("parent", RATE, 1)])])
     half = dict(whole, charges=whole["charges"][:1])
-    assert [each.message for each in verdict([half]).findings] == ["a was admitted without a charge of this bucket"]
+    assert [each.message for each in verdict([half]).findings] == ["a was allowed without a charge of this bucket"]
     back = line("refund", "a", EPOCH, EPOCH, [("user", RATE, 1)])
     found = verdict([whole, dict(back, buckets=whole["buckets"])]).findings
     assert [(each.promise, each.entity_id, each.message) for each in found] == [

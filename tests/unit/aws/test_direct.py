@@ -1,4 +1,7 @@
-"""The direct transport sends requests to botocore's address with botocore's credentials, or does not send them."""
+"""The direct transport sends requests to botocore's address with botocore's credentials, or does not send them.
+
+The test of `limiter.aws.requests`.
+"""
 
 from __future__ import annotations
 

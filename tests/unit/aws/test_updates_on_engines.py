@@ -1,4 +1,7 @@
-"""An engine decides and changes exactly as an update says, for every kind of limit."""
+"""An engine decides and changes exactly as an update says, for every kind of limit.
+
+The test of `limiter.aws.expressions`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`limiter check` and `limiter acquire -- COMMAND`."""
+"""`limiter check` and `limiter acquire -- COMMAND`.
+
+The test of `limiter.cli.amounts`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`limiter doctor`: each thing that can stand in the way is found, with its remedy."""
+"""`limiter doctor`: each thing that can stand in the way is found, with its remedy.
+
+The test of `limiter.cli.buckets`, `limiter.cli.probes` and `limiter.cli.scanning`.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +135,7 @@ def level(limit: BaseLimit, used: int = 1, since: int = NOW - 1) -> dict[str, Le
         ),
         (
             BucketState(level(RATE, used=3 * HOUR, since=NOW + 2 * HOUR)),
-            ["limit 'tokens' was opened 7200 s ahead of the clock, and admits nothing until then"],
+            ["limit 'tokens' was opened 7200 s ahead of the clock, and allows nothing until then"],
         ),
         (
             BucketState(level(RATE) | level(QUOTA)),

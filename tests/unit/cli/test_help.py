@@ -1,4 +1,7 @@
-"""The command explains itself, at once and completely."""
+"""The command explains itself, at once and completely.
+
+The test of `limiter.cli.groups`.
+"""
 
 from __future__ import annotations
 

@@ -77,3 +77,10 @@ def test_a_command_that_cannot_be_started_takes_no_slot(stack: str, run: Callabl
     assert done.returncode == 126
     assert "cannot be executed" in done.stderr
     assert held(run) == 0
+
+
+def test_ignored_signals_stay_ignored(stack: str) -> None:
+    """Under `nohup`, a command that the CLI runs ignores what `nohup` lets it ignore."""
+    script = "kill -HUP $$; echo alive"
+    done = subprocess.run(["nohup", *ACQUIRE, "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n")

@@ -1,4 +1,7 @@
-"""Commands on stacks, on a scripted CloudFormation: what they print, where, and their exit codes."""
+"""Commands on stacks, on a scripted CloudFormation: what they print, where, and their exit codes.
+
+The test of `limiter.cli.deploy`, `limiter.cli.documents` and `limiter.cli.stack`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Commands on what a stack holds: limits, entities, namespaces, buckets."""
+"""Commands on what a stack holds: limits, entities, namespaces, buckets.
+
+The test of `limiter.cli.entity`, `limiter.cli.limits`, `limiter.cli.limits_levels`, `limiter.cli.namespace` and
+`limiter.cli.options`.
+"""
 
 from __future__ import annotations
 

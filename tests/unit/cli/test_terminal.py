@@ -1,4 +1,7 @@
-"""The command in a real terminal, and in pipes."""
+"""The command in a real terminal, and in pipes.
+
+The test of `limiter.cli.demo`.
+"""
 
 from __future__ import annotations
 

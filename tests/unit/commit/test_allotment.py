@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limiter.commit.allotment import Allotments
+from limiter import SyncMemoryRepository
+from limiter.commit.allotment import Allotments, Block, Payment, Stock
+from limiter.commit.bucket_queue import BucketQueue
+from limiter.commit.queues import Queues
+from limiter.commit.sync_committer import SyncCommitter
+from limiter.commit.sync_writer import SyncCommitterOptions
 from limiter.core.limits import Limit, Quota, gcra
 from limiter.core.records import BucketKey
-from limiter.core.request import Charge, Grant, Receipt, Request
+from limiter.core.request import Charge, Grant, Receipt, Refund, Request
 from limiter.core.state import BucketState, Level, View
 from limiter.core.units import NANOSECONDS
 
@@ -63,6 +69,12 @@ def spend(allotments: Allotments, request: Request, now: int = EPOCH, age: int |
     while allotments.pay(request, now, now if age is None else age) is not None:
         count += 1
     return count
+
+
+def alive(kind: type[object]) -> int:
+    """Return how many objects of a type are in memory."""
+    gc.collect()
+    return sum(type(each) is kind for each in gc.get_objects())
 
 
 def test_a_block_is_what_the_rate_spends_within_half_its_life() -> None:
@@ -194,6 +206,68 @@ def test_units_of_a_call_that_could_not_use_them_go_back_into_the_block() -> Non
     assert spend(allotments, request, EPOCH + SECOND) == 0
 
 
+def test_units_of_a_block_that_has_ended_go_back_to_the_bucket() -> None:
+    """A call that could not use its units may end after their block: those of a quota go back whole, those of a rate are lost."""
+    request = asked((REQUESTS, 1), (DAILY, 2))
+    allotments = busy(request)
+    payments = [allotments.pay(request, EPOCH, EPOCH) for _ in range(3)]
+    assert [payment.give_back() for payment in payments[:1] if payment is not None] == [[]]
+    allotments.end(EPOCH + SECOND, EPOCH + SECOND)
+    for payment in payments[1:]:
+        assert payment is not None
+        assert payment.give_back() == [Refund(DAILY, 2, EPOCH)]
+    assert allotments.leave() == ()
+
+
+def test_units_of_a_spent_block_that_was_forgotten_go_back_to_the_bucket() -> None:
+    """A block is forgotten when many others have come after it was spent."""
+    request = asked((REQUESTS, 1), (DAILY, 1))
+    allotments = busy(request)
+    first = allotments.pay(request, EPOCH, EPOCH)
+    for _ in range(30):
+        spend(allotments, request)
+        for block, order in orders(allotments, request):
+            order.stock.add(grant(block), (EPOCH, EPOCH), 0)
+        allotments.end(EPOCH, EPOCH)
+    assert first is not None
+    assert first.give_back() == [Refund(DAILY, 1, EPOCH)]
+
+
+def test_units_of_a_bucket_that_was_forgotten_go_back_to_it() -> None:
+    """A process may forget a bucket whose blocks are spent, while calls that were paid from them are under way."""
+    request = asked((REQUESTS, 1), (DAILY, 1))
+    queues = Queues(BucketQueue, 1, lambda: EPOCH)
+    allotments = queues[KEY].allotments = busy(request)
+    first = allotments.pay(request, EPOCH, EPOCH)
+    spend(allotments, request)
+    assert queues[KEY._replace(entity_id="other")] is not None
+    assert KEY not in queues
+    assert first is not None
+    assert first.give_back() == [Refund(DAILY, 1, EPOCH)]
+
+
+def test_a_committer_writes_what_a_block_that_has_ended_cannot_hold() -> None:
+    """The count of the quota is what was used, however late a call leaves."""
+    time = [EPOCH]
+    store = SyncMemoryRepository(clock=lambda: time[0])
+    committer = SyncCommitter(store, SyncCommitterOptions())
+    request = asked((REQUESTS, 1), (DAILY, 1))
+
+    def call() -> Grant:
+        time[0] += SECOND // 1_000
+        (outcome,) = committer.decide([request])
+        assert isinstance(outcome, Grant)
+        return outcome
+
+    paid = [each for each in (call() for _ in range(50)) if isinstance(each, Payment)]
+    time[0] += 10 * SECOND
+    call()
+    committer.refund_grants([(KEY, each) for each in paid])
+    committer.close()
+    assert paid
+    assert store.read_bucket(KEY).level(DAILY.identity).tat == 51 - len(paid)
+
+
 def test_a_shadow_that_did_not_fit_pays_for_nothing() -> None:
     """Where a shadow would have refused the block, each request is written, and reported."""
     shadow = Limit("shadow", 5, 5, 1.0, allotment=0.5, enforce=False)
@@ -208,18 +282,18 @@ def test_a_shadow_that_did_not_fit_pays_for_nothing() -> None:
 
 def test_limits_that_nobody_asks_for_any_more_are_forgotten() -> None:
     """A caller whose limits are new in every call does not fill the memory."""
-    allotments = Allotments()
+    allotments, before = Allotments(), alive(Stock)
     for capacity in range(100, 1_100):
         now = EPOCH + capacity * SECOND
         allotments.observe(asked((Limit("requests", capacity, 1, 1.0, allotment=1.0), 1)), now)
         allotments.end(now, now)
-    assert len(allotments) < 50
+    assert alive(Stock) - before < 50
 
 
 def test_spent_blocks_are_forgotten() -> None:
     """However long an allotment, what is remembered of blocks is bounded."""
     hourly = Limit.per_day("requests", 1_000_000, allotment=3_600.0)
-    request = asked((hourly, 1))
+    request, before = asked((hourly, 1)), alive(Block)
     allotments = busy(request)
     for _ in range(30):
         spend(allotments, request)
@@ -227,9 +301,8 @@ def test_spent_blocks_are_forgotten() -> None:
             order.stock.add(grant(block), (EPOCH, EPOCH), 0)
         allotments.end(EPOCH, EPOCH)
     spend(allotments, request)
-    stocks = [order.stock for _, order in orders(allotments, request, asked((hourly, 1_000)))]
-    assert stocks
-    assert all(len(stock) <= 10 for stock in stocks)
+    assert orders(allotments, request, asked((hourly, 1_000)))
+    assert alive(Block) - before <= 10
 
 
 @settings(derandomize=True, deadline=None)

@@ -119,6 +119,19 @@ def test_one_at_a_time_looks(breaker: Breaker, time: Clock) -> None:
     assert attempt(breaker)
 
 
+def test_the_call_that_looks_may_go_on_after_a_wait(breaker: Breaker, time: Clock) -> None:
+    """A call that had to wait before it is made asks again; only the one that tests the store is let through."""
+    with breaker.guard() as earlier:
+        fail(breaker)
+        assert isinstance(breaker.refusal(earlier), CircuitOpen)
+        time.now += 1.0
+        with breaker.guard() as look:
+            assert breaker.refusal(look) is None
+            assert isinstance(breaker.refusal(earlier), CircuitOpen)
+            assert isinstance(breaker.refusal(), CircuitOpen)
+        assert breaker.refusal(earlier) is None
+
+
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), GeneratorExit(), SystemExit()])
 def test_an_interrupted_look_leaves_its_place(breaker: Breaker, time: Clock, interruption: BaseException) -> None:
     """It says nothing about the store; the next caller looks, at once."""

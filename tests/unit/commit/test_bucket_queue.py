@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from limiter import Limit, SyncMemoryRepository
-from limiter.commit.breaker import Breaker
+from limiter.commit.breaker import THRESHOLD, Breaker
 from limiter.commit.bucket_queue import BucketQueue, PendingRequest
 from limiter.commit.sync_batch import SyncBatch as Batch
 from limiter.commit.sync_writer import SyncBatchWriter as BatchWriter
@@ -16,6 +17,7 @@ from limiter.commit.sync_writer import SyncCommitterOptions as CommitterOptions
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
+from limiter.exceptions import RateLimiterUnavailable
 from limiter.runtime.gate import SyncGate
 from limiter.statistics import Counters
 
@@ -85,6 +87,28 @@ def test_a_refund_stands_before_no_request() -> None:
     queue.add(PendingRequest(Request(KEY, refunds=(Refund(ONE[0].limit, 1, 0),)), queue), NOW)
     queue.add(PendingRequest(Request(KEY, ONE, deadline=NOW), queue), NOW)
     assert (queue.ahead, queue.same_charges) == (1, (ONE, (), False))
+
+
+class FullGate(SyncGate):
+    """A gate at which each call waits, for no time."""
+
+    @property
+    def is_full(self) -> bool:
+        return True
+
+
+def test_the_call_that_tests_the_table_is_made_after_a_wait() -> None:
+    """A caller that looks whether the table is back is not refused because of its own look."""
+    breaker = Breaker(rest=lambda: 0.0)
+    for _ in range(THRESHOLD):
+        with suppress(RateLimiterUnavailable), breaker.guard():
+            raise RateLimiterUnavailable("no answer")
+    writer = BatchWriter(SyncMemoryRepository(), threading.Lock(), breaker, Counters(), FullGate(1), CommitterOptions())
+    queue = BucketQueue(KEY)
+    pending = PendingRequest(Request(KEY, ONE), queue)
+    Batch(writer, queue, [pending]).carry_out()
+    assert isinstance(pending.outcome, Grant)
+    assert breaker.state == "closed"
 
 
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:

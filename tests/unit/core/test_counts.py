@@ -1,4 +1,7 @@
-"""Quotas, sessions and totals: each trap by hand, and random worlds compared with a ledger."""
+"""Quotas, sessions and totals: each trap by hand, and random worlds compared with a ledger.
+
+The test of `limiter.core.resetting`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The four promises of the design hold in random worlds, and in the cases that are easy to get wrong."""
+"""The four promises of the design hold in random worlds, and in the cases that are easy to get wrong.
+
+The test of `limiter.core.limits.accounts` and `limiter.core.limits.protocol`.
+"""
 
 from __future__ import annotations
 
@@ -311,7 +314,7 @@ class Store:
         return gcra.available(limit, self.state.level(limit.identity).tat, self.now)
 
 
-def credits_of(grant: Grant) -> Request:
+def refunds_of(grant: Grant) -> Request:
     """Return the refunds that a cancelled caller sends."""
     return Request(KEY, refunds=tuple(each.refund() for each in grant.receipts))
 
@@ -327,7 +330,7 @@ def test_a_cancelled_booking_moves_no_caller_onto_anothers_start() -> None:
     store.take(ONE)
     first, second = store.take(ONE, patience=5), store.take(ONE, patience=5)
     assert [first.start - EPOCH, second.start - EPOCH] == [SECOND, 2 * SECOND]
-    store.ask(credits_of(first))
+    store.ask(refunds_of(first))
     assert store.take(ONE, patience=5).start - EPOCH == 3 * SECOND
 
 
@@ -336,13 +339,13 @@ def test_the_last_booking_is_given_back_whole() -> None:
     store = Store()
     store.take(ONE)
     first, second = store.take(ONE, patience=5), store.take(ONE, patience=5)
-    store.ask(credits_of(second))
+    store.ask(refunds_of(second))
     assert store.take(ONE, patience=5).start == second.start
     store = Store()
     store.take(ONE)
     first, second = store.take(ONE, patience=5), store.take(ONE, patience=5)
-    store.ask(credits_of(second))
-    store.ask(credits_of(first))
+    store.ask(refunds_of(second))
+    store.ask(refunds_of(first))
     assert store.take(ONE, patience=5).start == first.start
 
 
@@ -352,7 +355,7 @@ def test_a_refund_is_whole_once_the_bookings_have_started() -> None:
     taken = store.take(TEN, 10)
     store.take(TEN, 1, patience=1)
     store.now += SECOND // 10
-    store.ask(credits_of(taken))
+    store.ask(refunds_of(taken))
     assert store.available(TEN) == 10
 
 
@@ -362,7 +365,7 @@ def test_a_debt_beyond_the_last_booking_can_be_given_back() -> None:
     taken = store.take(ONE)
     booked = store.take(ONE, patience=5)
     store.ask(settlement(ONE, 1))
-    store.ask(credits_of(taken))
+    store.ask(refunds_of(taken))
     assert store.take(ONE, patience=5).start == booked.start + SECOND
 
 
@@ -374,7 +377,7 @@ def test_a_debt_that_is_given_back_undoes_no_booking() -> None:
     assert isinstance(debt, Grant)
     store.ask(Request(KEY, refunds=(Refund(TEN, gcra.cost(TEN, 1), EPOCH),)))
     waiting = store.take(TEN, 1, patience=5)
-    store.ask(credits_of(debt))
+    store.ask(refunds_of(debt))
     assert store.take(TEN, 1, patience=5).start > waiting.start
 
 
@@ -384,7 +387,7 @@ def test_a_refund_is_whole_by_any_older_state() -> None:
     taken = store.ask(Request(KEY, (Charge(TEN, 10), Charge(OTHER, 1)), deadline=EPOCH))[0]
     waiting = store.take(TEN, 1, patience=5)
     known = store.known
-    store.ask(credits_of(waiting))
+    store.ask(refunds_of(waiting))
     store.known = known
     assert isinstance(taken, Grant)
     whole = Request(KEY, refunds=tuple(each.refund()._replace(start=-1) for each in taken.receipts))
@@ -398,7 +401,7 @@ def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
     store = Store()
     taken = store.take(ONE)
     store.take(ONE, patience=5)
-    assert planning.plan(store.state, [credits_of(taken)], store.now, "x").update is None
+    assert planning.plan(store.state, [refunds_of(taken)], store.now, "x").update is None
 
 
 def test_a_batch_makes_no_caller_wait_who_is_not_on_record() -> None:
@@ -422,7 +425,7 @@ def test_nothing_is_given_back_after_the_bucket_was_full() -> None:
     store.now += SECOND
     store.take(TEN, 10)
     assert store.available(TEN) == 0
-    store.ask(credits_of(late))
+    store.ask(refunds_of(late))
     assert store.available(TEN) == 0
 
 
@@ -431,7 +434,7 @@ def test_a_refund_never_gives_more_than_capacity() -> None:
     store = Store()
     taken = store.take(TEN, 10)
     store.now += SECOND * 7 // 10
-    store.ask(credits_of(taken))
+    store.ask(refunds_of(taken))
     assert store.available(TEN) == 10
     store.take(TEN, 10)
     assert store.refuses(TEN)
@@ -444,7 +447,7 @@ def test_a_refund_to_a_bucket_that_is_gone_comes_to_an_end() -> None:
     store.now += 40 * 86_400 * SECOND
     store.state = EMPTY
     for _ in range(2):
-        outcome = store.ask(credits_of(taken))
+        outcome = store.ask(refunds_of(taken))
     assert isinstance(outcome[0], Grant)
     assert store.state == EMPTY
 
@@ -478,7 +481,7 @@ def test_waiting_for_nothing_books_nothing() -> None:
     taken = store.take(TEN, 10)
     outcomes = store.ask(settlement(TEN, 10), store.taking(TEN, 0, patience=5))
     assert [getattr(outcome, "start", 0) - EPOCH for outcome in outcomes] == [0, SECOND]
-    store.ask(credits_of(taken))
+    store.ask(refunds_of(taken))
     assert store.available(TEN) == 0
 
 
@@ -614,7 +617,7 @@ def test_the_same_update_is_not_applied_twice_in_a_row() -> None:
 
 
 def test_a_batch_that_asks_for_nothing_plans_nothing() -> None:
-    """Without requests, and for credits that are worth nothing, there is nothing to write."""
+    """Without requests, and for refunds that are worth nothing, there is nothing to write."""
     dead = Request(KEY, refunds=(Refund(TEN, 1, EPOCH - 1, -1),))
     state = BucketState({TEN.identity: Level(EPOCH + 5, EPOCH)}, 0, "x")
     assert planning.plan(EMPTY, [], EPOCH, "y").update is None

@@ -21,6 +21,7 @@ from limiter.core.units import NANOSECONDS
 if TYPE_CHECKING:
     from limiter.core.plan import Plan
     from limiter.core.slots import SlotWrite
+    from limiter.core.state import Update
     from limiter.models import BaseLimit
 
 CALLS = Concurrency("calls", 20)
@@ -63,14 +64,12 @@ class Process:
         plan = self.plan(*requests)
         outcomes: dict[int, Grant | Refusal] = dict(plan.refused)
         if plan.update is not None:
-            assert self.ledger.start(plan.update.slots, self.mono)
+            assert self.ledger.start(plan.update, self.mono)
             assert plan.update.holds(self.state)
             self.state = plan.update.apply(self.state)
-            self.ledger.learn(self.state.slots)
-            self.ledger.number(plan.update.slots, self.state.slots.fence)
             grants = plan.grants(self.state)
-            for grant in grants.values():
-                self.ledger.grant(grant.receipts, self.mono)
+            receipts = [receipt for grant in grants.values() for receipt in grant.receipts]
+            self.ledger.learn(self.state.slots, self.mono, receipts, plan.update.slots)
             outcomes |= grants
         return [outcomes[place] for place in range(len(requests))]
 
@@ -232,7 +231,7 @@ def test_an_entry_that_has_gone_ends_every_lease() -> None:
     process = Process()
     process.take(CALLS, units=3)
     process.state = EMPTY
-    process.ledger.learn(EMPTY.slots)
+    process.ledger.learn(EMPTY.slots, process.mono)
     assert process.ledger.is_lost("calls", 1, NOW, 0)
     (receipt,) = process.take(CALLS).receipts
     process.end(3, generation=1)
@@ -246,7 +245,7 @@ def test_numbers_start_from_the_clock() -> None:
     process = Process()
     (first,) = process.take(CALLS).receipts
     process.state, process.now = EMPTY, NOW + 3_600 * NANOSECONDS
-    process.ledger.learn(EMPTY.slots)
+    process.ledger.learn(EMPTY.slots, process.mono)
     (second,) = process.take(CALLS).receipts
     assert second.earlier > first.earlier > NOW
 
@@ -280,13 +279,13 @@ def test_nothing_is_handed_on_after_a_lost_answer() -> None:
     process.end(1)
     update = process.plan(Request(KEY, slots=True)).update
     assert update is not None
-    assert process.ledger.start(update.slots, 0)
-    process.ledger.doubt(update.slots)
-    process.ledger.learn(process.state.slots)
+    assert process.ledger.start(update, 0)
+    process.ledger.doubt(update)
+    process.ledger.learn(process.state.slots, process.mono)
     assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is None
-    assert process.ledger.verdict(update.slots, process.state.slots) is False
-    assert process.ledger.verdict(update.slots, update.apply(process.state).slots) is True
-    assert process.ledger.verdict(update.slots, EMPTY.slots) is None
+    assert process.ledger.verdict(update, process.state.slots, NOW, process.mono) is False
+    assert process.ledger.verdict(update, update.apply(process.state).slots, NOW, process.mono) is True
+    assert process.ledger.verdict(update, EMPTY.slots, NOW, process.mono) is None
 
 
 def test_nothing_is_handed_on_while_the_bucket_is_paused() -> None:
@@ -307,8 +306,9 @@ def test_after_a_second_of_turns_one_slot_is_left_to_others() -> None:
         assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, mono) is not None
     process.end(1)
     assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, NANOSECONDS) is None
-    assert process.ledger.rests(NANOSECONDS)
     process.end(1)
+    assert not process.ledger.may_look(NANOSECONDS)
+    assert process.ledger.may_look(2 * NANOSECONDS)
     assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, NANOSECONDS) is not None
 
 
@@ -356,15 +356,96 @@ def test_a_slot_is_expected_by_how_long_one_is_held() -> None:
 
 
 def test_renewals_come_every_third_of_the_time_to_live() -> None:
-    """A renewal of its own is due after a third, and again after a twelfth where it fails."""
+    """A renewal of its own is due after a third, and again after a twelfth where it fails, until no lease is left either."""
     process = Process()
     assert process.ledger.next_renewal(0) is None
     process.take(CALLS)
     assert process.ledger.next_renewal(0) == TTL // 3
     process.mono = TTL // 3
     assert process.ledger.next_renewal(process.mono) == 0
-    process.ledger.note_failure(process.mono)
+    process.ledger.note_attempt(process.mono)
     assert process.ledger.next_renewal(process.mono) == TTL // 12
+    process.end(1)
+    assert process.ledger.next_renewal(process.mono) == TTL // 12
+
+
+def lost(process: Process, *requests: Request) -> Update:
+    """Send a write that gets no answer."""
+    update = process.plan(*requests).update
+    assert update is not None
+    assert process.ledger.start(update, process.mono)
+    process.ledger.doubt(update)
+    return update
+
+
+def test_a_first_write_without_an_answer_is_looked_for_now_and_then() -> None:
+    """The heartbeat reads every twelfth of the time to live, and forgets the write when it can hold nothing any more."""
+    process = Process()
+    process.mono = TTL
+    lost(process, taking(CALLS))
+    for mono in range(TTL, 2 * TTL, TTL // 12):
+        process.mono = mono
+        assert process.ledger.next_renewal(process.mono) == 0
+        process.ledger.note_attempt(process.mono)
+        assert process.ledger.next_renewal(process.mono) == TTL // 12
+        process.ledger.learn(process.state.slots, process.mono)
+    process.mono = 2 * TTL
+    process.ledger.learn(process.state.slots, process.mono)
+    assert process.ledger.next_renewal(process.mono) is None
+
+
+def test_a_release_without_an_answer_is_in_doubt_as_long_as_its_entry_lives() -> None:
+    """A shorter time to live that a limit has now says nothing of the entry that the late release can still replace."""
+    process = Process()
+    process.take(CALLS, units=2)
+    process.end(1)
+    shorter = Concurrency("calls", 20, ttl=1.0)
+    lost(process, taking(shorter))
+    process.mono = 2 * NANOSECONDS
+    process.ledger.learn(process.state.slots, process.mono)
+    assert process.ledger.hand_over((Charge(shorter, 1),), process.state, NOW, process.mono) is None
+
+
+def test_an_earlier_write_that_arrives_late_is_not_taken_for_the_last_one() -> None:
+    """The entry tells which of several writes without an answer was applied, and that the last one can no longer be."""
+    process = Process()
+    first = lost(process, taking(CALLS))
+    second = lost(process, taking(CALLS, units=2))
+    late = first.apply(process.state).slots
+    assert process.ledger.verdict(second, late, NOW, process.mono) is False
+    assert process.ledger.verdict(first, late, NOW, process.mono) is True
+    assert process.ledger.verdict(second, second.apply(process.state).slots, NOW, process.mono) is True
+
+
+def test_a_missing_entry_tells_nothing_once_its_time_is_over() -> None:
+    """A first write may have been applied, and its entry removed since, although there was none before and there is none now."""
+    process = Process()
+    first = lost(process, taking(CALLS))
+    last = TTL - TTL // 1_000
+    assert process.ledger.verdict(first, EMPTY.slots, NOW, last - 1) is False
+    assert process.ledger.verdict(first, EMPTY.slots, NOW, last) is None
+    assert process.ledger.verdict(first, EMPTY.slots, NOW + TTL + 1, 0) is None
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_grant_whose_entry_was_taken_out_is_lost(before: int) -> None:
+    """A write that is found by its stamp may have lost its entry since: its lease frees nothing, and counts for nothing."""
+    process = Process()
+    for _ in range(before):
+        process.take(CALLS)
+    plan = process.plan(taking(CALLS, units=2))
+    assert plan.update is not None
+    assert process.ledger.start(plan.update, process.mono)
+    process.state = replace(plan.update.apply(process.state), slots=Slots({"calls": 0}))
+    (receipt,) = plan.grants(process.state)[0].receipts
+    process.ledger.learn(process.state.slots, process.mono, (receipt,))
+    assert process.ledger.is_lost("calls", receipt.since, NOW, process.mono)
+    assert process.plan(Request(KEY, slots=True)).update is None
+    (later,) = process.take(CALLS).receipts
+    process.ledger.release((receipt.refund(),), process.mono)
+    assert process.plan(Request(KEY, slots=True)).update is None
+    assert not process.ledger.is_lost("calls", later.since, NOW, process.mono)
+    assert process.state.slots.held == {"calls": count_of(process.entry)} == {"calls": 1}
 
 
 def test_a_lease_ends_by_the_process_own_clock() -> None:
@@ -385,4 +466,4 @@ def test_a_slot_that_changes_hands_is_not_given_up_as_well() -> None:
     update = process.plan(Request(KEY, slots=True)).update
     assert update is not None
     assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0)
-    assert not process.ledger.start(update.slots, 0)
+    assert not process.ledger.start(update, 0)

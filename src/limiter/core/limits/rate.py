@@ -31,7 +31,7 @@ class Limit(BaseLimit):
     Bounds: at most 10^9 units per second, a capacity of at most 10^12, and an empty bucket fills within a hundred years.
 
     `allotment` is for a limit that many processes share: each may take units up to so many seconds before it spends them. What
-    refills in that time is kept free, so that no span admits more than without it; one request can use the rest of the capacity.
+    refills in that time is kept free, so that no span allows more than without it; one request can use the rest of the capacity.
     It is at most half of the time that an empty bucket takes to fill, and leaves room for a request of one unit.
     """
 
@@ -63,7 +63,8 @@ class Limit(BaseLimit):
         nanoseconds = check_span(f"refill_period of limit {self.name!r}", self.refill_period)
         if self.refill_amount > nanoseconds:
             raise ValidationError(
-                f"limit {self.name!r} refills {self.refill_amount} per {self.refill_period} s; at most 10^9 per second fit"
+                f"limit {self.name!r} refills {self.refill_amount} per {self.refill_period} s; at most 10^9 per second"
+                " are supported: count in larger units"
             )
         return nanoseconds
 
@@ -116,12 +117,12 @@ class Limit(BaseLimit):
 
     @classmethod
     def at_most(cls, name: str, n: int, period: float, burst: int | None = None, *, enforce: bool = True) -> Limit:
-        """Return a rate under which no half-open span of `period` seconds admits more than `n` units.
+        """Return a rate under which no half-open span of `period` seconds allows more than `n` units.
 
         The capacity is `burst`, by default half of `n` rounded up, and `n - burst + 1` units refill every period: a span that
-        begins with a full bucket admits the burst and what refills before the span's end. A larger burst allows more at once and
+        begins with a full bucket allows the burst and what refills before the span's end. A larger burst allows more at once and
         less in the long run. If a unit would not be a whole number of nanoseconds, the refill period is the shortest above
-        `period` for which it is, because rounding could admit one unit more.
+        `period` for which it is, because rounding could allow one unit more.
         """
         check_integer(f"n of limit {shown(name)}", n, minimum=1)
         burst = (n + 1) // 2 if burst is None else check_integer(f"burst of limit {shown(name)}", burst, minimum=1, maximum=n)

@@ -29,7 +29,7 @@ class SessionQuota(Quota):
         if self.capacity > length:
             raise ValidationError(
                 f"a session of {number_text(self.seconds)} s is too short for a capacity of {self.capacity} in limit"
-                f" {self.name!r}: at most 10^9 per second fit; lower the capacity or make the session longer"
+                f" {self.name!r}: at most 10^9 units per second are supported; lower the capacity or make the session longer"
             )
         derive(self, length_ns=length, identity=f"{self.name}|session {number_text(self.seconds)}")
 

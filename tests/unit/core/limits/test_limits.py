@@ -1,4 +1,7 @@
-"""The table of kinds: reading any of them from text, and the checks of lists."""
+"""The table of kinds: reading any of them from text, and the checks of lists.
+
+The test of `limiter.core.limits.checks` and `limiter.core.limits.text`.
+"""
 
 from __future__ import annotations
 
