@@ -48,9 +48,10 @@ class Ask(NamedTuple):
 
 
 class Write(NamedTuple):
-    """One write: the state before and after it, what it carries, and the requests of its batch."""
+    """One write: the `view` that it was planned by, the states around it, what it carries, and the requests of its batch."""
 
     key: BucketKey
+    view: BucketState
     client: Client
     now: int
     before: BucketState
@@ -97,7 +98,7 @@ class KindsWorld(World):
         """Record an update that the store has applied, and judge it."""
         made, carried = self._applied(client, key, update)
         batch = self.plans[id(update)][1]
-        write = Write(key, client, made.now, before, after, list(self._asks(made, batch)), carried, batch)
+        write = Write(key, made.view.state, client, made.now, before, after, list(self._asks(made, batch)), carried, batch)
         limits, orders = write.limits(), [request for request in carried if request.clear or request.pause is not None]
         self._judge_pause(write, orders)
         self._judge_slots(write)
@@ -133,7 +134,7 @@ class KindsWorld(World):
         else:
             promise(after == before, "only an order changes a pause")
         for ask in write.asks:
-            promise(ask.request.forced or before <= now, "nothing is admitted in a paused bucket")
+            promise(ask.request.forced or ask.left_out or before <= now, "nothing is admitted in a paused bucket")
 
     def _judge_slots(self, write: Write) -> None:
         for name, held in write.after.slots.held.items():
@@ -193,10 +194,9 @@ class KindsWorld(World):
         return base + used + taken
 
     def _seen_by(self, write: Write) -> list[BucketState]:
-        """Return the states since the one that the client saw last."""
-        answers, states = write.client.answers[write.key], [moment.state for moment in self.moments[write.key]]
-        last = answers[-1][1] if answers else states[0]
-        place = next((place for place in reversed(range(len(states))) if states[place] == last), 0)
+        """Return the states since the one that the write was planned by."""
+        states = [moment.state for moment in self.moments[write.key]]
+        place = next((place for place in reversed(range(len(states))) if states[place] == write.view), 0)
         return states[place:]
 
     def _drawable(self, write: Write, limit: BaseLimit, units: int) -> int:
