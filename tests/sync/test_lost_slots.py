@@ -137,6 +137,21 @@ def test_many_writes_of_others_leave_no_doubt(limiter: SyncRateLimiter, other: S
     assert limiter.stats().corrections_lost == 0
 
 
+def test_a_call_without_slots_needs_no_numbers(limiter: SyncRateLimiter, other: SyncRateLimiter, lossy: Lossy) -> None:
+    """A call that names slots and takes none is told what it was charged, and gives it back, although others have written since."""
+
+    def cover() -> None:
+        assert other.try_acquire("user", consume={"tokens": 1})
+
+    lossy.faults, lossy.afterwards = ["answer"], cover
+    with pytest.raises(Failed):
+        with limiter.acquire("user", consume={"calls": 0, "tokens": 5}) as lease:
+            assert {status.limit.name for status in lease.statuses} == {"calls", "tokens"}
+            assert held(lossy) == (0, 0, 6)
+            raise Failed
+    assert held(lossy) == (0, 0, 1)
+
+
 def test_numbers_are_drawn_again_until_they_are_known(limiter: SyncRateLimiter, other: SyncRateLimiter, lossy: Lossy) -> None:
     """The write that draws numbers may be lost and covered too."""
 
