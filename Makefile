@@ -7,14 +7,19 @@ VENV := .venv
 PINNED := .venv-aioboto3
 # A third, for what others need that the benchmarks measure beside this library.
 BENCH := .venv-bench
+# A fourth, for the oldest FastAPI and Starlette that the adapter supports.
+OLDEST := .venv-fastapi
 BIN := $(VENV)/bin
 # Empty for root, and where there is no sudo.
 SUDO := $(shell test "$$(id -u)" = 0 || { command -v sudo >/dev/null && echo sudo -n; })
 SECONDS := 600
+# An engine that is named has to be present, so the one that pip cannot install is named where it is.
+COMMA := ,
+DYNOXIDE := $(if $(wildcard $(or $(LIMITER_ENGINES),.engines)/dynoxide),$(COMMA)dynoxide)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
 
-.PHONY: help demo test quick twins docs linkcheck test-gevent test-eventlet test-aioboto3 check audit soak bench dist installed sbom workflows pythons engines checker redis clean
+.PHONY: help demo test quick twins docs linkcheck test-gevent test-eventlet test-aioboto3 test-fastapi check audit soak bench dist installed sbom workflows pythons engines checker redis limits clean
 .DELETE_ON_ERROR:
 
 help: ## List these commands.
@@ -24,6 +29,7 @@ demo: $(VENV)/.demo-installed ## Run the main job on this machine.
 	$(BIN)/python examples/demo/run.py
 
 test: $(VENV)/.test-installed $(PINNED)/.test-installed ## Run every test, in each runtime.
+	-@$(MAKE) --no-print-directory limits
 	$(BIN)/python -m pytest -n 3 --dist worksteal tests
 	$(MAKE) --no-print-directory --output-sync -j3 test-gevent test-eventlet test-aioboto3
 
@@ -43,16 +49,20 @@ linkcheck: $(VENV)/.test-installed ## Call every external link of the documentat
 	$(BIN)/python -m sphinx --conf-dir docs --builder linkcheck --keep-going --quiet . build/linkcheck
 
 # On every engine with PATCHED_ENGINES=memory,moto,dynoxide,dynamodb-local, which takes twice as long.
-PATCHED_ENGINES ?= memory,dynoxide
+PATCHED_ENGINES ?= memory$(DYNOXIDE)
 test-gevent test-eventlet: test-%:
 	$(BIN)/python tests/support/run_patched.py $* --engines=$(PATCHED_ENGINES) tests/sync
 
 test-aioboto3:
-	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto tests/async tests/unit/aws \
+	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto$(DYNOXIDE) tests/async tests/unit/aws \
 		'tests/contrib/test_client_examples.py::test_an_example_prints_what_it_should[with_arq]'
 
-soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=...
-	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py
+test-fastapi: $(OLDEST)/.test-installed ## Run the tests of the FastAPI adapter on the oldest FastAPI and Starlette that it supports.
+	$(OLDEST)/bin/python -m pytest -W ignore::DeprecationWarning tests/contrib/test_fastapi.py
+
+soak: $(VENV)/.test-installed ## Load the limiter while the table fails, then while callers are killed, for 10 minutes each or SECONDS=..., then in bursts.
+	LIMITER_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -s tests/promises/test_soak.py tests/promises/test_conservation.py \
+		tests/runtimes/test_new_keys.py
 
 check: $(VENV)/.test-installed ## Lint, compare the generated files with their sources, and check types.
 	$(BIN)/ruff check .
@@ -106,8 +116,14 @@ checker: ## Install the model checker that tests/promises needs, from Debian or 
 redis: ## Install the Redis server that the tests of job queues start, from Debian or Ubuntu; as root, or with sudo.
 	@command -v redis-server >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q redis-server; }
 
+# Of the release that is installed, and as it is: its tests are in no wheel.
+limits: $(VENV)/.test-installed ## Download the source distribution of limits, whose tests our storage has to pass, into build/limits.
+	@release=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("limits"))') && \
+	{ test -f "build/limits/limits-$$release.tar.gz" || $(BIN)/python -m pip download --quiet --disable-pip-version-check \
+		--no-binary limits --no-deps --dest build/limits "limits==$$release"; }
+
 clean: ## Remove everything that these commands have created.
-	rm -rf $(VENV) $(PINNED) $(BENCH) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PINNED) $(BENCH) $(OLDEST) .venv-pythons .engines build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define need-python
@@ -121,7 +137,7 @@ endef
 	touch $@
 
 $(VENV)/.demo-installed: $(SOURCES) | $(VENV)/.pip-upgraded
-	$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[all]'
+	$(BIN)/python $(PIP_INSTALL) --group demo --editable '.[async,cli,local]'
 	touch $@
 
 $(VENV)/.test-installed: $(SOURCES) | $(VENV)/.pip-upgraded
@@ -138,6 +154,10 @@ $(VENV)/.workflows-installed: | $(VENV)/.pip-upgraded
 
 $(PINNED)/.test-installed: $(SOURCES) | $(PINNED)/.pip-upgraded
 	$(PINNED)/bin/python $(PIP_INSTALL) --group test --group arq --editable '.[aioboto3,cli,local]'
+	touch $@
+
+$(OLDEST)/.test-installed: $(SOURCES) | $(OLDEST)/.pip-upgraded
+	$(OLDEST)/bin/python $(PIP_INSTALL) --group test --group oldest-fastapi --editable '.[fastapi]'
 	touch $@
 
 # Peers are upgraded whenever this runs: they are measured at their newest.

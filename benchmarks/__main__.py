@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks [--short | --long | --tiny] [--engines …] [--scenarios …] [--peers …] [--output …]`."""
+"""The command: `python -m benchmarks [--short | --long | --tiny] [--minutes …] [--before …]`; `--help` names all options."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import platform
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--scenarios", type=names, default=tuple(SCENARIOS))
     parser.add_argument("--peers", type=names, default=tuple(PEERS))
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--rounds", type=int, help="how often each peer is measured on the first engine")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="time after which no further round of a scenario begins")
+    parser.add_argument("--before", type=Path, metavar="PATH", help="the src directory of an earlier version, to compare with")
     parser.add_argument("--without", type=names, default=(), help="of start-up, simulation, plots")
     options = parser.parse_args(arguments)
     for chosen, known in ((options.engines, ENGINES), (options.scenarios, SCENARIOS), (options.peers, PEERS)):
@@ -64,8 +69,7 @@ def main(arguments: list[str]) -> int:
     if not engines:
         console.print("[red]there is no engine to measure on; run `make engines`[/]")
         return 2
-    peers = tuple(name for name in options.peers if name not in absent)
-    selection = session.Selection(PROFILES[options.profile], engines, options.scenarios, peers)
+    selection = selected(options, engines, absent)
     document: dict[str, Any] = heading(options.profile) | {"engines": list(engines), "absent": absent}
     results = measure(console, selection)
     groups: dict[tuple[str, str], list[session.Series]] = {}
@@ -88,18 +92,28 @@ def main(arguments: list[str]) -> int:
     return 1 if any(series.failures for series in results) else 0
 
 
+def selected(options: argparse.Namespace, engines: tuple[str, ...], absent: dict[str, str]) -> session.Selection:
+    """Return what to measure: what was chosen and is there."""
+    profile = PROFILES[options.profile]
+    if options.rounds:
+        profile = replace(profile, repetitions=options.rounds)
+    scenarios, peers = (tuple(name for name in chosen if name not in absent) for chosen in (options.scenarios, options.peers))
+    return session.Selection(profile, engines, scenarios, peers, options.before and options.before.resolve(), options.minutes)
+
+
 def absences(options: argparse.Namespace) -> dict[str, str]:
-    """Return the selected engines and peers that are not available, with the reason."""
+    """Return the selected engines, scenarios and peers that are not available, with the reason."""
     engines = {name: engine_absence(name) for name in options.engines}
-    peers = {name: session.absence(PEERS[name]) for name in options.peers}
-    return {name: why for name, why in (engines | peers).items() if why is not None}
+    scenarios = {name: session.absence(SCENARIOS[name], None) for name in options.scenarios}
+    peers = {name: session.absence(PEERS[name], options.before) for name in options.peers}
+    return {name: why for name, why in (engines | scenarios | peers).items() if why is not None}
 
 
 def measure(console: Console, selection: session.Selection) -> session.Results:
-    """Run everything with progress; each scenario's table is printed when it is complete."""
+    """Run everything with progress; each scenario's table is printed when it is complete, or at the end."""
     left: dict[tuple[str, str], int] = {}
-    for engine, scenario, _ in selection.turns():
-        left[engine, scenario.name] = left.get((engine, scenario.name), 0) + 1
+    for engine, scenario, peers in selection.rounds():
+        left[engine, scenario.name] = left.get((engine, scenario.name), 0) + len(peers)
     complete: dict[tuple[str, str], list[session.Series]] = {}
     with progress(console) as bar, Servers() as servers:
         task = bar.add_task("measuring", total=sum(left.values()))
@@ -118,14 +132,20 @@ def measure(console: Console, selection: session.Selection) -> session.Results:
             if not left[group]:
                 console.print(report.scenario_table(*group, members))
 
-        return session.run(selection, servers, done)
+        results = session.run(selection, servers, done)
+        for group, members in complete.items():
+            if left[group]:
+                console.print(report.scenario_table(*group, members))
+        return results
 
 
 def time_imports(console: Console, selection: session.Selection) -> list[start_up.StartUp]:
     """Time imports with progress, and print them."""
     with progress(console) as bar:
-        task = bar.add_task("start-up", total=start_up.turns(selection.profile.start_ups))
-        found = start_up.run(selection.profile.start_ups, lambda each: bar.update(task, advance=1, description=each))
+        task = bar.add_task("start-up", total=start_up.turns(selection.profile.start_ups, selection.before))
+        found = start_up.run(
+            selection.profile.start_ups, selection.before, lambda each: bar.update(task, advance=1, description=each)
+        )
     console.print(report.start_up_table(found))
     return found
 

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 from .recording import TURN, Record, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .peers import AsyncPeer
 
 
-async def closed(peer: AsyncPeer, key: str, callers: int, seconds: float) -> Record:
-    """Every caller asks again as soon as it has a response."""
+async def closed(peer: AsyncPeer, keys: Sequence[str], seconds: float) -> Record:
+    """One caller for each key, equal or not, asks again as soon as it has a response."""
     record = Record()
 
-    async def caller() -> None:
+    async def caller(key: str) -> None:
         while time.perf_counter() < record.began + seconds:
             began = time.perf_counter_ns()
             record.add(began, await peer.acquire(key))
 
     with Stopwatch(record):
-        await asyncio.gather(*(caller() for _ in range(callers)))
+        await asyncio.gather(*map(caller, keys))
     return record
 
 

@@ -1,13 +1,14 @@
 """A loopback TCP proxy that delays every response by a fixed time, as if the engine were further away.
 
-    python delay_proxy.py PORT TARGET_PORT MILLISECONDS
+    python delay_proxy.py PORT TARGET_PORT MILLISECONDS [KEY_AND_CERTIFICATES]
 
-Bytes keep their order; no bandwidth is simulated.
+Bytes keep their order; no bandwidth is simulated. With a certificate it speaks TLS to its clients.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from contextlib import suppress
 
@@ -25,7 +26,7 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dela
     loop.call_later(delay, writer.close)
 
 
-async def main(port: int, target: int, delay: float) -> None:
+async def main(port: int, target: int, delay: float, certificates: list[str]) -> None:
     """Serve until the process is ended."""
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,9 +38,13 @@ async def main(port: int, target: int, delay: float) -> None:
         with suppress(OSError):
             await asyncio.gather(carry(reader, far_writer, 0.0), carry(far_reader, writer, delay))
 
-    server = await asyncio.start_server(connect, "127.0.0.1", port, backlog=1_024)
+    context = None
+    if certificates:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*certificates)
+    server = await asyncio.start_server(connect, "127.0.0.1", port, ssl=context, backlog=1_024)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) / 1_000))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]) / 1_000, sys.argv[4:]))

@@ -1,9 +1,12 @@
-"""Counts the calls to DynamoDB that any library in this process makes, and what they would be billed.
+"""Counts the calls to DynamoDB that a peer makes, and what they would be billed.
 
-Wraps the one method through which botocore, and aiobotocore after it, make every call, so a peer need not cooperate. Counting
-costs a list append for each call. Capacity is asked for (`ReturnConsumedCapacity`) only while `accounting`, outside the timed
-part. A write whose condition fails is answered without its capacity; it costs what a write of that size costs, here one unit, and
-twice that for each item of a transaction.
+Calls are counted where a peer makes all of them. For this library that is its table, above both transports. botocore's classes
+stay as they are, because the limiter sends nothing directly where they have been patched. For the same reason a bare client is
+counted by itself. For other libraries it is the method of all clients of botocore and aiobotocore.
+
+Counting costs a call of a function and a list append. Capacity is asked for (`ReturnConsumedCapacity`) only while `accounting`,
+outside the timed part. A write whose condition fails is answered without its capacity; it costs what a write of that size costs,
+here one unit, and twice that for each item of a transaction.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import functools
 import importlib
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +26,18 @@ REFUSED_BY_CONDITION = frozenset({"ConditionalCheckFailedException", "Transactio
 WRITE_UNIT_DOLLARS = 0.625
 READ_UNIT_DOLLARS = 0.125
 """Dollars per million units, on demand, us-east-1."""
+
+
+class Counts(Protocol):
+    """What counts the calls of a peer, in this process or in another."""
+
+    accounting: bool
+
+    def reset(self) -> None:
+        """Start from nothing."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return the calls by name, and the units."""
 
 
 class Meter:
@@ -38,11 +53,25 @@ class Meter:
         self.calls: list[str] = []
         self.units: list[tuple[str, float]] = []
 
-    def install(self) -> None:
-        """Wrap botocore and aiobotocore, if installed."""
-        with suppress(ImportError):
-            base: Any = importlib.import_module("botocore.client").BaseClient
-            base._make_api_call = self._counted(base._make_api_call)
+    def count_limiter(self) -> None:
+        """Count the calls of this library, by either transport."""
+        table: Any = importlib.import_module("limiter.aws.table").Table
+        table._call = self._counted_async(table._call)
+        table = importlib.import_module("limiter.aws.sync_table").SyncTable
+        table._call = self._counted(table._call)
+
+    def count_client(self, client: Any) -> None:
+        """Count the calls of one client of boto3."""
+        client._make_api_call = self._counted(client._make_api_call)
+
+    def count_async_client(self, client: Any) -> None:
+        """Count the calls of one client of aiobotocore."""
+        client._make_api_call = self._counted_async(client._make_api_call)
+
+    def count_botocore(self) -> None:
+        """Count the calls of all clients of botocore and, if installed, aiobotocore."""
+        base: Any = importlib.import_module("botocore.client").BaseClient
+        base._make_api_call = self._counted(base._make_api_call)
         with suppress(ImportError):
             base = importlib.import_module("aiobotocore.client").AioBaseClient
             base._make_api_call = self._counted_async(base._make_api_call)
@@ -57,10 +86,11 @@ class Meter:
 
     def _counted(self, make: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(make)
-        def counted(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        def counted(*arguments: Any) -> Any:
+            *before, operation, parameters = arguments
             parameters = self._before(operation, parameters)
             try:
-                answer = make(client, operation, parameters)
+                answer = make(*before, operation, parameters)
             except Exception as error:
                 self._failed(operation, parameters, error)
                 raise
@@ -71,10 +101,11 @@ class Meter:
 
     def _counted_async(self, make: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(make)
-        async def counted(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        async def counted(*arguments: Any) -> Any:
+            *before, operation, parameters = arguments
             parameters = self._before(operation, parameters)
             try:
-                answer = await make(client, operation, parameters)
+                answer = await make(*before, operation, parameters)
             except Exception as error:
                 self._failed(operation, parameters, error)
                 raise

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the bac
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator  # noqa: E402
 
-from .plan import SCENARIOS  # noqa: E402
+from .plan import BEFORE, SCENARIOS  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,21 +25,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"this library": "#0b6e4f", "a bare call, no limiter": "#7d8597", "zae-limiter": "#c1440e", "on Redis": "#3d5a98"}
+COLOURS = {
+    "this library": "#0b6e4f",
+    "no limiter": "#7d8597",
+    "zae-limiter": "#c1440e",
+    "on Redis": "#3d5a98",
+}
 LABELS = {
     "limiter": ("this library", "this library, asyncio"),
     "limiter-threads": ("this library", "this library, threads"),
     "limiter-gevent": ("this library", "this library, gevent"),
+    "limiter-botocore": ("this library", "this library, asyncio, by botocore"),
+    "limiter-threads-botocore": ("this library", "this library, threads, by botocore"),
+    "limiter-unstored": ("this library", "this library, asyncio, stored=False"),
+    "limiter-threads-unstored": ("this library", "this library, threads, stored=False"),
     "limiter-allotment": ("this library", "this library, asyncio, allotment 0.1 s"),
     "limiter-threads-allotment": ("this library", "this library, threads, allotment 0.1 s"),
     "limiter-linger": ("this library", "this library, asyncio, linger 20 ms"),
-    "aiobotocore": ("a bare call, no limiter", "aiobotocore call"),
-    "boto3": ("a bare call, no limiter", "boto3 call"),
-    "aiobotocore-tuned": ("a bare call, no limiter", "aiobotocore call, tuned client"),
-    "boto3-tuned": ("a bare call, no limiter", "boto3 call, tuned client"),
+    "aiobotocore": ("no limiter", "aiobotocore call"),
+    "boto3": ("no limiter", "boto3 call"),
+    "aiobotocore-tuned": ("no limiter", "aiobotocore call, tuned client"),
+    "boto3-tuned": ("no limiter", "boto3 call, tuned client"),
     "zae-limiter": ("zae-limiter", "zae-limiter, asyncio"),
     "zae-limiter-threads": ("zae-limiter", "zae-limiter, threads"),
+    "unlimited": ("no limiter", "no limiter"),
     "limits": ("on Redis", "limits on Redis"),
+    "limits-gevent": ("on Redis", "limits on Redis, gevent"),
     "throttled-py": ("on Redis", "throttled-py on Redis"),
 }
 """The family and the name of each peer, in words; a peer that is missing here is drawn under its own name."""
@@ -53,6 +64,7 @@ POLICIES = {
 }
 HOT = ("single", "hot-50", "hot-500")
 LOAD = ("over-demand-25", "over-demand-1000", "cold", "cascade")
+WEB = ("web-one-address", "web-addresses")
 FAR = ("delayed-single", "delayed-50")
 MORE, LESS = "further right is better →", "← further left is better"
 
@@ -60,13 +72,13 @@ MORE, LESS = "further right is better →", "← further left is better"
 def draw(document: dict[str, Any], output: Path, suffix: str = "svg") -> list[Path]:
     """Draw every plot that the document has data for; return the files."""
     plans: dict[str, tuple[Sequence[str], str, str, Callable[[float], str]]] = {
-        "throughput": (HOT, "per_second", f"Decisions per second: {MORE}", short),
+        "throughput": ((*HOT, "distinct-50", *WEB), "per_second", f"Decisions per second: {MORE}", short),
         "cpu": (HOT, "cpu_us", f"CPU time of the client process for each decision: {LESS}", lambda value: duration(value / 1e6)),
         "calls": ((*HOT[1:], *LOAD), "calls_per_decision", f"Calls to the store for each decision: {LESS}", short),
         "dollars": ((*HOT[1:], *LOAD), "dollars_per_million", f"Dollars for a million decisions: {LESS}", dollars),
     }
     figures = {name: dots(document, *plan) for name, plan in plans.items()}
-    figures["latency"] = latencies(document, (*HOT, *FAR))
+    figures["latency"] = latencies(document, (*HOT, *FAR, *WEB))
     if document.get("simulation"):
         figures["simulation"] = simulation(document["simulation"])
     paths = []
@@ -79,12 +91,13 @@ def draw(document: dict[str, Any], output: Path, suffix: str = "svg") -> list[Pa
 
 
 def measured(document: dict[str, Any], scenario: str, figure: str) -> list[tuple[str, dict[str, float]]]:
-    """Return each peer's figure in one scenario on the run's first engine, unless it is zero."""
+    """Return each peer's figure in one scenario on the run's first engine, unless it is zero, without earlier versions."""
     engine = document["engines"][0]
     found = []
     for each in document["measurements"]:
         spread = each["figures"].get(figure)
-        if (each["engine"], each["scenario"]) == (engine, scenario) and spread and spread["median"] > 0:
+        wanted = (each["engine"], each["scenario"]) == (engine, scenario) and each["peer"] not in BEFORE
+        if wanted and spread and spread["median"] > 0:
             found.append((each["peer"], spread))
     return found
 

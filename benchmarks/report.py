@@ -27,22 +27,26 @@ COLUMNS = {
 }
 """The figures in the tables, per decision unless stated; WU and RU are DynamoDB's write and read units."""
 EXTRA = {
+    "first_ms": "first ms",
     "mib_per_100k_keys": "MiB/100k",
     "writes_per_run": "writes",
     "out_of_order": "late",
     "cpu_over_bare": "CPU / bare",
     "cpu_over_tuned": "CPU / tuned",
 }
-"""Figures that only some scenarios have: memory by keys seen, writes in all, callers who started after a later one,
-and the CPU time of this library over that of a bare client with its own settings, and with this library's."""
+"""Figures that only some scenarios have: the time to the first decision of a process, memory by keys seen, writes in all,
+callers who started after a later one, and the CPU time of this library over that of a bare client with its own settings, and
+with this library's."""
 
 
 def rows(series: Sequence[Series]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the cells for one scenario's peers."""
     extra = [name for name in EXTRA if any(each.median(name) is not None for each in series)]
     names = [*COLUMNS, *extra]
-    header = ["peer", *COLUMNS.values(), *(EXTRA[name] for name in extra), "spread"]
-    return header, [[each.peer, *(cell(each, name) for name in names), spread_cell(each)] for each in series]
+    header = ["peer", "transport", *COLUMNS.values(), *(EXTRA[name] for name in extra), "spread"]
+    return header, [
+        [each.peer, each.transport or "–", *(cell(each, name) for name in names), spread_cell(each)] for each in series
+    ]
 
 
 def cell(series: Series, name: str) -> str:
@@ -84,7 +88,7 @@ def scenario_table(engine: str, name: str, series: Sequence[Series]) -> Table:
     header, cells = rows(series)
     table = Table(title=scenario_title(engine, name), title_justify="left", title_style="bold")
     for column in header:
-        table.add_column(column, justify="left" if column == "peer" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in ("peer", "transport") else "right", no_wrap=True)
     for row in cells:
         table.add_row(*row, style="bold" if row[0].startswith("limiter") else "")
     return table

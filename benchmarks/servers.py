@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TABLE = "limiter-bench"
+AUTHORITY, KEY = "authority.pem", "server.pem"
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "benchmark",
     "AWS_SECRET_ACCESS_KEY": "benchmark",
@@ -35,8 +37,9 @@ class Servers:
     def __init__(self) -> None:
         self._engines = Engines()
         self._stack = ExitStack()
-        self._delayed: dict[tuple[str, float], str] = {}
+        self._delayed: dict[tuple[str, float, bool], str] = {}
         self._redis: str | None = None
+        self._folder: Path | None = None
 
     def __enter__(self) -> Self:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -48,21 +51,36 @@ class Servers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def engine(self, name: str, delay: float = 0.0) -> str:
-        """Return the endpoint of an engine with the table on it, `delay` milliseconds away."""
-        if (name, 0.0) not in self._delayed:
+    def engine(self, name: str, delay: float = 0.0, tls: bool = False) -> str:
+        """Return the endpoint of an engine with the table on it, `delay` milliseconds away, which may speak TLS."""
+        plain, asked = (name, 0.0, False), (name, delay, tls)
+        if plain not in self._delayed:
             from limiter.testing import create_table
 
             endpoint = str(self._engines.get(name).endpoint_url)
             create_table(TABLE, endpoint_url=endpoint, region="us-east-1")
-            self._delayed[name, 0.0] = endpoint
-        if (name, delay) not in self._delayed:
-            target = str(port_of(self._delayed[name, 0.0]))
+            self._delayed[plain] = endpoint
+        if asked not in self._delayed:
             script = str(Path(__file__).with_name("delay_proxy.py"))
-            self._delayed[name, delay] = self._start(
-                "delay", lambda port: [sys.executable, script, str(port), target, str(delay)]
-            )
-        return self._delayed[name, delay]
+            rest = [str(port_of(self._delayed[plain])), str(delay), *([str(self._certificates() / KEY)] if tls else [])]
+            endpoint = self._start("delay", lambda port: [sys.executable, script, str(port), *rest])
+            self._delayed[asked] = endpoint.replace("http:", "https:") if tls else endpoint
+        return self._delayed[asked]
+
+    def authority(self) -> str:
+        """Return the file of the certificate that clients of a proxy with TLS have to trust."""
+        return str(self._certificates() / AUTHORITY)
+
+    def _certificates(self) -> Path:
+        """Return the directory of this run's certificates, made on first use."""
+        if self._folder is None:
+            import trustme
+
+            self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(self._folder / AUTHORITY)
+            authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(self._folder / KEY)
+        return self._folder
 
     def redis(self) -> str:
         """Return the URL of a Redis that keeps nothing."""

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import itertools
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .plan import PEERS, SCENARIOS, Job
+from .plan import PEERS, SCENARIOS, Job, Peer
 from .servers import ROOT, TABLE, redis_binary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-    from .plan import Peer, Profile, Scenario
+    from .plan import Profile, Scenario
     from .servers import Servers
 
 LIMIT_SECONDS = 300.0
@@ -47,6 +49,11 @@ class Series:
         """Return the median of one figure."""
         return statistics.median(values) if (values := self.values(name)) else None
 
+    @property
+    def transport(self) -> str | None:
+        """How this library sent its calls; None for other libraries, and if no run has ended."""
+        return self.runs[-1].get("transport") if self.runs else None
+
     def as_dict(self) -> dict[str, Any]:
         """Return median, lowest and highest of every figure, in JSON's types."""
         names = sorted({name for run in self.runs for name, value in run.items() if isinstance(value, int | float)})
@@ -54,6 +61,7 @@ class Series:
             "engine": self.engine,
             "scenario": self.scenario,
             "peer": self.peer,
+            "transport": self.transport,
             "repetitions": len(self.runs),
             "failures": self.failures,
             "calls": self.runs[-1]["calls"] if self.runs else {},
@@ -103,47 +111,48 @@ class Selection:
     engines: tuple[str, ...]
     scenarios: tuple[str, ...]
     peers: tuple[str, ...]
+    before: Path | None = None
+    minutes: float = math.inf
 
-    def turns(self) -> Iterator[tuple[str, Scenario, str]]:
-        """Yield each measurement, in its order."""
-        for number, engine in enumerate(self.engines):
-            repetitions = self.profile.lesser_repetitions if number else self.profile.repetitions
-            for name in self.scenarios:
-                scenario = SCENARIOS[name]
-                if number and not scenario.core:
-                    continue
-                # Redis does not depend on the engine.
-                peers = [each for each in scenario.peers if each in self.peers and not (number and PEERS[each].store == "redis")]
-                for _, peer in itertools.product(range(repetitions), peers):
-                    yield engine, scenario, peer
+    def rounds(self) -> Iterator[tuple[str, Scenario, list[str]]]:
+        """Yield each round of each scenario with its peers: all first rounds, then all second ones, and so on."""
+        engines, scenarios = list(enumerate(self.engines)), [SCENARIOS[name] for name in self.scenarios]
+        repetitions = [self.profile.lesser_repetitions if place else self.profile.repetitions for place, _ in engines]
+        for number, (place, engine), scenario in itertools.product(range(max(repetitions)), engines, scenarios):
+            if number < (1 if scenario.once else repetitions[place]) and (scenario.core or not place):
+                chosen = [each for each in scenario.peers if each in self.peers]
+                yield engine, scenario, [each for each in chosen if not (place and on_one_engine(PEERS[each]))]
 
 
-def absence(peer: Peer) -> str | None:
-    """Return why a peer cannot be measured, or None."""
+def on_one_engine(peer: Peer) -> bool:
+    """Tell whether a peer is measured once: Redis does not depend on the engine, and the earlier version is compared on one."""
+    return peer.store == "redis" or peer.module == "before"
+
+
+def absence(peer: Peer | Scenario, before: Path | None) -> str | None:
+    """Return why a peer or a scenario cannot be measured, or None."""
     missing = [name for name in peer.needs if importlib.util.find_spec(name) is None]
     if missing:
         return f"{', '.join(missing)} not installed"
-    if peer.store == "redis" and redis_binary() is None:
+    if isinstance(peer, Peer) and peer.module == "before" and before is None:
+        return "no --before PATH"
+    if isinstance(peer, Peer) and peer.store == "redis" and redis_binary() is None:
         return "no redis-server on PATH"
-    if peer.options:
-        from limiter import RateLimiter
-
-        known = inspect.signature(RateLimiter.__init__).parameters
-        unknown = [name for name, _ in peer.options if name not in known]
-        return f"this version has no option {', '.join(unknown)}" if unknown else None
     return None
 
 
 def run(selection: Selection, servers: Servers, report: Callable[[Series], None]) -> Results:
-    """Measure everything that was selected."""
+    """Measure everything that was selected; after the selection's minutes, no further round begins."""
     results = Results()
     counts: dict[str, int] = defaultdict(int)
-    for engine, scenario, peer in selection.turns():
+    end = time.monotonic() + 60 * selection.minutes
+    rounds = itertools.takewhile(lambda _: time.monotonic() < end, selection.rounds())
+    for engine, scenario, peer in ((engine, scenario, peer) for engine, scenario, peers in rounds for peer in peers):
         counts[peer] += 1
         job = job_for(selection.profile, servers, engine, scenario, PEERS[peer], f"{peer}-{counts[peer]}-")
         series = results.of(engine, scenario.name, peer)
         try:
-            series.runs.append(measure(job, selection.profile.warm_up))
+            series.runs.append(measure(job, selection.profile.warm_up, selection.before))
         except MeasurementFailed as error:
             series.failures.append(str(error))
         report(series)
@@ -157,7 +166,7 @@ def job_for(profile: Profile, servers: Servers, engine: str, scenario: Scenario,
         scenario=scenario.name,
         driver=scenario.driver,
         engine=engine,
-        endpoint_url=servers.engine(engine, scenario.delay),
+        endpoint_url=servers.engine(engine, scenario.delay, scenario.tls),
         redis_url=servers.redis() if peer.store == "redis" else "",
         table=TABLE,
         prefix=prefix,
@@ -168,19 +177,30 @@ def job_for(profile: Profile, servers: Servers, engine: str, scenario: Scenario,
         burst=scenario.burst,
         demand=scenario.demand,
         chain=scenario.chain,
+        authority=servers.authority() if scenario.tls else "",
     )
+
+
+def program(job: Job) -> list[str]:
+    """Return the module that measures a job, with its flags."""
+    if job.driver == "web":
+        return ["benchmarks.web_worker"]
+    return ["benchmarks.worker", *(["--gevent"] if PEERS[job.peer].runtime == "gevent" else [])]
 
 
 class MeasurementFailed(Exception):
     """A measurement did not end with figures."""
 
 
-def measure(job: Job, warm_up: float) -> dict[str, Any]:
+def measure(job: Job, warm_up: float, before: Path | None) -> dict[str, Any]:
     """Run one job in a separate process."""
-    flags = ["--gevent"] if PEERS[job.peer].runtime == "gevent" else []
     warm_up = max(warm_up, 0.3) if job.driver == "paced" else warm_up
-    command = [sys.executable, "-m", "benchmarks.worker", *flags, json.dumps(job.as_dict()), str(warm_up)]
+    command = [sys.executable, "-m", *program(job), json.dumps(job.as_dict()), str(warm_up)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    if job.authority:
+        environment["AWS_CA_BUNDLE"] = job.authority
+    if PEERS[job.peer].module == "before":
+        environment["PYTHONPATH"] = str(before)
     try:
         ended = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False

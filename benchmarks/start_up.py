@@ -15,11 +15,15 @@ from .session import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 EMPTY = "pass"
+BEFORE = "import limiter (before)"
+"""The same statement with an earlier version of this library."""
 STATEMENTS = {
     EMPTY: "",
     "import limiter": "limiter",
+    BEFORE: "limiter",
     "from limiter import SyncRateLimiter": "limiter",
     "from limiter import SyncRateLimiter, SyncRepository, Limit": "limiter",
     "from limiter import RateLimiter, Repository, Limit": "limiter",
@@ -53,14 +57,14 @@ class StartUp:
         }
 
 
-def run(repetitions: int, report: Callable[[str], None]) -> list[StartUp]:
-    """Time every statement whose package is installed; the first, untimed round fills the caches of files."""
-    present = [each for each, package in STATEMENTS.items() if not package or importlib.util.find_spec(package)]
+def run(repetitions: int, before: Path | None, report: Callable[[str], None]) -> list[StartUp]:
+    """Time every statement whose package is there; the first, untimed round fills the caches of files."""
+    present = available(before)
     found = {statement: StartUp(statement, [], []) for statement in present}
     for number in range(repetitions + 1):
         taken = {}
         for statement in present:
-            taken[statement] = seconds_of(statement)
+            taken[statement] = seconds_of(statement, before)
             report(statement)
         if number:
             for statement, seconds in taken.items():
@@ -69,14 +73,23 @@ def run(repetitions: int, report: Callable[[str], None]) -> list[StartUp]:
     return list(found.values())
 
 
-def turns(repetitions: int) -> int:
+def turns(repetitions: int, before: Path | None) -> int:
     """Return how often `run` reports."""
-    present = [package for package in STATEMENTS.values() if not package or importlib.util.find_spec(package)]
-    return (repetitions + 1) * len(present)
+    return (repetitions + 1) * len(available(before))
 
 
-def seconds_of(statement: str) -> float:
+def available(before: Path | None) -> list[str]:
+    """Return the statements whose package is there."""
+    found = [each for each, package in STATEMENTS.items() if not package or importlib.util.find_spec(package)]
+    return [each for each in found if each != BEFORE or before is not None]
+
+
+def seconds_of(statement: str, before: Path | None) -> float:
     """Return the wall time of one process."""
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    if statement == BEFORE:
+        environment["PYTHONPATH"] = str(before)
+    command = [sys.executable, "-c", statement.partition(" (")[0]]
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", statement], check=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    subprocess.run(command, check=True, env=environment)
     return time.perf_counter() - began

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .recording import TURN, Record, Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from .peers import ThreadPeer
 
@@ -40,17 +40,18 @@ def run_all(callers: int, caller: Callable[[int], None], record: Record) -> Reco
     return record
 
 
-def closed(peer: ThreadPeer, key: str, callers: int, seconds: float) -> Record:
-    """Every caller asks again as soon as it has a response."""
+def closed(peer: ThreadPeer, keys: Sequence[str], seconds: float) -> Record:
+    """One caller for each key, equal or not, asks again as soon as it has a response."""
     record = Record()
 
-    def caller(_: int) -> None:
+    def caller(number: int) -> None:
+        key = keys[number]
         while time.perf_counter() < record.began + seconds:
             began = time.perf_counter_ns()
             record.add(began, peer.acquire(key))
 
-    if callers > 1:
-        return run_all(callers, caller, record)
+    if len(keys) > 1:
+        return run_all(len(keys), caller, record)
     with Stopwatch(record):
         caller(0)
     return record

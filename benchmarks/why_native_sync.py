@@ -1,25 +1,30 @@
 """Measures what sync programs could use instead of a native sync limiter.
 
-    python benchmarks/why_native_sync.py [--calls N] [--engine NAME]
+    python benchmarks/why_native_sync.py [--calls N] [--engine NAME] [--write]
 
 Each way is tried in each runtime, in a process of its own, on an engine that is 50 ms away. Each caller has a
-bucket of its own. Prints the tables of docs/why-native-sync.md; ratios compare with the native limiter.
+bucket of its own. Prints the tables of docs/why-native-sync.md, and how they were measured; `--write` also puts both into
+the page. Ratios compare with the native limiter.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 DELAY = 50.0
 PATIENCE = 120.0
@@ -28,7 +33,12 @@ SETTLING = 3.0
 """Seconds after which everything that continues after an interruption has certainly ended."""
 CALLERS = {"threads": 16, "gevent": 50, "gevent, one caller": 1, "running loop": 1}
 CAPACITY = 10_000
+WIDTH = 128
+"""Columns of the page's lines."""
 WAYS = ("native", "asyncio.run for each call", "nest_asyncio", "loop in a thread")
+PACKAGES = ("dynamodb-limiter", "boto3", "aiobotocore", "gevent", "nest_asyncio")
+PAGE = Path(__file__).parents[1] / "docs" / "why-native-sync.md"
+BEGIN, END = "<!-- measured: written by benchmarks/why_native_sync.py -->", "<!-- end of what was measured -->"
 
 
 def main() -> None:
@@ -36,28 +46,64 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="what could be used instead of a native synchronous limiter")
     parser.add_argument("--calls", type=int, default=400, help="calls for each way and runtime (default: %(default)s)")
     parser.add_argument("--engine", default="dynoxide", help="one of tests/support/engines.py (default: %(default)s)")
+    parser.add_argument("--write", action="store_true", help="write the tables into the page")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         return child(*options.child)
+    lines = []
+    for line in tables(options.engine, options.calls):
+        print(line, flush=True)
+        lines.append(line)
+    if options.write:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), lines), encoding="utf-8")
+    return None
+
+
+def tables(engine: str, calls_in_all: int) -> Iterator[str]:
+    """Measure every way in every runtime; yield the lines of both tables, and then how they were measured."""
     from servers import Servers
 
+    load, transports = os.getloadavg()[0], set()
     with Servers() as servers:
-        endpoint = servers.engine(options.engine, DELAY)
-        print("| runtime | way | calls that worked | seconds | ratio | CPU ms per call | median ms | slowest ms |")
-        print("|---|---|---|---|---|---|---|---|")
+        endpoint = servers.engine(engine, DELAY)
+        yield "| runtime | way | calls that worked | seconds | ratio | CPU ms per call | median ms | slowest ms |"
+        yield "|---|---|---|---|---|---|---|---|"
         for runtime, callers in CALLERS.items():
-            calls = options.calls // callers * callers if callers > 1 else options.calls // 10
+            calls = calls_in_all // callers * callers if callers > 1 else calls_in_all // 10
             native = 0.0
             for way in WAYS:
                 result = measure(way, runtime, endpoint, calls)
                 native = native or result.get("seconds", 0.0)
-                print(timing(runtime, way, calls, native, result), flush=True)
-        print("\n| way | a forked child's call | units lost in interrupted calls |\n|---|---|---|")
+                transports.add(result.get("transport"))
+                yield timing(runtime, way, calls, native, result)
+        yield "\n| way | a forked child's call | units lost in interrupted calls |\n|---|---|---|"
         for way in WAYS:
-            fork, interruption = (measure(way, runtime, endpoint, options.calls) for runtime in ("fork", "interruption"))
-            print(f"| {way} | {outcome(fork)} | {outcome(interruption)} |", flush=True)
-    return None
+            fork, interruption = (measure(way, runtime, endpoint, calls_in_all) for runtime in ("fork", "interruption"))
+            yield f"| {way} | {outcome(fork)} | {outcome(interruption)} |"
+    yield f"\n{conditions(engine, calls_in_all, sorted(transports - {None}), load)}"
+
+
+def conditions(engine: str, calls: int, transports: Sequence[str], load: float) -> str:
+    """Return how the tables were measured, in lines of the page."""
+    command = f"python {Path(__file__).relative_to(PAGE.parents[1])} --calls {calls}"
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    callers = f"{CALLERS['threads']} threads, {CALLERS['gevent']} greenlets or one caller, each with its own bucket"
+    text = (
+        f"Measured by `{command}` on {time.strftime('%Y-%m-%d', time.gmtime())}: {engine}, {DELAY:.0f} ms away; {callers};"
+        f" [transport](production.md#transport) {' and '.join(transports)}; CPython {platform.python_version()}, {versions};"
+        f" {os.cpu_count()} processors, load average {load:.1f} at the start."
+    )
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
+def written(page: str, lines: Sequence[str]) -> str:
+    """Return the page with these lines between its marks."""
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE.name} has lost the marks {BEGIN} and {END}")
+    return "\n".join([f"{head}{begin}", "", *lines, "", f"{end}{tail}"])
 
 
 def measure(way: str, runtime: str, endpoint: str, calls: int) -> dict[str, Any]:
@@ -96,7 +142,7 @@ def child(way: str, runtime: str, endpoint: str, calls: str) -> None:
         import gevent.monkey
 
         gevent.monkey.patch_all()
-    call = make_call(way, endpoint)
+    limiter, call = make_call(way, endpoint)
     call("warm-up")
     if runtime == "running loop":
         import asyncio
@@ -111,6 +157,7 @@ def child(way: str, runtime: str, endpoint: str, calls: str) -> None:
         report = interrupt(call, way, endpoint, int(calls))
     else:
         report = run(call, CALLERS[runtime], int(calls))
+    report["transport"] = limiter.stats().transport
     print(json.dumps(report), flush=True)
     os._exit(0)  # A way may have left loops and threads behind.
 
@@ -205,13 +252,14 @@ def limits() -> list[Any]:
     return [Limit("requests", CAPACITY, 1, 86400.0)]
 
 
-def make_call(way: str, endpoint: str) -> Callable[[str], object]:
-    """Return a function that consumes one unit for a caller."""
+def make_call(way: str, endpoint: str) -> tuple[Any, Callable[[str], object]]:
+    """Return a limiter, and a function that consumes one unit of it for a caller."""
     from limiter import RateLimiter, Repository, SyncRateLimiter, SyncRepository
 
     where: dict[str, Any] = {"endpoint_url": endpoint, "connect_timeout": 30, "read_timeout": 30}
     if way == "native":
-        return SyncRateLimiter(SyncRepository(TABLE, **where), limits(), decision_timeout=60).try_acquire
+        native = SyncRateLimiter(SyncRepository(TABLE, **where), limits(), decision_timeout=60)
+        return native, native.try_acquire
 
     import asyncio
 
@@ -222,17 +270,17 @@ def make_call(way: str, endpoint: str) -> Callable[[str], object]:
         await limiter.repository.close()
 
     if way == "asyncio.run for each call":
-        return lambda name: asyncio.run(once(name))
+        return limiter, lambda name: asyncio.run(once(name))
     if way == "nest_asyncio":
         import nest_asyncio
 
         nest_asyncio.apply()
-        return lambda name: asyncio.run(limiter.try_acquire(name))
+        return limiter, lambda name: asyncio.run(limiter.try_acquire(name))
     import threading
 
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
-    return lambda name: asyncio.run_coroutine_threadsafe(limiter.try_acquire(name), loop).result()
+    return limiter, lambda name: asyncio.run_coroutine_threadsafe(limiter.try_acquire(name), loop).result()
 
 
 if __name__ == "__main__":

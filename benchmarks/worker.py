@@ -16,6 +16,7 @@ if "--gevent" in sys.argv:
 
 import importlib
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,18 @@ from .recording import Record, late, resident_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .metering import Counts
+
+COUNTED = {
+    "ours": METER.count_limiter,
+    "bare": METER.count_limiter,
+    "in_turns": METER.count_limiter,
+    "before": METER.count_botocore,
+    "zae": METER.count_botocore,
+}
+"""Where the calls of the adapters of a module are counted; a bare client is counted beside the limiter that makes its request."""
+THIS_LIBRARY = ("ours", "before")
+"""Modules of adapters whose calls are counted once they are open, so that what counting imports is not part of the first call."""
 ACCOUNTED_SECONDS = 0.3
 ACCOUNTED_KEYS = 200
 PATIENCE = 60.0
@@ -46,34 +59,63 @@ class Phase:
     record: Record = field(default_factory=Record)
 
 
+class OtherTransport(Exception):
+    """The limiter did not send its calls as the peer says, so the figures would be those of another peer."""
+
+
 class Measurement:
     """The phases of one job and the figures that they leave."""
 
-    def __init__(self, job: Job, warm_up: float) -> None:
+    def __init__(self, job: Job, warm_up: float, meter: Counts = METER) -> None:
         self.job = job
         self.warm_up = warm_up
+        self.meter = meter
         self.figures: dict[str, Any] = {}
 
     def phases(self) -> Iterator[Phase]:
         """Yield each phase in turn; the caller runs it before it asks for the next."""
-        yield Phase("warm", self.warm_up, min(self.job.keys, 2 * self.job.callers))
-        METER.reset()
+        warm = Phase("warm", self.warm_up, min(self.job.keys, 2 * self.job.callers))
+        yield warm
+        self._note_first(warm.record)
+        self.meter.reset()
         if self.job.driver == "waiters":
-            METER.accounting = True
-        resident, asked_of_redis = resident_bytes(), self._redis_commands()
+            self.meter.accounting = True
+        resident, asked_of_redis = resident_bytes(), self._redis_counts()
         timed = Phase("hot", self.job.seconds, self.job.keys)
         yield timed
-        self.figures = timed.record.figures() | METER.summary()
-        self.figures["redis_commands"] = self._redis_commands() - asked_of_redis
+        self.figures |= timed.record.figures() | self.meter.summary()
+        self.figures["redis_commands"] = self._redis_commands(asked_of_redis)
         self._note_memory(resident_bytes() - resident)
         self._note_order(timed.record)
         self._note_turns(timed.record)
-        if not METER.accounting:
-            METER.reset()
-            METER.accounting = True
+        if not self.meter.accounting:
+            self.meter.reset()
+            self.meter.accounting = True
             timed = Phase("accounted", min(ACCOUNTED_SECONDS, self.job.seconds), min(ACCOUNTED_KEYS, self.job.keys))
             yield timed
         self._note_price(timed.record)
+
+    def check_transport(self, peer: Any) -> None:
+        """Record how this library sent the phase's calls; raises `OtherTransport` if not as the peer says."""
+        expected = PEERS[self.job.peer].transport
+        if expected is None:
+            return
+        statistics = peer.statistics()
+        if statistics.transport != expected:
+            why = statistics.transport_reason
+            raise OtherTransport(f"{self.job.peer} was sent by {statistics.transport}, not by {expected}: {why}")
+        self.figures["transport"] = expected
+
+    def note_opened(self, seconds: float) -> None:
+        """Record the seconds for importing and opening the peer, and count its calls from here if not done before."""
+        self.opened = seconds
+        if PEERS[self.job.peer].module in THIS_LIBRARY:
+            count_calls(self.job)
+
+    def _note_first(self, record: Record) -> None:
+        """Record the time from the import to the first decision of a caller who is alone."""
+        if PEERS[self.job.peer].module in THIS_LIBRARY and self.job.driver == "closed" and self.job.callers == 1:
+            self.figures["first_ms"] = 1e3 * self.opened + record.latencies[0] / 1e6
 
     def _note_memory(self, grown: int) -> None:
         if self.job.driver == "cold":
@@ -91,7 +133,7 @@ class Measurement:
 
     def _note_price(self, record: Record) -> None:
         """Record what a decision consumes of DynamoDB: timed calls, and units from the accounting phase."""
-        units, decisions = METER.summary(), max(1, len(record.latencies))
+        units, decisions = self.meter.summary(), max(1, len(record.latencies))
         timed = max(1, self.figures["decisions"])
         self.figures["calls_per_decision"] = (sum(self.figures["calls"].values()) + self.figures["redis_commands"]) / timed
         self.figures["write_units_per_decision"] = units["write_units"] / decisions
@@ -100,15 +142,21 @@ class Measurement:
             self.figures["write_units_per_decision"], self.figures["read_units_per_decision"]
         )
 
-    def _redis_commands(self) -> int:
+    def _redis_commands(self, before: list[int]) -> int:
+        """Return how many commands a peer has sent: scripts, or increments. What a script calls is no round trip."""
+        scripts, increments = (now - then for now, then in zip(self._redis_counts(), before, strict=True))
+        return scripts or increments
+
+    def _redis_counts(self) -> list[int]:
         if PEERS[self.job.peer].store != "redis":
-            return 0
+            return [0, 0]
         from redis import Redis
 
         with Redis.from_url(self.job.redis_url) as client:
             statistics: Any = client.info("commandstats")
-        # What a decision sends: a script, or an increment. What a script calls on the server is no round trip.
-        return sum(statistics.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha", "fcall", "incrby"))
+        counts = {name: statistics.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha", "fcall", "incrby")}
+        increments = counts.pop("incrby")
+        return [sum(counts.values()), increments]
 
 
 def drive(drivers: Any, peer: Any, job: Job, phase: Phase) -> Any:
@@ -126,44 +174,62 @@ def drive(drivers: Any, peer: Any, job: Job, phase: Phase) -> Any:
         return drivers.turns(peer, key, phase.seconds)
     if job.driver == "paced":
         return drivers.paced(peer, key, job.callers, phase.seconds, job.demand)
-    return drivers.closed(peer, key, job.callers, phase.seconds)
+    keys = [f"{key}-{number}" for number in range(job.callers)] if job.driver == "distinct" else [key] * job.callers
+    return drivers.closed(peer, keys, phase.seconds)
 
 
-async def measure(measurement: Measurement, peer: Any) -> None:
+async def measure(measurement: Measurement, peer: Any, began: float) -> None:
     """Run every phase with tasks."""
     from . import async_drivers
 
     await peer.open()
+    measurement.note_opened(time.perf_counter() - began)
     for phase in measurement.phases():
         phase.record = await drive(async_drivers, peer, measurement.job, phase)
+        measurement.check_transport(peer)
     await peer.close()
 
 
-def measure_threads(measurement: Measurement, peer: Any) -> None:
+def measure_threads(measurement: Measurement, peer: Any, began: float) -> None:
     """Run every phase with threads or greenlets."""
     from . import thread_drivers
 
     peer.open()
+    measurement.note_opened(time.perf_counter() - began)
     for phase in measurement.phases():
         phase.record = drive(thread_drivers, peer, measurement.job, phase)
+        measurement.check_transport(peer)
     peer.close()
+
+
+def count_calls(job: Job) -> None:
+    """Count the calls of a job's peer, unless it has none."""
+    if (module := PEERS[job.peer].module) in COUNTED:
+        COUNTED[module]()
+
+
+def adapter_of(job: Job) -> Any:
+    """Return the adapter of a job's peer."""
+    about = PEERS[job.peer]
+    adapter = getattr(importlib.import_module(f"benchmarks.peers.{about.module}"), about.adapter.partition(":")[2])
+    return adapter(job, dict(about.options))
 
 
 def main(arguments: list[str]) -> int:
     """Measure one job; return the exit status."""
     text, warm_up = [argument for argument in arguments if argument != "--gevent"]
     measurement = Measurement(Job(**json.loads(text)), float(warm_up))
-    METER.install()
     about = PEERS[measurement.job.peer]
-    module, _, name = about.adapter.partition(":")
-    adapter = getattr(importlib.import_module(f"benchmarks.peers.{module}"), name)
-    peer = adapter(measurement.job, dict(about.options))
+    if about.module not in THIS_LIBRARY:
+        count_calls(measurement.job)
+    began = time.perf_counter()
+    peer = adapter_of(measurement.job)
     if about.runtime == "asyncio":
         import asyncio
 
-        asyncio.run(measure(measurement, peer))
+        asyncio.run(measure(measurement, peer, began))
     else:
-        measure_threads(measurement, peer)
+        measure_threads(measurement, peer, began)
     print(json.dumps(measurement.figures))
     return 0
 

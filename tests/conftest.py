@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import presence
 from support.engines import ATOMIC_NAMES, ENGINE_NAMES, RECIPES, SERVER_NAMES, Engine, Engines, FakeClock
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             selected = [name for name in names if name in metafunc.config.stash[SELECTED]]
             if (marker := metafunc.definition.get_closest_marker("engines")) is not None:
                 selected = [name for name in selected if name in marker.args]
-            nothing = pytest.param("none", marks=pytest.mark.skip(reason="no engine that was selected can serve this test"))
+            nothing = pytest.param("none", marks=pytest.mark.skip(reason="NOT SELECTED: no engine of --engines can serve it"))
             metafunc.parametrize(fixture, selected or [nothing], indirect=True)
 
 
@@ -106,8 +107,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def must_be_present(config: pytest.Config, name: str) -> bool:
     """Whether the user asked for this engine, or CI runs and does not excuse it."""
-    excused = os.environ.get("LIMITER_ENGINES_ABSENT", "").split(",")
-    return config.getoption("--engines") is not None or (os.environ.get("CI") == "true" and name not in excused)
+    return config.getoption("--engines") is not None or presence.must_be_present(name)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -124,9 +124,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Note on which engine a test ran."""
+def pytest_make_collect_report() -> Iterator[None]:
+    """Refuse modules that are skipped in CI without an excuse."""
     report = yield
+    presence.refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Note on which engine a test ran, and refuse skips in CI without an excuse."""
+    report = yield
+    presence.refuse_skip(report)
     name = engine_name(item)
     if name is not None and call.when == "call" and not report.skipped:
         report.user_properties.append(("engine", name))
@@ -164,7 +173,7 @@ def provide(request: pytest.FixtureRequest) -> Engine:
     """The engine of a parametrised fixture; the test is skipped when it is absent."""
     name: str = request.param
     if (why := RECIPES[name].absence()) is not None:
-        pytest.skip(f"engine {name} is ABSENT: {why}")
+        presence.absent(name, f"engine {name}: {why}")
     return request.config.stash[ENGINES].get(name)
 
 

@@ -65,6 +65,7 @@ class Aiobotocore:
         config = AioConfig(max_pool_connections=max(10, self.job.callers))
         context = get_session().create_client("dynamodb", region_name=REGION, endpoint_url=self.job.endpoint_url, config=config)
         self.client: Any = await context.__aenter__()
+        METER.count_async_client(self.client)
 
     async def acquire(self, key: str, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - no such thing here
         """One call."""
@@ -84,6 +85,7 @@ class TunedAiobotocore(Aiobotocore):
         from limiter.aws.client import ClientOptions, open_client
 
         self.client = await open_client("dynamodb", ClientOptions(region=REGION, endpoint_url=self.job.endpoint_url))
+        METER.count_async_client(self.client)
 
 
 class Boto3:
@@ -100,6 +102,7 @@ class Boto3:
 
         config = Config(max_pool_connections=max(10, self.job.callers))
         self.client = boto3.client("dynamodb", region_name=REGION, endpoint_url=self.job.endpoint_url, config=config)
+        METER.count_client(self.client)
 
     def acquire(self, key: str, timeout: float | None = None) -> bool:
         """One call."""
@@ -119,3 +122,4 @@ class TunedBoto3(Boto3):
         from limiter.aws.client import ClientOptions, sync_open_client
 
         self.client = sync_open_client("dynamodb", ClientOptions(region=REGION, endpoint_url=self.job.endpoint_url))
+        METER.count_client(self.client)

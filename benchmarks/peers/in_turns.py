@@ -11,6 +11,8 @@ from .bare import Aiobotocore, Boto3, TunedAiobotocore, TunedBoto3
 from .ours import Limiter, ThreadedLimiter
 
 if TYPE_CHECKING:
+    from limiter import Statistics
+
     from ..plan import Job
 
 
@@ -18,12 +20,17 @@ class Aiobotocores:
     """The async limiter, and aiobotocore with its default settings and with this library's."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
-        self.sides = {"limiter": Limiter(job, options), "bare": Aiobotocore(job, {}), "tuned": TunedAiobotocore(job, {})}
+        self.limiter = Limiter(job, options)
+        self.sides = {"limiter": self.limiter, "bare": Aiobotocore(job, {}), "tuned": TunedAiobotocore(job, {})}
 
     async def open(self) -> None:
         """Open all three."""
         for side in self.sides.values():
             await side.open()
+
+    def statistics(self) -> Statistics:
+        """Return what the limiter has counted."""
+        return self.limiter.statistics()
 
     async def close(self) -> None:
         """Close all three."""
@@ -35,12 +42,17 @@ class Boto3s:
     """The sync limiter, and boto3 with its default settings and with this library's."""
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
-        self.sides = {"limiter": ThreadedLimiter(job, options), "bare": Boto3(job, {}), "tuned": TunedBoto3(job, {})}
+        self.limiter = ThreadedLimiter(job, options)
+        self.sides = {"limiter": self.limiter, "bare": Boto3(job, {}), "tuned": TunedBoto3(job, {})}
 
     def open(self) -> None:
         """Open all three."""
         for side in self.sides.values():
             side.open()
+
+    def statistics(self) -> Statistics:
+        """Return what the limiter has counted."""
+        return self.limiter.statistics()
 
     def close(self) -> None:
         """Close all three."""

@@ -34,6 +34,29 @@ class Limits:
         """Do nothing: the documentation names nothing to close."""
 
 
+class ThreadedLimits:
+    """The same for threads and greenlets."""
+
+    def __init__(self, job: Job, options: dict[str, Any]) -> None:
+        self.job = job
+
+    def open(self) -> None:
+        """Open the storage."""
+        from limits import RateLimitItemPerSecond
+        from limits.storage import RedisStorage
+        from limits.strategies import FixedWindowRateLimiter
+
+        self._limiter = FixedWindowRateLimiter(RedisStorage(self.job.redis_url))
+        self._item = RateLimitItemPerSecond(self.job.rate or AMPLE)
+
+    def acquire(self, key: str, timeout: float | None = None) -> bool:
+        """One hit."""
+        return self._limiter.hit(self._item, key)
+
+    def close(self) -> None:
+        """Do nothing: the documentation names nothing to close."""
+
+
 class Throttled:
     """`throttled-py` with GCRA, the algorithm of this library."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from limiter import Limit, RateLimiter, RateLimitExceeded, Repository, SyncRateLimiter, SyncRepository
@@ -11,10 +13,13 @@ from ..plan import AMPLE
 from . import LIMIT, ONE, REGION, RESOURCE
 
 if TYPE_CHECKING:
+    from limiter import Statistics
+
     from ..plan import Job
 
 PARENT = "parent"
 
+SET_TO_VALUE = re.compile(r"(#\w+) = (:\w+)")
 PATIENT = {"connect_timeout": 30.0, "read_timeout": 30.0}
 """An engine that is slow under load is measured rather than given up."""
 
@@ -25,10 +30,12 @@ def limit_of(job: Job, allotment: float | None = None) -> Limit:
     return Limit.per_second(LIMIT, rate, burst=burst, allotment=allotment)
 
 
-def arranged(job: Job, options: dict[str, Any]) -> tuple[list[Limit], dict[str, Any]]:
-    """The limits and the options of a limiter from a peer's options, which are numbers."""
-    others = {name: value for name, value in options.items() if name != "allotment"}
-    return [limit_of(job, options.get("allotment"))], others
+def arranged(job: Job, options: dict[str, Any]) -> tuple[dict[str, Any], list[Limit], dict[str, Any]]:
+    """The options of a repository, the limits, and the options of a limiter, from a peer's options."""
+    others = dict(options)
+    limits = [limit_of(job, others.pop("allotment", None))]
+    where = {"namespace": job.prefix, "region": REGION, "endpoint_url": job.endpoint_url}
+    return {**where, "transport": others.pop("transport", "auto"), **PATIENT}, limits, others
 
 
 class Limiter:
@@ -36,9 +43,8 @@ class Limiter:
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
-        self.repository = Repository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
-        limits, others = arranged(job, options)
-        self.limiter = RateLimiter(self.repository, limits, decision_timeout=60, **others)
+        where, limits, others = arranged(job, options)
+        self.limiter = RateLimiter(Repository(job.table, **where), limits, decision_timeout=60, **others)
 
     async def open(self) -> None:
         """Open the client, and store an entity with a parent if the job needs one."""
@@ -60,6 +66,10 @@ class Limiter:
         async with self.limiter.acquire(key, RESOURCE, ONE) as lease:
             await lease.adjust({LIMIT: units})
 
+    def statistics(self) -> Statistics:
+        """Return what the limiter has counted."""
+        return self.limiter.stats()
+
     async def close(self) -> None:
         """Close the client."""
         await self.limiter.__aexit__(None, None, None)
@@ -70,9 +80,8 @@ class ThreadedLimiter:
 
     def __init__(self, job: Job, options: dict[str, Any]) -> None:
         self.job = job
-        self.repository = SyncRepository(job.table, namespace=job.prefix, region=REGION, endpoint_url=job.endpoint_url, **PATIENT)
-        limits, others = arranged(job, options)
-        self.limiter = SyncRateLimiter(self.repository, limits, decision_timeout=60, **others)
+        where, limits, others = arranged(job, options)
+        self.limiter = SyncRateLimiter(SyncRepository(job.table, **where), limits, decision_timeout=60, **others)
 
     def open(self) -> None:
         """Open the client, and store an entity with a parent if the job needs one."""
@@ -93,6 +102,10 @@ class ThreadedLimiter:
         """Consume more than the limit allows; no other request is allowed until it has refilled."""
         with self.limiter.acquire(key, RESOURCE, ONE) as lease:
             lease.adjust({LIMIT: units})
+
+    def statistics(self) -> Statistics:
+        """Return what the limiter has counted."""
+        return self.limiter.stats()
 
     def close(self) -> None:
         """Close the client."""
@@ -128,7 +141,7 @@ class ThreadedTwoKeys(ThreadedLimiter):
 
 
 class Replay:
-    """A client whose first update is real; later responses repeat that one's, so that no engine is needed."""
+    """A client whose first update is real; later responses are made from it and the request, so that no engine is needed."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -138,11 +151,14 @@ class Replay:
         return getattr(self.client, name)
 
     async def update_item(self, **parameters: Any) -> Any:
-        """Return the first response again, with the stamp of this update."""
+        """Return the first response again, with the values that this update sets, and the present time."""
         if self.answer is None:
             self.answer = await self.client.update_item(**parameters)
         answer = copy.deepcopy(self.answer)
-        answer["Attributes"]["w"] = parameters["ExpressionAttributeValues"][":w"]
+        names, values = parameters["ExpressionAttributeNames"], parameters["ExpressionAttributeValues"]
+        for name, value in SET_TO_VALUE.findall(parameters["UpdateExpression"]):
+            answer["Attributes"][names[name]] = values[value]
+        answer["ResponseMetadata"]["HTTPHeaders"]["date"] = formatdate(usegmt=True)
         return answer
 
     async def batch_get_item(self, **parameters: Any) -> Any:
@@ -159,8 +175,8 @@ class ReplayedLimiter(Limiter):
 
         self._context = get_session().create_client("dynamodb", region_name=REGION, endpoint_url=self.job.endpoint_url)
         client = Replay(await self._context.__aenter__())
-        self.repository = Repository(self.job.table, namespace=self.job.prefix, client=client)
-        self.limiter = RateLimiter(self.repository, [limit_of(self.job)], decision_timeout=60)
+        repository = Repository(self.job.table, namespace=self.job.prefix, client=client)
+        self.limiter = RateLimiter(repository, [limit_of(self.job)], decision_timeout=60)
         await self.limiter.__aenter__()
 
     async def close(self) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .models import BaseLimit, LimitStatus
     from .trail import Change, Trail
 
-    Correct = Callable[[Sequence[Request], RateLimiterUnavailable], Awaitable[Admission | None]]
+    Correct = Callable[[Sequence[Request], RateLimiterUnavailable, bool], Awaitable[Admission | None]]
 
 
 class Lease:
@@ -148,7 +148,7 @@ class Lease:
         except RateLimiterUnavailable as error:
             if trail is not None:
                 trail.consumed(begin, "failed", requested(asked))
-            await self._go_on(asked, error)
+            await self._go_on(asked, error, limited=True)
             self._count(changes)
             return
         if not admission.allowed:
@@ -176,19 +176,19 @@ class Lease:
         outcomes = await committer.decide(asked)
         grants = [(request.key, each) for request, each in zip(asked, outcomes, strict=True) if isinstance(each, Grant)]
         kept = await self._hold(grants, {name: units for name, units in changes.items() if units > 0 and grants})
-        errors = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        errors = [(request, each) for request, each in zip(asked, outcomes, strict=True) if isinstance(each, Exception)]
         if trail is not None:
             trail.changed(begin, made, written=kept and not errors)
-        for error in errors:
-            await self._go_on((), error)
+        for request, error in errors:
+            await self._go_on([request], error, limited=False)
         if errors and not grants:
             self._count({name: units for name, units in changes.items() if units > 0})
 
-    async def _go_on(self, asked: Sequence[Request], error: Exception) -> None:
+    async def _go_on(self, lost: Sequence[Request], error: Exception, *, limited: bool) -> None:
         """Go on without the table if the caller has said so; raises the error otherwise."""
         if self._correct is None or not isinstance(error, RateLimiterUnavailable):
             raise error
-        admission = await self._correct(asked, error)
+        admission = await self._correct(lost, error, limited)
         if admission is not None and not admission.allowed:
             raise admission.refusal()
         self.degraded = True

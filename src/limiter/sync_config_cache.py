@@ -15,7 +15,7 @@ from .core import resolution
 from .core.chain import next_change
 from .core.resolution import MISSING, MissingRecords
 from .exceptions import RateLimiterUnavailable, anew
-from .runtime.concurrency import sync_outlast, sync_start, sync_wait_event, sync_with_timeout
+from .runtime.concurrency import sync_catch_up, sync_in_line, sync_outlast, sync_start, sync_wait_event, sync_with_timeout
 from .runtime.gate import SyncGate
 from .statistics import CacheStatistics
 
@@ -225,17 +225,22 @@ class SyncConfigCache:
 
     def _wait(self, event: threading.Event) -> None:
         """Wait for another caller's work, for as long as the store responds."""
-        deadline = monotonic() + self._patience
+        patience = sync_in_line(self._patience)
+        deadline = monotonic() + patience
         while True:
             try:
                 sync_wait_event(event, max(0.0, deadline - monotonic()))
                 return
             except TimeoutError as error:
-                now = monotonic()
-                deadline = self._breaker.extended(deadline, now, self._breaker.answered + self._patience)
-                if deadline <= now:
+                now, before = monotonic(), self._breaker.answered
+                deadline = self._breaker.extended(deadline, now, before + patience)
+                if deadline <= now and not sync_catch_up(partial(self._moves, event, before)):
                     text = f"the limits could not be read within {self._patience} s"
                     raise RateLimiterUnavailable(text, unsent=True) from error
+
+    def _moves(self, event: threading.Event, before: float) -> bool:
+        """Tell whether the work is done, or the store has responded since the response `before`."""
+        return event.is_set() or self._breaker.answered > before
 
     def _carry_out(self, load: _Load) -> None:
         """Read the gathered records, as soon as a read may be sent."""

@@ -6,27 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.scripted_cloudformation import Cloud, denied, refused
+from support.scripted_cloudformation import Client, Cloud, denied, refused
 
 from limiter import PermissionDenied, StackManager, discover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.engines import Engine
-
-
-class Client:
-    """Passes every call to the cloud."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        self.cloud = cloud
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        async def call(**parameters: Any) -> Any:
-            return self.cloud.respond(method, parameters)
-
-        return call
 
 
 async def find(cloud: Cloud) -> list[Any]:
@@ -35,7 +20,10 @@ async def find(cloud: Cloud) -> list[Any]:
     async def sleep(seconds: float) -> None:
         cloud.now += seconds
 
-    return await discover(client=Client(cloud), table_client=Client(cloud), sleep=sleep)
+    async def respond(method: str, **parameters: Any) -> Any:
+        return cloud.respond(method, parameters)
+
+    return await discover(client=Client(respond), table_client=Client(respond), sleep=sleep)
 
 
 async def test_finds_own_stacks_on_every_page() -> None:

@@ -88,7 +88,7 @@ async def test_the_breaker_tells_when_it_opens_and_closes(store: Any, told: Told
 
 @pytest.mark.usefixtures("closed_for_long")
 async def test_every_lost_correction_is_told(store: Any, told: Told, caplog: pytest.LogCaptureFixture) -> None:
-    """With the bucket that it was for; at DEBUG, once the open breaker has been told of."""
+    """With the bucket and the units that it was for; at DEBUG, once the open breaker has been told of."""
     caplog.set_level(logging.DEBUG, "limiter.committer")
     limiter = RateLimiter(store, LIMITS, on_unavailable="allow", decision_timeout=30.0)
     with pytest.raises(ZeroDivisionError):
@@ -98,7 +98,7 @@ async def test_every_lost_correction_is_told(store: Any, told: Told, caplog: pyt
             for _ in range(2):
                 await limiter.try_acquire("user")
             assert limiter.stats().breaker == "open"
-            await lease.adjust(requests=1)
+            await lease.adjust(requests=2)
             raise ZeroDivisionError
     records = told("limiter.committer")
     assert levels(records) == ["WARNING", "DEBUG", "DEBUG"]
@@ -107,6 +107,7 @@ async def test_every_lost_correction_is_told(store: Any, told: Told, caplog: pyt
         fields = vars(record)
         assert (fields["namespace"], fields["entity_id"], fields["resource"]) == ("default", "user", "api")
     assert vars(records[0])["error"] == "down"
+    assert [vars(record)["units"]["requests"] for record in records] == [1, 2, 1], "two corrections, and a refund of what is held"
 
 
 async def test_decisions_are_logged_at_debug_only(

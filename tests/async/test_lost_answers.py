@@ -23,7 +23,7 @@ from limiter.core.records import BucketKey
 from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from support.engines import Engine, FakeClock
 
@@ -114,26 +114,15 @@ class World:
         return outcomes[0], outcomes[1]  # type: ignore[return-value] # no errors any more
 
 
-@pytest.fixture(params=["direct", "botocore"])
-async def world(
-    request: pytest.FixtureRequest,
-    atomic_engine: Engine,
-    table_name: str,
-    clock: FakeClock,
-    proxy: FaultProxy,
-    aws_session: Any,
-) -> AsyncIterator[World]:
+@pytest.fixture
+async def world(connect: Callable[..., Repository], proxy: FaultProxy, atomic_engine: Engine) -> World:
     """A world of its own, whose calls take either transport."""
-    options = {"session": aws_session, "clock": clock, "read_timeout": PATIENCE, "transport": request.param}
-    behind = Repository(table_name, endpoint_url=proxy.endpoint_url, **options)
-    beside = Repository(table_name, endpoint_url=atomic_engine.endpoint_url, **options)
-    made = World(proxy, *(RateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in (behind, beside)))
+    ways = (connect(each.endpoint_url, read_timeout=PATIENCE) for each in (proxy, atomic_engine))
+    made = World(proxy, *(RateLimiter(each, LIMITS, denial_ttl=0, decision_timeout=60) for each in ways))
     for limiter in (made.limiter, made.other):
         await limiter.try_acquire(made.entity, "api", {"requests": 1, "tokens": 1})
     await made.taken()
-    yield made
-    await behind.close()
-    await beside.close()
+    return made
 
 
 async def debit(world: World, strike: Callable[[], None]) -> Units:

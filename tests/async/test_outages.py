@@ -46,7 +46,7 @@ from limiter.core.records import BucketKey
 from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from support.engines import Engine, FakeClock
     from support.fault_proxy import Fault
@@ -80,21 +80,15 @@ class Failed(Exception):
 class World:
     """Limiters behind a proxy, one beside it, and the table that all of them use."""
 
-    def __init__(self, proxy: FaultProxy, table: str, url: str, clock: FakeClock, options: dict[str, Any]) -> None:
-        self.proxy, self.table, self.clock, self.options = proxy, table, clock, options
-        self.repositories: list[Repository] = []
-        self.beside = RateLimiter(self.repository(url, read_timeout=PATIENCE), LIMITS, denial_ttl=0, decision_timeout=PATIENCE)
-
-    def repository(self, url: str, **options: Any) -> Repository:
-        """One that is closed in the end."""
-        self.repositories.append(Repository(self.table, endpoint_url=url, clock=self.clock, **self.options, **options))
-        return self.repositories[-1]
+    def __init__(self, proxy: FaultProxy, connect: Callable[..., Repository], url: str, clock: FakeClock) -> None:
+        self.proxy, self.connect, self.clock = proxy, connect, clock
+        self.beside = RateLimiter(connect(url, read_timeout=PATIENCE), LIMITS, denial_ttl=0, decision_timeout=PATIENCE)
 
     def limiter(self, *, patient: bool = True, url: str = "", limits: Any = LIMITS, **options: Any) -> RateLimiter:
         """One behind the proxy. A patient one does not take a machine that stalls for an outage."""
         timeouts = {"connect_timeout": PATIENCE, "read_timeout": PATIENCE} if patient else {}
         options = {"denial_ttl": 0, "config_ttl": 3_600} | ({"decision_timeout": PATIENCE} if patient else {}) | options
-        return RateLimiter(self.repository(url or self.proxy.endpoint_url, **timeouts), limits, **options)
+        return RateLimiter(self.connect(url or self.proxy.endpoint_url, **timeouts), limits, **options)
 
     async def missing(self, entity_id: str = "user") -> int:
         """Units that are missing from the table's bucket, rounded up."""
@@ -103,21 +97,10 @@ class World:
         return -(-span * 10 // (3_600 * 10**9))
 
 
-@pytest.fixture(params=["direct", "botocore"])
-async def world(
-    request: pytest.FixtureRequest,
-    atomic_engine: Engine,
-    table_name: str,
-    clock: FakeClock,
-    proxy: FaultProxy,
-    aws_session: Any,
-) -> AsyncIterator[World]:
+@pytest.fixture
+def world(connect: Callable[..., Repository], proxy: FaultProxy, atomic_engine: Engine, clock: FakeClock) -> World:
     """A world of its own, whose calls take either transport."""
-    url: str = atomic_engine.endpoint_url or ""
-    made = World(proxy, table_name, url, clock, {"session": aws_session, "transport": request.param})
-    yield made
-    for repository in made.repositories:
-        await repository.close()
+    return World(proxy, connect, atomic_engine.endpoint_url or "", clock)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 START = 1_800_000_000 * NANOSECONDS
 LIMITS = [Limit.per_minute("requests", 5)]
+MACHINES = 20
 
 
 class Remote:
@@ -205,12 +206,15 @@ async def thawing(
 async def test_processes_that_thaw_together_admit_what_the_limit_allows(
     thawing: Callable[[], tuple[RateLimiter, list[int]]],
 ) -> None:
-    """Frozen for minutes, each for longer than the next, they admit together what one would; also without a `Date`."""
-    machines = [thawing() for _ in range(5)]
+    """Twenty, frozen for minutes, each for longer than the next, admit together what one would; also without a `Date`.
+
+    They are clocks, limiters and connections of their own in one process: a clock that stood still is all that a freeze leaves.
+    """
+    machines = [thawing() for _ in range(MACHINES)]
     for place, (limiter, still) in enumerate(machines):
         await limiter.try_acquire(f"warm-{place}", "api")
         await limiter.resolve_limits("hot", "api")
-        still[0] = (60 + (5 - place) * 61) * NANOSECONDS
+        still[0] = (60 + (MACHINES - place) * 61) * NANOSECONDS
     began = time.monotonic()
     # Five at once, as when the calls of a machine gather: the answer to the first would set the clock for the others.
     admitted = sum([5 * (await limiter.try_acquire("hot", "api", {"requests": 5})).allowed for limiter, _ in machines])

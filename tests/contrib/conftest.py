@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engines import accepts, free_port, wait_until
+from support.presence import program
 
 from limiter import Limit, MemoryRepository, RateLimiter, SyncMemoryRepository, SyncRateLimiter
 from limiter.testing import create_table
@@ -32,23 +32,32 @@ def table(table_name: str, server_engine: Engine) -> str:
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    """A Redis server of this test; without the program the test is skipped, or fails in CI unless its absence is excused."""
-    program = shutil.which("redis-server")
-    if program is None:
-        message = "redis-server is ABSENT; install it with `make redis`"
-        if os.environ.get("CI") == "true" and "redis" not in os.environ.get("LIMITER_ENGINES_ABSENT", "").split(","):
-            pytest.fail(message)
-        pytest.skip(message)
+    """A Redis server of this test."""
+    server = program("redis-server", "install it with `make redis`", excuse="redis")
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-        server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([server, *options], stdout=subprocess.DEVNULL)
         try:
             assert wait_until(lambda: accepts(port))
             yield f"redis://127.0.0.1:{port}/0"
         finally:
-            server.terminate()
-            server.wait(20)
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.fixture
+def urls() -> Iterator[list[Any]]:
+    """The URLs of the Django project, without any at first."""
+    import django
+    from django.urls import clear_url_caches
+    from support import django_project
+
+    django.setup()
+    django_project.urlpatterns.clear()
+    clear_url_caches()
+    yield django_project.urlpatterns
+    clear_url_caches()
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.memory_limiters import async_limiter, other
+from support.presence import needed
 
 from limiter import RateLimitExceeded
 from limiter.contrib.aiohttp import OPENAI, LimiterMiddleware
 
-aiohttp = pytest.importorskip("aiohttp")
+aiohttp = needed("aiohttp")
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer

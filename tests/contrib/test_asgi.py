@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from support.asgi_client import Client, Message
-from support.processes import need
+from support.presence import need
 from support.recorder import Recorder
 
 from limiter import (

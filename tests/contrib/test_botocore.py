@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.memory_limiters import left, new_limiter, wait
+from support.presence import need
 
 from limiter import RateLimitExceeded, ValidationError
 from limiter.contrib.botocore import guard
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.engines("moto", "dynoxide")
 def kind(request: pytest.FixtureRequest) -> str:
     """Each kind of client and limiter."""
     if request.param == "async":
-        pytest.importorskip("aiobotocore")
+        need("aiobotocore")
     return str(request.param)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.engines import wait_until
 from support.memory_limiters import left, new_limiter
+from support.presence import needed
 
 from limiter import (
     ConfigurationError,
@@ -24,7 +25,7 @@ from limiter import (
 from limiter.local import LocalEngine
 from limiter.testing import create_table
 
-celery = pytest.importorskip("celery")
+celery = needed("celery")
 
 from celery.exceptions import Retry
 
@@ -238,7 +239,7 @@ def test_importing_the_module_imports_no_celery() -> None:
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_workers_run_what_the_limit_admits_and_the_rest_later(pool: str, redis_url: str) -> None:
     """Of twenty tasks exactly five run; when another limit takes its place all the others do, each once."""
-    redis = pytest.importorskip("redis").Redis.from_url(redis_url)
+    redis = needed("redis").Redis.from_url(redis_url)
     with LocalEngine() as engine:
         create_table("my-app", endpoint_url=engine.endpoint_url)
         with SyncRepository("my-app", endpoint_url=engine.endpoint_url, read_timeout=30) as repository:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.model_provider import TEXT, serving
+from support.presence import need
 
 from limiter.local import LocalEngine
 from limiter.testing import create_table
@@ -38,6 +38,7 @@ PRINTS = {
             for outcome, count in (("admitted", 2.0), ("refused", 3.0))
         ),
     ),
+    "with_opentelemetry": (["opentelemetry.sdk"], "5 durations\n2 admitted, 3 refused\n"),
     "with_botocore": ([], "['my-app', 'my-app', 'my-app', 'my-app', 'my-app', 'my-app', 'my-app']\n"),
 }
 
@@ -71,11 +72,15 @@ def test_every_example_is_run() -> None:
     assert programs == {*PRINTS, "with_emf", "with_openai_agents"}
 
 
+def test_every_example_is_on_a_page() -> None:
+    """The page of the integrations has a link to each."""
+    page = (EXAMPLES.parents[1] / "docs" / "integrations" / "index.md").read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f"examples/adapters/{path.name})" not in page] == []
+
+
 def run(name: str, *packages: str, **environment: str) -> str:
     """What an example prints."""
-    for package in packages:
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"ABSENT: {package}")
+    need(*packages)
     with LocalEngine() as engine:
         create_table("my-app", endpoint_url=engine.endpoint_url)
         environment |= {"AWS_ENDPOINT_URL_DYNAMODB": engine.endpoint_url, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}

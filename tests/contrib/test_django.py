@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
-import django
 import pytest
 from asgiref.sync import iscoroutinefunction
 from django.core.asgi import get_asgi_application
@@ -15,7 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory, override_settings
-from django.urls import clear_url_caches, path
+from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
 from support import django_project
@@ -29,16 +28,7 @@ from limiter.contrib.http import Refusal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
-
-
-@pytest.fixture(autouse=True)
-def urls() -> Iterator[list[Any]]:
-    """The project's URLs, without any at first."""
-    django.setup()
-    django_project.urlpatterns.clear()
-    clear_url_caches()
-    yield django_project.urlpatterns
-    clear_url_caches()
+pytestmark = pytest.mark.usefixtures("urls")
 
 
 def hello(request: Any) -> HttpResponse:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import django
 import pytest
 from django.test import override_settings
-from django.urls import clear_url_caches, path
+from django.urls import path
 from rest_framework.response import Response
 from rest_framework.test import APIClient, APIRequestFactory, force_authenticate
 from rest_framework.views import APIView
@@ -19,18 +18,7 @@ from support.recorder import SyncRecorder
 from limiter import ConfigurationError, Limit, RateLimiterUnavailable, SyncMemoryRepository, SyncRateLimiter
 from limiter.contrib.drf import LimiterThrottle
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def urls() -> Iterator[list[Any]]:
-    """The project's URLs, without any at first."""
-    django.setup()
-    django_project.urlpatterns.clear()
-    clear_url_caches()
-    yield django_project.urlpatterns
-    clear_url_caches()
+pytestmark = pytest.mark.usefixtures("urls")
 
 
 def throttle(limiter: Any, **attributes: Any) -> Any:

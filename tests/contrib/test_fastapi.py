@@ -1,4 +1,4 @@
-"""The FastAPI adapter in the newest FastAPI, with its test client and under uvicorn."""
+"""The FastAPI adapter in the newest FastAPI and the oldest supported one, with its test client and under uvicorn."""
 
 # No `from __future__ import annotations`: FastAPI could not resolve annotations that name variables of a test.
 
@@ -196,7 +196,7 @@ def streaming(limiter: RateLimiter, *, installed: bool) -> FastAPI:
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_the_lease_lasts_as_long_as_a_stream(limiter: RateLimiter, installed: bool) -> None:
-    """With `install` in every version of FastAPI, and without it in the newest."""
+    """With `install` and without it."""
     with TestClient(streaming(limiter, installed=installed)) as client:
         assert client.get("/").text == "ab"
         assert left(client, limiter) == 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.memory_limiters import left, new_limiter, wait
+from support.presence import needed
 
 from limiter import RateLimiterUnavailable, RateLimitExceeded
 from limiter.contrib.httpx import OPENAI, AsyncLimiterTransport, LimiterTransport
@@ -22,7 +23,7 @@ URL = "http://api.example/v1"
 @pytest.fixture(params=["httpx2", "httpx"])
 def library(request: pytest.FixtureRequest) -> Any:
     """Each of the libraries."""
-    return pytest.importorskip(request.param)
+    return needed(request.param)
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.processes import need
+from support.presence import need
 
 from limiter import (
     BlockingCallWarning,

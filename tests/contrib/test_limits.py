@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from support.presence import need
 
 from limiter import ConfigurationError, ValidationError
 from limiter.testing import create_table
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
     from support.engines import Engine, FakeClock
 
-for package in ("fastapi", "flask_limiter", "limits", "slowapi"):
-    pytest.importorskip(package)
+need("fastapi", "flask_limiter", "limits", "slowapi")
 
 import fastapi
 import limits

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.memory_limiters import async_limiter, sync_limiter
+from support.presence import needed
 
 from limiter import Concurrency, Limit, MemoryRepository, RateLimiter, RateLimitExceeded
 from limiter.contrib.llm import sync_reserve
@@ -32,7 +33,7 @@ ASK: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "co
 @pytest.fixture(scope="module")
 def litellm() -> Any:
     """The library; its import takes seconds."""
-    return pytest.importorskip("litellm")
+    return needed("litellm")
 
 
 async def settled(litellm: Any, condition: Callable[[], Any]) -> None:
@@ -160,7 +161,7 @@ async def test_the_router_reserves_too(litellm: Any, clock: FakeClock, monkeypat
 
 async def test_the_proxy_is_told_when_to_come_back(litellm: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its key is the entity; a refusal is a 429 with Retry-After; a call is reserved once, also when it reaches the SDK."""
-    fastapi = pytest.importorskip("fastapi")
+    fastapi = needed("fastapi")
     limiter = async_limiter(clock, *LIMITS)
     hooks = logger(litellm, limiter, monkeypatch, estimate=None)
     key = SimpleNamespace(api_key="hash-of-key")

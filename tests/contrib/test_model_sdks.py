@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.memory_limiters import left, new_limiter, other, wait
 from support.model_provider import TEXT, serving
+from support.presence import needed
 
 from limiter import RateLimitExceeded
 from limiter.contrib.httpx import ANTHROPIC, OPENAI, AsyncLimiterTransport, LimiterTransport
 
-httpx2 = pytest.importorskip("httpx2")
+httpx2 = needed("httpx2")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=["openai", "anthropic"])
 def sdk(request: pytest.FixtureRequest) -> Any:
     """Each SDK."""
-    return pytest.importorskip(request.param)
+    return needed(request.param)
 
 
 def ask(sdk: Any, kind: str, provider: Provider, limiter: Any, *, retries: int = 2, **terms: Any) -> str:
@@ -109,7 +110,7 @@ def test_headers_only_ever_lower_what_is_left(
 
 def test_a_stream_passes(provider: Provider, clock: FakeClock) -> None:
     """A streamed reply comes through as it was sent."""
-    openai = pytest.importorskip("openai")
+    openai = needed("openai")
     limiter = new_limiter("sync", clock, "requests=100/day")
     with httpx2.Client(transport=LimiterTransport(httpx2.HTTPTransport(), limiter, entity="us")) as inner:
         client = openai.OpenAI(api_key="none", base_url=provider.url, http_client=inner)

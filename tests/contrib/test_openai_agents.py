@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.memory_limiters import async_limiter
+from support.presence import needed
 
 from limiter import RateLimitExceeded
 
-agents = pytest.importorskip("agents")
+agents = needed("agents")
 
 from limiter.contrib.openai_agents import LimiterModel
 

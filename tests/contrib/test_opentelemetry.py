@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.processes import need
+from support.presence import need
 
 from limiter import ConfigurationError, Limit, MemoryRepository, RateLimiter, SyncMemoryRepository, SyncRateLimiter
 from limiter.contrib.opentelemetry import DURATIONS, WAITS, instrument, time_decisions

@@ -9,14 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
+from support.presence import needed
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter
 from limiter.contrib.prometheus import LimiterCollector
 
-prometheus_client = pytest.importorskip("prometheus_client")
+prometheus_client = needed("prometheus_client")
 
 if TYPE_CHECKING:
+    import pytest
     from support.engines import FakeClock
 
 GRID = 24

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.memory_limiters import async_limiter
+from support.presence import needed
 
 from limiter import Limit, MemoryRepository, RateLimiter, RateLimitExceeded
 
-pydantic_ai = pytest.importorskip("pydantic_ai")
+pydantic_ai = needed("pydantic_ai")
 
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models.function import FunctionModel

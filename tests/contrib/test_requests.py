@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.memory_limiters import left, new_limiter, wait
+from support.presence import needed
 
 from limiter import RateLimitExceeded
 from limiter.contrib.requests import OPENAI, LimiterAdapter
 
-requests = pytest.importorskip("requests")
+requests = needed("requests")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ import pytest
 from support.crash_play import ADVANCE, MOST_UNITS, QUOTA, RATE
 from support.crowd import RUNTIMES, START, Crowd
 from support.engines import wait_until
-from support.processes import need
+from support.presence import need
 from support.turns import CALLERS
 
 from limiter import Limit, SyncRepository

@@ -11,12 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engines import RECIPES
+from support.presence import absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "dynoxide"
+TRANSPORTS = {
+    "limiter": "direct",
+    "limiter-gevent": "direct",
+    "limiter-botocore": "botocore",
+    "limiter-and-boto3": "direct",
+}
+OTHERS = ("limiter-threads-before", "unlimited", "aiobotocore", "boto3")
 FIGURES = {
     "decisions",
     "admitted",
@@ -31,16 +41,29 @@ FIGURES = {
 }
 
 
+PATCH = """
+from botocore.client import BaseClient
+original = BaseClient._make_api_call
+BaseClient._make_api_call = lambda *arguments: original(*arguments)
+"""
+"""A tracer, for every process that finds this as its `sitecustomize`."""
+
+
+def skip_if_absent() -> None:
+    """Skip a test without its engine."""
+    if (why := RECIPES[ENGINE].absence()) is not None:
+        absent(ENGINE, f"engine {ENGINE}: {why}")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """What one tiny run has written, and what it has printed."""
-    if (why := RECIPES[ENGINE].absence()) is not None:
-        pytest.skip(f"engine {ENGINE} is ABSENT: {why}")
+    skip_if_absent()
     output = tmp_path_factory.mktemp("benchmarks")
-    choice = ["--engines", ENGINE, "--scenarios", "single,cold,delayed-single,waiters,over-demand-25"]
-    peers = ["--peers", "limiter,limiter-gevent,aiobotocore,boto3"]
+    choice = ["--engines", ENGINE, "--scenarios", "single,overhead,cold,delayed-single,waiters,over-demand-25,web-addresses"]
+    peers = ["--peers", ",".join((*TRANSPORTS, *OTHERS)), "--before", str(ROOT / "src")]
     command = [sys.executable, "-m", "benchmarks", "--tiny", *choice, *peers, "--output", str(output), "--without", "plots"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return output, ended.stdout
 
@@ -56,10 +79,10 @@ def test_every_measurement_has_every_figure(document: dict[str, Any]) -> None:
     """Each peer is measured in each scenario, with a median between two extremes for every figure."""
     assert document["schema"] == 1
     assert document["engines"] == [ENGINE]
-    assert len(document["measurements"]) == 13
+    assert len(document["measurements"]) == 21
     for each in document["measurements"]:
         assert each["failures"] == []
-        assert each.keys() == {"engine", "scenario", "peer", "repetitions", "failures", "calls", "figures"}
+        assert each.keys() == {"engine", "scenario", "peer", "transport", "repetitions", "failures", "calls", "figures"}
         assert each["figures"].keys() >= FIGURES, each["scenario"]
         assert all(spread["low"] <= spread["median"] <= spread["high"] for spread in each["figures"].values())
 
@@ -71,6 +94,57 @@ def test_one_call_is_counted_for_a_bare_one(document: dict[str, Any]) -> None:
     for figures in bare:
         found = [figures[name]["median"] for name in ("calls_per_decision", "write_units_per_decision", "dollars_per_million")]
         assert found == pytest.approx([1.0, 1.0, 0.625])
+
+
+def test_every_measurement_says_how_this_library_sent_its_calls(document: dict[str, Any]) -> None:
+    """Peers of this library send directly unless they say otherwise; nothing is said of other peers."""
+    for each in document["measurements"]:
+        assert each["transport"] == TRANSPORTS.get(each["peer"]), each["peer"]
+
+
+def test_calls_and_units_are_counted_by_either_transport(document: dict[str, Any]) -> None:
+    """A warm acquire of a single caller is one call and one write unit, sent directly or by botocore."""
+    single = [each for each in document["measurements"] if each["scenario"] == "single" and each["transport"]]
+    assert {each["transport"] for each in single} == {"direct", "botocore"}
+    for each in single:
+        found = [each["figures"][name]["median"] for name in ("calls_per_decision", "write_units_per_decision")]
+        assert found == pytest.approx([1.0, 1.0], rel=0.1), each["peer"]
+
+
+def test_calls_that_were_sent_in_another_way_fail_the_measurement(tmp_path: Path) -> None:
+    """Where botocore is patched, a peer that sends directly fails with the reason, and one that uses botocore is measured."""
+    skip_if_absent()
+    (tmp_path / "sitecustomize.py").write_text(PATCH)
+    choice = ["--tiny", "--engines", ENGINE, "--scenarios", "single", "--peers", "limiter-threads,limiter-threads-botocore"]
+    command = [sys.executable, "-m", "benchmarks", *choice, "--output", str(tmp_path), "--without", "plots,start-up,simulation"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    failed, measured = json.loads((tmp_path / "results.json").read_text())["measurements"]
+    assert failed["figures"] == {}
+    assert "by botocore, not by direct" in failed["failures"][0]
+    assert "_make_api_call is patched" in failed["failures"][0]
+    assert (measured["failures"], measured["transport"]) == ([], "botocore")
+
+
+def test_an_unlimited_web_worker_makes_no_calls(document: dict[str, Any]) -> None:
+    """A web worker is measured with a limiter, which calls the table, and without one."""
+    web = {each["peer"]: each["figures"] for each in document["measurements"] if each["scenario"] == "web-addresses"}
+    assert web["limiter-gevent"]["calls_per_decision"]["median"] > 0
+    assert web["unlimited"]["calls_per_decision"]["median"] == 0
+    assert web["unlimited"]["admitted"] == web["unlimited"]["decisions"]
+
+
+def test_no_round_begins_after_the_last_minute(tmp_path: Path) -> None:
+    """Where the time has passed before the first round, nothing is measured, and every goal says so."""
+    skip_if_absent()
+    choice = ["--tiny", "--engines", ENGINE, "--scenarios", "single", "--peers", "limiter", "--minutes", "0"]
+    command = [sys.executable, "-m", "benchmarks", *choice, "--output", str(tmp_path), "--without", "plots,start-up,simulation"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert document["measurements"] == []
+    assert {goal["reached"] for goal in document["goals"]} == {None}
 
 
 def test_goals_say_whether_they_were_reached(document: dict[str, Any]) -> None:

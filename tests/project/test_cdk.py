@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from support.processes import need
+from support.presence import need, node
 
 from limiter import StackManager
 
@@ -20,11 +18,14 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cdk" / "app.py"
 def test_the_example_has_the_table_and_the_chosen_parameters(tmp_path: Path) -> None:
     """The CDK makes a stack of the template's resources, with the chosen parameter in place and the example's output."""
     need("aws_cdk")
-    if shutil.which("node") is None:
-        pytest.skip("NOTHING IS SYNTHESISED: the CDK needs node")
     template = tmp_path / "limiter.yaml"
     template.write_text(StackManager.template(), encoding="utf-8")
-    environment = {**os.environ, "CDK_OUTDIR": str(tmp_path / "out"), "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1"}
+    environment = {
+        **os.environ,
+        "CDK_OUTDIR": str(tmp_path / "out"),
+        "JSII_NODE": node(),
+        "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
+    }
     command = [sys.executable, str(EXAMPLE), str(template)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, env=environment)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.engines import wait_until
-from support.processes import PATIENCE, Server, at_once, need
+from support.presence import need
+from support.processes import PATIENCE, Server, at_once
 
 from limiter import Limit, SyncRateLimiter, SyncRepository
 from limiter.testing import create_table

@@ -6,7 +6,6 @@ The test of `limiter._version` and `limiter.cli.__main__`.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.presence import need
 
 import limiter
 
@@ -42,9 +42,7 @@ def source_files() -> set[str]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A source distribution, and a wheel that was built from it."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(f"NOTHING IS BUILT: {', '.join(missing)} not installed; run `make test`")
+    need(*NEEDED)
     target = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
@@ -138,6 +136,16 @@ def test_metadata(run: Run) -> None:
     assert {each.partition(";")[0] for each in requires if each.startswith("aiobotocore")} == {"aiobotocore>=3"}
     assert {"aiobotocore>=3; extra == 'async'", "aiobotocore>=3; extra == 'all'"} <= set(requires)
     assert [each for each in requires if each.startswith("aioboto3")] == ["aioboto3>=15.5; extra == 'aioboto3'"]
+
+
+def test_all_is_every_extra_that_installs_beside_the_others(run: Run) -> None:
+    """`[all]` needs what every other extra needs, except `[aioboto3]`, whose aiobotocore is older than that of `[async]`."""
+    requires = run("import importlib.metadata as m, json; print(json.dumps(m.distribution('dynamodb-limiter').requires))")
+    needs: dict[str, set[str]] = {}
+    for requirement, _, extra in (each.partition("; extra == ") for each in requires if "extra ==" in each):
+        needs.setdefault(extra.strip("'\""), set()).add(requirement)
+    assert len(needs) > 18
+    assert needs["all"] == set.union(*(needed for extra, needed in needs.items() if extra not in {"all", "aioboto3"}))
 
 
 def test_importing_the_package_imports_next_to_nothing(run: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import hcl2
 import pytest
+from support.presence import program
 
 from limiter.aws import queries, schema
 
@@ -77,7 +77,6 @@ def test_a_policy_allows_what_its_level_needs(configuration: dict[tuple[str, str
 
 def test_terraform_would_not_format_it_otherwise() -> None:
     """`terraform fmt` leaves the file as it is."""
-    if shutil.which("terraform") is None:
-        pytest.skip("NOT FORMATTED: terraform is not installed")
-    done = subprocess.run(["terraform", "fmt", "-check", str(FILE)], capture_output=True, text=True, timeout=60, check=False)
+    terraform = program("terraform", "install it from its vendor")
+    done = subprocess.run([terraform, "fmt", "-check", str(FILE)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout

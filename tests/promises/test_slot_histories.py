@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import slot_world as world
-from support.slot_world import PromiseBroken, Script, play
+from support.bucket_world import PromiseBroken
+from support.slot_world import Script, play
 
 from limiter.core import slots as values
 from limiter.core.limits.slots import SlotAccount

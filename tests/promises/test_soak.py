@@ -24,7 +24,7 @@ from support import soak_play as play
 from support.crowd import RUNTIMES, START, Crowd
 from support.engines import wait_until
 from support.fault_proxy import FaultProxy
-from support.processes import need
+from support.presence import need
 from support.soak_judge import Sample, faults_of_statistics, faults_of_use, growth
 from support.turns import CALLERS, RESOURCE
 

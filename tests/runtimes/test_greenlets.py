@@ -10,7 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.processes import PATIENCE, need
+from support.presence import need
+from support.processes import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.processes import FOLDER, need
+from support.presence import need
+from support.processes import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

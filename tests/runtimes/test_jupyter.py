@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.processes import FOLDER, need
+from support.presence import need
+from support.processes import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

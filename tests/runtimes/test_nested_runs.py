@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.processes import need
+from support.presence import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable

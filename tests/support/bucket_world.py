@@ -34,7 +34,7 @@ SECOND = NANOSECONDS
 
 
 class PromiseBroken(AssertionError):
-    """The bucket broke a promise of the design."""
+    """The bucket, or its slots, broke a promise of the design."""
 
 
 def promise(kept: bool, what: str) -> None:

@@ -7,8 +7,8 @@ interval of effect. Nothing here knows the limiter. The lines:
     {"lease": 7, "act": "adjust", "units": -2}                                     begins; also of consume and release
     {"lease": 7, "act": "leave", "fails": true}                                    begins; with a failure all is given back
     {"lease": 7, "end": "done" | "refused" | "unsent" | "unknown" | "interrupted"} ends the act that began last
-    {"lost": "child"}                                                              the limiter has told of a loss
-    {"over": true}                                                                 the process has ended in good order
+    {"lost": "child", "units": 2}                                                  the limiter has told of a loss
+    {"over": 1}                                                 the process has ended in good order, and has counted one loss
 
 An interrupted lease holds nothing in the end: it gives back what it has taken, or a loss is told.
 """
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-MOST = 9
-"""The most units of one lease, which is the most that one loss can be."""
 IN_ADVANCE = "advance"
 """Begins the names of the buckets of which units are taken in advance: what is unspent of them is lost with its process."""
 
 
 @dataclass(slots=True)
 class Bounds:
-    """How many units a bucket must hold at least and at most; `losses` were told."""
+    """How many units a bucket must hold at least and at most; each loss that was `told` is held on top, wholly or not at all.
+
+    It is not held if the write whose answer was lost arrived after all.
+    """
 
     least: int = 0
     most: int = 0
-    losses: int = 0
+    told: list[int] = field(default_factory=list)
 
     def add(self, least: int, most: int) -> None:
         """Enter one lease's part."""
@@ -44,12 +45,15 @@ class Bounds:
 
     def allows(self, units: int) -> bool:
         """Whether a bucket may hold so many units."""
-        return self.least <= units <= self.most + self.losses * MOST
+        on_top = {0}
+        for loss in self.told:
+            on_top |= {each + loss for each in on_top}
+        return any(self.least <= units - each <= self.most for each in on_top)
 
     @property
     def exact(self) -> bool:
         """Whether one number of units is right, and no other."""
-        return self.least == self.most and not self.losses
+        return self.least == self.most and not self.told
 
 
 @dataclass(slots=True)
@@ -113,6 +117,8 @@ class Ledger:
 
     bounds: dict[str, Bounds] = field(default_factory=dict)
     ends: Counter[str] = field(default_factory=Counter)
+    uncounted: int = 0
+    """Losses that were counted and not told, less those that were told and not counted."""
 
     def bucket(self, name: str) -> Bounds:
         """The bounds of one bucket."""
@@ -122,12 +128,14 @@ class Ledger:
         """Enter what one process has written down; its last line may be torn."""
         leases: dict[int, LeaseRecord] = {}
         settled: dict[str, int] = {}
-        over = False
+        over, told = False, 0
         for number, line in enumerate(lines(path)):
             if "lost" in line:
-                self.bucket(line["lost"]).losses += 1
+                told += 1
+                self.bucket(line["lost"]).told.append(line["units"])
             elif "over" in line:
                 over = True
+                self.uncounted += line["over"] - told
             elif line.get("act") == "acquire":
                 leases[line["lease"]] = LeaseRecord(line["buckets"], number)
                 leases[line["lease"]].begin(line)
@@ -153,8 +161,10 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def faults(ledger: Ledger, held: Mapping[str, int]) -> Iterable[str]:
-    """What is wrong with the units that the buckets hold."""
+    """What is wrong with the units that the buckets hold, and with the losses that were told."""
+    if ledger.uncounted:
+        yield f"{ledger.uncounted} losses were counted and not told"
     for name in sorted({*ledger.bounds, *held}):
         bounds, units = ledger.bucket(name), held.get(name, 0)
         if not (bounds.least <= units if name.startswith(IN_ADVANCE) else bounds.allows(units)):
-            yield f"{name} holds {units} units, which must be {bounds.least} to {bounds.most} and at most {bounds.losses} losses"
+            yield f"{name} holds {units} units, must hold {bounds.least} to {bounds.most}; told as lost: {bounds.told}"

@@ -72,21 +72,25 @@ class Failed(Exception):
 
 
 class Recorder(logging.Handler):
-    """Writes lines, each by one system call; and one for each loss that the limiter tells of."""
+    """Writes lines, each by one system call; and one for each loss that the limiter tells of.
+
+    Threads that are `leaving` a block that has ended well are not struck: it would not show whether the strike came in the block.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__(logging.DEBUG)
         self.file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         self.numbers = itertools.count(1)
+        self.leaving: set[int] = set()
 
     def line(self, **fields: Any) -> None:
         """Write one line."""
         write(self.file, json.dumps(fields).encode() + b"\n")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write down a loss."""
+        """Write down a loss, and the units that are told of it."""
         if "was not written" in record.msg:
-            self.line(lost=record.__dict__["entity_id"])
+            self.line(lost=record.__dict__["entity_id"], units=record.__dict__["units"].get("all", 0))
 
 
 class Story:
@@ -100,6 +104,7 @@ class Story:
         self.buckets = [self.entity, "parent-0"] if kind == "child" else [self.entity]
         self.options = OPTIONS[kind]
         self.first = chance.randint(1, 4)
+        self.amounts = {"units": self.first, "all": self.first}
         self.acts = [("adjust", chance.choice([-1, 1, 2])) for _ in range(chance.randint(0, 2))]
         self.acts += [("consume", 1)] * chance.randint(0, 1) + [("release", -1)] * chance.randint(0, 1)
         chance.shuffle(self.acts)
@@ -123,7 +128,44 @@ class Story:
             if held() + units >= 0:
                 self.begin(name, units=units)
                 yield name, dict.fromkeys(("units", "all"), -units if name == "release" else units)
+        if not self.fails:
+            self.recorder.leaving.add(threading.get_ident())
         self.begin("leave", fails=self.fails)
+
+    def finish(self) -> None:
+        """Fail in the end, if that is how it ends."""
+        if self.fails:
+            raise Failed
+
+    @contextlib.contextmanager
+    def act(self) -> Iterator[None]:
+        """Write down how one act ends that is not cut off."""
+        try:
+            yield
+            self.end("done")
+        except RateLimitExceeded:
+            self.end("refused")
+        except RateLimiterUnavailable as error:
+            self.end(how(error))
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Write down how the lease begins and how it ends."""
+        try:
+            self.begin("acquire", buckets=self.buckets, units=self.first)
+            yield
+            self.end("done", last=True)
+        except Failed:
+            self.end("done", last=True)
+        except RateLimitExceeded:
+            self.end("refused", last=True)
+        except RateLimiterUnavailable as error:
+            self.end(how(error), last=True)
+        except BaseException:
+            self.end("interrupted", last=True)
+            raise
+        finally:
+            self.recorder.leaving.discard(threading.get_ident())
 
 
 def how(error: RateLimiterUnavailable) -> str:
@@ -133,62 +175,25 @@ def how(error: RateLimiterUnavailable) -> str:
 
 def sync_story(limiter: SyncRateLimiter, story: Story) -> None:
     """Do it in a thread or greenlet."""
-    amounts = {"units": story.first, "all": story.first}
-    try:
-        story.begin("acquire", buckets=story.buckets, units=story.first)
-        with limiter.acquire(story.entity, RESOURCE, amounts, **story.options) as lease:
-            story.end("done")
-            for name, units in story.steps(lambda: lease.consumed["all"]):
-                try:
-                    getattr(lease, name)(**units)
-                    story.end("done")
-                except RateLimitExceeded:
-                    story.end("refused")
-                except RateLimiterUnavailable as error:
-                    story.end(how(error))
-                time.sleep(story.pause)
-            if story.fails:
-                raise Failed
-        story.end("done", last=True)
-    except Failed:
-        story.end("done", last=True)
-    except RateLimitExceeded:
-        story.end("refused", last=True)
-    except RateLimiterUnavailable as error:
-        story.end(how(error), last=True)
-    except BaseException:
-        story.end("interrupted", last=True)
-        raise
+    with story.told(), limiter.acquire(story.entity, RESOURCE, story.amounts, **story.options) as lease:
+        story.end("done")
+        for name, units in story.steps(lambda: lease.consumed["all"]):
+            with story.act():
+                getattr(lease, name)(**units)
+            time.sleep(story.pause)
+        story.finish()
 
 
 async def async_story(limiter: RateLimiter, story: Story) -> None:
     """Do it in a task."""
-    amounts = {"units": story.first, "all": story.first}
-    try:
-        story.begin("acquire", buckets=story.buckets, units=story.first)
-        async with limiter.acquire(story.entity, RESOURCE, amounts, **story.options) as lease:
+    with story.told():
+        async with limiter.acquire(story.entity, RESOURCE, story.amounts, **story.options) as lease:
             story.end("done")
             for name, units in story.steps(lambda: lease.consumed["all"]):
-                try:
+                with story.act():
                     await getattr(lease, name)(**units)
-                    story.end("done")
-                except RateLimitExceeded:
-                    story.end("refused")
-                except RateLimiterUnavailable as error:
-                    story.end(how(error))
                 await asyncio.sleep(story.pause)
-            if story.fails:
-                raise Failed
-        story.end("done", last=True)
-    except Failed:
-        story.end("done", last=True)
-    except RateLimitExceeded:
-        story.end("refused", last=True)
-    except RateLimiterUnavailable as error:
-        story.end(how(error), last=True)
-    except BaseException:
-        story.end("interrupted", last=True)
-        raise
+            story.finish()
 
 
 def is_over(job: dict[str, Any], parent: int) -> bool:
@@ -217,13 +222,13 @@ def strike_greenlets(runtime: str, chance: random.Random, is_done: Callable[[], 
     time.sleep(0)
 
 
-def strike_main(chance: random.Random, is_done: Callable[[], bool], call: Callable[[], None]) -> None:
+def strike_main(recorder: Recorder, chance: random.Random, is_done: Callable[[], bool], call: Callable[[], None]) -> None:
     """Run callers in threads, one of them in the main thread, which SIGINT interrupts now and then, each call once at most."""
     armed = False
 
     def interrupt(*_: object) -> None:
         nonlocal armed
-        if armed:
+        if armed and threading.get_ident() not in recorder.leaving:
             armed = False
             raise KeyboardInterrupt
 
@@ -251,8 +256,8 @@ def strike_main(chance: random.Random, is_done: Callable[[], bool], call: Callab
         each.join()
 
 
-def run_sync(runtime: str, job: dict[str, Any], recorder: Recorder, chance: random.Random) -> None:
-    """Run the callers of a process without tasks."""
+def run_sync(runtime: str, job: dict[str, Any], recorder: Recorder, chance: random.Random) -> int:
+    """Run the callers of a process without tasks, and return how many losses it has counted."""
     parent, running = os.getppid(), itertools.count(1)
     limiter = SyncRateLimiter(SyncRepository(job["table"], endpoint_url=job["endpoint_url"], read_timeout=TIMEOUT), **options())
     under_way: set[int] = set()
@@ -270,17 +275,18 @@ def run_sync(runtime: str, job: dict[str, Any], recorder: Recorder, chance: rand
 
     done = lambda: is_over(job, parent)  # noqa: E731 - a name for what is passed on
     if runtime == "threads":
-        strike_main(chance, done, call)
+        strike_main(recorder, chance, done, call)
     else:
         strike_greenlets(runtime, chance, done, call)
     while under_way:
         time.sleep(0.01)
     settle(lambda entity, charged: limiter.try_acquire(entity, RESOURCE, charged, **OPTIONS[entity.partition("-")[0]]))
     limiter.close()
+    return limiter.stats().corrections_lost
 
 
-async def run_tasks(job: dict[str, Any], recorder: Recorder, chance: random.Random) -> None:
-    """Run the callers of a process in tasks."""
+async def run_tasks(job: dict[str, Any], recorder: Recorder, chance: random.Random) -> int:
+    """Run the callers of a process in tasks, and return how many losses it has counted."""
     parent = os.getppid()
     limiter = RateLimiter(Repository(job["table"], endpoint_url=job["endpoint_url"], read_timeout=TIMEOUT), **options())
 
@@ -302,6 +308,7 @@ async def run_tasks(job: dict[str, Any], recorder: Recorder, chance: random.Rand
     for entity in entities():
         await limiter.try_acquire(entity, RESOURCE, {"units": 0, "all": 0}, **OPTIONS[entity.partition("-")[0]])
     await limiter.close()
+    return limiter.stats().corrections_lost
 
 
 def settle(take: Callable[[str, dict[str, int]], object]) -> None:
@@ -328,11 +335,8 @@ def main(runtime: str, job: dict[str, Any]) -> None:
     log.setLevel(logging.DEBUG)
     log.propagate = False
     chance = random.Random(job["seed"])  # noqa: S311 - no secret
-    if runtime == "tasks":
-        asyncio.run(run_tasks(job, recorder, chance))
-    else:
-        run_sync(runtime, job, recorder, chance)
-    recorder.line(over=True)
+    counted = asyncio.run(run_tasks(job, recorder, chance)) if runtime == "tasks" else run_sync(runtime, job, recorder, chance)
+    recorder.line(over=counted)
 
 
 if __name__ == "__main__":

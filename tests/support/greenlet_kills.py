@@ -1,4 +1,4 @@
-"""Kills greenlets that take from one bucket, wherever they are, and prints what is left and what should be.
+"""Kills greenlets that take from one bucket, wherever they are, and prints what is left, what should be, and what was told.
 
     python greenlet_kills.py SEED TIMEOUT one-by-one|at-once
 
@@ -7,16 +7,19 @@ Patched first, so that the limiter's locks and events are gevent's.
 
 # ruff: noqa: E402 - the patching comes before any other import
 
+import sys
+
 import gevent.monkey
 
 gevent.monkey.patch_all()
+sys.path[0] += "/.."
 
 import json
 import random
-import sys
 from typing import Any
 
 import gevent
+from support.told import Told
 
 from limiter import Limit, RateLimitExceeded, SyncMemoryRepository, SyncRateLimiter
 
@@ -50,11 +53,11 @@ class Slow:
 
 
 def main(seed: int, timeout: float, *, block: bool) -> dict[str, int]:
-    """Let all greenlets consume, and kill many at any time; return what the others hold, and what is left.
+    """Let all greenlets consume, and kill many at any time; return what the others hold, what is left, and what was told as lost.
 
     With `block`, no greenlet is killed before the refund of the last killed one is done.
     """
-    chance = random.Random(seed)  # noqa: S311 - no secret
+    chance, told = random.Random(seed), Told()  # noqa: S311 - no secret
     inner = SyncMemoryRepository(clock=lambda: NOW)
     limiter = SyncRateLimiter(Slow(inner, chance), [LIMIT], denial_ttl=0, sleep=gevent.sleep)
     kept: dict[int, int] = {}
@@ -90,6 +93,8 @@ def main(seed: int, timeout: float, *, block: bool) -> dict[str, int]:
         "alive": sum(not caller.dead for caller in callers),
         "kept": sum(kept.values()),
         "left": left,
+        "told": told.units["user"],
+        "uncounted": told.losses - limiter.stats().corrections_lost,
     }
 
 

@@ -2,6 +2,8 @@
 
 python tests/support/interrupted_refunds.py threads|gevent refund|release|adjust
 python tests/support/interrupted_refunds.py kills SEED
+
+The second form kills callers of many buckets, and prints what each bucket lacks.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ if sys.argv[1] != "threads":
     import gevent.monkey
 
     gevent.monkey.patch_all()
+sys.path[0] += "/.."
 
 import contextlib
 import json
@@ -22,6 +25,8 @@ import signal
 import threading
 import time
 from typing import Any
+
+from support.told import Told
 
 from limiter import Limit, SyncMemoryRepository, SyncRateLimiter
 
@@ -98,8 +103,9 @@ def in_line(runtime: str, what: str) -> dict[str, int]:
     return {"left": left, "lost": limiter.stats().corrections_lost}
 
 
-def kills(seed: int) -> dict[str, int]:
-    """Kill greenlets at random; return the buckets that lack units, and what was counted as lost."""
+def kills(seed: int) -> dict[str, Any]:
+    """Kill greenlets at random; return the units that each bucket lacks, and what was told and counted as lost."""
+    told = Told()
     chance = random.Random(seed)  # noqa: S311 - no secret
     limiter = SyncRateLimiter(Slow(clock=lambda: NOW), [LIMIT], denial_ttl=0)
 
@@ -120,12 +126,12 @@ def kills(seed: int) -> dict[str, int]:
     gevent.joinall(callers, timeout=20)
     left = [limiter.check(f"b{bucket}", "r", {"requests": 0}).statuses[0].available for bucket in range(30)]
     return {
-        "short": sum(each < 100 for each in left),
-        "over": sum(each > 100 for each in left),
-        "lost": limiter.stats().corrections_lost,
+        "short": [100 - each for each in left],
+        "told": [told.units[f"b{bucket}"] for bucket in range(30)],
+        "uncounted": told.losses - limiter.stats().corrections_lost,
     }
 
 
 if __name__ == "__main__":
-    logging.disable(logging.CRITICAL)
+    logging.getLogger("limiter").addHandler(logging.NullHandler())
     print(json.dumps(kills(int(sys.argv[2])) if sys.argv[1] == "kills" else in_line(*sys.argv[1:])))  # noqa: T201 - its answer

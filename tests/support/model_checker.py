@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from support.presence import program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,15 +33,9 @@ class Verdict:
 
 
 def require() -> None:
-    """Skip the test if there is no model checker; in CI, fail, unless its absence is excused."""
-    absent = [program for program in NEEDED if shutil.which(program) is None]
-    if not absent:
-        return
-    message = f"model checker is ABSENT: {', '.join(absent)} not on PATH; on Debian, `apt-get install spin gcc`"
-    excused = os.environ.get("LIMITER_ENGINES_ABSENT", "").split(",")
-    if os.environ.get("CI") == "true" and "spin" not in excused:
-        pytest.fail(message)
-    pytest.skip(message)
+    """Require the model checker and the compiler that it needs."""
+    for each in NEEDED:
+        program(each, "install it with `make checker`", excuse="spin")
 
 
 def stated_states(world: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import importlib.util
 import json
 import os
 import signal
@@ -28,16 +27,6 @@ T = TypeVar("T")
 FOLDER = Path(__file__).parent
 PATIENCE = 90.0
 """Seconds that any step may take on a machine that stalls. Being faster proves nothing."""
-
-
-def need(*packages: str) -> None:
-    """Skip the test, or in CI fail it, unless all the packages are installed."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        reason = f"ABSENT: {', '.join(missing)}; install them with `pip install --group runtimes`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 def start(arguments: Sequence[str], environment: Mapping[str, str], **options: Any) -> subprocess.Popen[Any]:

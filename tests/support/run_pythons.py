@@ -49,7 +49,7 @@ def outcome(name: str, arguments: list[str]) -> str:
     if not python.exists():
         run(program, "-m", "venv", str(python.parents[1]))
         run(str(python), *INSTALL, "--upgrade", "pip>=25.1")
-    run(str(python), *INSTALL, "--group", "test", "--editable", ".[all]")
+    run(str(python), *INSTALL, "--group", "test", "--editable", ".[async,cli,local,langchain,otel]")
     tests = arguments or SUITES
     patched = [python, "tests/support/run_patched.py", "gevent", "tests/sync", ENGINES, "-q"]
     commands = [[python, "-m", "pytest", ENGINES, "-q", *tests]] + ([] if arguments else [patched])

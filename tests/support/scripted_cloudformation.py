@@ -11,6 +11,7 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -349,6 +350,16 @@ def denied(action: str) -> ClientError:
 
 def _can_be_updated(status: str) -> bool:
     return bool(re.fullmatch(r"(CREATE|UPDATE|IMPORT|UPDATE_ROLLBACK)_COMPLETE", status))
+
+
+class Client:
+    """A client whose methods are made by `respond`, called with the method's name and its parameters."""
+
+    def __init__(self, respond: Callable[..., Any]) -> None:
+        self.respond = respond
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return partial(self.respond, method)
 
 
 def _raiser(error: Exception) -> Callable[[], None]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from support.bucket_world import EPOCH, KEY, SECOND, promise
+
 from limiter import Concurrency
 from limiter.core import plan as planning
-from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Refund, Request
 from limiter.core.slot_ledger import SlotLedger
 from limiter.core.slots import count_of, until_of
@@ -25,22 +26,9 @@ if TYPE_CHECKING:
     from limiter.core.request import Receipt
     from limiter.core.state import BucketState, Update
 
-KEY = BucketKey("default", "user", "api")
-SECOND = 10**9
-EPOCH = 1_800_000_000 * SECOND
 NAME = "calls"
 LOST = 0.15
 """The part of the answers that are lost on their way."""
-
-
-class PromiseBroken(AssertionError):
-    """The slots did something that the design promises they never do."""
-
-
-def promise(kept: bool, what: str) -> None:
-    """Raise `PromiseBroken` unless the promise is kept."""
-    if not kept:
-        raise PromiseBroken(what)
 
 
 @dataclass(frozen=True, slots=True)

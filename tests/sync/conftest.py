@@ -113,6 +113,23 @@ def proxied(engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.M
     proxy.heal()
 
 
+@pytest.fixture(params=["direct", "botocore"])
+def connect(
+    request: pytest.FixtureRequest, table_name: str, clock: FakeClock, aws_session: Any
+) -> Iterator[Callable[..., SyncRepository]]:
+    """Makes repositories of one table at an address, which take either transport; they are closed in the end."""
+    made: list[SyncRepository] = []
+    shared = {"session": aws_session, "clock": clock, "transport": request.param}
+
+    def new(endpoint_url: str, **options: Any) -> SyncRepository:
+        made.append(SyncRepository(table_name, endpoint_url=endpoint_url, **shared, **options))
+        return made[-1]
+
+    yield new
+    for repository in made:
+        repository.close()
+
+
 @pytest.fixture
 def repository(open_repository: Callable[..., Any]) -> Counting:
     """An open repository that counts its calls."""

@@ -6,27 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.scripted_cloudformation import Cloud, denied, refused
+from support.scripted_cloudformation import Client, Cloud, denied, refused
 
 from limiter import PermissionDenied, SyncStackManager, sync_discover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.engines import Engine
-
-
-class Client:
-    """Passes every call to the cloud."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        self.cloud = cloud
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        def call(**parameters: Any) -> Any:
-            return self.cloud.respond(method, parameters)
-
-        return call
 
 
 def find(cloud: Cloud) -> list[Any]:
@@ -35,7 +20,10 @@ def find(cloud: Cloud) -> list[Any]:
     def sleep(seconds: float) -> None:
         cloud.now += seconds
 
-    return sync_discover(client=Client(cloud), table_client=Client(cloud), sleep=sleep)
+    def respond(method: str, **parameters: Any) -> Any:
+        return cloud.respond(method, parameters)
+
+    return sync_discover(client=Client(respond), table_client=Client(respond), sleep=sleep)
 
 
 def test_finds_own_stacks_on_every_page() -> None:

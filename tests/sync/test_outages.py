@@ -46,7 +46,7 @@ from limiter.core.records import BucketKey
 from limiter.runtime.concurrency import sync_gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Callable
+    from collections.abc import Callable
 
     from support.engines import Engine, FakeClock
     from support.fault_proxy import Fault
@@ -80,21 +80,15 @@ class Failed(Exception):
 class World:
     """Limiters behind a proxy, one beside it, and the table that all of them use."""
 
-    def __init__(self, proxy: FaultProxy, table: str, url: str, clock: FakeClock, options: dict[str, Any]) -> None:
-        self.proxy, self.table, self.clock, self.options = proxy, table, clock, options
-        self.repositories: list[SyncRepository] = []
-        self.beside = SyncRateLimiter(self.repository(url, read_timeout=PATIENCE), LIMITS, denial_ttl=0, decision_timeout=PATIENCE)
-
-    def repository(self, url: str, **options: Any) -> SyncRepository:
-        """One that is closed in the end."""
-        self.repositories.append(SyncRepository(self.table, endpoint_url=url, clock=self.clock, **self.options, **options))
-        return self.repositories[-1]
+    def __init__(self, proxy: FaultProxy, connect: Callable[..., SyncRepository], url: str, clock: FakeClock) -> None:
+        self.proxy, self.connect, self.clock = proxy, connect, clock
+        self.beside = SyncRateLimiter(connect(url, read_timeout=PATIENCE), LIMITS, denial_ttl=0, decision_timeout=PATIENCE)
 
     def limiter(self, *, patient: bool = True, url: str = "", limits: Any = LIMITS, **options: Any) -> SyncRateLimiter:
         """One behind the proxy. A patient one does not take a machine that stalls for an outage."""
         timeouts = {"connect_timeout": PATIENCE, "read_timeout": PATIENCE} if patient else {}
         options = {"denial_ttl": 0, "config_ttl": 3_600} | ({"decision_timeout": PATIENCE} if patient else {}) | options
-        return SyncRateLimiter(self.repository(url or self.proxy.endpoint_url, **timeouts), limits, **options)
+        return SyncRateLimiter(self.connect(url or self.proxy.endpoint_url, **timeouts), limits, **options)
 
     def missing(self, entity_id: str = "user") -> int:
         """Units that are missing from the table's bucket, rounded up."""
@@ -103,21 +97,10 @@ class World:
         return -(-span * 10 // (3_600 * 10**9))
 
 
-@pytest.fixture(params=["direct", "botocore"])
-def world(
-    request: pytest.FixtureRequest,
-    atomic_engine: Engine,
-    table_name: str,
-    clock: FakeClock,
-    proxy: FaultProxy,
-    aws_session: Any,
-) -> Iterator[World]:
+@pytest.fixture
+def world(connect: Callable[..., SyncRepository], proxy: FaultProxy, atomic_engine: Engine, clock: FakeClock) -> World:
     """A world of its own, whose calls take either transport."""
-    url: str = atomic_engine.endpoint_url or ""
-    made = World(proxy, table_name, url, clock, {"session": aws_session, "transport": request.param})
-    yield made
-    for repository in made.repositories:
-        repository.close()
+    return World(proxy, connect, atomic_engine.endpoint_url or "", clock)
 
 
 @pytest.fixture

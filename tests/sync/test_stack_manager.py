@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
-from support.scripted_cloudformation import POLICY, SUCCESS, TABLE, Cloud, change, denied, failed_creation, failed_update, refused
+from support.scripted_cloudformation import (
+    POLICY,
+    SUCCESS,
+    TABLE,
+    Client,
+    Cloud,
+    change,
+    denied,
+    failed_creation,
+    failed_update,
+    refused,
+)
 
 from limiter import (
     ConfigurationError,
@@ -30,26 +41,11 @@ from limiter import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from support.engines import Engine
 
     from limiter import StackEvent
 
 THROTTLED = refused("Throttling", "Rate exceeded")
-
-
-class Client:
-    """Passes every call to the cloud."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        self.cloud = cloud
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        def call(**parameters: Any) -> Any:
-            return self.cloud.respond(method, parameters)
-
-        return call
 
 
 @pytest.fixture
@@ -65,7 +61,10 @@ def manage(cloud: Cloud, name: str = "my-app") -> SyncStackManager:
         assert seconds > 0
         cloud.now += seconds
 
-    client = Client(cloud)
+    def respond(method: str, **parameters: Any) -> Any:
+        return cloud.respond(method, parameters)
+
+    client = Client(respond)
     return SyncStackManager(name, client=client, table_client=client, policy_client=client, clock=cloud.clock, sleep=sleep)
 
 

@@ -127,7 +127,7 @@ class Connections:
 
 
 class SyncConnections:
-    """The connections of a boto3 client, which uses them for its own calls too, and closes them.
+    """The connections of a boto3 client, which uses them for its own calls too.
 
     Raises `Unsuitable` where only the client knows how.
     """
@@ -160,7 +160,8 @@ class SyncConnections:
         return response
 
     def close(self) -> None:
-        """Do nothing: the client closes them."""
+        """Close all connections; those in use are closed after their call. urllib3 leaves that to the garbage collector."""
+        self._pool.close()
 
     def _next_idle(self) -> Any:
         """Return a connection that is still open, as far as can be told, or one to be opened."""

@@ -77,11 +77,6 @@ class DirectTransport:
         request = address.requests.made(action, json.dumps(parameters).encode(), credentials)
         return parsed(action, await address.connections.exchange(request))
 
-    @property
-    def url(self) -> str | None:
-        """The URL of requests at present."""
-        return None if self._address is None else self._address.requests.url
-
     async def close(self) -> None:
         """Close the connections."""
         for connections in self._connections.values():

@@ -107,12 +107,12 @@ class SyncBatch:
             error = _in_doubt(error)
         with self._writer.lock:
             self._slots.give_up(None if self._sent is None else self._sent[1])
-            lost = sum([pending.waiter is None and pending.returns for pending in self.requests])
+            lost = [pending.request for pending in self.requests if pending.waiter is None and pending.returns]
             for pending in self.requests:
                 self._queue.finish(pending, error)
             self.requests, self._carried, self._sent, self.in_flight = [], [], None, NOT_IN_FLIGHT
-        for _ in range(lost):
-            self._writer.record_lost_refund(self._queue.key, error)
+        for request in lost:
+            self._writer.record_lost_refund(request, error)
 
     def keep_blocks(self) -> None:
         """Keep the blocks that the batch has taken, however it ended."""
@@ -316,9 +316,10 @@ class SyncBatch:
         what = "may have been applied" if covered else "was not applied"
         error = RateLimiterUnavailable(f"no answer to its write, which {what}", unsent=False)
         for pending in self._carried:
-            if covered or pending.request.refunds:
-                pending.request = pending.request._replace(refunds=())
-                self._writer.record_lost_refund(self._queue.key, error)
+            request = pending.request
+            if covered or request.refunds:
+                pending.request = request._replace(refunds=())
+                self._writer.record_lost_refund(request if covered else request._replace(charges=()), error)
 
     def _answer(self, result: WriteResult, *, definite: bool = False) -> None:
         queue, state = self._queue, result.state

@@ -193,7 +193,7 @@ class SyncCommitter:
         outcomes = self.decide(sent) if sent else []
         for request, outcome in zip(sent, outcomes, strict=True):
             if isinstance(outcome, LimiterError) or (isinstance(outcome, Exception) and sys.is_finalizing()):
-                self.record_lost_refund(request.key, outcome)
+                self.record_lost_refund(request, outcome)
             elif isinstance(outcome, Exception):
                 raise outcome
         return not any(isinstance(outcome, Exception) for outcome in outcomes)
@@ -373,7 +373,7 @@ class SyncCommitter:
         for pending in waiter.requests:
             error = pending.outcome
             if isinstance(error, RateLimiterUnavailable) and (pending.returns or not error.unsent):
-                self.record_lost_refund(pending.queue.key, error)
+                self.record_lost_refund(pending.request, error)
 
     def _lead_without_waiters(self, waiter: SyncWaiter) -> None:
         """Hand over every queue that the caller should lead; lead those in which only refunds without a caller wait."""

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..core.losses import units_at_stake
 from ..core.records import BucketKey
 from ..core.trust import error_of, is_trusted, timer_of
 from ..core.units import NANOSECONDS
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.plan import Plan
+    from ..core.request import Request
     from ..sync_repository_protocol import SyncBucketStore
     from ..runtime.gate import SyncGate
     from ..statistics import Counters
@@ -104,13 +106,14 @@ class SyncBatchWriter:
             extra={name: visible(value) for name, value in queue.key._asdict().items()} | {"limits": names},
         )
 
-    def record_lost_refund(self, key: BucketKey, error: Exception) -> None:
-        """Count and log a correction or refund that could not be written. The units stay taken until they refill."""
+    def record_lost_refund(self, request: Request, error: Exception) -> None:
+        """Count and log a correction or refund that could not be written, with the units by which the bucket may be wrong."""
         self.counters.add("corrections_lost")
         # An open breaker was logged already, and can prevent many corrections.
         level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
-        shown = BucketKey(*map(visible, key))
-        fields = shown._asdict() | {"error": str(error)}
+        shown = BucketKey(*map(visible, request.key))
+        units = {visible(name): count for name, count in units_at_stake(request).items()}
+        fields = shown._asdict() | {"units": units, "error": str(error)}
         _log.log(level, "a correction of %s/%s was not written: %s", shown.entity_id, shown.resource, error, extra=fields)
 
     def error(self) -> int:

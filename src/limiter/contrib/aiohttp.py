@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import LimiterError
 from .extras import check_async_limiter
-from .outgoing import ANTHROPIC, OPENAI, Outgoing, Target, note_unlearnt
+from .outgoing import ANTHROPIC, OPENAI, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from .. import Lease, RateLimiter
+    from .. import RateLimiter
 
 __all__ = ["ANTHROPIC", "OPENAI", "LimiterMiddleware"]
 
@@ -52,14 +51,5 @@ class LimiterMiddleware:
             return await handler(request)
         async with self._limiter.acquire(*target, timeout=self._outgoing.timeout) as lease:
             response = await handler(request)
-            await self._learn(target, lease, response)
+            await self._outgoing.learn(self._limiter, target, lease, response.status, response.headers)
         return response
-
-    async def _learn(self, target: Target, lease: Lease, response: Any) -> None:
-        try:
-            if self._outgoing.remaining and (excess := self._outgoing.excess(lease.statuses, response.headers)):
-                await lease.adjust(excess)
-            if (seconds := self._outgoing.pause(response.status, response.headers)) is not None:
-                await self._limiter.pause(target.entity_id, target.resource, seconds)
-        except LimiterError as error:
-            note_unlearnt(target, error)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from .. import LimiterError, ValidationError
-from .outgoing import Outgoing, Target, note_unlearnt
+from .. import ValidationError
+from .outgoing import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -63,12 +63,8 @@ def _synchronous(limiter: Any, outgoing: Outgoing) -> tuple[Callable[..., None],
                 pass
 
     def learn(parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
-        target, seconds = _feedback(outgoing, parsed, context)
-        if target is not None and seconds is not None:
-            try:
-                limiter.pause(target.entity_id, target.resource, seconds)
-            except LimiterError as error:
-                note_unlearnt(target, error)
+        if (target := context.get(_TARGET)) is not None:
+            outgoing.sync_learn(limiter, target, None, *_answer(parsed))
 
     return charge, learn
 
@@ -81,16 +77,13 @@ def _asynchronous(limiter: Any, outgoing: Outgoing) -> tuple[Callable[..., Any],
                 pass
 
     async def learn(parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
-        target, seconds = _feedback(outgoing, parsed, context)
-        if target is not None and seconds is not None:
-            try:
-                await limiter.pause(target.entity_id, target.resource, seconds)
-            except LimiterError as error:
-                note_unlearnt(target, error)
+        if (target := context.get(_TARGET)) is not None:
+            await outgoing.learn(limiter, target, None, *_answer(parsed))
 
     return charge, learn
 
 
-def _feedback(outgoing: Outgoing, parsed: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[Target | None, float | None]:
+def _answer(parsed: Mapping[str, Any]) -> tuple[int, Mapping[str, str]]:
+    """Return the status and the headers of a response; nothing came if botocore raised an error of its own."""
     answer = parsed.get("ResponseMetadata", {})
-    return context.get(_TARGET), outgoing.pause(answer.get("HTTPStatusCode", 0), answer.get("HTTPHeaders", {}))
+    return answer.get("HTTPStatusCode", 0), answer.get("HTTPHeaders", {})

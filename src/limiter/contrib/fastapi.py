@@ -59,8 +59,8 @@ def limit(
     then the callables must be plain functions. If the request is exempt, it yields None.
 
     A request that is refused raises `RateLimitExceeded`; `install` turns that into a response. With `install`, the lease ends
-    with the body of the response, in every version of FastAPI. Without it, the lease ends when FastAPI ends its dependencies,
-    which versions 0.106 to 0.117 do before they send the response, and `refund_when` is a `ConfigurationError`.
+    with the body of the response. Without it, the lease ends when FastAPI ends its dependencies, after the response, and
+    `refund_when` is a `ConfigurationError`.
     """
     rule = Rule(
         entity=entity,

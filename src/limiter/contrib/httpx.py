@@ -12,16 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import LimiterError
 from .extras import check_async_limiter, check_sync_limiter
-from .outgoing import ANTHROPIC, OPENAI, DuckTyped, Outgoing, Target, note_unlearnt
+from .outgoing import ANTHROPIC, OPENAI, DuckTyped, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
-    from .. import Lease, RateLimiter, SyncLease, SyncRateLimiter
+    from .. import RateLimiter, SyncRateLimiter
 
 __all__ = ["ANTHROPIC", "OPENAI", "AsyncLimiterTransport", "LimiterTransport"]
 
@@ -60,17 +59,8 @@ class LimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
             return self._inner.handle_request(request)
         with self._limiter.acquire(*target, timeout=self._outgoing.timeout) as lease:
             response = self._inner.handle_request(request)
-            self._learn(target, lease, response)
+            self._outgoing.sync_learn(self._limiter, target, lease, response.status_code, response.headers)
         return response
-
-    def _learn(self, target: Target, lease: SyncLease, response: Any) -> None:
-        try:
-            if self._outgoing.remaining and (excess := self._outgoing.excess(lease.statuses, response.headers)):
-                lease.adjust(excess)
-            if (seconds := self._outgoing.pause(response.status_code, response.headers)) is not None:
-                self._limiter.pause(target.entity_id, target.resource, seconds)
-        except LimiterError as error:
-            note_unlearnt(target, error)
 
     def close(self) -> None:
         """Close the inner transport; the limiter stays open."""
@@ -111,17 +101,8 @@ class AsyncLimiterTransport(DuckTyped):  # type: ignore[misc] # it is Any
             return await self._inner.handle_async_request(request)
         async with self._limiter.acquire(*target, timeout=self._outgoing.timeout) as lease:
             response = await self._inner.handle_async_request(request)
-            await self._learn(target, lease, response)
+            await self._outgoing.learn(self._limiter, target, lease, response.status_code, response.headers)
         return response
-
-    async def _learn(self, target: Target, lease: Lease, response: Any) -> None:
-        try:
-            if self._outgoing.remaining and (excess := self._outgoing.excess(lease.statuses, response.headers)):
-                await lease.adjust(excess)
-            if (seconds := self._outgoing.pause(response.status_code, response.headers)) is not None:
-                await self._limiter.pause(target.entity_id, target.resource, seconds)
-        except LimiterError as error:
-            note_unlearnt(target, error)
 
     async def aclose(self) -> None:
         """Close the inner transport; the limiter stays open."""

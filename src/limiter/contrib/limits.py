@@ -18,12 +18,14 @@ import asyncio
 import os
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakKeyDictionary
 
 from .. import ValidationError
 from ..core.validation import check_optional_name
+from ..runtime.scope import ProcessLocal
 from .counters import FAILED, Counters
 from .extras import not_installed
 
@@ -79,6 +81,24 @@ class _Options(NamedTuple):
         return {"endpoint_url": self.endpoint_url, "region_name": region, "config": config(**_CONFIGURATION)}
 
 
+class _Opener:
+    """Opens the client of one process, for the first of its threads that needs it."""
+
+    def __init__(self, options: _Options) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self._opened: Any = None
+
+    def client(self) -> Any:
+        with self._lock:
+            if self._opened is None:
+                import boto3
+                from botocore.config import Config
+
+                self._opened = boto3.Session().client("dynamodb", **self._options.client(Config))
+            return self._opened
+
+
 _CONFIGURATION: dict[str, Any] = {
     "connect_timeout": 1.0,
     "read_timeout": 2.0,
@@ -108,8 +128,7 @@ class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWi
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
         self._options = _Options.of(uri, options)
         self._counters = Counters(self._options.table, self._options.namespace, clock)
-        self._clients: dict[int, Any] = {}
-        self._opening = threading.Lock()
+        self._opener = ProcessLocal(partial(_Opener, self._options))
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
@@ -163,7 +182,7 @@ class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWi
         self._make(self._counters.clear(key, int(expiry)))
 
     def _make(self, steps: Steps[T]) -> T:
-        client = self._client()
+        client = self._opener.get().client()
         answer: Any = None
         while True:
             try:
@@ -175,16 +194,6 @@ class DynamoDBStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWi
                 answer = getattr(client, action)(**parameters)
             except client.exceptions.ConditionalCheckFailedException as error:
                 answer = {FAILED: error.response.get("Item", {})}
-
-    def _client(self) -> Any:
-        """Return the client of this process; a client that was opened before a fork is the parent's."""
-        with self._opening:
-            if os.getpid() not in self._clients:
-                import boto3
-                from botocore.config import Config
-
-                self._clients[os.getpid()] = boto3.Session().client("dynamodb", **self._options.client(Config))
-            return self._clients[os.getpid()]
 
 
 class AsyncDynamoDBStorage(AsyncStorage, AsyncSlidingWindowCounterSupport, TimestampedSlidingWindow):

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .. import LimiterError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from .. import LimiterError, LimitStatus
+    from .. import Lease, LimitStatus, RateLimiter, SyncLease, SyncRateLimiter
 
     DuckTyped: Any
     """A base class that type checkers accept as any other: transports need the type of their library's base class only."""
@@ -65,6 +67,30 @@ class Outgoing:
             return None
         return Target(entity, _resolved(self.resource, request), _resolved(self.consume, request))
 
+    async def learn(
+        self, limiter: RateLimiter, target: Target, lease: Lease | None, status: int, headers: Mapping[str, str]
+    ) -> None:
+        """Store what a response says: lower what an open lease's bucket holds, and pause the bucket. An error is logged."""
+        try:
+            if self.remaining and lease is not None and (excess := self.excess(lease.statuses, headers)):
+                await lease.adjust(excess)
+            if (seconds := self.pause(status, headers)) is not None:
+                await limiter.pause(target.entity_id, target.resource, seconds)
+        except LimiterError as error:
+            _note_unlearnt(target, error)
+
+    def sync_learn(
+        self, limiter: SyncRateLimiter, target: Target, lease: SyncLease | None, status: int, headers: Mapping[str, str]
+    ) -> None:
+        """Store what a response says; the sync version of `learn`."""
+        try:
+            if self.remaining and lease is not None and (excess := self.excess(lease.statuses, headers)):
+                lease.adjust(excess)
+            if (seconds := self.pause(status, headers)) is not None:
+                limiter.pause(target.entity_id, target.resource, seconds)
+        except LimiterError as error:
+            _note_unlearnt(target, error)
+
     def pause(self, status: int, headers: Mapping[str, str]) -> float | None:
         """Return the seconds that the server asks to pause; None if it does not, or if pauses are ignored."""
         if not self.feedback or status != TOO_MANY_REQUESTS:
@@ -97,7 +123,7 @@ def retry_after(text: str | None, now: float) -> float | None:
         return None
 
 
-def note_unlearnt(target: Target, error: LimiterError) -> None:
+def _note_unlearnt(target: Target, error: LimiterError) -> None:
     """Log that a response's feedback could not be stored; the response itself is not affected."""
     fields = {"entity_id": target.entity_id, "resource": target.resource, "error": str(error)}
     _log.warning("feedback of a server for %s/%s was not stored: %s", target.entity_id, target.resource, error, extra=fields)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import LimiterError
 from .extras import check_sync_limiter
-from .outgoing import ANTHROPIC, OPENAI, DuckTyped, Outgoing, Target, note_unlearnt
+from .outgoing import ANTHROPIC, OPENAI, DuckTyped, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .. import SyncLease, SyncRateLimiter
+    from .. import SyncRateLimiter
 
 __all__ = ["ANTHROPIC", "OPENAI", "LimiterAdapter"]
 
@@ -56,17 +55,8 @@ class LimiterAdapter(DuckTyped):  # type: ignore[misc] # it is Any
             return self._inner.send(request, **options)
         with self._limiter.acquire(*target, timeout=self._outgoing.timeout) as lease:
             response = self._inner.send(request, **options)
-            self._learn(target, lease, response)
+            self._outgoing.sync_learn(self._limiter, target, lease, response.status_code, response.headers)
         return response
-
-    def _learn(self, target: Target, lease: SyncLease, response: Any) -> None:
-        try:
-            if self._outgoing.remaining and (excess := self._outgoing.excess(lease.statuses, response.headers)):
-                lease.adjust(excess)
-            if (seconds := self._outgoing.pause(response.status_code, response.headers)) is not None:
-                self._limiter.pause(target.entity_id, target.resource, seconds)
-        except LimiterError as error:
-            note_unlearnt(target, error)
 
     def close(self) -> None:
         """Close the inner adapter; the limiter stays open."""

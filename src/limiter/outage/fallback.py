@@ -87,18 +87,24 @@ class Fallback:
         admission.share = self._share
         return admission
 
-    async def correct(self, call: Call, asked: Sequence[Request], error: RateLimiterUnavailable) -> Admission | None:
-        """Consume more for a lease without the table. Returns None if it is not limited; the correction then counts as lost."""
+    async def correct(
+        self, call: Call, lost: Sequence[Request], error: RateLimiterUnavailable, limited: bool
+    ) -> Admission | None:
+        """Continue a lease whose requests were not written, and count them as lost.
+
+        With "local", what is `limited` is charged locally; returns how that was decided, None if there is nothing to decide.
+        """
         self._log.note(error, call.on_unavailable)
         admission = None
-        if call.on_unavailable == "local" and asked:
+        if call.on_unavailable == "local" and limited and lost:
             now = self._committer.clock()
-            for request in asked:
+            for request in lost:
                 self._unreported.record(request.key, [limit for limit, _ in request.charges], now)
-            admission = await charge(self._alone, (), local_requests(asked, self._share))
+            admission = await charge(self._alone, (), local_requests(lost, self._share))
             if not admission.allowed:
                 return admission
-        self._committer.record_lost_refund(call.key, error)
+        for request in lost:
+            self._committer.record_lost_refund(request, error)
         return admission
 
     async def report(self, chain: Sequence[Bucket]) -> None:

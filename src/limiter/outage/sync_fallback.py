@@ -87,18 +87,24 @@ class SyncFallback:
         admission.share = self._share
         return admission
 
-    def correct(self, call: Call, asked: Sequence[Request], error: RateLimiterUnavailable) -> SyncAdmission | None:
-        """Consume more for a lease without the table. Returns None if it is not limited; the correction then counts as lost."""
+    def correct(
+        self, call: Call, lost: Sequence[Request], error: RateLimiterUnavailable, limited: bool
+    ) -> SyncAdmission | None:
+        """Continue a lease whose requests were not written, and count them as lost.
+
+        With "local", what is `limited` is charged locally; returns how that was decided, None if there is nothing to decide.
+        """
         self._log.note(error, call.on_unavailable)
         admission = None
-        if call.on_unavailable == "local" and asked:
+        if call.on_unavailable == "local" and limited and lost:
             now = self._committer.clock()
-            for request in asked:
+            for request in lost:
                 self._unreported.record(request.key, [limit for limit, _ in request.charges], now)
-            admission = sync_charge(self._alone, (), local_requests(asked, self._share))
+            admission = sync_charge(self._alone, (), local_requests(lost, self._share))
             if not admission.allowed:
                 return admission
-        self._committer.record_lost_refund(call.key, error)
+        for request in lost:
+            self._committer.record_lost_refund(request, error)
         return admission
 
     def report(self, chain: Sequence[Bucket]) -> None:

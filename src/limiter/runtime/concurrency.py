@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 TICKS = 8
 """Ticks by which a timeout is counted."""
+TURNS = 32
+"""Turns that a busy loop has before a call in line fails: enough to connect, to send a call and to see its response."""
 _running: set[asyncio.Task[Any]] = set()
 
 
@@ -136,6 +139,40 @@ def sync_wait_event(event: threading.Event, seconds: float) -> None:
     """Wait for an event, and raise `TimeoutError` if it takes longer than `seconds`."""
     if not event.wait(seconds):
         raise TimeoutError
+
+
+def in_line(seconds: float) -> float:
+    """Return after how many seconds a caller in line looks whether the table, which may take `seconds`, still responds.
+
+    Calls of asyncio end in time by themselves, and then the line ends. So the look is for stores that hang, and has to be rare:
+    many callers may be in line.
+    """
+    return TICKS * seconds
+
+
+def sync_in_line(seconds: float) -> float:
+    """Return after how many seconds a caller in line looks whether the table, which may take `seconds`, still responds."""
+    return seconds
+
+
+async def catch_up(is_over: Callable[[], bool]) -> bool:
+    """Let a busy loop process what has arrived, for some turns or until `is_over`; return whether it is."""
+    import asyncio
+
+    for _ in range(TURNS):
+        if is_over():
+            return True
+        await asyncio.sleep(0)
+    return is_over()
+
+
+def sync_catch_up(is_over: Callable[[], bool]) -> bool:
+    """Let other threads or greenlets process what has arrived, for some turns or until `is_over`; return whether it is."""
+    for _ in range(TURNS):
+        if is_over():
+            return True
+        time.sleep(0)
+    return is_over()
 
 
 async def gather(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T | BaseException]:

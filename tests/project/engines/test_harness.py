@@ -17,6 +17,13 @@ SAMPLE = """
 def test_it(engine):
     assert engine.name
 """
+SKIPS = """
+import pytest
+def test_one(): pytest.skip("on Tuesdays")
+@pytest.mark.skipif(True, reason="on Tuesdays")
+def test_two(): pass
+def test_three(): pytest.skip("NOT PROVEN: here")
+"""
 SERVER = "import http.server as h; h.HTTPServer(('127.0.0.1', {}), h.BaseHTTPRequestHandler).serve_forever()"
 OWNER = f"""
 import sys, time
@@ -30,7 +37,7 @@ time.sleep(60)
 def run_session(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run pytest on one sample test where no engine is installed."""
     (directory / "support").mkdir(exist_ok=True)
-    for name in ("conftest.py", "support/engines.py"):
+    for name in ("conftest.py", "support/engines.py", "support/presence.py"):
         shutil.copy(TESTS / name, directory / name)
     (directory / "test_sample.py").write_text(SAMPLE, encoding="utf-8")
     inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "LIMITER_ENGINES_ABSENT")}
@@ -74,6 +81,18 @@ def test_selected_engine_must_be_present(tmp_path: Path) -> None:
     assert run_session(tmp_path, "--engines=memory").returncode == 0
     assert run_session(tmp_path, "--engines=dynoxide").returncode == pytest.ExitCode.USAGE_ERROR
     assert "unknown engine nonsense" in run_session(tmp_path, "--engines=nonsense").stderr
+
+
+def test_a_skip_without_an_excuse_fails_ci(tmp_path: Path) -> None:
+    """In CI no test, mark or module is skipped silently; on a user's machine each is, and in CI what the list excuses."""
+    (tmp_path / "test_skips.py").write_text(SKIPS, encoding="utf-8")
+    arguments = ("--engines=memory", "--continue-on-collection-errors")
+    assert "1 passed, 3 skipped" in run_session(tmp_path, *arguments).stdout
+    module = "import pytest\npytest.importorskip('no_such', reason='on Tuesdays')"
+    (tmp_path / "test_module.py").write_text(module, encoding="utf-8")
+    done = run_session(tmp_path, *arguments, CI="true").stdout
+    assert "1 failed, 1 passed, 1 skipped, 2 errors" in done, done
+    assert done.count("skipped in CI without an excuse in tests/support/presence.py: on Tuesdays") == 3
 
 
 def test_server_ends_when_its_session_is_killed() -> None:

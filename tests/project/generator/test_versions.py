@@ -60,7 +60,7 @@ def run(request: pytest.FixtureRequest, project: Project) -> Callable[[], subpro
     """Run the generator in the tree under one version of Python."""
     python = interpreter(request.param)
     if python is None:
-        pytest.skip(f"NOT PROVEN for Python {request.param}: there is no python{request.param} on this machine")
+        pytest.skip(f"NOT PROVEN: there is no python{request.param} on this machine")
     tables = json.dumps({"WORDS": WORDS, "DOTTED": DOTTED, "UNWRAPPED": UNWRAPPED})
     arguments = [python, "-W", "error", "-c", DRIVER, str(SCRIPT), tables, "--root", str(project.root)]
     return functools.partial(subprocess.run, arguments, capture_output=True, text=True, check=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from support.presence import needed
 
 from limiter import Repository, SyncRepository, ValidationError
 
-aioboto3 = pytest.importorskip("aioboto3", reason="aioboto3 has an environment of its own: run `make test-aioboto3`")
+aioboto3 = needed("aioboto3")
 
 
 async def test_an_asynchronous_repository_takes_what_aioboto3_makes() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
+from support.presence import needed
 
 from limiter import ConfigurationError, Limit, Repository, SyncRateLimiter, SyncRepository
 from limiter.aws.client import ClientOptions, close_client, open_client, sync_close_client, sync_open_client
@@ -91,7 +92,7 @@ def test_a_call_is_made_as_often_as_was_said(server: Failing, attempts: int, cal
 
 def test_mock_aws_beside_the_asynchronous_limiter_is_named() -> None:
     """The mock responds within the process with an object that aiobotocore cannot await; the error names it and both remedies."""
-    moto = pytest.importorskip("moto")
+    moto = needed("moto")
 
     async def call() -> None:
         async with Repository("my-app"):

@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from support.presence import need
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals on this system")
 
@@ -184,7 +185,7 @@ def test_a_reader_that_goes_away(arguments: tuple[str, ...]) -> None:
 
 def test_the_demo() -> None:
     """It starts an engine, lets workers compete, and says that the limit held."""
-    pytest.importorskip("moto")
+    need("moto")
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [*LIMITER, "demo", "--seconds", "1", "--workers", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **path})

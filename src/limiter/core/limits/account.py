@@ -77,6 +77,11 @@ class RateAccount:
         return gcra.cost(limit, units)
 
     @staticmethod
+    def units(limit: Limit, cost: int) -> int:
+        """Return the units of a cost."""
+        return gcra.units(limit, cost)
+
+    @staticmethod
     def price(limit: Limit, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
         """Return how far the account may be used by a request that leaves a reserve to others, and the cost of its units."""
         cost = gcra.cost(limit, units)

@@ -55,6 +55,12 @@ def cost(limit: BaseLimit, units: int) -> int:
     return spent
 
 
+def units(limit: BaseLimit, cost: int) -> int:
+    """Return the units of a cost in the measure of the limit's account."""
+    found: int = account_class(limit).units(limit, cost)
+    return found
+
+
 def standing(limit: BaseLimit, level: Level, now: int) -> tuple[int, int | None]:
     """Return the units that are available at a level, and the nanoseconds until all are; None if there is no such time."""
     found: tuple[int, int | None] = account_class(limit).standing(limit, level, now)

@@ -91,6 +91,11 @@ class CountAccount:
         return units
 
     @staticmethod
+    def units(limit: Quota, cost: int) -> int:
+        """Return the units of a cost."""
+        return cost
+
+    @staticmethod
     def price(limit: Quota, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
         """Return how far the account may be used by a request that leaves a reserve to others, and the cost of its units."""
         if not units:

@@ -48,6 +48,11 @@ def cost(limit: Rate, units: int) -> int:
     return _ceil_div(units * limit.period_ns, limit.refill_amount)
 
 
+def units(limit: Rate, cost: int) -> int:
+    """Return the units that refill in `cost` nanoseconds, rounded down; of the cost of some units, those units."""
+    return cost * limit.refill_amount // limit.period_ns
+
+
 def available(limit: Rate, tat: int, now: int) -> int:
     """Return the units available at `now`; negative while the bucket is in debt."""
     return (now + limit.depth - max(tat, now)) * limit.refill_amount // limit.period_ns

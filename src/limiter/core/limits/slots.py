@@ -86,6 +86,11 @@ class SlotAccount:
         return units
 
     @staticmethod
+    def units(limit: Concurrency, cost: int) -> int:
+        """Return the units of a cost."""
+        return cost
+
+    @staticmethod
     def price(limit: Concurrency, units: int, reserve: int, oversize: bool) -> tuple[int, int]:
         """Return the capacity and the cost; for slots there is no reserve, and no amount above the capacity."""
         return limit.capacity, units
