@@ -138,7 +138,7 @@ async def test_many_writes_of_others_leave_no_doubt(limiter: RateLimiter, other:
 
 
 async def test_a_call_without_slots_needs_no_numbers(limiter: RateLimiter, other: RateLimiter, lossy: Lossy) -> None:
-    """A call that names slots and takes none is told what it was charged, and gives it back, although others have written since."""
+    """A call that names slots and takes none is told its charges, and gives them back, although others have written since."""
 
     async def cover() -> None:
         assert await other.try_acquire("user", consume={"tokens": 1})

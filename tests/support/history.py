@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from support.kinds_measure import Terms, cost_of
+from support.kinds_measure import PLAIN, Terms, cost_of
 
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.units import NANOSECONDS
@@ -38,7 +38,7 @@ class Life:
     started: bool = False
     doubtful: bool = False
     paid: bool = False
-    terms: Terms = Terms()
+    terms: Terms = PLAIN
     limits: dict[Place, Limit] = field(default_factory=dict)
     taken: dict[Place, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     returned: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
@@ -58,7 +58,7 @@ class Submission:
     clock: int
     answers: int
     losses: int
-    terms: Terms = Terms()
+    terms: Terms = PLAIN
     ahead: Ahead = NONE_AHEAD
     ended: int = -1
     outcome: Grant | Refusal | BaseException | None = None

@@ -1,4 +1,4 @@
-"""The arithmetic of every kind of limit, apart from the library's: what is in use of a limit in a bucket's state, and up to where.
+"""The arithmetic of every kind of limit, apart from the library's: what a state says is in use, and up to where it may be.
 
 A rate is measured in nanoseconds of refill, the other kinds in units. Slots are judged elsewhere.
 """
@@ -32,6 +32,10 @@ class Terms(NamedTuple):
     def share(self, limit: BaseLimit) -> Fraction:
         """Return the share of a limit that is left to others."""
         return Fraction(str(self.shares.get(limit.name, self.shares.get("", 0))))
+
+
+PLAIN = Terms()
+"""The terms of a call that leaves nothing to others."""
 
 
 def cost_of(limit: Any, units: int) -> int:

@@ -1,8 +1,8 @@
 """Tasks of several clients that share buckets of every kind of limit, in random order; the clients may differ in their numbers.
 
-They ask several targets, leave headroom, exceed capacities, wait, correct, fail, are cancelled and lose answers, while buckets are
-paused, reset and corrected from outside. In a mixed fleet half of the clients have other rates, periods and capacities under the
-same names, and calls with limits of their own take turns between both.
+They ask several targets, leave headroom, exceed capacities, wait, correct, fail, are cancelled and lose answers, while buckets
+are paused, reset and corrected from outside. In a mixed fleet half of the clients have other rates, periods and capacities under
+the same names, and calls with limits of their own take turns between both.
 """
 
 from __future__ import annotations
@@ -193,7 +193,9 @@ class KindsTasks(Play):
             for charge in each.request.charges
             if charge.limit.holds
         }
-        entries = [(self.holding.setdefault(entity, []), (lease, units, limit.capacity)) for limit, (entity, units) in slots.items()]
+        entries = [
+            (self.holding.setdefault(entity, []), (lease, units, limit.capacity)) for limit, (entity, units) in slots.items()
+        ]
         for holders, entry in entries:
             holders.append(entry)
             living = sum(units for each, units, _ in holders if not each.lost)

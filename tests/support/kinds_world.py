@@ -1,9 +1,9 @@
 """A world for buckets of every kind of limit, and the judge of what concurrent clients do to them.
 
-Each write that the store applies is judged by the state that it met, in arithmetic of its own: what it carries fits, or is forced;
-a shadow is charged exactly what fits; what is given back belongs to the present opening; an account of a name that is used under
-another rate or period begins with what is used; an order from outside does what it says. At the end every span is judged, of each
-limit and of all rates of a name together.
+Each write that the store applies is judged by the state that it met, in arithmetic of its own: what it carries fits, or is
+forced; a shadow is charged exactly what fits; what is given back belongs to the present opening; an account of a name that is
+used under another rate or period begins with what is used; an order from outside does what it says. At the end every span is
+judged, of each limit and of all rates of a name together.
 """
 
 from __future__ import annotations
@@ -161,8 +161,10 @@ class KindsWorld(World):
 
     def _is_rested(self, write: Write, identity: str) -> bool:
         limit = self.kinds.get((write.key, identity))
-        return limit is None or is_over(limit, write.before.level(identity)._replace(tat=1), write.now - HOUR) or (
-            kind_of(limit) == "rate" and write.before.level(identity).tat <= write.now - HOUR
+        return (
+            limit is None
+            or is_over(limit, write.before.level(identity)._replace(tat=1), write.now - HOUR)
+            or (kind_of(limit) == "rate" and write.before.level(identity).tat <= write.now - HOUR)
         )
 
     def _judge_level(self, write: Write, limit: BaseLimit) -> int:
@@ -186,6 +188,8 @@ class KindsWorld(World):
         # A reset and a first charge within one nanosecond may look alike.
         pending = kind_of(limit) == "rate" and any(level.booked > now or level.since != new.since for level in seen)
         whole = min(max(alive, self._drawable(write, limit, drawn)), used + (taken if kind_of(limit) == "rate" else 0))
+        if kind_of(limit) != "rate":  # An order may have given back what is given back here, before others took more.
+            whole = min(whole, *(used_of(limit, state.level(identity), now) for state in self._seen_by(write)))
         promise(pending or given >= whole, "without pending bookings a refund is whole")
         self._judge_since(write, limit, taken)
         total = 0
@@ -251,7 +255,7 @@ class KindsWorld(World):
         return cost
 
     def _may_book(self, write: Write, ask: Ask, start: int) -> bool:
-        """Tell whether a start in the future may be promised: of a rate, to a call that leaves nothing to others, in its periods."""
+        """Tell whether a start in the future may be promised: of a rate, without headroom, in its periods."""
         ends = [
             end_of(each, write.before.level(each.identity), write.now)
             for each, _ in ask.request.charges

@@ -332,7 +332,10 @@ class Play:
         """Start a caller."""
         life.started = True
         takings = [each for submission in life.submissions for each in submission.takings]
-        promise(all(each.start <= life.client.clock() for each in takings if each.limit.enforce and not each.cancelled), "no caller starts before its turn")
+        promise(
+            all(each.start <= life.client.clock() for each in takings if each.limit.enforce and not each.cancelled),
+            "no caller starts before its turn",
+        )
 
     def _asked(self, amounts: Mapping[str, int] | None) -> dict[str, int]:
         return dict(amounts) if amounts is not None else {limit.name: 1 for limit in self.limits}

@@ -138,7 +138,7 @@ def test_many_writes_of_others_leave_no_doubt(limiter: SyncRateLimiter, other: S
 
 
 def test_a_call_without_slots_needs_no_numbers(limiter: SyncRateLimiter, other: SyncRateLimiter, lossy: Lossy) -> None:
-    """A call that names slots and takes none is told what it was charged, and gives it back, although others have written since."""
+    """A call that names slots and takes none is told its charges, and gives them back, although others have written since."""
 
     def cover() -> None:
         assert other.try_acquire("user", consume={"tokens": 1})

@@ -380,7 +380,3 @@ def _in_doubt(error: RateLimiterUnavailable) -> RateLimiterUnavailable:
     doubtful = RateLimiterUnavailable(str(error), unsent=False)
     doubtful.__cause__ = error.__cause__ if isinstance(error, CircuitOpen) else error
     return doubtful
-
-
-def _takes_slots(request: Request) -> bool:
-    return request.slots and (request.is_settlement or any(limit.holds and units for limit, units in request.charges))
