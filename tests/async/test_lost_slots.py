@@ -1,5 +1,8 @@
 # twin: ../sync/test_lost_slots.py
-"""Slots where answers are lost, and requests are late: the process's own entry tells what became of a write."""
+"""Slots where answers are lost, and requests are late: the process's own entry tells what became of a write.
+
+The test of `limiter.commit.batch_slots`.
+"""
 
 from __future__ import annotations
 
