@@ -49,7 +49,7 @@ def search(script: Script, runs: int) -> str | None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_promises_hold_for_every_kind_at_once(name: str) -> None:
-    """Rates, quotas, sessions, totals, slots and shadows of several targets keep every promise, whoever acts first.
+    """Rates, quotas, sessions, totals, slots and shadows of several targets keep every promise in any order.
 
     In a mixed fleet, in which several rates or periods of a name take turns, a change admits at most the capacities together,
     once; another rate or period begins with what is used under its name.

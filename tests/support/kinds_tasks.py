@@ -68,7 +68,7 @@ class KindsTasks(Play):
         limits = [draw(rng, name) for name in names]
         # What a mixed fleet has under the same names; slots are one number for all.
         self.others = [limit if limit.holds else self._redraw(limit) for limit in limits] if self.script.fleets else limits
-        self.holding: dict[str, list[tuple[Lease, int, int]]] = {}
+        self.open_leases: dict[str, list[tuple[Lease, int, int]]] = {}
         return limits
 
     def _redraw(self, limit: BaseLimit) -> Any:
@@ -194,7 +194,7 @@ class KindsTasks(Play):
             if charge.limit.holds
         }
         entries = [
-            (self.holding.setdefault(entity, []), (lease, units, limit.capacity)) for limit, (entity, units) in slots.items()
+            (self.open_leases.setdefault(entity, []), (lease, units, limit.capacity)) for limit, (entity, units) in slots.items()
         ]
         for holders, entry in entries:
             holders.append(entry)

@@ -305,7 +305,7 @@ class KindsWorld(World):
     def _judge_grant(self, submission: Submission, grant: Grant) -> None:
         charges = [(receipt.limit, receipt.units) for receipt in grant.receipts]
         promise(charges == list(submission.request.charges), "who is admitted is told what was taken of every limit")
-        self._judge_credit(submission)
+        self._judge_refunds(submission)
         counted = any(limit.enforce and units > 0 for limit, units in charges if not limit.holds)
         promise(bool(submission.carried) or not counted, "no request is admitted without a write")
         promise(len(submission.carried) <= 1 or self._was_overtaken(submission), "who is admitted is charged once")
@@ -325,7 +325,7 @@ class KindsWorld(World):
             told = start == taking.start or (lost and start > taking.start)
             promise(taking.forced or taking.cancelled or told, "who has to wait is told until when")
 
-    def _judge_credit(self, submission: Submission) -> None:
+    def _judge_refunds(self, submission: Submission) -> None:
         """Check that a requested refund was made, or was worth nothing, or that the response was lost."""
         if submission.refunded or submission.client.losses > submission.losses:
             return

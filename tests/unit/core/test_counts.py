@@ -146,7 +146,7 @@ def test_nothing_is_booked_beyond_the_end_of_a_period() -> None:
 
 
 def test_no_start_is_booked_beyond_the_end_by_a_stale_view() -> None:
-    """A write asserts that its start is still before the period's end, whatever others have taken since it was planned."""
+    """A write asserts that its start is still before the period's end, although others have taken more since it was planned."""
     rate, store = Limit("r", 1, 1, 5.0), Store(MIDNIGHT - 8 * SECOND)
     store.take(rate)
     asked = [Request(KEY, (Charge(rate, units), Charge(QUOTA, 1)), deadline=store.now + HOUR) for units in (0, 1)]
