@@ -1,5 +1,8 @@
 # twin: ../sync/test_lost_slots.py
-"""Slots where answers are lost, and requests are late: the process's own entry tells what became of a write."""
+"""Slots where answers are lost, and requests are late: the process's own entry tells what became of a write.
+
+The test of `limiter.commit.batch_slots`.
+"""
 
 from __future__ import annotations
 
@@ -135,6 +138,21 @@ async def test_many_writes_of_others_leave_no_doubt(limiter: RateLimiter, other:
         assert lease.fence > max(fences)
     assert await held(lossy) == (0, 0, 10)
     assert limiter.stats().corrections_lost == 0
+
+
+async def test_a_call_without_slots_needs_no_numbers(limiter: RateLimiter, other: RateLimiter, lossy: Lossy) -> None:
+    """A call that names slots and takes none is told its charges, and gives them back, although others have written since."""
+
+    async def cover() -> None:
+        assert await other.try_acquire("user", consume={"tokens": 1})
+
+    lossy.faults, lossy.afterwards = ["answer"], cover
+    with pytest.raises(Failed):
+        async with limiter.acquire("user", consume={"calls": 0, "tokens": 5}) as lease:
+            assert {status.limit.name for status in lease.statuses} == {"calls", "tokens"}
+            assert await held(lossy) == (0, 0, 6)
+            raise Failed
+    assert await held(lossy) == (0, 0, 1)
 
 
 async def test_numbers_are_drawn_again_until_they_are_known(limiter: RateLimiter, other: RateLimiter, lossy: Lossy) -> None:

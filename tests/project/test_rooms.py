@@ -106,7 +106,6 @@ TESTED_BY = {
     "core.call": "tests/async/test_acquire.py",
     "core.forgetting": "tests/async/test_memory.py",
     "core.headroom": "tests/unit/core/test_priorities.py",
-    "core.losses": "tests/async/test_logging.py",
     "core.limits.account": "tests/unit/core/test_plan.py",
     "core.limits.accounts": "tests/unit/core/test_plan.py",
     "core.limits.births": "tests/unit/core/test_births.py",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.fault_proxy import FaultProxy, black_hole, passing
-from support.processes import need
+from support.presence import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable

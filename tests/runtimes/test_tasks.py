@@ -144,7 +144,7 @@ async def test_a_refund_without_a_caller_is_written_though_the_next_leader_goes(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A late grant is refunded even if the caller that should write the refund is cancelled before it starts."""
-    monkeypatch.setattr("limiter.commit.committer.MAX_QUEUES", 10)
+    monkeypatch.setattr("limiter.commit.queues.MAX_QUEUES", 10)
     inner = MemoryRepository(clock=clock)
     gated = Gated(inner)
     limiter = RateLimiter(gated, [LIMIT], decision_timeout=0.05)

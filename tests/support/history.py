@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from support.kinds_measure import PLAIN, Terms, cost_of
+
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.units import NANOSECONDS
 
@@ -22,16 +24,12 @@ if TYPE_CHECKING:
     Place = tuple[BucketKey, str]
 
 
-def cost_of(limit: Limit, units: int) -> int:
-    """Return the nanoseconds that units cost, rounded up."""
-    return -(-units * limit.period_ns // limit.refill_amount)
-
-
 @dataclass(slots=True, eq=False)
 class Life:
     """One lease from its acquire to its end, or one other cause of writes, such as closing a limiter.
 
-    `units` is what the caller was told that it holds; None when everything was to be given back.
+    `units` is what the caller was told that it holds; None when everything was to be given back. What it asks for now is asked
+    on these `terms`.
     """
 
     name: str
@@ -40,6 +38,7 @@ class Life:
     started: bool = False
     doubtful: bool = False
     paid: bool = False
+    terms: Terms = PLAIN
     limits: dict[Place, Limit] = field(default_factory=dict)
     taken: dict[Place, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     returned: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
@@ -59,6 +58,7 @@ class Submission:
     clock: int
     answers: int
     losses: int
+    terms: Terms = PLAIN
     ahead: Ahead = NONE_AHEAD
     ended: int = -1
     outcome: Grant | Refusal | BaseException | None = None
@@ -73,13 +73,16 @@ class Submission:
 
     @property
     def cost(self) -> int:
-        """Return the cost of the requested units."""
-        return sum(cost_of(*charge) for charge in self.request.charges)
+        """Return the cost of the requested units; slots have none."""
+        return sum(cost_of(*charge) for charge in self.request.charges if not charge.limit.holds)
 
 
 @dataclass(slots=True, eq=False)
 class Taking:
-    """Units of one limit that one request consumed. `start` is by the clock of its client, `time` the true time."""
+    """Units of one limit that one request consumed. `start` is by the clock of its client, `time` the true time.
+
+    With `oversize` they may exceed the capacity.
+    """
 
     limit: Limit
     units: int
@@ -95,6 +98,7 @@ class Taking:
     cancelled: bool = False
     gone: bool = False
     remembered: int = -1
+    oversize: bool = False
 
 
 @dataclass(frozen=True, slots=True)

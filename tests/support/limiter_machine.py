@@ -9,7 +9,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from support.bucket_world import promise
-from support.history import Client, Life, cost_of
+from support.history import Client, Life
+from support.kinds_measure import cost_of
 from support.limiter_tasks import REAL_SECONDS, BodyFailed
 from support.limiter_world import World
 from support.watching import watching

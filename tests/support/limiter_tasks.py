@@ -60,6 +60,8 @@ class Script:
     allotments: bool = False
     steady: bool = True
     mates: bool = True
+    orders: bool = False
+    fleets: bool = False
 
 
 class Front:
@@ -129,20 +131,26 @@ class Front:
 class Play:
     """One run: the world, its clients' limiters, and the tasks that live in it."""
 
+    world_type: type[World] = World
+
     def __init__(self, rng: Random, script: Script) -> None:
         self.rng = rng
         self.script = script
-        self.world = World(skew=script.skew, mates=script.mates)
+        self.world = self.world_type(skew=script.skew, mates=script.mates)
         self.inner = MemoryRepository(clock=lambda: self.world.now)
         self.sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
         self.numbers = itertools.count()
         self.answers: list[tuple[Client, BucketKey]] = []
-        self.limits = [self._allotted(draw_limit(rng, name)) for name in "ab"[: rng.randint(1, 2)]]
+        self.limits = self._draw_limits()
         self.stored: dict[str, list[tuple[Limit, ...]]] = {name: [tuple(self.limits)] for name in ("solo", "kid", "parent")}
         self.tasks: list[asyncio.Task[None]] = []
         self.pairs: list[tuple[Client, RateLimiter]] = []
         self.errors: list[BaseException] = []
         self.sending = 0
+
+    def _draw_limits(self) -> list[Any]:
+        """Draw the limits that every client has at first."""
+        return [self._allotted(draw_limit(self.rng, name)) for name in "ab"[: self.rng.randint(1, 2)]]
 
     def _allotted(self, limit: Limit) -> Limit:
         """Give a larger limit of the same rate an allotment, if the script has them."""
@@ -175,7 +183,7 @@ class Play:
             client = Client(self.world, f"client{number}", offset=rng.randint(-skew, skew), denial_ttl=denial_ttl)
             limiter = RateLimiter(
                 Front(self, client),
-                self.limits,
+                self._limits_of(client),
                 config_ttl=0 if self.script.changes else 60,
                 denial_ttl=denial_ttl,
                 linger=linger,
@@ -185,6 +193,10 @@ class Play:
             self._watch(client, limiter)
             self.world.clients.append(client)
             self.pairs.append((client, limiter))
+
+    def _limits_of(self, _: Client) -> list[Any]:
+        """Return the limits that a client has in code."""
+        return self.limits
 
     def _watch(self, client: Client, limiter: RateLimiter) -> None:
         """Record everything that this limiter asks of a bucket, and the outcome."""
@@ -320,7 +332,10 @@ class Play:
         """Start a caller."""
         life.started = True
         takings = [each for submission in life.submissions for each in submission.takings]
-        promise(all(each.start <= life.client.clock() for each in takings), "no caller starts before its turn")
+        promise(
+            all(each.start <= life.client.clock() for each in takings if each.limit.enforce and not each.cancelled),
+            "no caller starts before its turn",
+        )
 
     def _asked(self, amounts: Mapping[str, int] | None) -> dict[str, int]:
         return dict(amounts) if amounts is not None else {limit.name: 1 for limit in self.limits}
@@ -337,14 +352,19 @@ class Play:
             charged = {charge.limit for charge in each.request.charges}
             promise(any(charged <= set(limits) for limits in allowed), "a bucket is asked under the limits that apply to it")
 
+    def _names_to_correct(self, life: Life) -> list[str]:
+        """Return the limits whose units a body may correct."""
+        return list(life.units or ())
+
     async def _hold(self, life: Life, lease: Lease) -> None:
         """Do what the body does."""
         rng = self.rng
         assert life.units is not None
-        for _ in range(rng.choice((0, 0, 1, 2))):
+        names = self._names_to_correct(life)
+        for _ in range(rng.choice((0, 0, 1, 2)) if names else 0):
             for _ in range(rng.randint(0, 4)):
                 await asyncio.sleep(0)
-            name = rng.choice(list(life.units))
+            name = rng.choice(names)
             choice = rng.random()
             try:
                 if choice < 0.3 and self.script.failures:

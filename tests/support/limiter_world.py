@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from support import spans
 from support.bucket_world import EPOCH, promise
-from support.history import Account, Advance, Giving, Life, Moment, Payment, Submission, Taking, cost_of
+from support.history import Account, Advance, Giving, Life, Moment, Payment, Submission, Taking
+from support.kinds_measure import cost_of, rounds
 
 from limiter.core.preview import Ahead
 from limiter.core.request import Grant, Refusal
@@ -70,7 +71,8 @@ class World:
     def submit(self, client: Client, request: Request, life: Life) -> Submission:
         """Record a request to a bucket."""
         key = request.key
-        submission = Submission(client, key, request, life, self.order, client.clock(), len(client.answers[key]), client.losses)
+        answers = len(client.answers[key])
+        submission = Submission(client, key, request, life, self.order, client.clock(), answers, client.losses, life.terms)
         if submission.is_impatient:
             submission.ahead = self._queue_ahead(submission)
         self.requests[id(request)] = submission
@@ -81,6 +83,16 @@ class World:
 
     def applied(self, client: Client, key: BucketKey, update: Update, before: BucketState, after: BucketState) -> None:
         """Record an update that the store has applied, and judge it."""
+        made, carried = self._applied(client, key, update)
+        names = {charge.limit.identity for request in carried for charge in request.charges}
+        names |= {refund.limit.identity for request in carried for refund in request.refunds}
+        for name in {*before.levels, *after.levels} - names:
+            promise(before.level(name) == after.level(name), "a write changes no limit that no request names")
+        peaks = {name: self._enter(client, (key, name), carried, before, after, made.now) for name in sorted(names)}
+        self.moments[key].append(Moment(self.order, self.now, after, peaks))
+
+    def _applied(self, client: Client, key: BucketKey, update: Update) -> tuple[Plan, list[Request]]:
+        """Record that an update was applied; return its plan, and the requests that it carries."""
         promise(id(update) in self.plans, "nothing is written that was not planned")
         _, requests, made = self.plans[id(update)]
         self.carriers[id(update)] = update, client, key
@@ -94,12 +106,7 @@ class World:
                 submission.carried.append(self.order)
                 if request.refunds:
                     submission.refunded.append(self.order)
-        names = {charge.limit.identity for request in carried for charge in request.charges}
-        names |= {refund.limit.identity for request in carried for refund in request.refunds}
-        for name in {*before.levels, *after.levels} - names:
-            promise(before.level(name) == after.level(name), "a write changes no limit that no request names")
-        peaks = {name: self._enter(client, (key, name), carried, before, after, made.now) for name in sorted(names)}
-        self.moments[key].append(Moment(self.order, self.now, after, peaks))
+        return made, carried
 
     def planned(self, made: Plan, requests: Sequence[Request]) -> None:
         """Record an update that is about to be written."""
@@ -425,7 +432,7 @@ class World:
 
     def _settle_place(self, life: Life, place: Place, taken: Sequence[tuple[int, int]]) -> None:
         total, back = sum(cost for cost, _ in taken), life.returned[place]
-        rounding = len(taken) if life.limits[place].period_ns % life.limits[place].refill_amount else 0
+        rounding = len(taken) if rounds(life.limits[place]) else 0
         latest = max((since for _, since in taken), default=-1)
         current = sum(cost for cost, since in taken if since == latest)
         what = f"{life.name} at {place}: took {taken}, gave back {back}, holds {life.units}"

@@ -92,10 +92,10 @@ def headroom_that_books(monkeypatch: pytest.MonkeyPatch) -> None:
         earliest, last = start(self, request)
         return earliest, UNBOUNDED if request.headroom and last == self.view.now else last
 
-    def with_patience(self: Any, index: int, request: Request, returning: set[str]) -> None:
+    def with_patience(self: Any, index: int, request: Request, returning: set[str], last: int) -> None:
         entries = self._entries_of(request)
         if not request.headroom:
-            carry(self, index, request, returning)
+            carry(self, index, request, returning, last)
             return
         self.shares[index] = len(self.totals)
         for account, _, bound, cost in entries:
@@ -189,9 +189,9 @@ def shadows_charged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault: a shadow charges what does not fit as well."""
     sound = planning.Plan._carry
 
-    def carry(self: Any, index: int, request: Request, returning: set[str]) -> None:
+    def carry(self: Any, index: int, request: Request, returning: set[str], last: int) -> None:
         first = len(self.totals)
-        sound(self, index, request, returning)
+        sound(self, index, request, returning, last)
         for place, (account, _, bound, cost) in enumerate(self._entries_of(request), first):
             if place in self.left_out:
                 self.totals[place] = account.take(bound, cost, None)

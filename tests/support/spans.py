@@ -46,7 +46,8 @@ def _judge_run(account: Account, run: Sequence[Taking], error: int) -> None:
     takings = [Event(each.time, each.order, Fraction(each.units)) for each in run if not each.forced and not each.cancelled]
     givings = [Event(each.time, each.order, each.cost * rate) for each in account.givings if first <= each.order <= last]
     most = highest(takings, givings, rate, error)
-    promise(most <= limit.capacity + 1, "what is admitted in a span is at most the capacity, what refills in it, and one unit")
+    capacity = max([limit.capacity, *(each.units for each in run if each.oversize)])
+    promise(most <= capacity + 1, "what is admitted in a span is at most the capacity, what refills in it, and one unit")
 
 
 def _judge_mixed(account: Account, error: int) -> None:
@@ -54,8 +55,9 @@ def _judge_mixed(account: Account, error: int) -> None:
     counted = [each for each in account.takings if not each.forced and not each.cancelled]
     takings = [Event(each.time, each.order, Fraction(each.cost)) for each in counted]
     givings = [Event(each.time, each.order, Fraction(each.cost)) for each in account.givings]
-    most, window = highest(takings, givings, Fraction(1), error), max((each.limit.window for each in counted), default=0)
-    promise(most <= window, "what is admitted in a span is at most the largest window and the span")
+    most = highest(takings, givings, Fraction(1), error)
+    windows = [max(each.limit.window, each.cost) if each.oversize else each.limit.window for each in counted]
+    promise(most <= max(windows, default=0), "what is admitted in a span is at most the largest window and the span")
 
 
 def _judge_payments(account: Account, error: int) -> None:
@@ -71,6 +73,39 @@ def _judge_payments(account: Account, error: int) -> None:
     givings = [Event(each.time, each.order, each.own * rate) for each in account.givings]
     most = highest(takings, givings, rate, error, limit.allotment_ns)
     promise(most <= limit.capacity + 1, "what is spent in a span is at most the capacity, what refills in it, and one unit")
+
+
+def judge_change(accounts: Sequence[Account], error: int) -> None:
+    """Judge several rates of one name: a change admits at most the capacities together, once, however often they take turns.
+
+    While both are in use both refill.
+    """
+    counted = [[each for each in account.takings if not each.forced and not each.cancelled] for account in accounts]
+    if len([each for each in counted if each]) < 2:
+        return
+    rates = [Fraction(run[0].limit.refill_amount, run[0].limit.period_ns) if run else Fraction(0) for run in counted]
+    takings = [Event(each.time, each.order, Fraction(each.units)) for run in counted for each in run]
+    givings = [
+        Event(each.time, each.order, each.cost * rate)
+        for account, rate in zip(accounts, rates, strict=True)
+        for each in account.givings
+    ]
+    capacities = [max(max(each.limit.capacity, each.units if each.oversize else 0) for each in run) for run in counted if run]
+    takings.sort(key=lambda event: (event.time, event.order))
+    most = highest(takings, givings, sum(rates, Fraction(0)), error)
+    promise(most <= sum(capacities) + len(capacities), "a change admits at most the capacities together, once")
+
+
+def judge_openings(account: Account) -> None:
+    """Judge a count: in each opening no span takes more than the capacity and what is given back in it."""
+    events = [(each.order, 1, each.since, each.units) for each in account.takings if not each.forced]
+    events += [(each.order, 2, -1, -each.cost) for each in account.givings]
+    most = max([max(each.limit.capacity, each.units if each.oversize else 0) for each in account.takings], default=0)
+    level, opening = 0, -1
+    for _, _, since, units in sorted(events):
+        level, opening = (max(0, level), opening) if since in (-1, opening) else (0, since)
+        level += units
+        promise(level <= most, "what is admitted in an opening is at most the capacity")
 
 
 def highest(takings: Sequence[Event], givings: Sequence[Event], rate: Fraction, error: int, before: int = 0) -> Fraction:

@@ -101,3 +101,23 @@ def test_a_shadow_adds_no_call_to_a_bucket(clock: FakeClock) -> None:
         assert shadowed.calls == plain.calls
         exceeded += shown.allowed and shown.statuses[1].exceeded
     assert exceeded > 20
+
+
+def test_a_shadow_of_another_rate_holds_up_no_refusal(clock: FakeClock) -> None:
+    """A shadow that is new beside another rate of its name leaves a refusal as it is: told at once, and the table in reach."""
+    rates = (Limit("a", 5, 5, 60.0, enforce=False), Limit("a", 5, 5, 3_600.0, enforce=False))
+    limiter = SyncRateLimiter(SyncMemoryRepository(clock=clock), stored=False)
+    assert limiter.try_acquire("user", limits=[Quota.total("b", 1), rates[0]])
+    told = limiter.try_acquire("user", limits=[Quota.total("b", 1), rates[1]])
+    assert [status.limit.name for status in told.statuses if status.exceeded] == ["b"]
+    assert limiter.stats().failures == 0
+
+
+def test_a_full_rate_of_another_number_holds_up_no_refusal(clock: FakeClock) -> None:
+    """Nor does a rate that begins full, because the other rate of its name has refilled."""
+    limiter = SyncRateLimiter(SyncMemoryRepository(clock=clock), stored=False)
+    assert limiter.try_acquire("user", limits=[Quota.total("b", 1), Limit("a", 5, 5, 1.0)])
+    clock.advance(10.0)
+    told = limiter.try_acquire("user", limits=[Quota.total("b", 1), Limit("a", 5, 5, 60.0)])
+    assert [status.limit.name for status in told.statuses if status.exceeded] == ["b"]
+    assert limiter.stats().failures == 0

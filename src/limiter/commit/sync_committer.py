@@ -314,7 +314,7 @@ class SyncCommitter:
         batch = pending.queue.batch
         if batch is not None and batch.sent is not None and pending in batch.requests:
             return batch.sent + patience
-        if pending.queue.leader is pending:
+        if batch is None and pending.queue.leader is pending:
             return 0.0  # Its own call was sent when the request arrived.
         return self._breaker.answered + patience
 

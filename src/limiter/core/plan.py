@@ -134,11 +134,11 @@ class Plan:
                 continue
             start, last = self._earliest_start(request)
             if request.forced or start <= now:
-                self._carry(index, request, returning)
+                self._carry(index, request, returning, last)
             elif start > request.deadline or start > last:
                 self._refuse(index, request, start)
             elif not any(charge.limit.identity in returning for charge in request.charges):
-                self._carry(index, request, returning)
+                self._carry(index, request, returning, last)
             # Otherwise a booking would void the refunds of its batch, so the request is left for the next update.
 
     def _account(self, limit: BaseLimit) -> Account:
@@ -180,12 +180,16 @@ class Plan:
                     last = account.last
         return earliest, last
 
-    def _carry(self, index: int, request: Request, returning: set[str]) -> None:
-        """Carry the request: enter its charges, except those of shadow limits that do not fit."""
+    def _carry(self, index: int, request: Request, returning: set[str], last: int) -> None:
+        """Carry the request: enter its charges, except those of shadow limits that do not fit. No start after `last` is promised.
+
+        Others may have taken more since the state was seen, so that the start is later than planned.
+        """
         first, now = len(self.totals), self.view.now
         patience = None if request.forced else max(0, request.deadline - now)
         if request.headroom and patience:
             patience = 0
+        promised = patience if patience is None or last == UNBOUNDED else min(patience, max(0, last - now))
         for account, enforced, bound, cost in self._entries_of(request):
             if patience is not None and not enforced:
                 start = account.earliest(bound, cost)
@@ -195,7 +199,7 @@ class Plan:
                     self.left_out[len(self.totals)] = account.met().tat, start
                     self.totals.append(0)
                     continue
-            self.totals.append(account.take(bound, cost, patience))
+            self.totals.append(account.take(bound, cost, promised if enforced else patience))
         self.shares[index] = first
 
     def _refuse(self, index: int, request: Request, start: int) -> None:

@@ -50,16 +50,18 @@ def look(
         if waiting and enforced:
             waiting = account.fits(bound, cost, waiting)
     levels, starts, start, last = [], [], max(now, state.paused), UNBOUNDED if state.paused <= now else now
+    stored = start
     for account, enforced, bound, cost in opened:
         account.total += cost * (waiting if enforced or not waiting else account.fits(bound, cost, waiting))
         levels.append(account.met())
         starts.append(max(account.earliest(bound, cost), state.paused))
         if enforced:
-            start, last = max(start, starts[-1]), min(last, account.last)
+            start = max(start, starts[-1])
+            if not account.inherits:
+                stored, last = max(stored, starts[-1]), min(last, account.last)
     if request.headroom:
         last = now
-    late = start > now and (start > request.deadline or start > last)
-    if late and not any(account.inherits for account, *_ in opened):
+    if stored > now and (stored > request.deadline or stored > last):
         return Refusal(tuple(levels), tuple(starts), now, True, start)
     return NotTried(tuple(levels), tuple(starts), now)
 

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 TICKS = 8
 """Ticks by which a timeout is counted."""
+RARELY = 8
+"""How many times longer than the table may take a task in line waits before it looks whether the table still responds."""
 TURNS = 32
 """Turns that a busy loop has before a call in line fails: enough to connect, to send a call and to see its response."""
 _running: set[asyncio.Task[Any]] = set()
@@ -147,7 +149,7 @@ def in_line(seconds: float) -> float:
     Calls of asyncio end in time by themselves, and then the line ends. So the look is for stores that hang, and has to be rare:
     many callers may be in line.
     """
-    return TICKS * seconds
+    return RARELY * seconds
 
 
 def sync_in_line(seconds: float) -> float:

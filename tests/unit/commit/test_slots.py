@@ -1,4 +1,7 @@
-"""The slots of one process: their renewal, and the line of callers that wait for one."""
+"""The slots of one process: their renewal, and the line of callers that wait for one.
+
+The test of `limiter.commit.caller_line`.
+"""
 
 from __future__ import annotations
 

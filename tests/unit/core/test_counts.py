@@ -5,6 +5,7 @@ The test of `limiter.core.resetting`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,19 @@ def test_nothing_is_booked_beyond_the_end_of_a_period() -> None:
     (outcome,) = store.ask(both)
     assert isinstance(outcome, Grant)
     assert outcome.start == MIDNIGHT - 3 * SECOND
+
+
+def test_no_start_is_booked_beyond_the_end_by_a_stale_view() -> None:
+    """A write asserts that its start is still before the period's end, although others have taken more since it was planned."""
+    rate, store = Limit("r", 1, 1, 5.0), Store(MIDNIGHT - 8 * SECOND)
+    store.take(rate)
+    asked = [Request(KEY, (Charge(rate, units), Charge(QUOTA, 1)), deadline=store.now + HOUR) for units in (0, 1)]
+    for made in [planning.plan(store.state, [each], store.now, "w") for each in asked]:
+        assert made.update is not None
+        assert made.update.holds(store.state)
+        level = store.state.level(rate.identity)
+        later = level._replace(tat=level.tat + 10 * SECOND)
+        assert not made.update.holds(replace(store.state, levels={rate.identity: later}))
 
 
 def test_a_full_quota_is_never_booked() -> None:
