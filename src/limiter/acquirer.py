@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .commit.breaker import Breaker
@@ -26,7 +25,6 @@ from .models import Decision
 from .outage.fallback import Fallback
 from .outage.log import OutageLog
 from .outage.unreported import UnreportedUsage
-from .runtime.concurrency import gather
 from .statistics import Counters
 
 if TYPE_CHECKING:
@@ -96,7 +94,6 @@ class Acquirer:
         self.config = ConfigCache(
             process.repository,
             process.records,
-            self.committer.observe,
             process.breaker,
             process.counters,
             self.committer.gate,
@@ -191,16 +188,19 @@ class Acquirer:
         return outcome if isinstance(outcome, Grant) else None
 
     async def _read(self, keys: Sequence[BucketKey]) -> list[BucketState]:
-        """Return the states of buckets, by consistent reads."""
+        """Return the states of buckets, by one call."""
+        if not keys:
+            return []
         with self._breaker.guard():
-            self.counters.add("calls", count=len(keys))
-            states = await gather([partial(self._repository.read_bucket, key) for key in keys])
-            errors = [state for state in states if isinstance(state, BaseException)]
-            for error in errors:
+            self.counters.add("calls")
+            try:
+                if len(keys) == 1:
+                    return [await self._repository.read_bucket(keys[0])]
+                _, states = await self._repository.read_records((), keys)
+            except Exception as error:
                 self.counters.add_failure(error)
-            if errors:
-                raise errors[0]
-        return [state for state in states if not isinstance(state, BaseException)]
+                raise
+        return [states[key] for key in keys]
 
     def known(self, call: Call) -> tuple[Bucket, ...] | None:
         """Return the buckets of a call as far as they are known without a call to the store."""

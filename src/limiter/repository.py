@@ -12,7 +12,7 @@ from .aws.clock import ServerClock
 from .aws.errors import no_item_returned
 from .aws.table import Table
 from .aws.transport import TransportChoice
-from .core.records import BucketKey, EntityKey, EntityRecord, LimitsKey
+from .core.records import BucketKey, CacheableKeys, EntityKey, EntityRecord, LimitsKey
 from .core.state import EMPTY, WriteResult
 from .core.validation import (
     check_clock,
@@ -106,6 +106,7 @@ class Repository:
         }
         self._is_given = session is not None or client is not None
         self._server_clock = self.clock if isinstance(self.clock, ServerClock) else None
+        self._has_written = False
         self._table = Table(stack, client, options, self._server_clock, TransportChoice(transport, client))
 
     def __repr__(self) -> str:
@@ -178,9 +179,14 @@ class Repository:
     async def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
     ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
-        """Return records, and buckets with them, by one BatchGetItem of consistent reads (more above 100 items)."""
+        """Return records, and buckets with them, by one BatchGetItem (more above 100 items).
+
+        The reads are consistent, except if there are only `CacheableKeys`, and this repository has written no record: those cost
+        half a unit each in place of one, and may miss what was written in the last second or so.
+        """
         wanted = [schema.record_key(self.namespace, key) for key in keys] + [schema.bucket_key(key) for key in buckets]
-        items = await self._read_items(wanted)
+        consistent = bool(buckets) or self._has_written or not isinstance(keys, CacheableKeys)
+        items = await self._read_items(wanted, consistent=consistent)
         places = [schema.item_key(each) for each in wanted]
         records: dict[RecordKey, Lookup] = {
             key: schema.record_value(items.get(place)) for key, place in zip(keys, places, strict=False)
@@ -191,6 +197,7 @@ class Repository:
 
     async def write_limits(self, key: LimitsKey, limits: Record | None) -> None:
         """Store a level of limits, or remove it."""
+        self._has_written = True
         if limits is None:
             await self._table.call("DeleteItem", self._addressed(schema.record_key(self.namespace, key)), attempts=ATTEMPTS)
         else:
@@ -207,6 +214,7 @@ class Repository:
         """
         from botocore.exceptions import ClientError
 
+        self._has_written = True
         writes = queries.link_writes(self.stack, self.namespace, record, seen, before, new=new)
         retry = Retry()
         while True:
@@ -224,6 +232,7 @@ class Repository:
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
         """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""
+        self._has_written = True
         levels = [schema.limits_key(item) async for item in self._items(entity_id, "l")]
         keys: list[RecordKey] = [EntityKey(entity_id), *filter(None, levels)]
         await self._delete_items([schema.record_key(self.namespace, key) for key in keys])
@@ -286,11 +295,11 @@ class Repository:
     def _items(self, entity_id: str, prefix: str) -> Any:
         return self._table.pages("Query", queries.partition_query(self.namespace, entity_id, prefix))
 
-    async def _read_items(self, wanted: list[schema.Item]) -> dict[tuple[str, str], schema.Item]:
+    async def _read_items(self, wanted: list[schema.Item], *, consistent: bool) -> dict[tuple[str, str], schema.Item]:
         found: dict[tuple[str, str], schema.Item] = {}
         retry = Retry()
         while wanted:
-            request = {self.stack: {"Keys": wanted[:BATCH_READ], "ConsistentRead": True}}
+            request = {self.stack: {"Keys": wanted[:BATCH_READ], "ConsistentRead": consistent}}
             answer = await self._table.call("BatchGetItem", {"RequestItems": request}, attempts=ATTEMPTS)
             found |= {schema.item_key(item): item for item in _only_table(answer["Responses"], ())}
             left = _only_table(answer.get("UnprocessedKeys"), {}).get("Keys", [])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .core import resolution
 from .core.chain import next_change
+from .core.records import CacheableKeys
 from .core.resolution import MISSING, MissingRecords
 from .exceptions import RateLimiterUnavailable, anew
 from .runtime.concurrency import sync_catch_up, sync_in_line, sync_outlast, sync_start, sync_wait_event, sync_with_timeout
@@ -20,15 +21,12 @@ from .runtime.gate import SyncGate
 from .statistics import CacheStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .commit.breaker import Breaker
     from .core.call import Call
     from .core.chain import Bucket
     from .core.record_cache import RecordCache
     from .core.records import BucketKey, Limits, RecordKey
     from .core.resolution import Lookup
-    from .core.state import BucketState
     from .sync_repository_protocol import SyncRepositoryProtocol
     from .statistics import Counters
 
@@ -42,20 +40,14 @@ LOAD_SIZE = 100
 
 
 class _Load:
-    """One read of records and buckets for any number of callers, and its results."""
+    """One read of records for any number of callers, and its results."""
 
     def __init__(self) -> None:
         self.records: dict[RecordKey, Lookup] = {}
-        self.buckets: dict[BucketKey, None] = {}
         self.wanted: dict[RecordKey, None] = {}
         self.sent = threading.Event()
         self.landed = threading.Event()
         self.error: Exception | None = None
-
-    @property
-    def size(self) -> int:
-        """The number of items that it reads."""
-        return len(self.wanted) + len(self.buckets)
 
 
 class _Resolved(NamedTuple):
@@ -89,15 +81,14 @@ class SyncConfigCache:
     """Resolves calls to chains of buckets, from records that are at most the time to live old.
 
     Reads gather as writes do: one call to the store serves many callers. Callers of the same bucket continue in the order in
-    which they asked. `observe` receives the state of each bucket that was read along, so that its first write is right. With a
-    time to live of 0 (`share` is false) every call reads from the store. A read may take `patience` seconds.
+    which they asked. With a time to live of 0 (`share` is false) every call reads from the store, and what was written last. A
+    read may take `patience` seconds.
     """
 
     def __init__(
         self,
         repository: SyncRepositoryProtocol,
         records: RecordCache,
-        observe: Callable[[BucketKey, BucketState], None],
         breaker: Breaker,
         counters: Counters,
         gate: SyncGate,
@@ -107,7 +98,6 @@ class SyncConfigCache:
     ) -> None:
         self._repository = repository
         self._records = records
-        self._observe = observe
         self._breaker = breaker
         self._counters = counters
         self._gate = gate
@@ -193,8 +183,6 @@ class SyncConfigCache:
         own: list[_Load] = []
         with self._lock:
             loads = {key: self._place(key, own) for key in needs.records}
-            if loads and self._gathering is not None:
-                self._gathering.buckets |= dict.fromkeys(needs.buckets)
         distinct = tuple({id(load): load for load in loads.values()}.values())
         if own:
             # The caller waits in the same line as callers that join its load, and before them.
@@ -211,7 +199,7 @@ class SyncConfigCache:
         if load is not None:
             return load
         load = self._gathering
-        if load is None or load.size >= LOAD_SIZE:
+        if load is None or len(load.wanted) >= LOAD_SIZE:
             load = self._gathering = _Load()
             own.append(load)
         load.wanted[key] = None
@@ -274,8 +262,8 @@ class SyncConfigCache:
         self._count("fetches")
         self._counters.add("calls")
         try:
-            call = partial(self._repository.read_records, tuple(load.wanted), tuple(load.buckets))
-            load.records, states = sync_with_timeout(self._patience, call)
+            keys = CacheableKeys(load.wanted) if self._share else tuple(load.wanted)
+            load.records, _ = sync_with_timeout(self._patience, partial(self._repository.read_records, keys))
         except TimeoutError as error:
             failure = RateLimiterUnavailable(f"the limits could not be read within {self._patience} s", unsent=True)
             self._counters.add_failure(failure)
@@ -285,8 +273,6 @@ class SyncConfigCache:
             raise
         self._breaker.note_answer()
         self._records.store(load.records, generation)
-        for bucket, state in states.items():
-            self._observe(bucket, state)
 
 
 def _place(call: Call) -> tuple[object, ...]:

@@ -71,7 +71,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
     - `on_unavailable`: what happens if the table cannot be reached. "block" fails closed: it raises `RateLimiterUnavailable`.
       "allow" fails open: calls are allowed and not counted. "local" limits within this process, and charges the table later.
     - `config_ttl`: seconds for which stored limits and entities are remembered, and after which changes made elsewhere apply; 0
-      reads them at every call.
+      reads what was written last at every call.
     - `denial_ttl`: seconds for which a bucket that was seen empty refuses without another look; 0 always looks.
     - `linger`: the shortest interval in seconds between two writes of this process to one bucket, for fleets so large that they
       would exceed a partition's write units; it is added to the `decision_timeout`.

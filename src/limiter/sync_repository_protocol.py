@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 from .core.limits import Access
-from .core.records import BucketKey, EntityKey, EntityRecord, Limits, LimitsKey, Record, RecordKey, ScheduledLimits
+from .core.records import BucketKey, CacheableKeys, EntityKey, EntityRecord, Limits, LimitsKey, Record, RecordKey, ScheduledLimits
 from .core.resolution import MISSING, Lookup, Missing
 from .core.schedule import Schedule, Window
 from .core.state import BucketState, Change, Condition, Level, Update, WriteResult
@@ -21,6 +21,7 @@ __all__ = [
     "BucketKey",
     "BucketState",
     "SyncBucketStore",
+    "CacheableKeys",
     "Change",
     "Condition",
     "EntityKey",
@@ -69,7 +70,10 @@ class SyncRecordStore(Protocol):
     def read_records(
         self, keys: Sequence[RecordKey], buckets: Sequence[BucketKey] = ()
     ) -> tuple[dict[RecordKey, Lookup], dict[BucketKey, BucketState]]:
-        """Return records, and buckets with them, in one round trip."""
+        """Return records, and buckets with them, in one round trip.
+
+        What is returned is what was written last; for `CacheableKeys` it may be some seconds old.
+        """
 
     def write_limits(self, key: LimitsKey, limits: Record | None) -> None:
         """Store a level of limits, or remove it."""

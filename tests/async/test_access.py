@@ -191,7 +191,7 @@ async def test_limits_in_code_need_no_reading(new_limiter: Any, repository: Any,
     assert await limiter.try_acquire("bob", "api", {"requests": 3}, also=[("everybody", "api")])
     assert repository.take() == {"write_bucket": 2}
     assert (await limiter.check("bob", "api", also=[("everybody", "api")])).statuses[1].available == 7
-    assert repository.take() == {"read_bucket": 2}
+    assert repository.take() == {"read_records": 1}
     assert await limiter.resolve_limits("user", "api") == tuple(TEN)
     assert repository.take() == {}
 

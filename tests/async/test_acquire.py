@@ -156,21 +156,23 @@ async def test_an_acquire_costs_one_write_when_warm(new_limiter: Any, repository
 
 
 async def test_a_cold_acquire_costs_one_read_and_one_write(new_limiter: Any, repository: Any) -> None:
-    """A client that has not seen a bucket reads it along with its limits, so that its first write is right."""
+    """A client takes a bucket that it has not seen to be idle, as most are; if it is not, the failed write tells its state."""
     cold, other = new_limiter("requests=3/minute"), new_limiter("requests=3/minute")
+    assert await cold.try_acquire("another")
+    assert repository.take() == {"read_records": 1, "write_bucket": 1}
     assert await other.try_acquire("user")
     repository.take()
     assert await cold.try_acquire("user")
-    assert repository.take() == {"read_records": 1, "write_bucket": 1}
+    assert repository.take() == {"read_records": 1, "write_bucket": 2}
 
 
-async def test_a_cold_refusal_costs_one_read(new_limiter: Any, repository: Any) -> None:
-    """What a client has just read proves a refusal."""
+async def test_a_cold_refusal_costs_one_read_and_one_write(new_limiter: Any, repository: Any) -> None:
+    """What the failed write tells proves a refusal."""
     cold, other = new_limiter("requests=3/minute"), new_limiter("requests=3/minute")
     assert await other.try_acquire("full", consume={"requests": 3})
     repository.take()
     assert not await cold.try_acquire("full")
-    assert repository.take() == {"read_records": 1}
+    assert repository.take() == {"read_records": 1, "write_bucket": 1}
 
 
 async def test_a_stale_view_costs_a_second_write(new_limiter: Any, repository: Any, clock: FakeClock) -> None:

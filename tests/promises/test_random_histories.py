@@ -142,7 +142,7 @@ SHARED = (
     "clocks: the future overwritten",
     "arithmetic: zero costs",
 )
-UNSHRUNK = settings(QUICK, max_examples=400, phases=(Phase.generate,), report_multiple_bugs=False)
+UNSHRUNK = settings(QUICK, max_examples=2_000, phases=(Phase.generate,), report_multiple_bugs=False)
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from limiter import memory_repository, sync_acquirer, sync_memory_repository
+from limiter import memory_repository, sync_memory_repository
 from limiter.commit import batch, breaker, sync_batch, sync_committer
 from limiter.commit.allotment import Payment, Stock
 from limiter.core import plan as planning
@@ -34,7 +34,6 @@ def watching(world: World) -> Iterator[None]:
             (Payment, "give_back", give_back_told_to(world)),
             (batch, "backoff", backoff),
             (sync_batch, "sync_backoff", lambda _: None),
-            (sync_acquirer, "sync_gather", one_after_another),
             (sync_committer, "sync_start", lambda calls, _: one_after_another(calls)),
             (breaker, "THRESHOLD", sys.maxsize),
             # The judge follows a bucket's periods and stamps for longer than a store has to keep them.

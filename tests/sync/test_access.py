@@ -191,7 +191,7 @@ def test_limits_in_code_need_no_reading(new_limiter: Any, repository: Any, clock
     assert limiter.try_acquire("bob", "api", {"requests": 3}, also=[("everybody", "api")])
     assert repository.take() == {"write_bucket": 2}
     assert (limiter.check("bob", "api", also=[("everybody", "api")])).statuses[1].available == 7
-    assert repository.take() == {"read_bucket": 2}
+    assert repository.take() == {"read_records": 1}
     assert limiter.resolve_limits("user", "api") == tuple(TEN)
     assert repository.take() == {}
 

@@ -87,7 +87,12 @@ def test_bad_names_are_refused(new_limiter: Any, name: Any) -> None:
 
 @pytest.mark.engines("moto", "dynoxide", "dynamodb-local")
 @pytest.mark.parametrize(
-    "attribute", [{"t:tokens|1/12": {"S": "soon"}}, {"t:tokens|1/12": {"N": "1.5"}}, {"s:tokens|1/12": {"BOOL": True}}]
+    "attribute",
+    [
+        {"t:tokens|1/12": {"S": "soon"}},
+        {"t:tokens|1/12": {"N": "1800000000000000000.5"}},
+        {"t:tokens|1/12": {"N": "9" * 19}, "s:tokens|1/12": {"BOOL": True}},
+    ],
 )
 def test_an_unreadable_bucket_is_named_and_takes_nothing(
     new_limiter: Any, repository: Any, engine: Engine, attribute: dict[str, Any]

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from ..core.records import BucketKey
     from ..core.request import NotTried
-    from ..core.state import BucketState
     from ..sync_repository_protocol import SyncBucketStore
     from .sync_bucket_queue import Outcome
     from .sync_writer import SyncCommitterOptions
@@ -166,13 +165,6 @@ class SyncCommitter:
         asked = [Request(key, refunds=refunds) for key, refunds in held if refunds]
         for first in range(0, len(asked), CLOSED_AT_ONCE):
             self.write_refunds(asked[first : first + CLOSED_AT_ONCE])
-
-    def observe(self, key: BucketKey, state: BucketState) -> None:
-        """Remember a bucket's state that was read for another purpose, unless one is known already."""
-        with self.lock:
-            if key not in self._queues:
-                queue = self._queue(key)
-                queue.state, queue.seen = state, self.clock()
 
     def refund_grants(self, grants: Iterable[tuple[BucketKey, Grant]]) -> None:
         """Give back what was granted and not used: to its block, or to its bucket as far as it is still worth something."""

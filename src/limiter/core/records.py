@@ -97,4 +97,15 @@ def windows_of(record: object) -> tuple[Window, ...]:
 
 
 RecordKey = LimitsKey | EntityKey
+
+
+class CacheableKeys(tuple[RecordKey, ...]):
+    """The keys of records that are read for a cache: a copy that misses the writes of the last second will do.
+
+    A store may read them for less, or like any other keys.
+    """
+
+    __slots__ = ()
+
+
 Record = Limits | ScheduledLimits | EntityRecord

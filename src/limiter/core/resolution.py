@@ -37,10 +37,9 @@ Lookup = Record | UnreadableItem | Missing | None
 
 
 class MissingRecords(NamedTuple):
-    """The records to read before a chain can be resolved, and the buckets that are new with them."""
+    """The records to read before a chain can be resolved."""
 
     records: tuple[RecordKey, ...]
-    buckets: tuple[BucketKey, ...]
 
 
 def levels(entity_id: str, resource: str) -> tuple[LimitsKey, ...]:
@@ -56,21 +55,17 @@ def resolve(call: Call, lookup: Callable[[RecordKey], Lookup], now: int) -> tupl
     could not be read, and `ValidationError` when there are too many buckets.
     """
     needed: list[RecordKey] = []
-    cold: list[BucketKey] = []
     chain: dict[BucketKey, Bucket] = {}
     for number, target in enumerate(call.targets):
         for key, record in _climb(target.key, chain, lookup):
-            before = len(needed)
             limits, until = None if chain else call.limits, None
             if limits is None:
                 limits, until = _strongest(levels(key.entity_id, key.resource), lookup, needed, now)
             if record is MISSING:
                 needed.append(EntityKey(key.entity_id))
             chain[key] = Bucket.of(key, call.defaults if limits is None else limits, number, until)
-            if len(needed) > before:
-                cold.append(key)
     check_number(len(chain))
-    return MissingRecords(tuple(dict.fromkeys(needed)), tuple(cold)) if needed else tuple(chain.values())
+    return MissingRecords(tuple(dict.fromkeys(needed))) if needed else tuple(chain.values())
 
 
 def in_code(call: Call) -> tuple[Bucket, ...]:
