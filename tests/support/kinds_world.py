@@ -107,11 +107,13 @@ class KindsWorld(World):
         for identity in sorted({*before.levels, *after.levels, *limits}):
             if identity.rpartition("|")[0] in cleared:
                 self._clear(write, identity)
+            elif before.level(identity) != ABSENT == after.level(identity):
+                asked = any(ask.limit.identity == identity for ask in write.asks)
+                promise(self._is_rested(write, identity), "only accounts that have been full for an hour leave an item")
+                promise(not asked, "no account leaves an item with a write that asks it")
             elif identity in limits:
                 self.kinds[key, identity] = limits[identity]
                 peaks[identity] = self._judge_level(write, limits[identity])
-            elif after.level(identity) == ABSENT:
-                promise(self._is_rested(write, identity), "only accounts that have been full for an hour leave an item")
             else:
                 promise(before.level(identity) == after.level(identity), "a write changes no limit that no request names")
         self.moments[key].append(Moment(self.order, self.now, after, peaks))
@@ -134,7 +136,7 @@ class KindsWorld(World):
         else:
             promise(after == before, "only an order changes a pause")
         for ask in write.asks:
-            promise(ask.request.forced or ask.left_out or before <= now, "nothing is admitted in a paused bucket")
+            promise(ask.request.forced or before <= now, "nothing is admitted in a paused bucket")
 
     def _judge_slots(self, write: Write) -> None:
         for name, held in write.after.slots.held.items():
