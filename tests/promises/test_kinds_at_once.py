@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
 import os
 from random import Random
@@ -14,8 +16,14 @@ from support.kinds_tasks import KindsTasks
 from support.limiter_tasks import Script
 from support.planted_races import FAULTS
 
+from limiter import Concurrency, MemoryRepository, RateLimiter
+from limiter.core.units import NANOSECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from limiter.core.records import BucketKey
+    from limiter.core.state import BucketState, Update, WriteResult
 
 RUNS = int(os.environ.get("LIMITER_FUZZ_RUNS", "40")) // 2
 FEW = 150
@@ -63,3 +71,79 @@ def test_planted_races_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     plant, script = FAULTS[name]
     plant(monkeypatch)
     assert search(script, FEW) is not None
+
+
+TWO_MINUTES = 120 * NANOSECONDS
+
+
+class SlowTime:
+    """A time that passes only when every task sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self.numbers = itertools.count()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep by this time; after two minutes of it, not at all."""
+        if self.now >= TWO_MINUTES:
+            return
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self.sleepers, (self.now + round(seconds * NANOSECONDS), next(self.numbers), future))
+        await future
+
+    async def pass_until(self, task: asyncio.Future[None]) -> None:
+        """Let time pass until a task is done, for at most two minutes."""
+        while not task.done() and self.now < TWO_MINUTES:
+            for _ in range(40):
+                await asyncio.sleep(0)
+            if self.sleepers:
+                self.now, _, future = heapq.heappop(self.sleepers)
+                future.set_result(None)
+        for _, _, future in self.sleepers:
+            future.set_result(None)
+
+
+class FarAway:
+    """What a process sees of a store: what it asks of each bucket arrives only after some seconds."""
+
+    def __init__(self, inner: MemoryRepository, time: SlowTime, seconds: dict[str, float]) -> None:
+        self.inner, self.time, self.seconds = inner, time, seconds
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    async def read_bucket(self, key: BucketKey) -> BucketState:
+        """Read when the time has come."""
+        await self.time.sleep(self.seconds[key.entity_id])
+        return await self.inner.read_bucket(key)
+
+    async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
+        """Write when the time has come."""
+        await self.time.sleep(self.seconds[key.entity_id])
+        return await self.inner.write_bucket(key, update)
+
+
+def test_calls_that_want_the_same_slots_do_not_stay_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two processes, each of which is the first to reach one of two buckets, both get all slots in time, however slow the table.
+
+    If each look takes longer than the time between two looks, it does not meet the same look of the other process each time.
+    """
+    time, chance = SlowTime(), Random(1)  # noqa: S311 - no secret
+    monkeypatch.setattr("random.random", chance.random)
+    monkeypatch.setattr("random.uniform", chance.uniform)
+
+    async def call(store: MemoryRepository, **seconds: float) -> None:
+        limits = [Concurrency("calls", 1, ttl=3_600)]
+        limiter = RateLimiter(FarAway(store, time, seconds), limits, denial_ttl=0, sleep=time.sleep, decision_timeout=60)  # type: ignore[arg-type]
+        async with limiter.acquire("left", "api", also=[("right", "api")], timeout=60):
+            await time.sleep(0.1)
+
+    async def play() -> None:
+        store = MemoryRepository(clock=lambda: time.now)
+        both = asyncio.gather(call(store, left=0.2, right=0.4), call(store, left=0.4, right=0.2))
+        await time.pass_until(both)
+        assert both.done()
+        await both
+
+    asyncio.run(play())

@@ -107,11 +107,13 @@ class KindsWorld(World):
         for identity in sorted({*before.levels, *after.levels, *limits}):
             if identity.rpartition("|")[0] in cleared:
                 self._clear(write, identity)
+            elif before.level(identity) != ABSENT == after.level(identity):
+                asked = any(ask.limit.identity == identity for ask in write.asks)
+                promise(self._is_rested(write, identity), "only accounts that have been full for an hour leave an item")
+                promise(not asked, "no account leaves an item with a write that asks it")
             elif identity in limits:
                 self.kinds[key, identity] = limits[identity]
                 peaks[identity] = self._judge_level(write, limits[identity])
-            elif after.level(identity) == ABSENT:
-                promise(self._is_rested(write, identity), "only accounts that have been full for an hour leave an item")
             else:
                 promise(before.level(identity) == after.level(identity), "a write changes no limit that no request names")
         self.moments[key].append(Moment(self.order, self.now, after, peaks))
@@ -134,7 +136,7 @@ class KindsWorld(World):
         else:
             promise(after == before, "only an order changes a pause")
         for ask in write.asks:
-            promise(ask.request.forced or ask.left_out or before <= now, "nothing is admitted in a paused bucket")
+            promise(ask.request.forced or before <= now, "nothing is admitted in a paused bucket")
 
     def _judge_slots(self, write: Write) -> None:
         for name, held in write.after.slots.held.items():
@@ -232,11 +234,12 @@ class KindsWorld(World):
 
     def _judge_since(self, write: Write, limit: BaseLimit, taken: int) -> None:
         old, new = write.before.level(limit.identity), write.after.level(limit.identity)
+        # Later than the last one that the client has seen, which may have ended within this nanosecond.
+        opened = write.now if kind_of(limit) == "quota" else max(write.now, write.view.level(limit.identity).since + 1)
         if old == ABSENT:
-            promise(new == ABSENT or new.since == write.now, "an account begins when it is written")
+            promise(new in (ABSENT, new._replace(since=opened)), "an account begins when it is written")
         elif taken and is_over(limit, old, write.now):
-            latest = max(write.now, old.since + 1, write.view.level(limit.identity).since + 1)
-            promise(write.now <= new.since <= latest, "each opening begins with its first charge")
+            promise(new.since == opened, "each opening begins with its first charge")
         else:
             promise(new.since == old.since, "an opening lasts until its end")
 
@@ -290,7 +293,9 @@ class KindsWorld(World):
         account = self.accounts[place]
         for request in write.carried:
             for refund in request.refunds:
-                if refund in back:
+                # Who got no answer may have been told an earlier opening, of which nothing comes back.
+                void = write.client.losses > 0 and refund.since < write.after.level(limit.identity).since
+                if refund in back and not void:
                     self._judge_period(place, request, refund)
         lives = {each.life for request in write.carried if request.refunds and (each := self._submission(request)) is not None}
         returned = [each for each in account.takings if each.booked and each.start > write.now and each.life in lives]

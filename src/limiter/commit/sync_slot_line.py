@@ -117,7 +117,7 @@ class SyncSlotLine:
                 if admission.allowed or short_of_slots(self._requests, admission.outcomes, deadline) is None:
                     self._invite_next()
                     return admission
-                continue
+                self._fall_out_of_step(now)
             if now >= deadline:
                 return None
 
@@ -146,6 +146,19 @@ class SyncSlotLine:
             self._caller.look = False
             self._line.next_look = now + self._interval()
             return True
+
+    def _fall_out_of_step(self, began: int) -> None:
+        """Put off the next look of a call for several buckets by a random time, of up to as long as the last look took.
+
+        It held slots of some buckets until the others refused. If each look took longer than the time between two looks, two such
+        calls could stay in step and refuse each other until their deadlines.
+        """
+        if len(self._requests) > 1:
+            now = self._committer.clock()
+            with self._committer.lock:
+                self._caller.look = False  # What the look gave back has woken this caller itself.
+                later = now + round((now - began) * random.random())  # noqa: S311 - spreads processes, hides nothing
+                self._line.next_look = max(self._line.next_look, later)
 
     def _interval(self) -> int:
         spread = random.uniform(1, 1.5)  # noqa: S311 - spreads processes, hides nothing

@@ -232,14 +232,13 @@ class Plan:
                     self._account(refund.limit).give(refund)
         # Charges come first, as in the batch; the birth of a shadow limit is written only along with other changes.
         accounts = sorted(self.accounts.values(), key=lambda account: (not account.takes, not account.enforced))
-        reach, takes = max(now, self.reach), False
+        reach = max(now, self.reach)
         for account in accounts:
             reach = max(reach, account.write(self))
-            takes = takes or account.takes
         if not self.conditions and not self.changes and not self.slots:
             return None
-        # What is forced, and what only refunds, is written in a paused bucket too.
-        if takes and not all(self.requests[index].forced or not self.requests[index].charges for index in self.shares):
+        # What is forced, and what only refunds, is written in a paused bucket too. A call that takes nothing is not admitted there.
+        if not all(self.requests[index].forced or not self.requests[index].charges for index in self.shares):
             if state.unreadable:
                 check_readable(state, PAUSED)
             self.conditions.append(Condition(TTL, "paused", None, now, absent=True))

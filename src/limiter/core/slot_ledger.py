@@ -37,7 +37,7 @@ class SlotLedger:
         For a while after one was left to other processes, the process takes none back.
         """
         tenures = self._tenures.values()
-        return any(each.surplus for each in tenures) and not any(mono < each.rest for each in tenures)
+        return any(each.surplus for each in tenures) and not any(mono < each.turns.rest for each in tenures)
 
     def is_unsettled(self, mono: int) -> bool:
         """Tell whether the process's slots need a write to the bucket."""
@@ -117,7 +117,7 @@ class SlotLedger:
             if not tenure.may_hand_over(units, held, limit.capacity, now, mono):
                 return None
         for tenure, (limit, _), held in given:
-            tenure.take_turn(held, limit.capacity, mono)
+            tenure.turns.take(held, limit.capacity, mono)
         if any(charge.units > tenure.spare for tenure, charge, _ in given):
             return None
         return [tenure.hand_over(charge, held, now, mono) for tenure, charge, held in given]
@@ -134,7 +134,8 @@ class SlotLedger:
 
     def turn(self, slots: Slots) -> int | None:
         """Return the expected nanoseconds until one of all held slots is freed, by leases of this process; None if unknown."""
-        found = [each.time // max(1, slots.held.get(name, 0)) for name, each in self._tenures.items() if each.time is not None]
+        means = {name: each.time.mean for name, each in self._tenures.items()}
+        found = [mean // max(1, slots.held.get(name, 0)) for name, mean in means.items() if mean is not None]
         return min(found) if found else None
 
     def note_attempt(self, mono: int) -> None:

@@ -56,17 +56,63 @@ class Sent(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
+class Turns:
+    """When a process leaves a slot to other processes, so that it does not hand them on among its own callers for ever.
+
+    All slots of the limit have been taken since `full`. The process looks for none before `rest`, and leaves `left` of its own
+    slots to others with its next write.
+    """
+
+    full: int | None = None
+    rest: int = 0
+    left: int = 0
+
+    def take(self, held: int, capacity: int, mono: int) -> None:
+        """Note that slots are handed on. After some time in which all were taken, one of them is left to other processes."""
+        if held < capacity:
+            self.full = None
+        elif self.full is None:
+            self.full = mono
+        elif mono - self.full >= TURNS:
+            self.full, self.rest, self.left = None, mono + REST, 1
+
+
+@dataclass(slots=True, eq=False)
+class HoldTime:
+    """For how long leases hold slots, on average.
+
+    `area` is the sum of the nanoseconds for which leases have held slots, as of `changed`; `ended` counts the slots that they
+    have freed.
+    """
+
+    area: int = 0
+    ended: int = 0
+    changed: int = 0
+
+    @property
+    def mean(self) -> int | None:
+        """Nanoseconds for which a slot was held on average; None before the first one was freed."""
+        return self.area // self.ended if self.ended else None
+
+    def count(self, held: int, units: int, mono: int) -> None:
+        """Note that `held` slots have been held up to now, and that leases take `units` more; negative units were freed."""
+        self.area += held * max(0, mono - self.changed)
+        self.changed = mono
+        if units < 0:
+            self.ended -= units
+            if self.ended > REMEMBERED:
+                self.ended, self.area = self.ended // 2, self.area // 2
+
+
+@dataclass(slots=True, eq=False)
 class Tenure:
     """The process's slots of one limit: its `entry` as last known, and how many of its slots open `leases` hold.
 
     `sent` are writes with an unknown result. If one of them got no response, the tenure is in `doubt`, and nothing is handed on.
     Until the monotonic time `deadline` the slots certainly belong to the process. They were `renewed` by the write of that time,
     and a heartbeat last `tried` to renew them. The fence numbers from `number` to `numbers` are for slots that are handed on.
-    `last` is the latest time, in milliseconds, until which an entry was to hold slots.
-
-    All slots of the limit have been taken since `full`. The process looks for none before `rest`, and leaves `left` of its slots
-    to other processes. `area` is the sum of the nanoseconds for which leases have held slots, as of `changed`; `ended` counts the
-    slots that they have freed. `losses` are the last renewals of generations that were lost.
+    `last` is the latest time, in milliseconds, until which an entry was to hold slots. `losses` are the last renewals of
+    generations that were lost.
     """
 
     limit: Concurrency
@@ -81,12 +127,8 @@ class Tenure:
     doubt: bool = False
     number: int = 0
     numbers: int = 0
-    full: int | None = None
-    rest: int = 0
-    left: int = 0
-    area: int = 0
-    ended: int = 0
-    changed: int = 0
+    turns: Turns = field(default_factory=Turns)
+    time: HoldTime = field(default_factory=HoldTime)
     losses: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -98,17 +140,12 @@ class Tenure:
     def spare(self) -> int:
         """Slots that no lease holds, and that no write in flight frees."""
         kept = min([count_of(self.entry), *(each.keeps for each in self.sent)])
-        return 0 if self.doubt else max(0, kept - self.leases - self.left)
-
-    @property
-    def time(self) -> int | None:
-        """Nanoseconds for which a slot was held on average; None before the first one was freed."""
-        return self.area // self.ended if self.ended else None
+        return 0 if self.doubt else max(0, kept - self.leases - self.turns.left)
 
     @property
     def own(self) -> Own:
         """What a plan needs to know."""
-        return Own(self.leases, self.generation, self.last, self.time)
+        return Own(self.leases, self.generation, self.last, self.time.mean)
 
     def is_due(self, mono: int, part: int) -> bool:
         """Tell whether the slots have to be renewed: one part in `part` of their time to live has passed."""
@@ -129,7 +166,7 @@ class Tenure:
         """Record the sending of a write that was planned at `mono` and leaves that entry."""
         self.sent.append(Sent(stamp, entry, count_of(entry) - write.taken, mono, write.limit.ttl_ns, write.numbers > 0))
         self.last = max(self.last, until_of(entry) // MILLISECOND)
-        self.left = 0
+        self.turns.left = 0
 
     def verdict(self, stamp: str, seen: int, own: int, now: int, mono: int) -> bool | None:
         """Tell whether the last update, with that stamp, was applied, by its process's `own` entry, which was `seen` before.
@@ -199,26 +236,12 @@ class Tenure:
 
     def count(self, units: int, mono: int) -> None:
         """Add `units` to the slots that leases hold; negative units were freed."""
-        self.area += self.leases * max(0, mono - self.changed)
-        self.changed = mono
+        self.time.count(self.leases, units, mono)
         self.leases += units
-        if units < 0:
-            self.ended -= units
-            if self.ended > REMEMBERED:
-                self.ended, self.area = self.ended // 2, self.area // 2
 
     def may_hand_over(self, units: int, held: int, capacity: int, now: int, mono: int) -> bool:
         """Tell whether spare slots may be given to a caller, while so many of the limit's capacity are held in all."""
         return units <= self.spare and held <= capacity and self.number < self.numbers and not self._has_expired(now, mono)
-
-    def take_turn(self, held: int, capacity: int, mono: int) -> None:
-        """Note that slots are handed on. After some time in which all were taken, one of them is left to other processes."""
-        if held < capacity:
-            self.full = None
-        elif self.full is None:
-            self.full = mono
-        elif mono - self.full >= TURNS:
-            self.full, self.rest, self.left = None, mono + REST, 1
 
     def hand_over(self, charge: Charge, held: int, now: int, mono: int) -> Receipt:
         """Give spare slots to a caller."""

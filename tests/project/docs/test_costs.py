@@ -45,13 +45,17 @@ class Meter:
         else:
             self.read += units
 
-    async def size(self, table: str) -> int:
-        """The bytes of the one bucket in a table, as AWS counts them: names, texts, and half a byte for each digit."""
+    async def size(self, table: str) -> tuple[int, int]:
+        """The bytes of the one bucket in a table, as AWS counts them, and the number of processes that hold slots in it.
+
+        AWS counts names, texts, and half a byte for each digit.
+        """
         items = (await self.client.scan(TableName=table))["Items"]
         (bucket,) = [item for item in items if item["sk"]["S"].startswith("b#")]
         values = [(name, next(iter(value.values()))) for name, value in bucket.items()]
         self.take()
-        return sum(len(name) + (len(text) // 2 + 2 if "N" in bucket[name] else len(text)) for name, text in values)
+        bytes_ = sum(len(name) + (len(text) // 2 + 2 if "N" in bucket[name] else len(text)) for name, text in values)
+        return bytes_, sum(name.startswith("c:") for name in bucket)
 
     def take(self) -> tuple[dict[str, int], float, float]:
         """Calls, write units and read units."""
@@ -244,32 +248,37 @@ async def test_a_correction_costs_a_write_unit_and_the_end_of_the_block_nothing(
 
 
 async def test_a_bucket_of_five_kinds_costs_one_unit_an_acquire(opened: Opened, table_name: str) -> None:
-    """A rate, a quota, a shadow, a session, and slots of eight processes: a write unit to enter, one to leave, below 1 KB."""
+    """A rate, a quota, a shadow, a session, and slots that each of eight processes holds: one write unit an acquire, below 1 KB.
+
+    Each process that knows the bucket enters for a unit and leaves for a unit: at first, where the shadow would have refused, and
+    where it has to wait.
+    """
     meter, new = opened
-    limits = [
-        "requests=1000/minute",
-        "tokens=1000000/day in America/Los_Angeles",
-        "watched=10/minute shadow",
-        "messages=5000/session of 5 hours",
-        "calls=20 at once",
-    ]
-    limiters = [new(*limits) for _ in range(8)]
+    limits = (*EVERY_KIND[:3], "messages=100/session of 5 hours", "calls=20 at once")
+    limiters = [new(*limits) for _ in range(PROCESSES)]
     leases = [limiter.acquire("user-42", "gpt-4") for limiter in limiters]
-    for lease in leases:
-        await lease.__aenter__()
-    for limiter in limiters:
-        await limiter.check("user-42", "gpt-4")
-    meter.take()
-    acquisition = limiters[-1].acquire("user-42", "gpt-4")
-    await acquisition.__aenter__()
-    calls, written, read = meter.take()
-    assert (calls["UpdateItem"], written, read) == (1, 1.0, 0.0)
-    await acquisition.__aexit__(None, None, None)
-    calls, written, read = meter.take()
-    assert (calls, written, read) == ({"UpdateItem": 1}, 1.0, 0.0)
-    assert await meter.size(table_name) < 1_000
-    for lease in leases:
-        await lease.__aexit__(None, None, None)
+    for held in leases:
+        await held.__aenter__()
+    for more in ({}, {"probe": 9}, {"requests": 3}):
+        amounts = {"requests": 1, "tokens": 1, "probe": 1, "messages": 1, "calls": 1, **more}
+        for limiter in limiters:
+            meter.take()
+            async with limiter.acquire("user-42", "gpt-4", amounts, timeout=60):
+                # A process that has not seen the bucket change since it wrote may have to write twice, as with any limits.
+                calls, written, _ = meter.take()
+                assert calls["UpdateItem"] == written <= 2.0
+            meter.take()
+            acquisition = limiter.acquire("user-42", "gpt-4", amounts, timeout=60)
+            lease = await acquisition.__aenter__()
+            assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+            size, holders = await meter.size(table_name)
+            assert size < 1_000
+            assert holders == PROCESSES
+            await acquisition.__aexit__(None, None, None)
+            assert meter.take() == ({"UpdateItem": 1}, 1.0, 0.0)
+    assert lease.waited > 0
+    for held in leases:
+        await held.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize(("holders", "units"), [(8, 1.0), (20, 1.0), (50, 2.0)])

@@ -321,6 +321,26 @@ def test_a_pause_is_seen_by_writers_that_do_not_know_of_it() -> None:
     store.refusal(TEN)
 
 
+@pytest.mark.parametrize(
+    "limit", [replace(ONE, enforce=False), Concurrency("c", 4)], ids=["a shadow that is left out", "0 slots"]
+)
+def test_a_pause_is_seen_by_calls_that_take_nothing(limit: Limit) -> None:
+    """A call that takes nothing needs no write of its own, but where it shares the write of a refund, the write asserts the pause."""
+    store = Store()
+    held = store.take(DAY, units=4)
+    if not limit.enforce:
+        store.take(limit)
+    known = store.known
+    store.ask(Request(KEY, pause=store.now + 30 * SECOND))
+    store.known = known
+    giving = Request(KEY, refunds=(Allocation.of(held.receipts[0]).release(4)[1],))
+    call = asking(store, limit, 0 if limit.enforce else 1)
+    assert store.ask(call, giving) == [None, None]
+    told = store.ask(call, giving)
+    assert [type(each) for each in told] == [Refusal, Grant]
+    assert store.tat(DAY) == 0
+
+
 def test_a_pause_only_grows_but_0_ends_it() -> None:
     """A shorter one changes nothing; the item lives as long as the longest."""
     store = Store()
