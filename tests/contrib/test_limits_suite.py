@@ -135,7 +135,11 @@ def test_limits_own_tests_pass(atomic_engine: Engine, table_name: str, tmp_path:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *FILES, "tests/integration"],
         cwd=tmp_path,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
+        env={
+            **os.environ,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
+        },
         capture_output=True,
         text=True,
         check=False,
