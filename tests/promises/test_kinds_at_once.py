@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.bucket_world import PromiseBroken
@@ -33,6 +33,8 @@ SCRIPTS = {
     "orders from outside": Script(orders=True),
     "answers that get lost": Script(orders=True, losses=0.1),
     "mixed fleets": Script(fleets=True),
+    "clocks that disagree": Script(skew=300_000_000, fleets=True, orders=True),
+    "limits that change": Script(changes=True),
     "everything": Script(fleets=True, orders=True, losses=0.05, steady=False, lingers=(0.0, 0.1)),
 }
 
@@ -134,8 +136,9 @@ def test_calls_that_want_the_same_slots_do_not_stay_in_step(monkeypatch: pytest.
     monkeypatch.setattr("random.uniform", chance.uniform)
 
     async def call(store: MemoryRepository, **seconds: float) -> None:
+        front: Any = FarAway(store, time, seconds)
         limits = [Concurrency("calls", 1, ttl=3_600)]
-        limiter = RateLimiter(FarAway(store, time, seconds), limits, denial_ttl=0, sleep=time.sleep, decision_timeout=60)  # type: ignore[arg-type]
+        limiter = RateLimiter(front, limits, denial_ttl=0, sleep=time.sleep, decision_timeout=60)
         async with limiter.acquire("left", "api", also=[("right", "api")], timeout=60):
             await time.sleep(0.1)
 
