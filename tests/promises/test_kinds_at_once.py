@@ -127,7 +127,7 @@ class FarAway:
 
 
 def test_calls_that_want_the_same_slots_do_not_stay_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two processes, each of which is the first to reach one of two buckets, both get all slots in time, however slow the table.
+    """Two processes, each of which is the first to reach one of two buckets, both get all slots in time, however slow the table.
 
     If each look takes longer than the time between two looks, it does not meet the same look of the other process each time.
     """
