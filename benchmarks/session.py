@@ -197,6 +197,7 @@ def measure(job: Job, warm_up: float, before: Path | None) -> dict[str, Any]:
     warm_up = max(warm_up, 0.3) if job.driver == "paced" else warm_up
     command = [sys.executable, "-m", *program(job), json.dumps(job.as_dict()), str(warm_up)]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed package has bytecode.
     if job.authority:
         environment["AWS_CA_BUNDLE"] = job.authority
     if PEERS[job.peer].module == "before":

@@ -87,6 +87,7 @@ def available(before: Path | None) -> list[str]:
 def seconds_of(statement: str, before: Path | None) -> float:
     """Return the wall time of one process."""
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # An installed package has bytecode.
     if statement == BEFORE:
         environment["PYTHONPATH"] = str(before)
     command = [sys.executable, "-c", statement.partition(" (")[0]]

@@ -15,12 +15,13 @@ import click
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from limiter import Limit  # noqa: E402
 from limiter.aws import schema  # noqa: E402 - found by the line above
 from limiter.cli import COMMANDS, build_group  # noqa: E402
 from limiter.cli.exit_codes import MEANINGS  # noqa: E402
 from limiter.cli.options import aws_options, stack_option  # noqa: E402
 from limiter.core.records import BucketKey  # noqa: E402
-from limiter.core.state import Change, Level, Update  # noqa: E402
+from limiter.core.state import MARK, TTL, Change, Level, Mark, Update  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ BEGIN, END = "<!-- costs: written by scripts/generate_docs.py -->", "<!-- end of
 DOLLARS_PER_WRITE, DOLLARS_PER_READ = 0.625e-6, 0.125e-6
 SECONDS_PER_MONTH = 730 * 3600
 LIMIT_NAMES = ("requests", "tokens", "input-tokens", "output-tokens", "images", "tool-calls", "searches", "minutes")
+PER_MINUTE = 10_000
 NUMBER_BYTES = 11  # of 19 digits: two to a byte, and one
 STAMP_BYTES = 20
 WRITE_UNIT = 1024
@@ -88,14 +90,18 @@ def exit_codes() -> str:
 
 
 def item_bytes(limits: Sequence[str]) -> int:
-    """Return the size of a bucket with every attribute it can have, as DynamoDB meters it, in bytes."""
+    """Return the size of a bucket with every attribute that rates can have, as DynamoDB meters it, in bytes."""
     key = schema.bucket_key(BucketKey("default", "user-42", "gpt-4"))
-    changes = [Change(limit, field, None, 0) for limit in limits for field in Level._fields]
-    names = schema.update_parameters(Update("", (), tuple(changes)))["ExpressionAttributeNames"].values()
-    numbers = sum(len(name.encode()) + NUMBER_BYTES for name in names if name not in schema.STAMP_ATTRIBUTES)
-    stamps = sum(len(name) + STAMP_BYTES for name in schema.STAMP_ATTRIBUTES)
+    identities = {name: Limit.per_minute(name, PER_MINUTE).identity for name in limits}
+    changes = [Change(identity, field, None, 0) for identity in identities.values() for field in Level._fields]
+    changes += [Change(TTL, field, None, 0) for field in ("ttl", "paused")]
+    marks = [Mark(name, None, True, identity) for name, identity in identities.items()]
+    written = schema.update_parameters(Update("", (), tuple(changes), tuple(marks), count=1))
+    names = set(written["ExpressionAttributeNames"].values())
+    texts = {MARK + name: len(identity.removeprefix(f"{name}|")) for name, identity in identities.items()}
+    texts |= dict.fromkeys(schema.STAMP_ATTRIBUTES, STAMP_BYTES)
     keys = sum(len(name) + len(value["S"]) for name, value in key.items())
-    return keys + numbers + stamps + len(schema.TTL_ATTRIBUTE) + NUMBER_BYTES
+    return keys + sum(len(name.encode()) + texts.get(name, NUMBER_BYTES) for name in names)
 
 
 def units(size: int) -> int:

@@ -35,6 +35,8 @@ FIXTURES = {"engine": ENGINE_NAMES, "server_engine": SERVER_NAMES, "atomic_engin
 ENGINES = pytest.StashKey[Engines]()
 SELECTED = pytest.StashKey[tuple[str, ...]]()
 RAN = pytest.StashKey[Counter[str]]()
+# Servers, the fastest first.
+FASTEST = ("dynoxide", "moto", "dynamodb-local")
 
 
 def isolate_from_aws() -> None:
@@ -63,6 +65,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check --engines."""
     config.addinivalue_line("markers", "engines(*names): the engines that a test with an engine fixture runs on")
+    config.addinivalue_line(
+        "markers", "one_server: of the servers, a test with an engine fixture runs on the fastest that is present"
+    )
     option = config.getoption("--engines")
     names = tuple(option.split(",")) if option else ENGINE_NAMES
     if unknown := set(names) - set(ENGINE_NAMES):
@@ -86,8 +91,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             selected = [name for name in names if name in metafunc.config.stash[SELECTED]]
             if (marker := metafunc.definition.get_closest_marker("engines")) is not None:
                 selected = [name for name in selected if name in marker.args]
+            if metafunc.definition.get_closest_marker("one_server") is not None:
+                selected = with_one_server(selected)
             nothing = pytest.param("none", marks=pytest.mark.skip(reason="NOT SELECTED: no engine of --engines can serve it"))
             metafunc.parametrize(fixture, selected or [nothing], indirect=True)
+
+
+def with_one_server(names: list[str]) -> list[str]:
+    """Leave out every server but the fastest that is present; where none is, the fastest that was selected stands for all."""
+    servers = sorted(
+        (name for name in names if name in FASTEST), key=lambda name: (RECIPES[name].absence() is not None, FASTEST.index(name))
+    )
+    return [name for name in names if name not in servers[1:]]
 
 
 def engine_name(item: pytest.Item) -> str | None:

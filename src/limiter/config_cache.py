@@ -263,7 +263,7 @@ class ConfigCache:
         self._counters.add("calls")
         try:
             keys = CacheableKeys(load.wanted) if self._share else tuple(load.wanted)
-            load.records, _ = await with_timeout(self._patience, partial(self._repository.read_records, keys))
+            load.records, _ = await with_timeout(self._patience, partial(self._repository.read_records, keys, ()))
         except TimeoutError as error:
             failure = RateLimiterUnavailable(f"the limits could not be read within {self._patience} s", unsent=True)
             self._counters.add_failure(failure)

@@ -15,6 +15,8 @@ from limiter import Limit, NeverSatisfiable, RateLimiterUnavailable, RateLimitEx
 if TYPE_CHECKING:
     from support.engines import FakeClock
 
+pytestmark = pytest.mark.one_server  # What is decided and recorded does not depend on the engine, and takes many calls.
+
 
 async def run(limiter: Any, clock: FakeClock, calls: int, interval: float, **options: Any) -> int:
     """Acquire one after another at an even pace; return how many were allowed."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from support.engines import FakeClock
 
+pytestmark = pytest.mark.one_server  # What is decided and recorded does not depend on the engine, and takes many calls.
 LIMITS = [Limit.parse("requests=8/minute"), Limit.parse("calls=2 at once")]
 OTHERS = [Limit.parse("requests=30/minute burst 12"), Limit.parse("calls=3 at once")]
 

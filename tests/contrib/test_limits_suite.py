@@ -124,6 +124,7 @@ def prepare(folder: Path, uri: str) -> None:
         path.write_text(kept + CONCRETE.format(name=name, uri=scheme + uri) + after)
 
 
+@pytest.mark.one_server
 @pytest.mark.timeout(300)
 def test_limits_own_tests_pass(atomic_engine: Engine, table_name: str, tmp_path: Path) -> None:
     """The tests of `limits` pass, sync and async, those of concurrency included, except those of the moving window."""

@@ -114,7 +114,6 @@ TESTED_BY = {
     "core.limits.protocol": "tests/unit/core/test_plan.py",
     "core.limits.text": "tests/unit/core/limits/test_limits.py",
     "core.preview": "tests/unit/core/test_plan.py",
-    "core.record_cache": "tests/async/test_stored_limits.py",
     "core.records": "tests/async/test_entities.py",
     "core.refund_policy": "tests/async/test_lease.py",
     "core.request": "tests/unit/core/test_plan.py",

@@ -70,6 +70,7 @@ def limiter(server_engine: Engine, table: str) -> Iterator[SyncRateLimiter]:
         yield limiter
 
 
+@pytest.mark.one_server
 @pytest.mark.engines("dynoxide", "dynamodb-local")
 def test_a_process_keeps_its_slots_until_it_is_killed(server_engine: Engine, table: str, limiter: SyncRateLimiter) -> None:
     """In every runtime a holder that makes no call renews its slot; killed, it renews no more, and its slot is free."""

@@ -178,7 +178,9 @@ def start_dynamodb_local() -> Running:
     """Start DynamoDB Local, in memory, one database for every key and region, without telemetry."""
     library = CACHE / "dynamodb-local" / "lib"
     # The native SQLite library carries its version in its file name, which only sqlite4java's own setting finds.
-    java = ["java", "-Xmx512m", "-XX:+UseSerialGC", f"-Dsqlite4java.library.path={library}", "-cp", f"{library}/*"]
+    native = f"-Dsqlite4java.library.path={library}"
+    # It lives for some minutes, in which compiling its code further takes more of a processor than it saves.
+    java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", native, "-cp", f"{library}/*"]
     main = "software.amazon.dynamodb.services.local.main.ServerRunner"
     flags = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port"]
     return ServerProcess("dynamodb-local", lambda port: [*java, main, *flags, str(port)])

@@ -114,12 +114,18 @@ def proxied(engine: Engine, table_name: str, proxies: Any, monkeypatch: pytest.M
 
 
 @pytest.fixture(params=["direct", "botocore"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Each transport in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
 def connect(
-    request: pytest.FixtureRequest, table_name: str, clock: FakeClock, aws_session: Any
+    transport: str, table_name: str, clock: FakeClock, aws_session: Any
 ) -> Iterator[Callable[..., SyncRepository]]:
     """Makes repositories of one table at an address, which take either transport; they are closed in the end."""
     made: list[SyncRepository] = []
-    shared = {"session": aws_session, "clock": clock, "transport": request.param}
+    shared = {"session": aws_session, "clock": clock, "transport": transport}
 
     def new(endpoint_url: str, **options: Any) -> SyncRepository:
         made.append(SyncRepository(table_name, endpoint_url=endpoint_url, **shared, **options))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from limiter.audit import Recorder
     from limiter.core.state import WriteResult
 
+pytestmark = pytest.mark.one_server  # What is decided and recorded does not depend on the engine, and takes many calls.
 LIMITS = [Limit("requests", 8, 4, 1.0), Limit("tokens", 30, 10, 3.0)]
 
 

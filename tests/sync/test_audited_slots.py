@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from support.engines import FakeClock
 
+pytestmark = pytest.mark.one_server  # What is decided and recorded does not depend on the engine, and takes many calls.
 SECOND = 1_000_000_000
 
 

@@ -409,7 +409,7 @@ def test_a_slot_that_could_not_be_freed_is_freed_by_the_next_write(store: Any) -
 
 
 def test_callers_of_one_process_share_writes(new_limiter: Any) -> None:
-    """Fifty callers who share five slots hand them on: entering and leaving cost less than a tenth of a call each."""
+    """Fifty callers who share five slots hand them on: entering and leaving cost less than a tenth of a write each."""
     limiter = new_limiter("calls=5 at once", sleep=None)
     held: list[int] = []
     crowds: list[int] = []
@@ -425,4 +425,4 @@ def test_callers_of_one_process_share_writes(new_limiter: Any) -> None:
     outcomes = sync_gather([partial(work, number) for number in range(50)])
     assert outcomes == [None] * 50
     assert max(crowds) == 5
-    assert limiter.stats().calls <= 100
+    assert limiter.stats().batches <= 100

@@ -109,8 +109,9 @@ class BucketQueue:
     `state` is the last state seen, at the time `seen`; the last write was at `wrote`. `denied` is the time of the last refusal.
     `leader` is the waiter that is about to lead, then a token while batches are carried out, and None when the queue is at rest.
     `batch` is the current batch. `slots` are the slots that the process holds; None if it never held any. `returning` counts
-    the requests with refunds. `ahead` counts those that ask for `same_charges` without a timeout. `pace` is what
-    is known of the other processes that write to it; None as long as none has been seen.
+    the requests with refunds. `ahead` counts those that ask for `same_charges` without a timeout. `pace` is what is known of the
+    other processes that write to it; None as long as none has been seen. `relay` wakes the callers that the last batch decided,
+    if they are many.
     """
 
     __slots__ = (
@@ -122,6 +123,7 @@ class BucketQueue:
             "key",
             "leader",
             "pace",
+            "relay",
             "requests",
             "returning",
             "same_charges",
@@ -143,6 +145,7 @@ class BucketQueue:
         self.ahead = 0
         self.same_charges: tuple[object, ...] = ()
         self.pace: Pace | None = None
+        self.relay: Relay | None = None
         self.warned = False
         self.allotments: Allotments | None = None
         self.slots: BucketSlots | None = None

@@ -387,6 +387,7 @@ class SyncBatch:
                 if isinstance(outcome, Refusal):
                     queue.denied = max(queue.denied, outcome.now)
                 queue.finish(planned[place], outcome, relay)
+        queue.relay = relay if relay.is_crowd else None
         self.requests = [pending for pending in self.requests if not pending.done]
 
 

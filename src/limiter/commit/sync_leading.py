@@ -157,7 +157,14 @@ class SyncLeader:
             self._end_batch(queue)
 
     def _linger(self, queue: SyncBucketQueue) -> None:
-        """Wait for the interval between two writes to a bucket, in which requests gather, or let waiting requests gather."""
+        """Wait for the interval between two writes to a bucket, in which requests gather, or let waiting requests gather.
+
+        Before that, wait until the callers of the last batch are awake. They may ask again, and threads that are being woken
+        contend with the write for the interpreter: with 500 of them, a batch then carried 6 requests in place of 250.
+        """
+        relay, queue.relay = queue.relay, None
+        if relay is not None:
+            relay.settle(GATHERING / NANOSECONDS)
         delay = self._writer.delay(queue) if len(queue.requests) < MAX_BATCH else 0.0
         if delay > 0:
             (self._options.sleep or time.sleep)(delay)

@@ -78,7 +78,7 @@ class Turns:
 
 
 @dataclass(slots=True, eq=False)
-class HoldingTime:
+class HoldTime:
     """For how long leases hold slots, on average.
 
     `area` is the sum of the nanoseconds for which leases have held slots, as of `changed`; `ended` counts the slots that they
@@ -128,7 +128,7 @@ class Tenure:
     number: int = 0
     numbers: int = 0
     turns: Turns = field(default_factory=Turns)
-    time: HoldingTime = field(default_factory=HoldingTime)
+    time: HoldTime = field(default_factory=HoldTime)
     losses: dict[int, int] = field(default_factory=dict)
 
     @property

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FEW = 64
 """Waiting callers up to which those that have left are not searched for."""
+CROWD = 4
+"""Threads of a relay up to which it is not waited for."""
 
 
 class Wakeup:
@@ -98,6 +100,14 @@ class Relay:
         """Wake a task that `waits`, or is about to look for itself."""
         wakeup.set()
 
+    @property
+    def is_crowd(self) -> bool:
+        """Whether the end is worth waiting for: no, since all tasks are awake."""
+        return False
+
+    async def settle(self, seconds: float) -> None:
+        """Do nothing: all are awake."""
+
 
 class SyncRelay:
     """Wakes any number of threads at the end of its block, of which each wakes the next.
@@ -106,11 +116,15 @@ class SyncRelay:
 
     They are added from the last to the first, each one before it is told. So those behind a thread have been told when it is, and
     it does not matter how early it passes on. Each does that when it wakes, and before it leaves.
+
+    The last thread sets the end, so that a leader can wait until a crowd is awake.
     """
 
     def __init__(self) -> None:
         self._first: SyncWakeup | None = None
         self._others: list[SyncWakeup] = []
+        self._end: SyncWakeup | None = None
+        self._count = 0
 
     def __enter__(self) -> Self:
         return self
@@ -119,15 +133,29 @@ class SyncRelay:
         """Wake the first thread, also after an interruption."""
         for wakeup in self._others:
             wakeup.set()
-        if self._first is not None:
-            self._first.set()
+        first, self._first, self._others = self._first, None, []
+        if first is not None:
+            first.set()
 
     def add(self, wakeup: SyncWakeup, *, waits: bool) -> None:
         """Put a thread in front, if it `waits` and is part of no other relay; others are woken by themselves."""
-        if waits and wakeup._behind is None:
-            wakeup._behind, self._first = self._first, wakeup
-        else:
+        if not waits or wakeup._behind is not None:
             self._others.append(wakeup)
+            return
+        if self._first is None:
+            self._end = self._first = SyncWakeup()
+        wakeup._behind, self._first = self._first, wakeup
+        self._count += 1
+
+    @property
+    def is_crowd(self) -> bool:
+        """Whether there are so many threads that their waking takes a while."""
+        return self._count > CROWD
+
+    def settle(self, seconds: float) -> None:
+        """Wait until every thread is awake, or for so many seconds."""
+        if self._end is not None:
+            self._end._wait(seconds)
 
 
 class Waiting(Protocol):

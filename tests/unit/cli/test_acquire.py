@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = [
-    pytest.mark.engines("moto"),
+    pytest.mark.one_server,
     pytest.mark.skipif(os.name == "nt", reason="a command takes the place of another one on POSIX only"),
 ]
 LIMIT = ("--limit", "2/hour")

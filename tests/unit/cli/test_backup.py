@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.engines("moto")
+pytestmark = pytest.mark.one_server
 QUESTIONS = [("user-1", "api"), ("user-2", "api"), ("user-2", "search"), ("team", "api"), ("stranger", "api"), ("orphan", "api")]
 QUESTIONS += [("guest", "api"), ("guest", "search")]
 

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.engines("moto")
+pytestmark = pytest.mark.one_server
 
 KINDS = (
     "requests=100/hour",

@@ -45,7 +45,7 @@ def test_an_option_before_the_command_precedes_the_environment(
     assert run("status", "my-app").out.startswith("stack\tmy-app\n")
 
 
-@pytest.mark.engines("moto")
+@pytest.mark.one_server
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_shared_options_around_a_group(stack: str, run: Callable[..., Any], place: int) -> None:
     """They may stand before the group, between the group and its command, and after the command."""

@@ -66,7 +66,7 @@ def slots_of(document: dict[str, Any]) -> Any:
     return next(each["slots"] for each in rows if each["limit"]["name"] == "calls")
 
 
-@pytest.mark.engines("moto", "dynoxide")
+@pytest.mark.one_server
 class TestOnAnEngine:
     def test_held_and_expired_slots_are_shown(self, limiter: SyncRateLimiter, run: Any, leave_expired: Any) -> None:
         """`check` and `top` tell how many are held, and of expired holders, whose slots count as free."""
@@ -167,7 +167,7 @@ def test_tables_with_slots_fit(width: int) -> None:
     assert shown(limit_table(limits[1:]), 120) == ["limit", "burst", "as text"]
 
 
-@pytest.mark.engines("moto", "dynoxide")
+@pytest.mark.one_server
 def test_limits_of_slots_are_set_exported_and_applied(stack: str, run: Any, tmp_path: Any) -> None:
     """A level and a window may hold slots; a file of them reads back equal byte by byte."""
     window = ("--window", "mon-fri 09:00-17:00", "Europe/Berlin", "calls=5 at once ttl 7.5 shadow")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = [
-    pytest.mark.engines("moto"),
+    pytest.mark.one_server,
     pytest.mark.skipif(os.name == "nt", reason="signals and shells of POSIX"),
 ]
 LIMIT = ("--limit", "calls=1 at once")

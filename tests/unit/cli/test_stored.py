@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.engines("moto")
+pytestmark = pytest.mark.one_server
 
 FILE = """\
 version: 1

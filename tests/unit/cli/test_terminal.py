@@ -21,7 +21,7 @@ pty = pytest.importorskip("pty", reason="there are no pseudo-terminals on this s
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-pytestmark = pytest.mark.engines("moto")
+pytestmark = pytest.mark.one_server
 LIMITER = [sys.executable, "-m", "limiter.cli"]
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -97,6 +97,7 @@ def test_a_table_has_colours_unless_told_not_to(stack: str) -> None:
     assert "permissions: acquire" in plain.output
 
 
+@pytest.mark.engines("moto")
 def test_a_pipe_has_neither_colours_nor_cut_lines(stack: str) -> None:
     """What a program reads is whole and plain."""
     done = subprocess.run([*LIMITER, "doctor", stack], capture_output=True, text=True, timeout=60, check=False)

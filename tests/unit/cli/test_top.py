@@ -28,7 +28,7 @@ def acquire(entity: str, resource: str, *options: str) -> None:
     assert subprocess.run(call, timeout=60, check=False).returncode == 0
 
 
-@pytest.mark.engines("moto")
+@pytest.mark.one_server
 class TestOnAnEngine:
     def test_shows_buckets(self, stack: str, run: Callable[..., Any]) -> None:
         """Each limit of each bucket is a row, whichever options choose the bucket; looking consumes nothing."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from limiter.runtime.wakeup import Relay, SyncRelay, SyncWakeup, Wakeup
+from limiter.runtime.wakeup import CROWD, Relay, SyncRelay, SyncWakeup, Wakeup
 
 
 def test_a_thread_hears_what_was_set_before_it_waits() -> None:
@@ -71,6 +71,32 @@ def test_each_thread_wakes_the_next() -> None:
             relay.add(wakeup, waits=True)
     assert second._behind is third
     assert [first._wait(0.0), second._wait(0.0), third._wait(0.0)] == [True] * 3
+
+
+def test_a_relay_has_settled_when_its_last_thread_is_awake() -> None:
+    """A leader that waits for a crowd goes on when the last of it has woken, and not before."""
+    wakeups = [SyncWakeup() for _ in range(CROWD + 1)]
+    with SyncRelay() as relay:
+        for wakeup in reversed(wakeups):
+            relay.add(wakeup, waits=True)
+    assert relay.is_crowd
+    settled: list[bool] = []
+    leader = threading.Thread(target=lambda: settled.append(relay.settle(60.0) is None))
+    leader.start()
+    for wakeup in wakeups:
+        assert not settled
+        assert wakeup._wait(0.0)
+    leader.join(30.0)
+    assert settled
+
+
+def test_a_few_threads_are_no_crowd() -> None:
+    """Their waking takes less than a write would gain by it."""
+    with SyncRelay() as relay:
+        for _ in range(CROWD):
+            relay.add(SyncWakeup(), waits=True)
+    assert not relay.is_crowd
+    SyncRelay().settle(60.0)
 
 
 def test_a_thread_that_does_not_wait_is_woken_by_itself() -> None:
