@@ -35,7 +35,7 @@ SCRIPTS = {
     "mixed fleets": Script(fleets=True),
     "clocks that disagree": Script(skew=300_000_000, fleets=True, orders=True),
     "limits that change": Script(changes=True),
-    "everything": Script(fleets=True, orders=True, losses=0.05, steady=False, lingers=(0.0, 0.1)),
+    "everything": Script(fleets=True, changes=True, orders=True, losses=0.05, steady=False, lingers=(0.0, 0.1)),
 }
 
 
@@ -109,20 +109,20 @@ class SlowTime:
 class FarAway:
     """What a process sees of a store: what it asks of each bucket arrives only after some seconds."""
 
-    def __init__(self, inner: MemoryRepository, time: SlowTime, seconds: dict[str, float]) -> None:
-        self.inner, self.time, self.seconds = inner, time, seconds
+    def __init__(self, inner: MemoryRepository, clock: SlowTime, seconds: dict[str, float]) -> None:
+        self.inner, self.slow, self.seconds = inner, clock, seconds
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
 
     async def read_bucket(self, key: BucketKey) -> BucketState:
         """Read when the time has come."""
-        await self.time.sleep(self.seconds[key.entity_id])
+        await self.slow.sleep(self.seconds[key.entity_id])
         return await self.inner.read_bucket(key)
 
     async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Write when the time has come."""
-        await self.time.sleep(self.seconds[key.entity_id])
+        await self.slow.sleep(self.seconds[key.entity_id])
         return await self.inner.write_bucket(key, update)
 
 
@@ -131,21 +131,21 @@ def test_calls_that_want_the_same_slots_do_not_stay_in_step(monkeypatch: pytest.
 
     If each look takes longer than the time between two looks, it does not meet the same look of the other process each time.
     """
-    time, chance = SlowTime(), Random(1)  # noqa: S311 - no secret
+    clock, chance = SlowTime(), Random(1)  # noqa: S311 - no secret
     monkeypatch.setattr("random.random", chance.random)
     monkeypatch.setattr("random.uniform", chance.uniform)
 
     async def call(store: MemoryRepository, **seconds: float) -> None:
-        front: Any = FarAway(store, time, seconds)
+        front: Any = FarAway(store, clock, seconds)
         limits = [Concurrency("calls", 1, ttl=3_600)]
-        limiter = RateLimiter(front, limits, denial_ttl=0, sleep=time.sleep, decision_timeout=60)
+        limiter = RateLimiter(front, limits, denial_ttl=0, sleep=clock.sleep, decision_timeout=60)
         async with limiter.acquire("left", "api", also=[("right", "api")], timeout=60):
-            await time.sleep(0.1)
+            await clock.sleep(0.1)
 
     async def play() -> None:
-        store = MemoryRepository(clock=lambda: time.now)
+        store = MemoryRepository(clock=lambda: clock.now)
         both = asyncio.gather(call(store, left=0.2, right=0.4), call(store, left=0.4, right=0.2))
-        await time.pass_until(both)
+        await clock.pass_until(both)
         assert both.done()
         await both
 

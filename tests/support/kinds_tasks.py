@@ -240,7 +240,7 @@ class KindsTasks(Play):
             name = each.key.entity_id
             levels = [Level(tuple(given[1]))] if given[1] is not None and name == given[0] else stored[name]
             charged = {charge.limit for charge in each.request.charges}
-            allowed = [level.at(now) for level in levels for now in (began, each.clock)]
+            allowed = [limits for level in levels for limits in level.during(began, each.clock)]
             promise(any(charged <= set(limits) for limits in allowed), "a bucket is asked under the limits that apply to it")
 
     def _judge_buckets(self, life: Life, entity: str, options: Mapping[str, Any]) -> None:

@@ -23,6 +23,12 @@ class Level(NamedTuple):
         """Return the limits that apply at a time."""
         return self.instead if now // MINUTE % DAY == self.minute else self.plain
 
+    def during(self, first: int, last: int) -> list[tuple[BaseLimit, ...]]:
+        """Return all limits that apply at some time in a span."""
+        window = first - first % (DAY * MINUTE) + self.minute * MINUTE
+        edges = [window + day * DAY * MINUTE + beside for day in range(2) for beside in (0, MINUTE)]
+        return [self.at(now) for now in (first, last, *(edge for edge in edges if first <= edge <= last))]
+
     @property
     def schedule(self) -> list[tuple[str, str, tuple[BaseLimit, ...]]]:
         """The windows of the schedule."""
