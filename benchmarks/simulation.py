@@ -14,8 +14,10 @@ The model, and what it assumes:
 - With an `allotment` H a write may take units in advance, as many as the library's own `Sizing` says. They die H after the write
   was planned, what is not spent by then is lost, and every write plans with a window that is H shorter.
 - `paced` processes keep the library's own `Pace`, so that the fleet keeps below 700 writes per second, and requests that queue in
-  between join a write that is tried again. The library's longest interval is half of its decision timeout, so the model shows a
-  timeout of 32 s. The other policies show what the library would be like without a pace.
+  between join a write that is tried again. Within a second of a refusal, a write carries only that `part` of what seems to fit
+  which the pace says. What does not fit behind the requests before it is refused by a fresh state. The library's longest interval
+  is half of its decision timeout, so the model shows a timeout of 32 s. The other policies show what the library would be like
+  without a pace.
 - Callers arrive at random (Poisson), each asks for one unit once, and does not come back when it is refused or failed.
 """
 
@@ -41,6 +43,7 @@ ROUND_TRIP, ROUND_TRIP_SIGMA = 0.005, 0.25
 ATTEMPTS, BACKOFF = 3, 0.05
 MAX_BATCH = 1_000
 DENIAL_TTL = 1.0
+SCARCE = 1.0
 WRITES_PER_KEY, LONGEST, AT_ONCE = 700.0, 16.0, 2
 
 
@@ -108,6 +111,7 @@ class Process:
     busy: bool = False
     fresh: bool = False
     seen: float = -math.inf
+    denied: float = -math.inf
     level: float = 0.0
     failures: int = 0
     linger: float = 0.0
@@ -238,6 +242,8 @@ class Model:
         room = int((self._now + self._window - believed) / self._cost + 1e-9)
         fitting = min(room, len(process.batch))
         if process.fresh or self._now - process.seen <= DENIAL_TTL:
+            if process.batch[fitting:]:
+                process.denied = self._now
             self._decide("refused", process.batch[fitting:])
             process.batch = process.batch[:fitting]
         if not process.batch:
@@ -250,11 +256,23 @@ class Model:
             self._after(2 * self._half_trip(), self._look, process)
             return
         block = self._block(process, room - fitting)
-        write = Write(fitting, block, process.level <= self._now, self._now + self._window, self._now, process.pace.toll)
+        write = Write(
+            self._carried(process, fitting),
+            block,
+            process.level <= self._now,
+            self._now + self._window,
+            self._now,
+            process.pace.toll,
+        )
         process.wrote = self._now
         process.written += 1
         self._count("writes")
         self._after(self._half_trip(), self._reach, process, write)
+
+    def _carried(self, process: Process, fitting: int) -> int:
+        """Return how many of the requests that seem to fit a write carries: fewer where units are scarce and writes defeated."""
+        scarce = self.policy.paced and self._now - process.denied <= SCARCE
+        return max(1, int(process.pace.part * fitting)) if scarce else fitting
 
     def _block(self, process: Process, room: int) -> int:
         """Return the units to take in advance, which each batch asks for once."""

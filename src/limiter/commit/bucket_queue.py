@@ -9,6 +9,7 @@ from ..core.forgetting import is_forgettable
 from ..core.preview import NONE_AHEAD, Ahead, owes
 from ..core.request import Grant, Request, refund_of
 from ..core.state import EMPTY
+from ..core.units import NANOSECONDS
 from ..exceptions import anew
 from ..runtime.wakeup import Wakeup
 from .allotment import Allotments
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     # None if another request of the same caller was refused at once, and this one was not examined.
     Outcome = Grant | Refusal | NotTried | Exception | None
+
+SCARCE = NANOSECONDS
+"""Nanoseconds after a refusal for which the bucket counts as scarce."""
 
 
 class PendingRequest:
@@ -149,6 +153,15 @@ class BucketQueue:
         self.warned = False
         self.allotments: Allotments | None = None
         self.slots: BucketSlots | None = None
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether the process waits between its writes, because many processes write to the bucket."""
+        return self.pace is not None and self.pace.interval > 0
+
+    def part(self, now: int) -> float:
+        """Return the part that a write carries of the requests that seem to fit; the whole unless some were refused lately."""
+        return 1.0 if self.pace is None or now - self.denied > SCARCE else self.pace.part
 
     def is_idle(self, now: int) -> bool:
         """Tell whether no request is in progress, and nothing is held that has to be given back."""
