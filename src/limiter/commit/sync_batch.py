@@ -236,18 +236,18 @@ class SyncBatch:
         returns = plan.update is not None and any(pending.returns for pending in planned)
         if not plan.refused or returns or not (self._fresh or self._writer.proves_refusals(self._queue, now)):
             return
-        alike = self._alike(planned) if self._fresh and self._queue.is_paced else 0
+        equal_ones = self._equal_ones(planned) if self._fresh and self._queue.is_paced else 0
         # Slots can be freed at any time, by any process: an older state does not prove that none is free.
         proven = {
             place: each
             for place, each in plan.refused.items()
-            if (each.by_state and (self._fresh or not planned[place].request.slots)) or place < alike
+            if (each.by_state and (self._fresh or not planned[place].request.slots)) or place < equal_ones
         }
         if not self._fresh:
             self._writer.counters.add("cache_hits", count=sum([not planned[place].done for place in proven]))
         self._deliver(planned, proven)
 
-    def _alike(self, planned: Sequence[SyncPendingRequest]) -> int:
+    def _equal_ones(self, planned: Sequence[SyncPendingRequest]) -> int:
         """Return how many requests of the batch, from the first on, are equal and have no timeout.
 
         If one of them is refused later, because other processes have taken so much, so is the same request behind it.
