@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 from typing import TYPE_CHECKING, Any
@@ -190,7 +191,7 @@ async def test_callers_who_are_decided_are_forgotten_behind_one_who_waits(clock:
 
 
 async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(clock: FakeClock) -> None:
-    """A task that asks just when the limits have been read does not overtake those that have waited for them."""
+    """A task that asks in any turn of the loop after the limits were read does not overtake those that have waited for them."""
     waits: dict[int, float] = {}
     tasks: list[asyncio.Task[None]] = []
     asked = asyncio.Event()
@@ -198,9 +199,13 @@ async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(cl
     class Slow(MemoryRepository):
         async def read_records(self, *arguments: Any) -> Any:
             await asked.wait()
-            found = await super().read_records(*arguments)
-            tasks.extend([asyncio.create_task(call(number)) for number in range(30, 40)])
-            return found
+            tasks.append(asyncio.create_task(ask_in_every_turn()))
+            return await super().read_records(*arguments)
+
+    async def ask_in_every_turn() -> None:
+        for number in range(30, 60):
+            tasks.append(asyncio.create_task(call(number)))
+            await asyncio.sleep(0)
 
     async def sleep(_: float) -> None:
         pass
@@ -212,9 +217,9 @@ async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(cl
     limiter = RateLimiter(Slow(clock=clock), [Limit("requests", 1, 1, 1.0)], sleep=sleep)
     tasks += [asyncio.create_task(call(number)) for number in range(30)]
     asyncio.get_running_loop().call_soon(asked.set)
-    await until(lambda: len(waits) == 40)
+    await until(lambda: len(waits) == 60)
     await asyncio.gather(*tasks)
-    assert [number for number, _ in sorted(waits.items(), key=lambda each: each[1])] == list(range(40))
+    assert [number for number, _ in sorted(waits.items(), key=lambda each: each[1])] == list(range(60))
 
 
 async def test_tasks_of_new_buckets_share_reads(clock: FakeClock) -> None:
@@ -230,3 +235,28 @@ async def test_tasks_of_new_buckets_share_reads(clock: FakeClock) -> None:
     decisions = await asyncio.gather(*(limiter.try_acquire(f"user-{number}", "api") for number in range(100)))
     assert all(decisions)
     assert len(reads) <= 10
+
+
+async def test_a_store_that_ignores_its_cancellation_holds_no_reader(clock: FakeClock) -> None:
+    """Readers of every bucket are told while the call still hangs: those that it serves, and those in line behind it."""
+    freed = asyncio.Event()
+    reads: list[int] = []
+
+    class Stubborn(MemoryRepository):
+        async def read_records(self, keys: Any, buckets: Any = ()) -> Any:
+            reads.append(len(keys))
+            while not freed.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await freed.wait()
+            return await super().read_records(keys, buckets)
+
+    limiter = RateLimiter(Stubborn(clock=clock), [LIMIT], decision_timeout=0.05)
+    calls = [asyncio.ensure_future(limiter.try_acquire(f"user-{number}", "api")) for number in range(1_000)]
+    await asyncio.wait(calls, timeout=20)
+    done = [call for call in calls if call.done()]
+    freed.set()
+    assert len(done) == len(calls)
+    assert all(isinstance(call.exception(), RateLimiterUnavailable) for call in done)
+    assert len(reads) < 10
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=30)
