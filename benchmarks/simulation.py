@@ -15,8 +15,9 @@ The model, and what it assumes:
   was planned, what is not spent by then is lost, and every write plans with a window that is H shorter.
 - `paced` processes keep the library's own `Pace`, so that the fleet keeps below 700 writes per second, and requests that queue in
   between join a write that is tried again. Within a second of a refusal, a write carries only that `part` of what seems to fit
-  which the pace says. What does not fit behind the requests before it is refused by a fresh state. The library's longest interval
-  is half of its decision timeout, so the model shows a timeout of 32 s. The other policies show what the library would be like
+  which the pace says. What does not fit behind the requests before it is refused by a fresh state. With an allotment, a process
+  that needs more until its next turn than its part of what it saw free refuses until then what no block covers, and what two
+  writes have not got. The library's longest interval is half of its decision timeout, so the model shows a timeout of 32 s. The other policies show what the library would be like
   without a pace.
 - Callers arrive at random (Poisson), each asks for one unit once, and does not come back when it is refused or failed.
 """
@@ -112,6 +113,7 @@ class Process:
     fresh: bool = False
     seen: float = -math.inf
     denied: float = -math.inf
+    turn: float = -math.inf
     level: float = 0.0
     failures: int = 0
     linger: float = 0.0
@@ -204,6 +206,9 @@ class Model:
             self._pay(process)
             if not process.queue:
                 return
+        if self._now < process.turn:
+            self._decide("refused", [process.queue.pop()])
+            return
         if not process.busy:
             process.busy = True
             self._linger(process)
@@ -250,6 +255,13 @@ class Model:
             self._hand_over(process)
             return
         if self.policy.paced and process.written == AT_ONCE and (delay := self._delay(process)) > 0:
+            self._await_turn(process)
+            if process.turn > self._now:
+                self._decide("refused", [*process.batch, *process.queue])
+                process.batch = []
+                process.queue.clear()
+                process.busy = False
+                return
             self._after(delay, self._retry, process)
             return
         if not fitting:
@@ -336,7 +348,16 @@ class Model:
             process.fresh, process.written = False, 0
         self._step(process)
 
+    def _await_turn(self, process: Process) -> None:
+        """Refuse until the process's next turn what no block covers, if it needs more than its part of what it saw free."""
+        span = process.pace.longest_wait
+        if self.policy.allotment and self.policy.paced and span:
+            room = int((process.seen + self._window - max(process.level, process.seen)) / self._cost)
+            if process.sizing.exceeds(room, span):
+                process.turn = process.denied = min(process.wrote + span / 1e9, process.seen + self.policy.allotment)
+
     def _hand_over(self, process: Process) -> None:
+        self._await_turn(process)
         process.busy = bool(process.queue)
         if process.busy:
             # By a separate event, so that a long run of refusals does not nest.
