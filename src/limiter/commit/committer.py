@@ -348,14 +348,16 @@ class Committer:
                     self._leave_refunds(pending, waiter)
             waiter.pending = sum([not pending.done for pending in waiter.requests])
         await self._lead_without_waiters(waiter)
-        while waiter.pending and (monotonic() < waiter.expires or self._may_wait_on(waiter)):
-            waiter.clear()
-            if waiter.pending:
-                await self.deadlines.wait(waiter)
-        self._abandon(waiter)
-        self._record_lost(waiter)
-        granted = [(each.queue.key, each.outcome) for each in waiter.requests if isinstance(each.outcome, Grant)]
-        await self.refund_grants(granted)
+        try:
+            while waiter.pending and (monotonic() < waiter.expires or self._may_wait_on(waiter)):
+                waiter.clear()
+                if waiter.pending:
+                    await self.deadlines.wait(waiter)
+        finally:  # Also if it is interrupted again. What is granted later goes back when it is.
+            self._abandon(waiter)
+            self._record_lost(waiter)
+            granted = [(each.queue.key, each.outcome) for each in waiter.requests if isinstance(each.outcome, Grant)]
+            await self.refund_grants(granted)
 
     def _leave_refunds(self, pending: PendingRequest, waiter: Waiter) -> None:
         """Queue the refunds of a request that was taken out of a queue again; the caller leads them if there is no leader."""
