@@ -10,6 +10,7 @@ from .aws import queries, schema
 from .aws.client import ClientOptions, check_connection
 from .aws.clock import ServerClock
 from .aws.errors import no_item_returned
+from .aws.linking import Linker
 from .aws.table import Table
 from .aws.transport import TransportChoice
 from .core.records import BucketKey, CacheableKeys, EntityKey, EntityRecord, LimitsKey
@@ -24,7 +25,7 @@ from .core.validation import (
     check_table,
     check_table_region,
 )
-from .exceptions import EntityChanged, Throttled, ValidationError
+from .exceptions import Throttled, ValidationError
 from .runtime.retry import ATTEMPTS, Retry
 
 if TYPE_CHECKING:
@@ -209,26 +210,12 @@ class Repository:
     ) -> None:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
-        An entity that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` otherwise. One
-        transaction: two write units for each item. It is repeated only while it is throttled, and so certainly not applied.
+        An entity that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` otherwise. It takes
+        one write without ancestors; with ancestors a write, a read of them and another write.
         """
-        from botocore.exceptions import ClientError
-
         self._has_written = True
-        writes = queries.link_writes(self.stack, self.namespace, record, seen, before, new=new)
-        retry = Retry()
-        while True:
-            try:
-                await self._table.call("TransactWriteItems", {"TransactItems": writes})
-                return
-            except Throttled:
-                if retry.is_over():
-                    raise
-            except ClientError as error:
-                raise EntityChanged(
-                    f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently; try again"
-                ) from error
-            await retry.backoff()
+        linker = Linker(self._table, self.namespace, partial(self._read_items, consistent=True))
+        await linker.link(record, seen, before, new=new)
 
     async def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
         """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""

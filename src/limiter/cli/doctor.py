@@ -38,7 +38,7 @@ PAGES = 8
 LEVELS = {
     "acquire": ("GetItem", "BatchGetItem", "UpdateItem"),
     "read": ("GetItem", "BatchGetItem", "Query", "DescribeTable", "DescribeTimeToLive"),
-    "admin": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "ConditionCheckItem"),
+    "admin": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"),
     "admin of all namespaces": ("Scan",),
 }
 
