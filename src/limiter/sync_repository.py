@@ -11,6 +11,7 @@ from .aws.client import ClientOptions, sync_check_connection
 from .aws.clock import ServerClock
 from .aws.errors import no_item_returned
 from .aws.sync_linking import SyncLinker
+from .aws.sync_sweeping import SyncSweeper
 from .aws.sync_table import SyncTable
 from .aws.transport import TransportChoice
 from .core.records import BucketKey, CacheableKeys, EntityKey, EntityRecord, LimitsKey
@@ -22,6 +23,7 @@ from .core.validation import (
     check_endpoint,
     check_name,
     check_region,
+    check_segment,
     check_table,
     check_table_region,
 )
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from .core.records import Record, RecordKey
     from .core.resolution import Lookup
     from .core.state import BucketState, Update
+    from .models import Sweep
 
 BATCH_READ, BATCH_WRITE = 100, 25
 """The most items of one BatchGetItem and of one BatchWriteItem; see the service quotas of DynamoDB."""
@@ -275,6 +278,31 @@ class SyncRepository:
                 found = []
         self._delete_items(found)
         return deleted + len(found)
+
+    def sweep(
+        self,
+        *,
+        max_rate: int = 100,
+        segment: int = 0,
+        segments: int = 1,
+        dry_run: bool = False,
+        on_progress: Callable[[Sweep], None] | None = None,
+    ) -> Sweep:
+        """Delete idle buckets whose `ttl` has passed, of all namespaces, and return the counts.
+
+        For tables without time to live, such as global tables with strong consistency. Reads the whole table, or one of
+        `segments` equal parts that several processes share. A bucket that is used again in the meantime is kept. Safe to repeat.
+
+        - `max_rate`: the most deletions a second. Each costs a write unit, or one per KB of a larger item.
+        - `segment`: which part to sweep, from 0.
+        - `dry_run`: counts expired items, and deletes none.
+        - `on_progress`: is called with the counts so far, after every few deletions.
+        """
+        check_segment(segment, check_count("segments", segments))
+        check_count("max_rate", max_rate)
+        self.open()  # Its response tells the server's time.
+        sweeper = SyncSweeper(self._table, self.clock)
+        return sweeper.sweep(max_rate, segment, segments, dry_run=dry_run, on_progress=on_progress)
 
     def _addressed(self, key: schema.Item) -> dict[str, Any]:
         return {"TableName": self.stack, "Key": key}

@@ -13,6 +13,7 @@ from .schema import (
     PARTITION_KEY,
     SORT_KEY,
     STAMP_ATTRIBUTE,
+    TTL_ATTRIBUTE,
     VERSION_ATTRIBUTE,
     Item,
     joined,
@@ -72,6 +73,29 @@ def buckets_scan(namespace: str) -> dict[str, Any]:
         "FilterExpression": "begins_with(#0, :0) AND begins_with(#1, :1)",
         "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY},
         "ExpressionAttributeValues": {":0": {"S": within(namespace, "")}, ":1": {"S": joined("b", "")}},
+    }
+
+
+def expired_scan(seconds: int, segment: int, segments: int) -> dict[str, Any]:
+    """Return the parameters of the Scan that reads the keys and the `ttl` of items that expired before a time; all namespaces."""
+    return {
+        "Segment": segment,
+        "TotalSegments": segments,
+        "ProjectionExpression": "#0, #1, #t",
+        "FilterExpression": "#t < :t",
+        "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY, "#t": TTL_ATTRIBUTE},
+        "ExpressionAttributeValues": {":t": {"N": str(seconds)}},
+    }
+
+
+def expired_deletion(table: str, item: Item) -> dict[str, Any]:
+    """Return the DeleteItem for an item of that Scan, unless its `ttl` has moved since; an absent item is no failure."""
+    return {
+        "TableName": table,
+        "Key": {name: item[name] for name in (PARTITION_KEY, SORT_KEY)},
+        "ConditionExpression": "#t = :t OR attribute_not_exists(#0)",
+        "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#t": TTL_ATTRIBUTE},
+        "ExpressionAttributeValues": {":t": item[TTL_ATTRIBUTE]},
     }
 
 
