@@ -48,7 +48,7 @@ class Region:
 async def test_conflicts_between_regions_cost_no_unit_and_give_none(
     open_repository: Callable[..., Any], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three regions allow together what the limit allows, and refund all that they give back, whatever conflicts."""
+    """Three regions allow together what the limit allows, and what one gives back is free for the others."""
     monkeypatch.setattr("limiter.core.pace.Pace.wait", lambda _: 0)
     monkeypatch.setattr("limiter.runtime.retry.BACKOFF", 0.0)
     store = open_repository()
