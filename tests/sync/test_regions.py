@@ -54,11 +54,12 @@ def test_conflicts_between_regions_cost_no_unit_and_give_none(
     store = open_repository()
     regions = [Region(store, seed) for seed in range(3)]
     limiters = [SyncRateLimiter(region, LIMITS, decision_timeout=60) for region in regions]
-    decisions: list[Decision] = []
-    for _ in range(9):
-        outcomes = sync_gather([partial(limiter.try_acquire, "user", "api") for limiter in limiters * 3])
-        decisions += [each for each in outcomes if isinstance(each, Decision)]
-    assert (len(decisions), sum(each.allowed for each in decisions)) == (81, 60)
+    for entity in ("a", "b", "c"):
+        decisions: list[Decision] = []
+        for _ in range(9):
+            outcomes = sync_gather([partial(limiter.try_acquire, entity, "api") for limiter in limiters * 3])
+            decisions += [each for each in outcomes if isinstance(each, Decision)]
+        assert (len(decisions), sum(each.allowed for each in decisions)) == (81, 60)
     with limiters[0].acquire("other", "api", {"requests": 50}) as lease:
         lease.release(requests=20)
     assert (limiters[1].check("other", "api")).statuses[0].available == 30
