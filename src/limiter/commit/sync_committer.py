@@ -95,7 +95,7 @@ class SyncCommitter:
                 sync_start([partial(self._leader.write_at_once, pending)], partial(self._join, pending))
                 if pending.done:
                     return [pending.outcome if isinstance(pending.outcome, Grant) else pending.result()]
-                waiter = pending.waiter
+                waiter = self._waiter_left(pending)
             if waiter is None:
                 waiter = self._waiter()
                 self._enter(waiter, requests)
@@ -139,6 +139,14 @@ class SyncCommitter:
             waiter = pending.waiter = self._waiter()
         waiter.requests, waiter.pending = (pending,), not pending.done
         return waiter
+
+    def _waiter_left(self, pending: SyncPendingRequest) -> SyncWaiter | None:
+        """Return the waiter of a request that was not decided at once; None if it never was in the queue.
+
+        It is there if a batch has put it back, so that others lead after one turn. Asked anew, it would be charged twice.
+        """
+        with self.lock:
+            return self._waiter_of(pending) if pending.entered else pending.waiter
 
     def _join(self, pending: SyncPendingRequest) -> None:
         """Wait for the task that writes a request at once."""
