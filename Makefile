@@ -21,7 +21,7 @@ SOURCES := pyproject.toml hatch_build.py
 # Tests start hundreds of processes, each of which would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test quick twins docs linkcheck test-gevent test-eventlet test-aioboto3 test-fastapi check audit soak bench dist installed sbom workflows pythons engines checker redis limits clean
+.PHONY: help demo test quick twins docs linkcheck test-gevent test-eventlet test-aioboto3 test-fastapi check audit soak bench bench-heat dist installed sbom workflows pythons engines checker redis limits clean
 .DELETE_ON_ERROR:
 
 help: ## List these commands.
@@ -78,6 +78,9 @@ check: $(VENV)/.test-installed ## Lint, compare the generated files with their s
 
 bench: $(BENCH)/.bench-installed ## Measure the limiter and other libraries; ARGS=--long for publication, ARGS=--help for the options.
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+bench-heat: $(BENCH)/.bench-installed ## Measure fleets on one hot key, side by side with others; ARGS=--seconds 10.
+	$(BENCH)/bin/python -m benchmarks.heat $(ARGS)
 
 # Strict, since otherwise an audit that reaches no advisories passes.
 audit: $(VENV)/.test-installed ## Look up all installed packages in the advisories of PyPI; needs the network.
