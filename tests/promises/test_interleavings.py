@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 SEEDS = range(300)
 BUSY = Script(FIRM, callers=5, interruptions=1)
-ONCE = Script(FIRM, callers=4, calls=1, interruptions=1)
 LOSSES = Script(FIRM, callers=5, losses=0.3)
 
 
@@ -71,10 +70,13 @@ def clear_late(committer: SyncCommitter, waiter: Any) -> None:
         committer.deadlines.wait(waiter)
 
 
-def hand_over_to_nobody(leader: SyncLeader, queue: Any, lead: object, *, stop: bool = False) -> None:
-    """Give up the lead without choosing the next leader."""
+def hand_over_in_silence(leader: SyncLeader, queue: Any, lead: object, *, stop: bool = False) -> None:
+    """Choose the next leader, and do not wake it."""
     if queue.leader is lead:
-        queue.leader = None if stop or not queue.requests else lead
+        waiter = queue.next_leader()
+        queue.leader = waiter or (lead if queue.requests and not stop else None)
+        if waiter is not None:
+            waiter.to_lead = (*waiter.to_lead, queue)
 
 
 FAULTS: dict[str, tuple[Callable[[Scheduler], contextlib.AbstractContextManager[object]], Script | None]] = {
@@ -82,7 +84,7 @@ FAULTS: dict[str, tuple[Callable[[Scheduler], contextlib.AbstractContextManager[
     "a wake-up is left out": (replaced(SyncWakeup, "set", lambda wakeup: None), None),
     "a relay is not passed on": (replaced(SyncWakeup, "pass_on", lambda wakeup: None), None),
     "a wake-up is forgotten": (replaced(SyncCommitter, "_wait", clear_late), None),
-    "the lead is not handed over": (replaced(SyncLeader, "hand_over", hand_over_to_nobody), ONCE),
+    "the next leader is not woken": (replaced(SyncLeader, "hand_over", hand_over_in_silence), BUSY),
     "an interrupted caller refunds nothing": (replaced(SyncCommitter, "refund_grants", lambda committer, grants: None), BUSY),
     "an interrupted caller stays in line": (replaced(SyncBucketQueue, "remove", lambda queue, pending: False), BUSY),
     "the gate wakes no one": (replaced(SyncGate, "leave", lambda gate: gate._free.append(None)), None),

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from support.interleaving import Interrupted, Scheduler, switching
 
-from limiter import Concurrency, Limit, RateLimiterUnavailable, RateLimitExceeded, SyncMemoryRepository, SyncRateLimiter
+from limiter import (
+    Concurrency,
+    Limit,
+    RateLimiterUnavailable,
+    RateLimitExceeded,
+    SyncMemoryRepository,
+    SyncRateLimiter,
+    Throttled,
+)
 from limiter.audit import History, judge_history
 from limiter.audit.history import document
 from limiter.core.units import NANOSECONDS
@@ -53,6 +61,7 @@ class Script:
     chains: bool = False
     losses: float = 0.0
     interruptions: int = 0
+    throttled: float = 0.0
     connections: int = 64
 
     @classmethod
@@ -66,6 +75,7 @@ class Script:
             chains=rng.random() < 0.3,
             losses=rng.choice((0.0, 0.0, 0.1)),
             interruptions=rng.choice((0, 0, 1, 3)),
+            throttled=rng.choice((0.0, 0.0, 0.2)),
             connections=rng.choice((64, 64, 1, 2)),
         )
 
@@ -77,6 +87,8 @@ class Store(SyncMemoryRepository):
         super().__init__(clock=play.clock)
         self._play = play
         self.max_connections = play.script.connections
+        self.is_shared = bool(play.script.throttled)
+        """Whether limiters count their writes, and keep a pace."""
 
     def read_bucket(self, key: BucketKey) -> BucketState:
         """Read after a while; the answer may get lost."""
@@ -94,6 +106,8 @@ class Store(SyncMemoryRepository):
     def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Write after a while; it may not be sent, or not arrive, or its answer gets lost."""
         self._pass()
+        if self._play.rng.random() < self._play.script.throttled:
+            raise Throttled("a hot key", hot_key=True)
         self._lose("throttled", unsent=True)
         self._lose("no answer", unsent=False)
         result = super().write_bucket(key, update)
@@ -145,7 +159,9 @@ class Play:
             store = Store(self)
             for _ in range(self.script.processes):
                 hook = Listener(self.history)
-                self.limiters.append(SyncRateLimiter(store, [self.script.limit], stored=False, on_decision=hook))
+                self.limiters.append(
+                    SyncRateLimiter(store, [self.script.limit], stored=False, on_decision=hook, writes_per_key=20)
+                )
             callers = [self.scheduler.call(self.call) for _ in range(self.script.callers)]
             for _ in range(self.script.interruptions):
                 self.scheduler.call(lambda: self.interrupt(callers), background=True)
@@ -176,7 +192,7 @@ class Play:
     def note_failure(self, error: RateLimiterUnavailable) -> None:
         """Note a call that failed. None may while the store answers, unless a caller is interrupted twice in its write."""
         self.doubtful = self.doubtful or not error.unsent
-        if not self.script.losses and self.script.interruptions < 2:
+        if not (self.script.losses or self.script.throttled) and self.script.interruptions < 2:
             self.found.findings.append(f"a call failed although the store answers: {error}")
 
     def acquire(self, limiter: SyncRateLimiter) -> None:
@@ -200,7 +216,7 @@ class Play:
     def look_at_time(self, began: float) -> None:
         """Note a decision that came late: a caller was woken by its own alarm only."""
         took = self.scheduler.now - began - (self.script.timeout or 0.0)
-        if took > SOON and not self.script.losses:
+        if took > SOON and not (self.script.losses or self.script.throttled):
             self.found.findings.append(f"a decision took {took:.3f} s")
 
     def correct(self, lease: SyncLease) -> None:
