@@ -18,6 +18,8 @@ COMMA := ,
 DYNOXIDE := $(if $(wildcard $(or $(LIMITER_ENGINES),.engines)/dynoxide),$(COMMA)dynoxide)
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml hatch_build.py
+# Tests start hundreds of processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test quick twins docs linkcheck test-gevent test-eventlet test-aioboto3 test-fastapi check audit soak bench dist installed sbom workflows pythons engines checker redis limits clean
 .DELETE_ON_ERROR:
@@ -53,8 +55,9 @@ PATCHED_ENGINES ?= memory$(DYNOXIDE)
 test-gevent test-eventlet: test-%:
 	$(BIN)/python tests/support/run_patched.py $* --engines=$(PATCHED_ENGINES) tests/sync
 
+# The memory engine opens no session.
 test-aioboto3:
-	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=memory,moto$(DYNOXIDE) tests/async tests/unit/aws \
+	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=moto$(DYNOXIDE) tests/async tests/unit/aws \
 		'tests/contrib/test_client_examples.py::test_an_example_prints_what_it_should[with_arq]'
 
 test-fastapi: $(OLDEST)/.test-installed ## Run the tests of the FastAPI adapter on the oldest FastAPI and Starlette that it supports.

@@ -131,11 +131,15 @@ def test_limits_own_tests_pass(atomic_engine: Engine, table_name: str, tmp_path:
     create_table(table_name, endpoint_url=atomic_engine.endpoint_url)
     prepare(tmp_path, f"dynamodb://{table_name}?endpoint_url={atomic_engine.endpoint_url}")
     chosen = " and ".join(["dynamodb", *(f"not {name}" for name in LEFT_OUT)])
-    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore", "-k", chosen]
+    options = ["-q", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin", "-W", "ignore", "-k", chosen]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *FILES, "tests/integration"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])},
+        env={
+            **os.environ,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -6,6 +6,8 @@ import os
 from random import Random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.bucket_world import PromiseBroken
 from support.kinds_machine import KindsPlay
 from support.planted_kinds import FAULTS
@@ -31,6 +33,13 @@ def test_calls_of_every_kind_are_decided_as_by_the_model() -> None:
     So it is with headroom, oversize, pauses, waits, resets, corrections from inside and outside, and stale knowledge.
     """
     assert search(2 * RUNS) is None
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=False), st.integers(1, 40))
+def test_calls_of_every_kind_are_decided_as_by_the_model_however_they_are_drawn(rng: Random, steps: int) -> None:
+    """Hypothesis draws the same plays, prefers extreme ones, and shrinks what it finds."""
+    KindsPlay(rng).run(steps)
 
 
 @pytest.mark.parametrize("name", FAULTS)

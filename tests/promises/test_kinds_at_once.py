@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.bucket_world import PromiseBroken
@@ -33,7 +33,9 @@ SCRIPTS = {
     "orders from outside": Script(orders=True),
     "answers that get lost": Script(orders=True, losses=0.1),
     "mixed fleets": Script(fleets=True),
-    "everything": Script(fleets=True, orders=True, losses=0.05, steady=False, lingers=(0.0, 0.1)),
+    "clocks that disagree": Script(skew=300_000_000, fleets=True, orders=True),
+    "limits that change": Script(changes=True),
+    "everything": Script(fleets=True, changes=True, orders=True, losses=0.05, steady=False, lingers=(0.0, 0.1)),
 }
 
 
@@ -107,42 +109,43 @@ class SlowTime:
 class FarAway:
     """What a process sees of a store: what it asks of each bucket arrives only after some seconds."""
 
-    def __init__(self, inner: MemoryRepository, time: SlowTime, seconds: dict[str, float]) -> None:
-        self.inner, self.time, self.seconds = inner, time, seconds
+    def __init__(self, inner: MemoryRepository, clock: SlowTime, seconds: dict[str, float]) -> None:
+        self.inner, self.slow, self.seconds = inner, clock, seconds
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
 
     async def read_bucket(self, key: BucketKey) -> BucketState:
         """Read when the time has come."""
-        await self.time.sleep(self.seconds[key.entity_id])
+        await self.slow.sleep(self.seconds[key.entity_id])
         return await self.inner.read_bucket(key)
 
     async def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Write when the time has come."""
-        await self.time.sleep(self.seconds[key.entity_id])
+        await self.slow.sleep(self.seconds[key.entity_id])
         return await self.inner.write_bucket(key, update)
 
 
 def test_calls_that_want_the_same_slots_do_not_stay_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two processes, each of which is the first to reach one of two buckets, both get all slots in time, however slow the table.
+    """Two processes, each of which is the first to reach one of two buckets, both get all slots in time, however slow the table.
 
     If each look takes longer than the time between two looks, it does not meet the same look of the other process each time.
     """
-    time, chance = SlowTime(), Random(1)  # noqa: S311 - no secret
+    clock, chance = SlowTime(), Random(1)  # noqa: S311 - no secret
     monkeypatch.setattr("random.random", chance.random)
     monkeypatch.setattr("random.uniform", chance.uniform)
 
     async def call(store: MemoryRepository, **seconds: float) -> None:
+        front: Any = FarAway(store, clock, seconds)
         limits = [Concurrency("calls", 1, ttl=3_600)]
-        limiter = RateLimiter(FarAway(store, time, seconds), limits, denial_ttl=0, sleep=time.sleep, decision_timeout=60)  # type: ignore[arg-type]
+        limiter = RateLimiter(front, limits, denial_ttl=0, sleep=clock.sleep, decision_timeout=60)
         async with limiter.acquire("left", "api", also=[("right", "api")], timeout=60):
-            await time.sleep(0.1)
+            await clock.sleep(0.1)
 
     async def play() -> None:
-        store = MemoryRepository(clock=lambda: time.now)
+        store = MemoryRepository(clock=lambda: clock.now)
         both = asyncio.gather(call(store, left=0.2, right=0.4), call(store, left=0.4, right=0.2))
-        await time.pass_until(both)
+        await clock.pass_until(both)
         assert both.done()
         await both
 

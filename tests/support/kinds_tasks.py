@@ -17,13 +17,14 @@ from support.history import Life
 from support.kinds_measure import HOUR, Terms, kind_of
 from support.kinds_world import KindsWorld
 from support.limiter_tasks import ENTITIES, LIFE, BodyFailed, Play
+from support.stored_levels import DAY, MINUTE, Level
 
 from limiter import Concurrency, Limit, Quota, RateLimitExceeded
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import LeaseLost, RateLimiterUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from support.history import Client
@@ -69,6 +70,7 @@ class KindsTasks(Play):
         # What a mixed fleet has under the same names; slots are one number for all.
         self.others = [limit if limit.holds else self._redraw(limit) for limit in limits] if self.script.fleets else limits
         self.open_leases: dict[str, list[tuple[Lease, int, int]]] = {}
+        self.levels: dict[str, list[Level]] = {entity: [] for entity in EVERY}
         return limits
 
     def _redraw(self, limit: BaseLimit) -> Any:
@@ -77,6 +79,17 @@ class KindsTasks(Play):
             other = draw(self.rng, limit.name)
             if kind_of(other) == kind_of(limit):
                 return other
+
+    async def _change(self) -> None:
+        """Store other limits for an entity, and perhaps yet others for this minute or the next one."""
+        rng, entity = self.rng, self.rng.choice(EVERY)
+        plain, instead = ([each if each.holds else self._redraw(each) for each in self.limits] for _ in range(2))
+        level = Level(tuple(plain))
+        if rng.random() < 0.5:
+            level = Level(level.plain, (self.world.now // MINUTE + rng.randint(0, 1)) % DAY, tuple(instead))
+        # From when it may be read on; a response with the earlier value may still be under way.
+        self.levels[entity].append(level)
+        await rng.choice(self.pairs)[1].set_limits(list(level.plain), entity_id=entity, schedule=level.schedule)
 
     def _limits_of(self, client: Client) -> list[Any]:
         return self.others if int(client.name[-1]) % 2 else self.limits
@@ -130,6 +143,7 @@ class KindsTasks(Play):
                     edges = [level.since + round(limit.seconds * NANOSECONDS)]
                 case _:
                     edges = [now + rng.choice((1, 25)) * NANOSECONDS]
+            edges += [(now // MINUTE + 1) * MINUTE] if self.script.changes else []
             choices += [edge + rng.choice((-1, 0, 0, 1)) - now for edge in (*edges, state.paused)]
         self.advance(now + max(0, rng.choice(choices)))
 
@@ -160,6 +174,8 @@ class KindsTasks(Play):
         own = self._limits_of(client)
         entity, amounts, options, life.terms = self._draw_call(own, self.limits if own is self.others else self.others)
         asked = dict(amounts) if amounts is not None else {limit.name: 1 for limit in self.limits}
+        began = client.clock()
+        stored = {name: len(self.levels[name]) for name in EVERY}
         slots, ended = any(limit.holds and asked.get(limit.name) for limit in self.limits), False
         try:
             if rng.random() < 0.3 and not slots:
@@ -184,6 +200,8 @@ class KindsTasks(Play):
         except PromiseBroken as broken:
             self.errors.append(broken)
         self.judging(self._judge_buckets, life, entity, options)
+        known = {name: [Level(tuple(own)), *self.levels[name]][first:] for name, first in stored.items()}
+        self.judging(self._judge_limits_asked, life, began, known, (entity, options.get("limits")))
 
     async def _hold_slots(self, life: Life, lease: Lease) -> None:
         """Hold the lease, as one more holder of its slots in each bucket, of which there are never too many."""
@@ -211,6 +229,19 @@ class KindsTasks(Play):
         assert life.units is not None
         slots = {limit.name for limit in self.limits if limit.holds}
         return [name for name in life.units if name not in slots]
+
+    def _judge_limits_asked(
+        self, life: Life, began: int, stored: Mapping[str, Sequence[Level]], given: tuple[str, Sequence[Any] | None]
+    ) -> None:
+        """Check that each bucket is asked under limits that applied to it, by the client's clock, during the call."""
+        for each in life.submissions:
+            if each.request.forced or not each.request.charges:
+                continue
+            name = each.key.entity_id
+            levels = [Level(tuple(given[1]))] if given[1] is not None and name == given[0] else stored[name]
+            charged = {charge.limit for charge in each.request.charges}
+            allowed = [limits for level in levels for limits in level.during(began, each.clock)]
+            promise(any(charged <= set(limits) for limits in allowed), "a bucket is asked under the limits that apply to it")
 
     def _judge_buckets(self, life: Life, entity: str, options: Mapping[str, Any]) -> None:
         """Check that every bucket of every target is asked, by a call that is allowed."""

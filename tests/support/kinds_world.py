@@ -414,10 +414,17 @@ class KindsWorld(World):
 
     def _settle_place(self, life: Life, place: Place, taken: Sequence[tuple[int, int]]) -> None:
         limit: Any = life.limits[place]
+        back = life.returned[place]
+        asked = [charge.limit for each in life.submissions if each.key == place[0] for charge in each.request.charges]
+        if [each.identity for each in asked if each.name == limit.name][-1:] not in ([], [place[1]]):
+            # A schedule has changed the limits while the call waited, so it has asked again under others.
+            latest = max(since for _, since in taken)
+            whole = sum(cost for cost, since in taken if since == latest) if limit.enforce else 0
+            promise(life.doubtful or back >= whole, "what was taken under limits that have changed since is refunded")
+            return
         if limit.enforce:
             super()._settle_place(life, place, taken)
             return
-        back = life.returned[place]
         promise(back <= sum(cost for cost, _ in taken), "no refund of a shadow exceeds what it was charged")
 
     def settle(self, lives: Iterable[Life]) -> None:

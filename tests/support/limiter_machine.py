@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import strategies as st
@@ -13,6 +13,7 @@ from support.history import Client, Life
 from support.kinds_measure import cost_of
 from support.limiter_tasks import REAL_SECONDS, BodyFailed
 from support.limiter_world import World
+from support.stored_levels import DAY, MINUTE, Level
 from support.watching import watching
 
 from limiter import Limit, RateLimitExceeded, SyncMemoryRepository, SyncRateLimiter
@@ -30,7 +31,6 @@ LIMITS = (Limit("a", 4, 4, 1.0), Limit("b", 3, 1, 7.0))
 ALLOTTED = (Limit("a", 12, 4, 1.0, allotment=0.5), Limit("b", 9, 1, 7.0, allotment=7.0))
 RESOURCE = "api"
 LINGER = 0.05
-MINUTE, DAY = 60 * NANOSECONDS, 24 * 60
 CHAINS = {"solo": ("solo",), "kid": ("kid", "parent")}
 AMOUNTS = st.none() | st.dictionaries(st.sampled_from("ab"), st.integers(0, 3), min_size=1)
 TIMEOUTS = st.sampled_from((None, 0.001, 1.0, 30.0))
@@ -40,24 +40,6 @@ FATES = st.lists(st.sampled_from(("answered", "unsent", "unapplied", "applied"))
 def with_capacity(capacity: int) -> tuple[Limit, ...]:
     """Return the limits with another capacity."""
     return tuple(Limit(each.name, capacity, each.refill_amount, each.refill_period) for each in LIMITS)
-
-
-class Level(NamedTuple):
-    """Stored limits, and the others that a schedule puts in their place for one minute of each day."""
-
-    plain: tuple[Limit, ...]
-    minute: int = -1
-    instead: tuple[Limit, ...] = ()
-
-    def at(self, now: int) -> tuple[Limit, ...]:
-        """Return the limits that apply at a time."""
-        return self.instead if now // MINUTE % DAY == self.minute else self.plain
-
-    @property
-    def schedule(self) -> list[tuple[str, str, tuple[Limit, ...]]]:
-        """The windows of the schedule."""
-        start, end = (f"{minute // 60:02}:{minute % 60:02}" for minute in (self.minute, (self.minute + 1) % DAY))
-        return [(f"{start}-{end}", "UTC", self.instead)] if self.instead else []
 
 
 class Interrupted(BaseException):

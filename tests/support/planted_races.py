@@ -9,10 +9,12 @@ from support import planted_faults as faults
 from support import planted_kinds as kinds
 from support.limiter_tasks import Script
 
+from limiter.core import plan as planning
 from limiter.core import slots as values
 from limiter.core.limits import births
 from limiter.core.limits.account import RateAccount
 from limiter.core.limits.count import CountAccount
+from limiter.core.records import Present, ScheduledLimits
 from limiter.core.state import Condition, Update
 
 if TYPE_CHECKING:
@@ -70,6 +72,24 @@ def refunds_of_any_opening_unasserted(monkeypatch: pytest.MonkeyPatch) -> None:
     faults.relax(faults.without_since)(monkeypatch)
 
 
+def schedules_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: the limits outside the windows of a schedule apply all the time."""
+    monkeypatch.setattr(ScheduledLimits, "at", lambda self, now: Present(self.plain, now, now + 1))
+
+
+def pauses_unasserted_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault: a write that takes nothing carries a call into a paused bucket."""
+    sound = planning.Plan._write
+
+    def write(self: planning.Plan, *others: Any) -> Update | None:
+        made = sound(self, *others)
+        if made is None or any(self.totals):
+            return made
+        return replace(made, conditions=tuple(each for each in made.conditions if each.field != "paused"))
+
+    monkeypatch.setattr(planning.Plan, "_write", write)
+
+
 PLAIN = Script(cancels=False)
 FAULTS: dict[str, tuple[Fault, Script]] = {
     "changes: born with nothing": (born_with_nothing, replace(PLAIN, fleets=True)),
@@ -81,5 +101,9 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "slots: more than there are": (full_slots_unasserted, PLAIN),
     "pause: not asserted": (faults.relax(kinds.pauses_unasserted), replace(PLAIN, orders=True)),
     "headroom: not left": (kinds.headroom_taken, PLAIN),
+    "clocks: the future overwritten": (faults.the_future_overwritten, replace(PLAIN, skew=300_000_000)),
+    "changes: limits read once": (faults.limits_read_once, replace(PLAIN, changes=True)),
+    "changes: a schedule is not followed": (schedules_ignored, replace(PLAIN, changes=True)),
+    "pause: not asserted by calls that take nothing": (pauses_unasserted_for_nothing, replace(PLAIN, orders=True)),
     "reset: old refunds count": (kinds.reset_without_since, replace(PLAIN, orders=True)),
 }

@@ -74,6 +74,7 @@ def test_a_conflict_is_repeated_and_counts_once(limiter: SyncRateLimiter, proxy:
     assert limiter.stats().breaker == "closed"
 
 
+@pytest.mark.one_server  # The proxy answers the writes, for seconds.
 @pytest.mark.parametrize("code", ["ReplicatedWriteConflictException", "TransactionConflictException"])
 def test_conflicts_without_end_are_throttling(proxy: FaultProxy, table_name: str, aws_session: Any, code: str) -> None:
     """After a while the caller learns that nothing was taken, and the breaker stays closed for other keys."""

@@ -81,6 +81,8 @@ class Changing:
             if what != TAKE:
                 level, opened = self._change(what, value, number, (level, opened, time))
                 continue
+            if not value:
+                continue  # It adds nothing. It may have been decided before an earlier call for more than the capacity.
             if level <= -self._pending:
                 level, opened = -self._pending, time
             level += value * period

@@ -237,7 +237,7 @@ class Plan:
             reach = max(reach, account.write(self))
         if not self.conditions and not self.changes and not self.slots:
             return None
-        # What is forced, and what only refunds, is written in a paused bucket too. A call that takes nothing is not admitted there.
+        # What is forced, and what only refunds, is written in a paused bucket too; a call is not, even if it takes nothing.
         if not all(self.requests[index].forced or not self.requests[index].charges for index in self.shares):
             if state.unreadable:
                 check_readable(state, PAUSED)

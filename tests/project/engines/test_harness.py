@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,13 @@ import pytest
 @pytest.mark.engines("memory", "dynoxide", "dynamodb-local")
 def test_it(engine):
     assert engine.name
+"""
+MARKED = """
+import pytest
+pytestmark = pytest.mark.one_server
+def test_any(engine): pass
+@pytest.mark.engines("dynamodb-local", "dynoxide")
+def test_some(engine): pass
 """
 SKIPS = """
 import pytest
@@ -83,6 +91,13 @@ def test_selected_engine_must_be_present(tmp_path: Path) -> None:
     assert run_session(tmp_path, "--engines=memory").returncode == 0
     assert run_session(tmp_path, "--engines=dynoxide").returncode == pytest.ExitCode.USAGE_ERROR
     assert "unknown engine nonsense" in run_session(tmp_path, "--engines=nonsense").stderr
+
+
+def test_one_server_is_the_fastest_that_is_present(tmp_path: Path) -> None:
+    """A test with the mark runs in memory and on one server; a server that is absent is chosen only where all others are."""
+    (tmp_path / "test_marked.py").write_text(MARKED, encoding="utf-8")
+    done = run_session(tmp_path, "--collect-only", "-q", "test_marked.py")
+    assert re.findall(r"test_marked.py::(\S+)", done.stdout) == ["test_any[memory]", "test_any[moto]", "test_some[dynoxide]"]
 
 
 def test_a_skip_without_an_excuse_fails_ci(tmp_path: Path) -> None:

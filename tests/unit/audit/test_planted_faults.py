@@ -290,6 +290,12 @@ def test_more_than_a_capacity_is_admitted_by_a_full_bucket_only() -> None:
     assert not promises([*lines, admitted("b", EPOCH + 31 * TICK, RATE)])
 
 
+def test_a_call_for_nothing_ends_no_span() -> None:
+    """It may be dated after a call for more than the capacity that was decided behind it, by the same clock of two threads."""
+    lines = [admitted("a", EPOCH, RATE, 50, oversize=True)]
+    assert not promises([*lines, admitted("b", EPOCH + 1, RATE, 0)])
+
+
 def test_headroom_is_left_to_others() -> None:
     """A call that leaves a share of the capacity to others is refused earlier by that share."""
     lines = [admitted("a", EPOCH, RATE, 10)]

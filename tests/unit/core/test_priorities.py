@@ -325,7 +325,7 @@ def test_a_pause_is_seen_by_writers_that_do_not_know_of_it() -> None:
     "limit", [replace(ONE, enforce=False), Concurrency("c", 4)], ids=["a shadow that is left out", "0 slots"]
 )
 def test_a_pause_is_seen_by_calls_that_take_nothing(limit: Limit) -> None:
-    """A call that takes nothing needs no write of its own, but where it shares the write of a refund, the write asserts the pause."""
+    """A call that takes nothing needs no write of its own; if it shares the write of a refund, that asserts the pause."""
     store = Store()
     held = store.take(DAY, units=4)
     if not limit.enforce:

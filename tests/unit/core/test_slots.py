@@ -336,6 +336,25 @@ def test_a_shadow_that_does_not_fit_is_not_held() -> None:
     assert plan.update.apply(process.state).slots == process.state.slots
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (Limit.per_day("seen", 5), Limit.per_day("seen", 10, enforce=False)),
+        (Quota.per_day("seen", 5), Quota.per_hour("seen", 3, enforce=False)),
+    ],
+    ids=["rate", "quota"],
+)
+def test_a_shadow_is_born_with_a_write_of_slots(old: BaseLimit, new: BaseLimit) -> None:
+    """A shadow of another number is stored with the first write, even if it does not fit and all else is slots."""
+    process = Process()
+    process.take(old, units=5)
+    plan = process.plan(taking(CALLS, new, units=10))
+    assert plan.left_out
+    assert plan.update is not None
+    assert process.state.level(new.identity).tat < 0
+    assert plan.update.apply(process.state).level(new.identity).tat >= 0
+
+
 def test_what_is_free_is_shown() -> None:
     """A look counts slots of holders that have expired as free, and expects a slot by the first end."""
     found = look(held((OTHERS[0], -NANOSECONDS, 5), (OTHERS[1], NANOSECONDS // 2, 15)), taking(CALLS, units=6), NOW)

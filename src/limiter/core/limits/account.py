@@ -216,7 +216,7 @@ class RateAccount:
 
     def _write_birth(self, draft: Draft) -> int:
         """Add the account's first state, on condition that no newer account of its name exists."""
-        if self.birth is None or not (self.takes or self.enforced or draft.changes):
+        if self.birth is None or not (self.takes or self.enforced or draft.changes or draft.slots):
             return self.now
         draft.conditions.append(Condition(self.identity, "tat", None, None, absent=True))
         if self.total or self.tat > self.now:

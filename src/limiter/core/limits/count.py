@@ -174,7 +174,7 @@ class CountAccount:
         alive = [refund for refund in self.refunds if not self.over and refund.since == self.level.since]
         self.given = self._givable(sum(refund.cost for refund in alive)) if alive else 0
         if self.inherits:
-            if not (self.takes or self.enforced or draft.changes):
+            if not (self.takes or self.enforced or draft.changes or draft.slots):
                 return self.now
         elif not self.takes and not self.given:
             if self.least:
