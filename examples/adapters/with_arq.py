@@ -5,6 +5,7 @@ pip install "dynamodb-limiter[async]" arq; python examples/adapters/with_arq.py,
 
 import asyncio
 import os
+import random
 from typing import Any
 
 from arq import Retry, Worker, create_pool, func
@@ -22,7 +23,8 @@ async def send(context: dict[str, Any], user: str, text: str) -> str:
     except RateLimitExceeded as refusal:
         if refusal.retry_after is None:
             raise  # the amount is above the capacity
-        raise Retry(defer=refusal.retry_after) from refusal
+        jitter = random.uniform(1, 1.5)  # noqa: S311 - spreads jobs that were refused together, and hides nothing
+        raise Retry(defer=refusal.retry_after * jitter) from refusal
 
 
 async def main() -> None:

@@ -4,6 +4,7 @@ pip install dynamodb-limiter dramatiq; python examples/adapters/with_dramatiq.py
 """
 
 import math
+import random
 
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
@@ -25,7 +26,8 @@ def send(user: str, text: str) -> None:
     except RateLimitExceeded as refusal:
         if refusal.retry_after is None:
             raise  # the amount is above the capacity
-        raise Retry(delay=math.ceil(refusal.retry_after * 1000)) from None
+        jitter = random.uniform(1, 1.5)  # noqa: S311 - spreads messages that were refused together, and hides nothing
+        raise Retry(delay=math.ceil(refusal.retry_after * 1000 * jitter)) from None
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ pip install dynamodb-limiter rq; python examples/adapters/with_rq.py, with Redis
 
 import math
 import os
+import random
 
 from redis import Redis
 from rq import Queue, Retry, SimpleWorker
@@ -21,8 +22,8 @@ def send(user: str, text: str) -> "str | Retry":
     except RateLimitExceeded as refusal:
         if refusal.retry_after is None:
             raise  # the amount is above the capacity
-        # Whole seconds; needs a worker with a scheduler: rq worker --with-scheduler
-        return Retry(max=1000, interval=math.ceil(refusal.retry_after))
+        # With jitter, so that refused jobs do not return together. Whole seconds; needs a scheduler: rq worker --with-scheduler
+        return Retry(max=1000, interval=math.ceil(refusal.retry_after * random.uniform(1, 1.5)))  # noqa: S311 - no secret
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
         with limiter.acquire("demo", "api"):
             return answer(start_response, "200 OK", {"answered": time.time_ns()})
     except RateLimitExceeded as refusal:
-        seconds = math.ceil(refusal.retry_after or 0)
+        # With up to a second of jitter, so that clients that were refused together do not return together.
+        seconds = math.ceil((refusal.retry_after or 0) + random.random())  # noqa: S311 - no secret
         return answer(start_response, "429 Too Many Requests", {}, ("Retry-After", str(seconds)))
     except RateLimiterUnavailable as error:
         return answer(start_response, "503 Service Unavailable", {"error": str(error)})

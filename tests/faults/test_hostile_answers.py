@@ -159,7 +159,11 @@ class FakeEngine:
         names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
         item = self.items.setdefault(json.dumps(request["Key"]), request["Key"])
         before = dict(item)
-        for change in request["UpdateExpression"].removeprefix("SET ").split(", #"):
+        expression = request["UpdateExpression"]
+        if expression.startswith("ADD #n :n "):
+            expression = expression.removeprefix("ADD #n :n ")
+            item[names["#n"]] = {"N": str(int(before.get(names["#n"], {"N": "0"})["N"]) + int(values[":n"]["N"]))}
+        for change in expression.removeprefix("SET ").split(", #"):
             target, _, value = f"#{change.removeprefix('#')}".partition(" = ")
             older, _, otherwise = value.removeprefix("if_not_exists(").removesuffix(")").partition(", ")
             base, _, moved = value.partition(" + ")

@@ -35,8 +35,8 @@ SECONDS = float(os.environ.get("LIMITER_SOAK_SECONDS", "10"))
 SEED = os.environ.get("LIMITER_SOAK_SEED", "1")
 RUNTIMES = ("threads", "gevent", "eventlet", "tasks")
 WORKER = str(Path(__file__).parents[1] / "support" / "conservation_worker.py")
-UNIT = 3_000 * 10**9
-"""Nanoseconds that one unit of the slow rate takes to refill."""
+NEVER_FULL = ("t:all|total", "t:all|session 1000000")
+"""The attributes of limits that never fill; each bucket has one of them."""
 STRUCK = max(4.0, SECONDS / len(RUNTIMES))
 """Seconds for which the callers of one runtime are struck, and no process is killed."""
 BEGUN = 2_000
@@ -102,14 +102,11 @@ class Fleet:
 def held(url: str, table: str) -> dict[str, int]:
     """The units of each bucket, as the items say."""
     units = {}
-    now = time.time_ns()
     for item in plain_client(url).scan(TableName=table, ConsistentRead=True)["Items"]:
         numbers = {name: int(value["N"]) for name, value in item.items() if "N" in value}
-        entity = item["pk"]["S"].partition("#")[2]
-        if "t:all|total" in numbers:
-            units[entity] = numbers["t:all|total"]
-        elif "t:all|1/3000" in numbers:
-            units[entity] = max(0, -(-(numbers["t:all|1/3000"] - now) // UNIT))
+        for name in NEVER_FULL:
+            if name in numbers:
+                units[item["pk"]["S"].partition("#")[2]] = numbers[name]
     return units
 
 
@@ -119,7 +116,7 @@ def test_every_unit_is_accounted_for(atomic_engine: Engine, table_name: str, tmp
     """What a bucket holds is the sum of its history, exactly where no act was cut off, within its bounds where one was.
 
     A killed process cuts off an act of each of its callers, whose units may be held or not. Units that it took in advance, and
-    had not spent, are held.
+    had not spent, are held: of those buckets only the least is known.
     """
     need("gevent", "eventlet")
     url = str(atomic_engine.endpoint_url)
@@ -148,7 +145,7 @@ def test_struck_callers_lose_what_is_told_and_no_more(
     """However callers are struck, a bucket holds to the unit what its history says, and on top only losses that were told of it.
 
     No process is killed, so that the end of every lease is known. Each loss is told with its bucket and units, and counted; of
-    tasks there are none. Of a rate, unspent units that were taken in advance are held too.
+    tasks there are none. Units that were taken in advance, and not spent, have gone back.
     """
     need("gevent", "eventlet")
     url = str(atomic_engine.endpoint_url)

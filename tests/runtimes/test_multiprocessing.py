@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from support.processes import Script
 
 CAPACITY, ASKED = 100, 160
+WAYS, GIVEN = ("processes", "pool"), ("limiter", "async", "repository")
+# Every start method with every thing that is given, in one of the two ways.
+CASES = [
+    (WAYS[(row + column) % 2], method, what)
+    for row, method in enumerate(multiprocessing.get_all_start_methods())
+    for column, what in enumerate(GIVEN)
+]
 
 
-@pytest.mark.parametrize("what", ["limiter", "async", "repository"])
-@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-@pytest.mark.parametrize("way", ["processes", "pool"])
+@pytest.mark.parametrize(("way", "method", "what"), CASES)
 @pytest.mark.engines("dynoxide")
 def test_processes_take_from_one_limit(
     server_engine: Engine,

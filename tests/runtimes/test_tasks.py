@@ -190,7 +190,7 @@ async def test_callers_who_are_decided_are_forgotten_behind_one_who_waits(clock:
 
 
 async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(clock: FakeClock) -> None:
-    """A task that asks just when the limits have been read does not overtake those that have waited for them."""
+    """A task that asks in any turn of the loop after the limits were read does not overtake those that have waited for them."""
     waits: dict[int, float] = {}
     tasks: list[asyncio.Task[None]] = []
     asked = asyncio.Event()
@@ -198,9 +198,13 @@ async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(cl
     class Slow(MemoryRepository):
         async def read_records(self, *arguments: Any) -> Any:
             await asked.wait()
-            found = await super().read_records(*arguments)
-            tasks.extend([asyncio.create_task(call(number)) for number in range(30, 40)])
-            return found
+            tasks.append(asyncio.create_task(ask_in_every_turn()))
+            return await super().read_records(*arguments)
+
+    async def ask_in_every_turn() -> None:
+        for number in range(30, 60):
+            tasks.append(asyncio.create_task(call(number)))
+            await asyncio.sleep(0)
 
     async def sleep(_: float) -> None:
         pass
@@ -212,9 +216,9 @@ async def test_callers_of_a_new_bucket_start_in_the_order_in_which_they_asked(cl
     limiter = RateLimiter(Slow(clock=clock), [Limit("requests", 1, 1, 1.0)], sleep=sleep)
     tasks += [asyncio.create_task(call(number)) for number in range(30)]
     asyncio.get_running_loop().call_soon(asked.set)
-    await until(lambda: len(waits) == 40)
+    await until(lambda: len(waits) == 60)
     await asyncio.gather(*tasks)
-    assert [number for number, _ in sorted(waits.items(), key=lambda each: each[1])] == list(range(40))
+    assert [number for number, _ in sorted(waits.items(), key=lambda each: each[1])] == list(range(60))
 
 
 async def test_tasks_of_new_buckets_share_reads(clock: FakeClock) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IN_ADVANCE = "advance"
-"""Begins the names of the buckets of which units are taken in advance: what is unspent of them is lost with its process."""
+"""Begins the names of buckets of which units are taken in advance: with a process that is killed, the unspent ones are lost."""
 
 
 @dataclass(slots=True)
@@ -119,6 +119,8 @@ class Ledger:
     ends: Counter[str] = field(default_factory=Counter)
     uncounted: int = 0
     """Losses that were counted and not told, less those that were told and not counted."""
+    killed: int = 0
+    """Processes that have not ended in good order."""
 
     def bucket(self, name: str) -> Bounds:
         """The bounds of one bucket."""
@@ -148,6 +150,7 @@ class Ledger:
                 self.ends[f"{act} {line['end']}"] += 1
                 if act == "acquire" and line["end"] == "done":
                     settled.update(dict.fromkeys(lease.buckets, lease.began))
+        self.killed += not over
         for lease in leases.values():
             for name in lease.buckets:
                 self.bucket(name).add(*lease.close(killed=not over, settled=settled.get(name, -1)))
@@ -166,5 +169,6 @@ def faults(ledger: Ledger, held: Mapping[str, int]) -> Iterable[str]:
         yield f"{ledger.uncounted} losses were counted and not told"
     for name in sorted({*ledger.bounds, *held}):
         bounds, units = ledger.bucket(name), held.get(name, 0)
-        if not (bounds.least <= units if name.startswith(IN_ADVANCE) else bounds.allows(units)):
+        loses_blocks = ledger.killed and name.startswith(IN_ADVANCE)
+        if not (bounds.least <= units if loses_blocks else bounds.allows(units)):
             yield f"{name} holds {units} units, must hold {bounds.least} to {bounds.most}; told as lost: {bounds.told}"

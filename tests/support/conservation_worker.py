@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 CALLERS = 6
 RESOURCE = "api"
 TOTAL = Quota.total("all", 10**9)
-SLOW = Limit("all", 1_000_000, 1, 3_000.0, allotment=0.2)
-"""Never full while a test lasts, and hardly a unit refills."""
+SESSION = Quota.session("all", 10**9, 10**6)
+"""Never full while a test lasts. Its units may be taken in advance, and what is not spent of them goes back."""
 RATE = Limit("units", 30, 30, 1.0)
 RATES = [RATE, Limit("units", 60, 60, 1.0), Limit("units", 1_000, 1_000, 60.0)]
 KINDS = ("plain", "plain", "wait", "child", "changed", "advance")
@@ -60,7 +60,7 @@ OPTIONS: dict[str, Any] = {
     "wait": {"limits": [RATE, TOTAL], "timeout": 0.5},
     "child": {},
     "changed": {},
-    "advance": {"limits": [Limit("units", 1_000_000, 1_000_000, 1.0, allotment=0.2), SLOW]},
+    "advance": {"limits": [Limit("units", 1_000_000, 1_000_000, 1.0, allotment=0.2), SESSION]},
 }
 TIMEOUT = 30.0
 STRIKES = 0.05

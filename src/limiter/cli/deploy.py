@@ -109,10 +109,18 @@ def deploy(stack: str, target: Target, timeout: float, adopt: bool, **chosen: An
         except KeyboardInterrupt:
             say("CloudFormation continues the operation. Run the same command again to wait for it.")
             raise
-        say(f"Deployed stack {stack}." if done.changed else f"Stack {stack} is up to date; nothing was changed.")
+        say(_outcome(stack, changed=done.changed, embedded=target.embedded))
     changes = [change_document(change) for change in done.changes]
     document = {"changed": done.changed, "changes": changes, "stack": stack_document(done.stack)}
     show(target.output, document, Table(("output", "value"), sorted(done.stack.outputs.items())))
+
+
+def _outcome(stack: str, *, changed: bool, embedded: bool) -> str:
+    """Return what a deploy has done, in one sentence."""
+    if changed:
+        return f"Deployed stack {stack}."
+    known = "exists; whether it is as these settings say is unknown" if embedded else "is up to date"
+    return f"Stack {stack} {known}; nothing was changed."
 
 
 @click.command()

@@ -138,8 +138,12 @@ async def wait_event(event: asyncio.Event, seconds: float) -> None:
 
 
 def sync_wait_event(event: threading.Event, seconds: float) -> None:
-    """Wait for an event, and raise `TimeoutError` if it takes longer than `seconds`."""
-    if not event.wait(seconds):
+    """Wait for an event, and raise `TimeoutError` if it takes longer than `seconds`.
+
+    A set event is not waited for: while gevent (26.9) tells those who wait, `wait` queues behind them without a timeout. Under
+    load it then did not return.
+    """
+    if not event.is_set() and not event.wait(seconds):
         raise TimeoutError
 
 

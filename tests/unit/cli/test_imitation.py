@@ -32,6 +32,16 @@ class TestOnTheEmbeddedEngine:
         assert NOTE in done.err
         assert "neither time to live, backups" in done.err
 
+    def test_a_deploy_that_changes_nothing(
+        self, engine_environment: dict[str, str], table_name: str, run: Callable[..., Any]
+    ) -> None:
+        """The engine compares no tags or resources, so a stack that exists is not said to be up to date."""
+        run("deploy", table_name)
+        done = run("deploy", table_name, "--tag", "team=web")
+        assert done.code == 0
+        assert "whether it is as these settings say is unknown; nothing was changed" in done.err
+        assert "up to date" not in done.err
+
     def test_a_change_of_a_deployed_stack(
         self, engine_environment: dict[str, str], table_name: str, run: Callable[..., Any]
     ) -> None:
