@@ -1,39 +1,150 @@
-"""The functions that `lambda_runtime.py` serves: each invocation tries to consume a unit of the resource that its event names."""
+"""The functions that `lambda_runtime.py` serves: each invocation carries out the steps of its event.
+
+A step is a name and arguments: `["consume", RESOURCE, TIMES]` tries to consume single units, `["hold"]` takes the slot and keeps
+it, `["leave"]` frees it. The answer has the results of the steps, what the limiter has counted, and what CPU the steps got.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
+import struct
+import time
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 from typing import Any
 
-from limiter import Limit, RateLimiter, Repository, SyncRateLimiter, SyncRepository
-
-LIMITS = {"slow": Limit("slow", 100, 1, 86400.0), "fast": Limit("fast", 1, 1, 1.0)}
-"""Of the slow limit no unit comes back during a test; the fast one has a unit, which is back after a second."""
-where: dict[str, Any] = {"stack": os.environ["STACK"], "endpoint_url": os.environ["ENDPOINT"]}
-patient: dict[str, Any] = {"connect_timeout": 30, "read_timeout": 30}
-limiter = SyncRateLimiter(SyncRepository(**where, **patient), [], decision_timeout=30)
-asynchronous = RateLimiter(Repository(**where, **patient), [], decision_timeout=30)
+STOPPED = os.environ.get("STOPPED")
+"""A file with the seconds for which monotonic time has stood still, if freezes stop it."""
 
 
-def told(allowed: bool, stats: Any) -> dict[str, Any]:
-    """Return the decision, and what the limiter has counted so far."""
-    return {"allowed": allowed, "failures": stats.failures, "degraded": stats.degraded}
+def stop_monotonic_time(path: str) -> None:
+    """Let monotonic time stand still, as that of a machine does that is frozen as a whole."""
+    with Path(path).open("rb") as file:
+        stopped = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
+    running = time.monotonic_ns
+
+    def monotonic_ns() -> int:
+        return running() - int(1e9 * struct.unpack("d", stopped)[0])
+
+    vars(time).update(monotonic_ns=monotonic_ns, monotonic=lambda: monotonic_ns() / 1e9)
 
 
-def sync_handler(event: dict[str, str], context: object) -> dict[str, Any]:
-    """Decide with the limiter of the module."""
-    resource = event["resource"]
-    return told(bool(limiter.try_acquire("user", resource, limits=[LIMITS[resource]])), limiter.stats())
+if STOPPED:
+    stop_monotonic_time(STOPPED)  # before the limiter keeps the functions
+
+from limiter import (  # noqa: E402 - see above
+    Concurrency,
+    Limit,
+    RateLimiter,
+    RateLimitExceeded,
+    Repository,
+    SyncRateLimiter,
+    SyncRepository,
+)
+
+DAY = 86400.0
+LIMITS: dict[str, list[Any]] = {
+    "slow": [Limit("slow", 1000, 1, DAY)],
+    "fast": [Limit("fast", 1, 1, 60.0)],
+    "allotted": [Limit("allotted", 2000, 1, DAY, allotment=0.5)],
+    "calls": [Concurrency("calls", 1, ttl=1.0)],
+}
+"""Of the slow and the allotted limit no unit comes back during a test."""
+where: dict[str, Any] = {
+    "stack": os.environ["STACK"],
+    "endpoint_url": os.environ["ENDPOINT"],
+    "connect_timeout": 30.0,  # the engine may stall, which is no failure of the function
+    "read_timeout": 30.0,
+}
+limiter = SyncRateLimiter(SyncRepository(**where), config_ttl=0.5)
+asynchronous = RateLimiter(Repository(**where), config_ttl=0.5)
+held, held_async = ExitStack(), AsyncExitStack()
+leases: list[Any] = []
+runner = asyncio.Runner()
 
 
-def async_handler(event: dict[str, str], context: object) -> dict[str, Any]:
-    """Decide in an event loop that lives as long as the invocation."""
+def consumed(decision: Any, calls: int) -> dict[str, Any]:
+    """Describe a decision that took so many calls."""
+    return {"allowed": decision.allowed, "retry_after": decision.retry_after, "calls": calls}
 
-    async def decide() -> dict[str, Any]:
-        resource = event["resource"]
-        async with asynchronous:
-            decision = await asynchronous.try_acquire("user", resource, limits=[LIMITS[resource]])
-            return told(bool(decision), asynchronous.stats())
 
-    return asyncio.run(decide())
+def consume(resource: str, times: int) -> list[Any]:
+    """Try to consume single units."""
+    results = []
+    for _ in range(times):
+        before = limiter.stats().calls
+        decision = limiter.try_acquire("user", resource, limits=LIMITS.get(resource))
+        results.append(consumed(decision, limiter.stats().calls - before))
+    return results
+
+
+def hold() -> int | None:
+    """Take the slot and keep it; return its fence number, or None if it is taken."""
+    try:
+        leases.append(held.enter_context(limiter.acquire("user", "calls", limits=LIMITS["calls"])))
+    except RateLimitExceeded:
+        return None
+    return leases[-1].fence  # type: ignore[no-any-return]
+
+
+def leave() -> bool:
+    """Free the slot, and return whether it was lost."""
+    lost: bool = leases.pop().lost
+    held.close()
+    return lost
+
+
+async def async_consume(resource: str, times: int) -> list[Any]:
+    """Try to consume single units."""
+    results = []
+    for _ in range(times):
+        before = asynchronous.stats().calls
+        decision = await asynchronous.try_acquire("user", resource, limits=LIMITS.get(resource))
+        results.append(consumed(decision, asynchronous.stats().calls - before))
+    return results
+
+
+async def async_hold() -> int | None:
+    """Take the slot and keep it; return its fence number, or None if it is taken."""
+    try:
+        leases.append(await held_async.enter_async_context(asynchronous.acquire("user", "calls", limits=LIMITS["calls"])))
+    except RateLimitExceeded:
+        return None
+    return leases[-1].fence  # type: ignore[no-any-return]
+
+
+async def async_leave() -> bool:
+    """Free the slot, and return whether it was lost."""
+    lost: bool = leases.pop().lost
+    await held_async.aclose()
+    return lost
+
+
+STEPS: dict[str, Any] = {"consume": consume, "hold": hold, "leave": leave}
+ASYNC_STEPS: dict[str, Any] = {"consume": async_consume, "hold": async_hold, "leave": async_leave}
+
+
+def sync_handler(event: list[list[Any]], context: object) -> dict[str, Any]:
+    """Carry out the steps with the limiter of the module."""
+    began = time.perf_counter(), time.process_time()
+    results = [STEPS[step](*arguments) for step, *arguments in event]
+    return answer(results, limiter.stats(), began)
+
+
+def async_handler(event: list[list[Any]], context: object) -> dict[str, Any]:
+    """Carry out the steps in the one event loop of all invocations."""
+    began = time.perf_counter(), time.process_time()
+
+    async def carry_out() -> list[Any]:
+        return [await ASYNC_STEPS[step](*arguments) for step, *arguments in event]
+
+    return answer(runner.run(carry_out()), asynchronous.stats(), began)
+
+
+def answer(results: list[Any], stats: Any, began: tuple[float, float]) -> dict[str, Any]:
+    """Return the results, what the limiter has counted so far, and the seconds that the steps took: of all, and of the CPU."""
+    counted = {"failures": stats.failures, "degraded": stats.degraded, "corrections_lost": stats.corrections_lost}
+    spent = {"seconds": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
+    return {"results": results, "counted": counted, **spent}
