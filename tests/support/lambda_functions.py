@@ -1,7 +1,14 @@
 """The functions that `lambda_runtime.py` serves: each invocation carries out the steps of its event.
 
-A step is a name and arguments: `["consume", RESOURCE, TIMES]` tries to consume single units, `["hold"]` takes the slot and keeps
-it, `["leave"]` frees it. The answer has the results of the steps, what the limiter has counted, and what CPU the steps got.
+A step is a name and arguments. The sync function knows the first three steps, the async one the last three:
+
+- `["open"]` opens the client.
+- `["stock", RESOURCE]` consumes single units until the next ones have just been taken in advance.
+- `["consume", RESOURCE, TIMES]` tries to consume single units.
+- `["hold"]` takes the slot and keeps it.
+- `["leave"]` frees it.
+
+The answer has the results of the steps, what the limiter has counted, and how much CPU the steps got.
 """
 
 from __future__ import annotations
@@ -11,7 +18,7 @@ import mmap
 import os
 import struct
 import time
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +67,7 @@ where: dict[str, Any] = {
 }
 limiter = SyncRateLimiter(SyncRepository(**where), config_ttl=0.5)
 asynchronous = RateLimiter(Repository(**where), config_ttl=0.5)
-held, held_async = ExitStack(), AsyncExitStack()
+held = AsyncExitStack()
 leases: list[Any] = []
 runner = asyncio.Runner()
 
@@ -80,20 +87,12 @@ def consume(resource: str, times: int) -> list[Any]:
     return results
 
 
-def hold() -> int | None:
-    """Take the slot and keep it; return its fence number, or None if it is taken."""
-    try:
-        leases.append(held.enter_context(limiter.acquire("user", "calls", limits=LIMITS["calls"])))
-    except RateLimitExceeded:
-        return None
-    return leases[-1].fence  # type: ignore[no-any-return]
-
-
-def leave() -> bool:
-    """Free the slot, and return whether it was lost."""
-    lost: bool = leases.pop().lost
-    held.close()
-    return lost
+def stock(resource: str) -> int:
+    """Consume single units until some are paid in advance and the next ones have just been taken; return how many."""
+    calls = [consume(resource, 1)[0]["calls"]]
+    while len(calls) < 1_000 and (min(calls) > 0 or not calls[-1]):
+        calls += [each["calls"] for each in consume(resource, 1)]
+    return len(calls)
 
 
 async def async_consume(resource: str, times: int) -> list[Any]:
@@ -106,24 +105,24 @@ async def async_consume(resource: str, times: int) -> list[Any]:
     return results
 
 
-async def async_hold() -> int | None:
+async def hold() -> int | None:
     """Take the slot and keep it; return its fence number, or None if it is taken."""
     try:
-        leases.append(await held_async.enter_async_context(asynchronous.acquire("user", "calls", limits=LIMITS["calls"])))
+        leases.append(await held.enter_async_context(asynchronous.acquire("user", "calls", limits=LIMITS["calls"])))
     except RateLimitExceeded:
         return None
     return leases[-1].fence  # type: ignore[no-any-return]
 
 
-async def async_leave() -> bool:
+async def leave() -> bool:
     """Free the slot, and return whether it was lost."""
     lost: bool = leases.pop().lost
-    await held_async.aclose()
+    await held.aclose()
     return lost
 
 
-STEPS: dict[str, Any] = {"consume": consume, "hold": hold, "leave": leave}
-ASYNC_STEPS: dict[str, Any] = {"consume": async_consume, "hold": async_hold, "leave": async_leave}
+STEPS: dict[str, Any] = {"open": limiter.repository.open, "consume": consume, "stock": stock}
+ASYNC_STEPS: dict[str, Any] = {"consume": async_consume, "hold": hold, "leave": leave}
 
 
 def sync_handler(event: list[list[Any]], context: object) -> dict[str, Any]:
