@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..core.forgetting import is_forgettable
-from ..core.preview import NONE_AHEAD, Ahead, owes
+from ..core.preview import NONE_AHEAD, Ahead, look, owes, refused_until
 from ..core.request import Grant, Request, refund_of
-from ..core.state import EMPTY
+from ..core.state import EMPTY, View
+from ..core.units import NANOSECONDS
 from ..exceptions import anew
 from ..runtime.wakeup import Wakeup
 from .allotment import Allotments
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     # None if another request of the same caller was refused at once, and this one was not examined.
     Outcome = Grant | Refusal | NotTried | Exception | None
+
+SCARCE = NANOSECONDS
+"""Nanoseconds after a refusal for which the bucket counts as scarce."""
 
 
 class PendingRequest:
@@ -150,6 +154,15 @@ class BucketQueue:
         self.allotments: Allotments | None = None
         self.slots: BucketSlots | None = None
 
+    @property
+    def is_paced(self) -> bool:
+        """Whether the process waits between its writes, because many processes write to the bucket."""
+        return self.pace is not None and self.pace.interval > 0
+
+    def part(self, now: int) -> float:
+        """Return the part that a write carries of the requests that seem to fit; the whole unless some were refused lately."""
+        return 1.0 if self.pace is None or now - self.denied > SCARCE else self.pace.part
+
     def is_idle(self, now: int) -> bool:
         """Tell whether no request is in progress, and nothing is held that has to be given back."""
         if self.leader is not None or self.requests or (self.slots is not None and not self.slots.is_idle):
@@ -201,9 +214,7 @@ class BucketQueue:
 
     def pay(self, request: Request, now: int, age: int) -> Grant | None:
         """Pay for the request from a block, if one covers it; notes in any case what was asked for."""
-        if self.allotments is None:
-            self.allotments = Allotments()
-        self.allotments.observe(request, now)
+        self.observe(request, now)
         return self._paid(request, now, age)
 
     def _paid(self, request: Request, now: int, age: int) -> Grant | None:
@@ -215,6 +226,27 @@ class BucketQueue:
     def _forbids(self, request: Request, now: int) -> bool:
         """Tell whether the bucket has to be asked: it is in debt, callers wait for their turn, or its item makes no sense."""
         return bool(self.state.unreadable) or owes(self.state, request.charges, now)
+
+    def await_turn(self, error: int) -> None:
+        """Refuse until the next write what no block covers, if many processes write and little was free when last seen."""
+        if self.pace is None or not self.pace.interval or self.allotments is None or self.seen is None or self.wrote is None:
+            return
+        span = self.pace.longest_wait
+        turn = self.allotments.await_turn(self.key, View(self.state, self.seen, error), self.wrote + span, span)
+        self.denied = max(self.denied, turn)
+
+    def turned_away(self, request: Request, now: int, error: int) -> Refusal | None:
+        """Return the refusal of a request that no block covers while the process awaits its turn; None while it does not."""
+        if self.allotments is None or not request.allots or request.refunds or request.deadline > now:
+            return None
+        turn = self.allotments.turn(request)
+        return None if turn <= now else refused_until(look(self.state, request, now, error=error), turn)
+
+    def observe(self, request: Request, now: int) -> None:
+        """Note what was asked for, however it is paid."""
+        if self.allotments is None:
+            self.allotments = Allotments()
+        self.allotments.observe(request, now)
 
     def pay_waiting(self, now: int, age: int) -> int:
         """Pay for requests in the queue from blocks, in their order up to the first that none covers; return how many."""

@@ -38,7 +38,7 @@ MAX_ROUNDS = 50
 TRIED = 0.8
 """The part of the time for a decision in which writes are repeated. The rest lets callers learn the reason before it is over."""
 AT_ONCE = 2
-"""Writes of a batch for which it does not wait: the second one knows what the first has seen. Then others get their turn."""
+"""Writes of a batch while a pace is kept: the second one knows what the first has seen. The rest waits for its turn."""
 _NONE: Outcomes = {}
 NOT_IN_FLIGHT = (0, 0, 0)
 """No write is in flight."""
@@ -51,7 +51,8 @@ class SyncBatch:
     that it was planned for; `stamp` names it, and `first` is the plan that was sent first under that stamp. While a lost update
     may still arrive, `carried` are the requests in it, and `covered` says that so many others have written since that it may have
     been applied. `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries,
-    and how many are in the batch. `sent` is when its first call was sent (monotonic seconds), None while it waits at the gate.
+    and how many it carries or has refused. `sent` is when its first call was sent (monotonic seconds), None while it waits at the
+    gate.
     `last_error` is the failure of the last call. `blocks` are taken in advance along with it.
     """
 
@@ -122,7 +123,7 @@ class SyncBatch:
         failures, began = 0, 0.0
         for _ in range(MAX_ROUNDS):
             if self._has_had_its_turn():
-                self._wait_for_turn()
+                self._leave_the_rest()
             if not self.requests:
                 return
             try:
@@ -160,19 +161,32 @@ class SyncBatch:
         self.gather_more()
 
     def _has_had_its_turn(self) -> bool:
-        """Tell whether the bucket's pace demands a wait before the next write, and nothing is under way."""
-        pace = self._queue.pace
-        if self._writes < AT_ONCE or pace is None or not pace.interval:
+        """Tell whether the bucket's pace demands a wait before the next write, and nothing of the batch is in doubt."""
+        if self._writes < AT_ONCE or not self._queue.is_paced:
             return False
-        return not (self._sent or self._carried or self._failure)
+        return not (self._sent or self._carried or self._failure or self._slots.holds_back)
 
-    def _wait_for_turn(self) -> None:
-        """Wait as the next batch would, and continue like one, with the requests that queue up until then."""
-        self._writes, self.sent, self._fresh = 0, None, False
-        delay = self._writer.delay(self._queue)
-        if delay > 0:
-            time.sleep(delay)
-            self.gather_more()
+    def _leave_the_rest(self) -> None:
+        """Put the undecided requests back at the head of the queue, for the next batch, which waits for its turn.
+
+        So no caller leads for longer than one turn. Those for units in advance that are turned away until then are refused.
+        """
+        self.gather_more()
+        self._drop_abandoned()
+        self._deliver(self.requests, self._turned_away())
+        with self._writer.lock:
+            for pending in self.requests:
+                if pending.abandoned:
+                    pending.waiter = None  # It cannot lead.
+            self._queue.requests[:0] = self.requests
+            self.requests = []
+
+    def _turned_away(self) -> dict[int, Refusal]:
+        with self._writer.lock:
+            now, error = self._writer.clock(), self._writer.error()
+            self._queue.await_turn(error)
+            found = [self._queue.turned_away(pending.request, now, error) for pending in self.requests]
+        return {place: refusal for place, refusal in enumerate(found) if refusal is not None}
 
     def gather_more(self) -> None:
         """Add the requests that have queued up since."""
@@ -202,8 +216,9 @@ class SyncBatch:
         slots = self._settle_slots()
         planned, now, error = self._carried or self.requests, self._writer.clock(), self._writer.error()
         requests = [pending.request for pending in planned]
+        count, part = self._writer.toll(queue), 1.0 if self._carried else queue.part(now)
         plan = planning.plan(
-            queue.state, requests, now, self._stamp, fresh=self._fresh, error=error, slots=slots, count=self._writer.toll(queue)
+            queue.state, requests, now, self._stamp, fresh=self._fresh, error=error, slots=slots, count=count, part=part
         )
         self._writer.warn_of_rivals(queue, plan)
         self._deliver_refusals(plan, planned, now)
@@ -225,19 +240,29 @@ class SyncBatch:
         return side
 
     def _deliver_refusals(self, plan: Plan, planned: Sequence[SyncPendingRequest], now: int) -> None:
-        """Deliver the refusals that the state alone proves."""
+        """Deliver the refusals that the state proves, alone or, while a pace is kept, with equal requests ahead."""
         # The refunds of the batch may be what the others lack: then its write decides them.
         returns = plan.update is not None and any(pending.returns for pending in planned)
         if not plan.refused or returns or not (self._fresh or self._writer.proves_refusals(self._queue, now)):
             return
+        equal_ones = self._equal_ones(planned) if self._fresh and self._queue.is_paced else 0
         # Slots can be freed at any time, by any process: an older state does not prove that none is free.
-        seen = self._fresh
         proven = {
-            place: each for place, each in plan.refused.items() if each.by_state and (seen or not planned[place].request.slots)
+            place: each
+            for place, each in plan.refused.items()
+            if (each.by_state and (self._fresh or not planned[place].request.slots)) or place < equal_ones
         }
         if not self._fresh:
             self._writer.counters.add("cache_hits", count=sum([not planned[place].done for place in proven]))
         self._deliver(planned, proven)
+
+    def _equal_ones(self, planned: Sequence[SyncPendingRequest]) -> int:
+        """Return how many requests of the batch, from the first on, are equal and have no timeout.
+
+        If one of them is refused later, because other processes have taken so much, so is the same request behind it.
+        """
+        different = (place for place, each in enumerate(planned) if each.request.slots or not each.counted)
+        return next(different, len(planned))
 
     def _drop_abandoned(self) -> None:
         """Leave out requests whose callers have gone, unless they contain refunds."""
@@ -274,7 +299,7 @@ class SyncBatch:
             self._sent = plan, update, planned
             self._first = self._first or plan
             carried = sum([planned[place].counted for place in plan.shares])
-            self.in_flight = plan.now, carried, sum([each.counted for each in self.requests])
+            self.in_flight = plan.now, carried, carried + sum([planned[place].counted for place in plan.refused])
         return True
 
     def _write(self, update: Update) -> WriteResult:

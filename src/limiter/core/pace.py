@@ -43,6 +43,11 @@ LUMPS, STRETCH = 10, 4
 SPREAD = 0.25
 """The part of the interval by which a wait may be shorter or longer."""
 
+FEWER = 0.7
+"""The factor by which a defeated write makes the next one carry less of what seems to fit."""
+MORE = 0.1
+"""What an applied write adds to that part, up to the whole."""
+
 
 def split(count: int) -> tuple[int, int]:
     """Return the attempts and the level that a count holds."""
@@ -59,7 +64,7 @@ class Pace:
 
     __slots__ = (
         *("_aim", "_alone", "_attempts", "_began", "_counted", "_failed", "_held", "_level", "_longest", "_losses", "_most"),
-        *("_pending", "_rate", "_reported"),
+        *("_part", "_pending", "_rate", "_reported"),
     )
 
     def __init__(self, most: float, longest: int) -> None:
@@ -75,12 +80,21 @@ class Pace:
         self._reported = 0
         self._failed = 0
         self._losses = 0.0
+        self._part = 1.0
         self._pending = 0
 
     @property
     def interval(self) -> int:
         """The interval that the process keeps between its writes, on average."""
         return int(BASE * exp(self._level)) if self._level > SHORTEST else 0
+
+    @property
+    def part(self) -> float:
+        """The part that a write carries of the requests that seem to fit, since others may take what they need.
+
+        It is the whole while the process waits for nothing.
+        """
+        return self._part if self._level > SHORTEST else 1.0
 
     @property
     def toll(self) -> int:
@@ -90,6 +104,11 @@ class Pace:
     def wait(self) -> int:
         """Return the nanoseconds from the last write to the next one: the interval, spread so that processes do not meet."""
         return int(self.interval * random.uniform(1 - SPREAD, 1 + SPREAD))  # noqa: S311 - spreads processes, hides nothing
+
+    @property
+    def longest_wait(self) -> int:
+        """The most nanoseconds from the last write to the next one."""
+        return int(self.interval * (1 + SPREAD))
 
     @property
     def is_alone(self) -> bool:
@@ -103,6 +122,7 @@ class Pace:
     def note(self, count: int, now: int, *, applied: bool) -> None:
         """Learn from the count in the answer to a write."""
         self._attempts += 1
+        self._part = min(1.0, self._part + MORE) if applied else self._part * FEWER
         if applied:
             self._losses += (self._failed - self._losses) / 4
             self._reported += 1 + self._failed

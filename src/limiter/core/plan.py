@@ -24,7 +24,7 @@ from .state import PAUSED, TTL, UNBOUNDED, Change, Condition, Mark, Update, View
 from .units import NANOSECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..models import BaseLimit
     from .limits.protocol import Account
@@ -122,11 +122,12 @@ class Plan:
                 earlier[identity] = max(told, earlier[identity])
         return Grant.of(request.charges, figures, now)
 
-    def _play(self) -> None:
-        """Carry, refuse or leave each request, in order. A change from outside a lease is planned alone."""
+    def _play(self, places: Iterable[int]) -> None:
+        """Carry, refuse or leave each request at these places, in order. A change from outside a lease is planned alone."""
         returning = {refund.limit.identity for request in self.requests for refund in request.refunds}
         now = self.view.now
-        for index, request in enumerate(self.requests):
+        for index in places:
+            request = self.requests[index]
             if (request.forced or request.clear or request.pause is not None) and request.is_order:
                 if not index:
                     self._follow(request)
@@ -140,6 +141,15 @@ class Plan:
             elif not any(charge.limit.identity in returning for charge in request.charges):
                 self._carry(index, request, returning, last)
             # Otherwise a booking would void the refunds of its batch, so the request is left for the next update.
+
+    def _places(self, part: float) -> list[int]:
+        """Return the places of what is carried if only a part of it may ask for units: the first ones, at least one.
+
+        What is forced, gives back or asks for nothing stays.
+        """
+        asking = [place for place in self.shares if _asks(self.requests[place])]
+        left = frozenset(asking[max(1, int(part * len(asking))) :])
+        return [place for place in self.shares if place not in left]
 
     def _account(self, limit: BaseLimit) -> Account:
         """Return the account of one limit; opens it on first use."""
@@ -286,6 +296,11 @@ class Plan:
             self.changes.append(Change(TTL, "ttl", None, end))
 
 
+def _asks(request: Request) -> bool:
+    """Tell whether the request asks for units, and nothing else depends on it."""
+    return not (request.forced or request.refunds) and any(units for _, units in request.charges)
+
+
 def _either(ground: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
     """Return the most that a batch met by either of two plans, and the older busy period: a refund is void in a newer one."""
     return max(ground[0], other[0]), min(ground[1], other[1])
@@ -301,17 +316,26 @@ def plan(
     fresh: bool = True,
     slots: Side | None = None,
     count: int = 0,
+    part: float = 1.0,
 ) -> Plan:
     """Apply `requests` in order to `state` at `now`, which may be wrong by `error`; `stamp` names the update.
 
     `fresh` means that the batch has read or written the state itself. If a decision needs a fresh state and this one is not, the
     plan carries and refuses nothing: then the state has to be read. `slots` is what the process knows of its slots. `count` is
-    what the update adds to the bucket's. Raises `UnreadableItem` if the stored state of a requested limit is malformed.
+    what the update adds to the bucket's. Of the requests that fit, only a `part` is carried, the first ones; the rest is left.
+    What does not fit beside all of them is refused.
+
+    Raises `UnreadableItem` if the stored state of a requested limit is malformed.
     """
     view = View(state, now, error, fresh, slots)
     made = Plan(view, requests)
     try:
-        made._play()
+        made._play(range(len(requests)))
+        if part < 1 and len(made.shares) > 1:
+            places, refused = made._places(part), made.refused
+            if len(places) < len(made.shares):
+                made = Plan(view, requests, refused=refused)
+                made._play(places)
         if slots is not None:
             made._renew_slots(slots)
         made.update = made._write(stamp, count)

@@ -69,6 +69,30 @@ def test_processes_that_start_together_keep_below_the_aim(processes: int) -> Non
     assert shares(fleet, 4)[0] > 0.5 * 4 * 700 / processes
 
 
+@pytest.mark.parametrize("processes", [4, 100, 1_000])
+def test_what_is_written_before_processes_know_of_one_another_is_bounded(processes: int) -> None:
+    """Of processes that start together each writes at most six times in the first second beyond what the aim permits."""
+    fleet = Fleet()
+    fleet.start(processes)
+    fleet.run(1)
+    assert served(fleet, 1) + throttled(fleet, 1) <= 700 + 6 * processes
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_a_write_carries_less_after_a_defeat_and_more_after_a_success(answers: list[bool]) -> None:
+    """While a pace is kept, the part is above 0, at most the whole, and moves with each answer. Else it is the whole."""
+    pace = Pace(700, LONGEST)
+    for applied in answers:
+        pace.note(0, 0, applied=applied)
+    assert pace.part == 1
+    pace.note_throttled(0)
+    for applied in answers:
+        before = pace.part
+        pace.note(0, 0, applied=applied)
+        assert 0 < pace.part <= 1
+        assert pace.part > before or pace.part == 1 if applied else pace.part < before
+
+
 def test_those_who_come_join_the_pace_of_those_who_are_there() -> None:
     """99 processes that come to one are paced within a second."""
     fleet = Fleet()

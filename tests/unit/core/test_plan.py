@@ -533,6 +533,29 @@ def test_a_batch_is_decided_in_order() -> None:
     assert store.available(TEN) == 0
 
 
+ASKS = st.tuples(st.integers(0, 4), st.sampled_from(["asks", "asks", "is forced", "gives back"]))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(ASKS, min_size=1, max_size=20), st.floats(0.0, 1.0), st.integers(0, 10))
+def test_a_part_of_what_fits_is_the_first_of_it(asks: list[tuple[int, str]], part: float, used: int) -> None:
+    """A part carries the first of those that ask, one at least, with all that is forced or gives back; the refusals stay."""
+    store = Store()
+    if used:
+        store.take(TEN, used)
+    requests = []
+    for units, what in asks:
+        returned = (Refund(TEN, 1, EPOCH, EPOCH, EPOCH + SECOND),) if what == "gives back" else ()
+        requests.append(store.taking(TEN, units)._replace(forced=what == "is forced", refunds=returned))
+    whole = planning.plan(store.state, requests, store.now, "x")
+    some = planning.plan(store.state, requests, store.now, "x", part=part)
+    asking = [place for place in whole.shares if asks[place][0] and asks[place][1] == "asks"]
+    assert some.refused == whole.refused
+    assert [place for place in whole.shares if place not in asking] == [place for place in some.shares if place not in asking]
+    kept = [place for place in some.shares if place in asking]
+    assert kept == asking[: max(1, int(part * len(asking)))]
+
+
 LEVELS = st.integers(-2 * SECOND, 12 * SECOND)
 CHARGES = st.tuples(st.integers(0, 4), st.integers(0, 4))
 MORE = st.tuples(st.integers(0, 5 * SECOND), st.integers(0, 5 * SECOND))
