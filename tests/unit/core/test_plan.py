@@ -429,6 +429,18 @@ def test_nothing_is_given_back_after_the_bucket_was_full() -> None:
     assert store.available(TEN) == 0
 
 
+def test_no_two_busy_periods_have_the_same_number() -> None:
+    """Within one instant a bucket is used and full again; a client that knows an older state does not repeat the number."""
+    store = Store()
+    store.ask(refunds_of(store.take(TEN)))
+    known = store.known
+    earlier = store.take(TEN)
+    store.ask(refunds_of(earlier))
+    store.known = known
+    assert store.ask(store.taking(TEN)) == [None]
+    assert store.take(TEN).receipts[0].since > earlier.receipts[0].since
+
+
 def test_a_refund_never_gives_more_than_capacity() -> None:
     """A refund does not refill what time has refilled already."""
     store = Store()
