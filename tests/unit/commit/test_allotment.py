@@ -192,6 +192,16 @@ def test_a_block_ends_before_its_quota_does() -> None:
         assert not allotments.covers(request, last + 1, now)
 
 
+def test_a_bucket_owes_what_a_block_holds_of_a_quota_until_the_quota_ends() -> None:
+    """Units of a rate are owed to no bucket, and nor are units of a quota that were spent, or whose period is over."""
+    end = DAILY.ends(EPOCH, EPOCH)
+    assert not busy(asked((REQUESTS, 1))).owes(EPOCH)
+    allotments = busy(asked((REQUESTS, 1), (DAILY, 1)))
+    assert [allotments.owes(now) for now in (EPOCH, end - 1, end)] == [True, True, False]
+    spend(allotments, asked((REQUESTS, 1), (DAILY, 1)))
+    assert not allotments.owes(EPOCH)
+
+
 def test_units_of_a_call_that_could_not_use_them_go_back_into_the_block() -> None:
     """They die with it: their age counts on."""
     request = asked((REQUESTS, 1), (DAILY, 2))
@@ -266,6 +276,21 @@ def test_a_committer_writes_what_a_block_that_has_ended_cannot_hold() -> None:
     committer.close()
     assert paid
     assert store.read_bucket(KEY).level(DAILY.identity).tat == 51 - len(paid)
+
+
+def test_an_error_that_is_no_limiters_reaches_the_caller_of_a_refund(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of a store is raised, although a refund that an unreachable store prevents is only counted."""
+    store = SyncMemoryRepository(clock=lambda: EPOCH)
+    committer = SyncCommitter(store, SyncCommitterOptions())
+    (taken,) = committer.decide([asked((DAILY, 1))._replace(allots=False)])
+    assert isinstance(taken, Grant)
+
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(store, "write_bucket", fail)
+    with pytest.raises(ZeroDivisionError, match="a fault"):
+        committer.refund_grants([(KEY, taken)])
 
 
 def test_a_shadow_that_did_not_fit_pays_for_nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from limiter import Limit, SyncMemoryRepository
 from limiter.commit.breaker import THRESHOLD, Breaker
-from limiter.commit.bucket_queue import BucketQueue, PendingRequest
+from limiter.commit.bucket_queue import BucketQueue, PendingRequest, Waiter
 from limiter.commit.sync_batch import SyncBatch as Batch
 from limiter.commit.sync_writer import SyncBatchWriter as BatchWriter
 from limiter.commit.sync_writer import SyncCommitterOptions as CommitterOptions
@@ -67,6 +67,7 @@ def test_a_request_that_is_decided_or_gone_stands_before_no_other(end: str) -> N
     assert queue.ahead == 2
     ENDS[end](queue, first)
     assert queue.ahead == 1
+    assert queue.before(Request(KEY, ONE, deadline=NOW), NOW).waiting == 1
     ENDS[end](queue, second)
     assert queue.ahead == 0
 
@@ -111,6 +112,19 @@ def test_the_call_that_tests_the_table_is_made_after_a_wait() -> None:
     assert breaker.state == "closed"
 
 
+def test_a_write_that_has_waited_for_its_turn_takes_along_who_has_come() -> None:
+    """Requests that queue up while a batch waits at the gate are decided by its write."""
+    store = SyncMemoryRepository()
+    writer = BatchWriter(store, threading.Lock(), Breaker(), Counters(), FullGate(1), CommitterOptions())
+    queue = BucketQueue(KEY)
+    pendings = [PendingRequest(Request(KEY, ONE), queue) for _ in range(3)]
+    for pending in pendings[1:]:
+        queue.add(pending)
+    Batch(writer, queue, pendings[:1]).carry_out()
+    assert all(isinstance(pending.outcome, Grant) for pending in pendings)
+    assert queue.requests == []
+
+
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:
     """During a batch, requests in its write count as of its plan, the rest of the batch not at all, and the queue as of now."""
     queue = BucketQueue(KEY)
@@ -121,3 +135,16 @@ def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:
     assert queue.before(Request(KEY, ONE, deadline=NOW), NOW) == Ahead(waiting=2, carried=1, planned=NOW - 7)
     assert queue.before(Request(KEY, TWO, deadline=NOW), NOW) == NONE_AHEAD
     assert queue.before(Request(KEY, ONE, deadline=NOW + 1), NOW) == NONE_AHEAD
+
+
+def test_the_next_leader_is_the_latest_caller_that_leads_nothing() -> None:
+    """Of callers that lead other queues the latest comes next only if there is no other; refunds without a caller never lead."""
+    queue = BucketQueue(KEY)
+    assert queue.next_leader() is None
+    waiters = [Waiter(0.0, 1.0) for _ in range(4)]
+    for waiter in (*waiters, None):
+        queue.add(PendingRequest(Request(KEY, ONE), queue, waiter))
+    waiters[2].leading = waiters[3].leading = 1
+    assert queue.next_leader() is waiters[1]
+    waiters[0].leading = waiters[1].leading = 1
+    assert queue.next_leader() is waiters[3]

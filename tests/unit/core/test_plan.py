@@ -600,6 +600,25 @@ def test_a_refusal_tells_exactly_how_long_to_wait() -> None:
     assert not store.refuses(TEN, 3)
 
 
+def test_a_bucket_owes_while_one_of_its_limits_does() -> None:
+    """A debt of one enforced limit is enough, and so is a pause; a debt of a shadow limit, or its end, is not."""
+    charges, shadow = (Charge(TEN, 1), Charge(OTHER, 1)), replace(OTHER, enforce=False)
+    debt = BucketState({OTHER.identity: Level(EPOCH + OTHER.depth + 5, EPOCH)})
+    assert preview.owes(debt, charges, EPOCH)
+    assert not preview.owes(debt, charges, EPOCH + 5)
+    assert not preview.owes(debt, (Charge(TEN, 1), Charge(shadow, 1)), EPOCH)
+    assert [preview.owes(BucketState(paused=paused), charges, EPOCH) for paused in (EPOCH, EPOCH + 1)] == [False, True]
+
+
+def test_a_wait_lasts_until_every_limit_and_the_pause_permit() -> None:
+    """It is the longest that an enforced limit demands, or the rest of the pause, and none where all fits."""
+    full = BucketState({OTHER.identity: Level(EPOCH + OTHER.depth, EPOCH)})
+    request = Request(KEY, (Charge(TEN, 1), Charge(OTHER, 2)))
+    assert preview.wait(full, request, EPOCH) == gcra.cost(OTHER, 2)
+    assert preview.wait(replace(full, paused=EPOCH + SECOND), request, EPOCH) == SECOND
+    assert preview.wait(EMPTY, request, EPOCH) == 0
+
+
 def test_a_wait_that_does_not_fit_the_patience_is_refused() -> None:
     """A caller books a start within its timeout, or is refused at once and charged nothing."""
     store = Store()
