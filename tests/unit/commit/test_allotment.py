@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,15 +12,20 @@ from hypothesis import strategies as st
 
 from limiter import SyncMemoryRepository
 from limiter.commit.allotment import Allotments, Block, Payment, Stock
+from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue
 from limiter.commit.queues import Queues
+from limiter.commit.sync_batch import SyncBatch
+from limiter.commit.sync_bucket_queue import SyncBucketQueue, SyncPendingRequest
 from limiter.commit.sync_committer import SyncCommitter
-from limiter.commit.sync_writer import SyncCommitterOptions
+from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
 from limiter.core.limits import Limit, Quota, gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Receipt, Refund, Request
 from limiter.core.state import BucketState, Level, View
 from limiter.core.units import NANOSECONDS
+from limiter.runtime.gate import SyncGate
+from limiter.statistics import Counters
 
 if TYPE_CHECKING:
     from limiter.commit.allotment import Order
@@ -291,6 +297,23 @@ def test_an_error_that_is_no_limiters_reaches_the_caller_of_a_refund(monkeypatch
     monkeypatch.setattr(store, "write_bucket", fail)
     with pytest.raises(ZeroDivisionError, match="a fault"):
         committer.refund_grants([(KEY, taken)])
+
+
+def test_a_batch_gives_back_what_a_block_held_and_asks_for_no_block_twice() -> None:
+    """What goes back counts as a refund until it is written, and a block that others have defeated leaves the batch."""
+    request, options = asked((REQUESTS, 1), (DAILY, 1)), SyncCommitterOptions()
+    store, queue = SyncMemoryRepository(clock=lambda: EPOCH + 2 * SECOND), SyncBucketQueue(KEY)
+    writer = SyncBatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), options)
+    queue.allotments, queue.seen = busy(request), EPOCH
+    for _ in range(1_000):
+        queue.allotments.observe(request, EPOCH + 2 * SECOND)
+    batch = SyncBatch(writer, queue, [SyncPendingRequest(request, queue)])
+    batch.blocks.place(batch.requests)
+    _, returned, block = batch.requests
+    assert ([each.limit for each in returned.request.refunds], queue.returning) == ([DAILY], 1)
+    assert (batch.blocks.drop(defeated=True), block.done, returned.done) == (True, True, False)
+    batch.carry_out()
+    assert (queue.returning, batch.requests) == (0, [])
 
 
 def test_a_shadow_that_did_not_fit_pays_for_nothing() -> None:

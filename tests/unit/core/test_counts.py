@@ -274,6 +274,19 @@ def test_a_refund_of_more_than_is_used_looks_first(given: int, is_written: bool)
     assert store.tat(TOTAL) == 0
 
 
+def test_a_refund_of_more_than_is_used_is_planned_again_if_others_have_used_more() -> None:
+    """Of a total, what is not given back is gone for good, so a write that gives back less asserts that no more is used."""
+    store = Store()
+    mine = store.take(TOTAL, units=3)
+    store.force(TOTAL, -1)
+    known = store.state
+    store.take(TOTAL, units=1)
+    store.known = known
+    assert store.ask(refund_of(KEY, mine.receipts)) == [None]
+    store.ask(refund_of(KEY, mine.receipts))
+    assert store.tat(TOTAL) == 0
+
+
 def test_a_total_is_never_deleted() -> None:
     """Beside a total, the item lives as long as DynamoDB allows; a writer that knows of no total keeps that."""
     rate, store = Limit.per_second("r", 10), Store()

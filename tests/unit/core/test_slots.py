@@ -14,8 +14,9 @@ from limiter.core.forgetting import is_forgettable
 from limiter.core.preview import look
 from limiter.core.request import Charge, Grant, Refund, Refusal, Request
 from limiter.core.slot_ledger import SlotLedger
-from limiter.core.slots import NONE, Slots, count_of, entry_of, until_of
+from limiter.core.slots import NONE, Slots, SlotWrite, agree, count_of, entry_of, until_of
 from limiter.core.state import EMPTY, BucketState
+from limiter.core.tenure import REMEMBERED, REST, TURNS, HoldTime, Turns
 from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
@@ -238,6 +239,45 @@ def test_an_entry_that_has_gone_ends_every_lease() -> None:
     assert not process.ledger.is_lost("calls", receipt.since, NOW, 0)
     assert process.plan(Request(KEY, slots=True)).update is None
     assert count_of(process.entry) == 1
+
+
+@pytest.mark.parametrize(
+    ("held", "most", "least", "holds"),
+    [(2, 2, 2, True), (3, 2, 0, False), (1, None, 2, False), (None, 0, 0, True), (None, None, 1, False), (0, None, 0, True)],
+)
+def test_a_write_asserts_how_many_slots_are_held(held: int | None, most: int | None, least: int, holds: bool) -> None:
+    """The number has to be from `least` to `most`; where none was ever held there is no number, and nothing to free."""
+    write = SlotWrite(Concurrency("calls", 5), "me", NONE, 7, most=most, least=least, dead=(("other", 9),))
+    entries = {"calls": {"other": 9}}
+    slots = Slots({} if held is None else {"calls": held}, entries)
+    assert agree([write], slots) is holds
+    assert not agree([write], slots._replace(entries={"calls": {"other": 8}}))
+    assert not agree([write], slots._replace(entries={"calls": {"other": 9, "me": 7}}))
+    assert agree([write._replace(entry=None)], slots._replace(entries={"calls": {"other": 9, "me": 7}})) is holds
+
+
+def test_the_average_time_of_a_lease_counts_every_slot() -> None:
+    """Two slots of 20 ns and 40 ns make 30 ns; a clock that steps back adds nothing, and older leases count half."""
+    time = HoldTime()
+    assert time.mean is None
+    time.count(0, 2, 10)
+    time.count(2, -1, 30)
+    time.count(1, -1, 50)
+    assert (time.mean, time.area, time.ended) == (30, 60, 2)
+    time.count(0, 5, 40)
+    time.count(5, -(REMEMBERED - 2), 40)
+    assert (time.area, time.ended) == (60, REMEMBERED)
+    time.count(5, -1, 44)
+    assert (time.area, time.ended) == (40, (REMEMBERED + 1) // 2)
+
+
+def test_a_turn_begins_again_when_a_slot_was_free() -> None:
+    """One slot is left to others once all have been taken for a whole turn, and then the next turn begins."""
+    turns = Turns()
+    for held, mono, left in ((5, 0, 0), (4, TURNS - 1, 0), (5, TURNS, 0), (5, 2 * TURNS - 1, 0), (5, 2 * TURNS, 1)):
+        turns.take(held, 5, mono)
+        assert turns.left == left
+    assert (turns.rest, turns.full) == (2 * TURNS + REST, None)
 
 
 def test_numbers_start_from_the_clock() -> None:
