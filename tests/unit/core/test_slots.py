@@ -21,7 +21,6 @@ from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from limiter.core.plan import Plan
-    from limiter.core.slots import SlotWrite
     from limiter.core.state import Update
     from limiter.models import BaseLimit
 
@@ -251,6 +250,7 @@ def test_a_write_asserts_how_many_slots_are_held(held: int | None, most: int | N
     entries = {"calls": {"other": 9}}
     slots = Slots({} if held is None else {"calls": held}, entries)
     assert agree([write], slots) is holds
+    assert not agree([write, write._replace(seen=1)], slots)
     assert not agree([write], slots._replace(entries={"calls": {"other": 8}}))
     assert not agree([write], slots._replace(entries={"calls": {"other": 9, "me": 7}}))
     assert agree([write._replace(entry=None)], slots._replace(entries={"calls": {"other": 9, "me": 7}})) is holds
@@ -300,6 +300,20 @@ def test_a_batch_numbers_its_grants() -> None:
     assert handed is not None
     numbers.append(handed[0].earlier)
     assert numbers == sorted(set(numbers))
+
+
+def test_numbers_that_are_left_end_with_a_write_that_draws_later_ones() -> None:
+    """After a write behind which others have written, nothing is handed on: a number of before would be below its own."""
+    process = Process()
+    process.take(CALLS)
+    plan = process.plan(taking(CALLS))
+    assert plan.update is not None
+    assert process.ledger.start(plan.update, process.mono)
+    process.state = plan.update.apply(process.state)
+    receipts = [receipt for grant in plan.grants(process.state).values() for receipt in grant.receipts]
+    process.ledger.learn(process.state.slots, process.mono, receipts)
+    process.end(1)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is None
 
 
 def test_a_lowered_capacity_ends_handing_on() -> None:
