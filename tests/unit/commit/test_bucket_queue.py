@@ -14,9 +14,12 @@ from limiter.commit.bucket_queue import BucketQueue, PendingRequest, Waiter
 from limiter.commit.sync_batch import SyncBatch as Batch
 from limiter.commit.sync_writer import SyncBatchWriter as BatchWriter
 from limiter.commit.sync_writer import SyncCommitterOptions as CommitterOptions
+from limiter.core.pace import ATTEMPT, BASE, Pace
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
+from limiter.core.state import COUNT, BucketState, Update
+from limiter.core.units import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
 from limiter.runtime.gate import SyncGate
 from limiter.statistics import Counters
@@ -123,6 +126,67 @@ def test_a_write_that_has_waited_for_its_turn_takes_along_who_has_come() -> None
     Batch(writer, queue, pendings[:1]).carry_out()
     assert all(isinstance(pending.outcome, Grant) for pending in pendings)
     assert queue.requests == []
+
+
+class SharedRepository(SyncMemoryRepository):
+    """A store that other processes may use."""
+
+    is_shared = True
+
+
+def test_a_pace_is_kept_while_others_write() -> None:
+    """It begins with an answer that counts more than the own write, and ends when a window shows no others."""
+    writer = BatchWriter(SharedRepository(), threading.Lock(), Breaker(), Counters(), SyncGate(1), CommitterOptions())
+    queue = BucketQueue(KEY)
+    assert writer.toll(queue) == 0
+    queue.seen = NOW
+    paced = []
+    for milliseconds, others in ((20, 0), (40, 3), (60, 0), (80, 0), (110, 0), (140, 0)):
+        update = Update("stamp", (), (), count=writer.toll(queue))
+        state = BucketState(count=queue.state.count + update.count + others * ATTEMPT)
+        writer.note_count(queue, update, state, NOW + milliseconds * BASE, applied=True)
+        queue.state, queue.seen = state, NOW + milliseconds * BASE
+        paced.append(queue.pace is not None)
+    assert paced == [False, True, True, True, True, False]
+    assert writer.toll(queue) == ATTEMPT
+    queue.state = BucketState(unreadable={COUNT: "not a number"})
+    assert writer.toll(queue) == 0
+
+
+def test_a_write_carries_a_part_for_a_second_after_a_refusal() -> None:
+    """While a pace is kept and requests were refused lately, it carries the pace's part, and otherwise the whole."""
+    queue = BucketQueue(KEY)
+    queue.denied = NOW
+    assert (queue.part(NOW), queue.is_paced) == (1, False)
+    queue.pace = Pace(700, NANOSECONDS)
+    assert not queue.is_paced
+    queue.pace.note_throttled(NOW)
+    queue.pace.note(0, NOW, applied=False)
+    assert queue.is_paced
+    assert queue.part(NOW + NANOSECONDS) == queue.pace.part < 1
+    assert queue.part(NOW + NANOSECONDS + 1) == 1
+
+
+def test_a_write_waits_for_the_rest_of_the_interval() -> None:
+    """That is the linger, or the pace if it is longer; a first write waits for nothing, and so does one after a clock's jump."""
+    store, options = SyncMemoryRepository(clock=lambda: NOW), CommitterOptions(linger=2 * NANOSECONDS, patience=3.0)
+    writer = BatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), options)
+    queue = BucketQueue(KEY)
+    assert (writer.delay(queue), writer.patience) == (0, 5)
+    delays = []
+    for passed in (0, 0.5, 2, 3, -0.5):
+        queue.wrote = NOW - int(passed * NANOSECONDS)
+        delays.append(writer.delay(queue))
+    assert delays == [2, 1.5, 0, 0, 0]
+    queue.wrote = NOW
+    waits = [writer.note_throttled(queue) / NANOSECONDS for _ in range(20)]
+    assert 0.0375 <= waits[0] <= 0.0625
+    assert 0.75 * 1.5 <= waits[-1] <= 1.25 * 1.5
+    assert queue.pace is not None
+    queue.pace = Pace(700, 100 * NANOSECONDS)
+    for _ in range(20):
+        queue.pace.note_throttled(NOW)
+    assert 75 <= writer.delay(queue) <= 125
 
 
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:

@@ -218,6 +218,22 @@ def test_a_reset_takes_all_accounts_of_a_name() -> None:
     store.take(DAILY, units=100)
 
 
+def test_quotas_of_one_name_that_are_in_use_at_once_are_told() -> None:
+    """One unit of the newer period is enough, be it in the item or in the same batch."""
+    daily, hourly, store = Quota.per_day("q", 9), Quota.per_hour("q", 9), Store()
+    store.take(daily)
+    store.take(hourly)
+    assert store.plan.rivals == ()
+    store.take(daily)
+    assert store.plan.rivals == ("q",)
+    store.force(hourly, -2)
+    store.take(daily)
+    assert store.plan.rivals == ()
+    asked = [Request(KEY, (Charge(limit, 1),), deadline=store.now) for limit in (daily, hourly)]
+    store.ask(*asked)
+    assert store.plan.rivals == ("q",)
+
+
 def test_a_name_is_no_other_names_beginning() -> None:
     """A name that contains the separator of names has its own accounts."""
     store = Store()
