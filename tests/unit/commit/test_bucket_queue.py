@@ -12,6 +12,7 @@ from limiter import Limit, SyncMemoryRepository
 from limiter.commit.breaker import THRESHOLD, Breaker
 from limiter.commit.bucket_queue import BucketQueue, PendingRequest, Waiter
 from limiter.commit.sync_batch import SyncBatch as Batch
+from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_writer import SyncBatchWriter as BatchWriter
 from limiter.commit.sync_writer import SyncCommitterOptions as CommitterOptions
 from limiter.core.pace import ATTEMPT, BASE, Pace
@@ -187,6 +188,25 @@ def test_a_write_waits_for_the_rest_of_the_interval() -> None:
     for _ in range(20):
         queue.pace.note_throttled(NOW)
     assert 75 <= writer.delay(queue) <= 125
+
+
+def test_a_crowded_bucket_is_written_at_its_pace() -> None:
+    """A caller that finds the bucket at rest does not write at once if its process has seen that many others write."""
+    times, slept = [NOW], []
+    store = SharedRepository(clock=lambda: times[0])
+    ours, others = (SyncCommitter(store, CommitterOptions(sleep=slept.append)) for _ in range(2))
+    many = Request(KEY, (Charge(Limit.per_second("requests", 10_000), 1),), deadline=NOW)
+    for _ in range(2):
+        ours.decide([many])
+    assert not slept
+    for _ in range(100):
+        others.decide([many])
+    slept.clear()
+    times[0] += NANOSECONDS // 100
+    ours.decide([many])
+    assert not slept
+    ours.decide([many])
+    assert len(slept) == 1
 
 
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:
