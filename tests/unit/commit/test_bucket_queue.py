@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from support.scenes import Stage
 
 from limiter import Limit, SyncMemoryRepository
 from limiter.commit.breaker import THRESHOLD, Breaker
@@ -207,6 +209,40 @@ def test_a_crowded_bucket_is_written_at_its_pace() -> None:
     assert not slept
     ours.decide([many])
     assert len(slept) == 1
+
+
+def test_a_paced_batch_writes_twice_and_leaves_the_rest() -> None:
+    """The first write carries the pace's part, the second one of the others a larger part; who is left comes next in the queue."""
+    limit = Limit.per_second("requests", 1_000)
+    store = SharedRepository(clock=lambda: NOW)
+    writer = BatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), CommitterOptions())
+    queue = BucketQueue(KEY)
+    queue.seen = queue.denied = NOW
+    queue.pace = Pace(700, NANOSECONDS)
+    queue.pace.note_throttled(NOW)
+    queue.pace.note(0, NOW, applied=False)
+    pendings = [PendingRequest(Request(KEY, (Charge(limit, 1),), deadline=NOW), queue) for _ in range(11)]
+    queue.add(pendings.pop(), NOW)
+    batch = Batch(writer, queue, list(pendings))
+    batch.carry_out()
+    assert [pending.done for pending in pendings] == [True] * 9 + [False]
+    assert queue.requests[0] is pendings[9]
+    assert (batch.requests, len(queue.requests), queue.state.count // ATTEMPT) == ([], 2, 3)
+
+
+def test_a_write_that_had_no_effect_is_repeated_without_a_look() -> None:
+    """Its state has not changed; after one that may have been applied, the batch looks for its stamp."""
+    for unsent, reads in ((True, 0), (False, 1)):
+        stage = Stage(lambda: NOW)
+        stage.before.append(partial(fail, RateLimiterUnavailable("no answer", unsent=unsent)))
+        (outcome,) = SyncCommitter(stage, CommitterOptions()).decide([Request(KEY, ONE)])
+        assert isinstance(outcome, Grant)
+        assert (stage.writes, stage.reads) == (2, reads)
+
+
+def fail(error: Exception) -> None:
+    """Raise the error."""
+    raise error
 
 
 def test_those_whom_a_write_does_not_carry_are_not_in_the_way() -> None:
