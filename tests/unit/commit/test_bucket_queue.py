@@ -212,7 +212,7 @@ def test_a_crowded_bucket_is_written_at_its_pace() -> None:
 
 
 def test_a_paced_batch_writes_twice_and_leaves_the_rest() -> None:
-    """The first write carries the pace's part, the second one of the others a larger part; who is left comes next in the queue."""
+    """Each write carries the part of the requests that the pace permits; who is left after the second comes next in the queue."""
     limit = Limit.per_second("requests", 1_000)
     store = SharedRepository(clock=lambda: NOW)
     writer = BatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), CommitterOptions())
@@ -238,6 +238,16 @@ def test_a_write_that_had_no_effect_is_repeated_without_a_look() -> None:
         (outcome,) = SyncCommitter(stage, CommitterOptions()).decide([Request(KEY, ONE)])
         assert isinstance(outcome, Grant)
         assert (stage.writes, stage.reads) == (2, reads)
+
+
+def test_a_write_at_once_tells_that_the_table_answers() -> None:
+    """It ends the row of failures, as the write of a batch does."""
+    breaker = Breaker()
+    for _ in range(THRESHOLD - 1):
+        with suppress(RateLimiterUnavailable), breaker.guard():
+            raise RateLimiterUnavailable("no answer")
+    SyncCommitter(SyncMemoryRepository(), CommitterOptions(), breaker).decide([Request(KEY, ONE)])
+    assert breaker.failures == 0
 
 
 def fail(error: Exception) -> None:

@@ -404,6 +404,17 @@ def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
     assert planning.plan(store.state, [refunds_of(taken)], store.now, "x").update is None
 
 
+def test_a_booking_waits_for_the_refunds_of_its_batch() -> None:
+    """A refund of one of its limits is enough to leave a booking to the next write, which then need not book."""
+    store = Store()
+    mine = store.take(ONE)
+    asked = Request(KEY, (Charge(OTHER, 1), Charge(ONE, 1)), deadline=store.now + 5 * SECOND)
+    assert store.ask(asked, refunds_of(mine))[0] is None
+    (outcome,) = store.ask(asked)
+    assert isinstance(outcome, Grant)
+    assert outcome.start == store.now
+
+
 def test_a_batch_makes_no_caller_wait_who_is_not_on_record() -> None:
     """Under a larger limit, a request behind one that waits need not wait; when the bucket is fuller than known, both wait."""
     wide, narrow, store = Limit.per_second("a", 4, burst=5), Limit.per_second("a", 4, burst=3), Store()

@@ -11,7 +11,7 @@ from support.bucket_world import EPOCH, KEY
 from limiter import Concurrency, Limit, Quota
 from limiter.core import plan as planning
 from limiter.core.forgetting import is_forgettable
-from limiter.core.preview import look
+from limiter.core.preview import Ahead, look
 from limiter.core.request import Charge, Grant, Refund, Refusal, Request
 from limiter.core.slot_ledger import SlotLedger
 from limiter.core.slots import NONE, Slots, SlotWrite, agree, count_of, entry_of, until_of
@@ -407,6 +407,14 @@ def test_a_shadow_is_born_with_a_write_of_slots(old: BaseLimit, new: BaseLimit) 
     assert plan.update is not None
     assert process.state.level(new.identity).tat < 0
     assert plan.update.apply(process.state).level(new.identity).tat >= 0
+
+
+@pytest.mark.parametrize(("others", "waiting", "refused"), [(18, 1, False), (18, 2, True), (20, 0, True), (25, 0, True)])
+def test_a_look_counts_the_slots_of_those_ahead(others: int, waiting: int, refused: bool) -> None:
+    """Of 20 slots, what others hold and what equal requests ahead will take is not free."""
+    process, state = Process(), held((OTHERS[0], TTL, others))
+    found = look(state, taking(CALLS), NOW, Ahead(waiting), slots=process.ledger.side(NOW, 0))
+    assert isinstance(found, Refusal) is refused
 
 
 def test_what_is_free_is_shown() -> None:
