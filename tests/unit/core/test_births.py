@@ -218,6 +218,16 @@ def test_a_reset_takes_all_accounts_of_a_name() -> None:
     store.take(DAILY, units=100)
 
 
+@pytest.mark.parametrize(("first", "second"), [(DAILY, MINUTELY), (MINUTELY, DAILY)], ids=str)
+def test_two_births_of_one_name_assert_that_there_was_none(first: Limit, second: Limit) -> None:
+    """The mark that one update writes for both may not be there yet, not even as the first one's."""
+    store = Store()
+    store.ask(*[Request(KEY, (Charge(limit, 1),), deadline=store.now) for limit in (first, second)])
+    assert store.plan.update is not None
+    (mark,) = store.plan.update.marks
+    assert (mark.seen, mark.absent, mark.new) == (None, True, second.identity)
+
+
 def test_quotas_of_one_name_that_are_in_use_at_once_are_told() -> None:
     """One unit of the newer period is enough, be it in the item or in the same batch."""
     daily, hourly, store = Quota.per_day("q", 9), Quota.per_hour("q", 9), Store()

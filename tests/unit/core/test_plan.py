@@ -404,6 +404,16 @@ def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
     assert planning.plan(store.state, [refunds_of(taken)], store.now, "x").update is None
 
 
+def test_each_booking_of_a_batch_knows_the_one_before_it() -> None:
+    """Its receipt tells the latest start that was promised before, which is what is left when it is cancelled."""
+    store = Store()
+    store.take(ONE)
+    grants = store.ask(*[store.taking(ONE, patience=9)] * 3)
+    receipts = [receipt for grant in grants if isinstance(grant, Grant) for receipt in grant.receipts]
+    assert [receipt.start for receipt in receipts] == [EPOCH + turn * SECOND for turn in (1, 2, 3)]
+    assert [receipt.earlier for receipt in receipts] == [-1, EPOCH + SECOND, EPOCH + 2 * SECOND]
+
+
 def test_a_booking_waits_for_the_refunds_of_its_batch() -> None:
     """A refund of one of its limits is enough to leave a booking to the next write, which then need not book."""
     store = Store()

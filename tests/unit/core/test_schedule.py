@@ -187,6 +187,13 @@ def test_windows_that_overlap_are_found(one: str, zone: str, other: str, second_
         assert check_schedule(windows) == Schedule(windows)
 
 
+@pytest.mark.parametrize("second", ["mon 17:00-18:00", "mon 00:00-09:00", "sun 22:00-09:00"])
+def test_windows_may_touch(second: str) -> None:
+    """A window may begin at the minute in which another one ends, in either order."""
+    windows = [("mon 09:00-17:00", "UTC", OFFICE), (second, "UTC", NIGHT)]
+    assert len(check_schedule(windows).windows) == len(check_schedule(windows[::-1]).windows) == 2
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

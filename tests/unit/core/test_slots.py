@@ -409,6 +409,30 @@ def test_a_shadow_is_born_with_a_write_of_slots(old: BaseLimit, new: BaseLimit) 
     assert plan.update.apply(process.state).level(new.identity).tat >= 0
 
 
+def test_the_slots_that_are_due_first_are_renewed_first() -> None:
+    """Of several limits the shortest time to live counts, as the last acquire names it."""
+    process = Process()
+    process.take(CALLS)
+    whole = process.ledger.next_renewal(0)
+    process.take(Concurrency("others", 20, ttl=CALLS.ttl / 2))
+    assert whole == 2 * (process.ledger.next_renewal(0) or 0)
+    process.take(Concurrency("calls", 20, ttl=CALLS.ttl / 4))
+    assert whole == 4 * (process.ledger.next_renewal(0) or 0)
+
+
+def test_a_slot_that_a_failed_write_would_have_freed_is_handed_on() -> None:
+    """While the write is under way it is kept from other callers, and after its certain failure it is spare again."""
+    process = Process()
+    process.take(CALLS, units=2)
+    process.end(1)
+    plan = process.plan(Request(KEY, slots=True))
+    assert plan.update is not None
+    assert process.ledger.start(plan.update, 0)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is None
+    process.ledger.fail(plan.update)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is not None
+
+
 @pytest.mark.parametrize(("others", "waiting", "refused"), [(18, 1, False), (18, 2, True), (20, 0, True), (25, 0, True)])
 def test_a_look_counts_the_slots_of_those_ahead(others: int, waiting: int, refused: bool) -> None:
     """Of 20 slots, what others hold and what equal requests ahead will take is not free."""
