@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import goals, report, session, simulation, start_up
-from .plan import PEERS, PROFILES, SCENARIOS
+from .plan import PEERS, PROFILES, SCENARIOS, Profile
 from .servers import ROOT, Servers, engine_absence
 
 SCHEMA = 1
@@ -44,6 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=math.inf, help="time after which no further round of a scenario begins")
     parser.add_argument("--before", type=Path, metavar="PATH", help="the src directory of an earlier version, to compare with")
     parser.add_argument("--without", type=names, default=(), help="of start-up, simulation, plots")
+    parser.add_argument("--simulate", action="store_true", help="only simulate fleets, in place of those in the last results")
     options = parser.parse_args(arguments)
     for chosen, known in ((options.engines, ENGINES), (options.scenarios, SCENARIOS), (options.peers, PEERS)):
         if unknown := [name for name in chosen if name not in known]:
@@ -62,6 +63,8 @@ def main(arguments: list[str]) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
+    if options.simulate:
+        return simulate_again(console, options)
     absent = absences(options)
     for name, why in absent.items():
         console.print(f"[yellow]ABSENT[/] {name}: {why}")
@@ -82,10 +85,12 @@ def main(arguments: list[str]) -> int:
     document["start_up"] = [each.as_dict() for each in ups]
     document["goals"] = [goal.as_dict() for goal in judged]
     if "simulation" not in options.without:
-        document["simulation"] = simulate(console, selection)
+        document["simulation"] = simulate(console, PROFILES[options.profile])
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "results.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     (options.output / "results.md").write_text(report.markdown(document, groups, judged, ups))
+    if "simulation" in document:
+        (options.output / "simulation.md").write_text(report.simulation_page(document["simulation"]))
     if "plots" not in options.without:
         draw(console, document, options.output)
     console.print(f"written to {options.output}")
@@ -150,13 +155,25 @@ def time_imports(console: Console, selection: session.Selection) -> list[start_u
     return found
 
 
-def simulate(console: Console, selection: session.Selection) -> list[dict[str, Any]]:
+def simulate_again(console: Console, options: argparse.Namespace) -> int:
+    """Simulate fleets anew in the last results, which is the same on every machine; return the exit status."""
+    results = options.output / "results.json"
+    document = json.loads(results.read_text())
+    document["simulation"] = simulate(console, PROFILES[options.profile])
+    results.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    (options.output / "simulation.md").write_text(report.simulation_page(document["simulation"]))
+    if "plots" not in options.without:
+        draw(console, document, options.output)
+    return 0
+
+
+def simulate(console: Console, profile: Profile) -> list[dict[str, Any]]:
     """Simulate fleets with progress."""
     with progress(console) as bar:
-        task = bar.add_task("simulation", total=simulation.turns(selection.profile.fleet))
+        task = bar.add_task("simulation", total=simulation.turns(profile.fleet))
         return simulation.run(
-            selection.profile.fleet,
-            selection.profile.simulated_seconds,
+            profile.fleet,
+            profile.simulated_seconds,
             lambda about: bar.update(task, advance=1, description=about),
         )
 

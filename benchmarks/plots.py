@@ -56,13 +56,10 @@ LABELS = {
 """The family and the name of each peer, in words; a peer that is missing here is drawn under its own name."""
 ENGINES = {"dynoxide": "dynoxide, an in-memory DynamoDB", "dynamodb-local": "DynamoDB Local", "moto": "moto"}
 POLICIES = {
-    "plain": ("defaults without adaptive linger", "#222222", "o"),
-    "linger 0.1 s": ("linger=0.1", "#c1440e", "s"),
-    "linger 1 s": ("linger=1", "#e0a458", "D"),
-    "allotment 0.1 s": ("allotment=0.1", "#3d5a98", "^"),
-    "adaptive linger": ("adaptive linger, decision_timeout=32", "#0b6e4f", "v"),
-    "paced": ("paced, decision_timeout=32", "#0b6e4f", "v"),
-    "paced, allotment 0.5 s": ("paced, allotment=0.5", "#5b8e7d", "P"),
+    "plain": ("without a pace", "#222222", "o"),
+    "linger 0.1 s": ("linger=0.1 without a pace", "#c1440e", "s"),
+    "paced": ("the library, decision_timeout=32", "#0b6e4f", "v"),
+    "paced, allotment": ("the library, with an allotment", "#3d5a98", "^"),
 }
 HOT = ("single", "hot-50", "hot-500")
 LOAD = ("over-demand-25", "over-demand-1000", "cold", "cascade")
@@ -248,7 +245,7 @@ def simulation(runs: Sequence[dict[str, Any]]) -> Figure:
             style(panel, fleet)
     marks = [Line2D([], [], color=POLICIES[name][1], marker=POLICIES[name][2], label=POLICIES[name][0]) for name in policies]
     legend(plot, "One key and a growing fleet, simulated", marks)
-    plot.supxlabel(f"Processes (logarithmic scale){crossing(runs)}", fontsize=10)
+    plot.supxlabel("Processes (logarithmic scale)", fontsize=10)
     return plot
 
 
@@ -257,23 +254,14 @@ def fleet_in_words(fleet: dict[str, Any]) -> str:
     asks = f"Each process asks {fleet['per_process']:,.0f} times a second"
     if not fleet["per_process"]:
         asks = f"All processes together ask {fleet['in_all']:,.0f} times a second"
-    return f"{asks}, limit {fleet['limit']:,.0f} a second"
+    window = "" if fleet["window"] == 1 else f", capacity of {fleet['window']:.0f} s"
+    return f"{asks}\nLimit {fleet['limit']:,.0f} a second{window}, allotment {fleet['allotment']:g} s"
 
 
 def failed_share(run: dict[str, Any]) -> float:
     """Return failed requests as a part of those that have ended."""
     ended = run["failed_per_second"] + run["decisions_per_second"]
     return float(run["failed_per_second"] / ended) if ended else 0.0
-
-
-def crossing(runs: Sequence[dict[str, Any]]) -> str:
-    """Explain why a curve lies above the limit, if one does."""
-    if not any(run["admitted_per_second"] > 1.05 * run["fleet"]["limit"] for run in runs):
-        return ""
-    return (
-        "\nWhere a curve lies above the limit, the fleet spends units that it saved before: a burst of one second that refilled"
-        " while writes were throttled, and units in advance.\nIn a run of one or two seconds these are added to the rate."
-    )
 
 
 def decorate(panel: Axes, runs: Sequence[dict[str, Any]]) -> None:
@@ -294,11 +282,11 @@ def style_share(panel: Axes, fleet: dict[str, Any]) -> None:
 
 def style_rate(panel: Axes, fleet: dict[str, Any]) -> None:
     """Add the line of the requested rate, at most the limit."""
-    processes = [10 ** (place / 50) for place in range(201)]
+    processes = [10 ** (place / 50) for place in range(151)]
     best = [min(fleet["limit"], fleet["per_process"] * each or fleet["in_all"]) for each in processes]
     panel.plot(processes, best, color="#666666", linestyle=":", linewidth=2)
     text = "what is asked, at most the limit"
-    panel.annotate(text, (10_000, fleet["limit"]), (0, 6), textcoords="offset points", color="#444444", ha="right")
+    panel.annotate(text, (1_000, fleet["limit"]), (0, 6), textcoords="offset points", color="#444444", ha="right")
     panel.set_ylim(0, 1.6 * fleet["limit"])
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
@@ -306,7 +294,7 @@ def style_rate(panel: Axes, fleet: dict[str, Any]) -> None:
 def style_latency(panel: Axes, fleet: dict[str, Any]) -> None:
     """Style an axis from milliseconds to seconds."""
     panel.set_yscale("log")
-    panel.set_ylim(0.005, 5)
+    panel.set_ylim(0.005, 20)
     panel.yaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
 

@@ -161,3 +161,36 @@ def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str
     """Return a table in Markdown."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+SIMULATED = (100, 300, 1_000)
+"""The sizes of the fleets in the page of the simulation."""
+
+
+def simulation_page(runs: Sequence[dict[str, Any]]) -> str:
+    """Return the page with the simulated fleets of some hundred processes."""
+    figures = ("admitted", "failed", "writes", "throttled", "overtaken")
+    header = ["processes", "policy", *(f"{name}/s" for name in figures), "p50 ms", "p99 ms", "excess"]
+    parts = [
+        "# Fleets on one key, simulated",
+        "Written by `make bench`, or `python -m benchmarks --simulate`. Time is simulated.",
+    ]
+    for name in dict.fromkeys(run["fleet"]["name"] for run in runs):
+        chosen = [run for run in runs if run["fleet"]["name"] == name and run["processes"] in SIMULATED]
+        if not chosen:
+            continue
+        fleet = chosen[0]["fleet"]
+        parts.append(f"## {name[0].upper()}{name[1:]}\n\nCapacity of {fleet['window']:g} s, allotment {fleet['allotment']:g} s.")
+        cells = [
+            [
+                f"{run['processes']:,}",
+                run["policy"]["name"],
+                *(f"{run[f'{figure}_per_second']:,.0f}" for figure in figures),
+                f"{run['p50_ms']:,.0f}",
+                f"{run['p99_ms']:,.0f}",
+                f"{run['excess']:.0f}",
+            ]
+            for run in sorted(chosen, key=lambda run: run["processes"])
+        ]
+        parts.append(markdown_table(header, cells).rstrip())
+    return "\n\n".join(parts) + "\n"

@@ -15,9 +15,11 @@ The model, and what it assumes:
   was planned, what is not spent by then is lost, and every write plans with a window that is H shorter.
 - `paced` processes keep the library's own `Pace`, so that the fleet keeps below 700 writes per second, and requests that queue in
   between join a write that is tried again. Within a second of a refusal, a write carries only that `part` of what seems to fit
-  which the pace says. What does not fit behind the requests before it is refused by a fresh state. The library's longest interval
-  is half of its decision timeout, so the model shows a timeout of 32 s. The other policies show what the library would be like
-  without a pace.
+  which the pace says. What does not fit behind the requests before it is refused by a fresh state. With an allotment, a process
+  that needs more until its next turn than its part of what it saw free refuses until then what no block covers, and what two
+  writes have not got. The library's longest interval is half of its decision timeout, so the model shows a timeout of 32 s. The
+  other policies show what the library would be like without a pace.
+- `excess` is what was spent beyond the capacity and what refills in any span, counted by a meter that knows no process.
 - Callers arrive at random (Poisson), each asks for one unit once, and does not come back when it is refused or failed.
 """
 
@@ -51,7 +53,8 @@ WRITES_PER_KEY, LONGEST, AT_ONCE = 700.0, 16.0, 2
 class Fleet:
     """A fleet of processes: `per_process` and `in_all` are requests per second, one of which is given.
 
-    The capacity is what `limit` units per second refill in `window` seconds.
+    The capacity is what `limit` units per second refill in `window` seconds. The bucket may begin `empty`, so that a run need not
+    wait until its units are spent. `allotment` is that of policies with one, in seconds.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Fleet:
     per_process: float = 0.0
     in_all: float = 0.0
     window: float = 1.0
+    empty: bool = False
+    allotment: float = 0.5
 
     def rate(self, processes: int) -> float:
         """Return the requests per second of one process."""
@@ -71,21 +76,27 @@ class Policy:
 
     name: str
     linger: float = 0.0
-    allotment: float = 0.0
+    allotted: bool = False
     paced: bool = False
 
 
 FLEETS = (
     Fleet("each process asks 20/s, limit 10,000/s", 10_000.0, per_process=20.0),
     Fleet("all processes together ask 20,000/s, limit 10,000/s", 10_000.0, in_all=20_000.0),
+    Fleet(
+        "all processes together ask 20,000/s, limit 10,000/s, capacity of a minute",
+        10_000.0,
+        in_all=20_000.0,
+        window=60.0,
+        empty=True,
+        allotment=5.0,
+    ),
 )
 POLICIES = (
     Policy("plain"),
     Policy("linger 0.1 s", linger=0.1),
-    Policy("linger 1 s", linger=1.0),
-    Policy("allotment 0.1 s", allotment=0.1),
     Policy("paced", paced=True),
-    Policy("paced, allotment 0.5 s", allotment=0.5, paced=True),
+    Policy("paced, allotment", allotted=True, paced=True),
 )
 
 
@@ -99,6 +110,7 @@ class Tally:
     writes: int = 0
     overtaken: int = 0
     throttled: int = 0
+    excess: float = 0.0
     latencies: list[float] = field(default_factory=list)
 
 
@@ -112,6 +124,7 @@ class Process:
     fresh: bool = False
     seen: float = -math.inf
     denied: float = -math.inf
+    turn: float = -math.inf
     level: float = 0.0
     failures: int = 0
     linger: float = 0.0
@@ -154,6 +167,23 @@ class Partition:
         return True
 
 
+class Meter:
+    """What was spent beyond a capacity and what refills, in any span: a leaky bucket that counts nothing else."""
+
+    def __init__(self, capacity: float, rate: float, level: float) -> None:
+        self._capacity = capacity
+        self._rate = rate
+        self._level = level
+        self._seen = 0.0
+        self.excess = 0.0
+
+    def spend(self, now: float, units: int) -> None:
+        """Count units that were spent at `now`."""
+        self._level = max(0.0, self._level - (now - self._seen) * self._rate) + units
+        self._seen = now
+        self.excess = max(self.excess, self._level - self._capacity)
+
+
 class Model:
     """One run: processes, the partition, and the events to come."""
 
@@ -161,23 +191,29 @@ class Model:
         self.policy = policy
         self.tally = Tally()
         self._cost = 1.0 / fleet.limit
-        self._window = fleet.window - policy.allotment
+        self._allotment = fleet.allotment if policy.allotted else 0.0
+        self._window = fleet.window - self._allotment
         self._rate = fleet.rate(processes)
         self._warm_up, self._end = warm_up, warm_up + seconds
         self._now = 0.0
         self._random = random.Random(1)  # noqa: S311 - a model that is the same every time
         self._partition = Partition()
+        self._partition.tat = self._window if fleet.empty else 0.0
+        capacity = fleet.limit * fleet.window
+        self._meter = Meter(capacity, fleet.limit, fleet.limit * self._partition.tat)
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._processes = [Process(linger=policy.linger) for _ in range(processes)]
 
     def run(self) -> Tally:
         """Play all events until the end."""
+        random.seed(1)  # The library's pace draws from it.
         for process in self._processes:
             self._after(self._random.expovariate(self._rate), self._arrive, process)
         while self._events and self._events[0][0] < self._end:
             self._now, _, happen, arguments = heapq.heappop(self._events)
             happen(*arguments)
+        self.tally.excess = max(0.0, self._meter.excess)
         return self.tally
 
     def _after(self, delay: float, happen: Callable[..., None], *arguments: Any) -> None:
@@ -197,13 +233,16 @@ class Model:
 
     def _arrive(self, process: Process) -> None:
         self._after(self._random.expovariate(self._rate), self._arrive, process)
-        if self.policy.allotment:
+        if self._allotment:
             process.sizing.observe(nanoseconds(self._now))
         process.queue.append(self._now)
         if not process.busy:
             self._pay(process)
             if not process.queue:
                 return
+        if self._now < process.turn:
+            self._decide("refused", [process.queue.pop()])
+            return
         if not process.busy:
             process.busy = True
             self._linger(process)
@@ -216,6 +255,7 @@ class Model:
                 process.blocks.popleft()
                 continue
             block[0] -= 1
+            self._meter.spend(self._now, 1)
             self._decide("admitted", [process.queue.popleft()])
 
     def _linger(self, process: Process) -> None:
@@ -250,6 +290,13 @@ class Model:
             self._hand_over(process)
             return
         if self.policy.paced and process.written == AT_ONCE and (delay := self._delay(process)) > 0:
+            self._await_turn(process)
+            if process.turn > self._now:
+                self._decide("refused", [*process.batch, *process.queue])
+                process.batch = []
+                process.queue.clear()
+                process.busy = False
+                return
             self._after(delay, self._retry, process)
             return
         if not fitting:
@@ -276,11 +323,11 @@ class Model:
 
     def _block(self, process: Process, room: int) -> int:
         """Return the units to take in advance, which each batch asks for once."""
-        if not self.policy.allotment or process.ordered:
+        if not self._allotment or process.ordered:
             return 0
         process.ordered = True
         held = sum(units for units, until in process.blocks if until > self._now)
-        return process.sizing.order(min(nanoseconds(self.policy.allotment) // 2, MEMORY), held, room)
+        return process.sizing.order(min(nanoseconds(self._allotment) // 2, MEMORY), held, room)
 
     def _reach(self, process: Process, write: Write) -> None:
         """Let the write arrive at the partition."""
@@ -293,6 +340,7 @@ class Model:
         applied = write.idle == (partition.tat <= self._now) and after <= write.ceiling + 1e-9
         if applied:
             partition.tat = after
+            self._meter.spend(self._now, write.number)
             partition.count += write.toll
         else:
             self._count("overtaken")
@@ -308,7 +356,7 @@ class Model:
         if write.block:
             process.sizing.note(write.block, granted=applied)
         if write.block and applied:
-            process.blocks.append([write.block, write.planned + self.policy.allotment])
+            process.blocks.append([write.block, write.planned + self._allotment])
             self._pay(process)
         if process.batch:
             self._step(process)
@@ -336,7 +384,16 @@ class Model:
             process.fresh, process.written = False, 0
         self._step(process)
 
+    def _await_turn(self, process: Process) -> None:
+        """Refuse until the process's next turn what no block covers, if it needs more than its part of what it saw free."""
+        span = process.pace.longest_wait
+        if self._allotment and self.policy.paced and span:
+            room = int((process.seen + self._window - max(process.level, process.seen)) / self._cost)
+            if process.sizing.exceeds(room, span):
+                process.turn = process.denied = min(process.wrote + span / 1e9, process.seen + self._allotment)
+
     def _hand_over(self, process: Process) -> None:
+        self._await_turn(process)
         process.busy = bool(process.queue)
         if process.busy:
             # By a separate event, so that a long run of refusals does not nest.
@@ -359,10 +416,13 @@ def turns(fleet: Sequence[int]) -> int:
 
 
 def run(sizes: Sequence[int], seconds: float, report: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Every fleet under every policy, at every size; rates are per second of simulated time."""
+    """Every fleet under every policy, at every size, for so many seconds after a warm-up that is as long.
+
+    Rates are per second of simulated time.
+    """
     found = []
     for fleet, policy, processes in cases(sizes):
-        tally = Model(fleet, policy, processes, min(1.5, seconds), seconds).run()
+        tally = Model(fleet, policy, processes, seconds, seconds).run()
         found.append(figures(fleet, policy, processes, seconds, tally))
         report(f"{fleet.name}: {policy.name}, {processes:,} processes")
     return found
@@ -380,6 +440,7 @@ def figures(fleet: Fleet, policy: Policy, processes: int, seconds: float, tally:
         "asked_per_second": fleet.rate(processes) * processes,
         "decisions_per_second": decided / seconds,
         **{f"{name}_per_second": getattr(tally, name) / seconds for name in names},
+        "excess": tally.excess,
         "p50_ms": 1e3 * ordered[len(ordered) // 2] if ordered else 0.0,
         "p99_ms": 1e3 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))] if ordered else 0.0,
     }

@@ -73,8 +73,8 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
     - `config_ttl`: seconds for which stored limits and entities are remembered, and after which changes made elsewhere apply; 0
       reads what was written last at every call.
     - `denial_ttl`: seconds for which a bucket that was seen empty refuses without another look; 0 always looks.
-    - `linger`: the shortest interval in seconds between two writes of this process to one bucket, for fleets so large that they
-      would exceed a partition's write units; it is added to the `decision_timeout`.
+    - `linger`: the shortest interval in seconds between two writes of this process to one bucket, which saves writes where many
+      callers share them; it is added to the `decision_timeout`.
     - `writes_per_key`: the most writes a second to one bucket by all processes together, which keep it by waiting for one
       another; lower where less is provisioned. A process that is alone at a bucket does not wait.
     - `decision_timeout`: seconds after which the table counts as out of reach if a decision has not been made. After repeated

@@ -13,6 +13,8 @@ import pytest
 from support.engines import RECIPES
 from support.presence import absent
 
+from benchmarks.simulation import Fleet, Model, Policy, figures
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -91,8 +93,8 @@ def test_one_call_is_counted_for_a_bare_one(document: dict[str, Any]) -> None:
     """A bare update is one call and one write unit, and costs what a million write units cost."""
     bare = [each["figures"] for each in document["measurements"] if each["peer"] in ("aiobotocore", "boto3")]
     assert bare
-    for figures in bare:
-        found = [figures[name]["median"] for name in ("calls_per_decision", "write_units_per_decision", "dollars_per_million")]
+    for each in bare:
+        found = [each[name]["median"] for name in ("calls_per_decision", "write_units_per_decision", "dollars_per_million")]
         assert found == pytest.approx([1.0, 1.0, 0.625])
 
 
@@ -161,6 +163,20 @@ def test_start_up_and_simulation_are_written(document: dict[str, Any]) -> None:
     assert len(document["simulation"]) == len(sizes) * len(
         {(e["fleet"]["name"], e["policy"]["name"]) for e in document["simulation"]}
     )
+
+
+@pytest.mark.parametrize(("window", "allotment", "processes"), [(1.0, 0.5, 100), (60.0, 5.0, 300)])
+def test_a_simulated_fleet_that_is_asked_for_twice_its_limit(window: float, allotment: float, processes: int) -> None:
+    """With an allotment all of the limit is admitted, nothing fails, most decisions take no call, and no span has more."""
+    fleet = Fleet("saturated", 10_000.0, in_all=20_000.0, window=window, empty=window > 1, allotment=allotment)
+    policy = Policy("paced, allotment", allotted=True, paced=True)
+    found = figures(fleet, policy, processes, 6.0, Model(fleet, policy, processes, 6.0, 6.0).run())
+    assert found["admitted_per_second"] >= 9_800
+    assert found["failed_per_second"] == 0
+    assert found["writes_per_second"] <= 900
+    assert found["p50_ms"] <= 20
+    assert found["p99_ms"] <= 600
+    assert found["excess"] < 1e-6
 
 
 def test_the_tables_are_printed_and_written(run: tuple[Path, str]) -> None:

@@ -8,6 +8,7 @@ however many processes hold blocks. See ADR-180.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..core import preview
@@ -98,7 +99,10 @@ class Payment(Grant):
 
 
 class Stock:
-    """The blocks for requests that name the same limits and leave the same headroom, and how many units to take for them."""
+    """The blocks for requests that name the same limits and leave the same headroom, and how many units to take for them.
+
+    Until `turn`, the time of the process's next write, requests that no block covers are refused.
+    """
 
     def __init__(self, limits: tuple[BaseLimit, ...], headroom: tuple[int, ...]) -> None:
         self._limits = limits
@@ -107,6 +111,7 @@ class Stock:
         self._sizing = Sizing()
         self._units = [Sizing() for _ in limits]
         self._blocks: list[Block] = []
+        self.turn = 0
 
     def observe(self, charges: Sequence[Charge], now: int) -> None:
         """Note what was asked for, however it is paid."""
@@ -125,17 +130,34 @@ class Stock:
         """Return the request for the next block, after the charges of the same write, and its number of requests; or None."""
         if not self._sizing.level:
             return None  # Its requests have waited for so long that their rate was forgotten.
-        means = [sizing.level / self._sizing.level for sizing in self._units]
-        asked = Request(key, tuple([Charge(limit, 1) for limit in self._limits]), headroom=self._headroom)
-        room = preview.room(view, asked, taken)
+        means = self._means()
+        asked, free = self._room(key, view, taken, means)
         alive = [block for block in self._blocks if block.is_alive(view.now, age)]
         held = sum(min(block.units(place) / mean for place, mean in enumerate(means)) for block in alive)
-        free = int(min(units / mean for units, mean in zip(room, means, strict=True)))
         count = self._sizing.order(min(self._life // 2, MEMORY), held, free)
         if not count:
             return None
         charges = tuple([Charge(limit, max(1, int(count * mean))) for limit, mean in zip(self._limits, means, strict=True)])
         return asked._replace(charges=charges), count
+
+    def await_turn(self, key: BucketKey, view: View, turn: int, span: int) -> None:
+        """Refuse until `turn` what no block covers, if others may use up what is free: a state is believed for an allotment.
+
+        `view` is the state as it was seen. One process of many counts on a part of it, and writes again within `span`.
+        """
+        self.turn = 0
+        if self._sizing.level and self._sizing.exceeds(self._room(key, view, (), self._means())[1], span):
+            self.turn = min(turn, view.now + self._life)
+
+    def _means(self) -> list[float]:
+        """Return the units of each limit that a request has asked for on average."""
+        return [sizing.level / self._sizing.level for sizing in self._units]
+
+    def _room(self, key: BucketKey, view: View, taken: Sequence[Charge], means: Sequence[float]) -> tuple[Request, int]:
+        """Return a request for one unit of each limit, and how many average requests fit behind what is `taken`."""
+        asked = Request(key, tuple([Charge(limit, 1) for limit in self._limits]), headroom=self._headroom)
+        room = preview.room(view, asked, taken)
+        return asked, int(min(units / mean for units, mean in zip(room, means, strict=True)))
 
     def note(self, count: int, *, granted: bool) -> None:
         """Learn from what became of an order for so many requests."""
@@ -199,6 +221,20 @@ class Allotments:
         """Pay for the request from a block that covers it."""
         block = self._stock(request).find(request.charges, now, age)
         return None if block is None else block.pay(request.charges, now)
+
+    def await_turn(self, key: BucketKey, view: View, turn: int, span: int) -> int:
+        """Refuse until `turn` what no block covers, if the process needs more until then than its part of what is free.
+
+        Return the latest time until which anything is refused.
+        """
+        for stock in self._stocks.values():
+            with suppress(UnreadableItem):  # Those who ask for it are told.
+                stock.await_turn(key, view, turn, span)
+        return max([stock.turn for stock in self._stocks.values()], default=0)
+
+    def turn(self, request: Request) -> int:
+        """Return the time until which the request is refused if no block covers it."""
+        return self._stock(request).turn
 
     def orders(self, key: BucketKey, requests: Sequence[Request], view: View, age: int) -> list[tuple[Request, Order]]:
         """Return the blocks to take along with a write that carries the requests."""

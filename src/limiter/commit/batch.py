@@ -169,15 +169,24 @@ class Batch:
     def _leave_the_rest(self) -> None:
         """Put the undecided requests back at the head of the queue, for the next batch, which waits for its turn.
 
-        So no caller leads for longer than one turn.
+        So no caller leads for longer than one turn. Those for units in advance that are turned away until then are refused.
         """
+        self.gather_more()
         self._drop_abandoned()
+        self._deliver(self.requests, self._turned_away())
         with self._writer.lock:
             for pending in self.requests:
                 if pending.abandoned:
                     pending.waiter = None  # It cannot lead.
             self._queue.requests[:0] = self.requests
             self.requests = []
+
+    def _turned_away(self) -> dict[int, Refusal]:
+        with self._writer.lock:
+            now, error = self._writer.clock(), self._writer.error()
+            self._queue.await_turn(error)
+            found = [self._queue.turned_away(pending.request, now, error) for pending in self.requests]
+        return {place: refusal for place, refusal in enumerate(found) if refusal is not None}
 
     def gather_more(self) -> None:
         """Add the requests that have queued up since."""

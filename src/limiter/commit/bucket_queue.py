@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..core.forgetting import is_forgettable
-from ..core.preview import NONE_AHEAD, Ahead, owes
+from ..core.preview import NONE_AHEAD, Ahead, look, owes, refused_until
 from ..core.request import Grant, Request, refund_of
-from ..core.state import EMPTY
+from ..core.state import EMPTY, View
 from ..core.units import NANOSECONDS
 from ..exceptions import anew
 from ..runtime.wakeup import Wakeup
@@ -214,9 +214,7 @@ class BucketQueue:
 
     def pay(self, request: Request, now: int, age: int) -> Grant | None:
         """Pay for the request from a block, if one covers it; notes in any case what was asked for."""
-        if self.allotments is None:
-            self.allotments = Allotments()
-        self.allotments.observe(request, now)
+        self.observe(request, now)
         return self._paid(request, now, age)
 
     def _paid(self, request: Request, now: int, age: int) -> Grant | None:
@@ -228,6 +226,27 @@ class BucketQueue:
     def _forbids(self, request: Request, now: int) -> bool:
         """Tell whether the bucket has to be asked: it is in debt, callers wait for their turn, or its item makes no sense."""
         return bool(self.state.unreadable) or owes(self.state, request.charges, now)
+
+    def await_turn(self, error: int) -> None:
+        """Refuse until the next write what no block covers, if many processes write and little was free when last seen."""
+        if self.pace is None or not self.pace.interval or self.allotments is None or self.seen is None or self.wrote is None:
+            return
+        span = self.pace.longest_wait
+        turn = self.allotments.await_turn(self.key, View(self.state, self.seen, error), self.wrote + span, span)
+        self.denied = max(self.denied, turn)
+
+    def turned_away(self, request: Request, now: int, error: int) -> Refusal | None:
+        """Return the refusal of a request that no block covers while the process awaits its turn; None while it does not."""
+        if self.allotments is None or not request.allots or request.refunds or request.deadline > now:
+            return None
+        turn = self.allotments.turn(request)
+        return None if turn <= now else refused_until(look(self.state, request, now, error=error), turn)
+
+    def observe(self, request: Request, now: int) -> None:
+        """Note what was asked for, however it is paid."""
+        if self.allotments is None:
+            self.allotments = Allotments()
+        self.allotments.observe(request, now)
 
     def pay_waiting(self, now: int, age: int) -> int:
         """Pay for requests in the queue from blocks, in their order up to the first that none covers; return how many."""

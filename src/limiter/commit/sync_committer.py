@@ -287,9 +287,13 @@ class SyncCommitter:
         queue, request = pending.queue, pending.request
         if queue.returning or queue.state.unreadable or request.forced or request.is_order or pending.returns or request.slots:
             return None
-        if not self._writer.proves_refusals(queue, now):
+        if not self._writer.is_on_time() or queue.covers(request, now, self._writer.timer()):
             return None
-        if queue.covers(request, now, self._writer.timer()):
+        refusal = queue.turned_away(request, now, self._writer.error())
+        if refusal is not None:
+            queue.observe(request, now)
+            return refusal
+        if not self._writer.proves_refusals(queue, now):
             return None
         return preview.look(queue.state, request, now, queue.before(request, now), error=self._writer.error())
 

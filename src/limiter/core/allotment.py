@@ -75,6 +75,10 @@ class Sizing:
         wanted = int((self._level - 1) * span / MEMORY - held)
         return max(0, min(wanted, room, int(max(min(self._most, wanted), room // SURE_PART))))
 
+    def exceeds(self, room: int, span: int) -> bool:
+        """Tell whether the rate spends more in a span than the part of `room` that one of many processes may count on."""
+        return room // SURE_PART < self._level * span / MEMORY
+
     def note(self, asked: int, *, granted: bool) -> None:
         """Learn from what became of an order."""
         if not granted:

@@ -106,6 +106,11 @@ class Pace:
         return int(self.interval * random.uniform(1 - SPREAD, 1 + SPREAD))  # noqa: S311 - spreads processes, hides nothing
 
     @property
+    def longest_wait(self) -> int:
+        """The most nanoseconds from the last write to the next one."""
+        return int(self.interval * (1 + SPREAD))
+
+    @property
     def is_alone(self) -> bool:
         """Whether the last window shows no other process, and the count tells of none."""
         return self._alone and not self._level and not self._pending

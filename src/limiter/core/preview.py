@@ -66,6 +66,12 @@ def look(
     return NotTried(tuple(levels), tuple(starts), now)
 
 
+def refused_until(seen: Refusal | NotTried, turn: int) -> Refusal:
+    """Return the refusal of a request whose process asks again at `turn`, because it found too little for itself."""
+    starts = tuple([max(start, turn) for start in seen.starts])
+    return Refusal(seen.levels, starts, seen.now, True, max(starts))
+
+
 def owes(state: BucketState, charges: Iterable[Charge], now: int) -> bool:
     """Tell whether the bucket is paused, or one of the limits is in debt or promised to waiting callers."""
     opened = _open(View(state, now), [charge._replace(units=0) for charge in charges])

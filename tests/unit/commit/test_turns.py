@@ -1,0 +1,170 @@
+"""Turns: while many processes write to a bucket, a batch writes twice, and leaves the rest to the next turn or refuses it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limiter import Limit, SyncMemoryRepository
+from limiter.commit.breaker import Breaker
+from limiter.commit.bucket_queue import BucketQueue
+from limiter.commit.sync_batch import SyncBatch
+from limiter.commit.sync_bucket_queue import SyncBucketQueue, SyncPendingRequest
+from limiter.commit.sync_committer import SyncCommitter
+from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
+from limiter.core.limits import gcra
+from limiter.core.pace import Pace
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Refusal, Request
+from limiter.core.state import BucketState, Level
+from limiter.core.units import NANOSECONDS
+from limiter.runtime.gate import SyncGate
+from limiter.statistics import Counters
+
+if TYPE_CHECKING:
+    from limiter.core.state import Update, WriteResult
+
+SECOND = NANOSECONDS
+NOW = 1_800_000_000 * SECOND
+KEY = BucketKey("default", "user", "api")
+PLAIN = Limit.per_hour("requests", 100)
+ALLOTTED = Limit.per_hour("requests", 100, allotment=1.0)
+
+
+def request(limit: Limit, deadline: int = 0) -> Request:
+    """Return a request for one unit."""
+    return Request(KEY, (Charge(limit, 1),), deadline=deadline, allots=bool(limit.allotment_ns))
+
+
+class Steady(Pace):
+    """A pace with an interval that does not change."""
+
+    def __init__(self, interval: int = SECOND // 10) -> None:
+        super().__init__(700, SECOND)
+        self.kept = interval
+
+    @property
+    def interval(self) -> int:
+        """The interval."""
+        return self.kept
+
+    def note(self, count: int, now: int, *, applied: bool) -> None:
+        """Learn nothing."""
+
+
+class Contested(SyncMemoryRepository):
+    """A store on which another process takes units of the limit right before each write."""
+
+    def __init__(self, limit: Limit, *taken: int) -> None:
+        super().__init__()
+        self._limit = limit
+        self._taken = list(taken)
+        self.writes = 0
+
+    def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
+        """Let the other process write first."""
+        self.writes += 1
+        if self._taken:
+            taken = Request(KEY, (Charge(self._limit, self._taken.pop(0)),))
+            rival = SyncCommitter(Plain(self), SyncCommitterOptions())
+            assert isinstance(rival.decide([taken])[0], Grant)
+        return super().write_bucket(key, update)
+
+
+class Plain:
+    """The same store for the other process, whose writes nothing comes before."""
+
+    is_shared = False
+
+    def __init__(self, store: Contested) -> None:
+        self.clock = store.clock
+        self._store = store
+
+    def read_bucket(self, key: BucketKey) -> BucketState:
+        """Read a bucket."""
+        return self._store.read_bucket(key)
+
+    def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
+        """Write to a bucket."""
+        return SyncMemoryRepository.write_bucket(self._store, key, update)
+
+
+def carry_out(store: SyncMemoryRepository, limit: Limit, number: int, *, paced: bool) -> tuple[SyncBucketQueue, list[object]]:
+    """Carry out one batch of so many requests; return the queue that it leaves, and the outcomes, None if there is none."""
+    writer = SyncBatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), SyncCommitterOptions())
+    queue = SyncBucketQueue(KEY)
+    queue.pace = Steady(SECOND // 2) if paced else None
+    asked = [SyncPendingRequest(request(limit), queue) for _ in range(number)]
+    for each in asked:
+        queue.add(each, store.clock())
+        if limit.allotment_ns:
+            queue.observe(each.request, store.clock())
+    queue.batch, queue.requests = SyncBatch(writer, queue, queue.requests), []
+    queue.batch.carry_out()
+    return queue, [each.outcome for each in asked]
+
+
+def test_a_batch_leaves_the_rest_to_the_next_turn_after_two_writes() -> None:
+    """Of 60 for whom others leave 50, and then 40, ten are refused at once, and 50 wait in their order."""
+    store = Contested(PLAIN, 50, 10)
+    queue, outcomes = carry_out(store, PLAIN, 60, paced=True)
+    assert store.writes == 2
+    assert [type(each) for each in outcomes] == [type(None)] * 50 + [Refusal] * 10
+    assert [pending.done for pending in queue.requests] == [False] * 50
+    assert queue.before(request(PLAIN), NOW).waiting == 50
+
+
+def test_without_a_pace_a_batch_decides_all() -> None:
+    """A process that waits for nothing writes a third time."""
+    store = Contested(PLAIN, 50, 10)
+    queue, outcomes = carry_out(store, PLAIN, 60, paced=False)
+    assert store.writes == 3
+    assert [type(each) for each in outcomes] == [Grant] * 40 + [Refusal] * 20
+    assert not queue.requests
+
+
+def test_what_two_writes_have_not_got_of_a_scarce_bucket_is_refused_until_the_next_turn() -> None:
+    """Under an allotment the same requests are refused, and may come again at the process's next write."""
+    store = Contested(ALLOTTED, 50, 10)
+    queue, outcomes = carry_out(store, ALLOTTED, 60, paced=True)
+    assert store.writes == 2
+    assert not queue.requests
+    refusals = [each for each in outcomes if isinstance(each, Refusal)]
+    assert len(refusals) == 60
+    assert queue.wrote is not None
+    assert refusals[0].start == queue.wrote + Steady(SECOND // 2).longest_wait
+
+
+def turned_away(room: int, asked: int, *, limit: Limit = ALLOTTED, interval: int = SECOND // 10, deadline: int = 0) -> int:
+    """Return for how many nanoseconds after a look that showed so much room a request is refused, after so many in a second."""
+    queue = BucketQueue(KEY)
+    queue.pace = Steady(interval) if interval else None
+    for place in range(asked):
+        queue.observe(request(limit), NOW - SECOND * (asked - place) // asked)
+    tat = NOW + limit.window - limit.allotment_ns - gcra.cost(limit, room)
+    queue.state = BucketState({limit.identity: Level(tat, NOW - SECOND)}, stamp="seen")
+    queue.seen = queue.wrote = NOW
+    queue.await_turn(0)
+    refusal = queue.turned_away(request(limit, deadline), NOW, 0)
+    return 0 if refusal is None else refusal.start - NOW
+
+
+def test_a_process_counts_on_a_quarter_of_what_it_saw_free() -> None:
+    """With 6 requests expected until the next turn, 40 free units are enough, and 12 are not."""
+    assert turned_away(room=40, asked=80) == 0
+    assert turned_away(room=12, asked=80) == Steady().longest_wait
+
+
+def test_a_state_is_believed_for_an_allotment_at_most() -> None:
+    """A turn that is further away than the allotment of a second refuses for a second."""
+    assert turned_away(room=1, asked=80, interval=60 * SECOND) == SECOND
+
+
+@pytest.mark.parametrize(
+    "options", [{"limit": PLAIN}, {"interval": 0}, {"deadline": NOW + SECOND}], ids=["no allotment", "alone", "may wait"]
+)
+def test_others_are_not_turned_away(options: dict[str, Any]) -> None:
+    """Requests without an allotment or with a timeout, and those of a process that waits for no turn, are not refused for it."""
+    assert turned_away(room=12, asked=80, **options) == 0
