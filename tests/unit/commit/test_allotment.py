@@ -204,6 +204,8 @@ def test_a_bucket_owes_what_a_block_holds_of_a_quota_until_the_quota_ends() -> N
     assert not busy(asked((REQUESTS, 1))).owes(EPOCH)
     allotments = busy(asked((REQUESTS, 1), (DAILY, 1)))
     assert [allotments.owes(now) for now in (EPOCH, end - 1, end)] == [True, True, False]
+    allotments.observe(asked((TOKENS, 1)), EPOCH)
+    assert allotments.owes(EPOCH)
     spend(allotments, asked((REQUESTS, 1), (DAILY, 1)))
     assert not allotments.owes(EPOCH)
 

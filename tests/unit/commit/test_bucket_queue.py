@@ -20,7 +20,7 @@ from limiter.commit.sync_writer import SyncCommitterOptions as CommitterOptions
 from limiter.core.pace import ATTEMPT, BASE, Pace
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
-from limiter.core.request import Charge, Grant, Refund, Request
+from limiter.core.request import Charge, Grant, Refund, Refusal, Request, refund_of
 from limiter.core.state import COUNT, BucketState, Update
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
@@ -238,6 +238,29 @@ def test_a_write_that_had_no_effect_is_repeated_without_a_look() -> None:
         (outcome,) = SyncCommitter(stage, CommitterOptions()).decide([Request(KEY, ONE)])
         assert isinstance(outcome, Grant)
         assert (stage.writes, stage.reads) == (2, reads)
+
+
+def test_a_request_is_not_refused_beside_a_refund_that_makes_room() -> None:
+    """What the state alone refuses is decided after the write of the batch's refunds, whoever else stands beside them."""
+    store = SyncMemoryRepository(clock=lambda: NOW)
+    (taken,) = SyncCommitter(store, CommitterOptions()).decide([Request(KEY, (Charge(ONE[0].limit, 10),), deadline=NOW)])
+    assert isinstance(taken, Grant)
+    queue = BucketQueue(KEY)
+    asked = [Request(KEY, (Charge(ONE[0].limit, units),), deadline=NOW) for units in (6, 5)]
+    pendings = [PendingRequest(request, queue) for request in (*asked, refund_of(KEY, taken.receipts))]
+    writer = BatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), CommitterOptions())
+    Batch(writer, queue, list(pendings)).carry_out()
+    assert [type(pending.outcome) for pending in pendings] == [Grant, Refusal, Grant]
+
+
+def test_two_rates_of_one_name_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A bucket that is used with two rates at once is named in the log by the first write that shows it, and not again."""
+    committer = SyncCommitter(SyncMemoryRepository(clock=lambda: NOW), CommitterOptions())
+    for text in ("10/minute", "10/hour", "10/minute", "10/minute"):
+        committer.decide([Request(KEY, (Charge(Limit.parse(f"requests={text}"), 1),), deadline=NOW)])
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "user/api is used with two rates or periods of one name at once"
+    ]
 
 
 def test_a_write_at_once_tells_that_the_table_answers() -> None:

@@ -404,6 +404,12 @@ def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
     assert planning.plan(store.state, [refunds_of(taken)], store.now, "x").update is None
 
 
+def test_a_grant_shows_what_was_taken() -> None:
+    """Its text names the receipts, which the flat tuple does not."""
+    grant = Store().take(ONE)
+    assert repr(grant) == f"Grant(receipts={grant.receipts!r}, now={EPOCH})"
+
+
 def test_each_booking_of_a_batch_knows_the_one_before_it() -> None:
     """Its receipt tells the latest start that was promised before, which is what is left when it is cancelled."""
     store = Store()
