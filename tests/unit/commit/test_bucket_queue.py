@@ -143,6 +143,8 @@ def test_a_pace_is_kept_while_others_write() -> None:
     queue = BucketQueue(KEY)
     assert writer.toll(queue) == 0
     queue.seen = NOW
+    alone = BatchWriter(SyncMemoryRepository(), threading.Lock(), Breaker(), Counters(), SyncGate(1), CommitterOptions())
+    assert alone.toll(queue) == 0
     paced = []
     for milliseconds, others in ((20, 0), (40, 3), (60, 0), (80, 0), (110, 0), (140, 0)):
         update = Update("stamp", (), (), count=writer.toll(queue))
