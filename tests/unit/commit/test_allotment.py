@@ -318,6 +318,30 @@ def test_a_batch_gives_back_what_a_block_held_and_asks_for_no_block_twice() -> N
     assert (queue.returning, batch.requests) == (0, [])
 
 
+@pytest.mark.parametrize(("used", "notes"), [(0, [True]), (990, [False])], ids=["granted", "defeated"])
+def test_a_stock_learns_what_became_of_its_block(used: int, notes: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that a write has taken was granted; one whose write others have defeated is given up, so the request is decided."""
+    request, told, clock = asked((REQUESTS, 1)), [], lambda: EPOCH + 2 * SECOND
+    monkeypatch.setattr(Stock, "note", lambda _stock, _count, *, granted: told.append(granted))
+    store, queue = SyncMemoryRepository(clock=clock), SyncBucketQueue(KEY)
+    if used:
+        SyncCommitter(store, SyncCommitterOptions()).decide([asked((REQUESTS, used))._replace(allots=False)])
+    writer = SyncBatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), SyncCommitterOptions())
+    queue.allotments = Allotments()
+    for _ in range(100):
+        queue.allotments.observe(request, clock())
+    pending = SyncPendingRequest(request, queue)
+    batch = SyncBatch(writer, queue, [pending])
+    batch.blocks.place(batch.requests)
+    assert len(batch.requests) == 1  # It is unknown how much is free.
+    queue.seen = clock()
+    batch.blocks.place(batch.requests)
+    assert len(batch.requests) == 2
+    batch.carry_out()
+    batch.keep_blocks()
+    assert (told, isinstance(pending.outcome, Grant), batch.requests) == (notes, True, [])
+
+
 def test_a_shadow_that_did_not_fit_pays_for_nothing() -> None:
     """Where a shadow would have refused the block, each request is written, and reported."""
     shadow = Limit("shadow", 5, 5, 1.0, allotment=0.5, enforce=False)

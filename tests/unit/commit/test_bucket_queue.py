@@ -265,6 +265,21 @@ def test_two_rates_of_one_name_are_told_once(caplog: pytest.LogCaptureFixture) -
     ]
 
 
+def test_a_write_under_way_tells_whom_it_carries() -> None:
+    """Newcomers learn when it was planned, how many equal requests it carries, and how many it has decided."""
+    stage, queue, seen = Stage(lambda: NOW), BucketQueue(KEY), []
+    five = Request(KEY, (Charge(ONE[0].limit, 5),), deadline=NOW)
+    pendings = [PendingRequest(five, queue) for _ in range(3)]
+    for pending in pendings:
+        queue.add(pending, NOW)
+    writer = BatchWriter(stage, threading.Lock(), Breaker(), Counters(), SyncGate(1), CommitterOptions())
+    batch = queue.batch = Batch(writer, queue, pendings)
+    stage.before.append(lambda: seen.append((batch.in_flight, queue.before(five, NOW))))
+    batch.carry_out()
+    assert seen == [((NOW, 2, 3), Ahead(waiting=0, carried=2, planned=NOW))]
+    assert batch.in_flight == (0, 0, 0)
+
+
 def test_a_write_at_once_tells_that_the_table_answers() -> None:
     """It ends the row of failures, as the write of a batch does."""
     breaker = Breaker()
