@@ -243,7 +243,7 @@ def test_a_write_that_had_no_effect_is_repeated_without_a_look() -> None:
 
 
 def test_a_request_is_not_refused_beside_a_refund_that_makes_room() -> None:
-    """What the state alone refuses is decided after the write of the batch's refunds, whoever else stands beside them."""
+    """What the state alone refuses is decided after the write of the batch's refunds, also if others stand beside them."""
     store = SyncMemoryRepository(clock=lambda: NOW)
     (taken,) = SyncCommitter(store, CommitterOptions()).decide([Request(KEY, (Charge(ONE[0].limit, 10),), deadline=NOW)])
     assert isinstance(taken, Grant)

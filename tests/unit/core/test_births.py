@@ -14,7 +14,7 @@ from limiter.core import preview
 from limiter.core.limits import births, gcra
 from limiter.core.limits.account import RateAccount
 from limiter.core.request import Charge, Grant, NotTried, Request
-from limiter.core.state import EMPTY, Condition, Level
+from limiter.core.state import EMPTY, Condition, Level, Mark
 from limiter.core.units import NANOSECONDS
 
 SECOND = NANOSECONDS
@@ -216,6 +216,14 @@ def test_a_reset_takes_all_accounts_of_a_name() -> None:
     store.ask(Request(KEY, clear=("a",)))
     store.take(MINUTELY, units=100)
     store.take(DAILY, units=100)
+
+
+def test_the_first_account_of_a_name_inherits_nothing() -> None:
+    """An account inherits if others of its name are stored, or the mark tells that there was one before."""
+    first = Mark("a", DAILY.identity, True, DAILY.identity)
+    assert not births.Birth(first, ()).inherits
+    assert births.Birth(first, (MINUTELY.identity,)).inherits
+    assert births.Birth(first._replace(seen=MINUTELY.identity, absent=False), ()).inherits
 
 
 @pytest.mark.parametrize(("first", "second"), [(DAILY, MINUTELY), (MINUTELY, DAILY)], ids=str)
