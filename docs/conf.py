@@ -77,6 +77,7 @@ NAVIGATION = {
     "Operating": (
         "docs/cli",
         "docs/production",
+        "docs/regions",
         "docs/threat-model",
         "docs/observability",
         "docs/audit",

@@ -124,7 +124,6 @@ data "aws_iam_policy_document" "admin" {
       "dynamodb:UpdateItem",
       "dynamodb:DeleteItem",
       "dynamodb:BatchWriteItem",
-      "dynamodb:ConditionCheckItem",
       "dynamodb:Scan",
     ]
     resources = [

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .limiter import RateLimiter
     from .memory_repository import MemoryRepository
-    from .models import BaseLimit, Decision, Entity, LimitStatus
+    from .models import BaseLimit, Decision, Entity, LimitStatus, Sweep
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
     from .statistics import CacheStatistics, Charged, DecisionEvent, LeaseEvent, Statistics
@@ -107,6 +107,7 @@ _MODULES = {
     "StackSettings": "infra.settings",
     "StackSummary": "infra.stack_summary",
     "Statistics": "statistics",
+    "Sweep": "models",
     "SyncLease": "sync_lease",
     "SyncMemoryRepository": "sync_memory_repository",
     "SyncRateLimiter": "sync_limiter",
@@ -169,6 +170,7 @@ __all__ = [
     "StackSettings",
     "StackSummary",
     "Statistics",
+    "Sweep",
     "SyncLease",
     "SyncMemoryRepository",
     "SyncRateLimiter",

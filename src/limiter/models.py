@@ -87,3 +87,12 @@ class Entity:
     cascade: bool = True
     name: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep has found: items that had expired; those that were deleted; those that were used again, and so kept."""
+
+    expired: int = 0
+    deleted: int = 0
+    renewed: int = 0

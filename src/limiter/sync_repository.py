@@ -10,6 +10,8 @@ from .aws import queries, schema
 from .aws.client import ClientOptions, sync_check_connection
 from .aws.clock import ServerClock
 from .aws.errors import no_item_returned
+from .aws.sync_linking import SyncLinker
+from .aws.sync_sweeping import SyncSweeper
 from .aws.sync_table import SyncTable
 from .aws.transport import TransportChoice
 from .core.records import BucketKey, CacheableKeys, EntityKey, EntityRecord, LimitsKey
@@ -21,10 +23,11 @@ from .core.validation import (
     check_endpoint,
     check_name,
     check_region,
+    check_segment,
     check_table,
     check_table_region,
 )
-from .exceptions import EntityChanged, Throttled, ValidationError
+from .exceptions import Throttled, ValidationError
 from .runtime.sync_retry import ATTEMPTS, SyncRetry
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from .core.records import Record, RecordKey
     from .core.resolution import Lookup
     from .core.state import BucketState, Update
+    from .models import Sweep
 
 BATCH_READ, BATCH_WRITE = 100, 25
 """The most items of one BatchGetItem and of one BatchWriteItem; see the service quotas of DynamoDB."""
@@ -209,26 +213,12 @@ class SyncRepository:
     ) -> None:
         """Store an entity that is `new` or has the parent `before`, while each of its ancestors has the parent that was `seen`.
 
-        An entity that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` otherwise. One
-        transaction: two write units for each item. It is repeated only while it is throttled, and so certainly not applied.
+        An entity that is named as a parent there, and not seen itself, must not exist. Raises `EntityChanged` otherwise. It takes
+        one write without ancestors; with ancestors a write, a read of them and another write.
         """
-        from botocore.exceptions import ClientError
-
         self._has_written = True
-        writes = queries.link_writes(self.stack, self.namespace, record, seen, before, new=new)
-        retry = SyncRetry()
-        while True:
-            try:
-                self._table.call("TransactWriteItems", {"TransactItems": writes})
-                return
-            except Throttled:
-                if retry.is_over():
-                    raise
-            except ClientError as error:
-                raise EntityChanged(
-                    f"entity {record.entity.entity_id!r} or one of its ancestors was modified concurrently; try again"
-                ) from error
-            retry.backoff()
+        linker = SyncLinker(self._table, self.namespace, partial(self._read_items, consistent=True))
+        linker.link(record, seen, before, new=new)
 
     def delete_entity(self, entity_id: str) -> tuple[RecordKey, ...]:
         """Remove an entity and its stored limits, and return what was removed; its buckets stay until they are full."""
@@ -288,6 +278,31 @@ class SyncRepository:
                 found = []
         self._delete_items(found)
         return deleted + len(found)
+
+    def sweep(
+        self,
+        *,
+        max_rate: int = 100,
+        segment: int = 0,
+        segments: int = 1,
+        dry_run: bool = False,
+        on_progress: Callable[[Sweep], None] | None = None,
+    ) -> Sweep:
+        """Delete idle buckets whose `ttl` has passed, of all namespaces, and return the counts.
+
+        For tables without time to live, such as global tables with strong consistency. Reads the whole table, or one of
+        `segments` equal parts that several processes share. A bucket that is used again in the meantime is kept. Safe to repeat.
+
+        - `max_rate`: the most deletions a second. Each costs a write unit, or one per KB of a larger item.
+        - `segment`: which part to sweep, from 0.
+        - `dry_run`: counts expired items, and deletes none.
+        - `on_progress`: is called with the counts so far, after every few deletions.
+        """
+        check_segment(segment, check_count("segments", segments))
+        check_count("max_rate", max_rate)
+        self.open()  # Its response tells the server's time.
+        sweeper = SyncSweeper(self._table, self.clock)
+        return sweeper.sweep(max_rate, segment, segments, dry_run=dry_run, on_progress=on_progress)
 
     def _addressed(self, key: schema.Item) -> dict[str, Any]:
         return {"TableName": self.stack, "Key": key}

@@ -95,8 +95,9 @@ class Trail:
         """Return the event of the decision, as of the time of the decision: before the caller waited for its turn."""
         self._degraded = admission.degraded
         charges = taken(admission) if admission.allowed else asked_of(admission.statuses)
-        # A caller may have waited before it was granted anything, as for slots, and not only for the start after that.
+        # A caller waits in line for slots before it is granted them, and for its turn after that.
         granted = max([grant.now for _, grant in admission.grants], default=self.begin)
+        slept = admission.waited if admission.start > granted else 0.0
         return DecisionEvent(
             entity_id=call.key.entity_id,
             resource=call.key.resource,
@@ -108,7 +109,7 @@ class Trail:
             id=self.id,
             process_id=self._process_id,
             begin=self.begin,
-            end=max(granted, self.begin, self._clock() - round(admission.waited * NANOSECONDS)),
+            end=max(granted, self.begin, self._clock() - round(slept * NANOSECONDS)),
             waits=self._waits,
             buckets=charged_buckets(call, admission) if admission.allowed else _buckets(charges),
             charges=tuple(charges),

@@ -1,5 +1,5 @@
 # twin: ../sync/test_refused_writes.py
-"""Writes that the table refuses for a reason of its own: conflicts, canceled transactions, engines that lack a feature."""
+"""Writes that the table refuses for a reason of its own: conflicts, changes by others, engines that lack a feature."""
 
 from __future__ import annotations
 
@@ -29,14 +29,6 @@ async def limiter(proxy: FaultProxy, table_name: str, aws_session: Any) -> Async
     options: dict[str, Any] = {"session": aws_session, "connect_timeout": 30.0, "read_timeout": 30.0}
     async with Repository(table_name, endpoint_url=proxy.endpoint_url, **options) as repository:
         yield RateLimiter(repository, LIMITS, decision_timeout=60.0)
-
-
-def canceled(*reasons: str, told: bool = True, message: str = "", times: int | None = None) -> Any:
-    """A transaction is canceled for these reasons, told in a field of its own or in the message only."""
-    text = f"Transaction cancelled, please refer cancellation reasons for specific reasons [{', '.join(reasons)}]"
-    extra = {"CancellationReasons": [{"Code": reason, "Message": message} for reason in reasons]} if told else {}
-    more = {} if times is None else {"times": times}
-    return error(400, "TransactionCanceledException", text, extra, action="TransactWriteItems", **more)
 
 
 @pytest.mark.parametrize("seen", [False, True])
@@ -88,39 +80,55 @@ async def test_conflicts_without_end_are_throttling(proxy: FaultProxy, table_nam
         assert limiter.stats().breaker == "closed"
 
 
-@pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize("reason", ["ThrottlingError", "ProvisionedThroughputExceeded"])
-async def test_a_throttled_transaction_is_repeated(limiter: RateLimiter, proxy: FaultProxy, reason: str, told: bool) -> None:
+@pytest.mark.parametrize("action", ["PutItem", "UpdateItem"])
+@pytest.mark.parametrize("code", ["ThrottlingException", "ReplicatedWriteConflictException"])
+async def test_a_link_that_is_throttled_or_in_conflict_is_repeated(
+    limiter: RateLimiter, proxy: FaultProxy, action: str, code: str
+) -> None:
     """It was not applied: it is made again, and where that goes on it is throttling, and not a change by others."""
-    proxy.inject(canceled("None", reason, told=told, times=2))
-    assert (await limiter.create_entity("child")).entity_id == "child"
-    before = proxy.counts().actions["TransactWriteItems"]
-    proxy.inject(canceled("None", reason, told=told))
-    with pytest.raises(Throttled, match=reason):
-        await limiter.create_entity("other")
-    assert proxy.counts().actions["TransactWriteItems"] - before == 3
+    await limiter.create_entity("parent")
+    proxy.inject(error(400, code, action=action, times=2))
+    assert (await limiter.create_entity("child", parent_id="parent")).entity_id == "child"
+    before = proxy.counts().actions[action]
+    proxy.inject(error(400, code, action=action))
+    with pytest.raises(Throttled, match=code):
+        await limiter.create_entity("other", parent_id="parent")
+    assert proxy.counts().actions[action] - before == 3
     proxy.heal()
     assert await limiter.get_entity("other") is None
 
 
-async def test_a_transaction_that_is_too_large_is_the_callers(limiter: RateLimiter, proxy: FaultProxy) -> None:
+async def test_an_entity_that_is_too_large_is_the_callers(limiter: RateLimiter, proxy: FaultProxy) -> None:
     """What the table itself finds too large is a `ValidationError` that names metadata and the bound, after one attempt."""
-    proxy.inject(canceled("ValidationError", message="Item size has exceeded the maximum allowed size"))
-    before = proxy.counts().actions.get("TransactWriteItems", 0)
+    proxy.inject(error(400, "ValidationException", "Item size has exceeded the maximum allowed size", action="PutItem"))
+    before = proxy.counts().actions.get("PutItem", 0)
     with pytest.raises(ValidationError, match=r"400 KB.*metadata"):
         await limiter.create_entity("user")
-    assert proxy.counts().actions["TransactWriteItems"] - before == 1
+    assert proxy.counts().actions["PutItem"] - before == 1
 
 
-@pytest.mark.parametrize("reason", ["ConditionalCheckFailed", "TransactionConflict"])
-@pytest.mark.parametrize("told", [True, False])
-async def test_a_change_by_others_is_tried_again(limiter: RateLimiter, proxy: FaultProxy, reason: str, told: bool) -> None:
+async def test_a_change_by_others_is_tried_again(limiter: RateLimiter, proxy: FaultProxy) -> None:
     """Each attempt reads the entities again; after the last attempt it raises `EntityChanged`."""
-    proxy.inject(canceled(reason, told=told, times=2))
+    proxy.inject(error(400, "ConditionalCheckFailedException", action="PutItem", times=2))
     assert (await limiter.create_entity("user")).entity_id == "user"
-    proxy.inject(canceled(reason, "ThrottlingError" if reason == "ConditionalCheckFailed" else "None", told=told))
+    proxy.inject(error(400, "ConditionalCheckFailedException", action="PutItem"))
     with pytest.raises(EntityChanged):
         await limiter.create_entity("other")
+
+
+async def test_a_table_that_refuses_transactions_links_entities(limiter: RateLimiter, proxy: FaultProxy) -> None:
+    """As a global table with strong consistency: chains are made, moved and charged without a transaction."""
+    refused = "Transactional operations are not supported on this table"
+    for action in ("TransactWriteItems", "TransactGetItems"):
+        proxy.inject(error(400, "ValidationException", refused, action=action))
+    for child, parent in {"org": None, "team": "org", "user": "team"}.items():
+        await limiter.create_entity(child, parent_id=parent)
+    assert await limiter.try_acquire("user", "api", {"requests": 10})
+    assert [(await limiter.check(each, "api")).statuses[0].available for each in ("user", "team", "org")] == [90, 90, 90]
+    await limiter.set_parent("user", None)
+    with pytest.raises(ValidationError, match="its own ancestor"):
+        await limiter.set_parent("org", "team")
+    assert not {"TransactWriteItems", "TransactGetItems"} & proxy.counts().actions.keys()
 
 
 @pytest.mark.parametrize("metadata", [{"key": "x" * 400_000}, {"é" * 200_000: ""}, {str(key): "y" * 30 for key in range(20_000)}])

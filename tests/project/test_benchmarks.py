@@ -13,6 +13,7 @@ import pytest
 from support.engines import RECIPES
 from support.presence import absent
 
+from benchmarks.regions import FLEETS, POLICIES, Regions
 from benchmarks.simulation import Fleet, Model, Policy, figures
 
 if TYPE_CHECKING:
@@ -197,3 +198,12 @@ def test_what_is_absent_is_named(tmp_path: Path) -> None:
     assert ended.returncode == 2, ended.stderr
     assert f"ABSENT {ENGINE}" in ended.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_region_far_away_is_fast_with_an_allotment_and_never_exceeds_the_limit() -> None:
+    """At most of the limit, half of the far decisions wait for nothing; without an allotment they wait for a round trip."""
+    none, with_units = (Regions(FLEETS[1], policy, 8, 2.0, 2.0) for policy in POLICIES)
+    assert none.run().excess == with_units.run().excess == 0
+    assert none.far.quantile(0.5) >= 80
+    assert with_units.far.quantile(0.5) == 0
+    assert with_units.far.admitted == pytest.approx(with_units.home.admitted, rel=0.2)

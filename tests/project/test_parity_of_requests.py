@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import itertools
-import uuid
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -111,10 +109,10 @@ SCRIPTS = (decisions, settlements, bookings, administration)
 
 @pytest.fixture(autouse=True)
 def _equal_chances(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let both twins draw the same where they draw at random: the writer's name, and botocore its tokens."""
+    """Let both twins draw the same where they draw at random: the writer's name, and the marks of links."""
     chance = SimpleNamespace(urandom=lambda size: b"\xab" * size)
-    for module in ("writer", "sync_writer"):
-        monkeypatch.setattr(f"limiter.commit.{module}.os", chance)
+    for module in ("commit.writer", "commit.sync_writer", "aws.linking", "aws.sync_linking"):
+        monkeypatch.setattr(f"limiter.{module}.os", chance)
 
 
 @pytest.fixture
@@ -126,18 +124,11 @@ def proxy(server_engine: Engine) -> Iterator[RecordingProxy]:
 
 
 @pytest.fixture
-def fresh(server_engine: Engine, table_name: str, proxy: RecordingProxy, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Makes the table anew, empty, and begins botocore's tokens of transactions from the first.
-
-    An engine does not repeat a transaction whose token it has seen, so behind the proxy it sees tokens of each run's own.
-    """
+def fresh(server_engine: Engine, table_name: str) -> Callable[[], str]:
+    """Makes the table anew, empty."""
     client = boto3.client("dynamodb", endpoint_url=server_engine.endpoint_url)
 
     def make() -> str:
-        numbers, own = itertools.count(), uuid.uuid4().hex[:8].encode()
-        proxy.disguise = lambda body: body.replace(b'"ClientRequestToken": "00000000', b'"ClientRequestToken": "' + own)
-        chance = SimpleNamespace(uuid4=lambda: uuid.UUID(int=next(numbers)))
-        monkeypatch.setattr("botocore.handlers.uuid", chance)
         with contextlib.suppress(client.exceptions.ResourceNotFoundException):
             client.delete_table(TableName=table_name)
             client.get_waiter("table_not_exists").wait(TableName=table_name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})

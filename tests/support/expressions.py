@@ -94,11 +94,12 @@ def plain(value: dict[str, Any]) -> Any:
 
 
 def holds(parameters: dict[str, Any], item: dict[str, Any]) -> bool:
-    """Tell whether the condition of an UpdateItem holds on an item."""
+    """Tell whether the condition of an UpdateItem, PutItem or DeleteItem holds on an item."""
     used: set[str] = set()
     condition = _condition(Reader(parameters["ConditionExpression"], parameters, used), item)
-    _changes(Reader(parameters["UpdateExpression"], parameters, used), {})
-    unused = (set(parameters["ExpressionAttributeNames"]) | set(parameters["ExpressionAttributeValues"])) - used
+    if "UpdateExpression" in parameters:
+        _changes(Reader(parameters["UpdateExpression"], parameters, used), {})
+    unused = (set(parameters["ExpressionAttributeNames"]) | set(parameters.get("ExpressionAttributeValues", ()))) - used
     if unused:
         raise Invalid(f"unused: {', '.join(sorted(unused))}")
     return condition
@@ -150,11 +151,12 @@ def _is_in(reader: Reader, item: dict[str, Any]) -> bool:
 
 
 def _comparison(reader: Reader, item: dict[str, Any]) -> bool:
-    if reader.accept("attribute_not_exists"):
-        reader.next("(")
-        name = reader.name()
-        reader.next(")")
-        return name not in item
+    for function, wanted in (("attribute_exists", True), ("attribute_not_exists", False)):
+        if reader.accept(function):
+            reader.next("(")
+            name = reader.name()
+            reader.next(")")
+            return (name in item) is wanted
     name = reader.name()
     operator = reader.next("=", "<>", "<=", ">=", "BETWEEN")
     low = reader.value()

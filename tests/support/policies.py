@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from support.recording_proxy import Sent
 
-TRANSACTION = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
-
 
 class Request(NamedTuple):
     """One question to IAM: an action, on the table or its index, with the partition keys that the request names."""
@@ -27,18 +25,13 @@ class Request(NamedTuple):
 
 
 def requests(sent: Iterable[Sent]) -> Iterator[Request]:
-    """Return the questions to IAM for each request to DynamoDB; a transaction has one for each of its parts."""
+    """Return the questions to IAM for each request to DynamoDB."""
     for each in sent:
         if (each.target or "").startswith("DynamoDB_20120810."):
             yield from _asked(each.target.partition(".")[2], json.loads(each.body))
 
 
 def _asked(action: str, body: dict[str, Any]) -> Iterator[Request]:
-    if action == "TransactWriteItems":
-        for write in body["TransactItems"]:
-            for kind, part in write.items():
-                yield from _asked(TRANSACTION[kind], part)
-        return
     index = body.get("IndexName")
     if action in {"BatchGetItem", "BatchWriteItem"}:
         (items,) = body["RequestItems"].values()

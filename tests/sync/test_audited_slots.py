@@ -91,3 +91,41 @@ def test_the_fence_is_recorded(repository: Any, clock: FakeClock, tmp_path: Path
     swapped = [line | {"fence": fences[0]} if line is decisions[2] else line for line in lines]
     path.write_text("".join(json.dumps(line) + "\n" for line in swapped))
     assert {each.promise for each in judge(path).findings} == {"order"}
+
+
+class Slow:
+    """A repository whose writes take a while."""
+
+    def __init__(self, repository: Any, clock: FakeClock) -> None:
+        self._repository = repository
+        self._clock = clock
+        self.clock = repository.clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._repository, name)
+
+    def write_bucket(self, key: Any, update: Any) -> Any:
+        """Write, and let time pass until the answer."""
+        result = self._repository.write_bucket(key, update)
+        self._clock.advance(0.25)
+        return result
+
+
+@pytest.mark.engines("memory")
+def test_a_slot_that_was_waited_for_is_held_from_the_answer_on(
+    repository: Any, open_repository: Any, clock: FakeClock, tmp_path: Path
+) -> None:
+    """The time in line is no part of the time for which a slot is held: the record says when it was known to be held."""
+    path = tmp_path / "record"
+    (holder,) = make([repository], clock, path, "calls=1 at once")
+    lease = holder.acquire("user", "api")
+    lease.__enter__()
+
+    def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+        lease.__exit__(None, None, None)
+
+    waiting = SyncRateLimiter(Slow(open_repository(), clock), holder.limits, sleep=sleep, on_decision=record(path), stored=False)
+    with waiting.acquire("user", "api", timeout=5.0):
+        line = json.loads(path.read_text().splitlines()[-1])
+        assert (line["event"], line["end"]) == ("decision", clock())

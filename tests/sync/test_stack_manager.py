@@ -113,6 +113,27 @@ class TestDeploy:
         assert not done.stack.retains_table
         assert "DeletionPolicy: Retain" not in cloud.stacks[0].template
 
+    def test_regions_are_kept_and_not_changed(self, cloud: Cloud) -> None:
+        """A table in several regions keeps them in later deploys; other regions and settings that it lacks are refused."""
+        regions, witness = ("us-east-1", "us-east-2"), "us-west-2"
+        manage(cloud).deploy(StackSettings(regions=regions, witness=witness))
+        assert "AWS::DynamoDB::GlobalTable" in cloud.last("CreateChangeSet")["TemplateBody"]
+        manage(cloud).deploy(StackSettings(alarms=True))
+        assert f"GlobalTableWitnesses: [{{Region: {witness}}}]" in cloud.last("CreateChangeSet")["TemplateBody"]
+        assert not (manage(cloud).deploy(StackSettings(regions=regions, witness=witness))).changed
+        with pytest.raises(ValidationError, match="has us-east-1, us-east-2 with the witness us-west-2"):
+            manage(cloud).deploy(StackSettings(regions=(*regions, witness)))
+        with pytest.raises(ValidationError, match="billing_mode is a setting of tables in one region"):
+            manage(cloud).deploy(StackSettings(billing_mode="provisioned"))
+
+    def test_a_table_in_one_region_stays_there(self, cloud: Cloud) -> None:
+        """CloudFormation might delete a table whose type changes, so nothing is proposed."""
+        manage(cloud).deploy()
+        before = cloud.count("CreateChangeSet")
+        with pytest.raises(ValidationError, match="has one region"):
+            manage(cloud).deploy(StackSettings(regions=("us-east-1", "us-east-2", "us-west-2")))
+        assert cloud.count("CreateChangeSet") == before
+
     def test_a_failed_creation_takes_its_retained_table_along(self, cloud: Cloud) -> None:
         """Only a creation deletes a retained table when it fails; an update never does."""
         manage(cloud).deploy(StackSettings(retain=True))

@@ -116,8 +116,7 @@ def test_a_table_is_reached_by_its_arn(twice: tuple[SyncRateLimiter, SyncRateLim
     assert not by_name.try_acquire("user")
 
 
-# DynamoDB Local takes no ARNs in transactions, which AWS does.
-@pytest.mark.engines("moto")
+@pytest.mark.engines("moto", "dynamodb-local")
 def test_entities_and_namespaces_are_reached_by_the_arn(twice: tuple[SyncRateLimiter, SyncRateLimiter]) -> None:
     """Parents, listings and the deletion of a namespace work by the table's ARN."""
     by_arn, by_name = twice

@@ -183,6 +183,9 @@ class History:
                 account.passing.append((begin, end, units, identifier))
                 if "waits" in fields:  # A turn that others were booked behind is not refunded.
                     account.doubts.append((begin, end, units, identifier))
+            if outcome == "failed" and len(fields["buckets"]) == 1 and not degraded:
+                # An interrupted call gives back what it has taken.
+                account.passing.append((begin, end, units, identifier))
             if outcome != "refused":
                 # Units allowed without the table are charged when it is back.
                 account.doubts.append((begin, FOREVER if degraded else end + LATE, units, identifier))

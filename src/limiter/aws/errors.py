@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
 CONDITION_FAILED = "ConditionalCheckFailedException"
-TRANSACTION_CANCELED = "TransactionCanceledException"
 OPENING = "opening a client"
 """The action before all others, which says nothing about the table."""
-_CONDITIONAL = {"UpdateItem": CONDITION_FAILED, "TransactWriteItems": TRANSACTION_CANCELED}
+_CONDITIONAL = frozenset({"DeleteItem", "PutItem", "UpdateItem"})
 _ADDRESS = re.compile(r"//[^/\s@]*@")
 _USER = re.compile(r"\S*@")
 _LOOPBACK = re.compile(r"https?://(?:[^/@]*@)?(localhost|127\.[\d.]+|\[::1\])(:|/|$)")
@@ -49,9 +48,6 @@ _THROTTLED = frozenset(
 )
 _CONFLICTS = frozenset({"ReplicatedWriteConflictException", "TransactionConflictException"})
 """Codes of a conflict with another write to the same item, here or in another Region; this write certainly had no effect."""
-_THROTTLED_REASONS = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"})
-_INVALID_REASONS = frozenset({"ValidationError", "ItemCollectionSizeLimitExceeded"})
-_REASONS = re.compile(r"\[(\w+(?:, \w+)*)\]")
 _TOO_LARGE = re.compile("(?i)item size")
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _DENIED = frozenset(
@@ -87,23 +83,10 @@ def cleaned(text: object, most: int = 500) -> str:
 
 
 def is_decided_by_condition(error: Any) -> bool:
-    """Tell whether a write was not made because of its conditions, or of a concurrent write to the same items."""
+    """Tell whether a write was not made because of its condition."""
     # Connection errors have a response too, which is None.
-    expected = _CONDITIONAL.get(getattr(error, "operation_name", ""))
-    if expected is None or not getattr(error, "response", None) or error_code(error) != expected:
-        return False
-    codes = cancellation_reasons(error)
-    return "ConditionalCheckFailed" in codes or not codes & (_THROTTLED_REASONS | _INVALID_REASONS)
-
-
-def cancellation_reasons(error: ClientError) -> frozenset[str]:
-    """Return why the parts of a transaction were canceled, by DynamoDB's codes; empty if the error does not say."""
-    response: Mapping[str, Any] = error.response
-    given = response.get("CancellationReasons")
-    listed = [str(each.get("Code")) for each in given if isinstance(each, dict)] if isinstance(given, list) else []
-    if not listed and (found := _REASONS.search(str(response.get("Error", {}).get("Message", "")))):
-        listed = found[1].split(", ")  # Older botocore does not parse them; the message has them too.
-    return frozenset(listed) - {"None"}
+    conditional = getattr(error, "operation_name", "") in _CONDITIONAL and bool(getattr(error, "response", None))
+    return conditional and error_code(error) == CONDITION_FAILED
 
 
 def no_item_returned(table: str) -> ConfigurationError:
@@ -249,10 +232,7 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
         return Throttled(
             f"{action} on table {table!r} conflicted with another write to the same item: {code}: {message}", hot_key=True
         )
-    reasons = cancellation_reasons(error) if code == TRANSACTION_CANCELED else frozenset()
-    if reasons & _THROTTLED_REASONS:
-        return Throttled(f"{action} on table {table!r} was throttled: {', '.join(sorted(reasons))}: {message}")
-    if _TOO_LARGE.search(f"{message} {_reason_messages(error)}"):
+    if _TOO_LARGE.search(message):
         return ValidationError(
             f"{action} on table {table!r} would make an item larger than 400 KB, the most that DynamoDB stores: "
             "store less metadata, or fewer limits"
@@ -265,13 +245,6 @@ def _answered(error: ClientError, table: str, action: str, place: str) -> Limite
     if status >= 500 or code.isdecimal():
         return RateLimiterUnavailable(f"{action} on table {table!r} failed at AWS: {code} {status}: {message}", unsent=False)
     return LimiterError(f"{action} on table {table!r} was refused: {code}: {message}")
-
-
-def _reason_messages(error: ClientError) -> str:
-    """Return the messages of a canceled transaction's parts."""
-    response: Mapping[str, Any] = error.response
-    given = response.get("CancellationReasons")
-    return " ".join(str(each.get("Message", "")) for each in given if isinstance(each, dict)) if isinstance(given, list) else ""
 
 
 def _is_hot_key(error: ClientError) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.records import EntityKey, missing_ancestor
 from .schema import (
@@ -12,6 +12,10 @@ from .schema import (
     PARENT_ATTRIBUTE,
     PARTITION_KEY,
     SORT_KEY,
+    STAMP_ATTRIBUTE,
+    TTL_ATTRIBUTE,
+    VERSION_ATTRIBUTE,
+    Item,
     joined,
     record_item,
     record_key,
@@ -72,6 +76,29 @@ def buckets_scan(namespace: str) -> dict[str, Any]:
     }
 
 
+def expired_scan(seconds: int, segment: int, segments: int) -> dict[str, Any]:
+    """Return the parameters of the Scan that reads the keys and the `ttl` of items that expired before a time; all namespaces."""
+    return {
+        "Segment": segment,
+        "TotalSegments": segments,
+        "ProjectionExpression": "#0, #1, #t",
+        "FilterExpression": "#t < :t",
+        "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#1": SORT_KEY, "#t": TTL_ATTRIBUTE},
+        "ExpressionAttributeValues": {":t": {"N": str(seconds)}},
+    }
+
+
+def expired_deletion(table: str, item: Item) -> dict[str, Any]:
+    """Return the DeleteItem for an item of that Scan, unless its `ttl` has moved since; an absent item is no failure."""
+    return {
+        "TableName": table,
+        "Key": {name: item[name] for name in (PARTITION_KEY, SORT_KEY)},
+        "ConditionExpression": "#t = :t OR attribute_not_exists(#0)",
+        "ExpressionAttributeNames": {"#0": PARTITION_KEY, "#t": TTL_ATTRIBUTE},
+        "ExpressionAttributeValues": {":t": item[TTL_ATTRIBUTE]},
+    }
+
+
 def children_query(namespace: str, parent_id: str) -> dict[str, Any]:
     """Return the parameters of the Query that lists an entity's children."""
     return _index_query(namespace, "p", parent_id)
@@ -82,39 +109,102 @@ def limited_entities_query(namespace: str, resource: str) -> dict[str, Any]:
     return _index_query(namespace, "r", resource)
 
 
-def link_writes(
-    table: str, namespace: str, record: EntityRecord, seen: Mapping[str, str | None], before: str | None, *, new: bool
-) -> list[dict[str, Any]]:
-    """Return the TransactItems that store an entity: a new one or one with the parent `before`, whose ancestors are as `seen`."""
-    key = EntityKey(record.entity.entity_id)
-    absent = {"ConditionExpression": "attribute_not_exists(#k)", "ExpressionAttributeNames": {"#k": PARTITION_KEY}}
-    item = {"TableName": table, "Item": record_item(namespace, key, record)}
-    writes = [{"Put": item | (absent if new else _has_parent(before))}]
-    expected = {ancestor: _has_parent(parent) for ancestor, parent in seen.items()}
+def entity_key(namespace: str, entity_id: str) -> Item:
+    """Return the primary key of an entity's item."""
+    return record_key(namespace, EntityKey(entity_id))
+
+
+def ancestors(seen: Mapping[str, str | None]) -> list[str]:
+    """Return the entities that a link reads: the ancestors, and the one that the last of them names and that must not exist.
+
+    If another process created it below the entity, the chain would be a ring.
+    """
     missing = missing_ancestor(seen)
-    if missing is not None:
-        expected[missing] = absent  # If another process created it below the entity, the chain would be a ring.
-    for ancestor, condition in expected.items():
-        place = {"TableName": table, "Key": record_key(namespace, EntityKey(ancestor))}
-        writes.append({"ConditionCheck": place | condition})
-    return writes
+    return [*seen] if missing is None else [*seen, missing]
+
+
+class LinkWrites(NamedTuple):
+    """The parameters of the writes that store an entity in a chain; the mark `own` tells this link from others."""
+
+    table: str
+    namespace: str
+    record: EntityRecord
+    own: str
+
+    def put(self, before: str | None, *, new: bool) -> dict[str, Any]:
+        """Return the PutItem that stores the entity if it is `new` or has the parent `before`."""
+        return self._item() | (_ABSENT if new else _has_parent(before))
+
+    def mark(self, before: str | None, *, new: bool) -> dict[str, Any]:
+        """Return the UpdateItem that marks the entity, under the same condition."""
+        return _with_mark(self._place(self.record.entity.entity_id), self.own, _ABSENT if new else _has_parent(before))
+
+    def unmark(self, entity_id: str, mark: str) -> dict[str, Any]:
+        """Return the UpdateItem that removes another link's mark from a stored entity."""
+        return _with_mark(self._place(entity_id), "", _has_mark(mark))
+
+    def put_marked(self) -> dict[str, Any]:
+        """Return the PutItem that stores the entity if it has this link's mark."""
+        return self._item() | _has_mark(self.own)
+
+    def remove_mark(self, entity_id: str, mark: str) -> dict[str, Any]:
+        """Return the DeleteItem for an entity that has this mark and is not stored."""
+        condition = _has_mark(mark)
+        condition["ConditionExpression"] += f" AND {_ABSENT['ConditionExpression']}"
+        condition["ExpressionAttributeNames"] |= _ABSENT["ExpressionAttributeNames"]
+        return self._place(entity_id) | condition
+
+    def _item(self) -> dict[str, Any]:
+        key = EntityKey(self.record.entity.entity_id)
+        return {"TableName": self.table, "Item": record_item(self.namespace, key, self.record)}
+
+    def _place(self, entity_id: str) -> dict[str, Any]:
+        return {"TableName": self.table, "Key": entity_key(self.namespace, entity_id)}
 
 
 def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
     return [{"AttributeName": partition, "KeyType": "HASH"}, {"AttributeName": sort, "KeyType": "RANGE"}]
 
 
+_ABSENT: dict[str, Any] = {
+    "ConditionExpression": "attribute_not_exists(#v)",
+    "ExpressionAttributeNames": {"#v": VERSION_ATTRIBUTE},
+}
+"""The condition that an entity is not stored; it may be marked."""
+
+
 def _has_parent(parent: str | None) -> dict[str, Any]:
-    names = {"#k": PARTITION_KEY, "#p": PARENT_ATTRIBUTE}
+    names = {"#v": VERSION_ATTRIBUTE, "#p": PARENT_ATTRIBUTE}
     if parent is None:
         return {
-            "ConditionExpression": "attribute_exists(#k) AND attribute_not_exists(#p)",
+            "ConditionExpression": "attribute_exists(#v) AND attribute_not_exists(#p)",
             "ExpressionAttributeNames": names,
         }
     return {
-        "ConditionExpression": "attribute_exists(#k) AND #p = :p",
+        "ConditionExpression": "attribute_exists(#v) AND #p = :p",
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": {":p": {"S": parent}},
+    }
+
+
+def _has_mark(mark: str) -> dict[str, Any]:
+    return {
+        "ConditionExpression": "#w = :m",
+        "ExpressionAttributeNames": {"#w": STAMP_ATTRIBUTE},
+        "ExpressionAttributeValues": {":m": {"S": mark}},
+    }
+
+
+def _with_mark(place: dict[str, Any], mark: str, condition: dict[str, Any]) -> dict[str, Any]:
+    names = condition["ExpressionAttributeNames"] | {"#w": STAMP_ATTRIBUTE}
+    values = condition.get("ExpressionAttributeValues", {}) | {":w": {"S": mark}}
+    return {
+        **place,
+        **condition,
+        "UpdateExpression": "SET #w = :w",
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+        "ReturnValues": "ALL_NEW",
     }
 
 

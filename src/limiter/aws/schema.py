@@ -7,7 +7,7 @@ and no id can forge another's key. Other ids stand as they are, since each is th
 | item | pk | sk | attributes |
 |---|---|---|---|
 | bucket | `namespace#entity` | `b#resource` | see below |
-| entity | `namespace#entity` | `e` | `v`, `parent`, `cascade`, `name`, `metadata`, `ancestors` |
+| entity | `namespace#entity` | `e` | `v`, `parent`, `cascade`, `name`, `metadata`, `ancestors`, `w` |
 | entity's limits for a resource | `namespace#entity` | `l#resource` | `v`, and see below |
 | entity's limits for any resource | `namespace#entity` | `l` | the same |
 | resource's limits | `namespace#` | `l#resource` | the same |
@@ -29,6 +29,8 @@ The attributes of a bucket, all numbers but for the marks and the stamps:
 
 A level of limits holds `limits`, a list of maps with the `name` of a limit and `limit`, the rest of its text; or `access`, which
 is "unlimited" or "blocked". With a schedule it also holds `schedule`: maps with `when`, `zone`, and `limits` or `access`.
+
+An entity's `w` is the mark of a link that is under way, and may be empty. An item with `w` and without `v` is not an entity yet.
 
 The index `listing` (keys `lpk`, `lsk`, keys only) serves listings for people: an entity with a parent stands under
 `namespace#p#parent`, an entity's limits for a resource under `namespace#r#resource`. A bucket carries neither key, so no write
@@ -72,7 +74,7 @@ _NO_STAMP = {"S": ""}
 PARENT_ATTRIBUTE = "parent"
 VERSION = 1
 """The newest layout of records that this version reads, and the one that it writes."""
-_VERSION = "v"
+VERSION_ATTRIBUTE = "v"
 _PREFIX = {"tat": "t:", "since": "s:", "booked": "b:", "floor": "f:", "mark": MARK}
 _UNREADABLE = {TTL_ATTRIBUTE: TTL, PAUSE_ATTRIBUTE: PAUSED, COUNT_ATTRIBUTE: COUNT}
 _OF_BUCKET = {"ttl": TTL_ATTRIBUTE, "paused": PAUSE_ATTRIBUTE, "count": COUNT_ATTRIBUTE}
@@ -181,7 +183,7 @@ def record_key(namespace: str, key: RecordKey) -> Item:
 
 def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
     """Return the item that stores a record."""
-    item = record_key(namespace, key) | {_VERSION: {"N": str(VERSION)}}
+    item = record_key(namespace, key) | {VERSION_ATTRIBUTE: {"N": str(VERSION)}}
     if isinstance(record, EntityRecord):
         return item | _entity_attributes(namespace, record)
     if isinstance(key, LimitsKey) and key.entity_id is not None and key.resource is not None:
@@ -193,10 +195,10 @@ def record_item(namespace: str, key: RecordKey, record: Record) -> Item:
 
 def record_value(item: Mapping[str, Any] | None) -> Record | UnreadableItem | None:
     """Return the record that an item stores, None for a missing item, or the error that prevents reading it."""
-    if not item:
+    if not item or _is_only_marked(item):
         return None
     try:
-        version = _integer(item[_VERSION])
+        version = _integer(item[VERSION_ATTRIBUTE])
         if version > VERSION:
             return UnreadableItem(f"item {_shown_key(item)} was written by a newer version of the limiter: upgrade this one")
         if version < 1:
@@ -239,6 +241,21 @@ def resource_of(item: Mapping[str, Any]) -> str:
 def entity_key(item: Mapping[str, Any]) -> EntityKey | None:
     """Return the entity that an item stores; None for an item of another kind."""
     return EntityKey(entity_of(item)) if item_key(item)[1] == "e" else None
+
+
+def link_of(item: Mapping[str, Any] | None) -> tuple[bool, str | None]:
+    """Return whether an entity is stored, and its parent."""
+    stored = item is not None and VERSION_ATTRIBUTE in item
+    return stored, _text(item, PARENT_ATTRIBUTE) if stored else None
+
+
+def mark_of(item: Mapping[str, Any] | None) -> str:
+    """Return the mark of the link that is about to store an entity; empty without one."""
+    return _text(item, STAMP_ATTRIBUTE) or ""
+
+
+def _is_only_marked(item: Mapping[str, Any]) -> bool:
+    return VERSION_ATTRIBUTE not in item and STAMP_ATTRIBUTE in item
 
 
 def _attribute(limit: str, field: str) -> str:

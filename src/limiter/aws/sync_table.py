@@ -100,7 +100,7 @@ class SyncTable:
         except LimiterError:
             raise
         except Exception as error:
-            if is_decided_by_condition(error):
+            if "ConditionExpression" in parameters and is_decided_by_condition(error):
                 raise
             raise translate(error, self.name, action, getattr(opened.client, "meta", None)) from error
 
@@ -240,6 +240,5 @@ _METHODS = {
     "PutItem": "put_item",
     "Query": "query",
     "Scan": "scan",
-    "TransactWriteItems": "transact_write_items",
     "UpdateItem": "update_item",
 }

@@ -48,6 +48,7 @@ COMMANDS = {
     "plan": Command("deploy", "plan", "Show what a deploy would change."),
     "reset": Command("control", "reset", "Make a bucket as if nothing had been used."),
     "status": Command("stack", "status", "Show a stack and its table."),
+    "sweep": Command("sweep", "sweep", "Delete idle buckets of a table without time to live."),
     "template": Command("stack", "template", "Print the CloudFormation template."),
     "top": Command("top", "top", "Watch buckets, the busiest first."),
     "unblock": Command("access", "unblock", "Remove a block from one level."),

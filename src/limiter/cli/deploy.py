@@ -9,7 +9,7 @@ import click
 
 from .exit_codes import CHANGES, OK
 from .imitation import noted
-from .options import aws_options, stack_argument, timeout_option
+from .options import REGIONS, aws_options, read_regions, stack_argument, timeout_option
 from .output import Table, progress, say, show
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ _SETTINGS = (
         metavar="KEY=VALUE",
         help="Custom tag; replaces all custom tags of the stack. May be given several times.",
     ),
+    *REGIONS,
     click.option("--adopt", is_flag=True, help="Take over an existing table of this name; needs --retain."),
 )
 
@@ -180,6 +181,7 @@ def read_settings(chosen: dict[str, Any]) -> StackSettings:
     given = dict(chosen)
     given["namespace"] = given.pop("policy_namespace")
     given["tags"] = dict(map(_read_tag, given["tags"])) or None
+    given["regions"] = read_regions(given["regions"])
     for name in ("trusted_principals", "trusted_services"):
         given[name] = tuple(each for each in given[name] if each) if given[name] else None
     return StackSettings(**given)

@@ -38,7 +38,7 @@ PAGES = 8
 LEVELS = {
     "acquire": ("GetItem", "BatchGetItem", "UpdateItem"),
     "read": ("GetItem", "BatchGetItem", "Query", "DescribeTable", "DescribeTimeToLive"),
-    "admin": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "ConditionCheckItem"),
+    "admin": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"),
     "admin of all namespaces": ("Scan",),
 }
 
@@ -79,6 +79,7 @@ class Examination:
         self._all_buckets = all_buckets
         self._session = target.session()
         self._clock = ServerClock()
+        self._strong = False
 
     def findings(self) -> list[Finding]:
         """Return all findings; those that the embedded engine cannot prove are unknown."""
@@ -139,6 +140,7 @@ class Examination:
             denied = "AccessDenied" in _code(error)
             return [self._error(error, "table", "DescribeTable", fatal=not denied)]
         table = answer["Table"]
+        self._strong = table.get("MultiRegionConsistency") == "STRONG"
         detail = f"{table['TableStatus']}, {table.get('ItemCount', 0)} items, {table.get('TableSizeBytes', 0)} bytes"
         protection = "on" if table.get("DeletionProtectionEnabled") else "off"
         found = [Finding("ok", "deletion protection", protection)]
@@ -206,7 +208,7 @@ class Examination:
             answer = self._client("dynamodb").describe_time_to_live(TableName=self._stack)
         except Exception as error:  # every error is a finding
             return self._error(error, "deletion of idle buckets", "DescribeTimeToLive")
-        return judge_ttl(answer, TTL_ATTRIBUTE, self._stack)
+        return judge_ttl(answer, TTL_ATTRIBUTE, self._stack, strong=self._strong)
 
     def _throttling(self) -> list[Finding]:
         now = datetime.now(UTC)

@@ -44,8 +44,14 @@ def judge_clock(skew: float | None, error: float | None) -> Finding:
     return Finding("failed" if abs(skew) >= REFUSES_REQUESTS else "warning", "clock", detail, remedy)
 
 
-def judge_ttl(answer: Mapping[str, Any], attribute: str, stack: str) -> Finding:
-    """Judge whether idle buckets are deleted, according to DescribeTimeToLive."""
+def judge_ttl(answer: Mapping[str, Any], attribute: str, stack: str, *, strong: bool = False) -> Finding:
+    """Judge whether idle buckets are deleted, according to DescribeTimeToLive.
+
+    A table that is consistent in several Regions has no time to live; `strong` tells that this is one.
+    """
+    if strong:
+        detail = "a table that is consistent in several regions has no time to live"
+        return Finding("warning", "deletion of idle buckets", detail, f"run `limiter sweep {stack}` on a schedule")
     described = answer["TimeToLiveDescription"]
     status = described.get("TimeToLiveStatus", "DISABLED")
     if status in {"ENABLED", "ENABLING"} and described.get("AttributeName") == attribute:

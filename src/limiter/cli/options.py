@@ -176,6 +176,22 @@ timeout_option = click.option(
 )
 
 
+REGIONS = (
+    click.option(
+        "--regions",
+        metavar="REGION,...",
+        help="Three regions of one table that is consistent in all of them, or two with --witness.",
+    ),
+    click.option("--witness", metavar="REGION", help="Region that takes part in every write and holds no replica."),
+)
+"""The options for a table in several regions."""
+
+
+def read_regions(text: str | None) -> tuple[str, ...] | None:
+    """Return the regions in the text of an option."""
+    return tuple(each.strip() for each in text.split(",")) if text else None
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask unless `yes`; raises `UsageError` outside a terminal, and `ClickException` unless the answer is yes."""
     if yes:

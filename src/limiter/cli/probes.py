@@ -20,7 +20,6 @@ def probes(client: Any, table: str, namespace: str) -> dict[str, Callable[[], An
     """Return a call for each action. Writes change nothing: their conditions are never met, or their item cannot exist."""
     key = schema.record_key(namespace, LimitsKey(_NOWHERE, _NOWHERE))
     never = {"ConditionExpression": _NEVER, "ExpressionAttributeNames": {"#k": schema.PARTITION_KEY}}
-    absent = {**never, "TableName": table, "Key": key, "ConditionExpression": "attribute_not_exists(#k)"}
     query = queries.partition_query(namespace, _NOWHERE, "l")
     return {
         "GetItem": partial(client.get_item, TableName=table, Key=key),
@@ -32,6 +31,5 @@ def probes(client: Any, table: str, namespace: str) -> dict[str, Callable[[], An
         "PutItem": partial(client.put_item, TableName=table, Item=key, **never),
         "DeleteItem": partial(client.delete_item, TableName=table, Key=key, **never),
         "Scan": partial(client.scan, TableName=table, Limit=1),
-        "ConditionCheckItem": partial(client.transact_write_items, TransactItems=[{"ConditionCheck": absent}]),
         "BatchWriteItem": partial(client.batch_write_item, RequestItems={table: [{"DeleteRequest": {"Key": key}}]}),
     }

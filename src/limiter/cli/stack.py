@@ -10,7 +10,7 @@ import click
 from ..exceptions import DeletionProtected
 from .exit_codes import FAILED, OK
 from .imitation import EMBEDDED_PROTECTION, noted
-from .options import aws_options, confirm, stack_argument, timeout_option, yes_option
+from .options import REGIONS, aws_options, confirm, read_regions, stack_argument, timeout_option, yes_option
 from .output import Table, cell, event_line, pairs, plain_json, progress, say, show
 
 if TYPE_CHECKING:
@@ -191,8 +191,14 @@ def list_stacks(target: Target) -> None:
 
 @click.command()
 @click.option("--retain", is_flag=True, help="Print the variant that keeps the table when the stack is deleted.")
-def template(retain: bool) -> None:
-    """Print the CloudFormation template, to deploy it with other tools."""
+@REGIONS[0]
+@REGIONS[1]
+def template(retain: bool, regions: str | None, witness: str | None) -> None:
+    """Print the CloudFormation template, to deploy it with other tools.
+
+    With --regions, the table is a global table with strong consistency: limits are exact in all regions together. Deploy it in
+    one of them.
+    """
     from ..infra.settings import render_template
 
-    click.echo(render_template(retain=retain), nl=False)
+    click.echo(render_template(retain=retain, regions=read_regions(regions) or (), witness=witness), nl=False)

@@ -95,7 +95,7 @@ class SyncCommitter:
                 sync_start([partial(self._leader.write_at_once, pending)], partial(self._join, pending))
                 if pending.done:
                     return [pending.outcome if isinstance(pending.outcome, Grant) else pending.result()]
-                waiter = pending.waiter
+                waiter = self._waiter_left(pending)
             if waiter is None:
                 waiter = self._waiter()
                 self._enter(waiter, requests)
@@ -139,6 +139,14 @@ class SyncCommitter:
             waiter = pending.waiter = self._waiter()
         waiter.requests, waiter.pending = (pending,), not pending.done
         return waiter
+
+    def _waiter_left(self, pending: SyncPendingRequest) -> SyncWaiter | None:
+        """Return the waiter of a request that was not decided at once; None if it never was in the queue.
+
+        It is there if a batch has put it back, so that others lead after one turn. Asked anew, it would be charged twice.
+        """
+        with self.lock:
+            return self._waiter_of(pending) if pending.entered else pending.waiter
 
     def _join(self, pending: SyncPendingRequest) -> None:
         """Wait for the task that writes a request at once."""
@@ -348,14 +356,16 @@ class SyncCommitter:
                     self._leave_refunds(pending, waiter)
             waiter.pending = sum([not pending.done for pending in waiter.requests])
         self._lead_without_waiters(waiter)
-        while waiter.pending and (monotonic() < waiter.expires or self._may_wait_on(waiter)):
-            waiter.clear()
-            if waiter.pending:
-                self.deadlines.wait(waiter)
-        self._abandon(waiter)
-        self._record_lost(waiter)
-        granted = [(each.queue.key, each.outcome) for each in waiter.requests if isinstance(each.outcome, Grant)]
-        self.refund_grants(granted)
+        try:
+            while waiter.pending and (monotonic() < waiter.expires or self._may_wait_on(waiter)):
+                waiter.clear()
+                if waiter.pending:
+                    self.deadlines.wait(waiter)
+        finally:  # Also if it is interrupted again. What is granted later goes back when it is.
+            self._abandon(waiter)
+            self._record_lost(waiter)
+            granted = [(each.queue.key, each.outcome) for each in waiter.requests if isinstance(each.outcome, Grant)]
+            self.refund_grants(granted)
 
     def _leave_refunds(self, pending: SyncPendingRequest, waiter: SyncWaiter) -> None:
         """Queue the refunds of a request that was taken out of a queue again; the caller leads them if there is no leader."""

@@ -157,6 +157,13 @@ def check_count(what: str, value: int) -> int:
     return value
 
 
+def check_segment(segment: int, segments: int) -> int:
+    """Return the number of one of `segments` parts, from 0."""
+    if isinstance(segment, bool) or not isinstance(segment, int) or not 0 <= segment < segments:
+        raise ValidationError(f"segment must be an integer from 0 to {segments - 1}, not {shown(segment)}")
+    return segment
+
+
 def check_clock(clock: object) -> Callable[[], int]:
     """Return `clock` if it returns integers; a float would make the buckets unreadable for all processes."""
     if not callable(clock):

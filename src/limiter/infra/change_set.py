@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..exceptions import ReplacementRefused
-from .ownership import own_tags, users_tags
+from ..exceptions import ReplacementRefused, ValidationError
+from .ownership import own_tags, regions_in, users_tags
+from .regions import check_settings, shown_regions
 from .settings import render_template, stack_parameters
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ Action = Literal["Add", "Modify", "Remove", "Import", "Dynamic"]
 Replacement = Literal["never", "possible", "always"]
 
 NAME_PREFIX = "dynamodb-limiter-"
-_TABLE = "AWS::DynamoDB::Table"
+_TABLES = frozenset({"AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"})
 _REPLACEMENT: dict[str, Replacement] = {"True": "always", "Conditional": "possible"}
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 UNCHANGED = {"Status": "FAILED", "StatusReason": _NO_CHANGES[1]}
@@ -39,7 +40,7 @@ class Change:
     @property
     def destroys_table(self) -> bool:
         """Whether a table would be deleted with its items."""
-        return self.resource_type == _TABLE and (self.action == "Remove" or self.replacement == "always")
+        return self.resource_type in _TABLES and (self.action == "Remove" or self.replacement == "always")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +77,37 @@ def change_set_request(
     """Return the parameters of CreateChangeSet for the stack `name`; `stack` is None when it does not exist."""
     retain = settings.retain if settings.retain is not None else stack is not None and stack.retains_table
     tags = settings.tags if settings.tags is not None else users_tags(stack.tags if stack else {})
+    regions, witness = _regions(name, stack if stack and stack.phase == "ready" else None, settings)
+    own = own_tags(retain=retain, regions=regions, witness=witness)
     request: dict[str, Any] = {
         "StackName": name,
         "ChangeSetName": change_set,
         "ClientToken": change_set,
         "ChangeSetType": "UPDATE" if stack and stack.phase == "ready" else "CREATE",
-        "TemplateBody": render_template(retain=retain),
+        "TemplateBody": render_template(retain=retain, regions=regions, witness=witness),
         "Parameters": stack_parameters(settings, stack.parameters if stack and stack.phase == "ready" else {}),
-        "Tags": [{"Key": key, "Value": value} for key, value in {**tags, **own_tags(retain=retain)}.items()],
+        "Tags": [{"Key": key, "Value": value} for key, value in {**tags, **own}.items()],
         "Capabilities": ["CAPABILITY_NAMED_IAM"],
     }
     if adopt:
         request["ImportExistingResources"] = True
     return request
+
+
+def _regions(name: str, stack: StackSummary | None, settings: StackSettings) -> tuple[tuple[str, ...], str | None]:
+    """Return the Regions and the witness of the table; raises `ValidationError` if those of an existing one would change."""
+    chosen = settings.regions or (), settings.witness
+    if stack is None:
+        return chosen
+    present = regions_in(stack.tags)
+    if settings.regions is not None and chosen != present:
+        raise ValidationError(
+            f"the regions of a table cannot be changed, and stack {name!r} has {shown_regions(*present)}: deploy a stack with "
+            f"another name and migrate to it"
+        )
+    if present[0]:
+        check_settings(settings)
+    return present
 
 
 def is_finished(answer: Mapping[str, Any]) -> bool:

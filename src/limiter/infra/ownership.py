@@ -17,20 +17,29 @@ OWNER_TAG = "limiter:managed-by"
 VERSION_TAG = "limiter:version"
 SCHEMA_TAG = "limiter:schema-version"
 RETAIN_TAG = "limiter:retain"
+REGIONS_TAG, _WITNESS = "limiter:regions", "witness:"
 
 _NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{2,127}")
-_MAX_TAGS = 50 - 4
+_MAX_TAGS = 50 - 5
 
 
-def own_tags(*, retain: bool) -> dict[str, str]:
+def own_tags(*, retain: bool, regions: tuple[str, ...] = (), witness: str | None = None) -> dict[str, str]:
     """Return the tags that mark a stack as deployed by the limiter."""
+    named = [*regions, *([] if witness is None else [_WITNESS + witness])]
     return {
         OWNER_TAG: OWNER,
         VERSION_TAG: __version__,
         SCHEMA_TAG: str(SCHEMA_VERSION),
         # CloudFormation sees no change when only the deletion policy changes; with this tag it does.
         RETAIN_TAG: "true" if retain else "false",
-    }
+    } | ({REGIONS_TAG: " ".join(named)} if named else {})
+
+
+def regions_in(tags: Mapping[str, str]) -> tuple[tuple[str, ...], str | None]:
+    """Return the Regions of a stack's table and its witness, according to the tags; empty for a table in one Region."""
+    named = tags.get(REGIONS_TAG, "").split()
+    witnesses = [each.removeprefix(_WITNESS) for each in named if each.startswith(_WITNESS)]
+    return tuple(each for each in named if not each.startswith(_WITNESS)), next(iter(witnesses), None)
 
 
 def is_own(tags: Mapping[str, str]) -> bool:

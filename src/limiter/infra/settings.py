@@ -11,6 +11,7 @@ from ..aws.schema import PARTITION_KEY, bucket_key
 from ..core.records import BucketKey
 from ..exceptions import ValidationError
 from .ownership import check_tags
+from .regions import check_regions, check_settings, in_regions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +62,9 @@ class StackSettings:
     - `alarms`: creates alarms, which go to `alarm_topic_arn`, or to a new topic with the subscriber `alarm_email`.
     - `dashboard`: creates a CloudWatch dashboard; `dashboard_namespace` is the namespace of the metrics of `limiter.contrib.emf`.
     - `tags`: all custom tags.
+    - `regions`, `witness`: three regions, or two and a witness, of one table that is consistent in all of them. The stack is
+      deployed in one of `regions`. They cannot be changed, and such a table has neither `billing_mode`, `read_capacity`,
+      `write_capacity` nor `kms_key`.
     """
 
     billing_mode: str | None = None
@@ -88,6 +92,8 @@ class StackSettings:
     dashboard: bool | None = None
     dashboard_namespace: str | None = None
     tags: Mapping[str, str] | None = None
+    regions: tuple[str, ...] | None = None
+    witness: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -107,17 +113,24 @@ class StackSettings:
             )
         if self.tags is not None:
             check_tags(self.tags)
+        if self.regions is not None or self.witness is not None:
+            check_regions(self.regions or (), self.witness)
+            check_settings(self)
 
 
-TEMPLATE_FIELDS = tuple(field.name for field in fields(StackSettings) if field.name not in {"retain", "tags"})
+_OTHERS = frozenset({"retain", "tags", "regions", "witness"})
+TEMPLATE_FIELDS = tuple(field.name for field in fields(StackSettings) if field.name not in _OTHERS)
 
 
-def render_template(*, retain: bool = False) -> str:
+def render_template(*, retain: bool = False, regions: tuple[str, ...] = (), witness: str | None = None) -> str:
     """Return the CloudFormation template; with `retain`, the table is kept when the stack is deleted.
 
-    A deletion policy cannot depend on a parameter, so there are two templates, which differ in that line.
+    With `regions`, it is one table in these Regions, consistent in all of them; a `witness` stands in for the third. A deletion
+    policy and Regions cannot depend on a parameter, so there are several templates.
     """
     text = Path(__file__).with_name("template.yaml").read_text(encoding="utf-8")
+    if regions or witness is not None:
+        text = in_regions(text, regions, witness)
     head, found, rest = text.partition(_DELETED)
     if not found:
         raise AssertionError("the template has lost the line that says whether the table is kept")

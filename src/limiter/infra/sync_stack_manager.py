@@ -70,9 +70,13 @@ class SyncStackManager:
         return f"<{type(self).__name__} stack={self.stack!r}>"
 
     @staticmethod
-    def template(*, retain: bool = False) -> str:
-        """Return the CloudFormation template; with `retain`, the table is kept when the stack is deleted."""
-        return render_template(retain=retain)
+    def template(*, retain: bool = False, regions: tuple[str, ...] = (), witness: str | None = None) -> str:
+        """Return the CloudFormation template; with `retain`, the table is kept when the stack is deleted.
+
+        With `regions`, the template is that of one table in three Regions, or in two with a `witness` in a third, consistent in
+        all of them. Deploy it in one of `regions`.
+        """
+        return render_template(retain=retain, regions=regions, witness=witness)
 
     def deploy(
         self,

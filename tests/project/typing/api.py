@@ -58,6 +58,7 @@ from limiter import (
     StackSettings,
     StackSummary,
     Statistics,
+    Sweep,
     SyncLease,
     SyncMemoryRepository,
     SyncRateLimiter,
@@ -435,6 +436,18 @@ def sync_administration(limiter: SyncRateLimiter) -> None:
     assert_type(limiter.list_resources("user-42"), tuple[str, ...])
     assert_type(limiter.list_namespaces(), tuple[str, ...])
     assert_type(limiter.delete_namespace("old"), int)
+
+
+async def sweeping(store: Repository, told: Callable[[Sweep], None]) -> None:
+    """A sweep returns what it found."""
+    done = await store.sweep(max_rate=100, segment=0, segments=4, dry_run=True, on_progress=told)
+    assert_type(done, Sweep)
+    assert_type(done.expired + done.deleted + done.renewed, int)
+
+
+def sync_sweeping(store: SyncRepository, told: Callable[[Sweep], None]) -> None:
+    """The same in the sync version."""
+    assert_type(store.sweep(max_rate=100, segment=0, segments=4, dry_run=True, on_progress=told), Sweep)
 
 
 async def stacks(on_event: Callable[[StackEvent], None]) -> None:

@@ -312,3 +312,12 @@ def test_clocks_that_differ_excuse_a_refund() -> None:
     ]
     assert promises(lines) == {"capacity"}
     assert not promises(lines, clock_error=0.1)
+
+
+def test_an_interrupted_call_may_have_held_what_it_gave_back() -> None:
+    """A unit that a failed call held and returned before its end can be used again, and no other."""
+    failed = dict(refused("failed", EPOCH, RATE, 1), outcome="failed", end=EPOCH + TICK)
+    lines = [admitted("a", EPOCH + TICK // 2, RATE, 19), admitted("b", EPOCH + TICK, RATE, 2)]
+    assert promises(lines) == {"capacity"}
+    assert not promises([failed, *lines])
+    assert promises([failed, *lines, admitted("c", EPOCH + TICK, RATE)]) == {"capacity"}

@@ -17,7 +17,6 @@ from limiter import (
     RateLimiterUnavailable,
     StackNotFound,
     Throttled,
-    ValidationError,
 )
 from limiter.aws.errors import OPENING, is_decided_by_condition, translate
 from limiter.aws.responses import check_whole
@@ -165,35 +164,10 @@ def test_a_missing_profile_is_named_with_the_remedy() -> None:
 def test_only_answers_are_decided_by_a_condition() -> None:
     """Connection errors carry a response as well, which is None."""
     assert is_decided_by_condition(answered("ConditionalCheckFailedException"))
-    assert is_decided_by_condition(answered("TransactionCanceledException", action="TransactWriteItems"))
-    assert not is_decided_by_condition(answered("ConditionalCheckFailedException", action="PutItem"))
+    assert is_decided_by_condition(answered("ConditionalCheckFailedException", action="PutItem"))
+    assert not is_decided_by_condition(answered("ConditionalCheckFailedException", action="BatchWriteItem"))
     assert not is_decided_by_condition(answered("ValidationException"))
     assert not is_decided_by_condition(boto.ReadTimeoutError(endpoint_url="http://x"))
-
-
-@pytest.mark.parametrize(
-    ("reasons", "meaning"),
-    [
-        ([{"Code": "None"}, {"Code": "ThrottlingError"}], Throttled),
-        ([{"Code": "ProvisionedThroughputExceeded"}, {"Code": "TransactionConflict"}], Throttled),
-        ([{"Code": "ThrottlingError"}, {"Code": "ConditionalCheckFailed"}], None),
-        ([{"Code": "TransactionConflict"}], None),
-        ([{"Code": "ValidationError", "Message": "Item size has exceeded the maximum allowed size"}], ValidationError),
-        ([{"Code": "ValidationError", "Message": "something else"}], LimiterError),
-        ([{}, 5, None], None),
-        ("no", None),
-        (None, None),
-    ],
-    ids=str,
-)
-def test_canceled_transactions_are_told_apart(reasons: Any, meaning: type[LimiterError] | None) -> None:
-    """Throttling, sizes and mistakes are separate errors; None means that another writer was faster, or no reason was given."""
-    error = answered("TransactionCanceledException", action="TransactWriteItems")
-    response: dict[str, Any] = error.response  # type: ignore[assignment] # what botocore parses, more than it types
-    response["CancellationReasons"] = reasons
-    assert is_decided_by_condition(error) is (meaning is None)
-    if meaning is not None:
-        assert type(translate(error, "my-app", "TransactWriteItems")) is meaning
 
 
 @pytest.mark.parametrize(

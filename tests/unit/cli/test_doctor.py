@@ -76,6 +76,12 @@ def test_time_to_live(described: dict[str, str], result: str) -> None:
     assert result == "ok" or "aws dynamodb update-time-to-live --table-name my-app" in found.remedy
 
 
+def test_a_table_without_time_to_live_is_swept() -> None:
+    """In several regions time to live cannot be turned on, so the remedy is another one."""
+    found = judge_ttl({"TimeToLiveDescription": {}}, "ttl", "my-app", strong=True)
+    assert (found.result, found.remedy) == ("warning", "run `limiter sweep my-app` on a schedule")
+
+
 def test_throttling() -> None:
     """None is fine; some is a warning with a remedy that fits its kind."""
     assert judge_throttling("WriteThrottleEvents", []).result == "ok"
@@ -229,7 +235,6 @@ class TestOnAnEngine:
         """Credentials that may not describe the table are no failure."""
         for method in ("describe_table", "describe_time_to_live", "query", "put_item", "delete_item", "batch_write_item", "scan"):
             deny(monkeypatch, method, denied("dynamodb:Something"))
-        deny(monkeypatch, "transact_write_items", denied("dynamodb:ConditionCheckItem"))
         done = run("doctor", stack, "-o", "json")
         found = subjects(json.loads(done.out))
         assert done.code == 0

@@ -286,6 +286,18 @@ def test_template(run: Callable[..., Any]) -> None:
     """The template is printed as it is, and nothing else."""
     assert run("template").out.startswith("AWSTemplateFormatVersion")
     assert run("template", "--retain").out != run("template").out
+    several = run("template", "--regions", "us-east-1, us-east-2", "--witness", "us-west-2").out
+    assert "    Type: AWS::DynamoDB::GlobalTable\n" in several
+    wrong = run("template", "--regions", "us-east-1")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "three different regions" in wrong.err
+
+
+def test_deploy_in_several_regions(cloud: Cloud, run: Callable[..., Any]) -> None:
+    """The regions are chosen once, and kept."""
+    assert run("deploy", "my-app", "--regions", "us-east-1,us-east-2", "--witness", "us-west-2").code == 0
+    assert run("deploy", "my-app", "--alarms").code == 0
+    assert cloud.stacks[0].tags["limiter:regions"] == "us-east-1 us-east-2 witness:us-west-2"
 
 
 @pytest.mark.engines("moto")

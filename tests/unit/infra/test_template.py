@@ -42,7 +42,6 @@ LEVELS = {
         "UpdateItem",
         "DeleteItem",
         "BatchWriteItem",
-        "ConditionCheckItem",
         "Scan",
     },
 }
