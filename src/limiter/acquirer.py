@@ -208,6 +208,10 @@ class Acquirer:
             return self.config.known(call)
         return in_code(call) if self._ready else None
 
+    def charged(self, call: Call) -> tuple[Bucket, ...]:
+        """Return the buckets that a failed call may have charged, by known records of any age."""
+        return self.config.remembered(call)[0] if self._stored else in_code(call)
+
     async def _resolve(self, call: Call) -> tuple[Bucket, ...]:
         """Read the chain of a call."""
         if not self._ready:

@@ -327,7 +327,7 @@ class SyncRateLimiter(SyncBucketControl, SyncAdministration):
             admission = acquirer.acquire(call)
         except BaseException as error:
             if trail is not None and not isinstance(error, ValidationError):
-                trail.failed(call, acquirer.known(call) or ())
+                trail.failed(call, acquirer.charged(call))
             raise
         acquirer.counters.add_decision(refused=not admission.allowed, degraded=admission.degraded)
         if trail is not None:  # Statuses are computed for a hook that looks at them only.

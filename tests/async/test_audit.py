@@ -264,6 +264,16 @@ async def test_what_was_decided_without_the_table_says_so(new: Any, store: Any, 
     assert (bool(verdict), verdict.degraded, verdict.failed) == (True, 1, 1)
 
 
+async def test_a_failed_call_is_recorded_though_no_limits_are_remembered(new: Any, store: Any, recorder: Recorder) -> None:
+    """A call that fails may have taken what it asked for, also where every call reads the limits anew."""
+    limiter = new(store, [Limit("requests", 5, 1, 1.0)], config_ttl=0)
+    assert await limiter.try_acquire("user")
+    store.error = RateLimiterUnavailable("down")
+    with pytest.raises(RateLimiterUnavailable):
+        await limiter.try_acquire("user")
+    assert [(each["outcome"], each["charges"][0][2]) for each in lines(recorder)] == [("allowed", 1), ("failed", 1)]
+
+
 class Faulty:
     """A store that says of some writes that they were applied, and forgets them."""
 

@@ -111,7 +111,10 @@ FAULTS: dict[str, tuple[Fault, Script]] = {
     "waiting: a booking not recorded": (faults.drop_changes("booked", "floor"), CALM),
     "waiting: no caller waits": (faults.nobody_told_to_wait, CALM),
     "refunds: after the bucket was full": (faults.relax(faults.without_since), CALM),
-    "refunds: repeated when an answer is lost": (faults.lost_refunds_repeated, replace(CALM, waits=False, losses=0.4)),
+    "refunds: repeated when an answer is lost": (
+        faults.lost_refunds_repeated,
+        replace(CALM, waits=False, losses=0.2, silence=20),
+    ),
     "debt: half forgiven": (faults.debts_half_forgiven, CALM),
     "debt: refused": (faults.debts_refused, CALM),
     "debt: nothing for free": (faults.nothing_for_free_in_debt, CALM),

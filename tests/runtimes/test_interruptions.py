@@ -18,9 +18,14 @@ from support.scenes import Caller, Stage
 
 from limiter import Limit, Quota, SyncMemoryRepository, SyncRateLimiter, statistics, sync_lease, sync_memory_repository
 from limiter.commit import breaker, sync_batch, sync_bucket_queue, sync_charge, sync_committer, sync_leading, sync_writer
+from limiter.commit.sync_committer import SyncCommitter
+from limiter.commit.sync_writer import SyncCommitterOptions
 from limiter.core import allocation, plan, request, state
 from limiter.core.limits import account
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Refusal, Request, refund_of
 from limiter.runtime import concurrency, gate
+from limiter.statistics import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +121,26 @@ def test_an_interruption_anywhere_leaves_the_line_and_the_bucket_in_order(linger
     assert number > 50
     if harm:
         pytest.fail("\n".join(harm))
+
+
+def test_an_interrupted_refund_is_written_or_counted_as_lost(clock: FakeClock) -> None:
+    """After an interruption of refunds anywhere, each is written at once or counted, and the next caller is served."""
+    keys = [BucketKey("default", "user", name) for name in ("api", "batch")]
+    asked = [Request(key, (Charge(LIMIT, 10),)) for key in keys]
+    whole = [Request(key, (Charge(LIMIT, LIMIT.capacity),), deadline=clock()) for key in keys]
+    for number in range(2, 1_000):
+        store, counters, strike = SyncMemoryRepository(clock=clock), Counters(), Strike(number)
+        committer = SyncCommitter(store, SyncCommitterOptions(), None, counters)
+        taken = [grant for grant in committer.decide(asked) if isinstance(grant, Grant)]
+        refunds = [refund_of(key, grant.receipts) for key, grant in zip(keys, taken, strict=True)]
+        Caller(lambda strike=strike, put=committer.decide, refunds=refunds: strike.make(lambda: put(refunds))).finish()
+        left = [SyncCommitter(store, SyncCommitterOptions()).decide([each])[0] for each in whole]
+        refused = sum(isinstance(outcome, Refusal) for outcome in left)
+        assert refused <= counters.statistics("closed", None).corrections_lost, strike.place
+        assert None not in Caller(lambda put=committer.decide: put(asked)).finish(), strike.place
+        if strike.place is None:
+            break
+    assert number > 50
 
 
 @pytest.mark.parametrize("change", ["release", "adjust", "consume"])

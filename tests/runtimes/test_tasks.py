@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 from typing import TYPE_CHECKING, Any
@@ -234,3 +235,28 @@ async def test_tasks_of_new_buckets_share_reads(clock: FakeClock) -> None:
     decisions = await asyncio.gather(*(limiter.try_acquire(f"user-{number}", "api") for number in range(100)))
     assert all(decisions)
     assert len(reads) <= 10
+
+
+async def test_a_store_that_ignores_its_cancellation_holds_no_reader(clock: FakeClock) -> None:
+    """Readers of every bucket are told while the call still hangs: those that it serves, and those in line behind it."""
+    freed = asyncio.Event()
+    reads: list[int] = []
+
+    class Stubborn(MemoryRepository):
+        async def read_records(self, keys: Any, buckets: Any = ()) -> Any:
+            reads.append(len(keys))
+            while not freed.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await freed.wait()
+            return await super().read_records(keys, buckets)
+
+    limiter = RateLimiter(Stubborn(clock=clock), [LIMIT], decision_timeout=0.05)
+    calls = [asyncio.ensure_future(limiter.try_acquire(f"user-{number}", "api")) for number in range(1_000)]
+    await asyncio.wait(calls, timeout=20)
+    done = [call for call in calls if call.done()]
+    freed.set()
+    assert len(done) == len(calls)
+    assert all(isinstance(call.exception(), RateLimiterUnavailable) for call in done)
+    assert len(reads) < 10
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=30)

@@ -175,6 +175,10 @@ class FaultProxy:
         """Let the engine carry out the requests that were held back, in their order."""
         self._order("deliver")
 
+    def hang_up(self) -> None:
+        """Close every open connection in order, as a server does with those that were idle for long."""
+        self._order("hang_up")
+
     def counts(self) -> Counts:
         """Return the counts so far."""
         return self._order("counts")

@@ -128,6 +128,13 @@ class Proxy:
             elif refused and not refuses:
                 self.listener = self.listen(self.port)
 
+    def hang_up(self) -> None:
+        """Close every open connection in order."""
+        with self.changed:
+            for client in self.clients:
+                close(client)
+            self.clients.clear()
+
     def report(self) -> dict[str, Any]:
         """Return the counters and the current numbers."""
         with self.changed:
@@ -253,6 +260,8 @@ class Control(socketserver.StreamRequestHandler):
                 self.proxy.inject(order["faults"])
             elif order["do"] == "deliver":
                 self.proxy.deliver()
+            elif order["do"] == "hang_up":
+                self.proxy.hang_up()
             self.wfile.write(json.dumps(self.proxy.report()).encode() + b"\n")
 
 

@@ -190,8 +190,11 @@ class Play:
                 self.found.interrupted += 1
 
     def note_failure(self, error: RateLimiterUnavailable) -> None:
-        """Note a call that failed. None may while the store answers, unless a caller is interrupted twice in its write."""
-        self.doubtful = self.doubtful or not error.unsent
+        """Note a call that failed. None may while the store answers, unless a caller is interrupted twice in its write.
+
+        A release that fails is not repeated at the end of its lease.
+        """
+        self.doubtful = True
         if not (self.script.losses or self.script.throttled) and self.script.interruptions < 2:
             self.found.findings.append(f"a call failed although the store answers: {error}")
 

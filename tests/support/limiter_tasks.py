@@ -41,7 +41,7 @@ class BodyFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Which events may happen."""
+    """Which events may happen. Who gets no answer learns that after `silence` turns, in which others may write."""
 
     clients: int = 3
     epochs: int = 3
@@ -54,6 +54,7 @@ class Script:
     overrides: bool = False
     changes: bool = False
     losses: float = 0.0
+    silence: int = 0
     skew: int = 0
     denial_ttls: tuple[float, ...] = (0.0, 0.0, 1.0)
     lingers: tuple[float, ...] = (0.0,)
@@ -119,6 +120,8 @@ class Front:
             self.play.judging(self.play.world.applied, self.client, key, update, before, outcome.state)
         await self.turns()
         if fate == "applied":
+            for _ in range(self.play.script.silence):
+                await asyncio.sleep(0)
             raise RateLimiterUnavailable("no answer")
         self._answer(key, outcome.state)
         return outcome

@@ -36,8 +36,12 @@ def judge_refunds(history: History) -> Iterator[Finding]:
 
 
 def judge_chains(history: History) -> Iterator[Finding]:
-    """Check that a call charges every bucket of its chain or none, and a correction each bucket that has the limit."""
+    """Check that a call charges every bucket of its chain or none, and a correction each bucket that has the limit.
+
+    A lease whose correction failed may hold different units in each bucket, and gives them back.
+    """
     admitted: dict[str, Chained] = {}
+    in_doubt = {each.id for each in history.chained if each.event.startswith(("correction failed", "consume failed"))}
     for each in history.chained:
         if each.event == "decision allowed":
             admitted[each.id] = each
@@ -51,7 +55,7 @@ def judge_chains(history: History) -> Iterator[Finding]:
             done = {(each.buckets[place], rule(text).name) for place, text, _ in each.charged}
             names = {name for _, name in done}
             if each.event.startswith("refund"):
-                names -= _uneven(decision)
+                names -= names if each.id in in_doubt else _uneven(decision)
             due = {(decision.buckets[place], rule(text).name) for place, text, _ in decision.charged}
             for bucket, name in sorted(due - done):
                 if name in names:

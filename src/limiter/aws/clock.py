@@ -159,11 +159,11 @@ class ServerClock:
         if doubt is not None and _confirms(doubt, low, high, sent, answered, wall):
             self._known = _Known(doubt.anchor.narrowed(low, high, answered, wall), wall)
             return
-        if known.anchor is not None and agrees:
-            anchor, counts = known.anchor.narrowed(low, high, answered, wall), calm
-        else:
+        if known.anchor is not None and agrees and calm:
+            anchor, counts = known.anchor.narrowed(low, high, answered, wall), True
+        else:  # Bounds from before a freeze say nothing of the time after it, also where they overlap.
             anchor = _anchored(low, high, answered, wall)
-            counts = _moves_rightly(known, anchor, wall, calm=calm)
+            counts = not agrees and _moves_rightly(known, anchor, wall, calm=calm)
         if counts:
             self._known = _Known(anchor, wall)
         elif known.anchor is None:

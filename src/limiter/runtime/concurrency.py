@@ -81,10 +81,20 @@ def sync_shielded(work: T) -> T:
     return work
 
 
-async def with_timeout(seconds: float, call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call, and raise `TimeoutError` if it takes more than `seconds`, not counting time in which the loop was busy."""
-    async with responsive_timeout(seconds):
-        return await call()
+async def with_timeout(seconds: float, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Make a call, and raise `TimeoutError` if it takes more than `seconds`, not counting time in which the loop was busy.
+
+    The call is cancelled then, and left behind if a store does not let itself be cancelled.
+    """
+    import asyncio
+
+    task = start_task(asyncio.get_running_loop(), call())
+    try:
+        async with responsive_timeout(seconds):
+            await asyncio.wait([task])
+        return task.result()
+    finally:
+        task.cancel()
 
 
 @asynccontextmanager
@@ -150,8 +160,8 @@ def sync_wait_event(event: threading.Event, seconds: float) -> None:
 def in_line(seconds: float) -> float:
     """Return after how many seconds a caller in line looks whether the table, which may take `seconds`, still responds.
 
-    Calls of asyncio end in time by themselves, and then the line ends. So the look is for stores that hang, and has to be rare:
-    many callers may be in line.
+    Calls of asyncio end in time by themselves, also where a store hangs, and then the line ends. So the look is only a second
+    bound, and has to be rare: many callers may be in line.
     """
     return RARELY * seconds
 

@@ -185,6 +185,16 @@ def test_half_a_chain_is_found() -> None:
     assert promises([whole, back]) == {"chains"}
 
 
+def test_a_refund_after_a_failed_correction_may_differ_by_bucket() -> None:
+    """A correction that failed may have reached some buckets only, and the refund gives back what the lease holds in each."""
+    charges = [("user", RATE, 1, EPOCH, None), ("parent", RATE, 1, EPOCH, None)]
+    whole = line("decision", "a", EPOCH, EPOCH, charges)
+    more = line("correction", "a", EPOCH, EPOCH + 1, [("user", RATE, 1), ("parent", RATE, 1)], outcome="failed")
+    back = dict(line("refund", "a", EPOCH + 2, EPOCH + 2, [("user", RATE, 1)]), buckets=whole["buckets"])
+    assert not promises([whole, more, back])
+    assert promises([whole, back]) == {"chains"}
+
+
 def test_a_refused_call_that_charged_a_parent_is_found() -> None:
     """If a refused call charged a parent, the parent refuses others that had to fit."""
     refused_half = line("decision", "x", EPOCH, EPOCH, [("user", RATE, 20), ("parent", RATE, 20)], outcome="refused")

@@ -237,6 +237,23 @@ def test_an_answer_from_before_a_freeze_vouches_for_nothing() -> None:
     assert abs(world.error(clock)) <= 0.52
 
 
+@given(st.sampled_from([0.0, 0.2]) | SKEWS, st.floats(0, 0.9), st.floats(1.1, 1.9), st.floats(0, 0.02))
+def test_bounds_from_before_a_freeze_do_not_count_after_it(skew: float, phase: float, frozen: float, pause: float) -> None:
+    """Once the clock is trusted again, the error is at most the stated one, also where a response agrees with those before."""
+    world = World(skew, phase=phase)
+    clock = world.machine()
+    for _ in range(3):
+        world.pass_time(pause)
+        world.call(clock, 0.002, 0.003)
+    world.now += round(frozen * NANOSECONDS)
+    for _ in range(5):
+        world.pass_time(0.001)
+        world.call(clock, 0.002, 0.003)
+        if world.trusts(clock):
+            assert clock.error is not None
+            assert abs(world.error(clock)) <= clock.error + 1e-6
+
+
 def test_a_machine_whose_clock_was_set_is_trusted_after_two_answers() -> None:
     """A second response, requested afterwards, that agrees with all before it shows that the machine was not suspended."""
     world = World()

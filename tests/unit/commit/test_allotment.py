@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,15 +12,20 @@ from hypothesis import strategies as st
 
 from limiter import SyncMemoryRepository
 from limiter.commit.allotment import Allotments, Block, Payment, Stock
+from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue
 from limiter.commit.queues import Queues
+from limiter.commit.sync_batch import SyncBatch
+from limiter.commit.sync_bucket_queue import SyncBucketQueue, SyncPendingRequest
 from limiter.commit.sync_committer import SyncCommitter
-from limiter.commit.sync_writer import SyncCommitterOptions
+from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
 from limiter.core.limits import Limit, Quota, gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Receipt, Refund, Request
 from limiter.core.state import BucketState, Level, View
 from limiter.core.units import NANOSECONDS
+from limiter.runtime.gate import SyncGate
+from limiter.statistics import Counters
 
 if TYPE_CHECKING:
     from limiter.commit.allotment import Order
@@ -192,6 +198,18 @@ def test_a_block_ends_before_its_quota_does() -> None:
         assert not allotments.covers(request, last + 1, now)
 
 
+def test_a_bucket_owes_what_a_block_holds_of_a_quota_until_the_quota_ends() -> None:
+    """Units of a rate are owed to no bucket, and nor are units of a quota that were spent, or whose period is over."""
+    end = DAILY.ends(EPOCH, EPOCH)
+    assert not busy(asked((REQUESTS, 1))).owes(EPOCH)
+    allotments = busy(asked((REQUESTS, 1), (DAILY, 1)))
+    assert [allotments.owes(now) for now in (EPOCH, end - 1, end)] == [True, True, False]
+    allotments.observe(asked((TOKENS, 1)), EPOCH)
+    assert allotments.owes(EPOCH)
+    spend(allotments, asked((REQUESTS, 1), (DAILY, 1)))
+    assert not allotments.owes(EPOCH)
+
+
 def test_units_of_a_call_that_could_not_use_them_go_back_into_the_block() -> None:
     """They die with it: their age counts on."""
     request = asked((REQUESTS, 1), (DAILY, 2))
@@ -266,6 +284,62 @@ def test_a_committer_writes_what_a_block_that_has_ended_cannot_hold() -> None:
     committer.close()
     assert paid
     assert store.read_bucket(KEY).level(DAILY.identity).tat == 51 - len(paid)
+
+
+def test_an_error_that_is_no_limiters_reaches_the_caller_of_a_refund(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of a store is raised, although a refund that an unreachable store prevents is only counted."""
+    store = SyncMemoryRepository(clock=lambda: EPOCH)
+    committer = SyncCommitter(store, SyncCommitterOptions())
+    (taken,) = committer.decide([asked((DAILY, 1))._replace(allots=False)])
+    assert isinstance(taken, Grant)
+
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(store, "write_bucket", fail)
+    with pytest.raises(ZeroDivisionError, match="a fault"):
+        committer.refund_grants([(KEY, taken)])
+
+
+def test_a_batch_gives_back_what_a_block_held_and_asks_for_no_block_twice() -> None:
+    """What goes back counts as a refund until it is written, and a block that others have defeated leaves the batch."""
+    request, options = asked((REQUESTS, 1), (DAILY, 1)), SyncCommitterOptions()
+    store, queue = SyncMemoryRepository(clock=lambda: EPOCH + 2 * SECOND), SyncBucketQueue(KEY)
+    writer = SyncBatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), options)
+    queue.allotments, queue.seen = busy(request), EPOCH
+    for _ in range(1_000):
+        queue.allotments.observe(request, EPOCH + 2 * SECOND)
+    batch = SyncBatch(writer, queue, [SyncPendingRequest(request, queue)])
+    batch.blocks.place(batch.requests)
+    _, returned, block = batch.requests
+    assert ([each.limit for each in returned.request.refunds], queue.returning) == ([DAILY], 1)
+    assert (batch.blocks.drop(defeated=True), block.done, returned.done) == (True, True, False)
+    batch.carry_out()
+    assert (queue.returning, batch.requests) == (0, [])
+
+
+@pytest.mark.parametrize(("used", "notes"), [(0, [True]), (990, [False])], ids=["granted", "defeated"])
+def test_a_stock_learns_what_became_of_its_block(used: int, notes: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that a write has taken was granted; one whose write others have defeated is given up, so the request is decided."""
+    request, told, clock = asked((REQUESTS, 1)), [], lambda: EPOCH + 2 * SECOND
+    monkeypatch.setattr(Stock, "note", lambda _stock, _count, *, granted: told.append(granted))
+    store, queue = SyncMemoryRepository(clock=clock), SyncBucketQueue(KEY)
+    if used:
+        SyncCommitter(store, SyncCommitterOptions()).decide([asked((REQUESTS, used))._replace(allots=False)])
+    writer = SyncBatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), SyncCommitterOptions())
+    queue.allotments = Allotments()
+    for _ in range(100):
+        queue.allotments.observe(request, clock())
+    pending = SyncPendingRequest(request, queue)
+    batch = SyncBatch(writer, queue, [pending])
+    batch.blocks.place(batch.requests)
+    assert len(batch.requests) == 1  # It is unknown how much is free.
+    queue.seen = clock()
+    batch.blocks.place(batch.requests)
+    assert len(batch.requests) == 2
+    batch.carry_out()
+    batch.keep_blocks()
+    assert (told, isinstance(pending.outcome, Grant), batch.requests) == (notes, True, [])
 
 
 def test_a_shadow_that_did_not_fit_pays_for_nothing() -> None:

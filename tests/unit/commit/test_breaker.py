@@ -87,6 +87,27 @@ def test_repeated_failures_open_it(breaker: Breaker, outage: RateLimiterUnavaila
     assert isinstance(breaker.refusal(), CircuitOpen)
 
 
+def test_the_log_tells_once_that_it_opens_and_once_that_it_closes(
+    breaker: Breaker, time: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure below the threshold, one beyond it, and an answer to a closed breaker tell nothing."""
+    caplog.set_level("INFO", logger="limiter")
+    fail(breaker, THRESHOLD - 1)
+    assert attempt(breaker)
+    fail(breaker)
+    for _ in range(2):
+        time.now += 1.0
+        assert attempt(breaker, OUTAGES[0])
+    time.now += 1.0
+    assert attempt(breaker)
+    fail(breaker)
+    time.now += 1.0
+    assert attempt(breaker)
+    opened, closed = ("WARNING", THRESHOLD), ("INFO", THRESHOLD + 2)
+    told = [(record.levelname, record.__dict__["failures"]) for record in caplog.records]
+    assert told == [opened, closed, opened, ("INFO", THRESHOLD)]
+
+
 @pytest.mark.parametrize("answer", [None, *ANSWERS])
 def test_every_answer_is_one(breaker: Breaker, time: Clock, answer: Exception | None) -> None:
     """What the store answers, be it a refusal, forgets earlier failures, and ends an outage."""

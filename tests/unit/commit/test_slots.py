@@ -120,3 +120,14 @@ def test_a_caller_looks_at_the_line_only_while_it_cannot_change() -> None:
     line.lock = committer.lock
     request = Request(KEY, (Charge(CALLS, 1),), slots=True, deadline=EPOCH + 10**9)
     assert SyncSlotLine(committer, [request], 0).wait(EPOCH + 10**9, Refused) is None
+
+
+def test_a_line_is_there_while_a_caller_waits_in_it() -> None:
+    """Slots that are held, or were asked for, make no line."""
+    committer, caller = SyncCommitter(SyncMemoryRepository(), SyncCommitterOptions()), SyncInLine(None)
+    line = committer.open_slots(KEY).line
+    assert not committer.has_line
+    line.join(caller)
+    assert committer.has_line
+    line.leave(caller)
+    assert not committer.has_line

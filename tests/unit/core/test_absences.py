@@ -24,3 +24,13 @@ def test_a_clock_that_is_set_back_prolongs_nothing() -> None:
     absences.add(KEYS[0], 10 * TTL)
     absences.add(KEYS[1], 0)
     assert absences.expiry(KEYS[1]) == TTL
+
+
+def test_a_key_that_is_forgotten_is_absent_no_more() -> None:
+    """Neither one that still holds nor one that has expired; the others stay."""
+    absences = Absences(TTL)
+    for place, key in enumerate(KEYS):
+        absences.add(key, place * 2 * TTL)
+    for key in (KEYS[0], KEYS[2]):
+        absences.discard(key)
+    assert [absences.expiry(key) is None for key in KEYS] == [True, False, True]

@@ -14,7 +14,7 @@ from limiter.core import preview
 from limiter.core.limits import births, gcra
 from limiter.core.limits.account import RateAccount
 from limiter.core.request import Charge, Grant, NotTried, Request
-from limiter.core.state import EMPTY, Condition, Level
+from limiter.core.state import EMPTY, Condition, Level, Mark
 from limiter.core.units import NANOSECONDS
 
 SECOND = NANOSECONDS
@@ -216,6 +216,40 @@ def test_a_reset_takes_all_accounts_of_a_name() -> None:
     store.ask(Request(KEY, clear=("a",)))
     store.take(MINUTELY, units=100)
     store.take(DAILY, units=100)
+
+
+def test_the_first_account_of_a_name_inherits_nothing() -> None:
+    """An account inherits if others of its name are stored, or the mark tells that there was one before."""
+    first = Mark("a", DAILY.identity, True, DAILY.identity)
+    assert not births.Birth(first, ()).inherits
+    assert births.Birth(first, (MINUTELY.identity,)).inherits
+    assert births.Birth(first._replace(seen=MINUTELY.identity, absent=False), ()).inherits
+
+
+@pytest.mark.parametrize(("first", "second"), [(DAILY, MINUTELY), (MINUTELY, DAILY)], ids=str)
+def test_two_births_of_one_name_assert_that_there_was_none(first: Limit, second: Limit) -> None:
+    """The mark that one update writes for both may not be there yet, not even as the first one's."""
+    store = Store()
+    store.ask(*[Request(KEY, (Charge(limit, 1),), deadline=store.now) for limit in (first, second)])
+    assert store.plan.update is not None
+    (mark,) = store.plan.update.marks
+    assert (mark.seen, mark.absent, mark.new) == (None, True, second.identity)
+
+
+def test_quotas_of_one_name_that_are_in_use_at_once_are_told() -> None:
+    """One unit of the newer period is enough, be it in the item or in the same batch."""
+    daily, hourly, store = Quota.per_day("q", 9), Quota.per_hour("q", 9), Store()
+    store.take(daily)
+    store.take(hourly)
+    assert store.plan.rivals == ()
+    store.take(daily)
+    assert store.plan.rivals == ("q",)
+    store.force(hourly, -2)
+    store.take(daily)
+    assert store.plan.rivals == ()
+    asked = [Request(KEY, (Charge(limit, 1),), deadline=store.now) for limit in (daily, hourly)]
+    store.ask(*asked)
+    assert store.plan.rivals == ("q",)
 
 
 def test_a_name_is_no_other_names_beginning() -> None:

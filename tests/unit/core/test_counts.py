@@ -20,7 +20,7 @@ from limiter.core import preview, status
 from limiter.core.limits import births
 from limiter.core.limits.count import CountAccount
 from limiter.core.records import BucketKey
-from limiter.core.request import Charge, Grant, Refusal, Request
+from limiter.core.request import Charge, Grant, Refusal, Request, refund_of
 from limiter.core.state import EMPTY, BucketState, Condition, Level
 
 if TYPE_CHECKING:
@@ -250,6 +250,41 @@ def test_no_more_is_given_back_from_outside_than_is_used() -> None:
     assert (receipt.units, receipt.cost, receipt.tat) == (-5, -3, 0)
     store.take(TOTAL, units=10)
     store.refusal(TOTAL)
+
+
+@pytest.mark.parametrize("limit", COUNTS, ids=str)
+def test_what_gives_nothing_back_from_outside_writes_nothing(limit: Quota) -> None:
+    """An adjustment of a count that is open, and of which nothing is used, needs no write."""
+    store = Store()
+    store.take(limit, units=3)
+    store.force(limit, -3)
+    store.force(limit, -1)
+    assert store.plan.update is None
+
+
+@pytest.mark.parametrize(("given", "is_written"), [(3, True), (2, False)])
+def test_a_refund_of_more_than_is_used_looks_first(given: int, is_written: bool) -> None:
+    """A state of another call decides a refund of what it shows as used, and no refund of more."""
+    store = Store()
+    mine = store.take(TOTAL, units=3)
+    store.force(TOTAL, given - 3)
+    store.ask(refund_of(KEY, mine.receipts), fresh=False)
+    assert (store.plan.update is not None) is is_written
+    store.ask(refund_of(KEY, mine.receipts))
+    assert store.tat(TOTAL) == 0
+
+
+def test_a_refund_of_more_than_is_used_is_planned_again_if_others_have_used_more() -> None:
+    """Of a total, what is not given back is gone for good, so a write that gives back less asserts that no more is used."""
+    store = Store()
+    mine = store.take(TOTAL, units=3)
+    store.force(TOTAL, -1)
+    known = store.state
+    store.take(TOTAL, units=1)
+    store.known = known
+    assert store.ask(refund_of(KEY, mine.receipts)) == [None]
+    store.ask(refund_of(KEY, mine.receipts))
+    assert store.tat(TOTAL) == 0
 
 
 def test_a_total_is_never_deleted() -> None:

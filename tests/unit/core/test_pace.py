@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import log
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.paced_fleet import SECOND, Fleet
 
-from limiter.core.pace import ATTEMPT, BASE, Pace, split
+from limiter.core.pace import ATTEMPT, BASE, LEVELS, Pace, split
 
 LONGEST = 16 * SECOND
 
@@ -91,6 +93,67 @@ def test_a_write_carries_less_after_a_defeat_and_more_after_a_success(answers: l
         pace.note(0, 0, applied=applied)
         assert 0 < pace.part <= 1
         assert pace.part > before or pace.part == 1 if applied else pace.part < before
+
+
+def test_a_process_is_alone_when_a_window_shows_only_its_own_writes() -> None:
+    """It does not know so before the window's end, and no longer when others write in a later window."""
+    pace, count = Pace(700, LONGEST), 40 * ATTEMPT
+    pace.begin(count, 0)
+    for milliseconds, is_alone in ((20, False), (40, False), (60, True), (80, True)):
+        count += pace.toll
+        pace.note(count, milliseconds * BASE, applied=True)
+        assert pace.is_alone is is_alone
+    pace.note(count + pace.toll + ATTEMPT, 120 * BASE, applied=True)
+    assert (pace.is_alone, pace.interval) == (False, 0)
+
+
+@pytest.mark.parametrize(("writes", "passed", "paced"), [(35, BASE, False), (36, BASE - 1, False), (36, BASE, True)])
+def test_a_crowd_is_paced_before_the_window_ends(writes: int, passed: int, paced: bool) -> None:
+    """That is once the fleet has written more than it may write in 50 ms, here 35 writes, and a millisecond has passed."""
+    pace = Pace(700, LONGEST)
+    pace.begin(0, 0)
+    pace.note(writes * ATTEMPT, passed, applied=True)
+    assert (pace.interval > 0) is paced
+
+
+def test_what_was_written_before_a_process_came_does_not_count() -> None:
+    """The first answer without a known count begins a window, and so does a count that has fallen or a clock set back."""
+    pace = Pace(700, LONGEST)
+    pace.note(1_000 * ATTEMPT, 100 * BASE, applied=True)
+    pace.note(500 * ATTEMPT, 200 * BASE, applied=True)
+    pace.note(900 * ATTEMPT, 199 * BASE, applied=True)
+    assert pace.interval == 0
+
+
+def test_the_window_is_three_quarters_of_a_long_interval() -> None:
+    """Throttling makes the interval 50 ms at least, then doubles it up to the longest; at 100 ms the window is 75 ms."""
+    pace = Pace(700, LONGEST)
+    intervals = []
+    for _ in range(12):
+        pace.note_throttled(0)
+        intervals.append(pace.interval / BASE)
+    assert intervals == pytest.approx([min(50 * 2**turn, 16_000) for turn in range(12)])
+    pace = Pace(700, LONGEST)
+    pace.note_throttled(0)
+    pace.note_throttled(0)
+    pace.begin(0, 0)
+    pace.note(ATTEMPT, 74 * BASE, applied=True)
+    assert pace.interval == pytest.approx(100 * BASE)
+    pace.note(2 * ATTEMPT, 75 * BASE, applied=True)
+    assert pace.interval < 90 * BASE
+
+
+def test_what_the_table_served_is_aimed_at_for_half_a_minute() -> None:
+    """A fleet of 200 writes a second that is throttled aims at 180, and at 2 % more in each second after 30 s."""
+    pace = Pace(700, LONGEST)
+    pace.begin(0, 0)
+    pace.note(20 * ATTEMPT, SECOND // 10, applied=True)
+    pace.note_throttled(SECOND // 10)
+    for second, writes in ((10, 1_800), (20, 1_800), (31, 1_800), (41, round(1_800 * 1.02**10))):
+        interval = pace.interval
+        pace.begin(0, (second - 10) * SECOND)
+        pace.note(writes * ATTEMPT + round(log(interval / BASE) * LEVELS), second * SECOND, applied=True)
+        assert pace.interval == pytest.approx(interval, rel=1e-3)
 
 
 def test_those_who_come_join_the_pace_of_those_who_are_there() -> None:

@@ -404,6 +404,33 @@ def test_a_refund_that_is_held_back_alone_writes_nothing() -> None:
     assert planning.plan(store.state, [refunds_of(taken)], store.now, "x").update is None
 
 
+def test_a_grant_shows_what_was_taken() -> None:
+    """Its text names the receipts, which the flat tuple does not."""
+    grant = Store().take(ONE)
+    assert repr(grant) == f"Grant(receipts={grant.receipts!r}, now={EPOCH})"
+
+
+def test_each_booking_of_a_batch_knows_the_one_before_it() -> None:
+    """Its receipt tells the latest start that was promised before, which is what is left when it is cancelled."""
+    store = Store()
+    store.take(ONE)
+    grants = store.ask(*[store.taking(ONE, patience=9)] * 3)
+    receipts = [receipt for grant in grants if isinstance(grant, Grant) for receipt in grant.receipts]
+    assert [receipt.start for receipt in receipts] == [EPOCH + turn * SECOND for turn in (1, 2, 3)]
+    assert [receipt.earlier for receipt in receipts] == [-1, EPOCH + SECOND, EPOCH + 2 * SECOND]
+
+
+def test_a_booking_waits_for_the_refunds_of_its_batch() -> None:
+    """A refund of one of its limits is enough to leave a booking to the next write, which then need not book."""
+    store = Store()
+    mine = store.take(ONE)
+    asked = Request(KEY, (Charge(OTHER, 1), Charge(ONE, 1)), deadline=store.now + 5 * SECOND)
+    assert store.ask(asked, refunds_of(mine))[0] is None
+    (outcome,) = store.ask(asked)
+    assert isinstance(outcome, Grant)
+    assert outcome.start == store.now
+
+
 def test_a_batch_makes_no_caller_wait_who_is_not_on_record() -> None:
     """Under a larger limit, a request behind one that waits need not wait; when the bucket is fuller than known, both wait."""
     wide, narrow, store = Limit.per_second("a", 4, burst=5), Limit.per_second("a", 4, burst=3), Store()
@@ -427,6 +454,18 @@ def test_nothing_is_given_back_after_the_bucket_was_full() -> None:
     assert store.available(TEN) == 0
     store.ask(refunds_of(late))
     assert store.available(TEN) == 0
+
+
+def test_no_two_busy_periods_have_the_same_number() -> None:
+    """Within one instant a bucket is used and full again; a client that knows an older state does not repeat the number."""
+    store = Store()
+    store.ask(refunds_of(store.take(TEN)))
+    known = store.known
+    earlier = store.take(TEN)
+    store.ask(refunds_of(earlier))
+    store.known = known
+    assert store.ask(store.taking(TEN)) == [None]
+    assert store.take(TEN).receipts[0].since > earlier.receipts[0].since
 
 
 def test_a_refund_never_gives_more_than_capacity() -> None:
@@ -598,6 +637,25 @@ def test_a_refusal_tells_exactly_how_long_to_wait() -> None:
     assert store.refuses(TEN, 3)
     store.now += 1
     assert not store.refuses(TEN, 3)
+
+
+def test_a_bucket_owes_while_one_of_its_limits_does() -> None:
+    """A debt of one enforced limit is enough, and so is a pause; a debt of a shadow limit, or its end, is not."""
+    charges, shadow = (Charge(TEN, 1), Charge(OTHER, 1)), replace(OTHER, enforce=False)
+    debt = BucketState({OTHER.identity: Level(EPOCH + OTHER.depth + 5, EPOCH)})
+    assert preview.owes(debt, charges, EPOCH)
+    assert not preview.owes(debt, charges, EPOCH + 5)
+    assert not preview.owes(debt, (Charge(TEN, 1), Charge(shadow, 1)), EPOCH)
+    assert [preview.owes(BucketState(paused=paused), charges, EPOCH) for paused in (EPOCH, EPOCH + 1)] == [False, True]
+
+
+def test_a_wait_lasts_until_every_limit_and_the_pause_permit() -> None:
+    """It is the longest that an enforced limit demands, or the rest of the pause, and none where all fits."""
+    full = BucketState({OTHER.identity: Level(EPOCH + OTHER.depth, EPOCH)})
+    request = Request(KEY, (Charge(TEN, 1), Charge(OTHER, 2)))
+    assert preview.wait(full, request, EPOCH) == gcra.cost(OTHER, 2)
+    assert preview.wait(replace(full, paused=EPOCH + SECOND), request, EPOCH) == SECOND
+    assert preview.wait(EMPTY, request, EPOCH) == 0
 
 
 def test_a_wait_that_does_not_fit_the_patience_is_refused() -> None:

@@ -37,6 +37,7 @@ def instant(text: str, zone: str = "Europe/Berlin", fold: int = 0) -> int:
         ("mon-tue 22:00-06:00", [(1_320, 1_800), (2_760, 3_240)]),
         ("sun 22:00-06:00", [(0, 360), (9_960, 10_080)]),
         ("sun-mon 01:00-02:00", [(60, 120), (8_700, 8_760)]),
+        ("mon".ljust(200), [(0, 1_440)]),
         (" fri , mon - tue  01:00 - 02:00 ", [(60, 120), (1_500, 1_560), (5_820, 5_880)]),
         ("23:00-24:00", [(day * 1_440 + 1_380, day * 1_440 + 1_440) for day in range(7)]),
         ("sat 18:00-00:00", [(8_280, 8_640)]),
@@ -64,6 +65,7 @@ def test_times_of_the_week_are_read(when: str, expected: list[tuple[int, int]]) 
         ("mon-fri,wed 09:00-17:00", "names a weekday twice"),
         ("mon 09:00-09:00", "a whole day is '00:00-24:00'"),
         ("mon 24:00-06:00", "no time between"),
+        ("mon".ljust(201), "is not a time of the week"),
         ("x" * 1_000, "is not a time of the week"),
     ],
     ids=lambda value: str(value)[:25],
@@ -183,6 +185,13 @@ def test_windows_that_overlap_are_found(one: str, zone: str, other: str, second_
             check_schedule(windows)
     elif zone == second_zone:
         assert check_schedule(windows) == Schedule(windows)
+
+
+@pytest.mark.parametrize("second", ["mon 17:00-18:00", "mon 00:00-09:00", "sun 22:00-09:00"])
+def test_windows_may_touch(second: str) -> None:
+    """A window may begin at the minute in which another one ends, in either order."""
+    windows = [("mon 09:00-17:00", "UTC", OFFICE), (second, "UTC", NIGHT)]
+    assert len(check_schedule(windows).windows) == len(check_schedule(windows[::-1]).windows) == 2
 
 
 @pytest.mark.parametrize(

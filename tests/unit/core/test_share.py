@@ -23,7 +23,7 @@ from limiter import (
     SyncRateLimiter,
 )
 from limiter.core.chain import Bucket
-from limiter.core.limits import TotalQuota, gcra
+from limiter.core.limits import Access, TotalQuota, gcra
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Request
 from limiter.core.share import (
@@ -81,7 +81,10 @@ def test_unknown_limits_stand_in_no_way() -> None:
     assert unbounded(known, {"requests"}) == unbounded(known, set()) == known
     assert [limit.name for limit in unbounded(known, {"tokens"})[0].limits] == ["requests", "tokens"]
     assert [limit.name for limit in unbounded((Bucket(KEY, ()),), set())[0].limits] == ["requests"]
+    constant = (Bucket(KEY, (), Access.BLOCKED),)
+    assert unbounded(constant, {"tokens"}) == constant
     cause = RateLimiterUnavailable("down")
+    check_remembered(constant, {"tokens"}, cause)
     check_remembered(known, {"requests"}, cause)
     check_remembered(known, set(), cause)
     for chain, names in ((known, {"tokens"}), ((Bucket(KEY, ()),), set())):

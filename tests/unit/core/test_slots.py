@@ -11,16 +11,16 @@ from support.bucket_world import EPOCH, KEY
 from limiter import Concurrency, Limit, Quota
 from limiter.core import plan as planning
 from limiter.core.forgetting import is_forgettable
-from limiter.core.preview import look
+from limiter.core.preview import Ahead, look
 from limiter.core.request import Charge, Grant, Refund, Refusal, Request
 from limiter.core.slot_ledger import SlotLedger
-from limiter.core.slots import NONE, Slots, count_of, entry_of, until_of
+from limiter.core.slots import NONE, Slots, SlotWrite, agree, count_of, entry_of, until_of
 from limiter.core.state import EMPTY, BucketState
+from limiter.core.tenure import REMEMBERED, REST, TURNS, HoldTime, Turns
 from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from limiter.core.plan import Plan
-    from limiter.core.slots import SlotWrite
     from limiter.core.state import Update
     from limiter.models import BaseLimit
 
@@ -240,6 +240,46 @@ def test_an_entry_that_has_gone_ends_every_lease() -> None:
     assert count_of(process.entry) == 1
 
 
+@pytest.mark.parametrize(
+    ("held", "most", "least", "holds"),
+    [(2, 2, 2, True), (3, 2, 0, False), (1, None, 2, False), (None, 0, 0, True), (None, None, 1, False), (0, None, 0, True)],
+)
+def test_a_write_asserts_how_many_slots_are_held(held: int | None, most: int | None, least: int, holds: bool) -> None:
+    """The number has to be from `least` to `most`; where none was ever held there is no number, and nothing to free."""
+    write = SlotWrite(Concurrency("calls", 5), "me", NONE, 7, most=most, least=least, dead=(("other", 9),))
+    entries = {"calls": {"other": 9}}
+    slots = Slots({} if held is None else {"calls": held}, entries)
+    assert agree([write], slots) is holds
+    assert not agree([write, write._replace(seen=1)], slots)
+    assert not agree([write], slots._replace(entries={"calls": {"other": 8}}))
+    assert not agree([write], slots._replace(entries={"calls": {"other": 9, "me": 7}}))
+    assert agree([write._replace(entry=None)], slots._replace(entries={"calls": {"other": 9, "me": 7}})) is holds
+
+
+def test_the_average_time_of_a_lease_counts_every_slot() -> None:
+    """Two slots of 20 ns and 40 ns make 30 ns; a clock that steps back adds nothing, and older leases count half."""
+    time = HoldTime()
+    assert time.mean is None
+    time.count(0, 2, 10)
+    time.count(2, -1, 30)
+    time.count(1, -1, 50)
+    assert (time.mean, time.area, time.ended) == (30, 60, 2)
+    time.count(0, 5, 40)
+    time.count(5, -(REMEMBERED - 2), 40)
+    assert (time.area, time.ended) == (60, REMEMBERED)
+    time.count(5, -1, 44)
+    assert (time.area, time.ended) == (40, (REMEMBERED + 1) // 2)
+
+
+def test_a_turn_begins_again_when_a_slot_was_free() -> None:
+    """One slot is left to others once all have been taken for a whole turn, and then the next turn begins."""
+    turns = Turns()
+    for held, mono, left in ((5, 0, 0), (4, TURNS - 1, 0), (5, TURNS, 0), (5, 2 * TURNS - 1, 0), (5, 2 * TURNS, 1)):
+        turns.take(held, 5, mono)
+        assert turns.left == left
+    assert (turns.rest, turns.full) == (2 * TURNS + REST, None)
+
+
 def test_numbers_start_from_the_clock() -> None:
     """The fence goes on growing when the item was deleted in between."""
     process = Process()
@@ -260,6 +300,20 @@ def test_a_batch_numbers_its_grants() -> None:
     assert handed is not None
     numbers.append(handed[0].earlier)
     assert numbers == sorted(set(numbers))
+
+
+def test_numbers_that_are_left_end_with_a_write_that_draws_later_ones() -> None:
+    """After a write behind which others have written, nothing is handed on: a number of before would be below its own."""
+    process = Process()
+    process.take(CALLS)
+    plan = process.plan(taking(CALLS))
+    assert plan.update is not None
+    assert process.ledger.start(plan.update, process.mono)
+    process.state = plan.update.apply(process.state)
+    receipts = [receipt for grant in plan.grants(process.state).values() for receipt in grant.receipts]
+    process.ledger.learn(process.state.slots, process.mono, receipts)
+    process.end(1)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is None
 
 
 def test_a_lowered_capacity_ends_handing_on() -> None:
@@ -353,6 +407,38 @@ def test_a_shadow_is_born_with_a_write_of_slots(old: BaseLimit, new: BaseLimit) 
     assert plan.update is not None
     assert process.state.level(new.identity).tat < 0
     assert plan.update.apply(process.state).level(new.identity).tat >= 0
+
+
+def test_the_slots_that_are_due_first_are_renewed_first() -> None:
+    """Of several limits the shortest time to live counts, as the last acquire names it."""
+    process = Process()
+    process.take(CALLS)
+    whole = process.ledger.next_renewal(0)
+    process.take(Concurrency("others", 20, ttl=CALLS.ttl / 2))
+    assert whole == 2 * (process.ledger.next_renewal(0) or 0)
+    process.take(Concurrency("calls", 20, ttl=CALLS.ttl / 4))
+    assert whole == 4 * (process.ledger.next_renewal(0) or 0)
+
+
+def test_a_slot_that_a_failed_write_would_have_freed_is_handed_on() -> None:
+    """While the write is under way it is kept from other callers, and after its certain failure it is spare again."""
+    process = Process()
+    process.take(CALLS, units=2)
+    process.end(1)
+    plan = process.plan(Request(KEY, slots=True))
+    assert plan.update is not None
+    assert process.ledger.start(plan.update, 0)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is None
+    process.ledger.fail(plan.update)
+    assert process.ledger.hand_over((Charge(CALLS, 1),), process.state, NOW, 0) is not None
+
+
+@pytest.mark.parametrize(("others", "waiting", "refused"), [(18, 1, False), (18, 2, True), (20, 0, True), (25, 0, True)])
+def test_a_look_counts_the_slots_of_those_ahead(others: int, waiting: int, refused: bool) -> None:
+    """Of 20 slots, what others hold and what equal requests ahead will take is not free."""
+    process, state = Process(), held((OTHERS[0], TTL, others))
+    found = look(state, taking(CALLS), NOW, Ahead(waiting), slots=process.ledger.side(NOW, 0))
+    assert isinstance(found, Refusal) is refused
 
 
 def test_what_is_free_is_shown() -> None:

@@ -21,7 +21,15 @@ from limiter import (
     ValidationError,
 )
 from limiter.core.limits import check_limits
-from limiter.core.validation import check_amounts, check_integer, check_name, check_table, check_table_region, check_timeout
+from limiter.core.validation import (
+    check_amounts,
+    check_integer,
+    check_name,
+    check_share,
+    check_table,
+    check_table_region,
+    check_timeout,
+)
 from limiter.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -134,6 +142,14 @@ def test_bad_spans_are_refused(clock: FakeClock, option: str, value: Any) -> Non
     """What is a number of seconds is not None, and the message offers no None."""
     with pytest.raises(ValidationError, match=rf"^{option} must be a number of seconds from 0 to one year, not {value!r}$"):
         SyncRateLimiter(SyncMemoryRepository(clock=clock), LIMITS, **{option: value})
+
+
+@pytest.mark.parametrize("value", [None, True, 0, -0.5, 1.001, "0.5", math.nan])
+def test_bad_shares_are_refused(clock: FakeClock, value: Any) -> None:
+    """The share of a process in an outage is a number above 0 and at most 1."""
+    with pytest.raises(ValidationError, match=rf"^local_share must be a number above 0 and at most 1, not {value!r}$"):
+        SyncRateLimiter(SyncMemoryRepository(clock=clock), LIMITS, local_share=value)
+    assert [check_share("local_share", fine) for fine in (1, 0.001)] == [1.0, 0.001]
 
 
 def test_bad_policies_are_refused(limiter: SyncRateLimiter, clock: FakeClock) -> None:

@@ -229,6 +229,8 @@ class RateAccount:
             put_mark(draft, self.birth.mark)
         draft.changes.append(Change(self.identity, "tat", None, self.tat + self.total))
         draft.changes.append(Change(self.identity, "since", None, self._new_since()))
+        if self.level.since >= self.now:  # Others who know the same would give their busy period the same number.
+            draft.conditions.append(Condition(self.identity, "since", self.level.since, self.level.since))
         self._write_booking(draft)
 
     def _new_since(self) -> int:

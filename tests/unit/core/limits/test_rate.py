@@ -91,6 +91,7 @@ def test_an_allotment_leaves_room() -> None:
     """An allotment is at most half of the time to refill, and leaves a request of one unit possible."""
     assert Limit.per_minute("a", 10_000, burst=50_000, allotment=0.1).allotment_ns == NANOSECONDS // 10
     assert Limit.per_second("a", 2).allotment_ns == 0
+    assert Limit.per_second("a", 10**9, burst=2, allotment=1e-9).allotment_ns == 1
     for limit in (
         Limit.per_second("a", 2, allotment=0.5),
         Limit.per_second("a", 3, allotment=0.5),
