@@ -160,7 +160,7 @@ class BucketQueue:
         return self.pace is not None and self.pace.interval > 0
 
     def part(self, now: int) -> float:
-        """Return the part that a write carries of the requests that seem to fit; the whole unless some were refused lately."""
+        """Return the part that a write carries of the requests that seem to fit; the whole unless some did not fit lately."""
         return 1.0 if self.pace is None or now - self.denied > SCARCE else self.pace.part
 
     def is_idle(self, now: int) -> bool:

@@ -241,6 +241,8 @@ class SyncBatch:
 
     def _deliver_refusals(self, plan: Plan, planned: Sequence[SyncPendingRequest], now: int) -> None:
         """Deliver the refusals that the state proves, alone or, while a pace is kept, with equal requests ahead."""
+        if plan.refused and self._fresh:
+            self._queue.denied = max(self._queue.denied, now)  # Others take what these lack, whether they are told yet or not.
         # The refunds of the batch may be what the others lack: then its write decides them.
         returns = plan.update is not None and any(pending.returns for pending in planned)
         if not plan.refused or returns or not (self._fresh or self._writer.proves_refusals(self._queue, now)):

@@ -90,11 +90,8 @@ class Pace:
 
     @property
     def part(self) -> float:
-        """The part that a write carries of the requests that seem to fit, since others may take what they need.
-
-        It is the whole while the process waits for nothing.
-        """
-        return self._part if self._level > SHORTEST else 1.0
+        """The part that a write carries of the requests that seem to fit, since others may take what they need."""
+        return self._part
 
     @property
     def toll(self) -> int:

@@ -91,11 +91,11 @@ class Plain:
         return SyncMemoryRepository.write_bucket(self._store, key, update)
 
 
-def carry_out(store: SyncMemoryRepository, limit: Limit, number: int, *, paced: bool) -> tuple[SyncBucketQueue, list[object]]:
+def carry_out(store: SyncMemoryRepository, limit: Limit, number: int, pace: Pace | None) -> tuple[SyncBucketQueue, list[object]]:
     """Carry out one batch of so many requests; return the queue that it leaves, and the outcomes, None if there is none."""
     writer = SyncBatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), SyncCommitterOptions())
     queue = SyncBucketQueue(KEY)
-    queue.pace = Steady(SECOND // 2) if paced else None
+    queue.pace = pace
     asked = [SyncPendingRequest(request(limit), queue) for _ in range(number)]
     for each in asked:
         queue.add(each, store.clock())
@@ -109,7 +109,7 @@ def carry_out(store: SyncMemoryRepository, limit: Limit, number: int, *, paced: 
 def test_a_batch_leaves_the_rest_to_the_next_turn_after_two_writes() -> None:
     """Of 60 for whom others leave 50, and then 40, ten are refused at once, and 50 wait in their order."""
     store = Contested(PLAIN, 50, 10)
-    queue, outcomes = carry_out(store, PLAIN, 60, paced=True)
+    queue, outcomes = carry_out(store, PLAIN, 60, Steady(SECOND // 2))
     assert store.writes == 2
     assert [type(each) for each in outcomes] == [type(None)] * 50 + [Refusal] * 10
     assert [pending.done for pending in queue.requests] == [False] * 50
@@ -119,16 +119,25 @@ def test_a_batch_leaves_the_rest_to_the_next_turn_after_two_writes() -> None:
 def test_without_a_pace_a_batch_decides_all() -> None:
     """A process that waits for nothing writes a third time."""
     store = Contested(PLAIN, 50, 10)
-    queue, outcomes = carry_out(store, PLAIN, 60, paced=False)
+    queue, outcomes = carry_out(store, PLAIN, 60, None)
     assert store.writes == 3
     assert [type(each) for each in outcomes] == [Grant] * 40 + [Refusal] * 20
     assert not queue.requests
 
 
+def test_a_defeated_batch_asks_for_less_of_a_bucket_that_is_too_full_for_it() -> None:
+    """Also before a pace is kept: after two defeats the third write carries less than the 40 that fit, and others follow."""
+    store = Contested(PLAIN, 50, 10)
+    queue, outcomes = carry_out(store, PLAIN, 60, Pace(700, SECOND))
+    assert store.writes > 3
+    assert [type(each) for each in outcomes] == [Grant] * 40 + [Refusal] * 20
+    assert not queue.is_paced
+
+
 def test_what_two_writes_have_not_got_of_a_scarce_bucket_is_refused_until_the_next_turn() -> None:
     """Under an allotment the same requests are refused, and may come again at the process's next write."""
     store = Contested(ALLOTTED, 50, 10)
-    queue, outcomes = carry_out(store, ALLOTTED, 60, paced=True)
+    queue, outcomes = carry_out(store, ALLOTTED, 60, Steady(SECOND // 2))
     assert store.writes == 2
     assert not queue.requests
     refusals = [each for each in outcomes if isinstance(each, Refusal)]
