@@ -130,6 +130,18 @@ def test_calls_that_were_sent_in_another_way_fail_the_measurement(tmp_path: Path
     assert (measured["failures"], measured["transport"]) == ([], "botocore")
 
 
+def test_a_fleet_on_a_key_with_heat_is_measured_and_audited(tmp_path: Path) -> None:
+    """A process with an allotment decides, and its record keeps every promise."""
+    skip_if_absent()
+    choice = ["--seconds", "0.5", "--processes", "1", "--limits", "scarce", "--variants", "writes_per_key=140, allotment=0.5"]
+    command = [sys.executable, "-m", "benchmarks.heat", *choice, "--output", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    (run,) = json.loads((tmp_path / "heat.json").read_text())
+    assert run["allowed_per_second"] > 0
+    assert run["audit"] == []
+    assert "| kept |" in (tmp_path / "heat.md").read_text()
+
+
 def test_an_unlimited_web_worker_makes_no_calls(document: dict[str, Any]) -> None:
     """A web worker is measured with a limiter, which calls the table, and without one."""
     web = {each["peer"]: each["figures"] for each in document["measurements"] if each["scenario"] == "web-addresses"}
