@@ -22,7 +22,7 @@ def _checker() -> None:
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_no_reachable_state_exceeds_the_bound(world: str, tmp_path: Path) -> None:
-    """In no span more is spent than the capacity and what refills, whichever process holds blocks, and however late answers come."""
+    """In no span more is spent than the capacity and what refills, whichever process holds blocks, however late answers come."""
     verdict = checker.verify(tmp_path, WORLDS[world], ["-O1", "-DCOLLAPSE"], model="blocks.pml")
     assert verdict.violated is None, verdict.report
     assert verdict.visited, verdict.report
