@@ -424,5 +424,5 @@ def test_callers_of_one_process_share_writes(new_limiter: Any) -> None:
 
     outcomes = sync_gather([partial(work, number) for number in range(50)])
     assert outcomes == [None] * 50
-    assert max(crowds) == 5
+    assert 1 < max(crowds) <= 5  # Whether all five are at work at one moment is up to the scheduler.
     assert limiter.stats().batches <= 100
