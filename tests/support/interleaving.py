@@ -37,7 +37,6 @@ LATEST = 600.0
 """Seconds after which a caller counts as one that waits for ever."""
 MOST = 50_000
 """Switches after which callers count as running in circles."""
-_real_threading, _real_time, _real_monotonic = threading, time, time.monotonic
 
 
 class Stuck(AssertionError):
@@ -311,9 +310,9 @@ def switching(scheduler: Scheduler) -> Iterator[None]:
 
     kinds = {kind.__name__: partial(kind, scheduler) for kind in (Lock, Condition, Event, Thread)}
     fakes = {
-        id(_real_threading): Module(_real_threading, **kinds),
-        id(_real_time): Module(_real_time, monotonic=monotonic, sleep=scheduler.sleep),
-        id(_real_monotonic): monotonic,
+        id(threading): Module(threading, **kinds),
+        id(time): Module(time, monotonic=monotonic, sleep=scheduler.sleep),
+        id(time.monotonic): monotonic,
     }
     with contextlib.ExitStack() as stack:
         for name, module in tuple(sys.modules.items()):

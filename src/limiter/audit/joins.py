@@ -55,7 +55,7 @@ def judge_chains(history: History) -> Iterator[Finding]:
             done = {(each.buckets[place], rule(text).name) for place, text, _ in each.charged}
             names = {name for _, name in done}
             if each.event.startswith("refund"):
-                names -= names if each.id in in_doubt else _uneven(decision)
+                names = set() if each.id in in_doubt else names - _uneven(decision)
             due = {(decision.buckets[place], rule(text).name) for place, text, _ in decision.charged}
             for bucket, name in sorted(due - done):
                 if name in names:

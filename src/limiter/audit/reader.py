@@ -179,13 +179,11 @@ class History:
         enforced = 0
         for place, text, units, *_ in fields["charges"]:
             account = self.account((*fields["buckets"][place], text))
-            if len(fields["buckets"]) > 1:
+            chained = len(fields["buckets"]) > 1
+            if chained or (outcome == "failed" and not degraded):  # An interrupted call gives back what it has taken.
                 account.passing.append((begin, end, units, identifier))
-                if "waits" in fields:  # A turn that others were booked behind is not refunded.
-                    account.doubts.append((begin, end, units, identifier))
-            if outcome == "failed" and len(fields["buckets"]) == 1 and not degraded:
-                # An interrupted call gives back what it has taken.
-                account.passing.append((begin, end, units, identifier))
+            if chained and "waits" in fields:  # A turn that others were booked behind is not refunded.
+                account.doubts.append((begin, end, units, identifier))
             if outcome != "refused":
                 # Units allowed without the table are charged when it is back.
                 account.doubts.append((begin, FOREVER if degraded else end + LATE, units, identifier))

@@ -189,7 +189,7 @@ REGIONS = (
 
 def read_regions(text: str | None) -> tuple[str, ...] | None:
     """Return the regions in the text of an option."""
-    return tuple(each.strip() for each in text.split(",")) if text else None
+    return None if text is None else tuple(each.strip() for each in text.split(","))
 
 
 def confirm(question: str, *, yes: bool) -> None:

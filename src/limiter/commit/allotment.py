@@ -101,7 +101,7 @@ class Payment(Grant):
 class Stock:
     """The blocks for requests that name the same limits and leave the same headroom, and how many units to take for them.
 
-    Until `turn`, the time of the process's next write, requests that no block covers are refused.
+    Requests that no block covers may be refused until the time of the process's next write.
     """
 
     def __init__(self, limits: tuple[BaseLimit, ...], headroom: tuple[int, ...]) -> None:
@@ -111,7 +111,7 @@ class Stock:
         self._sizing = Sizing()
         self._units = [Sizing() for _ in limits]
         self._blocks: list[Block] = []
-        self.turn = 0
+        self._turn = 0
 
     def observe(self, charges: Sequence[Charge], now: int) -> None:
         """Note what was asked for, however it is paid."""
@@ -140,14 +140,20 @@ class Stock:
         charges = tuple([Charge(limit, max(1, int(count * mean))) for limit, mean in zip(self._limits, means, strict=True)])
         return asked._replace(charges=charges), count
 
-    def await_turn(self, key: BucketKey, view: View, turn: int, span: int) -> None:
+    def refuse_until(self, key: BucketKey, view: View, turn: int, span: int) -> int:
         """Refuse until `turn` what no block covers, if others may use up what is free: a state is believed for an allotment.
 
-        `view` is the state as it was seen. One process of many counts on a part of it, and writes again within `span`.
+        `view` is the state as it was seen. One process of many counts on a part of it, and writes again within `span`. Return
+        the time until which it refuses, 0 if it does not.
         """
-        self.turn = 0
+        self._turn = 0
         if self._sizing.level and self._sizing.exceeds(self._room(key, view, (), self._means())[1], span):
-            self.turn = min(turn, view.now + self._life)
+            self._turn = min(turn, view.now + self._life)
+        return self._turn
+
+    def turn(self, now: int) -> int:
+        """Return the time until which it refuses, 0 if it does not. A turn further away is of a clock that was set back since."""
+        return self._turn if now < self._turn <= now + self._life else 0
 
     def _means(self) -> list[float]:
         """Return the units of each limit that a request has asked for on average."""
@@ -222,19 +228,20 @@ class Allotments:
         block = self._stock(request).find(request.charges, now, age)
         return None if block is None else block.pay(request.charges, now)
 
-    def await_turn(self, key: BucketKey, view: View, turn: int, span: int) -> int:
+    def refuse_until(self, key: BucketKey, view: View, turn: int, span: int) -> int:
         """Refuse until `turn` what no block covers, if the process needs more until then than its part of what is free.
 
-        Return the latest time until which anything is refused.
+        Return the latest time until which anything is refused, 0 if nothing is.
         """
+        latest = 0
         for stock in self._stocks.values():
             with suppress(UnreadableItem):  # Those who ask for it are told.
-                stock.await_turn(key, view, turn, span)
-        return max([stock.turn for stock in self._stocks.values()], default=0)
+                latest = max(latest, stock.refuse_until(key, view, turn, span))
+        return latest
 
-    def turn(self, request: Request) -> int:
-        """Return the time until which the request is refused if no block covers it."""
-        return self._stock(request).turn
+    def turn(self, request: Request, now: int) -> int:
+        """Return the time until which the request is refused if no block covers it, 0 if it is not."""
+        return self._stock(request).turn(now)
 
     def orders(self, key: BucketKey, requests: Sequence[Request], view: View, age: int) -> list[tuple[Request, Order]]:
         """Return the blocks to take along with a write that carries the requests."""

@@ -72,6 +72,6 @@ class BlockOrders:
             if isinstance(pending.outcome, Grant):
                 order.stock.add(pending.outcome, order.planned, writer.error())
                 order.stock.note(order.count, granted=True)
-        queue.await_turn(writer.error())
+        queue.refuse_until_turn(writer.error())
         if self._orders and writer.is_on_time():
             writer.counters.add("cache_hits", count=queue.pay_waiting(writer.clock(), writer.timer()))

@@ -189,8 +189,8 @@ class BucketQueue:
         if not request.charges or request.forced or request.deadline > now:
             return
         if not self.ahead:
-            self.same_charges = _window(request)
-        if _window(request) == self.same_charges:
+            self.same_charges = request.terms
+        if request.terms == self.same_charges:
             pending.counted = True
             self.ahead += 1
 
@@ -199,7 +199,7 @@ class BucketQueue:
 
         Requests of the current batch that its write does not carry were refused by its plan, so they do not count.
         """
-        if request.deadline > now or _window(request) != self.same_charges:
+        if request.deadline > now or request.terms != self.same_charges:
             return NONE_AHEAD
         if self.batch is None:
             return Ahead(self.ahead)
@@ -227,20 +227,20 @@ class BucketQueue:
         """Tell whether the bucket has to be asked: it is in debt, callers wait for their turn, or its item makes no sense."""
         return bool(self.state.unreadable) or owes(self.state, request.charges, now)
 
-    def await_turn(self, error: int) -> None:
+    def refuse_until_turn(self, error: int) -> None:
         """Refuse until the next write what no block covers, if many processes write and little was free when last seen."""
-        if self.pace is None or not self.pace.interval or self.allotments is None or self.seen is None or self.wrote is None:
+        if self.pace is None or not self.is_paced or self.allotments is None or self.seen is None or self.wrote is None:
             return
         span = self.pace.longest_wait
-        turn = self.allotments.await_turn(self.key, View(self.state, self.seen, error), self.wrote + span, span)
+        turn = self.allotments.refuse_until(self.key, View(self.state, self.seen, error), self.wrote + span, span)
         self.denied = max(self.denied, turn)
 
     def turned_away(self, request: Request, now: int, error: int) -> Refusal | None:
-        """Return the refusal of a request that no block covers while the process awaits its turn; None while it does not."""
+        """Return the refusal of a request that is refused until the next write unless a block covers it; None if it is not."""
         if self.allotments is None or not request.allots or request.refunds or request.deadline > now:
             return None
-        turn = self.allotments.turn(request)
-        return None if turn <= now else refused_until(look(self.state, request, now, error=error), turn)
+        turn = self.allotments.turn(request, now)
+        return refused_until(look(self.state, request, now, error=error), turn) if turn else None
 
     def observe(self, request: Request, now: int) -> None:
         """Note what was asked for, however it is paid."""
@@ -295,12 +295,9 @@ class BucketQueue:
         """
         last = None
         for pending in reversed(self.requests):
-            if pending.waiter is not None and not pending.waiter.leading:
+            if pending.waiter is None or pending.abandoned:
+                continue
+            if not pending.waiter.leading:
                 return pending.waiter
             last = last or pending.waiter
         return last
-
-
-def _window(request: Request) -> tuple[object, ...]:
-    """Return the charges of a request and the room that it leaves to others. If one is refused, so are later equal ones."""
-    return request.charges, request.headroom, request.oversize

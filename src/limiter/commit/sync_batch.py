@@ -37,7 +37,7 @@ MAX_ROUNDS = 50
 """Writes that other processes may overtake before a batch fails."""
 TRIED = 0.8
 """The part of the time for a decision in which writes are repeated. The rest lets callers learn the reason before it is over."""
-AT_ONCE = 2
+WRITES_A_TURN = 2
 """Writes of a batch while a pace is kept: the second one knows what the first has seen. The rest waits for its turn."""
 _NONE: Outcomes = {}
 NOT_IN_FLIGHT = (0, 0, 0)
@@ -47,13 +47,14 @@ NOT_IN_FLIGHT = (0, 0, 0)
 class SyncBatch:
     """Requests that are decided together.
 
-    `fresh` means that the batch has seen the bucket's state itself. `sent` is an update without an answer yet, with the requests
-    that it was planned for; `stamp` names it, and `first` is the plan that was sent first under that stamp. While a lost update
-    may still arrive, `carried` are the requests in it, and `covered` says that so many others have written since that it may have
-    been applied. `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries,
-    and how many it carries or has refused. `sent` is when its first call was sent (monotonic seconds), None while it waits at the
-    gate.
+    `in_flight` is the time at which the write under way was planned, how many of the counted requests it carries, and how many it
+    carries or has refused. `sent` is when its first call was sent (monotonic seconds), None while it waits at the gate.
     `last_error` is the failure of the last call. `blocks` are taken in advance along with it.
+
+    `_fresh` means that the batch has seen the bucket's state itself. `_sent` is an update without an answer yet, with the
+    requests that it was planned for; `_stamp` names it, and `_first` is the plan sent first under that stamp. While a lost
+    update may still arrive, `_carried` are its requests, and `_covered` says that enough others have written since for it to
+    have been applied.
     """
 
     __slots__ = (
@@ -162,31 +163,24 @@ class SyncBatch:
 
     def _has_had_its_turn(self) -> bool:
         """Tell whether the bucket's pace demands a wait before the next write, and nothing of the batch is in doubt."""
-        if self._writes < AT_ONCE or not self._queue.is_paced:
+        if self._writes < WRITES_A_TURN or not self._queue.is_paced:
             return False
         return not (self._sent or self._carried or self._failure or self._slots.holds_back)
 
     def _leave_the_rest(self) -> None:
         """Put the undecided requests back at the head of the queue, for the next batch, which waits for its turn.
 
-        So no caller leads for longer than one turn. Those for units in advance that are turned away until then are refused.
+        So no caller leads for longer than one turn. A process that saw little free refuses those which blocks might pay for.
         """
+        self._drop_blocks(defeated=False)  # No batch but this one would hold them.
         self.gather_more()
         self._drop_abandoned()
-        self._deliver(self.requests, self._turned_away())
-        with self._writer.lock:
-            for pending in self.requests:
-                if pending.abandoned:
-                    pending.waiter = None  # It cannot lead.
-            self._queue.requests[:0] = self.requests
-            self.requests = []
-
-    def _turned_away(self) -> dict[int, Refusal]:
-        with self._writer.lock:
-            now, error = self._writer.clock(), self._writer.error()
-            self._queue.await_turn(error)
-            found = [self._queue.turned_away(pending.request, now, error) for pending in self.requests]
-        return {place: refusal for place, refusal in enumerate(found) if refusal is not None}
+        with SyncRelay() as relay, self._writer.lock:
+            queue, now, error = self._queue, self._writer.clock(), self._writer.error()
+            queue.refuse_until_turn(error)
+            found = [queue.turned_away(pending.request, now, error) for pending in self.requests]
+            self._tell(self.requests, {place: refusal for place, refusal in enumerate(found) if refusal is not None}, relay)
+            queue.requests[:0], self.requests = self.requests, []
 
     def gather_more(self) -> None:
         """Add the requests that have queued up since."""
@@ -247,24 +241,10 @@ class SyncBatch:
         returns = plan.update is not None and any(pending.returns for pending in planned)
         if not plan.refused or returns or not (self._fresh or self._writer.proves_refusals(self._queue, now)):
             return
-        equal_ones = self._equal_ones(planned) if self._fresh and self._queue.is_paced else 0
-        # Slots can be freed at any time, by any process: an older state does not prove that none is free.
-        proven = {
-            place: each
-            for place, each in plan.refused.items()
-            if (each.by_state and (self._fresh or not planned[place].request.slots)) or place < equal_ones
-        }
+        proven = plan.proven(behind_equals=self._queue.is_paced)
         if not self._fresh:
             self._writer.counters.add("cache_hits", count=sum([not planned[place].done for place in proven]))
         self._deliver(planned, proven)
-
-    def _equal_ones(self, planned: Sequence[SyncPendingRequest]) -> int:
-        """Return how many requests of the batch, from the first on, are equal and have no timeout.
-
-        If one of them is refused later, because other processes have taken so much, so is the same request behind it.
-        """
-        different = (place for place, each in enumerate(planned) if each.request.slots or not each.counted)
-        return next(different, len(planned))
 
     def _drop_abandoned(self) -> None:
         """Leave out requests whose callers have gone, unless they contain refunds."""

@@ -82,6 +82,28 @@ class Plan:
         """The time of the plan."""
         return self.view.now
 
+    def proven(self, *, behind_equals: bool) -> dict[int, Refusal]:
+        """Return the refusals that hold if others write first, by place.
+
+        A state proves those that it refuses alone. Slots can be freed at any time, by any process, so an older state does not
+        prove that none is free. A fresh one also proves those `behind_equals`, if so asked: if one of the requests before is
+        refused later, because others have taken so much, so is the same request behind it.
+        """
+        fresh, equals = self.view.fresh, self._equals() if behind_equals and self.view.fresh else 0
+        return {
+            place: refusal
+            for place, refusal in self.refused.items()
+            if place < equals or (refusal.by_state and (fresh or not self.requests[place].slots))
+        }
+
+    def _equals(self) -> int:
+        """Return how many requests, from the first on, only ask, without a timeout, on the same terms."""
+        for place, request in enumerate(self.requests):
+            asks = _asks(request) and not request.slots and request.deadline <= self.view.now
+            if not asks or request.terms != self.requests[0].terms:
+                return place
+        return len(self.requests)
+
     def grants(self, after: BucketState, sent_first: Plan | None = None) -> dict[int, Grant]:
         """Return the outcome of every carried request, by its place in the batch; the state is now `after`.
 

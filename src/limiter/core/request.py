@@ -70,6 +70,11 @@ class Request(NamedTuple):
         return self.slots and not self.charges and not self.refunds
 
     @property
+    def terms(self) -> tuple[object, ...]:
+        """The charges, and the room left to others. If a request is refused, so are later ones on the same terms."""
+        return self.charges, self.headroom, self.oversize
+
+    @property
     def is_order(self) -> bool:
         """Whether it changes the bucket from outside a lease. Such a request is planned alone."""
         return bool(self.clear) or self.pause is not None or (self.forced and any(units < 0 for _, units in self.charges))

@@ -96,11 +96,11 @@ def change_set_request(
 
 def _regions(name: str, stack: StackSummary | None, settings: StackSettings) -> tuple[tuple[str, ...], str | None]:
     """Return the Regions and the witness of the table; raises `ValidationError` if those of an existing one would change."""
-    chosen = settings.regions or (), settings.witness
+    regions, witness = settings.regions or (), settings.witness
     if stack is None:
-        return chosen
+        return regions, witness
     present = regions_in(stack.tags)
-    if settings.regions is not None and chosen != present:
+    if settings.regions is not None and (set(regions), witness) != (set(present[0]), present[1]):
         raise ValidationError(
             f"the regions of a table cannot be changed, and stack {name!r} has {shown_regions(*present)}: deploy a stack with "
             f"another name and migrate to it"

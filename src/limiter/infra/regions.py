@@ -83,8 +83,8 @@ def check_settings(settings: object) -> None:
     for name in LEFT_OUT:
         if getattr(settings, name) is not None:
             raise ValidationError(
-                f"{name} is a setting of tables in one region: in several regions a table is billed on demand, and encrypted "
-                "with a key that AWS owns"
+                f"{name} {getattr(settings, name)!r} is a setting of tables in one region; leave it out: in several regions a "
+                "table is billed on demand, and encrypted with a key that AWS owns"
             )
 
 

@@ -291,6 +291,7 @@ def test_template(run: Callable[..., Any]) -> None:
     wrong = run("template", "--regions", "us-east-1")
     assert (wrong.code, wrong.out) == (2, "")
     assert "three different regions" in wrong.err
+    assert "invalid region ''" in run("template", "--regions", "").err
 
 
 def test_deploy_in_several_regions(cloud: Cloud, run: Callable[..., Any]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limiter import Limit, SyncMemoryRepository
+from limiter import Limit, SyncMemoryRepository, Throttled
+from limiter.commit import sync_batch
 from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue
 from limiter.commit.sync_batch import SyncBatch
@@ -73,6 +75,21 @@ class Contested(SyncMemoryRepository):
         return super().write_bucket(key, update)
 
 
+class Hot(SyncMemoryRepository):
+    """A store that throttles two writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = 2
+
+    def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
+        """Throttle, or write."""
+        if self.refusals:
+            self.refusals -= 1
+            raise Throttled("a hot key", hot_key=True)
+        return super().write_bucket(key, update)
+
+
 class Plain:
     """The same store for the other process, whose writes nothing comes before."""
 
@@ -101,8 +118,11 @@ def carry_out(store: SyncMemoryRepository, limit: Limit, number: int, pace: Pace
         queue.add(each, store.clock())
         if limit.allotment_ns:
             queue.observe(each.request, store.clock())
-    queue.batch, queue.requests = SyncBatch(writer, queue, queue.requests), []
-    queue.batch.carry_out()
+    queue.seen = store.clock()
+    batch = SyncBatch(writer, queue, queue.requests)
+    queue.batch, queue.requests = batch, []
+    batch.blocks.place(batch.requests)
+    batch.carry_out()
     return queue, [each.outcome for each in asked]
 
 
@@ -146,8 +166,21 @@ def test_what_two_writes_have_not_got_of_a_scarce_bucket_is_refused_until_the_ne
     assert refusals[0].start == queue.wrote + Steady(SECOND // 2).longest_wait
 
 
-def turned_away(room: int, asked: int, *, limit: Limit = ALLOTTED, interval: int = SECOND // 10, deadline: int = 0) -> int:
-    """Return for how many nanoseconds after a look that showed so much room a request is refused, after so many in a second."""
+def test_a_block_that_two_throttled_writes_have_not_taken_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch but its own would hold the units. The requests themselves wait for the next turn."""
+    monkeypatch.setattr(sync_batch, "time", SimpleNamespace(sleep=lambda seconds: None))
+    queue, outcomes = carry_out(Hot(), ALLOTTED, 30, Steady())
+    assert outcomes == [None] * 30
+    assert [pending.request for pending in queue.requests] == [request(ALLOTTED)] * 30
+
+
+def turned_away(
+    room: int, asked: int, *, limit: Limit = ALLOTTED, interval: int = SECOND // 10, deadline: int = 0, back: int = 0
+) -> int:
+    """Return for how many nanoseconds after a look that showed so much room a request is refused, after so many in a second.
+
+    The clock was set `back` since.
+    """
     queue = BucketQueue(KEY)
     queue.pace = Steady(interval) if interval else None
     for place in range(asked):
@@ -155,8 +188,8 @@ def turned_away(room: int, asked: int, *, limit: Limit = ALLOTTED, interval: int
     tat = NOW + limit.window - limit.allotment_ns - gcra.cost(limit, room)
     queue.state = BucketState({limit.identity: Level(tat, NOW - SECOND)}, stamp="seen")
     queue.seen = queue.wrote = NOW
-    queue.await_turn(0)
-    refusal = queue.turned_away(request(limit, deadline), NOW, 0)
+    queue.refuse_until_turn(0)
+    refusal = queue.turned_away(request(limit, deadline), NOW - back, 0)
     return 0 if refusal is None else refusal.start - NOW
 
 
@@ -172,8 +205,10 @@ def test_a_state_is_believed_for_an_allotment_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"limit": PLAIN}, {"interval": 0}, {"deadline": NOW + SECOND}], ids=["no allotment", "alone", "may wait"]
+    "options",
+    [{"limit": PLAIN}, {"interval": 0}, {"deadline": NOW + SECOND}, {"back": 3600 * SECOND}],
+    ids=["no allotment", "alone", "may wait", "earlier"],
 )
 def test_others_are_not_turned_away(options: dict[str, Any]) -> None:
-    """Requests without an allotment or with a timeout, and those of a process that waits for no turn, are not refused for it."""
+    """Requests without an allotment or with a timeout, of a process that awaits no turn, or before the turn's beginning."""
     assert turned_away(room=12, asked=80, **options) == 0

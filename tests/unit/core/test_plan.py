@@ -748,3 +748,20 @@ def test_one_client_is_treated_as_by_an_exact_bucket(data: st.DataObject) -> Non
         assert forced or room > -1
         for each, units in zip(exact, amounts, strict=True):
             each.tokens -= units
+
+
+@pytest.mark.parametrize(
+    ("units", "fresh", "expected"),
+    [((1, 1, 1, 1), True, {2, 3}), ((1, 1, 1, 1), False, set()), ((1, 2, 1), True, set()), ((1, 3), True, {1})],
+    ids=["equals", "an old state", "others between", "alone"],
+)
+def test_a_refusal_behind_equal_requests_is_proven_by_a_fresh_state(
+    units: tuple[int, ...], fresh: bool, expected: set[int]
+) -> None:
+    """Two units are free. What does not fit behind others is proven only behind equal ones; what never fits, always."""
+    limit = Limit.per_hour("requests", 2)
+    known = BucketState({limit.identity: Level(EPOCH - 1, EPOCH - 2)}, stamp="seen")
+    requests = [Request(BucketKey("default", "user", "api"), (Charge(limit, each),)) for each in units]
+    made = planning.plan(known, requests, EPOCH, "stamp", fresh=fresh)
+    assert set(made.proven(behind_equals=True)) == expected
+    assert set(made.proven(behind_equals=False)) == {place for place in expected if units[place] > 2}
