@@ -299,7 +299,7 @@ RULES: dict[str, tuple[Callable[[], None], Fault]] = {
     "headroom: 0 asks for debt only": (amounts_of_nothing_ask_for_debt_alone, faults.headroom_of_debt),
     "headroom: queues compare windows": (
         queues_tell_windows_apart,
-        patch("limiter.commit.bucket_queue._window", lambda request: request.charges),
+        patch("limiter.core.request.Request.terms", property(lambda request: request.charges)),
     ),
     "headroom: denials compare windows": (denials_tell_windows_apart, looks_of_any_window),
     "headroom excludes oversize": (

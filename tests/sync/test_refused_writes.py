@@ -72,7 +72,7 @@ def test_conflicts_without_end_are_throttling(proxy: FaultProxy, table_name: str
     """After a while the caller learns that nothing was taken, and the breaker stays closed for other keys."""
     proxy.inject(passing(action="BatchGetItem"), error(500, code, action="UpdateItem"))
     with SyncRepository(table_name, endpoint_url=proxy.endpoint_url, session=aws_session) as repository:
-        limiter = SyncRateLimiter(repository, LIMITS, decision_timeout=1.0)
+        limiter = SyncRateLimiter(repository, LIMITS, decision_timeout=2.0)
         for _ in range(4):
             with pytest.raises(Throttled, match=code) as caught:
                 limiter.try_acquire("user", "api")
