@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import itertools
 import json
 import math
@@ -149,6 +150,7 @@ async def work(job: dict[str, Any]) -> dict[str, Any]:
     """Open the peer, wait for the order, let the tasks ask; return what became of it."""
     peer = adapter(job)
     await peer.open()
+    gc.freeze()  # As servers do before they fork. Else all processes collect at one moment, on the same two processors.
     print("ready", flush=True)
     sys.stdin.readline()
     outcomes: Counter[str] = Counter()

@@ -15,10 +15,11 @@ The model, and what it assumes:
   was planned, what is not spent by then is lost, and every write plans with a window that is H shorter.
 - `paced` processes keep the library's own `Pace`, so that the fleet keeps below 700 writes per second, and requests that queue in
   between join a write that is tried again. Within a second of a refusal, a write carries only that `part` of what seems to fit
-  which the pace says. What does not fit behind the requests before it is refused by a fresh state. With an allotment, a process
-  that needs more until its next turn than its part of what it saw free refuses until then what no block covers, and what two
-  writes have not got. The library's longest interval is half of its decision timeout, so the model shows a timeout of 32 s. The
-  other policies show what the library would be like without a pace.
+  which the pace says, and a batch writes at most twice in a turn, otherwise four times. What does not fit behind the requests
+  before it is refused by a fresh state. With an allotment, a process that needs more until its next turn than its part of what it
+  saw free refuses until then what no block covers, and what the writes of the turn have not got. The library's longest interval
+  is half of its decision timeout, so the model shows a timeout of 32 s. The other policies show what the library would be like
+  without a pace.
 - `excess` is what was spent beyond the capacity and what refills in any span, counted by a meter that knows no process.
 - Callers arrive at random (Poisson), each asks for one unit once, and does not come back when it is refused or failed.
 """
@@ -46,7 +47,8 @@ ATTEMPTS, BACKOFF = 3, 0.05
 MAX_BATCH = 1_000
 DENIAL_TTL = 1.0
 SCARCE = 1.0
-WRITES_PER_KEY, LONGEST, AT_ONCE = 700.0, 16.0, 2
+WRITES_PER_KEY, LONGEST = 700.0, 16.0
+AT_ONCE, IN_PLENTY = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +291,8 @@ class Model:
         if not process.batch:
             self._hand_over(process)
             return
-        if self.policy.paced and process.written == AT_ONCE and (delay := self._delay(process)) > 0:
+        scarce = self._now - process.denied <= SCARCE
+        if self.policy.paced and process.written >= (AT_ONCE if scarce else IN_PLENTY) and (delay := self._delay(process)) > 0:
             self._await_turn(process)
             if process.turn > self._now:
                 self._decide("refused", [*process.batch, *process.queue])

@@ -39,6 +39,8 @@ TRIED = 0.8
 """The part of the time for a decision in which writes are repeated. The rest lets callers learn the reason before it is over."""
 WRITES_A_TURN = 2
 """Writes of a batch while a pace is kept: the second one knows what the first has seen. The rest waits for its turn."""
+WRITES_IN_PLENTY = 4
+"""The same while units are not scarce: there a defeat says only that the bucket was idle or busy against expectation."""
 _NONE: Outcomes = {}
 NOT_IN_FLIGHT = (0, 0, 0)
 """No write is in flight."""
@@ -163,7 +165,10 @@ class Batch:
 
     def _has_had_its_turn(self) -> bool:
         """Tell whether the bucket's pace demands a wait before the next write, and nothing of the batch is in doubt."""
-        if self._writes < WRITES_A_TURN or not self._queue.is_paced:
+        queue = self._queue
+        if self._writes < WRITES_A_TURN or not queue.is_paced:
+            return False
+        if self._writes < WRITES_IN_PLENTY and not queue.is_scarce(self._writer.clock()):
             return False
         return not (self._sent or self._carried or self._failure or self._slots.holds_back)
 

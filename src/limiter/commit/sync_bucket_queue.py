@@ -161,7 +161,11 @@ class SyncBucketQueue:
 
     def part(self, now: int) -> float:
         """Return the part that a write carries of the requests that seem to fit; the whole unless some did not fit lately."""
-        return 1.0 if self.pace is None or now - self.denied > SCARCE else self.pace.part
+        return self.pace.part if self.pace is not None and self.is_scarce(now) else 1.0
+
+    def is_scarce(self, now: int) -> bool:
+        """Tell whether units were lacking lately, so that others take what a write needs."""
+        return now - self.denied <= SCARCE
 
     def is_idle(self, now: int) -> bool:
         """Tell whether no request is in progress, and nothing is held that has to be given back."""

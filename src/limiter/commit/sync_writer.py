@@ -95,14 +95,14 @@ class SyncBatchWriter:
         return is_trusted(self.clock)
 
     def toll(self, queue: SyncBucketQueue) -> int:
-        """Return what the next write adds to the bucket's count; 0 as long as it is unknown whether that is a number."""
-        if queue.seen is None or COUNT in queue.state.unreadable:
+        """Return what the next write adds to the bucket's count; 0 if that is no number."""
+        if queue.state.unreadable and COUNT in queue.state.unreadable:
             return 0
         return self.attempt if queue.pace is None else queue.pace.toll
 
     def note_count(self, queue: SyncBucketQueue, update: Update, state: BucketState, now: int, *, applied: bool) -> None:
         """Learn from the answer to a write, sent at `now`, how much other processes write; called before the state is kept."""
-        pace, others = queue.pace, state.count != queue.state.count + update.count
+        pace, others = queue.pace, queue.seen is not None and state.count != queue.state.count + update.count
         if not update.count or COUNT in state.unreadable or (pace is None and applied and not others):
             return
         if pace is None:

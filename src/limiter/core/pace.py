@@ -146,8 +146,8 @@ class Pace:
         self._level = min(self._longest, max(self._level + log(2), log(WINDOW / BASE)))
 
     def _is_crowded(self, fleet: int, elapsed: int) -> bool:
-        """Tell whether the fleet has already written what it may write in the shortest window."""
-        return elapsed >= BASE and fleet > self._reported and fleet * NANOSECONDS > self._aim * WINDOW
+        """Tell whether the fleet writes faster than it may, before a window is over."""
+        return elapsed >= BASE and fleet > self._reported and fleet * NANOSECONDS > self._aim * max(elapsed, WINDOW // 4)
 
     def _adjust(self, fleet: int, elapsed: int, level: float, now: int) -> None:
         """Correct the interval by what the fleet wrote in a window."""

@@ -269,11 +269,7 @@ class Plan:
             reach = max(reach, account.write(self))
         if not self.conditions and not self.changes and not self.slots:
             return None
-        # What is forced, and what only refunds, is written in a paused bucket too; a call is not, even if it takes nothing.
-        if not all(self.requests[index].forced or not self.requests[index].charges for index in self.shares):
-            if state.unreadable:
-                check_readable(state, PAUSED)
-            self.conditions.append(Condition(TTL, "paused", None, now, absent=True))
+        self._assert_bucket(count)
         if len(state.levels) > len(accounts):
             self.dropped = tuple(tidy(self, state, accounts, now))
         self.rivals = self._names_of_rivals()
@@ -282,6 +278,17 @@ class Plan:
             self._extend_ttl(reach)
         marks, removals = tuple(self.marks), tuple(self.removals)
         return Update(stamp, tuple(self.conditions), tuple(self.changes), marks, removals, self.slots, count)
+
+    def _assert_bucket(self, count: int) -> None:
+        """Assert that the bucket is not paused; and, if nothing is known of it, that its count is a number."""
+        state = self.view.state
+        # What is forced, and what only refunds, is written in a paused bucket too; a call is not, even if it takes nothing.
+        if not all(self.requests[index].forced or not self.requests[index].charges for index in self.shares):
+            if state.unreadable:
+                check_readable(state, PAUSED)
+            self.conditions.append(Condition(TTL, "paused", None, self.view.now, absent=True))
+        if count and not (state.stamp or self.view.fresh):
+            self.conditions.append(Condition(TTL, "count", 0, None, absent=True))
 
     def _renew_slots(self, side: Side) -> None:
         """Add to the update the renewal of the process's slots that are due, and the release of slots whose leases have ended."""

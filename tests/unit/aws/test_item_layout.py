@@ -72,8 +72,7 @@ def bucket(*requests: Request, namespace: str = "default", entity: str = "user-4
     item: dict[str, Any] = dict(schema.bucket_key(BucketKey(namespace, entity, resource)))
     state = EMPTY
     for number, request in enumerate(requests):
-        count = ATTEMPT if number else 0  # A process counts once it has seen the bucket.
-        update = planning.plan(state, [request], NOW, f"stamp-{number}", count=count).update
+        update = planning.plan(state, [request], NOW, f"stamp-{number}", count=ATTEMPT).update
         assert update is not None
         parameters = schema.update_parameters(update)
         assert expressions.holds(parameters, item if number else {})

@@ -1,4 +1,4 @@
-"""Turns: while many processes write to a bucket, a batch writes twice, and leaves the rest to the next turn or refuses it."""
+"""Turns: while many processes write to a bucket, a batch writes a few times, and leaves or refuses the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from limiter import Limit, SyncMemoryRepository, Throttled
 from limiter.commit import sync_batch
 from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue
-from limiter.commit.sync_batch import SyncBatch
+from limiter.commit.sync_batch import WRITES_IN_PLENTY, SyncBatch
 from limiter.commit.sync_bucket_queue import SyncBucketQueue, SyncPendingRequest
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
@@ -20,13 +20,13 @@ from limiter.core.limits import gcra
 from limiter.core.pace import Pace
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refusal, Request
-from limiter.core.state import BucketState, Level
+from limiter.core.state import BucketState, Level, WriteResult
 from limiter.core.units import NANOSECONDS
 from limiter.runtime.gate import SyncGate
 from limiter.statistics import Counters
 
 if TYPE_CHECKING:
-    from limiter.core.state import Update, WriteResult
+    from limiter.core.state import Update
 
 SECOND = NANOSECONDS
 NOW = 1_800_000_000 * SECOND
@@ -75,12 +75,28 @@ class Contested(SyncMemoryRepository):
         return super().write_bucket(key, update)
 
 
+class Fickle(SyncMemoryRepository):
+    """A store in which so many writes find another bucket than they expected, although it has room for them."""
+
+    def __init__(self, defeats: int) -> None:
+        super().__init__()
+        self.defeats = defeats
+        self.writes = 0
+
+    def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
+        """Defeat the write, or make it."""
+        self.writes += 1
+        if self.writes > self.defeats:
+            return super().write_bucket(key, update)
+        return WriteResult(False, self.read_bucket(key))
+
+
 class Hot(SyncMemoryRepository):
-    """A store that throttles two writes."""
+    """A store that throttles the writes of a turn."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.refusals = 2
+        self.refusals = WRITES_IN_PLENTY
 
     def write_bucket(self, key: BucketKey, update: Update) -> WriteResult:
         """Throttle, or write."""
@@ -136,6 +152,15 @@ def test_a_batch_leaves_the_rest_to_the_next_turn_after_two_writes() -> None:
     assert queue.before(request(PLAIN), NOW).waiting == 50
 
 
+@pytest.mark.parametrize(("defeats", "left"), [(3, 0), (4, 5)])
+def test_where_nothing_was_refused_a_turn_has_four_writes(defeats: int, left: int) -> None:
+    """There a defeat does not mean that units are scarce, so that the rest of the batch need not wait for another turn."""
+    store = Fickle(defeats)
+    queue, outcomes = carry_out(store, PLAIN, 5, Steady(SECOND // 2))
+    assert store.writes == 4
+    assert len(queue.requests) == left == outcomes.count(None)
+
+
 def test_without_a_pace_a_batch_decides_all() -> None:
     """A process that waits for nothing writes a third time."""
     store = Contested(PLAIN, 50, 10)
@@ -166,7 +191,7 @@ def test_what_two_writes_have_not_got_of_a_scarce_bucket_is_refused_until_the_ne
     assert refusals[0].start == queue.wrote + Steady(SECOND // 2).longest_wait
 
 
-def test_a_block_that_two_throttled_writes_have_not_taken_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_throttled_writes_have_not_taken_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """No batch but its own would hold the units. The requests themselves wait for the next turn."""
     monkeypatch.setattr(sync_batch, "time", SimpleNamespace(sleep=lambda seconds: None))
     queue, outcomes = carry_out(Hot(), ALLOTTED, 30, Steady())

@@ -103,13 +103,24 @@ def test_a_process_is_alone_when_a_window_shows_only_its_own_writes() -> None:
     assert (pace.is_alone, pace.interval) == (False, 0)
 
 
-@pytest.mark.parametrize(("writes", "passed", "paced"), [(35, BASE, False), (36, BASE - 1, False), (36, BASE, True)])
+@pytest.mark.parametrize(
+    ("writes", "passed", "paced"),
+    [(8, 1, False), (9, 1, True), (14, 20, False), (15, 20, True)],
+)
 def test_a_crowd_is_paced_before_the_window_ends(writes: int, passed: int, paced: bool) -> None:
-    """That is once the fleet has written more than it may write in 50 ms, here 35 writes, and a millisecond has passed."""
+    """Once the fleet writes faster than 700 times a second: 8.75 writes in 12.5 ms or less, 14 in 20 ms."""
     pace = Pace(700, LONGEST)
     pace.begin(0, 0)
-    pace.note(writes * ATTEMPT, passed, applied=True)
+    pace.note(writes * ATTEMPT, passed * BASE, applied=True)
     assert (pace.interval > 0) is paced
+
+
+def test_a_rate_is_not_told_from_less_than_a_millisecond() -> None:
+    """Two answers that arrive together do not say how fast the fleet writes."""
+    pace = Pace(700, LONGEST)
+    pace.begin(0, 0)
+    pace.note(100 * ATTEMPT, BASE - 1, applied=True)
+    assert pace.interval == 0
 
 
 def test_what_was_written_before_a_process_came_does_not_count() -> None:
