@@ -37,6 +37,7 @@ SCRIPTS = {
     "limits of calls": Script(overrides=True),
     "limits that change": Script(changes=True, overrides=True),
     "answers that get lost": Script(losses=0.1),
+    "answers that are long in getting lost": Script(losses=0.1, silence=20),
     "clocks that disagree": Script(skew=300_000_000),
     "slow writes": Script(steady=False),
     "writes that linger": Script(lingers=(0.0, 0.1, 1.0)),

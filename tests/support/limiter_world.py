@@ -158,6 +158,10 @@ class World:
         # After a lost response, a request continues without its refunds, as another one with the same charges.
         return self.requests.get(id(request)) or (self.charges.get(id(request.charges)) if request.charges else None)
 
+    def _life_of(self, request: Request) -> Life | None:
+        submission = self._submission(request)
+        return None if submission is None else submission.life
+
     def _is_block(self, client: Client, request: Request) -> bool:
         """Tell whether a request is about units that are taken in advance."""
         submission = self._submission(request)
@@ -196,6 +200,8 @@ class World:
         submission = self._submission(request)
         if submission is None or submission.life is submission.client.closing:
             return
+        if refund.since != self.accounts[place].since:
+            return  # It is void. After a lost answer a caller knows the older of two busy periods in which it may have been paid.
         life = submission.life
         if any(each.request.allots and not isinstance(each.outcome, Grant) for each in life.submissions):
             return  # A caller who was cancelled may have been paid from a block without being told.
@@ -209,7 +215,7 @@ class World:
         """Judge a refund against the promises made to callers who wait, and record it."""
         alive, peak, effective, given = amounts
         account = self.accounts[place]
-        lives = {each.life for request, _ in back if (each := self._submission(request)) is not None}
+        lives = {self._life_of(request) for request, _ in back} - {None}
         pending = [each for each in account.takings if each.booked and each.start > now and not each.gone]
         pending = [each for each in pending if each.life is None or not each.life.started]
         returned = [each for each in pending if each.life in lives]
@@ -221,8 +227,12 @@ class World:
             built_on = max((each.tat for each in pending if each not in returned), default=0)
             promise(peak - given >= built_on, "nothing is given back that a pending booking was built on")
         for each in returned:
-            # An undone booking leaves on record that no booking before it starts after its own start less its cost.
-            each.cancelled, each.remembered = True, each.start - (each.cost if given >= each.cost else 0)
+            # An undone booking leaves on record that no booking before it starts after its own start less its cost; or the start
+            # of a booking that its writer had seen, and that was undone before its own write arrived.
+            seen = max([refund.earlier for request, refund in back if self._life_of(request) is each.life], default=-1)
+            latest = max([other.start for other in account.takings if other.booked and other is not each], default=-1)
+            left = max(each.start - each.cost, min(seen, latest))
+            each.cancelled, each.remembered = True, left if given >= each.cost else each.start
         for each in account.takings:
             each.gone |= each.life in lives and each.booked
         # A client whose clock is ahead takes a bucket for fuller than it is, and refunds less.
@@ -293,7 +303,8 @@ class World:
             known = receipt.since == taking.since or (lost and receipt.since < taking.since)
             promise(known, "who is admitted is told the busy period")
             start = max(receipt.start, grant.now)
-            told = start == taking.start or (lost and start > taking.start)
+            # If others have given back since, it may be told too early a start once its turn has come in any case.
+            told = start == taking.start or (lost and (start > taking.start or taking.start <= self.now))
             promise(taking.forced or told, "who has to wait is told until when")
 
     def _judge_refund(self, submission: Submission) -> None:
