@@ -147,7 +147,8 @@ class Pace:
 
     def _is_crowded(self, fleet: int, elapsed: int) -> bool:
         """Tell whether the fleet writes faster than it may, before a window is over."""
-        return elapsed >= BASE and fleet > self._reported and fleet * NANOSECONDS > self._aim * max(elapsed, WINDOW // 4)
+        rate = self._estimate(fleet) * NANOSECONDS / max(elapsed, WINDOW // 4)
+        return elapsed >= BASE and fleet > self._reported and rate > self._aim
 
     def _adjust(self, fleet: int, elapsed: int, level: float, now: int) -> None:
         """Correct the interval by what the fleet wrote in a window."""
@@ -158,11 +159,18 @@ class Pace:
         self._alone = fleet <= self._reported and not self._failed and now >= self._held
         if self._alone:
             self._level = 0.0
-        elif self._level or ratio > 1:
-            own = self._level + MIX * (level - self._level) if self._level else self._fair(fleet, level)
-            change = GAIN * log(min(max(ratio, 1 / STEEPEST), STEEPEST)) if self._level else 0.0
+        elif self._level:
+            own = self._level + MIX * (level - self._level)
+            change = GAIN * log(min(max(ratio, 1 / STEEPEST), STEEPEST))
             self._level = min(self._longest, max(0.0, own + change))
+        elif self._estimate(fleet) * NANOSECONDS > self._aim * elapsed:
+            self._level = min(self._longest, self._fair(fleet, level))
 
     def _fair(self, fleet: int, level: float) -> float:
         """Return the level to begin with: the fleet's, or the one at which as many processes as seem to write keep to the aim."""
-        return max(level, log(max(1.0, fleet / max(1, self._attempts) / self._aim * NANOSECONDS / BASE)))
+        processes = self._estimate(fleet) / max(1, self._attempts)
+        return max(level, log(max(1.0, processes / self._aim * NANOSECONDS / BASE)))
+
+    def _estimate(self, fleet: int) -> int:
+        """Return the fleet's attempts with those that failed and are not counted yet, as if writes failed as often elsewhere."""
+        return fleet * (1 + self._failed)

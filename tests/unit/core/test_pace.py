@@ -115,6 +115,16 @@ def test_a_crowd_is_paced_before_the_window_ends(writes: int, passed: int, paced
     assert (pace.interval > 0) is paced
 
 
+@pytest.mark.parametrize(("defeats", "paced"), [(1, False), (2, True)])
+def test_others_are_assumed_to_be_defeated_as_often(defeats: int, paced: bool) -> None:
+    """Attempts that failed are not counted yet: three writes in 12.5 ms stand for nine after two defeats, more than 8.75."""
+    pace = Pace(700, LONGEST)
+    pace.begin(0, 0)
+    for _ in range(defeats):
+        pace.note(3 * ATTEMPT, 5 * BASE, applied=False)
+    assert (pace.interval > 0) is paced
+
+
 def test_a_rate_is_not_told_from_less_than_a_millisecond() -> None:
     """Two answers that arrive together do not say how fast the fleet writes."""
     pace = Pace(700, LONGEST)
