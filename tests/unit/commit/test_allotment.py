@@ -116,6 +116,33 @@ def test_a_block_takes_no_more_than_is_free() -> None:
     assert orders(allotments, request, state=paused) == []
 
 
+def test_blocks_of_one_write_share_what_is_free() -> None:
+    """Callers who name other limits beside the same one take after the first ones, and a quarter of the rest in any case."""
+    first, second = asked((REQUESTS, 1)), asked((REQUESTS, 1), (TOKENS, 10))
+    allotments = Allotments()
+    for turn in range(100):
+        for request in (first, second):
+            allotments.observe(request, EPOCH - (100 - turn) * SECOND // 1_000)
+    state = BucketState({REQUESTS.identity: Level(EPOCH + REQUESTS.depth - 61 * gcra.cost(REQUESTS, 1), EPOCH)})
+    (one, order), (other, _) = orders(allotments, first, second, state=state)
+    assert 40 < order.count < 50
+    assert other.charges[0].units == 61 - 2 - order.count
+
+
+def test_no_block_is_taken_of_what_cannot_be_read() -> None:
+    """Blocks of other limits are."""
+    first, second = asked((TOKENS, 1)), asked((REQUESTS, 1))
+    allotments = Allotments()
+    for turn in range(100):
+        for request in (first, second):
+            allotments.observe(request, EPOCH - (100 - turn) * SECOND // 1_000)
+    state = BucketState(unreadable={TOKENS.identity: "no number"})
+    assert [order.stock for _, order in orders(allotments, first, second, state=state)] == [
+        order.stock for _, order in orders(allotments, second)
+    ]
+    assert allotments.refuse_until(KEY, View(state, EPOCH), EPOCH + SECOND, SECOND) == 0
+
+
 def test_a_rare_caller_takes_nothing_in_advance() -> None:
     """The first request, and those that come every second or less often, take what they need."""
     allotments, request = Allotments(), asked((REQUESTS, 1))

@@ -231,9 +231,9 @@ def test_a_state_is_believed_for_an_allotment_at_most() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"limit": PLAIN}, {"interval": 0}, {"deadline": NOW + SECOND}, {"back": 3600 * SECOND}],
-    ids=["no allotment", "alone", "may wait", "earlier"],
+    [{"limit": PLAIN}, {"interval": 0}, {"deadline": NOW + SECOND}, {"back": 3600 * SECOND}, {"back": -Steady().longest_wait}],
+    ids=["no allotment", "alone", "may wait", "earlier", "at the turn"],
 )
 def test_others_are_not_turned_away(options: dict[str, Any]) -> None:
-    """Requests without an allotment or with a timeout, of a process that awaits no turn, or before the turn's beginning."""
+    """Requests without an allotment or with a timeout, of a process that awaits no turn, or before or after the wait for it."""
     assert turned_away(room=12, asked=80, **options) == 0
