@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limiter import SyncMemoryRepository
-from limiter.commit.allotment import Allotments, Block, Payment, Stock
+from limiter.commit.allotment import KEPT, Allotments, Block, Payment, Stock
 from limiter.commit.breaker import Breaker
 from limiter.commit.bucket_queue import BucketQueue
 from limiter.commit.queues import Queues
@@ -59,13 +59,13 @@ def orders(
     return allotments.orders(KEY, requests, View(state, now), now)
 
 
-def busy(request: Request, now: int = EPOCH) -> Allotments:
+def busy(request: Request, now: int = EPOCH, *, block: bool = True) -> Allotments:
     """Return what a process holds that asks for the same 100 times in 100 ms, and then takes a block."""
     allotments = Allotments()
     for turn in range(100):
         allotments.observe(request, now - (100 - turn) * SECOND // 1_000)
-    for block, order in orders(allotments, request, now=now):
-        order.stock.add(grant(block, now), (now, now), 0)
+    for taken, order in orders(allotments, request, now=now) if block else ():
+        order.stock.add(grant(taken, now), (now, now), 0)
     return allotments
 
 
@@ -104,6 +104,17 @@ def test_a_block_is_topped_up_and_no_more() -> None:
     assert block.charges == (Charge(REQUESTS, 20),)
 
 
+def test_what_is_held_is_as_much_as_the_scarcest_of_its_limits() -> None:
+    """Requests that use up one limit of a block leave units of the others that are of no use alone."""
+    request = asked((REQUESTS, 1), (TOKENS, 10))
+    allotments = busy(request)
+    ((block, _),) = orders(busy(asked((REQUESTS, 1), (TOKENS, 10)), block=False), request)
+    spent = [spend(allotments, asked((REQUESTS, 1), (TOKENS, units))) for units in (20, 10)]
+    ((again, _),) = orders(allotments, request)
+    assert spent == [block.charges[0].units // 2, block.charges[0].units % 2]
+    assert again.charges == block.charges
+
+
 def test_a_block_takes_no_more_than_is_free() -> None:
     """What the state shows and what the same write takes leave room for so much."""
     request, cost = asked((REQUESTS, 1)), gcra.cost(REQUESTS, 1)
@@ -114,6 +125,15 @@ def test_a_block_takes_no_more_than_is_free() -> None:
     assert block.charges == (Charge(REQUESTS, 20),)
     paused = BucketState(paused=EPOCH + 1)
     assert orders(allotments, request, state=paused) == []
+
+
+def test_what_is_free_is_told_by_what_a_request_asks_for() -> None:
+    """Where 620 tokens are free, there are as many as 11 requests for 50 need, beside the one that is written."""
+    request = asked((REQUESTS, 1), (TOKENS, 50))
+    allotments = busy(request, block=False)
+    state = BucketState({TOKENS.identity: Level(EPOCH + TOKENS.depth - 620 * gcra.cost(TOKENS, 1), EPOCH)})
+    ((block, order),) = orders(allotments, request, state=state)
+    assert (order.count, block.charges) == (11, (Charge(REQUESTS, 11), Charge(TOKENS, 550)))
 
 
 def test_blocks_of_one_write_share_what_is_free() -> None:
@@ -237,6 +257,26 @@ def test_a_bucket_owes_what_a_block_holds_of_a_quota_until_the_quota_ends() -> N
     assert not allotments.owes(EPOCH)
 
 
+def test_a_bucket_owes_what_a_block_holds_until_the_last_of_its_quotas_ends() -> None:
+    """Units of the others are lost before."""
+    hourly = Quota.per_hour("hourly", 1_000)
+    allotments = busy(asked((REQUESTS, 1), (DAILY, 1), (hourly, 1)))
+    ends = [quota.ends(EPOCH, EPOCH) for quota in (hourly, DAILY)]
+    assert ends[0] < ends[1]
+    assert [allotments.owes(end) for end in ends] == [True, False]
+
+
+@pytest.mark.parametrize(("spent", "owes"), [(((REQUESTS, 1), (DAILY, 2)), False), (((REQUESTS, 2), (DAILY, 1)), True)])
+def test_only_units_that_count_are_owed(spent: tuple[tuple[BaseLimit, int], ...], owes: bool) -> None:
+    """If a block's units of a rate or of a quota are used up before the others, what is left is owed if it is the quota's."""
+    allotments = busy(asked((REQUESTS, 1), (DAILY, 1)))
+    block = allotments._stock(asked((REQUESTS, 1), (DAILY, 1)))._blocks[0]
+    spend(allotments, asked(*spent))
+    spend(allotments, asked(*[(limit, units - 1) for limit, units in spent]))
+    assert sorted(block.units(place) > 0 for place in range(2)) == [False, True]
+    assert allotments.owes(EPOCH) == owes
+
+
 def test_units_of_a_call_that_could_not_use_them_go_back_into_the_block() -> None:
     """They die with it: their age counts on."""
     request = asked((REQUESTS, 1), (DAILY, 2))
@@ -276,6 +316,23 @@ def test_units_of_a_spent_block_that_was_forgotten_go_back_to_the_bucket() -> No
         allotments.end(EPOCH, EPOCH)
     assert first is not None
     assert first.give_back() == [Refund(DAILY, 1, EPOCH)]
+
+
+@pytest.mark.parametrize(("blocks", "kept"), [(KEPT, True), (KEPT + 1, False)])
+def test_some_spent_blocks_are_kept_for_units_that_come_back(blocks: int, kept: bool) -> None:
+    """Then the next request is paid from them, and nothing has to be written."""
+    request = asked((REQUESTS, 1), (DAILY, 1))
+    allotments = busy(request)
+    first = allotments.pay(request, EPOCH, EPOCH)
+    spend(allotments, request)
+    for _ in range(blocks - 1):
+        for block, order in orders(allotments, request):
+            order.stock.add(grant(block), (EPOCH, EPOCH), 0)
+        spend(allotments, request)
+    assert allotments.end(EPOCH, EPOCH) == ()
+    assert first is not None
+    assert first.give_back() == ([] if kept else [Refund(DAILY, 1, EPOCH)])
+    assert spend(allotments, request) == kept
 
 
 def test_units_of_a_bucket_that_was_forgotten_go_back_to_it() -> None:

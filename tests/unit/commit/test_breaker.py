@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limiter.commit.breaker import PROBE, REST, THRESHOLD, Breaker
+from limiter.commit.breaker import LATE, PROBE, REST, THRESHOLD, Breaker
 from limiter.exceptions import CircuitOpen, PermissionDenied, RateLimiterUnavailable, StackNotFound, Throttled, ValidationError
 
 if TYPE_CHECKING:
@@ -78,8 +79,10 @@ def test_repeated_failures_open_it(breaker: Breaker, outage: RateLimiterUnavaila
     for _ in range(THRESHOLD):
         assert breaker.state == "closed"
         assert breaker.refusal() is None
+        assert breaker.is_closed
         assert attempt(breaker, outage)
     assert breaker.state == "open"
+    assert not breaker.is_closed
     with pytest.raises(CircuitOpen, match=r"not asked again for 1\.0 s") as refused, breaker.guard():
         pass
     assert refused.value.__cause__ is outage
@@ -210,6 +213,60 @@ def test_a_look_that_ends_after_another_answer_leaves_its_place(breaker: Breaker
     assert breaker.state == "open"
     time.now += 1.0
     assert attempt(breaker)
+
+
+def test_a_call_that_was_not_made_says_nothing_of_the_store(breaker: Breaker, time: Clock) -> None:
+    """An attempt that waited, and found the breaker open after that, leaves it as it is, and its caller is told."""
+    error = CircuitOpen("others have failed")
+    with pytest.raises(CircuitOpen) as raised, breaker.guard():
+        fail(breaker)
+        raise error
+    assert raised.value is error
+    assert breaker.state == "open"
+    time.now += 1.0
+    with suppress(CircuitOpen), breaker.guard():
+        raise error
+    assert breaker.state == "open"
+
+
+def test_who_comes_to_a_breaker_that_closes_in_the_same_moment_is_let_through(breaker: Breaker, time: Clock) -> None:
+    """It is no test of the store, so that it holds nobody up."""
+
+    class Late:
+        def __enter__(self) -> None:
+            breaker.failures = 0
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    for ask in (breaker.refusal, partial(breaker._enter, object())):
+        fail(breaker)
+        lock, breaker._lock = breaker._lock, Late()  # type: ignore[assignment]
+        assert ask() is None
+        breaker._lock = lock
+        assert breaker.state == "closed"
+        fail(breaker)
+        assert breaker.state == "open"
+        time.now += 1.0
+        assert attempt(breaker)
+
+
+def test_the_last_answer_is_remembered(breaker: Breaker, time: Clock) -> None:
+    """Callers wait on while the store answers others."""
+    assert breaker.answered == 0.0
+    breaker.note_answer()
+    time.now += 1.0
+    assert breaker.answered == 100.0
+
+
+def test_a_caller_whose_process_was_too_busy_gets_more_time() -> None:
+    """As much as its deadline was noticed late, if that is much, unless it has more time anyway."""
+    assert Breaker.extended(10.0, 10.0, 12.0) == 12.0
+    assert Breaker.extended(10.0, 11.0, 12.0) == 12.0
+    assert Breaker.extended(10.0, 11.0, 11.0) == 12.0
+    assert Breaker.extended(10.0, 10.5, 9.0) == 11.0
+    assert Breaker.extended(10.0, 10.0 + LATE / 2, 9.0) == 9.0
+    assert Breaker.extended(0.0, LATE, LATE) == LATE
 
 
 def test_looks_are_not_in_step() -> None:

@@ -16,6 +16,7 @@ from limiter.commit.sync_bucket_queue import SyncBucketQueue, SyncPendingRequest
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_leading import GATHERING, SyncLeader
 from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
+from limiter.core.pace import ATTEMPT
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
 from limiter.core.units import NANOSECONDS
@@ -146,10 +147,10 @@ def test_requests_that_have_to_wait_anyway_gather(
     monkeypatch.setattr(sync_leading, "MAX_BATCH", 3)
     scene = Scene(denial_ttl=ttl * SECOND)
     used_up(scene, limit)
-    for seconds in deadlines:
-        scene.ask(limit=limit, deadline=NOW + seconds * SECOND)
+    pendings = [scene.ask(limit=limit, deadline=NOW + seconds * SECOND) for seconds in deadlines]
     scene.lead()
     assert paused == pauses
+    assert [isinstance(pending.outcome, Grant) for pending in pendings] == [seconds > 0 for seconds in deadlines]
 
 
 def test_a_leader_waits_until_the_callers_of_the_last_batch_are_awake() -> None:
@@ -168,14 +169,36 @@ def test_a_request_alone_is_written_without_a_batch(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sync_leading, "monotonic", lambda: 5.0)
     scene, seen = Scene(), []
     pending = scene.ask_at_once()
-    scene.stage.before.append(lambda: seen.append((scene.gate.is_full, scene.queue.wrote, scene.queue.batch)))
+    scene.stage.before.append(lambda: seen.append((scene.gate.is_full, scene.queue.wrote, pending.entered)))
     scene.leader.write_at_once(pending)
-    assert seen == [(True, NOW, None)]
+    assert seen == [(True, NOW, True)]
     assert isinstance(pending.outcome, Grant)
     assert (scene.queue.leader, scene.queue.batch, scene.queue.seen, scene.writer.breaker.answered) == (None, None, NOW, 5.0)
     assert (scene.gate.try_enter(), scene.gate.try_enter()) == (True, False)
     counted = scene.counters.statistics("closed", None)
     assert (counted.calls, counted.batches) == (1, 1)
+
+
+def test_a_caller_that_waits_for_a_write_at_once_is_woken() -> None:
+    """As an interrupted caller does, whose request is being written."""
+    scene, waiter = Scene(), SyncWaiter(0.0, 1.0)
+    pending = scene.ask_at_once()
+    pending.waiter, waiter.pending = waiter, 1
+    scene.leader.write_at_once(pending)
+    assert (isinstance(pending.outcome, Grant), waiter.pending, waiter._wait(0.0)) == (True, 0, True)
+
+
+def test_writes_at_once_show_others_too() -> None:
+    """A count that has grown by more than the own write begins a pace."""
+    scene, others = Scene(), Scene()
+    scene.stage.inner = others.stage.inner
+    for writer in (scene.writer, others.writer):
+        writer.attempt = ATTEMPT
+    for each in (scene, scene, others):
+        each.leader.write_at_once(each.ask_at_once())
+    assert scene.queue.pace is None
+    scene.leader.write_at_once(scene.ask_at_once())
+    assert scene.queue.pace is not None
 
 
 def test_a_request_shares_the_write_of_those_that_came_in_the_same_moment() -> None:
@@ -232,14 +255,19 @@ def test_a_request_that_was_interrupted_before_its_write_is_not_written() -> Non
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_interrupted_batch_is_finished_before_the_interruption_goes_on(at_once: bool) -> None:
-    """Its requests are decided, and nobody leads any more."""
-    scene = Scene()
-    scene.stage.before.append(fail_with(KeyboardInterrupt()))
+    """Its requests are decided, and nobody leads any more, although others have come."""
+    scene, came = Scene(), list[SyncPendingRequest]()
+
+    def interrupt() -> None:
+        came.append(scene.ask())
+        raise KeyboardInterrupt
+
+    scene.stage.before.append(interrupt)
     pending = scene.ask_at_once() if at_once else scene.ask()
     with pytest.raises(KeyboardInterrupt):
         scene.leader.write_at_once(pending) if at_once else scene.lead()
     assert isinstance(pending.outcome, Grant)
-    assert (scene.queue.leader, scene.queue.batch) == (None, None)
+    assert (scene.queue.leader, scene.queue.batch, scene.queue.requests) == (None, None, came)
     assert (scene.gate.try_enter(), scene.gate.try_enter()) == (True, False)
 
 

@@ -237,3 +237,19 @@ def test_a_state_is_believed_for_an_allotment_at_most() -> None:
 def test_others_are_not_turned_away(options: dict[str, Any]) -> None:
     """Requests without an allotment or with a timeout, of a process that awaits no turn, or before or after the wait for it."""
     assert turned_away(room=12, asked=80, **options) == 0
+
+
+def test_a_process_refuses_no_more_once_it_has_seen_enough() -> None:
+    """A later state ends the refusals before their turn comes."""
+    queue = BucketQueue(KEY)
+    queue.pace = Steady()
+    for place in range(80):
+        queue.observe(request(ALLOTTED), NOW - SECOND * (80 - place) // 80)
+    queue.seen = queue.wrote = NOW
+    refused = []
+    for room in (12, 100):
+        tat = NOW + ALLOTTED.window - ALLOTTED.allotment_ns - gcra.cost(ALLOTTED, room)
+        queue.state = BucketState({ALLOTTED.identity: Level(tat, NOW - SECOND)}, stamp="seen")
+        queue.refuse_until_turn(0)
+        refused.append(queue.turned_away(request(ALLOTTED), NOW, 0) is not None)
+    assert refused == [True, False]

@@ -63,6 +63,26 @@ def test_a_state_proves_refusals_for_as_long_as_the_options_say() -> None:
     assert not writer.proves_refusals(queue, NOW)
 
 
+def test_a_write_waits_for_the_rest_of_an_interval_to_the_nanosecond() -> None:
+    """The last one of it counts, and the whole, but no time before the last write."""
+    writer, queue = writer_of(SyncMemoryRepository(clock=lambda: NOW), linger=SECOND), SyncBucketQueue(KEY)
+    delays = []
+    for wrote in (NOW + 1, NOW, NOW - SECOND + 1, NOW - SECOND):
+        queue.wrote = wrote
+        delays.append(writer.delay(queue))
+    assert delays == [0.0, 1.0, 1e-9, 0.0]
+
+
+def test_a_write_counts_where_the_count_can_be_read() -> None:
+    """Also if another attribute of the item makes no sense."""
+    writer, queue = writer_of(Shared()), SyncBucketQueue(KEY)
+    tolls = []
+    for name in (COUNT, PER_MINUTE.identity):
+        queue.state = BucketState(unreadable={name: "not a number"})
+        tolls.append(writer.toll(queue))
+    assert tolls == [0, ATTEMPT]
+
+
 def noted(queue: SyncBucketQueue, state: BucketState, count: int = ATTEMPT, *, applied: bool = True) -> Pace | None:
     """Return what is known of other processes after the answer to a write that added so much to the count."""
     writer_of(Shared()).note_count(queue, Update("stamp", (), (), count=count), state, NOW, applied=applied)
