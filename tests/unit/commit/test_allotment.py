@@ -144,7 +144,7 @@ def test_blocks_of_one_write_share_what_is_free() -> None:
         for request in (first, second):
             allotments.observe(request, EPOCH - (100 - turn) * SECOND // 1_000)
     state = BucketState({REQUESTS.identity: Level(EPOCH + REQUESTS.depth - 61 * gcra.cost(REQUESTS, 1), EPOCH)})
-    (one, order), (other, _) = orders(allotments, first, second, state=state)
+    (_, order), (other, _) = orders(allotments, first, second, state=state)
     assert 40 < order.count < 50
     assert other.charges[0].units == 61 - 2 - order.count
 
@@ -209,6 +209,15 @@ def test_a_block_dies_by_either_clock(now: int, age: int) -> None:
     assert spend(allotments, request, EPOCH + now, EPOCH + age) == 0
     assert allotments.end(EPOCH + now, EPOCH + age) == ()
     assert spend(allotments, request) == 0
+
+
+def test_a_blocks_age_is_told_by_a_clock_of_its_own() -> None:
+    """The monotonic clock need not show the store's time."""
+    request = asked((REQUESTS, 1))
+    allotments = busy(request, block=False)
+    ((block, order),) = orders(allotments, request)
+    order.stock.add(grant(block), (EPOCH, 5), 0)
+    assert [allotments.covers(request, EPOCH, age) for age in (5, 4 + SECOND, 5 + SECOND)] == [True, True, False]
 
 
 def test_a_block_lives_from_the_first_plan_on() -> None:
@@ -316,6 +325,22 @@ def test_units_of_a_spent_block_that_was_forgotten_go_back_to_the_bucket() -> No
         allotments.end(EPOCH, EPOCH)
     assert first is not None
     assert first.give_back() == [Refund(DAILY, 1, EPOCH)]
+
+
+def test_what_is_left_of_a_quota_in_a_block_goes_back_when_the_block_ends() -> None:
+    """However many blocks have come since, and although what is left of its rate covers no request."""
+    request = asked((REQUESTS, 1), (DAILY, 1))
+    allotments = busy(request)
+    half = spend(allotments, asked((REQUESTS, 2), (DAILY, 1)))
+    spend(allotments, asked((REQUESTS, 1), (DAILY, 1)))
+    assert half > 20
+    for _ in range(KEPT + 1):
+        for block, order in orders(allotments, request):
+            order.stock.add(grant(block), (EPOCH, EPOCH), 0)
+        spend(allotments, request)
+    assert allotments.end(EPOCH, EPOCH) == ()
+    (refund,) = allotments.end(EPOCH + SECOND, EPOCH)
+    assert (refund.limit, refund.cost) == (DAILY, half)
 
 
 @pytest.mark.parametrize(("blocks", "kept"), [(KEPT, True), (KEPT + 1, False)])

@@ -24,7 +24,7 @@ from limiter.core.limits import gcra
 from limiter.core.pace import Pace
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Refusal, Request, refund_of
-from limiter.core.state import BucketState
+from limiter.core.state import BucketState, WriteResult
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import CircuitOpen, RateLimiterUnavailable, UnreadableItem
 from limiter.runtime.gate import SyncGate
@@ -544,3 +544,15 @@ def test_a_batch_passes_the_gate_once_for_each_call(monkeypatch: pytest.MonkeyPa
     scene.ask()
     scene.batch().carry_out()
     assert (gate.entries, scene.stage.writes) == (2, 2)
+
+
+def test_a_batch_that_is_overtaken_again_and_again_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it was written."""
+    monkeypatch.setattr(sync_batch, "MAX_ROUNDS", 3)
+    scene = Scene(monkeypatch)
+    store = scene.stage.inner
+    monkeypatch.setattr(store, "write_bucket", lambda key, update: WriteResult(False, store.read_bucket(key)))
+    scene.ask()
+    with pytest.raises(RateLimiterUnavailable, match="3 writes to .* were overtaken by other processes") as raised:
+        scene.batch().carry_out()
+    assert (scene.stage.writes, raised.value.unsent) == (3, True)

@@ -167,6 +167,7 @@ def test_a_leader_waits_until_the_callers_of_the_last_batch_are_awake() -> None:
 def test_a_request_alone_is_written_without_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes one place at the gate for the time of its call, counts as one call, and leaves the bucket at rest."""
     monkeypatch.setattr(sync_leading, "monotonic", lambda: 5.0)
+    monkeypatch.setattr(sync_leading, "SyncBatch", None)
     scene, seen = Scene(), []
     pending = scene.ask_at_once()
     scene.stage.before.append(lambda: seen.append((scene.gate.is_full, scene.queue.wrote, pending.entered)))
@@ -199,6 +200,7 @@ def test_writes_at_once_show_others_too() -> None:
     assert scene.queue.pace is None
     scene.leader.write_at_once(scene.ask_at_once())
     assert scene.queue.pace is not None
+    assert scene.writer.toll(scene.queue) == ATTEMPT
 
 
 def test_a_request_shares_the_write_of_those_that_came_in_the_same_moment() -> None:
@@ -209,6 +211,7 @@ def test_a_request_shares_the_write_of_those_that_came_in_the_same_moment() -> N
     assert scene.stage.writes == 1
     assert all(isinstance(each.outcome, Grant) for each in (pending, *others))
     assert scene.queue.leader is None
+    assert (scene.gate.try_enter(), scene.gate.try_enter()) == (True, False)
 
 
 class Busy(SyncGate):
