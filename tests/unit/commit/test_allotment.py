@@ -93,15 +93,20 @@ def test_a_block_is_what_the_rate_spends_within_half_its_life() -> None:
     assert 45 <= order.count <= 50
 
 
-def test_a_block_is_topped_up_and_no_more() -> None:
+@pytest.mark.parametrize("units", [1, 50])
+def test_a_block_is_topped_up_and_no_more(units: int) -> None:
     """Units that are held and may be spent are left out of the next block."""
-    request = asked((REQUESTS, 1))
+    request = asked((TOKENS, units))
     allotments = busy(request)
     assert orders(allotments, request) == []
     for _ in range(20):
         allotments.pay(request, EPOCH, EPOCH)
+    ((block, order),) = orders(allotments, request)
+    assert block.charges == (Charge(TOKENS, 20 * units),)
+    order.stock.add(grant(block), (EPOCH, EPOCH), 0)
+    allotments.pay(request, EPOCH, EPOCH)
     ((block, _),) = orders(allotments, request)
-    assert block.charges == (Charge(REQUESTS, 20),)
+    assert block.charges == (Charge(TOKENS, units),)
 
 
 def test_what_is_held_is_as_much_as_the_scarcest_of_its_limits() -> None:
@@ -147,6 +152,18 @@ def test_blocks_of_one_write_share_what_is_free() -> None:
     (_, order), (other, _) = orders(allotments, first, second, state=state)
     assert 40 < order.count < 50
     assert other.charges[0].units == 61 - 2 - order.count
+
+
+def test_the_latest_refusal_of_all_kinds_of_requests_is_told() -> None:
+    """Those that ask for what is plentiful are not refused."""
+    plenty, scarce = asked((TOKENS, 1)), asked((REQUESTS, 1))
+    state = BucketState({REQUESTS.identity: Level(EPOCH + REQUESTS.depth - gcra.cost(REQUESTS, 2), EPOCH)})
+    for kinds in ((plenty, scarce), (scarce, plenty)):
+        allotments = Allotments()
+        for request in kinds * 50:
+            allotments.observe(request, EPOCH)
+        assert allotments.refuse_until(KEY, View(state, EPOCH), EPOCH + 7, SECOND) == EPOCH + 7
+        assert [allotments.turn(request, EPOCH) for request in (plenty, scarce)] == [0, EPOCH + 7]
 
 
 def test_no_block_is_taken_of_what_cannot_be_read() -> None:

@@ -556,3 +556,19 @@ def test_a_batch_that_is_overtaken_again_and_again_fails(monkeypatch: pytest.Mon
     with pytest.raises(RateLimiterUnavailable, match="3 writes to .* were overtaken by other processes") as raised:
         scene.batch().carry_out()
     assert (scene.stage.writes, raised.value.unsent) == (3, True)
+
+
+def test_who_has_gone_is_not_left_for_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the way of no other."""
+    scene = Scene(monkeypatch)
+    scene.queue.pace = Steady()
+    scene.failing(HOT, WRITES_IN_PLENTY)
+    gone, other = scene.ask(), scene.ask()
+
+    def leave() -> None:
+        gone.abandoned = True
+        raise HOT
+
+    scene.stage.before[-1] = leave
+    scene.batch().carry_out()
+    assert (gone.done, scene.queue.requests, scene.queue.ahead) == (True, [other], 1)
