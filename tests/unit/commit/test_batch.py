@@ -572,3 +572,14 @@ def test_who_has_gone_is_not_left_for_the_next_turn(monkeypatch: pytest.MonkeyPa
     scene.stage.before[-1] = leave
     scene.batch().carry_out()
     assert (gone.done, scene.queue.requests, scene.queue.ahead) == (True, [other], 1)
+
+
+def test_a_batch_tells_of_two_rates_of_one_name(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """As a write at once does."""
+    scene = Scene(monkeypatch)
+    for number in (10, 20, 10):
+        scene.ask(charges=(Charge(Limit.per_minute("requests", number), 1),))
+        scene.batch().carry_out()
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "user/api is used with two rates or periods of one name at once"
+    ]

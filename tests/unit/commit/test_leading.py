@@ -16,9 +16,10 @@ from limiter.commit.sync_bucket_queue import SyncBucketQueue, SyncPendingRequest
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_leading import GATHERING, SyncLeader
 from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
-from limiter.core.pace import ATTEMPT
+from limiter.core.pace import ATTEMPT, Pace
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
+from limiter.core.state import WriteResult
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
 from limiter.runtime.gate import SyncGate
@@ -153,6 +154,17 @@ def test_requests_that_have_to_wait_anyway_gather(
     assert [isinstance(pending.outcome, Grant) for pending in pendings] == [seconds > 0 for seconds in deadlines]
 
 
+def test_the_first_of_a_crowd_sets_how_long_it_gathers(paused: list[float]) -> None:
+    """Others may wait for longer anyway."""
+    scene, other = Scene(denial_ttl=SECOND), Limit.per_second("others", 100, burst=1)
+    for limit in (LIMIT, other):
+        used_up(scene, limit)
+    scene.ask(limit=other, deadline=NOW + 60 * SECOND)
+    scene.ask(limit=LIMIT, deadline=NOW + 60 * SECOND)
+    scene.lead()
+    assert paused == [0.0025]
+
+
 def test_a_leader_waits_until_the_callers_of_the_last_batch_are_awake() -> None:
     """Once for each crowd, and not for long."""
     scene, settled = Scene(), list[float]()
@@ -201,6 +213,20 @@ def test_writes_at_once_show_others_too() -> None:
     scene.leader.write_at_once(scene.ask_at_once())
     assert scene.queue.pace is not None
     assert scene.writer.toll(scene.queue) == ATTEMPT
+
+
+def test_a_write_at_once_is_one_of_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If others overtake it, a batch writes once more, and leaves the request to the next turn."""
+    scene = Scene()
+    scene.queue.pace = Pace(700, SECOND)
+    scene.queue.pace.note_throttled(NOW)
+    scene.queue.denied = NOW
+    store = scene.stage.inner
+    monkeypatch.setattr(store, "write_bucket", lambda key, update: WriteResult(False, store.read_bucket(key)))
+    pending, waiter = scene.ask_at_once(), SyncWaiter(0.0, 1.0)
+    pending.waiter, waiter.pending = waiter, 1
+    scene.leader.write_at_once(pending)
+    assert (scene.stage.writes, scene.queue.requests, scene.queue.leader) == (2, [pending], waiter)
 
 
 def test_a_request_shares_the_write_of_those_that_came_in_the_same_moment() -> None:
