@@ -553,7 +553,7 @@ def test_a_batch_that_is_overtaken_again_and_again_fails(monkeypatch: pytest.Mon
     store = scene.stage.inner
     monkeypatch.setattr(store, "write_bucket", lambda key, update: WriteResult(False, store.read_bucket(key)))
     scene.ask()
-    with pytest.raises(RateLimiterUnavailable, match="3 writes to .* were overtaken by other processes") as raised:
+    with pytest.raises(RateLimiterUnavailable, match=r"3 writes to .* were overtaken by other processes") as raised:
         scene.batch().carry_out()
     assert (scene.stage.writes, raised.value.unsent) == (3, True)
 
