@@ -141,6 +141,17 @@ def test_what_is_free_is_told_by_what_a_request_asks_for() -> None:
     assert (order.count, block.charges) == (11, (Charge(REQUESTS, 11), Charge(TOKENS, 550)))
 
 
+def test_a_block_that_others_have_defeated_makes_the_next_one_smaller() -> None:
+    """Where it asks for more than a quarter of what is free."""
+    request = asked((REQUESTS, 1))
+    allotments = busy(request, block=False)
+    state = BucketState({REQUESTS.identity: Level(EPOCH + REQUESTS.depth - 101 * gcra.cost(REQUESTS, 1), EPOCH)})
+    ((_, order),) = orders(allotments, request, state=state)
+    order.stock.note(order.count, granted=False)
+    ((_, again),) = orders(allotments, request, state=state)
+    assert (order.count, again.count) == (47, int(0.75 * 47))
+
+
 def test_blocks_of_one_write_share_what_is_free() -> None:
     """Callers who name other limits beside the same one take after the first ones, and a quarter of the rest in any case."""
     first, second = asked((REQUESTS, 1)), asked((REQUESTS, 1), (TOKENS, 10))

@@ -333,6 +333,22 @@ def test_a_write_that_others_have_covered_twice_is_told_once(
     assert "two writes to" in str(pending.outcome)
     assert (scene.stage.writes, scene.counters.statistics("closed", None).corrections_lost) == (2, 1)
     assert [record.__dict__["units"] for record in caplog.records] == [{"requests": 1}]
+    assert "which may have been applied" in caplog.records[0].message
+
+
+def test_refunds_of_a_lost_write_are_not_made_twice(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """They are told as lost, since the write may still arrive; the charges beside them are made."""
+    scene = Scene(monkeypatch)
+    (taken,) = SyncCommitter(scene.stage.inner, SyncCommitterOptions()).decide([Request(KEY, (Charge(LIMIT, 10),))])
+    assert isinstance(taken, Grant)
+    scene.queue.state, scene.queue.seen = scene.stage.inner.read_bucket(KEY), NOW
+    scene.failing(SILENT, 1)
+    pending = scene.ask(2, refunds=refund_of(KEY, taken.receipts).refunds)
+    scene.batch().carry_out()
+    assert isinstance(pending.outcome, Grant)
+    assert scene.stage.inner.read_bucket(KEY).level(LIMIT.identity).tat == NOW + gcra.cost(LIMIT, 12)
+    assert [record.__dict__["units"] for record in caplog.records] == [{"requests": 10}]
+    assert "which was not applied" in caplog.records[0].message
 
 
 def test_who_does_not_fit_beside_others_is_refused_by_the_time_of_their_write(monkeypatch: pytest.MonkeyPatch) -> None:
