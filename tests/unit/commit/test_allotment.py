@@ -304,7 +304,7 @@ def test_a_bucket_owes_what_a_block_holds_until_the_last_of_its_quotas_ends() ->
 
 
 @pytest.mark.parametrize(("spent", "owes"), [(((REQUESTS, 1), (DAILY, 2)), False), (((REQUESTS, 2), (DAILY, 1)), True)])
-def test_only_units_that_count_are_owed(spent: tuple[tuple[BaseLimit, int], ...], owes: bool) -> None:
+def test_a_bucket_owes_only_units_that_count(spent: tuple[tuple[BaseLimit, int], ...], owes: bool) -> None:
     """If a block's units of a rate or of a quota are used up before the others, what is left is owed if it is the quota's."""
     allotments = busy(asked((REQUESTS, 1), (DAILY, 1)))
     block = allotments._stock(asked((REQUESTS, 1), (DAILY, 1)))._blocks[0]

@@ -488,7 +488,7 @@ def test_a_call_that_is_likely_to_end_just_in_time_is_made(monkeypatch: pytest.M
 
 
 def test_a_batch_leaves_its_rest_before_those_that_did_not_fit_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is left out, and all keep their order."""
+    """No request is left out, and all keep their order."""
     monkeypatch.setattr(sync_batch, "MAX_BATCH", 3)
     scene = Scene(monkeypatch)
     scene.queue.pace = Steady()

@@ -230,7 +230,7 @@ def test_a_call_that_was_not_made_says_nothing_of_the_store(breaker: Breaker, ti
 
 
 def test_who_comes_to_a_breaker_that_closes_in_the_same_moment_is_let_through(breaker: Breaker, time: Clock) -> None:
-    """It is no test of the store, so that it holds nobody up."""
+    """It is no test of the store, so that it holds no other caller up."""
 
     class Late:
         def __enter__(self) -> None:

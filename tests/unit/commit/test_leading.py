@@ -215,6 +215,33 @@ def test_writes_at_once_show_others_too() -> None:
     assert scene.writer.toll(scene.queue) == ATTEMPT
 
 
+def test_a_write_at_once_to_an_unknown_bucket_learns_its_count_first() -> None:
+    """Else the process would not learn that others write: its first write is made again after the answer."""
+    first, second = Scene(), Scene()
+    second.stage.inner = first.stage.inner
+    for scene in (first, second):
+        scene.writer.attempt = ATTEMPT
+        scene.leader.write_at_once(scene.ask_at_once())
+    assert [scene.stage.writes for scene in (first, second)] == [1, 2]
+
+
+def test_a_lost_write_at_once_that_others_have_covered_is_made_again() -> None:
+    """Once, as that of a batch is."""
+    scene = Scene()
+
+    def cover() -> None:
+        for _ in range(3):
+            SyncCommitter(scene.stage.inner, SyncCommitterOptions()).decide([Request(KEY, (Charge(LIMIT, 1),))])
+
+    cover()
+    scene.queue.state, scene.queue.seen = scene.stage.inner.read_bucket(KEY), NOW
+    scene.stage.before.append(fail_with(RateLimiterUnavailable("no answer")))
+    scene.stage.looking.append(cover)
+    pending = scene.ask_at_once()
+    scene.leader.write_at_once(pending)
+    assert (isinstance(pending.outcome, Grant), scene.stage.writes) == (True, 2)
+
+
 def test_a_write_at_once_is_one_of_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """If others overtake it, a batch writes once more, and leaves the request to the next turn."""
     scene = Scene()
@@ -284,7 +311,7 @@ def test_a_request_that_was_interrupted_before_its_write_is_not_written() -> Non
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_interrupted_batch_is_finished_before_the_interruption_goes_on(at_once: bool) -> None:
-    """Its requests are decided, and nobody leads any more, although others have come."""
+    """Its requests are decided, and no caller leads any more, although others have come."""
     scene, came = Scene(), list[SyncPendingRequest]()
 
     def interrupt() -> None:
