@@ -20,6 +20,7 @@ from limiter.commit.sync_bucket_queue import SyncBucketQueue, SyncPendingRequest
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_slots import SyncBucketSlots, SyncSlotKeeper
 from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
+from limiter.core import plan as planning
 from limiter.core.limits import gcra
 from limiter.core.pace import Pace
 from limiter.core.records import BucketKey
@@ -334,6 +335,28 @@ def test_a_write_that_others_have_covered_twice_is_told_once(
     assert (scene.stage.writes, scene.counters.statistics("closed", None).corrections_lost) == (2, 1)
     assert [record.__dict__["units"] for record in caplog.records] == [{"requests": 1}]
     assert "which may have been applied" in caplog.records[0].message
+
+
+def test_grants_of_a_write_that_was_made_again_regard_both_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is unknown which of the two was applied, since they have the same stamp."""
+    scene, told = Scene(monkeypatch), list[tuple[int, int | None]]()
+    grants = planning.Plan.grants
+
+    def note(plan: planning.Plan, after: BucketState, sent_first: planning.Plan | None = None) -> dict[int, Grant]:
+        told.append((plan.now - NOW, None if sent_first is None else sent_first.now - NOW))
+        return grants(plan, after, sent_first)
+
+    def lose() -> None:
+        scene.time += 5
+        raise SILENT
+
+    monkeypatch.setattr(planning.Plan, "grants", note)
+    scene.queue.seen = NOW
+    scene.stage.before.append(lose)
+    for _ in range(2):
+        scene.ask()
+        scene.batch().carry_out()
+    assert told == [(5, 0), (5, 5)]
 
 
 def test_refunds_of_a_lost_write_are_not_made_twice(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -125,6 +125,19 @@ def test_a_batch_that_fails_after_a_lost_write_leaves_its_slots_in_doubt(monkeyp
     assert (scene.stage.reads, scene.slots.is_unsettled) == (0, True)
 
 
+def test_a_lost_write_that_has_not_arrived_may_still_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So if the next one has no effect either, its callers are told that their slots may have been taken."""
+    scene = Scene(monkeypatch)
+    scene.stage.before += [fail_with(SILENT), fail_with(UNSENT), fail_with(UNSENT)]
+    pending = scene.ask()
+    with pytest.raises(RateLimiterUnavailable) as raised:
+        scene.batch.carry_out()
+    assert (raised.value, scene.stage.reads) == (UNSENT, 1)
+    scene.batch.fail(raised.value)
+    assert isinstance(pending.outcome, RateLimiterUnavailable)
+    assert not pending.outcome.unsent
+
+
 def test_a_grant_waits_for_its_number_in_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where others have written after a lost write; it counts as one that gives back something, until it is told."""
     scene, held = Scene(monkeypatch), list[object]()
