@@ -179,13 +179,16 @@ def test_a_grant_that_never_got_its_number_is_given_up(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("tokens", [0, 5])
 def test_a_grant_of_no_slots_is_told_at_once(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It needs no number, so no other write is made for one."""
+    """It needs no number, so no other write is made for one, also if the process holds slots."""
     scene = Scene(monkeypatch)
+    scene.ask()
+    scene.batch.carry_out()
+    scene.stage.writes = 0
     scene.lose(covered=True)
     pending, other = scene.ask(0, 7), scene.ask(0, tokens)
     scene.batch.carry_out()
     assert (isinstance(pending.outcome, Grant), isinstance(other.outcome, Grant)) == (True, True)
-    assert scene.stage.writes == 1
+    assert (scene.stage.writes, scene.leases) == (1, 1)
 
 
 def test_a_write_that_would_free_a_slot_that_was_handed_on_is_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:

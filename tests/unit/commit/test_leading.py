@@ -19,7 +19,7 @@ from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
 from limiter.core.pace import ATTEMPT, Pace
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Request
-from limiter.core.state import WriteResult
+from limiter.core.state import TTL, Condition, Update, WriteResult
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import RateLimiterUnavailable
 from limiter.runtime.gate import SyncGate
@@ -215,14 +215,20 @@ def test_writes_at_once_show_others_too() -> None:
     assert scene.writer.toll(scene.queue) == ATTEMPT
 
 
-def test_a_write_at_once_to_an_unknown_bucket_learns_its_count_first() -> None:
-    """Else the process would not learn that others write: its first write is made again after the answer."""
-    first, second = Scene(), Scene()
-    second.stage.inner = first.stage.inner
-    for scene in (first, second):
-        scene.writer.attempt = ATTEMPT
+def test_a_write_at_once_to_an_unknown_bucket_asserts_that_its_count_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item in which it is none then fails the condition, and not the call."""
+    scene, asserted = Scene(), list[bool]()
+    scene.writer.attempt = ATTEMPT
+    write = scene.stage.inner.write_bucket
+
+    def note(key: BucketKey, update: Update) -> WriteResult:
+        asserted.append(Condition(TTL, "count", 0, None, absent=True) in update.conditions)
+        return write(key, update)
+
+    monkeypatch.setattr(scene.stage.inner, "write_bucket", note)
+    for _ in range(2):
         scene.leader.write_at_once(scene.ask_at_once())
-    assert [scene.stage.writes for scene in (first, second)] == [1, 2]
+    assert asserted == [True, False]
 
 
 def test_a_lost_write_at_once_that_others_have_covered_is_made_again() -> None:
