@@ -52,6 +52,12 @@ def writer_of(store: SyncMemoryRepository, **options: Any) -> SyncBatchWriter:
     return SyncBatchWriter(store, threading.Lock(), Breaker(), Counters(), SyncGate(1), SyncCommitterOptions(**options))
 
 
+def test_by_default_a_committer_saves_no_calls() -> None:
+    """A state proves nothing, no write waits for others, and a decision may take a second; 700 writes in a second go to one key."""
+    options = SyncCommitterOptions()
+    assert (options.denial_ttl, options.linger, options.patience, options.writes_per_key) == (0, 0, 1.0, 700)
+
+
 def test_a_state_proves_refusals_for_as_long_as_the_options_say() -> None:
     """From the time at which it was seen on, while the clock can be trusted; a bucket that was never seen refuses nothing."""
     clock = Clock()
