@@ -215,6 +215,17 @@ def test_writes_at_once_show_others_too() -> None:
     assert scene.writer.toll(scene.queue) == ATTEMPT
 
 
+def test_writes_at_once_show_that_others_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pace that demands no wait learns from each of them, also if no other has added to the count."""
+    scene, notes = Scene(), list[bool]()
+    scene.writer.attempt = ATTEMPT
+    scene.leader.write_at_once(scene.ask_at_once())
+    scene.queue.pace = Pace(700, SECOND)
+    monkeypatch.setattr(Pace, "note", lambda pace, count, now, *, applied: notes.append(applied))
+    scene.leader.write_at_once(scene.ask_at_once())
+    assert notes == [True]
+
+
 def test_a_write_at_once_to_an_unknown_bucket_asserts_that_its_count_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """An item in which it is none then fails the condition, and not the call."""
     scene, asserted = Scene(), list[bool]()

@@ -53,7 +53,7 @@ def writer_of(store: SyncMemoryRepository, **options: Any) -> SyncBatchWriter:
 
 
 def test_by_default_a_committer_saves_no_calls() -> None:
-    """A state proves nothing, no write waits for others, and a decision may take a second; 700 writes in a second go to one key."""
+    """A state proves nothing, no write waits for others, and a decision takes a second. 700 writes a second go to one key."""
     options = SyncCommitterOptions()
     assert (options.denial_ttl, options.linger, options.patience, options.writes_per_key) == (0, 0, 1.0, 700)
 
