@@ -192,8 +192,9 @@ def test_a_request_alone_is_written_without_a_batch(monkeypatch: pytest.MonkeyPa
     assert (counted.calls, counted.batches) == (1, 1)
 
 
-def test_a_caller_that_waits_for_a_write_at_once_is_woken() -> None:
-    """As an interrupted caller does, whose request is being written."""
+def test_a_caller_that_waits_for_a_write_at_once_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an interrupted caller does, whose request is being written; no batch is made for that."""
+    monkeypatch.setattr(sync_leading, "SyncBatch", None)
     scene, waiter = Scene(), SyncWaiter(0.0, 1.0)
     pending = scene.ask_at_once()
     pending.waiter, waiter.pending = waiter, 1
