@@ -126,7 +126,7 @@ def test_a_batch_that_fails_after_a_lost_write_leaves_its_slots_in_doubt(monkeyp
 
 
 def test_a_lost_write_that_has_not_arrived_may_still_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So if the next one has no effect either, its callers are told that their slots may have been taken."""
+    """So if the next one has no effect, callers are told that slots may have been taken, and the process settles them later."""
     scene = Scene(monkeypatch)
     scene.stage.before += [fail_with(SILENT), fail_with(UNSENT), fail_with(UNSENT)]
     pending = scene.ask()
@@ -136,6 +136,7 @@ def test_a_lost_write_that_has_not_arrived_may_still_do(monkeypatch: pytest.Monk
     scene.batch.fail(raised.value)
     assert isinstance(pending.outcome, RateLimiterUnavailable)
     assert not pending.outcome.unsent
+    assert (scene.slots.is_unsettled, scene.slots.is_idle) == (True, False)
 
 
 def test_a_grant_waits_for_its_number_in_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
