@@ -567,22 +567,36 @@ def test_units_in_advance_that_a_hot_key_has_not_granted_are_no_defeat(monkeypat
     assert (notes, len(scene.queue.requests)) == ([], 1)
 
 
+class Counted(SyncGate):
+    """A gate that counts who passes."""
+
+    entries = 0
+
+    def try_enter(self) -> bool:
+        """Let a caller in."""
+        self.entries += 1
+        return super().try_enter()
+
+
 def test_a_batch_passes_the_gate_once_for_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of other buckets need not stand behind what has been decided."""
-
-    class Counted(SyncGate):
-        entries = 0
-
-        def try_enter(self) -> bool:
-            self.entries += 1
-            return super().try_enter()
-
     scene = Scene(monkeypatch)
     scene.writer.gate = gate = Counted(1)
     scene.failing(UNSENT, 1)
     scene.ask()
     scene.batch().carry_out()
     assert (gate.entries, scene.stage.writes) == (2, 2)
+
+
+def test_a_batch_ends_once_all_but_its_block_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a block that a write has not carried it does not come back to the gate."""
+    scene = Scene(monkeypatch)
+    scene.writer.gate = gate = Counted(1)
+    scene.queue.pace = Steady(0, part=0.9)
+    scene.queue.denied = NOW
+    batch = busy(scene, number=7)
+    batch.carry_out()
+    assert (gate.entries, scene.stage.writes) == (1, 1)
 
 
 def test_a_batch_that_is_overtaken_again_and_again_fails(monkeypatch: pytest.MonkeyPatch) -> None:
