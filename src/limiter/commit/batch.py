@@ -100,6 +100,7 @@ class Batch:
         """
         with self._writer.breaker.guard() as attempt:
             await self._try(attempt)
+            attempt.is_moot = not self._fresh
         if self.requests:
             raise RateLimiterUnavailable(
                 f"{MAX_ROUNDS} writes to {self._queue.key} were overtaken by other processes", unsent=True
@@ -140,7 +141,6 @@ class Batch:
                     began = monotonic()
                     self.sent = self.sent or began
                     await self._step()
-                self._writer.breaker.note_answer()
             except CircuitOpen:
                 raise
             except RateLimiterUnavailable as error:
@@ -340,7 +340,7 @@ class Batch:
         Units that may be taken twice, because the result of the first write is unknown, are counted as lost too.
         """
         what = "may have been applied" if covered else "was not applied"
-        error = RateLimiterUnavailable(f"no answer to its write, which {what}", unsent=False)
+        error = RateLimiterUnavailable(f"no answer to its write, which {what}")
         for pending in self._carried:
             request = pending.request
             if covered or request.refunds:
@@ -379,6 +379,7 @@ class Batch:
 
     def _see(self, state: BucketState, planned: Sequence[PendingRequest] = (), outcomes: Outcomes = _NONE) -> None:
         """Keep a state and finish the requests decided by it, in one step: otherwise their units would count twice."""
+        self._writer.breaker.note_answer()
         with Relay() as relay, self._writer.lock:
             queue = self._queue
             queue.state, queue.seen, self._fresh, self.last_error = state, self._writer.clock(), True, None
@@ -405,6 +406,6 @@ class Batch:
 
 def _in_doubt(error: RateLimiterUnavailable) -> RateLimiterUnavailable:
     """Return an error for requests of which an earlier write may have been applied, although the last call had no effect."""
-    doubtful = RateLimiterUnavailable(str(error), unsent=False)
+    doubtful = RateLimiterUnavailable(str(error))
     doubtful.__cause__ = error.__cause__ if isinstance(error, CircuitOpen) else error
     return doubtful

@@ -36,6 +36,15 @@ def _rest() -> float:
     return REST * random.uniform(0.5, 1)  # noqa: S311 - spreads callers, hides nothing
 
 
+class Attempt:
+    """An attempt to reach the store. It `is_moot` if it ended before the store answered, because nothing was left to ask."""
+
+    __slots__ = ("is_moot",)
+
+    def __init__(self) -> None:
+        self.is_moot = False
+
+
 class Breaker:
     """Counts failures in a row and decides whether a call may be tried. Safe for threads.
 
@@ -65,12 +74,12 @@ class Breaker:
         return "open" if self._probe is None else "half-open"
 
     @contextmanager
-    def guard(self) -> Iterator[object]:
+    def guard(self) -> Iterator[Attempt]:
         """Surround an attempt to reach the store and record how it ends; raises `CircuitOpen` if none may be made.
 
         Returns the attempt. If it waits before its call, it asks for a `refusal` again after that.
         """
-        attempt = object()
+        attempt = Attempt()
         self._enter(attempt)
         try:
             yield attempt
@@ -89,7 +98,10 @@ class Breaker:
         except BaseException:
             self._withdraw(attempt)  # An interruption says nothing about the store.
             raise
-        self._end(attempt, None)
+        if attempt.is_moot:
+            self._withdraw(attempt)
+        else:
+            self._end(attempt, None)
 
     def note_answer(self) -> None:
         """Record that the store has responded to a call."""

@@ -25,7 +25,7 @@ from limiter.core.limits import gcra
 from limiter.core.pace import Pace
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Refusal, Request, refund_of
-from limiter.core.state import BucketState, WriteResult
+from limiter.core.state import BucketState, Level, WriteResult
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import CircuitOpen, RateLimiterUnavailable, UnreadableItem
 from limiter.runtime.gate import SyncGate
@@ -636,3 +636,38 @@ def test_a_batch_tells_of_two_rates_of_one_name(monkeypatch: pytest.MonkeyPatch,
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "user/api is used with two rates or periods of one name at once"
     ]
+
+
+def test_a_refusal_from_memory_is_no_answer_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes no call, so it neither ends a row of failures nor renews anybody's time."""
+    scene = Scene(monkeypatch, denial_ttl=SECOND)
+    scene.queue.state = BucketState({LIMIT.identity: Level(NOW + LIMIT.depth, NOW)}, stamp="seen")
+    scene.queue.seen = NOW
+    with suppress(RateLimiterUnavailable), scene.writer.breaker.guard():
+        raise SILENT
+    refused = scene.ask()
+    scene.batch().carry_out()
+    assert isinstance(refused.outcome, Refusal)
+    assert (scene.stage.writes, scene.stage.reads) == (0, 0)
+    assert (scene.writer.breaker.failures, scene.writer.breaker.answered) == (1, 0.0)
+
+
+def test_a_test_of_the_store_without_an_answer_leaves_the_breaker_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its only call fails, and its caller leaves before the next one: another caller tests the store."""
+    scene = Scene(monkeypatch)
+    breaker = scene.writer.breaker = Breaker(lambda: scene.now, lambda: 1.0)
+    for _ in range(3):
+        with suppress(RateLimiterUnavailable), breaker.guard():
+            raise SILENT
+    scene.now += 1
+    gone = scene.ask()
+
+    def fail() -> None:
+        gone.abandoned = True
+        raise UNSENT
+
+    scene.stage.before.append(fail)
+    scene.batch().carry_out()
+    assert (gone.done, scene.stage.writes) == (True, 1)
+    assert (breaker.state, breaker.failures) == ("open", 3)
+    assert breaker.refusal() is None
