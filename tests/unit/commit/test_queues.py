@@ -81,6 +81,46 @@ def test_the_oldest_idle_bucket_makes_room() -> None:
     assert key(2) not in queues
 
 
+def test_a_few_buckets_are_all_remembered() -> None:
+    """Also those that have refilled: as many as a call can have."""
+    time = [NOW]
+    queues: Queues[BucketQueue] = Queues(BucketQueue, None, lambda: time[0])
+    use(queues, 0)
+    time[0] = REFILLED
+    for number in range(1, KEPT):
+        use(queues, number)
+    assert len(queues) == KEPT
+    queues[key(KEPT)]
+    assert len(queues) == KEPT - 1
+
+
+def test_the_bound_itself_is_no_reason_to_forget() -> None:
+    """As many buckets are remembered as the bound says, whether it is above what is kept in any case or below."""
+    for most in (3, KEPT + 2):
+        queues: Queues[BucketQueue] = Queues(BucketQueue, most, lambda: NOW)
+        for number in range(most):
+            use(queues, number)
+        assert len(queues) == most
+        queues[key(most)]
+        assert len(queues) == most
+
+
+def test_a_bucket_that_is_forgotten_ends_its_blocks() -> None:
+    """Units of calls that end later then go back to the bucket."""
+    forgotten: list[int] = []
+
+    class Noted(BucketQueue):
+        """A queue that tells when it is forgotten."""
+
+        def forget(self) -> None:
+            forgotten.append(len(queues))
+
+    queues: Queues[BucketQueue] = Queues(Noted, 2, lambda: NOW)
+    for number in range(3):
+        queues[key(number)]
+    assert forgotten == [2]
+
+
 @pytest.mark.parametrize("kept", ["leader", "request", "never seen", "pause"])
 def test_what_is_in_progress_or_unknown_is_kept(kept: str) -> None:
     """A full bucket is kept while a call uses it, while it is paused, and until it was seen once."""

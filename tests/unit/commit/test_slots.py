@@ -6,24 +6,27 @@ The test of `limiter.commit.caller_line`.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from support.bucket_world import EPOCH, KEY
 
 from limiter import Concurrency, SyncMemoryRepository
+from limiter.commit.sync_bucket_queue import SyncPendingRequest
 from limiter.commit.sync_caller_line import SyncCallerLine, SyncInLine
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_slot_line import SyncSlotLine
 from limiter.commit.sync_slots import SyncBucketSlots, SyncSlotKeeper
 from limiter.commit.sync_writer import SyncCommitterOptions
 from limiter.core import plan as planning
-from limiter.core.request import Charge, Refusal, Request
+from limiter.core.records import BucketKey
+from limiter.core.request import Charge, Grant, Refusal, Request, refund_of
+from limiter.core.slots import HOLDER_LENGTH
 from limiter.core.state import EMPTY, BucketState, Level
+from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pytest
 
 CALLS = Concurrency("calls", 2, ttl=10.0)
 PATIENCE = 30
@@ -131,3 +134,155 @@ def test_a_line_is_there_while_a_caller_waits_in_it() -> None:
     assert committer.has_line
     line.leave(caller)
     assert not committer.has_line
+
+
+def is_woken(caller: SyncInLine) -> bool:
+    """Tell whether a caller was woken, once for each time."""
+    return caller._wait(0.0)
+
+
+def test_callers_leave_a_line_in_any_order_and_wake_the_first() -> None:
+    """A caller leaves by itself, or when it is handed a grant; then it is not counted any more, and not waited for."""
+    crowd, grant = Crowd(), Grant((), EPOCH)
+    line, callers = SyncCallerLine(crowd), [SyncInLine(None) for _ in range(3)]
+    first, second, third = callers
+    assert (line.first, line.next_look, len(line)) == (None, 0, 0)
+    for caller in callers:
+        assert (caller.grant, caller.look, caller.pending, caller.expires) == (None, False, 1, 0.0)
+        line.join(caller)
+    assert (line.first, len(line), crowd.waiting) == (first, 3, 3)
+    line.leave(second)
+    assert (second.pending, len(line), crowd.waiting) == (0, 2, 2)
+    assert [is_woken(caller) for caller in callers] == [True, False, False]
+    line.hand(first, grant)
+    assert (first.grant, first.pending, line.first, crowd.waiting) == (grant, 0, third, 1)
+    assert [is_woken(caller) for caller in callers] == [True, False, False]
+    line.leave(first)
+    assert (first.grant, line.first, crowd.waiting) == (grant, third, 1)
+    assert [is_woken(caller) for caller in callers] == [False, False, True]
+    line.leave(third)
+    assert (line.first, len(line), crowd.waiting) == (None, 0, 0)
+
+
+class Beats:
+    """A heartbeat that only notes after how many seconds it is to beat, and None where it is to stop."""
+
+    def __init__(self) -> None:
+        self.told: list[float | None] = []
+
+    def wake(self, seconds: float) -> None:
+        self.told.append(seconds)
+
+    def stop(self) -> None:
+        self.told.append(None)
+
+
+class Process:
+    """One process with slots, which beats only when the test says so."""
+
+    def __init__(self) -> None:
+        self.clock = Clock(threading.Lock())
+        self.store = SyncMemoryRepository(clock=self.clock)
+        self.committer = SyncCommitter(self.store, SyncCommitterOptions())
+        self.beats = Beats()
+        self.slots = self.committer.open_slots(KEY)
+        keeper: Any = self.committer._slots
+        keeper._heartbeat = self.beats
+        self.keeper: SyncSlotKeeper = keeper
+        self.sizes: list[int] = []
+        self.error: Exception | None = None
+        self._decide, keeper._decide = keeper._decide, self.decide
+
+    def decide(self, requests: Sequence[Request]) -> Sequence[object]:
+        """Note how many slots are renewed together, and renew them."""
+        self.sizes.append(len(requests))
+        if self.error is not None:
+            raise self.error
+        return self._decide(requests)
+
+    def take(self, key: BucketKey = KEY, units: int = 1) -> Grant:
+        """Take slots."""
+        (grant,) = self.committer.decide([Request(key, (Charge(CALLS, units),), slots=True)])
+        assert isinstance(grant, Grant)
+        return grant
+
+    def end(self, grant: Grant, key: BucketKey = KEY) -> None:
+        """End a lease."""
+        self.committer.decide([refund_of(key, grant.receipts)._replace(slots=True)])
+
+
+def test_slots_are_renewed_after_a_third_of_their_time() -> None:
+    """The heartbeat is told when they are taken and when they are renewed, and has nothing to do when none are held."""
+    process = Process()
+    assert len(process.keeper.holder) == HOLDER_LENGTH
+    grant = process.take()
+    third = pytest.approx(CALLS.ttl / 3)
+    assert process.beats.told == [third]
+    assert not process.slots.is_idle
+    process.clock.now += NANOSECONDS
+    assert process.keeper._renew() == pytest.approx(CALLS.ttl / 3 - 1)
+    process.clock.now += CALLS.ttl_ns // 3
+    assert (process.keeper._renew(), process.sizes) == (third, [1])
+    process.end(grant)
+    assert (process.keeper._renew(), process.sizes, process.slots.is_idle) == (None, [1], True)
+    process.keeper.close()
+    assert process.beats.told[-1] is None
+
+
+def test_slots_of_many_buckets_are_renewed_some_at_a_time() -> None:
+    """What a failed renewal has not reached is tried again after a twelfth of its time."""
+    process = Process()
+    for number in range(40):
+        process.take(BucketKey("default", f"user-{number}", "api"))
+    process.clock.now += CALLS.ttl_ns // 3 + 1
+    process.error = ZeroDivisionError("a bug")
+    assert process.keeper._renew() == pytest.approx(CALLS.ttl / 12)
+    process.error = None
+    process.clock.now += CALLS.ttl_ns // 12 + 1
+    assert process.keeper._renew() == pytest.approx(CALLS.ttl / 3)
+    assert process.sizes == [32, 8, 32, 8]
+
+
+def test_an_error_of_a_renewal_tells_how_many_buckets_it_was_for(caplog: pytest.LogCaptureFixture) -> None:
+    """The number stands beside the message, for programs that read logs."""
+    process = Process()
+    process.take()
+    process.clock.now += CALLS.ttl_ns // 2
+    process.error = ZeroDivisionError("a bug")
+    process.keeper._renew()
+    (record,) = caplog.records
+    assert (record.levelname, record.buckets) == ("ERROR", 1)  # type: ignore[attr-defined] # an extra field
+
+
+def test_looks_come_as_often_as_slots_are_freed() -> None:
+    """Within bounds: by the average time of a lease, divided by the slots that are held."""
+    process = Process()
+    assert process.slots.interval(100, 200) == 100
+    grants = [process.take(), process.take()]
+    process.clock.now += NANOSECONDS
+    process.end(grants[0])
+    process.clock.now += NANOSECONDS
+    process.end(grants[1])
+    mean = NANOSECONDS * 3 // 2
+    assert process.slots.interval(100, 10 * NANOSECONDS) == mean
+    assert process.slots.interval(100, mean - 1) == mean - 1
+    assert process.slots.interval(mean + 1, 10 * NANOSECONDS) == mean + 1
+
+
+def test_a_slot_passes_to_the_first_caller_in_line_without_a_write() -> None:
+    """The end of the lease then asks for no write either; a later caller is not served before the line."""
+    process = Process()
+    grants = [process.take(), process.take()]
+    request = Request(KEY, (Charge(CALLS, 1),), slots=True)
+    callers = [SyncInLine(request), SyncInLine(request)]
+    for caller in callers:
+        process.slots.line.join(caller)
+    process.end(grants[0])
+    assert [caller.grant is not None for caller in callers] == [True, False]
+    assert is_woken(callers[0])
+    pending = SyncPendingRequest(request, process.committer._queue(KEY))
+    assert process.slots.serve(pending) is None
+    process.end(grants[1])
+    assert callers[1].grant is not None
+    assert callers[1].grant.now == EPOCH
+    assert process.committer._writer.counters.statistics("closed", None).calls == 2
