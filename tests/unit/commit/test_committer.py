@@ -149,8 +149,9 @@ def test_a_linger_gathers_requests() -> None:
 def test_a_store_may_say_how_many_calls_it_takes(scene: Scene) -> None:
     """Otherwise there is a bound of the committer's own."""
     assert len(scene.committer.gate._free) == CALLS
-    scene.stage.max_connections = 3  # type: ignore[attr-defined] # as a repository has it
-    assert len(SyncCommitter(scene.stage, SyncCommitterOptions()).gate._free) == 3
+    stage: Any = Stage(scene.time)
+    stage.max_connections = 3
+    assert len(SyncCommitter(stage, SyncCommitterOptions()).gate._free) == 3
 
 
 def test_a_refusal_that_the_state_proves_costs_no_call(scene: Scene) -> None:

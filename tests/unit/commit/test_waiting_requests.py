@@ -287,12 +287,12 @@ def test_the_first_request_of_a_kind_makes_the_record_of_what_is_asked_for() -> 
     assert queue.covers(ONE, NOW, 0) is False
     assert queue.turned_away(ONE, NOW, 0) is None
     assert queue._paid(ONE, NOW, 0) is None
-    assert queue.allotments is None
-    assert queue.pay(ONE, NOW, 0) is None
-    assert queue.allotments is not None
-    first = queue.allotments
-    queue.observe(ONE, NOW)
-    assert queue.allotments is first
+    records = [queue.allotments]
+    for _ in range(2):
+        assert queue.pay(ONE, NOW, 0) is None
+        records.append(queue.allotments)
+    assert records[0] is None
+    assert records[1] is records[2] is not None
 
 
 def test_a_paced_process_refuses_until_its_next_write(queue: SyncBucketQueue, blocks: Blocks) -> None:
