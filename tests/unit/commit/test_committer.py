@@ -23,6 +23,7 @@ from limiter.core.request import Charge, Grant, NotTried, Refund, Refusal, Reque
 from limiter.core.state import BucketState
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import CircuitOpen
+from limiter.runtime.wakeup import SyncWakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +67,8 @@ class Scene:
     def wait(self, waiting: object) -> None:
         """Wait for no time; the test may do something then."""
         self.waited += 1
+        assert isinstance(waiting, SyncWaiter)
+        assert not waiting._wait(0.0), "it was told of what it knows already"
         self.during()
 
     def decide(self, *requests: Request) -> list[Any]:
@@ -165,7 +168,7 @@ def test_a_refusal_that_the_state_proves_costs_no_call(scene: Scene) -> None:
     for key, known in ((OTHER, NotTried), (BucketKey("default", "user", "new"), type(None))):
         outcomes = scene.decide(ONE, ONE._replace(key=key))
         assert [type(outcome) for outcome in outcomes] == [Refusal, known]
-    assert scene.queue.denied == scene.time.now
+    assert (scene.queue.denied, scene.queue.leader, scene.queue.requests) == (scene.time.now, None, [])
     assert scene.stage.writes + scene.stage.reads == calls
     assert scene.counted("cache_hits") == hits + 2
 
@@ -381,6 +384,7 @@ def test_a_caller_looks_whether_the_table_answers_only_when_its_time_is_up(scene
 def test_a_caller_that_is_told_does_not_wait_again(scene: Scene) -> None:
     """It leaves as soon as all of its requests are decided."""
     waiter = waiting(scene, ONE)
+    waiter.set()
     scene.during = lambda: waiter.requests[0].finish(None)
     scene.committer._wait(waiter)
     assert scene.waited == 1
@@ -428,6 +432,7 @@ def test_an_interrupted_caller_waits_for_what_was_sent(scene: Scene) -> None:
     waiter = waiting(scene, ONE)
     (pending,) = waiter.requests
     in_batch(scene, 99.9, pending)
+    waiter.set()
     scene.during = lambda: scene.queue.finish(pending, taken)
     given: list[Any] = []
     committer: Any = scene.committer
@@ -537,6 +542,35 @@ def test_a_decided_caller_is_not_left_to_the_garbage_collector(scene: Scene) -> 
         assert made[0]() is None
     finally:
         gc.enable()
+
+
+def test_only_a_single_request_is_written_at_once(scene: Scene) -> None:
+    """Its caller makes nothing to be woken by. A caller with several leads by batches, and is told of all of them."""
+    made: list[SyncWaiter] = []
+    make, committer = scene.committer._waiter, scene.committer
+
+    def note() -> SyncWaiter:
+        made.append(make())
+        return made[-1]
+
+    committer._waiter = note  # type: ignore[method-assign] # the same, noted
+    assert [type(outcome) for outcome in scene.decide(ONE)] == [Grant]
+    assert made == []
+    assert [type(outcome) for outcome in scene.decide(ONE, ONE._replace(key=OTHER))] == [Grant, Grant]
+    assert len(made) == 1
+
+
+def test_a_caller_that_leaves_passes_on_the_wake_up(scene: Scene) -> None:
+    """It may be part of a relay without having waited."""
+    behind, enter = SyncWakeup(), scene.committer._enter
+
+    def note(waiter: SyncWaiter, requests: Sequence[Request]) -> None:
+        waiter._behind = behind
+        enter(waiter, requests)
+
+    scene.committer._enter = note  # type: ignore[method-assign] # the same in a relay
+    scene.decide(ONE._replace(forced=True))
+    assert behind._wait(0.0)
 
 
 def test_an_error_of_a_write_at_once_is_a_copy_with_its_cause(scene: Scene) -> None:

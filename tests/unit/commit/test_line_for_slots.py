@@ -248,9 +248,10 @@ def test_a_newcomer_stands_behind_those_that_wait_for_the_same_slots(scene: Scen
     two = ONE._replace(key=OTHER)
     assert SyncSlotLine.ahead(scene.committer, [two, ONE]) is None
     scene.line.join(SyncSlotLine(scene.committer, [ONE], 0)._caller)
-    found = SyncSlotLine.ahead(scene.committer, [two, ONE])
-    assert found is not None
-    assert found._line is scene.line
+    for request in (ONE, ONE._replace(charges=(Charge(CALLS, 1), Charge(RATE, 1)))):
+        found = SyncSlotLine.ahead(scene.committer, [two, request])
+        assert found is not None
+        assert found._line is scene.line
     none = ONE._replace(charges=(Charge(CALLS, 0), Charge(RATE, 1)))
     for requests in ([two], [none], [ONE._replace(slots=False)], [TWO]):
         assert SyncSlotLine.ahead(scene.committer, requests) is None

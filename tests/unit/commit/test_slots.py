@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.bucket_world import EPOCH, KEY
 
-from limiter import Concurrency, SyncMemoryRepository
+from limiter import Concurrency, Limit, SyncMemoryRepository
 from limiter.commit.sync_bucket_queue import SyncPendingRequest
 from limiter.commit.sync_caller_line import SyncCallerLine, SyncInLine
 from limiter.commit.sync_committer import SyncCommitter
@@ -20,7 +20,7 @@ from limiter.commit.sync_slots import SyncBucketSlots, SyncSlotKeeper
 from limiter.commit.sync_writer import SyncCommitterOptions
 from limiter.core import plan as planning
 from limiter.core.records import BucketKey
-from limiter.core.request import Charge, Grant, Refusal, Request, refund_of
+from limiter.core.request import Charge, Grant, Refund, Refusal, Request, refund_of
 from limiter.core.slots import HOLDER_LENGTH
 from limiter.core.state import EMPTY, BucketState, Level
 from limiter.core.units import NANOSECONDS
@@ -286,3 +286,13 @@ def test_a_slot_passes_to_the_first_caller_in_line_without_a_write() -> None:
     assert callers[1].grant is not None
     assert callers[1].grant.now == EPOCH
     assert process.committer._writer.counters.statistics("closed", None).calls == 2
+
+
+def test_a_refund_of_other_units_needs_a_write() -> None:
+    """Though it is part of a request that frees slots, which may be handed on without one."""
+    process = Process()
+    refund = Request(KEY, refunds=(Refund(Limit.per_minute("requests", 10), 1, 0),), slots=True)
+    pending = SyncPendingRequest(refund, process.committer._queue(KEY))
+    process.slots.absorb(pending)
+    assert pending.request == refund
+    assert process.slots.serve(pending) is None
