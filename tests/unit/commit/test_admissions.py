@@ -14,14 +14,14 @@ from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_slot_line import SyncSlotLine
 from limiter.commit.sync_writer import SyncCommitterOptions
 from limiter.core.records import BucketKey
-from limiter.core.request import Charge, Grant, NotTried, Receipt, Refusal, Request
+from limiter.core.request import Charge, Grant, NotTried, Receipt, Refusal, Request, refund_of
 from limiter.core.state import UNBOUNDED, Level
 from limiter.core.status import never_satisfiable
 from limiter.core.units import NANOSECONDS
 from limiter.exceptions import Blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from limiter.commit.sync_bucket_queue import Outcome
 
@@ -257,11 +257,13 @@ class Process:
         self.now = NOW
         self.slept: list[float] = []
         self.store = SyncMemoryRepository(clock=lambda: self.now)
+        self.made: list[SyncCommitter] = []
         self.committer = self.new()
 
     def new(self) -> SyncCommitter:
         """Return the committer of another process."""
-        return SyncCommitter(self.store, SyncCommitterOptions(sleep=self.sleep))
+        self.made.append(SyncCommitter(self.store, SyncCommitterOptions(sleep=self.sleep)))
+        return self.made[-1]
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -273,9 +275,17 @@ class Process:
         return sync_charge_in_turn(self.committer, (), [SLOT], patience)
 
 
-def test_a_wait_for_a_slot_counts_as_waiting() -> None:
-    """Up to the deadline, after which the caller is refused as it was at first."""
+@pytest.fixture
+def process() -> Iterator[Process]:
+    """A process, which stops renewing at the end, as the others do."""
     process = Process()
+    yield process
+    for committer in process.made:
+        committer.close()
+
+
+def test_a_wait_for_a_slot_counts_as_waiting(process: Process) -> None:
+    """Up to the deadline, after which the caller is refused as it was at first."""
     process.new().decide([SLOT])
     admission = process.in_turn(2 * SECOND)
     assert (admission.allowed, admission.waited) == (False, 2.0)
@@ -283,9 +293,8 @@ def test_a_wait_for_a_slot_counts_as_waiting() -> None:
     assert admission.outcomes[0].now == NOW
 
 
-def test_a_caller_behind_a_line_asks_the_table_only_when_it_is_the_first() -> None:
+def test_a_caller_behind_a_line_asks_the_table_only_when_it_is_the_first(process: Process) -> None:
     """Without patience it is refused at once, and with patience when that is over."""
-    process = Process()
     process.new().decide([SLOT])
     first = SyncSlotLine(process.committer, [SLOT], 0)
     process.committer.open_slots(KEYS[0]).line.join(first._caller)
@@ -293,12 +302,31 @@ def test_a_caller_behind_a_line_asks_the_table_only_when_it_is_the_first() -> No
         admission = process.in_turn(patience * SECOND)
         assert (admission.allowed, admission.waited, len(process.slept)) == (False, patience, 10 * patience)
         assert isinstance(admission.outcomes[0], Refusal)
+    both = sync_charge_in_turn(process.committer, (), [REQUESTS[1], SLOT], 0)
+    assert [type(outcome) for outcome in both.outcomes] == [type(None), Refusal]
     assert process.committer._writer.counters.statistics("closed", None).calls == 0
 
 
-def test_a_caller_behind_a_line_takes_the_slot_that_it_is_handed() -> None:
+def test_a_caller_in_line_takes_a_slot_that_another_process_has_freed(process: Process) -> None:
+    """It has waited until its look."""
+    other = process.new()
+    (held,) = other.decide([SLOT])
+    assert isinstance(held, Grant)
+    sleep = process.sleep
+
+    def free(seconds: float) -> None:
+        sleep(seconds)
+        if len(process.slept) == 1:
+            other.decide([refund_of(KEYS[0], held.receipts)])
+
+    process.committer.sleep = free
+    admission = process.in_turn(2 * SECOND)
+    assert (admission.allowed, len(admission.grants)) == (True, 1)
+    assert 0.1 <= admission.waited <= 0.2
+
+
+def test_a_caller_behind_a_line_takes_the_slot_that_it_is_handed(process: Process) -> None:
     """It has waited for that long, and starts at the time of the grant."""
-    process = Process()
     (held,) = process.committer.decide([SLOT])
     assert isinstance(held, Grant)
     line = process.committer.open_slots(KEYS[0]).line

@@ -544,6 +544,51 @@ def test_a_decided_caller_is_not_left_to_the_garbage_collector(scene: Scene) -> 
         gc.enable()
 
 
+def test_a_refund_that_waits_without_a_caller_is_left_to_the_next_one(scene: Scene) -> None:
+    """A caller that leaves does not keep the lead for it."""
+    waiter = scene.enter(ONE)
+    scene.queue.add(SyncPendingRequest(REFUND, scene.queue))
+    scene.committer._abandon(waiter)
+    assert (scene.queue.leader, len(scene.queue.requests)) == (None, 1)
+
+
+def test_a_caller_that_wrote_at_once_waits_after_all(scene: Scene) -> None:
+    """It has one waiter for that, if its request is in a queue by then; otherwise it asks anew."""
+    pending = SyncPendingRequest(ONE, scene.queue)
+    assert scene.committer._waiter_left(pending) is None
+    pending.entered = True
+    waiter = scene.committer._waiter_left(pending)
+    assert waiter is not None
+    assert (waiter.requests, waiter.pending, pending.waiter) == ((pending,), 1, waiter)
+    scene.committer._join(pending)
+    assert (scene.waited, pending.waiter) == (1, waiter)
+    pending.done = True
+    assert scene.committer._waiter_of(pending) is waiter
+    assert waiter.pending == 0
+
+
+@pytest.mark.parametrize("asked", [ONE, ONE._replace(forced=True)], ids=["at once", "by a batch"])
+def test_an_interrupted_write_is_undone(scene: Scene, asked: Request) -> None:
+    """Its units go back before the interruption goes on."""
+    scene.decide(Request(KEY))
+    scene.stage.after.append(fail_with(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        scene.decide(asked)
+    assert scene.queue.state.level(LIMIT.identity).tat <= NOW
+    assert (scene.queue.leader, scene.queue.requests, scene.counted("corrections_lost")) == (None, [], 0)
+
+
+@pytest.mark.parametrize("asked", [ONE, ONE._replace(forced=True)], ids=["at once", "by a batch"])
+def test_an_error_of_the_undoing_does_not_hide_the_interruption(scene: Scene, asked: Request) -> None:
+    """It is its cause."""
+    committer: Any = scene.committer
+    committer.refund_grants = lambda grants: fail_with(ZeroDivisionError("a bug"))()
+    scene.stage.after.append(fail_with(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt) as raised:
+        scene.decide(asked)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
 def test_only_a_single_request_is_written_at_once(scene: Scene) -> None:
     """Its caller makes nothing to be woken by. A caller with several leads by batches, and is told of all of them."""
     made: list[SyncWaiter] = []

@@ -113,6 +113,17 @@ def test_a_look_that_is_due_at_the_deadline_is_made(scene: Scene) -> None:
     assert scene.looks == [100_000_000, 200_000_000]
 
 
+def test_a_look_that_ends_at_the_deadline_is_followed_by_the_last(scene: Scene) -> None:
+    """There is no sleep in between."""
+
+    def look() -> None:
+        scene.now = NOW + 450_000_000
+
+    scene.during = look
+    assert SyncSlotLine(scene.committer, [ONE], 0).wait(NOW + 450_000_000, scene.ask) is None
+    assert (scene.looks, scene.slept) == ([100_000_000, 450_000_000], [100_000_000])
+
+
 def test_a_caller_behind_another_does_not_look(scene: Scene) -> None:
     """It sleeps until its deadline, and leaves the time of the next look as it is."""
     first = SyncSlotLine(scene.committer, [ONE], 0)

@@ -36,6 +36,8 @@ PATIENCE = 30
 class Clock:
     """A time that the test moves, and that tells whether it was ever read without the lock by another thread."""
 
+    trusted = True
+
     def __init__(self, lock: threading.Lock) -> None:
         self.now = EPOCH
         self.unguarded = 0
@@ -225,6 +227,7 @@ def test_slots_are_renewed_after_a_third_of_their_time() -> None:
     assert process.sizes == [1]
     process.end(grant)
     assert (process.keeper._renew(), process.sizes, process.slots.is_idle) == (None, [1], True)
+    assert process.keeper._active == {}
     process.keeper.close()
     assert process.beats.told[-1] is None
 
@@ -285,7 +288,8 @@ def test_a_slot_passes_to_the_first_caller_in_line_without_a_write() -> None:
     process.end(grants[1])
     assert callers[1].grant is not None
     assert callers[1].grant.now == EPOCH
-    assert process.committer._writer.counters.statistics("closed", None).calls == 2
+    counted = process.committer._writer.counters.statistics("closed", None)
+    assert (counted.calls, counted.cache_hits) == (2, 2)
 
 
 def test_a_refund_of_other_units_needs_a_write() -> None:
@@ -296,3 +300,61 @@ def test_a_refund_of_other_units_needs_a_write() -> None:
     process.slots.absorb(pending)
     assert pending.request == refund
     assert process.slots.serve(pending) is None
+
+
+def test_a_spare_slot_is_handed_over_where_that_is_certain() -> None:
+    """To a request for slots alone, while the clock is right and no caller waits; its time is that of the grant."""
+    process = Process()
+    grant = process.take()
+    process.slots.ledger.release(refund_of(KEY, grant.receipts).refunds, EPOCH)
+    queue, charge = process.committer._queue(KEY), Charge(CALLS, 1)
+    mixed = SyncPendingRequest(Request(KEY, (charge, Charge(Limit.per_minute("requests", 10), 1)), slots=True), queue)
+    lone = SyncPendingRequest(Request(KEY, (charge,), slots=True), queue)
+    assert process.slots.serve(mixed) is None
+    process.clock.trusted = False
+    assert process.slots.serve(lone) is None
+    process.clock.trusted = True
+    first = SyncInLine(None)
+    process.slots.line.join(first)
+    assert process.slots.serve(lone) is None
+    process.slots.line.leave(first)
+    served = process.slots.serve(lone)
+    assert served is not None
+    assert (served.now, [receipt.units for receipt in served.receipts]) == (EPOCH, [1])
+    assert process.slots.serve(lone) is None
+
+
+def test_a_caller_that_needs_a_write_is_woken_to_look_when_a_slot_is_spare() -> None:
+    """Not while the process leaves one to others."""
+    process = Process()
+    grants, caller = [process.take(), process.take()], SyncInLine(None)
+    process.slots.line.join(caller)
+    process.slots._hand_on()
+    assert (caller.look, is_woken(caller)) == (False, False)
+    process.slots.ledger.release(refund_of(KEY, grants[0].receipts).refunds, EPOCH)
+    process.slots._hand_on()
+    assert (caller.look, is_woken(caller), caller.grant) == (True, True, None)
+
+
+def test_a_release_needs_no_write_only_where_nothing_is_left_to_write() -> None:
+    """A settlement then ends at once."""
+    process = Process()
+    settlement = SyncPendingRequest(Request(KEY, slots=True), process.committer._queue(KEY))
+    assert process.slots.serve(settlement) == Grant((), EPOCH)
+    grant = process.take()
+    assert process.slots.serve(settlement) == Grant((), EPOCH)
+    process.slots.ledger.release(refund_of(KEY, grant.receipts).refunds, EPOCH)
+    assert process.slots.is_unsettled
+    assert process.slots.serve(settlement) is None
+
+
+def test_a_lost_write_leaves_a_doubt() -> None:
+    """Nothing is handed on then, since the write may still free it; it is renewed soon."""
+    process = Process()
+    request = Request(KEY, (Charge(CALLS, 1),), slots=True)
+    plan = planning.plan(EMPTY, [request], EPOCH, "own-1", slots=process.slots.side())
+    assert plan.update is not None
+    process.slots.ledger.start(plan.update, EPOCH)
+    process.slots.doubt(plan.update)
+    assert process.slots.is_unsettled
+    assert len(process.beats.told) == 1
