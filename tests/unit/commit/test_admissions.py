@@ -13,6 +13,7 @@ from limiter.commit.sync_charge import JITTER, SLACK, SyncAdmission, sync_charge
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_slot_line import SyncSlotLine
 from limiter.commit.sync_writer import SyncCommitterOptions
+from limiter.core.chain import Bucket
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, NotTried, Receipt, Refusal, Request, refund_of
 from limiter.core.state import UNBOUNDED, Level
@@ -97,7 +98,9 @@ def in_turn(script: Script, patience: int, requests: Sequence[Request] = REQUEST
 def test_an_admission_starts_when_the_last_bucket_allows_it() -> None:
     """It is allowed if every bucket grants it; what was granted is paired with its request."""
     early, late = grant(NOW + 1), grant(NOW + 2)
-    admission = SyncAdmission(None, (), REQUESTS, [late, early])
+    chain = [Bucket(key, (LIMIT,)) for key in KEYS]
+    admission = SyncAdmission(None, chain, REQUESTS, [late, early])
+    assert admission.chain is chain
     assert (admission.allowed, admission.start, admission.waited, admission.degraded) == (True, NOW + 2, 0.0, False)
     assert admission.grants == [(REQUESTS[0], late), (REQUESTS[1], early)]
     assert [status.resource for status in admission.statuses] == ["api", "search"]
@@ -164,7 +167,7 @@ def test_a_caller_asks_again_at_the_time_that_every_bucket_allows(spreads: list[
     assert (admission.allowed, admission.waited) == (True, 22.1)
 
 
-@pytest.mark.parametrize(("start", "slept"), [(59, [60.0]), (60, [60.0]), (60.5, []), (0, []), (-1, [])])
+@pytest.mark.parametrize(("start", "slept"), [(59, [60.0]), (60, [60.0]), (60.5, []), (0, []), (-1, []), (1e-9, [2e-9])])
 def test_a_caller_waits_only_where_the_time_for_asking_again_comes_in_time(start: float, slept: list[float]) -> None:
     """That is up to its deadline, and not where the time has passed already: then the refusal has another reason."""
     script = Script([refusal(NOW + round(start * SECOND))], [refusal(UNBOUNDED)])

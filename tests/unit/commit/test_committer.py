@@ -255,6 +255,24 @@ def test_a_block_pays_only_where_a_limit_allots_and_the_clock_is_right(scene: Sc
     assert scene.counted("cache_hits") == 1
 
 
+def test_a_block_pays_beside_slots(scene: Scene) -> None:
+    """A process that holds slots of a bucket asks for its other limits as before."""
+    scene.committer.open_slots(KEY)
+    blocks: Any = Blocks(paid=Grant((), NOW))
+    scene.queue.allotments = blocks
+    assert scene.enter(ONE._replace(allots=True)).requests[0].outcome is blocks.paid
+
+
+def test_a_spare_slot_is_handed_over_without_a_call(scene: Scene) -> None:
+    """As a payment from a block, that counts as decided by what is known."""
+    (held,) = scene.decide(SLOTS)
+    scene.committer.open_slots(KEY).ledger.release(refund_of(KEY, held.receipts).refunds, NOW)
+    waiter = scene.enter(SLOTS)
+    assert (type(waiter.requests[0].outcome), waiter.pending, waiter.to_lead) == (Grant, 0, ())
+    assert (scene.counted("cache_hits"), scene.stage.writes) == (1, 1)
+    scene.committer.close()
+
+
 def test_a_caller_leads_each_queue_without_a_leader(scene: Scene) -> None:
     """Later callers only queue up."""
     waiter = scene.enter(ONE, ONE._replace(key=OTHER))
@@ -431,7 +449,9 @@ def test_an_interrupted_caller_waits_for_what_was_sent(scene: Scene) -> None:
     (taken,) = scene.decide(ONE)
     waiter = waiting(scene, ONE)
     (pending,) = waiter.requests
-    in_batch(scene, 99.9, pending)
+    in_batch(scene, 90.0, pending)
+    assert not scene.committer._may_wait_on(waiter)
+    waiter.expires = 100.1
     waiter.set()
     scene.during = lambda: scene.queue.finish(pending, taken)
     given: list[Any] = []
@@ -576,6 +596,20 @@ def test_an_interrupted_write_is_undone(scene: Scene, asked: Request) -> None:
         scene.decide(asked)
     assert scene.queue.state.level(LIMIT.identity).tat <= NOW
     assert (scene.queue.leader, scene.queue.requests, scene.counted("corrections_lost")) == (None, [], 0)
+
+
+@pytest.mark.parametrize("entered", [False, True])
+def test_a_caller_that_is_interrupted_before_its_write_hands_over(scene: Scene, entered: bool) -> None:
+    """Once the write has begun, it goes on without the caller, and hands over itself."""
+    pending = SyncPendingRequest(ONE, scene.queue)
+    scene.queue.leader = pending
+    later = scene.enter(ONE)
+    waiter = scene.committer._waiter_of(pending)
+    pending.entered = entered
+    scene.during = lambda: pending.finish(None)
+    scene.committer._withdraw(waiter, [ONE])
+    assert scene.queue.leader is (pending if entered else later)
+    assert (pending.done, waiter.to_lead) == (True, ())
 
 
 @pytest.mark.parametrize("asked", [ONE, ONE._replace(forced=True)], ids=["at once", "by a batch"])

@@ -49,12 +49,14 @@ class Scene:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, threads: bool = False) -> None:
         self.now = NOW
         self.slept: list[int] = []
+        self.yielded: list[int] = []
         self.looks: list[int] = []
         self.given_back: list[Request] = []
         self.answer = FULL
         self.during: Callable[[], object] = lambda: None
         monkeypatch.setattr(sync_slot_line, "random", SimpleNamespace(uniform=lambda least, most: least, random=lambda: 0.5))
         monkeypatch.setattr(sync_slot_line, "monotonic", lambda: 100.0)
+        monkeypatch.setattr(sync_slot_line, "time", SimpleNamespace(sleep=self.yielded.append))
         options = SyncCommitterOptions(sleep=None if threads else self.sleep)
         self.committer = SyncCommitter(SyncMemoryRepository(clock=lambda: self.now), options)
         committer: Any = self.committer
@@ -69,6 +71,7 @@ class Scene:
 
     def wait(self, caller: SyncInLine) -> None:
         """Let time pass until the caller's time is up, as a thread does."""
+        assert not caller._wait(0.0), "it was woken for what it knows already"
         self.sleep(caller.expires - 100.0)
 
     def write_refunds(self, requests: Iterable[Request]) -> bool:
@@ -104,6 +107,7 @@ def test_the_first_caller_looks_ten_times_a_second(scene: Scene) -> None:
     assert SyncSlotLine(scene.committer, [ONE], 0).wait(NOW + 450_000_000, scene.ask) is None
     assert scene.looks == [100_000_000, 200_000_000, 300_000_000, 400_000_000]
     assert scene.slept == [100_000_000] * 4 + [50_000_000]
+    assert scene.yielded == [0] * 5
     assert len(scene.line) == 0
 
 
@@ -133,6 +137,27 @@ def test_a_caller_behind_another_does_not_look(scene: Scene) -> None:
     assert (scene.looks, scene.slept, scene.line.next_look) == ([], [100_000_000, 50_000_000], NOW + 7)
 
 
+def test_a_caller_that_becomes_the_first_looks_as_soon_as_one_is_due(scene: Scene) -> None:
+    """It sleeps for a nanosecond at most, so that an injected clock goes on."""
+    first = SyncSlotLine(scene.committer, [ONE], 0)._caller
+    scene.line.join(first)
+    sleep = scene.sleep
+
+    def leave(seconds: float) -> None:
+        sleep(seconds)
+        scene.line.leave(first)
+
+    scene.committer.sleep = leave
+    assert SyncSlotLine(scene.committer, [ONE], 0).wait(NOW + 150_000_000, scene.ask) is None
+    assert scene.looks == [100_000_000]
+    scene.looks, scene.slept = [], []
+    line = SyncSlotLine(scene.committer, [ONE], 0)
+    scene.line.join(line._caller)
+    scene.line.next_look = scene.now
+    line._sleep(scene.now + NANOSECONDS, scene.now)
+    assert scene.slept == [1]
+
+
 @pytest.mark.parametrize(("behind", "patience", "expected"), [(False, 1, LEAST_LOOK), (True, 3, 3), (True, 7_200, LONGEST_SLEEP)])
 def test_a_thread_sleeps_until_it_has_something_to_do(
     monkeypatch: pytest.MonkeyPatch, behind: bool, patience: int, expected: int
@@ -141,7 +166,9 @@ def test_a_thread_sleeps_until_it_has_something_to_do(
     scene = Scene(monkeypatch, threads=True)
     if behind:
         scene.line.join(SyncSlotLine(scene.committer, [ONE], 0)._caller)
-    assert SyncSlotLine(scene.committer, [ONE], 0).wait(NOW + patience * NANOSECONDS, scene.ask) is None
+    line = SyncSlotLine(scene.committer, [ONE], 0)
+    line._caller.set()
+    assert line.wait(NOW + patience * NANOSECONDS, scene.ask) is None
     assert scene.slept[0] == (expected if expected > 9 else expected * NANOSECONDS)
 
 

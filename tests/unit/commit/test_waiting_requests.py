@@ -11,6 +11,7 @@ from limiter import Concurrency, Limit, LimiterError
 from limiter.commit.sync_bucket_queue import SCARCE, SyncBucketQueue, SyncPendingRequest, SyncWaiter
 from limiter.core.pace import Pace
 from limiter.core.plan import plan
+from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Receipt, Refund, Refusal, Request
 from limiter.core.state import EMPTY, BucketState, Level
@@ -237,6 +238,18 @@ def test_equal_requests_are_counted_anew_after_the_last_one(queue: SyncBucketQue
     other = ONE._replace(charges=(Charge(LIMIT, 2),))
     pend(queue, other)
     assert (queue.ahead, queue.same_charges) == (1, other.terms)
+
+
+def test_only_equal_requests_without_a_timeout_stand_before_another(queue: SyncBucketQueue) -> None:
+    """A timeout that ends now is none. Those that the current batch has refused are not counted."""
+    for _ in range(4):
+        pend(queue)
+    assert queue.before(ONE._replace(deadline=NOW), NOW) == Ahead(4)
+    for other in (ONE._replace(deadline=NOW + 1), ONE._replace(oversize=True)):
+        assert queue.before(other, NOW) == NONE_AHEAD
+    batch: Any = SimpleNamespace(in_flight=(NOW - 1, 2, 3))
+    queue.batch = batch
+    assert queue.before(ONE, NOW) == Ahead(waiting=1, carried=2, planned=NOW - 1)
 
 
 def test_a_grant_whose_caller_has_gone_is_given_back(queue: SyncBucketQueue) -> None:
