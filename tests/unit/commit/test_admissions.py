@@ -221,7 +221,7 @@ def test_a_start_far_after_the_deadline_is_an_error() -> None:
 
 
 def test_an_interrupted_wait_gives_the_start_back() -> None:
-    """Whatever ends it."""
+    """However it ends."""
     script = Script([grant(NOW + SECOND)])
 
     def interrupt(seconds: float) -> None:

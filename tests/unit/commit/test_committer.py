@@ -173,6 +173,16 @@ def test_a_refusal_that_the_state_proves_costs_no_call(scene: Scene) -> None:
     assert scene.counted("cache_hits") == hits + 2
 
 
+def test_a_refusal_is_remembered_for_less_than_its_time(scene: Scene) -> None:
+    """From then on requests queue up again, also where the state was seen later."""
+    waiter = waiting(scene, ONE)
+    scene.queue.state, scene.queue.seen = full(Scene()).state, NOW
+    scene.queue.denied = NOW - 10
+    assert scene.committer._deny(waiter, NOW) is False
+    scene.queue.denied = NOW - 9
+    assert scene.committer._deny(waiter, NOW) is True
+
+
 def full(scene: Scene) -> SyncBucketQueue:
     """Return the queue of the bucket, after all was taken."""
     scene.decide(ALL)
@@ -288,6 +298,12 @@ def test_while_the_table_does_not_answer_no_request_queues_up(scene: Scene) -> N
     waiter = scene.enter(ONE)
     assert isinstance(waiter.requests[0].outcome, CircuitOpen)
     assert (waiter.pending, waiter.to_lead, scene.queue.requests, scene.queue.leader) == (0, (), [], None)
+
+
+def test_a_committer_knows_the_process_that_it_belongs_to(scene: Scene) -> None:
+    """Leases ask it whether they are still there."""
+    assert scene.committer.origin.is_current()
+    assert not scene.committer.origin.is_forked()
 
 
 def test_slots_of_a_bucket_that_has_none_are_lost(scene: Scene) -> None:

@@ -172,6 +172,16 @@ def test_a_thread_sleeps_until_it_has_something_to_do(
     assert scene.slept[0] == (expected if expected > 9 else expected * NANOSECONDS)
 
 
+def test_a_thread_whose_look_is_due_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for a nanosecond."""
+    scene = Scene(monkeypatch, threads=True)
+    line = SyncSlotLine(scene.committer, [ONE], 0)
+    scene.line.join(line._caller)
+    scene.line.next_look = NOW - 1
+    line._sleep(NOW + NANOSECONDS, NOW)
+    assert scene.slept == [0]
+
+
 def test_spread_of_looks() -> None:
     """An interval is up to half as long again as the least one, so that processes fall out of step."""
     committer = SyncCommitter(SyncMemoryRepository(clock=lambda: NOW), SyncCommitterOptions())
