@@ -10,7 +10,7 @@ import pytest
 from limiter import Concurrency, Limit, SyncMemoryRepository
 from limiter.commit import sync_slot_line
 from limiter.commit.sync_committer import SyncCommitter
-from limiter.commit.sync_slot_line import LEAST_LOOK, LONGEST_SLEEP, SyncSlotLine
+from limiter.commit.sync_slot_line import LEAST_LOOK, SyncSlotLine
 from limiter.commit.sync_writer import SyncCommitterOptions
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refusal, Request, refund_of
@@ -158,7 +158,10 @@ def test_a_caller_that_becomes_the_first_looks_as_soon_as_one_is_due(scene: Scen
     assert scene.slept == [1]
 
 
-@pytest.mark.parametrize(("behind", "patience", "expected"), [(False, 1, LEAST_LOOK), (True, 3, 3), (True, 7_200, LONGEST_SLEEP)])
+@pytest.mark.parametrize(
+    ("behind", "patience", "expected"),
+    [(False, 1, NANOSECONDS // 10), (True, 3, 3 * NANOSECONDS), (True, 7_200, 3_600 * NANOSECONDS)],
+)
 def test_a_thread_sleeps_until_it_has_something_to_do(
     monkeypatch: pytest.MonkeyPatch, behind: bool, patience: int, expected: int
 ) -> None:
@@ -169,7 +172,7 @@ def test_a_thread_sleeps_until_it_has_something_to_do(
     line = SyncSlotLine(scene.committer, [ONE], 0)
     line._caller.set()
     assert line.wait(NOW + patience * NANOSECONDS, scene.ask) is None
-    assert scene.slept[0] == (expected if expected > 9 else expected * NANOSECONDS)
+    assert scene.slept[0] == expected
 
 
 def test_a_thread_whose_look_is_due_does_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +185,7 @@ def test_a_thread_whose_look_is_due_does_not_sleep(monkeypatch: pytest.MonkeyPat
     assert scene.slept == [0]
 
 
-def test_spread_of_looks() -> None:
+def test_looks_of_processes_are_spread() -> None:
     """An interval is up to half as long again as the least one, so that processes fall out of step."""
     committer = SyncCommitter(SyncMemoryRepository(clock=lambda: NOW), SyncCommitterOptions())
     intervals = [SyncSlotLine(committer, [ONE], 0)._interval() / LEAST_LOOK for _ in range(300)]
