@@ -62,7 +62,6 @@ class SyncCommitter:
         self.gate = SyncGate(getattr(store, "max_connections", CALLS))
         self.clock = store.clock
         self.sleep = options.sleep
-        self._store = store
         self._options = options
         self._counters = counters or Counters()
         self.lock = threading.Lock()
