@@ -79,7 +79,7 @@ class Leader:
             if queue.requests:
                 return  # Others have asked in the same moment, and share the write.
             sent, (now, error) = monotonic(), reading(writer.clock)
-            count = writer.toll(queue)
+            count = writer.attempt if queue.pace is None else writer.toll(queue)
             made = planning.plan(queue.state, (pending.request,), now, next(writer.stamps), error=error, fresh=False, count=count)
             enters = bool(now < UNTRUSTED and made.update and made.shares) and writer.gate.try_enter()
             if enters and made.update is not None:
