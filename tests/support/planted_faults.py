@@ -182,7 +182,7 @@ def stamps_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     async def recover(self: Any, *sent: Any) -> None:
         state = await self._writer.store.read_bucket(self._queue.key)
         self._stamp = ""
-        self._answer(WriteResult(False, state))
+        self._answer(*sent, WriteResult(False, state))
 
     monkeypatch.setattr(batch.Batch, "_recover", recover)
 

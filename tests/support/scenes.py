@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 
 
+class SharedRepository(SyncMemoryRepository):
+    """A store in memory that other processes may use."""
+
+    is_shared = True
+
+
 class Stage:
     """A repository in memory whose every write can be made to wait, to fail, or to be interrupted.
 

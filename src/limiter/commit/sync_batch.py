@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core import plan as planning
 from ..core import preview
-from ..core.request import Grant, Refusal
+from ..core.request import Refusal
 from ..core.state import WriteResult
 from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled
@@ -88,7 +88,7 @@ class SyncBatch:
         self._called, self._stamp, self.sent, self._writes = True, update.stamp, sent, 1
         self._start_write(plan, update, self.requests)
         if isinstance(answer, WriteResult):
-            self._answer(answer)
+            self._answer(plan, update, self.requests, answer)
         elif answer is not None:
             self._failure = answer
             self._note_unsent(answer)
@@ -165,12 +165,9 @@ class SyncBatch:
 
     def _has_had_its_turn(self) -> bool:
         """Tell whether the bucket's pace demands a wait before the next write, and nothing of the batch is in doubt."""
-        queue = self._queue
-        if self._writes < WRITES_A_TURN or not queue.is_paced:
+        if not self._queue.is_paced or self._sent or self._carried or self._failure or self._slots.holds_back:
             return False
-        if self._writes < WRITES_IN_PLENTY and not queue.is_scarce(self._writer.clock()):
-            return False
-        return not (self._sent or self._carried or self._failure or self._slots.holds_back)
+        return self._writes >= (WRITES_A_TURN if self._queue.is_scarce(self._writer.clock()) else WRITES_IN_PLENTY)
 
     def _leave_the_rest(self) -> None:
         """Put the undecided requests back at the head of the queue, for the next batch, which waits for its turn.
@@ -223,7 +220,7 @@ class SyncBatch:
         self._deliver_refusals(plan, planned, now)
         if plan.update is not None:
             if self._start_write(plan, plan.update, planned):
-                self._answer(self._write(plan.update), definite=True)
+                self._answer(plan, plan.update, planned, self._write(plan.update), definite=True)
         elif self._fresh:
             self._deliver(planned, self._slots.let_go(planned, plan.grants(queue.state)))
         elif self.requests:
@@ -332,7 +329,7 @@ class SyncBatch:
                 return
             self._carried, self._covered = [planned[place] for place in plan.shares], self._covered or covered
             self._drop_refunds(covered=covered)
-        self._answer(WriteResult(applied, state))
+        self._answer(plan, update, planned, WriteResult(applied, state))
 
     def _drop_refunds(self, *, covered: bool) -> None:
         """Remove the refunds from a second write, because the first one may still arrive and make them.
@@ -347,30 +344,21 @@ class SyncBatch:
                 pending.request = request._replace(refunds=())
                 self._writer.record_lost_refund(request if covered else request._replace(charges=()), error)
 
-    def _answer(self, result: WriteResult, *, definite: bool = False) -> None:
-        queue, state = self._queue, result.state
-        if self._sent is not None:
-            self._writer.note_count(queue, self._sent[1], state, self._sent[0].now, applied=result.applied)
-        if definite and not result.applied and self._sent is not None:
-            with self._writer.lock:
-                self._slots.fail(self._sent[1])
-        if self._sent is not None and result.applied:
-            plan, update, planned = self._sent
-            # A request that did not fit beside the others is refused by the time of their write, before later refills.
-            outcomes: dict[int, Grant | Refusal] = {**plan.grants(state, self._first)}
-            # If an attribute has become unreadable, the next look ends the affected requests. If others have written since, the
-            # refused requests are planned again.
-            for place in () if state.unreadable or state.stamp != update.stamp else plan.refused:
-                look = preview.look(state, planned[place].request, plan.now, error=plan.view.error)
-                if isinstance(look, Refusal):
-                    outcomes[place] = look
-            self._see(state, planned, outcomes)
+    def _answer(
+        self, plan: Plan, update: Update, planned: list[SyncPendingRequest], result: WriteResult, *, definite: bool = False
+    ) -> None:
+        """Deliver what an update has decided, or see what prevented it; `definite` if that is the answer to its own call."""
+        self._writer.note_count(self._queue, update, result.state, plan.now, applied=result.applied)
+        if result.applied:
+            self._see(result.state, planned, plan.outcomes(result.state, self._first))
             self._carried = []
-            self._drop_blocks(defeated=False)
         else:
-            self._see(state)
-            if not self._carried:
-                self._drop_blocks(defeated=True)
+            if definite:
+                with self._writer.lock:
+                    self._slots.fail(update)
+            self._see(result.state)
+        if not self._carried:
+            self._drop_blocks(defeated=not result.applied)
         self._sent = None
 
     def _drop_blocks(self, *, defeated: bool) -> None:

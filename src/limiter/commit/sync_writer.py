@@ -96,7 +96,7 @@ class SyncBatchWriter:
 
     def toll(self, queue: SyncBucketQueue) -> int:
         """Return what the next write adds to the bucket's count; 0 if that is no number."""
-        if queue.state.unreadable and COUNT in queue.state.unreadable:
+        if COUNT in queue.state.unreadable:
             return 0
         return self.attempt if queue.pace is None else queue.pace.toll
 

@@ -133,7 +133,7 @@ class Pace:
         fleet, elapsed = attempts - self._counted, now - self._began
         window = max(WINDOW, 3 * self.interval // 4)
         enough = elapsed >= window and (fleet >= LUMPS * max(self._losses, self._failed) or elapsed >= STRETCH * window)
-        if enough or (not self._level and self._is_crowded(fleet, elapsed)):
+        if enough or (not self._level and elapsed >= BASE and fleet > self._reported and self._is_crowded(fleet, elapsed)):
             self._adjust(fleet, elapsed, max(0, level) / LEVELS, now)
             self._pending = round(min(1.0, self._attempts / max(1, fleet)) * (self._level * LEVELS - level))
             self.begin(count, now)
@@ -146,9 +146,8 @@ class Pace:
         self._level = min(self._longest, max(self._level + log(2), log(WINDOW / BASE)))
 
     def _is_crowded(self, fleet: int, elapsed: int) -> bool:
-        """Tell whether the fleet writes faster than it may, before a window is over."""
-        rate = self._estimate(fleet) * NANOSECONDS / max(elapsed, WINDOW // 4)
-        return elapsed >= BASE and fleet > self._reported and rate > self._aim
+        """Tell whether the fleet seems to write faster than it may."""
+        return self._estimate(fleet) * NANOSECONDS > self._aim * max(elapsed, WINDOW // 4)
 
     def _adjust(self, fleet: int, elapsed: int, level: float, now: int) -> None:
         """Correct the interval by what the fleet wrote in a window."""
@@ -163,7 +162,7 @@ class Pace:
             own = self._level + MIX * (level - self._level)
             change = GAIN * log(min(max(ratio, 1 / STEEPEST), STEEPEST))
             self._level = min(self._longest, max(0.0, own + change))
-        elif self._estimate(fleet) * NANOSECONDS > self._aim * elapsed:
+        elif self._is_crowded(fleet, elapsed):
             self._level = min(self._longest, self._fair(fleet, level))
 
     def _fair(self, fleet: int, level: float) -> float:

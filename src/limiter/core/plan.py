@@ -123,6 +123,22 @@ class Plan:
         grants = {place: self._grant(self.requests[place], first, grounds, earlier, known) for place, first in pairs}
         return numbered(grants, self.slots, after) if self.slots and not covered else grants
 
+    def outcomes(self, after: BucketState, sent_first: Plan | None = None) -> dict[int, Grant | Refusal]:
+        """Return what the applied update has decided, by place in the batch; the state is now `after`.
+
+        A request that did not fit beside the others is refused by the time of their write, before later refills. If an attribute
+        has become unreadable, the next look ends the affected requests. If others have written since, the refused ones are
+        planned again.
+        """
+        decided: dict[int, Grant | Refusal] = {**self.grants(after, sent_first)}
+        if after.unreadable or self.update is None or after.stamp != self.update.stamp:
+            return decided
+        for place in self.refused:
+            found = look(after, self.requests[place], self.now, error=self.view.error)
+            if isinstance(found, Refusal):
+                decided[place] = found
+        return decided
+
     def _grant(
         self, request: Request, first: int, grounds: Mapping[str, tuple[int, int]], earlier: dict[str, int], known: int
     ) -> Grant:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.scenes import Stage, fail_with
+from support.steady_pace import SteadyPace
 
 from limiter import Limit, Throttled
 from limiter.commit import sync_batch
@@ -22,7 +23,6 @@ from limiter.commit.sync_slots import SyncBucketSlots, SyncSlotKeeper
 from limiter.commit.sync_writer import SyncBatchWriter, SyncCommitterOptions
 from limiter.core import plan as planning
 from limiter.core.limits import gcra
-from limiter.core.pace import Pace
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refund, Refusal, Request, refund_of
 from limiter.core.state import BucketState, Level, WriteResult
@@ -39,35 +39,6 @@ ALLOTTED = Limit.per_hour("requests", 1_000, allotment=1.0)
 SILENT = RateLimiterUnavailable("no answer")
 UNSENT = RateLimiterUnavailable("no connection", unsent=True)
 HOT = Throttled("a hot key", hot_key=True)
-
-
-class Steady(Pace):
-    """A pace that demands the same wait each time."""
-
-    def __init__(self, interval: int = SECOND // 10, part: float = 1.0) -> None:
-        super().__init__(700, SECOND)
-        self._interval = interval
-        self._kept = part
-
-    @property
-    def interval(self) -> int:
-        """The interval."""
-        return self._interval
-
-    @property
-    def part(self) -> float:
-        """The part that a write carries."""
-        return self._kept
-
-    def wait(self) -> int:
-        """Return the interval."""
-        return self._interval
-
-    def note(self, count: int, now: int, *, applied: bool) -> None:
-        """Learn nothing."""
-
-    def note_throttled(self, now: int) -> None:
-        """Learn nothing."""
 
 
 class Scene:
@@ -151,8 +122,9 @@ def test_a_call_is_repeated_as_long_as_another_one_is_likely_to_end_in_time(
 def test_a_write_to_a_hot_key_is_repeated_after_each_pause(interval: float, writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often, while the next one comes in time; the pace says how long the pause is."""
     scene = Scene(monkeypatch)
-    scene.queue.pace = Steady(int(interval * SECOND))
-    monkeypatch.setattr(sync_batch, "WRITES_A_TURN", 100)
+    scene.queue.pace = SteadyPace(int(interval * SECOND))
+    for turn in ("WRITES_A_TURN", "WRITES_IN_PLENTY"):
+        monkeypatch.setattr(sync_batch, turn, 100)
     scene.failing(HOT)
     scene.ask()
     with pytest.raises(Throttled):
@@ -203,7 +175,7 @@ def test_a_batch_takes_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_write_in_doubt_is_cleared_up_in_the_same_turn(paced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """What may have been written is not left to another batch, which would not know of it."""
     scene = Scene(monkeypatch)
-    scene.queue.pace = Steady() if paced else None
+    scene.queue.pace = SteadyPace() if paced else None
     scene.queue.denied, scene.queue.seen = NOW, NOW
     scene.failing(SILENT, 2)
     pendings = [scene.ask() for _ in range(3)]
@@ -215,7 +187,7 @@ def test_a_write_in_doubt_is_cleared_up_in_the_same_turn(paced: bool, monkeypatc
 def test_a_repeated_write_carries_what_it_carried_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pace's part is taken of the requests once, not of those that a lost write has carried once more."""
     scene, done = Scene(monkeypatch), []
-    scene.queue.pace = Steady(0, part=0.5)
+    scene.queue.pace = SteadyPace(0, part=0.5)
     scene.queue.denied, scene.queue.seen = NOW, NOW
     scene.failing(SILENT, 1)
     pendings = [scene.ask() for _ in range(8)]
@@ -403,7 +375,7 @@ def test_a_crowd_that_was_decided_is_remembered(number: int, crowd: bool, monkey
 def test_who_came_during_the_last_write_of_a_turn_is_refused_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where little is free, it need not wait for the next turn to learn that."""
     scene, later = Scene(monkeypatch), list[SyncPendingRequest]()
-    scene.queue.pace = Steady(SECOND // 2)
+    scene.queue.pace = SteadyPace(SECOND // 2)
 
     def rival(units: int, *, ask: bool = False) -> None:
         (taken,) = SyncCommitter(scene.stage.inner, SyncCommitterOptions()).decide([Request(KEY, (Charge(ALLOTTED, units),))])
@@ -456,7 +428,7 @@ def test_a_batch_that_waits_until_the_breaker_opens_makes_no_call(monkeypatch: p
 def test_a_block_that_an_applied_write_has_not_carried_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the pace lets a write carry a part, the rest of the requests comes next, and not the units in advance."""
     scene = Scene(monkeypatch)
-    scene.queue.pace = Steady(0, part=0.5)
+    scene.queue.pace = SteadyPace(0, part=0.5)
     scene.queue.denied = NOW
     batch, notes = busy(scene, number=7), list[bool]()
     monkeypatch.setattr(Stock, "note", lambda _stock, _count, *, granted: notes.append(granted))
@@ -490,7 +462,7 @@ def test_nothing_is_paid_by_a_clock_that_cannot_be_trusted(monkeypatch: pytest.M
 def test_what_a_batch_has_seen_refuses_others_until_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """If little is free, and many processes write, when it ends."""
     scene = Scene(monkeypatch)
-    scene.queue.pace = Steady(SECOND // 2)
+    scene.queue.pace = SteadyPace(SECOND // 2)
     SyncCommitter(scene.stage, SyncCommitterOptions()).decide([Request(KEY, (Charge(ALLOTTED, 990),))])
     batch = busy(scene)
     batch.carry_out()
@@ -514,7 +486,7 @@ def test_a_batch_leaves_its_rest_before_those_that_did_not_fit_into_it(monkeypat
     """No request is left out, and all keep their order."""
     monkeypatch.setattr(sync_batch, "MAX_BATCH", 3)
     scene = Scene(monkeypatch)
-    scene.queue.pace = Steady()
+    scene.queue.pace = SteadyPace()
     scene.failing(HOT, WRITES_IN_PLENTY)
     pendings = [scene.ask() for _ in range(3)]
     batch = scene.batch()
@@ -526,7 +498,7 @@ def test_a_batch_leaves_its_rest_before_those_that_did_not_fit_into_it(monkeypat
 def test_a_turn_ends_once_a_lost_write_has_been_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing is in doubt any more, and the rest waits for the next turn."""
     scene = Scene(monkeypatch)
-    scene.queue.pace = Steady(part=0.5)
+    scene.queue.pace = SteadyPace(part=0.5)
     scene.queue.denied, scene.queue.seen = NOW, NOW
     scene.failing(SILENT, 1)
     pendings = [scene.ask() for _ in range(8)]
@@ -558,7 +530,7 @@ def test_an_error_after_a_lost_write_leaves_it_in_doubt(is_open: bool, monkeypat
 def test_units_in_advance_that_a_hot_key_has_not_granted_are_no_defeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next block is as large."""
     scene, notes = Scene(monkeypatch), list[bool]()
-    scene.queue.pace = Steady()
+    scene.queue.pace = SteadyPace()
     scene.failing(HOT, WRITES_IN_PLENTY)
     batch = busy(scene)
     monkeypatch.setattr(Stock, "note", lambda _stock, _count, *, granted: notes.append(granted))
@@ -592,7 +564,7 @@ def test_a_batch_ends_once_all_but_its_block_is_decided(monkeypatch: pytest.Monk
     """For a block that a write has not carried it does not come back to the gate."""
     scene = Scene(monkeypatch)
     scene.writer.gate = gate = Counted(1)
-    scene.queue.pace = Steady(0, part=0.9)
+    scene.queue.pace = SteadyPace(0, part=0.9)
     scene.queue.denied = NOW
     batch = busy(scene, number=7)
     batch.carry_out()
@@ -614,7 +586,7 @@ def test_a_batch_that_is_overtaken_again_and_again_fails(monkeypatch: pytest.Mon
 def test_who_has_gone_is_not_left_for_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands in the way of no other."""
     scene = Scene(monkeypatch)
-    scene.queue.pace = Steady()
+    scene.queue.pace = SteadyPace()
     scene.failing(HOT, WRITES_IN_PLENTY)
     gone, other = scene.ask(), scene.ask()
 

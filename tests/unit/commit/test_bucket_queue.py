@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support.scenes import Stage
+from support.scenes import SharedRepository, Stage
 
 from limiter import Limit, SyncMemoryRepository
 from limiter.commit.breaker import THRESHOLD, Breaker
@@ -129,12 +129,6 @@ def test_a_write_that_has_waited_for_its_turn_takes_along_who_has_come() -> None
     Batch(writer, queue, pendings[:1]).carry_out()
     assert all(isinstance(pending.outcome, Grant) for pending in pendings)
     assert queue.requests == []
-
-
-class SharedRepository(SyncMemoryRepository):
-    """A store that other processes may use."""
-
-    is_shared = True
 
 
 def test_a_pace_is_kept_while_others_write() -> None:

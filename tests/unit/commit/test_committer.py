@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.scenes import Stage, fail_with
+from support.steady_pace import SteadyPace
 
 from limiter import Concurrency, Limit, LimiterError, RateLimiterUnavailable
 from limiter.commit import sync_committer
@@ -107,17 +108,11 @@ def monotonic(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return times
 
 
-class Paced(Pace):
-    """A pace with an interval."""
-
-    interval = 1
-
-
 BUSY: dict[str, Callable[[Scene], object]] = {
     "has a leader": lambda scene: setattr(scene.queue, "leader", object()),
     "has requests": lambda scene: scene.queue.add(SyncPendingRequest(ONE, scene.queue)),
     "is unreadable": lambda scene: setattr(scene.queue, "state", BucketState(unreadable={"requests": "?"})),
-    "has a pace": lambda scene: setattr(scene.queue, "pace", Paced(700, NANOSECONDS)),
+    "has a pace": lambda scene: setattr(scene.queue, "pace", SteadyPace(1)),
     "has slots": lambda scene: scene.committer.open_slots(KEY),
     "was refused lately": lambda scene: setattr(scene.queue, "denied", NOW - 9),
     "does not answer": Scene.open_breaker,

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.steady_pace import SteadyPace
 
 from limiter import Limit, SyncMemoryRepository, Throttled
 from limiter.commit import sync_batch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SECOND = NANOSECONDS
 NOW = 1_800_000_000 * SECOND
 KEY = BucketKey("default", "user", "api")
+TURN = SteadyPace().longest_wait
 PLAIN = Limit.per_hour("requests", 100)
 ALLOTTED = Limit.per_hour("requests", 100, allotment=1.0)
 
@@ -38,22 +40,6 @@ ALLOTTED = Limit.per_hour("requests", 100, allotment=1.0)
 def request(limit: Limit, deadline: int = 0) -> Request:
     """Return a request for one unit."""
     return Request(KEY, (Charge(limit, 1),), deadline=deadline, allots=bool(limit.allotment_ns))
-
-
-class Steady(Pace):
-    """A pace with an interval that does not change."""
-
-    def __init__(self, interval: int = SECOND // 10) -> None:
-        super().__init__(700, SECOND)
-        self.kept = interval
-
-    @property
-    def interval(self) -> int:
-        """The interval."""
-        return self.kept
-
-    def note(self, count: int, now: int, *, applied: bool) -> None:
-        """Learn nothing."""
 
 
 class Contested(SyncMemoryRepository):
@@ -145,7 +131,7 @@ def carry_out(store: SyncMemoryRepository, limit: Limit, number: int, pace: Pace
 def test_a_batch_leaves_the_rest_to_the_next_turn_after_two_writes() -> None:
     """Of 60 for whom others leave 50, and then 40, ten are refused at once, and 50 wait in their order."""
     store = Contested(PLAIN, 50, 10)
-    queue, outcomes = carry_out(store, PLAIN, 60, Steady(SECOND // 2))
+    queue, outcomes = carry_out(store, PLAIN, 60, SteadyPace(SECOND // 2))
     assert store.writes == 2
     assert [type(each) for each in outcomes] == [type(None)] * 50 + [Refusal] * 10
     assert [pending.done for pending in queue.requests] == [False] * 50
@@ -156,7 +142,7 @@ def test_a_batch_leaves_the_rest_to_the_next_turn_after_two_writes() -> None:
 def test_where_nothing_was_refused_a_turn_has_four_writes(defeats: int, left: int) -> None:
     """There a defeat does not mean that units are scarce, so that the rest of the batch need not wait for another turn."""
     store = Fickle(defeats)
-    queue, outcomes = carry_out(store, PLAIN, 5, Steady(SECOND // 2))
+    queue, outcomes = carry_out(store, PLAIN, 5, SteadyPace(SECOND // 2))
     assert store.writes == 4
     assert len(queue.requests) == left == outcomes.count(None)
 
@@ -182,19 +168,19 @@ def test_a_defeated_batch_asks_for_less_of_a_bucket_that_is_too_full_for_it() ->
 def test_what_two_writes_have_not_got_of_a_scarce_bucket_is_refused_until_the_next_turn() -> None:
     """Under an allotment the same requests are refused, and may come again at the process's next write."""
     store = Contested(ALLOTTED, 50, 10)
-    queue, outcomes = carry_out(store, ALLOTTED, 60, Steady(SECOND // 2))
+    queue, outcomes = carry_out(store, ALLOTTED, 60, SteadyPace(SECOND // 2))
     assert store.writes == 2
     assert not queue.requests
     refusals = [each for each in outcomes if isinstance(each, Refusal)]
     assert len(refusals) == 60
     assert queue.wrote is not None
-    assert refusals[0].start == queue.wrote + Steady(SECOND // 2).longest_wait
+    assert refusals[0].start == queue.wrote + SteadyPace(SECOND // 2).longest_wait
 
 
 def test_a_block_that_throttled_writes_have_not_taken_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """No batch but its own would hold the units. The requests themselves wait for the next turn."""
     monkeypatch.setattr(sync_batch, "time", SimpleNamespace(sleep=lambda seconds: None))
-    queue, outcomes = carry_out(Hot(), ALLOTTED, 30, Steady())
+    queue, outcomes = carry_out(Hot(), ALLOTTED, 30, SteadyPace())
     assert outcomes == [None] * 30
     assert [pending.request for pending in queue.requests] == [request(ALLOTTED)] * 30
 
@@ -207,7 +193,7 @@ def turned_away(
     The clock was set `back` since.
     """
     queue = BucketQueue(KEY)
-    queue.pace = Steady(interval) if interval else None
+    queue.pace = SteadyPace(interval) if interval else None
     for place in range(asked):
         queue.observe(request(limit), NOW - SECOND * (asked - place) // asked)
     tat = NOW + limit.window - limit.allotment_ns - gcra.cost(limit, room)
@@ -221,7 +207,7 @@ def turned_away(
 def test_a_process_counts_on_a_quarter_of_what_it_saw_free() -> None:
     """With 6 requests expected until the next turn, 40 free units are enough, and 12 are not."""
     assert turned_away(room=40, asked=80) == 0
-    assert turned_away(room=12, asked=80) == Steady().longest_wait
+    assert turned_away(room=12, asked=80) == TURN
 
 
 def test_a_state_is_believed_for_an_allotment_at_most() -> None:
@@ -231,7 +217,13 @@ def test_a_state_is_believed_for_an_allotment_at_most() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"limit": PLAIN}, {"interval": 0}, {"deadline": NOW + SECOND}, {"back": 3600 * SECOND}, {"back": -Steady().longest_wait}],
+    [
+        {"limit": PLAIN},
+        {"interval": 0},
+        {"deadline": NOW + SECOND},
+        {"back": 3600 * SECOND},
+        {"back": -TURN},
+    ],
     ids=["no allotment", "alone", "may wait", "earlier", "at the turn"],
 )
 def test_others_are_not_turned_away(options: dict[str, Any]) -> None:
@@ -242,7 +234,7 @@ def test_others_are_not_turned_away(options: dict[str, Any]) -> None:
 def test_a_process_refuses_no_more_once_it_has_seen_enough() -> None:
     """A later state ends the refusals before their turn comes."""
     queue = BucketQueue(KEY)
-    queue.pace = Steady()
+    queue.pace = SteadyPace()
     for place in range(80):
         queue.observe(request(ALLOTTED), NOW - SECOND * (80 - place) // 80)
     queue.seen = queue.wrote = NOW

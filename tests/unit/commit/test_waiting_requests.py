@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.steady_pace import SteadyPace
 
 from limiter import Concurrency, Limit, LimiterError
 from limiter.commit.sync_bucket_queue import SCARCE, SyncBucketQueue, SyncPendingRequest, SyncWaiter
-from limiter.core.pace import Pace
 from limiter.core.plan import plan
 from limiter.core.preview import NONE_AHEAD, Ahead
 from limiter.core.records import BucketKey
@@ -61,18 +61,6 @@ class Blocks:
     def leave(self) -> tuple[Refund, ...]:
         self.calls.append("leave")
         return ()
-
-
-class Steady(Pace):
-    """A pace with an interval that does not change."""
-
-    def __init__(self, interval: int = NANOSECONDS) -> None:
-        super().__init__(700, NANOSECONDS)
-        self.kept = interval
-
-    @property
-    def interval(self) -> int:
-        return self.kept
 
 
 @pytest.fixture
@@ -174,9 +162,9 @@ def test_units_are_scarce_for_a_while_after_a_refusal(queue: SyncBucketQueue) ->
     queue.denied = NOW
     assert [queue.is_scarce(NOW + passed) for passed in (0, SCARCE, SCARCE + 1)] == [True, True, False]
     assert queue.part(NOW) == 1.0
-    queue.pace = Steady(0)
+    queue.pace = SteadyPace(0)
     assert not queue.is_paced
-    queue.pace.kept = 1
+    queue.pace = SteadyPace(1)
     assert queue.is_paced
 
 
@@ -310,7 +298,7 @@ def test_the_first_request_of_a_kind_makes_the_record_of_what_is_asked_for() -> 
 
 def test_a_paced_process_refuses_until_its_next_write(queue: SyncBucketQueue, blocks: Blocks) -> None:
     """From the last write on, for as long as it may wait, by what was seen. The bucket is scarce until then."""
-    pace = Steady()
+    pace = SteadyPace(NANOSECONDS)
     queue.pace, queue.seen, queue.wrote, blocks.until = pace, NOW + 1, NOW + 2, NOW + 9
     queue.refuse_until_turn(0)
     assert blocks.calls == [f"refuse until {2 + pace.longest_wait}, of 1"]
@@ -322,7 +310,7 @@ def test_a_paced_process_refuses_until_its_next_write(queue: SyncBucketQueue, bl
 
 UNKNOWN: dict[str, Callable[[SyncBucketQueue], object]] = {
     "no pace": lambda queue: setattr(queue, "pace", None),
-    "no interval": lambda queue: setattr(queue, "pace", Steady(0)),
+    "no interval": lambda queue: setattr(queue, "pace", SteadyPace(0)),
     "no blocks": lambda queue: setattr(queue, "allotments", None),
     "never seen": lambda queue: setattr(queue, "seen", None),
     "never written": lambda queue: setattr(queue, "wrote", None),
@@ -332,7 +320,7 @@ UNKNOWN: dict[str, Callable[[SyncBucketQueue], object]] = {
 @pytest.mark.parametrize("missing", UNKNOWN)
 def test_a_process_that_lacks_something_does_not_refuse_until_then(queue: SyncBucketQueue, blocks: Blocks, missing: str) -> None:
     """Each of pace, blocks, a state and a write is needed."""
-    queue.pace, queue.seen, queue.wrote, blocks.until = Steady(), NOW, NOW, NOW + 9
+    queue.pace, queue.seen, queue.wrote, blocks.until = SteadyPace(NANOSECONDS), NOW, NOW, NOW + 9
     UNKNOWN[missing](queue)
     queue.refuse_until_turn(0)
     assert (blocks.calls, queue.denied) == ([], 0)

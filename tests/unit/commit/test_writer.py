@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.scenes import SharedRepository
 
 from limiter import Limit, SyncMemoryRepository
 from limiter.commit.breaker import Breaker
@@ -30,12 +31,6 @@ SECOND = NANOSECONDS
 NOW = 1_800_000_000 * SECOND
 KEY = BucketKey("default", "user", "api")
 PER_MINUTE, PER_HOUR = Limit.per_minute("requests", 10), Limit.per_hour("requests", 10)
-
-
-class Shared(SyncMemoryRepository):
-    """A store that other processes may use."""
-
-    is_shared = True
 
 
 class Clock:
@@ -81,7 +76,7 @@ def test_a_write_waits_for_the_rest_of_an_interval_to_the_nanosecond() -> None:
 
 def test_a_write_counts_where_the_count_can_be_read() -> None:
     """Also if another attribute of the item makes no sense."""
-    writer, queue = writer_of(Shared()), SyncBucketQueue(KEY)
+    writer, queue = writer_of(SharedRepository()), SyncBucketQueue(KEY)
     tolls = []
     for name in (COUNT, PER_MINUTE.identity):
         queue.state = BucketState(unreadable={name: "not a number"})
@@ -91,7 +86,7 @@ def test_a_write_counts_where_the_count_can_be_read() -> None:
 
 def noted(queue: SyncBucketQueue, state: BucketState, count: int = ATTEMPT, *, applied: bool = True) -> Pace | None:
     """Return what is known of other processes after the answer to a write that added so much to the count."""
-    writer_of(Shared()).note_count(queue, Update("stamp", (), (), count=count), state, NOW, applied=applied)
+    writer_of(SharedRepository()).note_count(queue, Update("stamp", (), (), count=count), state, NOW, applied=applied)
     return queue.pace
 
 
