@@ -12,6 +12,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .core.limits import BLOCKED, UNLIMITED, Concurrency, Limit, Quota
+    from .events import Charged, DecisionEvent, LeaseEvent
     from .exceptions import (
         Blocked,
         BlockingCallWarning,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from .models import BaseLimit, Decision, Entity, LimitStatus, Sweep
     from .repository import Repository
     from .repository_protocol import RepositoryProtocol
-    from .statistics import CacheStatistics, Charged, DecisionEvent, LeaseEvent, Statistics
+    from .statistics import CacheStatistics, Statistics
     from .sync_lease import SyncLease
     from .sync_limiter import SyncRateLimiter
     from .sync_memory_repository import SyncMemoryRepository
@@ -66,12 +67,12 @@ _MODULES = {
     "Blocked": "exceptions",
     "BlockingCallWarning": "exceptions",
     "CacheStatistics": "statistics",
-    "Charged": "statistics",
+    "Charged": "events",
     "CircuitOpen": "exceptions",
     "Concurrency": "core.limits",
     "ConfigurationError": "exceptions",
     "Decision": "models",
-    "DecisionEvent": "statistics",
+    "DecisionEvent": "events",
     "DeletionProtected": "exceptions",
     "Deployment": "infra.change_set",
     "Drift": "infra.drift",
@@ -81,7 +82,7 @@ _MODULES = {
     "EntityNotFound": "exceptions",
     "Lease": "lease",
     "LeaseClosed": "exceptions",
-    "LeaseEvent": "statistics",
+    "LeaseEvent": "events",
     "LeaseLost": "exceptions",
     "Limit": "core.limits",
     "LimitStatus": "models",

@@ -15,10 +15,10 @@ from .core.chain import check_known, check_no_slots, requests
 from .core.request import Charge, Grant, Refund, Request
 from .core.share import local_limit, local_requests
 from .core.validation import MAX_AMOUNT, check_amounts
+from .events import asked_of, fence_of, requested, taken
 from .exceptions import LeaseClosed, LeaseLost, NeverSatisfiable, RateLimiterUnavailable, ValidationError
 from .runtime.concurrency import shielded
 from .runtime.scope import Origin
-from .trail import asked_of, fence_of, requested, taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

@@ -1,18 +1,13 @@
-"""What a limiter has done so far: counters, their frozen values, and the events for hooks."""
+"""What a limiter has done so far: counters and their frozen values."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from .exceptions import RateLimiterUnavailable, Throttled
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .models import BaseLimit, LimitStatus
 
 BreakerState = Literal["closed", "open", "half-open"]
 """Whether calls reach the store: always, not at all, or one at a time to test whether it is back."""
@@ -66,90 +61,6 @@ DESCRIPTIONS = {
     "skew": "Seconds that this machine's clock is ahead of the table's",
 }
 """Fields of `Statistics`, as metrics describe them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Charged:
-    """What a call requests, consumes or refunds of one limit of one bucket.
-
-    `start` is the time from which the units may be used, in nanoseconds of the repository's clock; None if nothing was consumed.
-    `since` is the time from which the bucket counts them.
-    """
-
-    entity_id: str
-    resource: str
-    limit: BaseLimit
-    units: int
-    start: int | None = None
-    since: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionEvent:
-    """One decision, as `on_decision` receives it.
-
-    - `degraded`: the decision was made without the table.
-    - `seconds`: the time that the decision took, without the `waited` seconds of a caller with a `timeout` (`waits`).
-    - `id`: names the call and its lease; unique in this process.
-    - `process_id`: names the limiter in this process; unique.
-    - `begin`, `end`: when the call came and when it was decided, in nanoseconds of the repository's clock.
-    - `buckets`: the entity and resource of each bucket of the call.
-    - `charges`: what the call consumed of their limits, or requested.
-    - `headroom`, `oversize`: as the call gave them.
-    - `fence`: the number that the call's lease has for its slots, if any.
-    """
-
-    entity_id: str
-    resource: str
-    allowed: bool
-    degraded: bool
-    waited: float
-    seconds: float
-    statuses: tuple[LimitStatus, ...]
-    id: str
-    process_id: str
-    begin: int
-    end: int
-    waits: bool
-    buckets: tuple[tuple[str, str], ...]
-    charges: tuple[Charged, ...]
-    headroom: float | Mapping[str, float] | None = None
-    oversize: bool = False
-    fence: int | None = None
-
-    @property
-    def kind(self) -> str:
-        """`decision`."""
-        return "decision"
-
-    @property
-    def outcome(self) -> str:
-        """`allowed` or `refused`."""
-        return "allowed" if self.allowed else "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseEvent:
-    """An event of a call or its lease other than a decision, for a hook with a method `note`.
-
-    - `kind`: `decision` for a call that failed, `consume` when the lease requested more, `correction` when more was charged in
-      any case, `refund` for units that are about to be refunded, `written` when the refund of the same `begin` is known to be
-      written, `expiry` for slots that were lost: they were renewed last at `begin`. From outside a lease: `correction`,
-      `withdrawal` for units that are refunded, `reset`, and `pause`, whose charges start at its end.
-    - `outcome`: `allowed`, `refused`, or `failed`: not known.
-    - `end`: None if the end is not known yet.
-    """
-
-    kind: str
-    id: str
-    process_id: str
-    begin: int
-    end: int | None
-    outcome: str
-    degraded: bool
-    waits: bool
-    buckets: tuple[tuple[str, str], ...]
-    charges: tuple[Charged, ...]
 
 
 @dataclass(frozen=True, slots=True)

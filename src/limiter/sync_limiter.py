@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from .core.headroom import Headroom
     from .core.records import Limits
     from .core.request import Grant, Request
+    from .events import DecisionEvent
     from .models import BaseLimit, Decision
     from .sync_repository_protocol import SyncRepositoryProtocol
-    from .statistics import CacheStatistics, DecisionEvent, Statistics
+    from .statistics import CacheStatistics, Statistics
 
 F = TypeVar("F", bound="Callable[..., Any]")
 L = TypeVar("L")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -10,20 +9,18 @@ from typing import TYPE_CHECKING, Any
 from .core.chain import call_requests
 from .core.units import NANOSECONDS
 from .core.visible import visible
-from .statistics import Charged, DecisionEvent, LeaseEvent
+from .events import Charged, DecisionEvent, LeaseEvent, buckets_of, requested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .commit.charge import Admission
-    from .commit.sync_charge import SyncAdmission
     from .core.call import Call
     from .core.chain import Bucket
     from .core.records import BucketKey
     from .core.request import Request
-    from .models import BaseLimit, LimitStatus
+    from .events import Admitted
+    from .models import BaseLimit
 
-    Admitted = Admission | SyncAdmission
     Change = tuple[BucketKey, BaseLimit, int]
 
 _log = logging.getLogger("limiter")
@@ -94,7 +91,6 @@ class Trail:
     def decision(self, call: Call, admission: Admitted) -> DecisionEvent:
         """Return the event of the decision, as of the time of the decision: before the caller waited for its turn."""
         self._degraded = admission.degraded
-        charges = taken(admission) if admission.allowed else asked_of(admission.statuses)
         # A caller waits in line for slots before it is granted them, and for its turn after that.
         granted = max([grant.now for _, grant in admission.grants], default=self.begin)
         slept = admission.waited if admission.start > granted else 0.0
@@ -105,17 +101,15 @@ class Trail:
             degraded=admission.degraded,
             waited=admission.waited,
             seconds=max(0.0, monotonic() - call.asked - admission.waited),
-            statuses=admission.statuses,
             id=self.id,
             process_id=self._process_id,
             begin=self.begin,
             end=max(granted, self.begin, self._clock() - round(slept * NANOSECONDS)),
             waits=self._waits,
-            buckets=charged_buckets(call, admission) if admission.allowed else _buckets(charges),
-            charges=tuple(charges),
             headroom=call.headroom,
             oversize=call.oversize,
-            fence=fence_of(admission, call.key),
+            _call=call,
+            _admission=admission,
         )
 
     def ordering(self, order: Callable[[Bucket], Request]) -> Callable[[Bucket], Request]:
@@ -172,60 +166,7 @@ class Trail:
     ) -> None:
         if self._note is not None and (charges or always):
             about = self.id, self._process_id, begin, end, outcome, self._degraded, self._waits
-            self._note(LeaseEvent(kind, *about, _buckets(charges), tuple(charges)))
-
-
-def _buckets(charges: Iterable[Charged]) -> tuple[tuple[str, str], ...]:
-    return tuple(dict.fromkeys((each.entity_id, each.resource) for each in charges))
-
-
-def fence_of(admission: Admitted, own: BucketKey) -> int | None:
-    """Return the fence of the slots that were granted in the entity's own bucket; None without slots, or without the table."""
-    granted = [grant for request, grant in admission.grants if request.slots and request.key == own]
-    numbers = [each.earlier for grant in granted for each in grant.receipts if each.limit.holds and each.cost]
-    return numbers[0] if numbers and not admission.degraded else None
-
-
-def taken(admission: Admitted) -> list[Charged]:
-    """Return what was granted: the units of each limit, and the time from which they may be used.
-
-    A shadow that would have refused was charged nothing.
-    """
-    return [
-        Charged(
-            *(request.key.entity_id, request.key.resource, each.limit),
-            0 if each.left_out else each.units,
-            max(each.start, grant.now),
-            each.since,
-        )
-        for request, grant in admission.grants
-        for each in grant.receipts
-    ]
-
-
-def asked_of(statuses: Iterable[LimitStatus]) -> list[Charged]:
-    """Return what was requested of the limits that were consulted."""
-    return [Charged(each.entity_id, each.resource, each.limit, each.requested) for each in statuses]
-
-
-def requested(requests: Iterable[Request]) -> list[Charged]:
-    """Return what requests ask for, without limits of which they ask for nothing."""
-    return [
-        Charged(request.key.entity_id, request.key.resource, limit, units)
-        for request in requests
-        for limit, units in request.charges
-        if units
-    ]
-
-
-def charged_buckets(call: Call, admission: Admitted) -> tuple[tuple[str, str], ...]:
-    """Return the buckets that have a limit named by the call, and so had to be charged."""
-    amounts = [target.amounts for target in call.targets]
-    return tuple(
-        (bucket.key.entity_id, bucket.key.resource)
-        for bucket in admission.chain
-        if any((asked := amounts[bucket.target]) is None or limit.name in asked for limit in bucket.limits)
-    )
+            self._note(LeaseEvent(kind, *about, buckets_of(charges), tuple(charges)))
 
 
 def _charged(changes: Iterable[Change]) -> list[Charged]:
@@ -236,7 +177,7 @@ def _charged(changes: Iterable[Change]) -> list[Charged]:
 def _log_decision(event: DecisionEvent, namespace: str) -> None:
     """Log a decision."""
     violated = [visible(status.limit.name) for status in event.statuses if status.exceeded]
-    fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event) if each.name not in _UNLOGGED}
+    fields = {name: value for name, value in event.values().items() if name not in _UNLOGGED}
     fields |= {"entity_id": visible(event.entity_id), "resource": visible(event.resource)}
     result = "allowed" if event.allowed else f"refused by {', '.join(violated) or 'a level that is BLOCKED'}"
     extra = fields | {"namespace": visible(namespace), "violated": violated}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from support.engines import FakeClock
 
     from limiter import BaseLimit
-    from limiter.statistics import DecisionEvent
+    from limiter.events import DecisionEvent
 
 LIMITS: tuple[BaseLimit, ...] = (
     Limit("a", 8, 4, 1.0),

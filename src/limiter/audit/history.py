@@ -27,11 +27,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from ..exceptions import ValidationError
 
 SEPARATORS = ",", ":"
+_encode = json.JSONEncoder(separators=SEPARATORS).encode
+_text = lru_cache(maxsize=1_000)(str)
+"""Return the text of a limit, which many lines repeat."""
 
 
 class Recorder:
@@ -80,7 +84,7 @@ def document(event: Any) -> dict[str, object]:
     """Return the fields of an event's line."""
     places = {bucket: place for place, bucket in enumerate(event.buckets)}
     charges = [
-        (places[each.entity_id, each.resource], str(each.limit), each.units, each.start, each.since) for each in event.charges
+        (places[each.entity_id, each.resource], _text(each.limit), each.units, each.start, each.since) for each in event.charges
     ]
     fields: dict[str, object] = {"event": event.kind, "id": event.id, "process": event.process_id}
     fields |= {"begin": event.begin, "end": event.end, "outcome": event.outcome}
@@ -99,4 +103,4 @@ def document(event: Any) -> dict[str, object]:
 
 def line(fields: Mapping[str, object]) -> bytes:
     """Return one line of a record."""
-    return json.dumps(fields, separators=SEPARATORS).encode() + b"\n"
+    return _encode(fields).encode() + b"\n"

@@ -17,7 +17,8 @@ from .allotment import Allotments
 if TYPE_CHECKING:
     from ..core.pace import Pace
     from ..core.records import BucketKey
-    from ..core.request import NotTried, Refusal
+    from ..core.request import Charge, NotTried, Refusal
+    from ..core.state import BucketState
     from ..runtime.wakeup import Relay
     from .slots import BucketSlots
 
@@ -115,7 +116,7 @@ class BucketQueue:
     `batch` is the current batch. `slots` are the slots that the process holds; None if it never held any. `returning` counts
     the requests with refunds. `ahead` counts those that ask for `same_charges` without a timeout. `pace` is what is known of the
     other processes that write to it; None as long as none has been seen. `relay` wakes the callers that the last batch decided,
-    if they are many.
+    if they are many. `unowed` are a state, charges, and the time from which that state owes nothing to their limits' callers.
     """
 
     __slots__ = (
@@ -133,12 +134,13 @@ class BucketQueue:
             "same_charges",
             "warned",
         ),
-        *("seen", "slots", "state", "wrote"),
+        *("seen", "slots", "state", "unowed", "wrote"),
     )
 
     def __init__(self, key: BucketKey) -> None:
         self.key = key
         self.state = EMPTY
+        self.unowed: tuple[BucketState, tuple[Charge, ...], int] = (EMPTY, (), 0)
         self.seen: int | None = None
         self.wrote: int | None = None
         self.denied = 0
@@ -217,19 +219,26 @@ class BucketQueue:
         return self.allotments.covers(request, now, age)
 
     def pay(self, request: Request, now: int, age: int) -> Grant | None:
-        """Pay for the request from a block, if one covers it; notes in any case what was asked for."""
-        self.observe(request, now)
-        return self._paid(request, now, age)
+        """Pay for a request that has just come from a block; None if none covers it, or the bucket has to be asked."""
+        paid = self._paid(request, now, age)
+        if paid is not None:
+            self.observe(request, now)
+        return paid
 
     def _paid(self, request: Request, now: int, age: int) -> Grant | None:
-        """Return the payment from a block; None if none covers the request, or the bucket has to be asked."""
         if self.allotments is None or self._forbids(request, now):
             return None
         return self.allotments.pay(request, now, age)
 
     def _forbids(self, request: Request, now: int) -> bool:
         """Tell whether the bucket has to be asked: it is in debt, callers wait for their turn, or its item makes no sense."""
-        return bool(self.state.unreadable) or owes(self.state, request.charges, now)
+        state, charges, since = self.unowed
+        if state is self.state and since <= now and charges == request.charges:
+            return False
+        if self.state.unreadable or owes(self.state, request.charges, now):
+            return True
+        self.unowed = self.state, request.charges, now
+        return False
 
     def refuse_until_turn(self, error: int) -> None:
         """Refuse until the next write what no block covers, if many processes write and little was free when last seen."""

@@ -90,6 +90,8 @@ class Committer:
                     if self._is_at_rest(queue, requests[0]):
                         pending = PendingRequest(requests[0], queue)
                         queue.leader = pending
+                    elif (paid := self._pay_at_once(queue, requests[0])) is not None:
+                        return [paid]
             if pending is not None:
                 await start([partial(self._leader.write_at_once, pending)], partial(self._join, pending))
                 if pending.done:
@@ -103,8 +105,7 @@ class Committer:
             waiter.requests = ()  # They refer to the waiter: the cycle would be left to the garbage collector.
             return outcomes
         except BaseException as interruption:
-            if waiter is None:
-                waiter = self._waiter() if pending is None else self._waiter_of(pending)
+            waiter = waiter or (self._waiter() if pending is None else self._waiter_of(pending))
             try:
                 await shielded(self._withdraw(waiter, requests))
             except Exception as error:
@@ -118,15 +119,21 @@ class Committer:
         """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""
         if queue.leader is not None or queue.requests or queue.state.unreadable or self._options.linger:
             return False
-        if queue.pace is not None and queue.pace.interval:
-            return False
-        if request.slots or queue.slots is not None:
+        if request.slots or queue.slots is not None or (queue.pace is not None and queue.pace.interval):
             return False
         if request.allots or request.refunds or request.forced or request.clear or request.pause is not None:
             return False
         if queue.denied and self.clock() - queue.denied < self._options.denial_ttl:
             return False
         return self._breaker.is_closed
+
+    def _pay_at_once(self, queue: BucketQueue, request: Request) -> Grant | None:
+        """Pay for a request to a bucket that has refused nothing lately; None if it has to queue."""
+        now = self.clock()
+        paid = None if now - queue.denied < self._options.denial_ttl else self._pay(queue, request, now)
+        if paid is not None:
+            self._counters.add("cache_hits")
+        return paid
 
     def _waiter(self) -> Waiter:
         return Waiter(monotonic(), self._writer.patience)
@@ -215,11 +222,13 @@ class Committer:
                 if pending.request.slots and queue.slots is not None:
                     paid = queue.slots.serve(pending)
                 else:
-                    paid = self._pay(pending, now)
+                    paid = self._pay(queue, pending.request, now)
                 if paid is not None:
                     pending.finish(paid)
                     self._counters.add("cache_hits")
                     continue
+                if pending.request.allots and self._writer.is_on_time():
+                    queue.observe(pending.request, now)
                 refusal = self._breaker.refusal()
                 if refusal is not None:
                     pending.finish(refusal)  # It does not wait for the caller that tests the store.
@@ -229,11 +238,11 @@ class Committer:
                     waiter.to_lead = (*waiter.to_lead, queue)
                     queue.leader = waiter
 
-    def _pay(self, pending: PendingRequest, now: int) -> Grant | None:
+    def _pay(self, queue: BucketQueue, request: Request, now: int) -> Grant | None:
         """Pay for a request from units that were taken in advance; None where its limits have no allotment, or no block does."""
-        if not pending.request.allots or not self._writer.is_on_time():
+        if not request.allots or not self._writer.is_on_time():
             return None
-        return pending.queue.pay(pending.request, now, self._writer.timer())
+        return queue.pay(request, now, self._writer.timer())
 
     def _slots_of(self, key: BucketKey) -> BucketSlots | None:
         """Return the slots that the process holds or waits for in a bucket; None if there are none."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ..statistics import DecisionEvent
+    from ..events import DecisionEvent
 
 __all__ = ["emit"]
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 
+    from ..events import DecisionEvent
     from ..limiter import RateLimiter
-    from ..statistics import DecisionEvent, Statistics
+    from ..statistics import Statistics
     from ..sync_limiter import SyncRateLimiter
 
     AnyLimiter = RateLimiter | SyncRateLimiter

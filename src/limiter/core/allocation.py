@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .limits.accounts import cost
@@ -46,4 +46,4 @@ class Allocation:
         left = self.units - units
         given = max(0, self.cost - cost(self.limit, left))
         refund = Refund(self.limit, min(given, self.refundable), self.since)
-        return replace(self, units=left, cost=self.cost - given, refundable=self.refundable - refund.cost), refund
+        return Allocation(self.limit, left, self.cost - given, self.refundable - refund.cost, self.since), refund

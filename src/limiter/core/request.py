@@ -145,7 +145,7 @@ class Grant(tuple[Any, ...]):
     def receipts(self) -> tuple[Receipt, ...]:
         """What was taken of each limit."""
         places = range(2, len(self), _FIGURES)
-        return tuple(Receipt(*charge, *self[at : at + _FIGURES]) for charge, at in zip(self[1], places, strict=True))
+        return tuple([Receipt(*charge, *self[at : at + _FIGURES]) for charge, at in zip(self[1], places, strict=True)])
 
     @property
     def start(self) -> int:

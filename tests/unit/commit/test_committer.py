@@ -252,12 +252,36 @@ def test_a_block_pays_only_where_a_limit_allots_and_the_clock_is_right(scene: Sc
     scene.queue.allotments = blocks
     for allots, trusted, pays in ((True, True, True), (False, True, False), (True, False, False)):
         scene.time.trusted = trusted
-        pending = SyncPendingRequest(ONE._replace(allots=allots), scene.queue)
-        assert (scene.committer._pay(pending, NOW) is not None) is pays
+        assert (scene.committer._pay(scene.queue, ONE._replace(allots=allots), NOW) is not None) is pays
     scene.time.trusted = True
     waiter = scene.enter(ONE._replace(allots=True))
     assert (waiter.pending, waiter.requests[0].outcome, waiter.to_lead) == (0, blocks.paid, ())
     assert scene.counted("cache_hits") == 1
+
+
+def test_a_block_pays_at_once_for_a_request_alone(scene: Scene) -> None:
+    """No caller waits for it. After a refusal it may have to be refused as well, so it queues."""
+    blocks: Any = Blocks(paid=Grant((), NOW))
+    scene.queue.allotments = blocks
+    asked = ONE._replace(allots=True)
+    assert scene.decide(asked) == [blocks.paid]
+    assert (scene.counted("cache_hits"), scene.stage.writes) == (1, 0)
+    for denied, paid in ((NOW - 10, blocks.paid), (NOW - 9, None)):
+        scene.queue.denied = denied
+        assert scene.committer._pay_at_once(scene.queue, asked) is paid
+    assert scene.counted("cache_hits") == 2
+
+
+def test_what_no_block_pays_for_is_noted_once(scene: Scene) -> None:
+    """Where the clock is right."""
+    blocks: Any = Blocks(paid=None)
+    scene.queue.allotments = blocks
+    for trusted, noted in ((True, 1), (False, 1)):
+        scene.time.trusted = trusted
+        asked = ONE._replace(allots=True)
+        assert scene.committer._pay_at_once(scene.queue, asked) is None
+        scene.enter(asked)
+        assert len(blocks.observed) == noted
 
 
 def test_a_block_pays_beside_slots(scene: Scene) -> None:

@@ -268,7 +268,7 @@ def test_slots_that_a_request_frees_pass_to_the_process(queue: SyncBucketQueue) 
 
 
 def test_a_block_pays_unless_the_bucket_has_to_be_asked(queue: SyncBucketQueue, blocks: Blocks) -> None:
-    """It has to be in debt and where its item makes no sense. What was asked for is noted in any case."""
+    """It has to be in debt and where its item makes no sense. What was paid for is noted."""
     blocks.paid = [GRANT]
     assert queue.covers(ONE, NOW, 0) is True
     assert queue.covers(ONE._replace(allots=False), NOW, 0) is False
@@ -279,7 +279,21 @@ def test_a_block_pays_unless_the_bucket_has_to_be_asked(queue: SyncBucketQueue, 
         queue.state = state
         assert queue.covers(ONE, NOW, 0) is False
         assert queue.pay(ONE, NOW, 0) is None
-    assert blocks.calls == ["observe", "observe"]
+    assert blocks.calls == []
+
+
+def test_whether_the_bucket_has_to_be_asked_is_found_out_again(queue: SyncBucketQueue, blocks: Blocks) -> None:
+    """For another state, for other limits, and at an earlier time."""
+    blocks.paid = [GRANT]
+    free, used = BucketState(), BucketState({LIMIT.identity: Level(NOW + 60 * NANOSECONDS + 5, NOW)})
+    paid = []
+    for state, now in ((free, NOW), (used, NOW), (used, NOW + 5), (used, NOW + 4), (free, NOW)):
+        queue.state = state
+        paid.append(queue.covers(ONE, now, 0))
+    assert paid == [True, False, True, False, True]
+    queue.state = used
+    other = ONE._replace(charges=(Charge(Limit.per_second("other", 1), 1),))
+    assert [queue.covers(asked, NOW, 0) for asked in (other, ONE)] == [True, False]
 
 
 def test_the_first_request_of_a_kind_makes_the_record_of_what_is_asked_for() -> None:
@@ -291,6 +305,7 @@ def test_the_first_request_of_a_kind_makes_the_record_of_what_is_asked_for() -> 
     records = [queue.allotments]
     for _ in range(2):
         assert queue.pay(ONE, NOW, 0) is None
+        queue.observe(ONE, NOW)
         records.append(queue.allotments)
     assert records[0] is None
     assert records[1] is records[2] is not None
