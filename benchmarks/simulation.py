@@ -34,7 +34,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from limiter.core.allotment import MEMORY, Sizing
+from limiter.core.allotment import Sizing, span
 from limiter.core.pace import Pace
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ class Model:
             return 0
         process.ordered = True
         held = sum(units for units, until in process.blocks if until > self._now)
-        return process.sizing.order(min(nanoseconds(self._allotment) // 2, MEMORY), held, room)
+        return process.sizing.order(span(nanoseconds(self._allotment)), held, room)
 
     def _reach(self, process: Process, write: Write) -> None:
         """Let the write arrive at the partition."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core import preview
 from ..core.allocation import Allocation
-from ..core.allotment import MEMORY, Sizing, lifetime
+from ..core.allotment import Sizing, lifetime, span
 from ..core.limits import Limit
 from ..core.request import Charge, Grant, Receipt, Request
 from ..exceptions import UnreadableItem
@@ -137,7 +137,7 @@ class Stock:
         asked, free = self._room(key, view, taken, means)
         alive = [block for block in self._blocks if block.is_alive(view.now, age)]
         held = sum(min(block.units(place) / mean for place, mean in enumerate(means)) for block in alive)
-        count = self._sizing.order(min(self._life // 2, MEMORY), held, free)
+        count = self._sizing.order(span(self._life), held, free)
         if not count:
             return None
         charges = tuple([Charge(limit, max(1, int(count * mean))) for limit, mean in zip(self._limits, means, strict=True)])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .limits.accounts import cost
 from .request import Refund
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from .request import Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """`units` of `limit` and their `cost`, of which `refundable` was taken in the busy period, or of the opening, `since`.
 
     What was consumed in an older one cannot be refunded: the bucket has been full since. Costs are in the measure of the limit's

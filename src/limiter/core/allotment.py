@@ -45,6 +45,11 @@ def lifetime(limits: Iterable[object]) -> int:
     return min(limit.allotment_ns for limit in limits if isinstance(limit, Limit))
 
 
+def span(life: int) -> int:
+    """Return for how many nanoseconds a block of that lifetime is to last: not to its end, since what is left then is lost."""
+    return min(life * 3 // 4, MEMORY)
+
+
 class Sizing:
     """For how many requests to take units in advance: what the observed rate spends in a span, if others leave that much.
 

@@ -146,8 +146,8 @@ class Pace:
         self._level = min(self._longest, max(self._level + log(2), log(WINDOW / BASE)))
 
     def _is_crowded(self, fleet: int, elapsed: int) -> bool:
-        """Tell whether the fleet seems to write faster than it may."""
-        return self._estimate(fleet) * NANOSECONDS > self._aim * max(elapsed, WINDOW // 4)
+        """Tell whether the fleet seems to write faster than it may, if writes fail as often elsewhere: that is counted late."""
+        return fleet * (1 + self._failed) * NANOSECONDS > self._aim * max(elapsed, WINDOW // 4)
 
     def _adjust(self, fleet: int, elapsed: int, level: float, now: int) -> None:
         """Correct the interval by what the fleet wrote in a window."""
@@ -167,9 +167,5 @@ class Pace:
 
     def _fair(self, fleet: int, level: float) -> float:
         """Return the level to begin with: the fleet's, or the one at which as many processes as seem to write keep to the aim."""
-        processes = self._estimate(fleet) / max(1, self._attempts)
+        processes = fleet / max(1, self._attempts)
         return max(level, log(max(1.0, processes / self._aim * NANOSECONDS / BASE)))
-
-    def _estimate(self, fleet: int) -> int:
-        """Return the fleet's attempts with those that failed and are not counted yet, as if writes failed as often elsewhere."""
-        return fleet * (1 + self._failed)

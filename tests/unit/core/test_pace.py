@@ -117,12 +117,21 @@ def test_a_crowd_is_paced_before_the_window_ends(writes: int, passed: int, paced
 
 @pytest.mark.parametrize(("defeats", "paced"), [(1, False), (2, True)])
 def test_others_are_assumed_to_be_defeated_as_often(defeats: int, paced: bool) -> None:
-    """Attempts that failed are not counted yet: three writes in 12.5 ms stand for nine after two defeats, more than 8.75."""
-    pace = Pace(700, LONGEST)
+    """Attempts that failed are not counted yet: one write in 25 ms stands for three after two defeats, more than 105 a second."""
+    pace = Pace(105, LONGEST)
     pace.begin(0, 0)
     for _ in range(defeats):
-        pace.note(3 * ATTEMPT, 5 * BASE, applied=False)
+        pace.note(ATTEMPT, 25 * BASE, applied=False)
     assert (pace.interval > 0) is paced
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_defeat_does_not_lengthen_the_first_interval(applied: bool) -> None:
+    """It says that others write, and they are in the count: 20 processes with 200 writes a second between them wait 100 ms."""
+    pace = Pace(200, LONGEST)
+    pace.begin(0, 0)
+    pace.note(20 * ATTEMPT, 25 * BASE, applied=applied)
+    assert 99 * BASE <= pace.interval <= 100 * BASE
 
 
 def test_a_rate_is_not_told_from_less_than_a_millisecond() -> None:
