@@ -17,10 +17,19 @@ import pytest
 from support.scenes import Caller, Stage
 
 from limiter import Limit, Quota, SyncMemoryRepository, SyncRateLimiter, statistics, sync_lease, sync_memory_repository
-from limiter.commit import breaker, sync_batch, sync_bucket_queue, sync_charge, sync_committer, sync_leading, sync_writer
+from limiter.commit import (
+    allotment,
+    breaker,
+    sync_batch,
+    sync_bucket_queue,
+    sync_charge,
+    sync_committer,
+    sync_leading,
+    sync_writer,
+)
 from limiter.commit.sync_committer import SyncCommitter
 from limiter.commit.sync_writer import SyncCommitterOptions
-from limiter.core import allocation, plan, request, state
+from limiter.core import allocation, plan, preview, request, state
 from limiter.core.limits import account
 from limiter.core.records import BucketKey
 from limiter.core.request import Charge, Grant, Refusal, Request, refund_of
@@ -41,6 +50,7 @@ NOTHING = {"requests": 0, "tokens": 0}
 WRITING = (breaker, gate, concurrency, statistics, sync_batch, sync_bucket_queue, sync_committer, sync_leading, sync_writer)
 FILES = {module.__file__ for module in (*WRITING, account, plan, request, state, sync_memory_repository)}
 MOMENT = 1e-9
+PAYING_FILES = FILES | {module.__file__ for module in (allocation, allotment, preview)}
 LEASE_FILES = {module.__file__ for module in (allocation, sync_charge, sync_lease)}
 
 
@@ -159,6 +169,29 @@ def test_an_interruption_of_a_correction_leaves_the_rest_to_the_block(change: st
         if strike.place is None:
             break
     assert number > 20
+
+
+def test_an_interruption_of_a_payment_loses_nothing(clock: FakeClock) -> None:
+    """Units that a block has paid are in it again, wherever an interruption strikes; a quota's are given back at the end."""
+    limits = [Limit.per_minute("requests", 1_000, allotment=30.0), Quota.per_day("tokens", 1_000)]
+    harm = []
+    for number in range(1, 1_000):
+        repository = SyncMemoryRepository(clock=clock)
+        limiter = SyncRateLimiter(repository, limits)
+        allowed = [bool(limiter.try_acquire("user", "api")) for _ in range(30)]
+        strike, hits = Strike(number, PAYING_FILES), limiter.stats().cache_hits
+        allowed.append(bool(strike.make(lambda limiter=limiter: limiter.try_acquire("user", "api"))))  # type: ignore[misc]
+        if strike.place is None:
+            assert limiter.stats().cache_hits == hits + 1
+            break
+        allowed.append(bool(limiter.try_acquire("user", "api")))
+        limiter.close()
+        left = SyncRateLimiter(repository, limits).check("user", "api", {"tokens": 0}).statuses[0].available
+        if left != 1_000 - sum(allowed):
+            harm.append(f"{1_000 - sum(allowed) - left} units are gone: {strike.place}")
+    assert number > 20
+    if harm:
+        pytest.fail("\n".join(harm))
 
 
 def test_a_block_whose_write_was_interrupted_is_held_all_the_same(clock: FakeClock) -> None:

@@ -46,8 +46,8 @@ def test_an_event_tells_what_became_of_a_call(told: list[DecisionEvent]) -> None
     assert (allowed.fence, refused.fence, slots.fence) == (None, None, slots.charges[0].start + 1)
 
 
-def test_a_hook_that_reads_nothing_costs_nothing(told: list[DecisionEvent], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is read is made once."""
+def test_what_a_hook_reads_is_made_then_and_once(told: list[DecisionEvent], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that no hook has read has made none of it."""
     made: list[str] = []
 
     def counted(name: str) -> Callable[..., Any]:

@@ -65,12 +65,13 @@ class Block:
 
     def pay(self, charges: tuple[Charge, ...], now: int) -> Payment:
         """Pay for a request that the block covers."""
-        figures: list[int] = []
+        held, figures = self._held.copy(), list[int]()
         for place, (_, units) in enumerate(charges):
-            self._held[place], refund = self._held[place].release(units)
+            held[place], refund = held[place].release(units)
             figures += refund.cost, refund.since, now, self._tats[place], -1
         payment = Payment.of(charges, figures, now)
         payment.block = self
+        self._held = held  # The last step: an interruption before it has taken nothing.
         return payment
 
     def take_back(self, receipts: Sequence[Receipt]) -> list[Refund]:
@@ -226,10 +227,15 @@ class Allotments:
         """Tell whether a block covers the request."""
         return self._stock(request).find(request.charges, now, age) is not None
 
-    def pay(self, request: Request, now: int, age: int) -> Payment | None:
-        """Pay for the request from a block that covers it."""
-        block = self._stock(request).find(request.charges, now, age)
-        return None if block is None else block.pay(request.charges, now)
+    def pay(self, request: Request, now: int, age: int, *, noted: bool = True) -> Payment | None:
+        """Pay for the request from a block that covers it. If it was not `noted` before, note what was asked for."""
+        stock = self._stock(request)
+        block = stock.find(request.charges, now, age)
+        if block is None:
+            return None
+        if not noted:
+            stock.observe(request.charges, now)
+        return block.pay(request.charges, now)
 
     def refuse_until(self, key: BucketKey, view: View, turn: int, span: int) -> int:
         """Refuse until `turn` what no block covers, if the process needs more until then than its part of what is free.

@@ -218,17 +218,14 @@ class BucketQueue:
             return False
         return self.allotments.covers(request, now, age)
 
-    def pay(self, request: Request, now: int, age: int) -> Grant | None:
-        """Pay for a request that has just come from a block; None if none covers it, or the bucket has to be asked."""
-        paid = self._paid(request, now, age)
-        if paid is not None:
-            self.observe(request, now)
-        return paid
+    def pay(self, request: Request, now: int, age: int, *, noted: bool = False) -> Grant | None:
+        """Return the payment from a block; None if none covers the request, or the bucket has to be asked.
 
-    def _paid(self, request: Request, now: int, age: int) -> Grant | None:
+        A payment notes what was asked for, unless that was `noted` before.
+        """
         if self.allotments is None or self._forbids(request, now):
             return None
-        return self.allotments.pay(request, now, age)
+        return self.allotments.pay(request, now, age, noted=noted)
 
     def _forbids(self, request: Request, now: int) -> bool:
         """Tell whether the bucket has to be asked: it is in debt, callers wait for their turn, or its item makes no sense."""
@@ -265,7 +262,7 @@ class BucketQueue:
         """Pay for requests in the queue from blocks, in their order up to the first that none covers; return how many."""
         paid = 0
         while self.requests and (pending := self.requests[0]).request.allots:
-            grant = self._paid(pending.request, now, age)
+            grant = self.pay(pending.request, now, age, noted=True)
             if grant is None:
                 break
             del self.requests[0]

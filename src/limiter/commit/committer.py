@@ -87,16 +87,17 @@ class Committer:
             if len(requests) == 1:
                 with self.lock:
                     queue = self._queue(requests[0].key)
-                    if self._is_at_rest(queue, requests[0]):
+                    if requests[0].allots:
+                        pending = PendingRequest(requests[0], queue)
+                        self._pay_at_once(pending)
+                    elif self._is_at_rest(queue, requests[0]):
                         pending = PendingRequest(requests[0], queue)
                         queue.leader = pending
-                    elif (paid := self._pay_at_once(queue, requests[0])) is not None:
-                        return [paid]
-            if pending is not None:
+            if pending is not None and pending.queue.leader is pending:
                 await start([partial(self._leader.write_at_once, pending)], partial(self._join, pending))
-                if pending.done:
-                    return [pending.outcome if isinstance(pending.outcome, Grant) else pending.result()]
-                waiter = self._waiter_left(pending)
+                waiter = None if pending.done else self._waiter_left(pending)
+            if pending is not None and pending.done:
+                return [pending.outcome if isinstance(pending.outcome, Grant) else pending.result()]
             if waiter is None:
                 waiter = self._waiter()
                 self._enter(waiter, requests)
@@ -116,24 +117,23 @@ class Committer:
                 waiter.pass_on()
 
     def _is_at_rest(self, queue: BucketQueue, request: Request) -> bool:
-        """Tell whether a request without refunds may be written at once: no other is in progress, and no read is needed."""
+        """Tell whether a request that no block may pay can be written at once: no other is in progress, no read is needed."""
         if queue.leader is not None or queue.requests or queue.state.unreadable or self._options.linger:
             return False
         if request.slots or queue.slots is not None or (queue.pace is not None and queue.pace.interval):
             return False
-        if request.allots or request.refunds or request.forced or request.clear or request.pause is not None:
+        if request.refunds or request.forced or request.clear or request.pause is not None or not self._breaker.is_closed:
             return False
-        if queue.denied and self.clock() - queue.denied < self._options.denial_ttl:
-            return False
-        return self._breaker.is_closed
+        return not queue.denied or self.clock() - queue.denied >= self._options.denial_ttl
 
-    def _pay_at_once(self, queue: BucketQueue, request: Request) -> Grant | None:
-        """Pay for a request to a bucket that has refused nothing lately; None if it has to queue."""
+    def _pay_at_once(self, pending: PendingRequest) -> None:
+        """Pay for a request, without a waiter, to a bucket that has refused nothing lately."""
         now = self.clock()
-        paid = None if now - queue.denied < self._options.denial_ttl else self._pay(queue, request, now)
-        if paid is not None:
-            self._counters.add("cache_hits")
-        return paid
+        if now - pending.queue.denied >= self._options.denial_ttl:
+            pending.outcome = self._pay(pending.queue, pending.request, now)
+            if pending.outcome is not None:
+                pending.done = True
+                self._counters.add("cache_hits")
 
     def _waiter(self) -> Waiter:
         return Waiter(monotonic(), self._writer.patience)
@@ -220,11 +220,11 @@ class Committer:
             for pending in waiter.requests:
                 queue = pending.queue
                 if pending.request.slots and queue.slots is not None:
-                    paid = queue.slots.serve(pending)
+                    pending.outcome = queue.slots.serve(pending)
                 else:
-                    paid = self._pay(queue, pending.request, now)
-                if paid is not None:
-                    pending.finish(paid)
+                    pending.outcome = self._pay(queue, pending.request, now)
+                if pending.outcome is not None:
+                    pending.finish(pending.outcome)
                     self._counters.add("cache_hits")
                     continue
                 if pending.request.allots and self._writer.is_on_time():

@@ -219,6 +219,20 @@ def test_versions_of_a_limit_have_blocks_of_their_own() -> None:
     assert spend(allotments, asked((SMALLER, 1))) == 0
 
 
+def test_a_payment_may_note_what_was_asked_for() -> None:
+    """Of a request that has just come. One that queued up was noted then, and one that is not paid will be."""
+    request = asked((REQUESTS, 1))
+    allotments = busy(request)
+    sizing = allotments._stock(request)._sizing
+    for noted in (True, False):
+        before = sizing.level
+        assert allotments.pay(request, EPOCH, EPOCH, noted=noted) is not None
+        assert (sizing.level > before) is not noted
+    before = sizing.level
+    assert allotments.pay(asked((REQUESTS, 10_000)), EPOCH, EPOCH, noted=False) is None
+    assert sizing.level == before
+
+
 def test_all_that_is_asked_for_is_paid_or_nothing() -> None:
     """If one limit's units are too few, the others stay unchanged."""
     request = asked((REQUESTS, 1), (TOKENS, 10))

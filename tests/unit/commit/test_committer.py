@@ -130,8 +130,8 @@ def test_a_bucket_that_is_not_at_rest_is_written_by_a_batch(scene: Scene, why: s
 
 @pytest.mark.parametrize(
     "asked",
-    [ONE._replace(allots=True), REFUND, ONE._replace(forced=True), ONE._replace(clear=("x",)), ONE._replace(pause=0), SLOTS],
-    ids=["allots", "refund", "forced", "clear", "pause", "slots"],
+    [REFUND, ONE._replace(forced=True), ONE._replace(clear=("x",)), ONE._replace(pause=0), SLOTS],
+    ids=["refund", "forced", "clear", "pause", "slots"],
 )
 def test_requests_of_other_kinds_are_written_by_a_batch(scene: Scene, asked: Request) -> None:
     """Also where the bucket is at rest."""
@@ -218,7 +218,7 @@ class Blocks(SimpleNamespace):
         """Tell whether a block covers the request."""
         return self.paid is not None
 
-    def pay(self, *_: object) -> Grant | None:
+    def pay(self, *_: object, noted: bool) -> Grant | None:
         """Pay."""
         found: Grant | None = self.paid
         return found
@@ -268,7 +268,9 @@ def test_a_block_pays_at_once_for_a_request_alone(scene: Scene) -> None:
     assert (scene.counted("cache_hits"), scene.stage.writes) == (1, 0)
     for denied, paid in ((NOW - 10, blocks.paid), (NOW - 9, None)):
         scene.queue.denied = denied
-        assert scene.committer._pay_at_once(scene.queue, asked) is paid
+        pending = SyncPendingRequest(asked, scene.queue)
+        scene.committer._pay_at_once(pending)
+        assert (pending.outcome, pending.done, pending.waiter) == (paid, paid is not None, None)
     assert scene.counted("cache_hits") == 2
 
 
@@ -279,7 +281,7 @@ def test_what_no_block_pays_for_is_noted_once(scene: Scene) -> None:
     for trusted, noted in ((True, 1), (False, 1)):
         scene.time.trusted = trusted
         asked = ONE._replace(allots=True)
-        assert scene.committer._pay_at_once(scene.queue, asked) is None
+        scene.committer._pay_at_once(SyncPendingRequest(asked, scene.queue))
         scene.enter(asked)
         assert len(blocks.observed) == noted
 

@@ -44,8 +44,8 @@ class Blocks:
         self.calls.append("covers")
         return bool(self.paid)
 
-    def pay(self, *_: object) -> Grant | None:
-        self.calls.append("pay")
+    def pay(self, *_: object, noted: bool) -> Grant | None:
+        self.calls.append("pay" if noted else "pay and note")
         return self.paid.pop(0) if self.paid else None
 
     def refuse_until(self, key: BucketKey, view: Any, turn: int, span: int) -> int:
@@ -268,12 +268,14 @@ def test_slots_that_a_request_frees_pass_to_the_process(queue: SyncBucketQueue) 
 
 
 def test_a_block_pays_unless_the_bucket_has_to_be_asked(queue: SyncBucketQueue, blocks: Blocks) -> None:
-    """It has to be in debt and where its item makes no sense. What was paid for is noted."""
+    """It has to be in debt and where its item makes no sense. What is paid for at once is noted with that."""
     blocks.paid = [GRANT]
     assert queue.covers(ONE, NOW, 0) is True
     assert queue.covers(ONE._replace(allots=False), NOW, 0) is False
+    blocks.calls = []
     assert queue.pay(ONE, NOW, 0) is GRANT
-    assert queue.pay(ONE, NOW, 0) is None
+    assert queue.pay(ONE, NOW, 0, noted=True) is None
+    assert blocks.calls == ["pay and note", "pay"]
     blocks.paid, blocks.calls = [GRANT], []
     for state in (BucketState(unreadable={"x": "?"}), BucketState({LIMIT.identity: Level(NOW + 61 * NANOSECONDS, NOW)})):
         queue.state = state
@@ -301,7 +303,6 @@ def test_the_first_request_of_a_kind_makes_the_record_of_what_is_asked_for() -> 
     queue = SyncBucketQueue(KEY)
     assert queue.covers(ONE, NOW, 0) is False
     assert queue.turned_away(ONE, NOW, 0) is None
-    assert queue._paid(ONE, NOW, 0) is None
     records = [queue.allotments]
     for _ in range(2):
         assert queue.pay(ONE, NOW, 0) is None
