@@ -40,6 +40,8 @@ HELD = 30 * NANOSECONDS
 """Nanoseconds for which an aim holds after the table has throttled."""
 LUMPS, STRETCH = 10, 4
 """A window lasts until it shows so many times the failures that one applied write reports, or for so many times its length."""
+REPEATED = 1.5
+"""Writes of a turn in the interval to begin with, repeats included: a third of all writes is defeated until a pace holds."""
 SPREAD = 0.25
 """The part of the interval by which a wait may be shorter or longer."""
 
@@ -168,4 +170,4 @@ class Pace:
     def _fair(self, fleet: int, level: float) -> float:
         """Return the level to begin with: the fleet's, or the one at which as many processes as seem to write keep to the aim."""
         processes = fleet / max(1, self._attempts)
-        return max(level, log(max(1.0, processes / self._aim * NANOSECONDS / BASE)))
+        return max(level, log(max(1.0, REPEATED * processes / self._aim * NANOSECONDS / BASE)))
