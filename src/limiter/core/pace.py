@@ -41,7 +41,7 @@ HELD = 30 * NANOSECONDS
 LUMPS, STRETCH = 10, 4
 """A window lasts until it shows so many times the failures that one applied write reports, or for so many times its length."""
 REPEATED = 1.5
-"""Writes of a turn in the interval to begin with, repeats included: a third of all writes is defeated until a pace holds."""
+"""Writes of a turn in the interval to begin with, since some are defeated and repeated. Found by trial; see ADR-186."""
 SPREAD = 0.25
 """The part of the interval by which a wait may be shorter or longer."""
 
