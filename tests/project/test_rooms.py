@@ -137,7 +137,6 @@ TESTED_BY = {
     "repository": "tests/async/test_entities.py",
     "repository_protocol": "tests/project/typing/api.py",
     "runtime.entering": "tests/unit/test_doors.py",
-    "runtime.heartbeat": "tests/runtimes/test_slots.py",
     "runtime.patching": "tests/runtimes/test_greenlets.py",
     "runtime.retry": "tests/async/test_unavailable.py",
     "trail": "tests/async/test_audit.py",

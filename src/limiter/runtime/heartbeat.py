@@ -27,6 +27,7 @@ class Heartbeat:
         self._beat = beat
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._stops = 0
 
     def wake(self, seconds: float) -> None:
         """Beat within so many seconds."""
@@ -38,18 +39,21 @@ class Heartbeat:
         self._timer = self._loop.call_at(due, self._ring)
 
     def stop(self) -> None:
-        """Beat no more, until it is asked for again."""
+        """Beat no more, also where a beat is in progress that asks for another, until `wake` is called again."""
+        self._stops += 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _ring(self) -> None:
         self._timer = None
-        start_task(self._loop, self._run())
+        start_task(self._loop, self._run(self._stops))
 
-    async def _run(self) -> None:
+    async def _run(self, stops: int) -> None:
+        if stops != self._stops:
+            return
         seconds = await self._beat()
-        if seconds is not None:
+        if seconds is not None and stops == self._stops:
             self.wake(seconds)
 
 
@@ -79,7 +83,7 @@ class SyncHeartbeat:
             self.stop()
 
     def stop(self) -> None:
-        """Beat no more, until it is asked for again."""
+        """Beat no more, also where a beat is in progress that asks for another, until `wake` is called again."""
         with self._lock:
             change, self._change, self._due = self._change, None, None
         if change is not None:
@@ -93,11 +97,18 @@ class SyncHeartbeat:
                     continue
                 again = self._beat()
                 if again is not None:
-                    self.wake(again)
+                    self._go_on(change, again)
         finally:
             with self._lock:
                 if self._change is change:  # A beat has raised: the next `wake` starts a thread of its own.
                     self._change = self._due = None
+
+    def _go_on(self, change: threading.Event, seconds: float) -> None:
+        """Beat within so many seconds, unless it was stopped during the last beat."""
+        due = time.monotonic() + seconds
+        with self._lock:
+            if self._change is change and (self._due is None or due < self._due):
+                self._due = due
 
     def _wait(self, change: threading.Event) -> float | None:
         """Return the seconds until the next beat, 0 for one that is due and begins now, None where there is none."""
