@@ -55,9 +55,9 @@ PATCHED_ENGINES ?= memory$(DYNOXIDE)
 test-gevent test-eventlet: test-%:
 	$(BIN)/python tests/support/run_patched.py $* --engines=$(PATCHED_ENGINES) tests/sync
 
-# The memory engine opens no session.
+# On one server: all of them are tested with aiobotocore's sessions, and the memory engine opens none.
 test-aioboto3:
-	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=moto$(DYNOXIDE) tests/async tests/unit/aws \
+	$(PINNED)/bin/python -m pytest -p tests.support.aioboto3_sessions --engines=$(if $(DYNOXIDE),dynoxide,moto) tests/async tests/unit/aws \
 		'tests/contrib/test_client_examples.py::test_an_example_prints_what_it_should[with_arq]'
 
 test-fastapi: $(OLDEST)/.test-installed ## Run the tests of the FastAPI adapter on the oldest FastAPI and Starlette that it supports.

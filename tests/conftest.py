@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import presence
+from support import botocore_models, presence
 from support.engines import ATOMIC_NAMES, ENGINE_NAMES, RECIPES, SERVER_NAMES, Engine, Engines, FakeClock
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def isolate_from_aws() -> None:
 
 # Before any test module is imported: boto reads some of it once.
 isolate_from_aws()
+botocore_models.read_once()
 # A shell starts a job in the background with Ctrl-C ignored, which programs of the tests would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

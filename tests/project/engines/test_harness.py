@@ -47,7 +47,7 @@ time.sleep(60)
 def run_session(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run pytest on one sample test where no engine is installed."""
     (directory / "support").mkdir(exist_ok=True)
-    for name in ("conftest.py", "support/engines.py", "support/presence.py"):
+    for name in ("conftest.py", "support/botocore_models.py", "support/engines.py", "support/presence.py"):
         shutil.copy(TESTS / name, directory / name)
     (directory / "test_sample.py").write_text(SAMPLE, encoding="utf-8")
     inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "LIMITER_ENGINES_ABSENT")}
