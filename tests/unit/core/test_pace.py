@@ -137,6 +137,35 @@ def test_a_defeat_does_not_lengthen_the_first_interval(applied: bool) -> None:
     assert 149 * BASE <= pace.interval <= 150 * BASE
 
 
+def test_own_writes_tell_how_many_processes_there_are() -> None:
+    """Two writes of its own among 20 mean that 10 processes write, which wait half as long as 20."""
+    pace = Pace(200, LONGEST)
+    pace.begin(0, 0)
+    pace.note(pace.toll, BASE, applied=True)
+    pace.note(20 * ATTEMPT, 25 * BASE, applied=True)
+    assert 74 * BASE <= pace.interval <= 75 * BASE
+
+
+def test_a_wait_differs_from_the_interval_by_a_quarter_at_most() -> None:
+    """Over many draws, waits fill that range and do not leave it."""
+    pace = Pace(700, LONGEST)
+    pace.note_throttled(0)
+    waits = [pace.wait() / BASE for _ in range(1_000)]
+    assert 37.5 <= min(waits) < 40
+    assert 60 < max(waits) <= pace.longest_wait / BASE
+    assert pace.longest_wait / BASE == pytest.approx(62.5)
+
+
+def test_own_defeats_are_not_taken_for_writes_of_others() -> None:
+    """They are counted with the next write that is applied, and after it the process knows that it is alone."""
+    pace, count = Pace(700, LONGEST), 40 * ATTEMPT
+    pace.begin(count, 0)
+    for milliseconds in (20, 30):
+        pace.note(count, milliseconds * BASE, applied=False)
+    pace.note(count + pace.toll, 200 * BASE, applied=True)
+    assert pace.is_alone
+
+
 def test_a_rate_is_not_told_from_less_than_a_millisecond() -> None:
     """Two answers that arrive together do not say how fast the fleet writes."""
     pace = Pace(700, LONGEST)

@@ -66,6 +66,31 @@ async def test_a_task_that_is_stopped_before_its_beat_begins_does_not_beat() -> 
     assert beats.began.empty()
 
 
+async def test_a_task_that_is_stopped_in_time_does_not_beat() -> None:
+    """Nor does one beat that is to wait."""
+    beats = Beats()
+    beats.heartbeat.wake(0.0)
+    beats.heartbeat.stop()
+    beats.heartbeat.wake(3600.0)
+    await others_have_ended()
+    assert beats.began.empty()
+    beats.heartbeat.stop()
+
+
+async def test_a_task_beats_at_the_earliest_time_that_was_asked_for() -> None:
+    """It takes the place of the later ones, so that there is one beat."""
+    beats, later = Beats(), asyncio.Event()
+    for seconds in (0.002, 0.0, 0.002):
+        beats.heartbeat.wake(seconds)
+    asyncio.get_running_loop().call_later(0.002, later.set)
+    may_end = await beats.began.get()
+    await later.wait()
+    beats.heartbeat.stop()
+    may_end.set()
+    await others_have_ended()
+    assert beats.began.empty()
+
+
 class SyncBeats:
     """Beats in a thread that ask for another one at once, and each of which takes until it may end."""
 
@@ -112,3 +137,18 @@ def test_a_thread_beats_again_when_its_beat_asks_for_it() -> None:
         beats.heartbeat.stop()
     assert len(beats.threads) == 2
     assert len(set(beats.threads)) == 1
+
+
+def test_a_thread_that_waits_ends_when_it_is_stopped() -> None:
+    """It does not wait for the time that it had been asked for, unless it is asked for an earlier one."""
+    before, beats = set(threading.enumerate()), SyncBeats()
+    beats.heartbeat.wake(3600.0)
+    (thread,) = set(threading.enumerate()) - before
+    beats.heartbeat.stop()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    beats.heartbeat.wake(3600.0)
+    beats.heartbeat.wake(0.0)
+    with beats.during_a_beat():
+        beats.heartbeat.stop()
+    assert len(beats.threads) == 1
