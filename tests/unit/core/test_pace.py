@@ -201,6 +201,19 @@ def test_the_window_is_three_quarters_of_a_long_interval() -> None:
     assert pace.interval < 90 * BASE
 
 
+@pytest.mark.parametrize(("writes", "passed", "enough"), [(7, 60, False), (8, 60, True), (7, 199, False), (7, 200, True)])
+def test_a_window_outlasts_failures_that_are_reported_together(writes: int, passed: int, enough: bool) -> None:
+    """A write that reports three failures weighs a quarter of them: it takes 7.5 writes to see the rate, or four times 50 ms."""
+    pace = Pace(700, LONGEST)
+    pace.note_throttled(0)
+    pace.begin(0, 0)
+    for milliseconds in (10, 20, 30):
+        pace.note(0, milliseconds * BASE, applied=False)
+    before = pace.interval
+    pace.note(writes * ATTEMPT, passed * BASE, applied=True)
+    assert (pace.interval != before) is enough
+
+
 def test_what_the_table_served_is_aimed_at_for_half_a_minute() -> None:
     """A fleet of 200 writes a second that is throttled aims at 180, and at 2 % more in each second after 30 s."""
     pace = Pace(700, LONGEST)
