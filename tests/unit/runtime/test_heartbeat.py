@@ -67,7 +67,7 @@ async def test_a_task_that_is_stopped_before_its_beat_begins_does_not_beat() -> 
 
 
 async def test_a_task_that_is_stopped_in_time_does_not_beat() -> None:
-    """Nor does one beat that is to wait."""
+    """Nor does one that has to wait for its time."""
     beats = Beats()
     beats.heartbeat.wake(0.0)
     beats.heartbeat.stop()
@@ -89,6 +89,11 @@ async def test_a_task_beats_at_the_earliest_time_that_was_asked_for() -> None:
     may_end.set()
     await others_have_ended()
     assert beats.began.empty()
+
+
+def threads() -> set[threading.Thread]:
+    """The threads of all heartbeats, those of earlier tests too."""
+    return {thread for thread in threading.enumerate() if thread.name == "limiter-heartbeat"}
 
 
 class SyncBeats:
@@ -118,12 +123,12 @@ class SyncBeats:
 
 def test_a_thread_that_is_stopped_during_a_beat_beats_no_more() -> None:
     """The thread ends with the beat that asks for another one in vain, and a later call to wake it starts a new one."""
-    before, beats = set(threading.enumerate()), SyncBeats()
+    before, beats = threads(), SyncBeats()
     for count in (1, 2):
         beats.heartbeat.wake(0.0)
         with beats.during_a_beat():
             beats.heartbeat.stop()
-        assert set(threading.enumerate()) - before == set()
+        assert threads() - before == set()
         assert len(beats.threads) == count
 
 
@@ -141,9 +146,9 @@ def test_a_thread_beats_again_when_its_beat_asks_for_it() -> None:
 
 def test_a_thread_that_waits_ends_when_it_is_stopped() -> None:
     """It does not wait for the time that it had been asked for, unless it is asked for an earlier one."""
-    before, beats = set(threading.enumerate()), SyncBeats()
+    before, beats = threads(), SyncBeats()
     beats.heartbeat.wake(3600.0)
-    (thread,) = set(threading.enumerate()) - before
+    (thread,) = threads() - before
     beats.heartbeat.stop()
     thread.join(PATIENCE)
     assert not thread.is_alive()
