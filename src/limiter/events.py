@@ -44,6 +44,7 @@ class DecisionEvent:
     - `id`: names the call and its lease; unique in this process.
     - `process_id`: names the limiter in this process; unique.
     - `begin`, `end`: when the call came and when it was decided, in nanoseconds of the repository's clock.
+    - `retried`: the call had waited before it was decided, and may have been refused by one of its buckets.
     - `headroom`, `oversize`: as the call gave them.
     """
 
@@ -58,6 +59,7 @@ class DecisionEvent:
     begin: int
     end: int
     waits: bool
+    retried: bool
     headroom: float | Mapping[str, float] | None
     oversize: bool
     _call: Call = field(compare=False)

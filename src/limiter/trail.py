@@ -7,7 +7,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .core.chain import call_requests
-from .core.units import NANOSECONDS
 from .core.visible import visible
 from .events import Charged, DecisionEvent, LeaseEvent, buckets_of, requested
 
@@ -91,9 +90,7 @@ class Trail:
     def decision(self, call: Call, admission: Admitted) -> DecisionEvent:
         """Return the event of the decision, as of the time of the decision: before the caller waited for its turn."""
         self._degraded = admission.degraded
-        # A caller waits in line for slots before it is granted them, and for its turn after that.
         granted = max([grant.now for _, grant in admission.grants], default=self.begin)
-        slept = admission.waited if admission.start > granted else 0.0
         return DecisionEvent(
             entity_id=call.key.entity_id,
             resource=call.key.resource,
@@ -104,8 +101,9 @@ class Trail:
             id=self.id,
             process_id=self._process_id,
             begin=self.begin,
-            end=max(granted, self.begin, self._clock() - round(slept * NANOSECONDS)),
+            end=max(granted, self.begin, admission.decided or self._clock()),
             waits=self._waits,
+            retried=admission.retried,
             headroom=call.headroom,
             oversize=call.oversize,
             _call=call,

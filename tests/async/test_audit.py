@@ -245,6 +245,36 @@ async def test_a_caller_who_waits_starts_at_its_turn(new: Any, clock: FakeClock,
     waiting = lines(recorder)[1]
     assert (waiting["begin"], waiting["end"], waiting["charges"][0][3]) == (begin, begin, begin + 1_000_000_000)
     assert waiting["waits"]
+    assert "retried" not in waiting
+
+
+class Slow(MemoryRepository):
+    """A table that takes a tenth of a second for each write."""
+
+    async def write_bucket(self, key: Any, update: Any) -> WriteResult:
+        """Answer late."""
+        self.clock.advance(0.1)
+        return await super().write_bucket(key, update)
+
+
+async def test_a_call_is_decided_when_its_write_was_answered(new: Any, clock: FakeClock, recorder: Recorder) -> None:
+    """A call that waits for the end of a pause and then for its turn is decided between the two, when its write was answered."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+        slept.append(seconds)
+        if len(slept) == 1:
+            assert await other.try_acquire("user")
+
+    store = Slow(clock=clock)
+    limiter, other = (new(store, [Limit("requests", 1, 1, 10.0)], sleep=each) for each in (sleep, None))
+    await limiter.pause("user", "default", 1.0)
+    begin = clock()
+    assert await limiter.try_acquire("user", timeout=30.0)
+    waited = lines(recorder)[-1]
+    assert (waited["begin"], waited["retried"], len(slept)) == (begin, True, 2)
+    assert waited["end"] == clock() - round(slept[1] * 1_000_000_000)
 
 
 async def test_what_was_decided_without_the_table_says_so(new: Any, store: Any, clock: FakeClock, recorder: Recorder) -> None:

@@ -183,7 +183,8 @@ def _early_sessions(
             latest = max([each[2] for each in opened if each[0] == begin] or [each[2] for each in opened])
             back = (*_refunds_of(inside, whole.refunds), *whole.withdrawals)
             given = sum(each[2] for each in back if each[0] <= latest + clock_error)
-            renewed = any(reset[0] - clock_error <= begin and before[0] <= reset[1] + clock_error for reset in whole.resets)
+            late = before[0] - clock_error - AHEAD
+            renewed = any(reset[0] - clock_error <= begin and late <= reset[1] for reset in whole.resets)
             if sum(each[3] for each in inside) > given and not renewed:
                 early = (before[1] - begin) / NANOSECONDS
                 first = opened[0]

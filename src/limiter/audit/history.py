@@ -11,6 +11,7 @@
 | `outcome` | of a decision or a consume: `allowed`, `refused`, or `failed` if neither is known |
 | `degraded` | true where it was decided without the table |
 | `waits` | true where the caller was willing to wait for its turn |
+| `retried` | true where the caller had waited before the call was decided |
 | `buckets` | entity and resource of every bucket that the call is about |
 | `charges` | for each limit: the bucket's place in `buckets`, the limit's text, the units, `start`, `since` |
 | `headroom` | the share of every capacity that the call leaves to others, or of each limit by name, if any |
@@ -92,6 +93,8 @@ def document(event: Any) -> dict[str, object]:
         fields["degraded"] = True
     if event.waits:
         fields["waits"] = True
+    if getattr(event, "retried", False):
+        fields["retried"] = True
     if getattr(event, "headroom", None):
         fields["headroom"] = dict(event.headroom) if isinstance(event.headroom, Mapping) else event.headroom
     if getattr(event, "oversize", False):

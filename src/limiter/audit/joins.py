@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from ..core.units import NANOSECONDS
@@ -10,9 +11,9 @@ from .rules import rule
 from .verdict import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from .reader import Account, Chained, History
+    from .reader import Account, Chained, Change, History
 
 
 def judge_refunds(history: History) -> Iterator[Finding]:
@@ -77,11 +78,14 @@ def _half(each: Chained, bucket: tuple[str, str], what: str) -> Finding:
 def judge_order(history: History, clock_error: int) -> Iterator[Finding]:
     """Check that callers start in order: a call that began after another was decided starts no earlier, under the same limit.
 
-    The fencing numbers of a single slot grow in the same order.
+    A reset makes the turns void that were given before it. The fencing numbers of a single slot grow in the same order.
     """
+    resets: defaultdict[tuple[tuple[str, str], str], list[Change]] = defaultdict(list)
+    for account in history.accounts.values():
+        resets[account.bucket, account.rule.name] += account.resets
     for account in history.accounts.values():
         if account.rule.kind == "rate" and account.booked:
-            yield from _judge_turns(account, clock_error)
+            yield from _judge_turns(account, sorted(resets[account.bucket, account.rule.name]), clock_error)
     for bucket, entries in history.fences.items():
         rules = [each.rule for each in history.accounts.values() if each.bucket == bucket and each.owners is not None]
         # Limits of one bucket share its numbers, and slots that are handed on have some that were drawn before.
@@ -89,16 +93,23 @@ def judge_order(history: History, clock_error: int) -> Iterator[Finding]:
             yield from _judge_fences(bucket, entries, clock_error)
 
 
-def _judge_turns(account: Account, clock_error: int) -> Iterator[Finding]:
-    turns = sorted((end, start, identifier) for start, _, end, _, identifier, _ in account.takings)
-    latest, first, decided = 0, "", 0
+def _judge_turns(account: Account, resets: Sequence[Change], clock_error: int) -> Iterator[Finding]:
+    turns = sorted((end, begin, start, identifier) for start, begin, end, _, identifier, _ in account.takings)
+    standing: list[tuple[int, int, str]] = []  # The turns that were given, the latest start first, with the begin of the call.
+    decided = passed = void = 0
     for planned, begin, end, _, identifier, _ in sorted(account.takings, key=lambda each: each[1]):
         start = max(planned, end)
         while decided < len(turns) and turns[decided][0] + clock_error < begin:
-            if turns[decided][1] > latest:
-                _, latest, first = turns[decided]
+            _, asked, turn, first = turns[decided]
+            heappush(standing, (-turn, asked, first))
             decided += 1
-        if start + clock_error < latest:
+        while passed < len(resets) and resets[passed][0] - clock_error <= end:
+            void = max(void, resets[passed][1] + clock_error)
+            passed += 1
+        while standing and standing[0][1] <= void:
+            heappop(standing)
+        if standing and start + clock_error < -standing[0][0]:
+            latest, first = -standing[0][0], standing[0][2]
             early = (latest - start) / NANOSECONDS
             message = f"{identifier} started {early:.6g} s before {first}, which had been allowed before it asked"
             yield Finding("order", *account.bucket, account.text, message, start, latest, (first, identifier))

@@ -35,9 +35,9 @@ class Account:
     """The record of one limit of one bucket.
 
     `forced` are units consumed unconditionally, `withdrawals` units of any lease that were given back from outside. `doubts` are
-    units that may have been consumed: calls that failed, or were decided without the table. `passing` are units that a refused
-    call may have held for a time, while its other buckets were asked. `owners` are the processes of the calls that hold slots,
-    by id; None for other kinds. `booked` says that a caller may have had to wait.
+    units that may have been consumed: calls that failed, or were decided without the table. `passing` are units that a call which
+    was refused, in the end or at first, may have held for a time, while its other buckets were asked. `owners` are the processes
+    of the calls that hold slots, by id; None for other kinds. `booked` says that a caller may have had to wait.
     """
 
     ENTRIES = ("takings", "forced", "refunds", "withdrawals", "resets", "pauses", "expiries", "doubts", "passing", "refusals")
@@ -63,6 +63,12 @@ class Account:
     def bucket(self) -> tuple[str, str]:
         """The entity and the resource."""
         return self.entity_id, self.resource
+
+    def enter_passing(self, begin: int, end: int, units: int, identifier: str, *, waits: bool) -> None:
+        """Enter units that a call may have taken and given back. A turn that others were booked behind is not given back."""
+        self.passing.append((begin, end, units, identifier))
+        if waits:
+            self.doubts.append((begin, end, units, identifier))
 
     def joined(self, others: Iterable[Account]) -> Account:
         """Return this account with the entries of others of the same bucket."""
@@ -150,7 +156,7 @@ class History:
                     account.booked = True
                 if account.owners is not None:
                     account.owners[identifier] = process
-            if "fence" in fields or "oversize" in fields:
+            if "fence" in fields or "oversize" in fields or "retried" in fields:
                 self._enter_options(fields)
         elif event == "decision" or event == "consume":
             self.decisions += 1
@@ -169,6 +175,10 @@ class History:
             self.fences.setdefault((entity, resource), []).append(entry)
         if "oversize" in fields:
             self.oversized.add(fields["id"])
+        if "retried" in fields and len(fields["buckets"]) > 1:
+            for place, text, units, *_ in fields["charges"]:
+                account = self.account((*fields["buckets"][place], text))
+                account.enter_passing(fields["begin"], fields["end"], units, fields["id"], waits=True)
 
     def _enter_undecided(self, fields: Mapping[str, Any]) -> None:
         """Enter a decision that consumed nothing, or whose effect is unknown."""
@@ -181,9 +191,7 @@ class History:
             account = self.account((*fields["buckets"][place], text))
             chained = len(fields["buckets"]) > 1
             if chained or (outcome == "failed" and not degraded):  # An interrupted call gives back what it has taken.
-                account.passing.append((begin, end, units, identifier))
-            if chained and "waits" in fields:  # A turn that others were booked behind is not refunded.
-                account.doubts.append((begin, end, units, identifier))
+                account.enter_passing(begin, end, units, identifier, waits=chained and "waits" in fields)
             if outcome != "refused":
                 # Units allowed without the table are charged when it is back.
                 account.doubts.append((begin, FOREVER if degraded else end + LATE, units, identifier))

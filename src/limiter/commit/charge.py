@@ -40,10 +40,11 @@ SLACK = 2 * NANOSECONDS
 class Admission:
     """The outcome of a call: whether it is `allowed`, and the outcome of each request, None if its bucket was not asked.
 
-    The call may start at `start` (nanoseconds since the epoch), for which it has `waited` seconds. `committer` decided it; None
-    means that it was not counted at all. `degraded` means without the table. `share` is the part of every limit that this
-    process keeps by itself; None means that the table keeps them. `never` holds the statuses of amounts above a capacity.
-    `blocked` is the bucket whose level is BLOCKED, because of which no bucket was asked.
+    The call may start at `start` (nanoseconds since the epoch), for which it has `waited` seconds; at `decided` it began to wait
+    for its turn, 0 if it did not. `retried` says that it had waited before it was decided. `committer` decided it; None means
+    that it was not counted at all. `degraded` means without the table. `share` is the part of every limit that this process keeps
+    by itself; None means that the table keeps them. `never` holds the statuses of amounts above a capacity. `blocked` is the
+    bucket whose level is BLOCKED, because of which no bucket was asked.
     """
 
     __slots__ = (
@@ -51,10 +52,12 @@ class Admission:
         "blocked",
         "chain",
         "committer",
+        "decided",
         "degraded",
         "never",
         "outcomes",
         "requests",
+        "retried",
         "share",
         "start",
         "waited",
@@ -76,9 +79,9 @@ class Admission:
         self.never = never
         self.blocked = blocked
         self.allowed = not never and blocked is None
-        self.start = 0
+        self.start = self.decided = 0
         self.waited = 0.0
-        self.degraded = False
+        self.retried = self.degraded = False
         self.share: float | None = None
         for outcome in outcomes:
             if isinstance(outcome, Grant):
@@ -162,7 +165,7 @@ async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests
         waited += delay
         deadline = committer.clock() + patience - waited
         admission = await charge(committer, chain, [request._replace(deadline=deadline) for request in requests])
-    admission.waited = waited / NANOSECONDS
+    admission.waited, admission.retried = waited / NANOSECONDS, waited > 0
     if not admission.allowed:
         return admission
     now = committer.clock()
@@ -171,7 +174,7 @@ async def charge_in_turn(committer: Committer, chain: Sequence[Bucket], requests
             # The table ignored the condition, or a response has set the clock back, and the deadline came from a wrong clock.
             await admission.refund()
             raise RateLimiterUnavailable("the granted start time exceeds the timeout")
-        delay = admission.start - now
+        admission.decided, delay = now, admission.start - now
         admission.waited += delay / NANOSECONDS
         try:
             await (committer.sleep or asyncio.sleep)(delay / NANOSECONDS)

@@ -145,17 +145,66 @@ def test_who_takes_in_debt_is_found() -> None:
     assert promises([*debt, admitted("b", EPOCH + 10 * TICK, RATE)]) == {"capacity"}
 
 
+def turn(identifier: str, asked: int, start: int) -> dict[str, Any]:
+    """Record a caller that was given a turn at once."""
+    return dict(admitted(identifier, start, RATE), begin=asked, end=asked)
+
+
 def test_a_turn_out_of_order_is_found() -> None:
     """A caller that asks after another one was given a turn starts no earlier."""
-
-    def turn(identifier: str, asked: int, start: int) -> dict[str, Any]:
-        return dict(admitted(identifier, start, RATE), begin=asked, end=asked)
-
     lines = [admitted("a", EPOCH, RATE, 20), turn("b", EPOCH + 1, EPOCH + TICK), turn("c", EPOCH + 2, EPOCH + 2 * TICK)]
     assert not promises(lines)
     swapped = [lines[0], turn("b", EPOCH + 1, EPOCH + 2 * TICK), turn("c", EPOCH + 2, EPOCH + TICK)]
     found = verdict(swapped).findings
     assert [each.message for each in found] == ["c started 0.1 s before b, which had been allowed before it asked"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "text", "kept"),
+    [
+        (2, 4, RATE, True),
+        (1, 1, RATE, True),
+        (5, 5, RATE, True),
+        (0, 0, RATE, False),
+        (6, 7, RATE, False),
+        (2, 4, "a=10/second burst 30", True),
+        (2, 4, "other=10/second burst 20", False),
+    ],
+)
+def test_a_reset_makes_the_turns_before_it_void(begin: int, end: int, text: str, *, kept: bool) -> None:
+    """A caller that asks after a reset does not wait for those that were given a turn before it."""
+    lines = [
+        admitted("a", EPOCH, RATE, 20),
+        turn("b", EPOCH + 1, EPOCH + 2 * TICK),
+        line("reset", "r", EPOCH + begin, EPOCH + end, [("user", text, 0)]),
+        turn("c", EPOCH + 5, EPOCH + TICK),
+    ]
+    assert promises(lines) == (set() if kept else {"order"})
+
+
+def test_a_turn_after_a_reset_is_not_void() -> None:
+    """Turns that were given after a reset are kept, though earlier ones with a later start are not."""
+    lines = [
+        turn("b", EPOCH + 1, EPOCH + 9 * TICK),
+        line("reset", "r", EPOCH + 2, EPOCH + 3, [("user", RATE, 0)]),
+        turn("c", EPOCH + 4, EPOCH + 2 * TICK),
+    ]
+    assert not promises([*lines, turn("d", EPOCH + 5, EPOCH + 3 * TICK)])
+    found = verdict([*lines, turn("d", EPOCH + 5, EPOCH + TICK)]).findings
+    assert [each.message for each in found] == ["d started 0.1 s before c, which had been allowed before it asked"]
+
+
+@pytest.mark.parametrize("retried", [True, False])
+def test_what_a_call_held_before_it_was_asked_again_is_refunded(*, retried: bool) -> None:
+    """A call for two buckets may have taken from one, given it back when the other refused, and waited to ask again."""
+    extra = {"retried": True} if retried else {}
+    charges = [("user", RATE, 10, EPOCH + SECOND, None), ("parent", RATE, 10, EPOCH + SECOND, None)]
+    lines = [
+        dict(line("decision", "a", EPOCH, EPOCH + SECOND, charges), waits=True, **extra),
+        *(admitted(f"b{each}", EPOCH + SECOND + each, RATE, 5) for each in range(4)),
+    ]
+    assert promises(lines) == (set() if retried else {"capacity"})
+    assert promises([*lines, admitted("c", EPOCH + SECOND + 5, RATE, 1)]) == {"capacity"}
 
 
 def test_fences_of_one_slot_grow() -> None:
