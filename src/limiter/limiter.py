@@ -157,7 +157,10 @@ class RateLimiter(BucketControl, Administration):
         await self.close()
 
     async def close(self) -> None:
-        """Give back units of quotas that were consumed in advance, and close the repository; a later call opens it again."""
+        """Renew no slots, give back units of quotas that were consumed in advance, and close the repository.
+
+        A later call opens it again, and slots are renewed from the next ones on that are taken.
+        """
         await self._acquirers.get().committer.close()
         await self.repository.close()
 

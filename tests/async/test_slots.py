@@ -19,6 +19,7 @@ from limiter import (
     LeaseClosed,
     LeaseLost,
     Limit,
+    MemoryRepository,
     NeverSatisfiable,
     Quota,
     RateLimiter,
@@ -30,6 +31,8 @@ from limiter.runtime.concurrency import gather
 
 if TYPE_CHECKING:
     from support.engines import FakeClock
+
+    from limiter.core.state import WriteResult
 
 
 class Failed(Exception):
@@ -406,6 +409,50 @@ async def test_a_slot_that_could_not_be_freed_is_freed_by_the_next_write(store: 
         assert await available(limiter) == 1
     assert await available(limiter) == 2
     assert limiter.stats().corrections_lost == 1
+
+
+class Held(MemoryRepository):
+    """A table that notes what it is asked for, and answers one write when it is let go."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock=clock)
+        self.noted: list[str] = []
+        self.holds = False
+        self.asked, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def write_bucket(self, key: Any, update: Any) -> WriteResult:
+        """Write, and answer at once or later."""
+        result = await super().write_bucket(key, update)
+        if self.holds:
+            self.holds = False
+            self.asked.set()
+            await self.let_go.wait()
+        self.noted.append("written")
+        return result
+
+    async def close(self) -> None:
+        """Note it."""
+        self.noted.append("closed")
+
+
+async def test_a_limiter_is_closed_after_the_renewal_in_progress(clock: FakeClock) -> None:
+    """The renewal ends before the table's connections do."""
+    store = Held(clock)
+    limiter = RateLimiter(store, [Concurrency("calls", 1, ttl=60)], decision_timeout=30)
+
+    async def let_go() -> None:
+        store.noted.append("let go")
+        store.let_go.set()
+
+    async with limiter.acquire("user"):
+        store.holds = True
+        clock.advance(30)
+        keeper = limiter._acquirers.get().committer._slots
+        assert keeper is not None
+        keeper._heartbeat.wake(0.0)
+        await store.asked.wait()
+        assert await gather([limiter.close, let_go]) == [None, None]
+        assert store.noted == ["written", "let go", "written", "closed"]
 
 
 async def test_callers_of_one_process_share_writes(new_limiter: Any) -> None:

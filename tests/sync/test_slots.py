@@ -6,7 +6,7 @@ The test of `limiter.commit.slot_line`.
 
 from __future__ import annotations
 
-import time
+import threading, time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from limiter import (
     LeaseClosed,
     LeaseLost,
     Limit,
+    SyncMemoryRepository,
     NeverSatisfiable,
     Quota,
     SyncRateLimiter,
@@ -30,6 +31,8 @@ from limiter.runtime.concurrency import sync_gather
 
 if TYPE_CHECKING:
     from support.engines import FakeClock
+
+    from limiter.core.state import WriteResult
 
 
 class Failed(Exception):
@@ -406,6 +409,50 @@ def test_a_slot_that_could_not_be_freed_is_freed_by_the_next_write(store: Any) -
         assert available(limiter) == 1
     assert available(limiter) == 2
     assert limiter.stats().corrections_lost == 1
+
+
+class Held(SyncMemoryRepository):
+    """A table that notes what it is asked for, and answers one write when it is let go."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock=clock)
+        self.noted: list[str] = []
+        self.holds = False
+        self.asked, self.let_go = threading.Event(), threading.Event()
+
+    def write_bucket(self, key: Any, update: Any) -> WriteResult:
+        """Write, and answer at once or later."""
+        result = super().write_bucket(key, update)
+        if self.holds:
+            self.holds = False
+            self.asked.set()
+            self.let_go.wait()
+        self.noted.append("written")
+        return result
+
+    def close(self) -> None:
+        """Note it."""
+        self.noted.append("closed")
+
+
+def test_a_limiter_is_closed_after_the_renewal_in_progress(clock: FakeClock) -> None:
+    """The renewal ends before the table's connections do."""
+    store = Held(clock)
+    limiter = SyncRateLimiter(store, [Concurrency("calls", 1, ttl=60)], decision_timeout=30)
+
+    def let_go() -> None:
+        store.noted.append("let go")
+        store.let_go.set()
+
+    with limiter.acquire("user"):
+        store.holds = True
+        clock.advance(30)
+        keeper = limiter._acquirers.get().committer._slots
+        assert keeper is not None
+        keeper._heartbeat.wake(0.0)
+        store.asked.wait()
+        assert sync_gather([limiter.close, let_go]) == [None, None]
+        assert store.noted == ["written", "let go", "written", "closed"]
 
 
 def test_callers_of_one_process_share_writes(new_limiter: Any) -> None:

@@ -171,9 +171,9 @@ class Committer:
                 self._abandon(waiter)
 
     async def close(self) -> None:
-        """End all blocks, and give back what they hold of quotas: to some buckets at a time, each in the time for a decision."""
+        """Renew no slots, and give back what blocks hold of quotas, to some buckets at a time. Each takes the time to decide."""
         if self._slots is not None:
-            self._slots.close()
+            await self._slots.close(self._writer.patience)
         with self.lock:
             held = [(queue.key, queue.allotments.leave()) for queue in self._queues.values() if queue.allotments is not None]
         asked = [Request(key, refunds=refunds) for key, refunds in held if refunds]

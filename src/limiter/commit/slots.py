@@ -23,7 +23,7 @@ from .caller_line import CallerLine
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ..core.records import BucketKey
     from ..core.request import Receipt, Refusal
@@ -55,7 +55,7 @@ class Pending(Protocol):
 class SlotKeeper:
     """Keeps the slots of one committer under one `holder` id, and renews them. `waiting` counts the callers in line.
 
-    The renewal takes the committer's `lock`, and `close` needs none. The other methods are called with it held.
+    The renewal takes the committer's `lock`, and `close` is called without it. The other methods are called with it held.
     """
 
     def __init__(self, clock: Callable[[], int], decide: Decide, lock: threading.Lock) -> None:
@@ -66,6 +66,7 @@ class SlotKeeper:
         self._decide = decide
         self._lock = lock
         self._active: dict[BucketKey, BucketSlots] = {}
+        self._closed = False
         self._heartbeat = Heartbeat(self._renew)
 
     @property
@@ -89,20 +90,29 @@ class SlotKeeper:
             self._active.pop(slots.key, None)
         else:
             self._active[slots.key] = slots
-            self._heartbeat.wake(renewal / NANOSECONDS)
+            if not self._closed:
+                self._heartbeat.wake(renewal / NANOSECONDS)
 
-    def close(self) -> None:
-        """Stop renewing, until slots are taken again."""
-        self._heartbeat.stop()
+    def resume(self) -> None:
+        """Renew again all that is held, since slots were taken."""
+        if self._closed:
+            self._closed = False
+            self._heartbeat.wake(0.0)
+
+    async def close(self, seconds: float) -> None:
+        """Stop renewing, until slots are taken again. Wait for a renewal in progress, but no longer than `seconds`."""
+        self._closed = True
+        await self._heartbeat.stop(seconds)
 
     async def _renew(self) -> float | None:
         """Renew the slots that are due, and return the seconds until the next renewal."""
         with self._lock:
             due = [each for each in self._active.values() if each.ledger.next_renewal(self.mono) == 0]
-        for first in range(0, len(due), RENEWED_AT_ONCE):
-            await self._renew_some(due[first : first + RENEWED_AT_ONCE])
+        while due and not self._closed:
+            await self._renew_some(due[:RENEWED_AT_ONCE])
+            due = due[RENEWED_AT_ONCE:]
         with self._lock:
-            waits = [each.ledger.next_renewal(self.mono) for each in self._active.values()]
+            waits = [] if self._closed else [each.ledger.next_renewal(self.mono) for each in self._active.values()]
         return min([wait / NANOSECONDS for wait in waits if wait is not None], default=None)
 
     async def _renew_some(self, due: Sequence[BucketSlots]) -> None:
@@ -163,10 +173,12 @@ class BucketSlots:
         self.ledger.doubt(update)
         self._watch()
 
-    def learn(self, slots: Slots, receipts: Iterable[Receipt] = (), writes: Sequence[SlotWrite] = ()) -> None:
+    def learn(self, slots: Slots, receipts: Sequence[Receipt] = (), writes: Sequence[SlotWrite] = ()) -> None:
         """Record what a response shows, and the receipts of an update; `writes` are passed if it was the bucket's last."""
         self.ledger.learn(slots, self._keeper.mono, receipts, writes)
         self._watch()
+        if receipts:
+            self._keeper.resume()
 
     def interval(self, least: int, most: int) -> int:
         """Return the nanoseconds between two looks for slots of other processes, by the average time of a lease."""
@@ -197,4 +209,7 @@ class BucketSlots:
             return None
         now = keeper.now
         receipts = self.ledger.hand_over(request.charges, self._known.state, now, keeper.mono)
-        return None if receipts is None else Grant(receipts, now)
+        if receipts is None:
+            return None
+        keeper.resume()
+        return Grant(receipts, now)

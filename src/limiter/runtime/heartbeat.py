@@ -27,7 +27,7 @@ class Heartbeat:
         self._beat = beat
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._stops = 0
+        self._task: asyncio.Task[None] | None = None
 
     def wake(self, seconds: float) -> None:
         """Beat within so many seconds."""
@@ -38,22 +38,23 @@ class Heartbeat:
             self._timer.cancel()
         self._timer = self._loop.call_at(due, self._ring)
 
-    def stop(self) -> None:
-        """Beat no more, also where a beat is in progress that asks for another, until `wake` is called again."""
-        self._stops += 1
+    async def stop(self, seconds: float) -> None:
+        """Beat no more until `wake` is called, or a beat in progress asks for it; wait up to `seconds` for that one to end."""
+        import asyncio
+
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=seconds)
 
     def _ring(self) -> None:
         self._timer = None
-        start_task(self._loop, self._run(self._stops))
+        self._task = start_task(self._loop, self._run())
 
-    async def _run(self, stops: int) -> None:
-        if stops != self._stops:
-            return
+    async def _run(self) -> None:
         seconds = await self._beat()
-        if seconds is not None and stops == self._stops:
+        if seconds is not None:
             self.wake(seconds)
 
 
@@ -65,6 +66,7 @@ class SyncHeartbeat:
         self._lock = threading.Lock()
         self._due: float | None = None
         self._change: threading.Event | None = None
+        self._thread: threading.Thread | None = None
 
     def wake(self, seconds: float) -> None:
         """Beat within so many seconds."""
@@ -77,17 +79,21 @@ class SyncHeartbeat:
                 self._change.set()
                 return
             self._change = change = threading.Event()
+            self._thread = thread = threading.Thread(target=self._run, args=(change,), name="limiter-heartbeat", daemon=True)
         try:
-            threading.Thread(target=self._run, args=(change,), name="limiter-heartbeat", daemon=True).start()
+            thread.start()
         except RuntimeError:  # No thread starts any more: the process ends, and needs no renewal.
-            self.stop()
+            self.stop(0.0)
 
-    def stop(self) -> None:
-        """Beat no more, also where a beat is in progress that asks for another, until `wake` is called again."""
+    def stop(self, seconds: float) -> None:
+        """Beat no more until `wake` is called, or a beat in progress asks for it; wait up to `seconds` for that one to end."""
         with self._lock:
             change, self._change, self._due = self._change, None, None
+            thread = self._thread
         if change is not None:
             change.set()
+        if thread is not None and thread.is_alive():
+            thread.join(seconds)
 
     def _run(self, change: threading.Event) -> None:
         try:
@@ -97,18 +103,11 @@ class SyncHeartbeat:
                     continue
                 again = self._beat()
                 if again is not None:
-                    self._go_on(change, again)
+                    self.wake(again)
         finally:
             with self._lock:
                 if self._change is change:  # A beat has raised: the next `wake` starts a thread of its own.
                     self._change = self._due = None
-
-    def _go_on(self, change: threading.Event, seconds: float) -> None:
-        """Beat within so many seconds, unless it was stopped during the last beat."""
-        due = time.monotonic() + seconds
-        with self._lock:
-            if self._change is change and (self._due is None or due < self._due):
-                self._due = due
 
     def _wait(self, change: threading.Event) -> float | None:
         """Return the seconds until the next beat, 0 for one that is due and begins now, None where there is none."""

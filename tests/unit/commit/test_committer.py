@@ -568,13 +568,13 @@ def test_the_end_gives_back_some_buckets_at_a_time(scene: Scene) -> None:
 
 
 def test_the_end_stops_the_renewal_of_slots(scene: Scene) -> None:
-    """None is renewed by itself any more."""
-    stopped: list[bool] = []
+    """None is renewed by itself any more. A renewal in progress is waited for as long as a decision may take."""
+    stopped: list[float] = []
     scene.committer.open_slots(KEY)
     committer: Any = scene.committer
-    committer._slots = SimpleNamespace(close=lambda: stopped.append(True), waiting=0)
+    committer._slots = SimpleNamespace(close=stopped.append, waiting=0)
     scene.committer.close()
-    assert stopped == [True]
+    assert stopped == [scene.committer._writer.patience]
 
 
 def test_a_decided_caller_is_not_left_to_the_garbage_collector(scene: Scene) -> None:

@@ -26,7 +26,7 @@ from limiter.core.state import EMPTY, BucketState, Level
 from limiter.core.units import NANOSECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CALLS = Concurrency("calls", 2, ttl=10.0)
 PATIENCE = 30
@@ -82,7 +82,7 @@ def test_an_error_of_a_renewal_does_not_end_renewals(caplog: pytest.LogCaptureFi
         clock.now += CALLS.ttl_ns // 2
         slots.doubt(plan.update)
     assert called.wait(PATIENCE)
-    keeper.close()
+    keeper.close(PATIENCE)
     assert calls >= 2
     assert clock.unguarded == 0
     assert [record.name for record in caplog.records] == ["limiter.committer"]
@@ -175,7 +175,8 @@ class Beats:
     def wake(self, seconds: float) -> None:
         self.told.append(seconds)
 
-    def stop(self) -> None:
+    def stop(self, seconds: float) -> None:
+        assert seconds == SyncCommitterOptions().patience
         self.told.append(None)
 
 
@@ -193,11 +194,13 @@ class Process:
         self.keeper: SyncSlotKeeper = keeper
         self.sizes: list[int] = []
         self.error: Exception | None = None
+        self.during: Callable[[], object] = bool
         keeper._decide = self.decide
 
     def decide(self, requests: Sequence[Request]) -> Sequence[object]:
         """Note how many slots are renewed together, and renew them."""
         self.sizes.append(len(requests))
+        self.during()
         if self.error is not None:
             raise self.error
         return self.committer.decide(requests)
@@ -228,8 +231,43 @@ def test_slots_are_renewed_after_a_third_of_their_time() -> None:
     process.end(grant)
     assert (process.keeper._renew(), process.sizes, process.slots.is_idle) == (None, [1], True)
     assert process.keeper._active == {}
-    process.keeper.close()
-    assert process.beats.told[-1] is None
+
+
+def test_a_keeper_that_is_closed_renews_nothing_until_slots_are_taken_again() -> None:
+    """Not even if a response shows what is held. What is held is then renewed at once."""
+    process = Process()
+    process.take()
+    process.clock.now += CALLS.ttl_ns // 3
+    process.committer.close()
+    assert process.beats.told[1:] == [None]
+    assert (process.keeper._renew(), process.sizes) == (None, [])
+    process.committer.decide([Request(KEY, slots=True)])
+    assert process.beats.told[1:] == [None]
+    process.take(BucketKey("default", "user", "other"))
+    assert process.beats.told[1:] == [None, 0.0]
+    assert process.keeper._renew() == pytest.approx(CALLS.ttl / 3)
+
+
+def test_a_keeper_that_is_closed_during_a_renewal_goes_no_further() -> None:
+    """The renewal in progress is the last one, though more buckets are due."""
+    process = Process()
+    for number in range(40):
+        process.take(BucketKey("default", f"user-{number}", "api"))
+    process.clock.now += CALLS.ttl_ns // 3 + 1
+    process.during = process.committer.close
+    assert (process.keeper._renew(), process.sizes) == (None, [32])
+    assert process.beats.told[40:] == [None]
+
+
+def test_a_keeper_that_is_closed_is_woken_by_slots_that_are_handed_over() -> None:
+    """They need no write."""
+    process = Process()
+    grant = process.take()
+    process.slots.ledger.release(refund_of(KEY, grant.receipts).refunds, EPOCH)
+    process.committer.close()
+    lone = SyncPendingRequest(Request(KEY, (Charge(CALLS, 1),), slots=True), process.committer._queue(KEY))
+    assert process.slots.serve(lone) is not None
+    assert process.beats.told[1:] == [None, 0.0]
 
 
 def test_the_next_renewal_is_that_of_the_bucket_that_comes_first() -> None:

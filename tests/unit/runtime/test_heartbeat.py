@@ -1,4 +1,4 @@
-"""A heartbeat that is stopped beats no more, wherever it is at that moment, until it is asked for again."""
+"""A heartbeat goes on as long as its beats ask for it. To stop one takes until the beat in progress has ended, or time is up."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from limiter.runtime.heartbeat import Heartbeat, SyncHeartbeat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pytest
+
 PATIENCE = 30
 """Seconds, for machines that stall."""
 
 
 class Beats:
-    """Beats that ask for another one at once, and each of which takes until it may end."""
+    """Beats that ask for another one `again`, and each of which takes until it may end."""
 
     def __init__(self) -> None:
+        self.again: float | None = None
         self.began = asyncio.Queue[asyncio.Event]()
         self.heartbeat = Heartbeat(self.beat)
 
-    async def beat(self) -> float:
+    async def beat(self) -> float | None:
         may_end = asyncio.Event()
         self.began.put_nowait(may_end)
         await may_end.wait()
-        return 0.0
+        return self.again
 
 
 async def others_have_ended() -> None:
@@ -38,30 +41,34 @@ async def others_have_ended() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_task_that_is_stopped_during_a_beat_beats_no_more() -> None:
-    """The beat in progress asks for another one in vain, and a later call to wake it is heard."""
+async def test_a_task_is_stopped_when_the_beat_in_progress_has_ended() -> None:
+    """Until it is asked for again."""
+    beats = Beats()
+    for _ in range(2):
+        beats.heartbeat.wake(0.0)
+        may_end = await beats.began.get()
+        stop = asyncio.create_task(beats.heartbeat.stop(PATIENCE))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not stop.done()
+        may_end.set()
+        await stop
+        await others_have_ended()
+        assert beats.began.empty()
+        await beats.heartbeat.stop(PATIENCE)
+
+
+async def test_a_stop_waits_no_longer_than_it_is_willing() -> None:
+    """The beat in progress goes on, and may ask for another one."""
     beats = Beats()
     beats.heartbeat.wake(0.0)
     may_end = await beats.began.get()
-    beats.heartbeat.stop()
+    await beats.heartbeat.stop(0.001)
+    beats.again = 0.0
     may_end.set()
-    await others_have_ended()
-    assert beats.began.empty()
-    beats.heartbeat.wake(0.0)
     may_end = await beats.began.get()
+    beats.again = None
     may_end.set()
-    (await beats.began.get()).set()
-    beats.heartbeat.stop()
-    await others_have_ended()
-    assert beats.began.empty()
-
-
-async def test_a_task_that_is_stopped_before_its_beat_begins_does_not_beat() -> None:
-    """The timer has rung and the task exists, but has not run."""
-    beats = Beats()
-    beats.heartbeat.wake(0.0)
-    asyncio.get_running_loop().call_later(0, beats.heartbeat.stop)
-    await asyncio.sleep(0)
     await others_have_ended()
     assert beats.began.empty()
 
@@ -70,11 +77,11 @@ async def test_a_task_that_is_stopped_in_time_does_not_beat() -> None:
     """Nor does one that has to wait for its time."""
     beats = Beats()
     beats.heartbeat.wake(0.0)
-    beats.heartbeat.stop()
+    await beats.heartbeat.stop(PATIENCE)
     beats.heartbeat.wake(3600.0)
     await others_have_ended()
     assert beats.began.empty()
-    beats.heartbeat.stop()
+    await beats.heartbeat.stop(PATIENCE)
 
 
 async def test_a_task_beats_at_the_earliest_time_that_was_asked_for() -> None:
@@ -85,7 +92,6 @@ async def test_a_task_beats_at_the_earliest_time_that_was_asked_for() -> None:
     asyncio.get_running_loop().call_later(0.002, later.set)
     may_end = await asyncio.wait_for(beats.began.get(), PATIENCE)
     await later.wait()
-    beats.heartbeat.stop()
     may_end.set()
     await others_have_ended()
     assert beats.began.empty()
@@ -97,49 +103,67 @@ def threads() -> set[threading.Thread]:
 
 
 class SyncBeats:
-    """Beats in a thread that ask for another one at once, and each of which takes until it may end."""
+    """Beats in a thread that ask for another one `again`, and each of which takes until it may end."""
 
     def __init__(self) -> None:
+        self.again: float | None = None
         self.began = threading.Semaphore(0)
         self.may_end = threading.Semaphore(0)
         self.threads: list[threading.Thread] = []
         self.heartbeat = SyncHeartbeat(self.beat)
 
-    def beat(self) -> float:
+    def beat(self) -> float | None:
         self.threads.append(threading.current_thread())
         self.began.release()
         assert self.may_end.acquire(timeout=PATIENCE)
-        return 0.0
+        return self.again
 
     @contextmanager
-    def during_a_beat(self) -> Iterator[None]:
+    def during_a_beat(self) -> Iterator[threading.Thread]:
         """Do something while a beat is in progress, which ends after it, as does its thread."""
         assert self.began.acquire(timeout=PATIENCE)
-        yield
+        yield self.threads[-1]
         self.may_end.release()
         self.threads[-1].join(PATIENCE)
         assert not self.threads[-1].is_alive()
 
 
-def test_a_thread_that_is_stopped_during_a_beat_beats_no_more() -> None:
-    """The thread ends with the beat that asks for another one in vain, and a later call to wake it starts a new one."""
+def test_a_thread_is_stopped_when_the_beat_in_progress_has_ended() -> None:
+    """Until it is asked for again, by a thread of its own."""
     before, beats = threads(), SyncBeats()
     for count in (1, 2):
         beats.heartbeat.wake(0.0)
-        with beats.during_a_beat():
-            beats.heartbeat.stop()
+        assert beats.began.acquire(timeout=PATIENCE)
+        threading.Timer(0.001, beats.may_end.release).start()
+        beats.heartbeat.stop(PATIENCE)
         assert threads() - before == set()
         assert len(beats.threads) == count
+        beats.heartbeat.stop(PATIENCE)
+
+
+def test_a_stop_of_a_thread_waits_no_longer_than_it_is_willing() -> None:
+    """The beat in progress goes on, and may ask for another one."""
+    beats = SyncBeats()
+    beats.heartbeat.wake(0.0)
+    assert beats.began.acquire(timeout=PATIENCE)
+    beats.heartbeat.stop(0.001)
+    assert beats.threads[0].is_alive()
+    beats.again = 0.0
+    beats.may_end.release()
+    with beats.during_a_beat():
+        beats.again = None
+    assert len(beats.threads) == 2
 
 
 def test_a_thread_beats_again_when_its_beat_asks_for_it() -> None:
     """The same thread makes the next beat."""
     beats = SyncBeats()
+    beats.again = 0.0
     beats.heartbeat.wake(0.0)
     assert beats.began.acquire(timeout=PATIENCE)
     beats.may_end.release()
     with beats.during_a_beat():
-        beats.heartbeat.stop()
+        beats.again = None
     assert len(beats.threads) == 2
     assert len(set(beats.threads)) == 1
 
@@ -149,11 +173,26 @@ def test_a_thread_that_waits_ends_when_it_is_stopped() -> None:
     before, beats = threads(), SyncBeats()
     beats.heartbeat.wake(3600.0)
     (thread,) = threads() - before
-    beats.heartbeat.stop()
-    thread.join(PATIENCE)
+    beats.heartbeat.stop(PATIENCE)
     assert not thread.is_alive()
     beats.heartbeat.wake(3600.0)
     beats.heartbeat.wake(0.0)
     with beats.during_a_beat():
-        beats.heartbeat.stop()
+        pass
+    assert len(beats.threads) == 1
+
+
+def test_a_heartbeat_that_can_start_no_thread_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends starts no thread, and needs no renewal; a later call is heard."""
+    beats = SyncBeats()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        beats.heartbeat.wake(0.0)
+    beats.heartbeat.wake(0.0)
+    with beats.during_a_beat():
+        pass
     assert len(beats.threads) == 1
