@@ -35,7 +35,7 @@ class Charged:
     since: int | None = None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)  # Not frozen: each decision with a hook makes one, and to freeze it takes longer than to make it.
 class DecisionEvent:
     """One decision, as `on_decision` receives it. A hook pays for what it reads: the statuses and what follows are made then.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,10 +74,8 @@ def test_a_copy_tells_the_same(told: list[DecisionEvent], copied: Any) -> None:
 
 
 def test_an_event_shows_all_that_it_tells(told: list[DecisionEvent]) -> None:
-    """And no hook can change it."""
+    """By name, and in its repr."""
     shown = repr(told[0])
     assert shown.startswith("DecisionEvent(entity_id='user', resource='api', allowed=True, ")
     assert all(f" {name}=" in shown for name in ("statuses", "buckets", "charges", "fence"))
     assert "_call" not in shown
-    with pytest.raises(FrozenInstanceError):
-        told[0].allowed = False  # type: ignore[misc] # on purpose

@@ -56,12 +56,12 @@ class Block:
         """Tell whether the units may be spent, by both clocks."""
         return now < self.until and age < self.expires
 
-    def covers(self, charges: Sequence[Charge]) -> bool:
-        """Tell whether all that is asked for is left."""
-        for (_, units), held in zip(charges, self._held, strict=True):  # noqa: SIM110 - a loop is faster, and every acquire asks
+    def covers(self, charges: Sequence[Charge], now: int, age: int) -> bool:
+        """Tell whether all that is asked for is left, and may be spent."""
+        for (_, units), held in zip(charges, self._held, strict=True):
             if units > held.units:
                 return False
-        return True
+        return self.is_alive(now, age)
 
     def pay(self, charges: tuple[Charge, ...], now: int) -> Payment:
         """Pay for a request that the block covers."""
@@ -115,6 +115,7 @@ class Stock:
         self._sizing = Sizing()
         self._units = [Sizing() for _ in limits]
         self._blocks: list[Block] = []
+        self._last: Block | None = None
         self._turn = 0
 
     def observe(self, charges: Sequence[Charge], now: int) -> None:
@@ -124,11 +125,10 @@ class Stock:
             sizing.observe(now, units)
 
     def find(self, charges: Sequence[Charge], now: int, age: int) -> Block | None:
-        """Return the oldest block that covers a request."""
-        for block in self._blocks:
-            if block.is_alive(now, age) and block.covers(charges):
-                return block
-        return None
+        """Return the block that paid last if it covers a request, else the oldest one that does."""
+        if self._last is None or not self._last.covers(charges, now, age):
+            self._last = next((block for block in self._blocks if block.covers(charges, now, age)), None)
+        return self._last
 
     def order(self, key: BucketKey, view: View, age: int, taken: Sequence[Charge]) -> tuple[Request, int] | None:
         """Return the request for the next block, after the charges of the same write, and its number of requests; or None."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MEMORY = NANOSECONDS
 """Nanoseconds after which an observation counts for 1/e in the rate."""
+INSTANT = MEMORY // 1_000
+"""Nanoseconds within which observations count as made at once."""
 FORGET = 20 * MEMORY
 """Nanoseconds after which the rate of what is no longer asked for has come down to nothing."""
 GROWTH, STEP, CUT = 1.1, 0.5, 0.75
@@ -65,9 +67,10 @@ class Sizing:
 
     def observe(self, now: int, count: float = 1.0) -> None:
         """Note requests that came at `now`."""
-        passed = now - self._observed
-        self._level = self._level * exp(-passed / MEMORY) + count if passed > 0 else self._level + count
-        self._observed = max(now, self._observed)
+        if now - self._observed >= INSTANT:
+            self._level *= exp((self._observed - now) / MEMORY)
+            self._observed = now
+        self._level += count
 
     @property
     def level(self) -> float:

@@ -30,14 +30,15 @@ class LoopLocal(Generic[T]):
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
+        import asyncio
+
         self._make = make
+        self._running_loop = asyncio.get_running_loop
         self._made: dict[tuple[int, asyncio.AbstractEventLoop], T] = {}
 
     def get(self) -> T:
         """Return the value for the running loop, made on first use."""
-        import asyncio
-
-        key = (os.getpid(), asyncio.get_running_loop())
+        key = (os.getpid(), self._running_loop())
         found = self._made.get(key)
         if found is None:
             for pid, loop in tuple(self._made):
