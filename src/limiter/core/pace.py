@@ -66,14 +66,15 @@ class Pace:
 
     __slots__ = (
         *("_aim", "_alone", "_attempts", "_began", "_counted", "_failed", "_held", "_level", "_longest", "_losses", "_most"),
-        *("_part", "_pending", "_rate", "_reported"),
+        *("_part", "_pending", "_reported", "_throttled", "_window"),
     )
 
     def __init__(self, most: float, longest: int) -> None:
         self._most = self._aim = most
         self._longest = log(max(longest, BASE) / BASE)
         self._level = 0.0
-        self._rate = 0.0
+        self._window = (0, 0)
+        self._throttled = False
         self._alone = False
         self._held = 0
         self._counted = -1
@@ -141,9 +142,8 @@ class Pace:
             self.begin(count, now)
 
     def note_throttled(self, now: int) -> None:
-        """Learn that the table serves less than the fleet asks for."""
-        if self._rate:
-            self._aim = max(1.0, min(self._aim, SERVED * self._rate))
+        """Learn that the table serves less than the fleet asks for; the end of the window tells how much that is."""
+        self._throttled = True
         self._held = now + HELD
         self._level = min(self._longest, max(self._level + log(2), log(WINDOW / BASE)))
 
@@ -153,8 +153,12 @@ class Pace:
 
     def _adjust(self, fleet: int, elapsed: int, level: float, now: int) -> None:
         """Correct the interval by what the fleet wrote in a window."""
-        self._rate = fleet * NANOSECONDS / elapsed
-        ratio = self._rate / self._aim
+        if self._throttled and self._window[1]:
+            # One window alone may be short, and misses the attempts that are reported late.
+            served = (fleet + self._window[0]) * NANOSECONDS / (elapsed + self._window[1])
+            self._aim = max(1.0, min(self._aim, SERVED * served))
+        self._window, self._throttled = (fleet, elapsed), False
+        ratio = fleet * NANOSECONDS / elapsed / self._aim
         if now >= self._held:
             self._aim = min(self._most, self._aim * (1 + RECOVERY) ** (elapsed / NANOSECONDS))
         self._alone = fleet <= self._reported and not self._failed and now >= self._held

@@ -214,17 +214,35 @@ def test_a_window_outlasts_failures_that_are_reported_together(writes: int, pass
     assert (pace.interval != before) is enough
 
 
-def test_what_the_table_served_is_aimed_at_for_half_a_minute() -> None:
-    """A fleet of 200 writes a second that is throttled aims at 180, and at 2 % more in each second after 30 s."""
+@pytest.mark.parametrize(("before", "after"), [(20, 20), (10, 30), (30, 10)])
+def test_what_the_table_served_is_aimed_at_for_half_a_minute(before: int, after: int) -> None:
+    """A fleet of 200 writes a second that is throttled aims at 180, and at 2 % more in each second after 30 s.
+
+    What was served is told by the window that was not over yet and by the one before.
+    """
     pace = Pace(700, LONGEST)
     pace.begin(0, 0)
-    pace.note(20 * ATTEMPT, SECOND // 10, applied=True)
+    pace.note(before * ATTEMPT, SECOND // 10, applied=True)
     pace.note_throttled(SECOND // 10)
+    pace.note((before + after) * ATTEMPT, SECOND // 5, applied=True)
     for second, writes in ((10, 1_800), (20, 1_800), (31, 1_800), (41, round(1_800 * 1.02**10))):
         interval = pace.interval
         pace.begin(0, (second - 10) * SECOND)
         pace.note(writes * ATTEMPT + round(log(interval / BASE) * LEVELS), second * SECOND, applied=True)
         assert pace.interval == pytest.approx(interval, rel=1e-3)
+
+
+def test_who_knows_no_window_yet_aims_at_what_it_did() -> None:
+    """Throttling at the very beginning says only that all have come together, and counts for no later window."""
+    pace = Pace(700, LONGEST)
+    pace.begin(0, 0)
+    pace.note_throttled(0)
+    pace.note(10 * ATTEMPT, SECOND // 10, applied=True)
+    pace.note(100 * ATTEMPT, SECOND // 5, applied=True)
+    interval = pace.interval
+    pace.begin(0, SECOND)
+    pace.note(700 * ATTEMPT + round(log(interval / BASE) * LEVELS), 2 * SECOND, applied=True)
+    assert pace.interval == pytest.approx(interval, rel=1e-3)
 
 
 def test_those_who_come_join_the_pace_of_those_who_are_there() -> None:
