@@ -90,6 +90,7 @@ class Trail:
     def decision(self, call: Call, admission: Admitted) -> DecisionEvent:
         """Return the event of the decision, as of the time of the decision: before the caller waited for its turn."""
         self._degraded = admission.degraded
+        granted = max([grant.now for _, grant in admission.grants], default=self.begin)
         return DecisionEvent(
             entity_id=call.key.entity_id,
             resource=call.key.resource,
@@ -100,7 +101,7 @@ class Trail:
             id=self.id,
             process_id=self._process_id,
             begin=self.begin,
-            end=max(admission.now, self.begin, admission.decided or self._clock()),
+            end=max(granted, self.begin, admission.decided or self._clock()),
             waits=self._waits,
             retried=admission.retried,
             headroom=call.headroom,

@@ -252,14 +252,20 @@ class Thread:
         self._scheduler = scheduler
         self._work = partial(target, *args)
         self._ended = Event(scheduler)
+        self._begun = False
 
     def start(self) -> None:
         """Let it begin."""
+        self._begun = True
         self._scheduler.call(self._run, background=True)
 
-    def join(self) -> None:
+    def join(self, timeout: float | None = None) -> None:
         """Wait for its end."""
-        self._ended.wait()
+        self._ended.wait(timeout)
+
+    def is_alive(self) -> bool:
+        """Tell whether it has begun and not ended."""
+        return self._begun and not self._ended.is_set()
 
     def _run(self) -> None:
         try:

@@ -55,7 +55,6 @@ class Admission:
         "decided",
         "degraded",
         "never",
-        "now",
         "outcomes",
         "requests",
         "retried",
@@ -80,13 +79,13 @@ class Admission:
         self.never = never
         self.blocked = blocked
         self.allowed = not never and blocked is None
-        self.now = self.start = self.decided = 0
+        self.start = self.decided = 0
         self.waited = 0.0
         self.retried = self.degraded = False
         self.share: float | None = None
         for outcome in outcomes:
             if isinstance(outcome, Grant):
-                self.now, self.start = max(self.now, outcome.now), max(self.start, outcome.start)
+                self.start = max(self.start, outcome.start)
             else:
                 self.allowed = False
 

@@ -14,6 +14,7 @@ from ..core import plan as planning
 from ..core import preview
 from ..core.request import Refusal
 from ..core.state import WriteResult
+from ..core.units import NANOSECONDS
 from ..exceptions import CircuitOpen, LimiterError, RateLimiterUnavailable, Throttled
 from ..runtime.sync_retry import ATTEMPTS, sync_backoff
 from ..runtime.wakeup import SyncRelay
@@ -147,10 +148,10 @@ class SyncBatch:
                 self._writer.counters.add_failure(error)
                 hot = isinstance(error, Throttled) and error.hot_key
                 failures += not hot
+                delay = self._writer.note_throttled(self._queue) / NANOSECONDS if hot else 0
                 # The next attempt may take as long as this one.
-                left = (self.sent or began) + TRIED * self._writer.patience - (2 * monotonic() - began)
-                delay = self._writer.note_throttled(self._queue, left) if hot else 0.0
-                if failures == ATTEMPTS or left < 0:
+                until = (self.sent or began) + TRIED * self._writer.patience
+                if failures == ATTEMPTS or 2 * monotonic() - began + delay > until:
                     raise
                 (time.sleep(delay) if hot else sync_backoff(failures))
                 self.gather_more()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,14 +111,11 @@ class SyncBatchWriter:
         if pace.is_alone:
             queue.pace = None
 
-    def note_throttled(self, queue: SyncBucketQueue, left: float) -> float:
-        """Lengthen the interval between writes, so that batches grow; return the seconds until the next attempt.
-
-        Where the interval leaves no time for one, it comes in the last quarter of the seconds that are `left`.
-        """
+    def note_throttled(self, queue: SyncBucketQueue) -> int:
+        """Lengthen the interval between writes, so that batches grow; return the nanoseconds until the next attempt."""
         pace = queue.pace or self._new_pace(queue)
         pace.note_throttled(self.clock())
-        return min(pace.wait() / NANOSECONDS, left * random.uniform(0.75, 1))  # noqa: S311 - spreads processes, hides nothing
+        return pace.wait()
 
     def delay(self, queue: SyncBucketQueue) -> float:
         """Return the seconds until the process should write to the bucket again."""

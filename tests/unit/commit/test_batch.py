@@ -118,10 +118,10 @@ def test_a_call_is_repeated_as_long_as_another_one_is_likely_to_end_in_time(
     assert (scene.counters.statistics("closed", None).failures, batch.sent) == (writes, 1_000.0)
 
 
-@pytest.mark.parametrize(("interval", "pauses"), [(0.12, 6), (0.3, 2), (0.5, 1), (0.9, 0)])
-def test_a_write_to_a_hot_key_is_repeated_after_each_pause(interval: float, pauses: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often, while the next one comes in time; the pace says how long the pause is, and what is left is not wasted."""
-    scene = Scene(monkeypatch, 0.001)
+@pytest.mark.parametrize(("interval", "writes"), [(0.12, 7), (0.3, 3), (0.5, 2), (0.9, 1)])
+def test_a_write_to_a_hot_key_is_repeated_after_each_pause(interval: float, writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often, while the next one comes in time; the pace says how long the pause is."""
+    scene = Scene(monkeypatch)
     scene.queue.pace = SteadyPace(int(interval * SECOND))
     for turn in ("WRITES_A_TURN", "WRITES_IN_PLENTY"):
         monkeypatch.setattr(sync_batch, turn, 100)
@@ -129,12 +129,8 @@ def test_a_write_to_a_hot_key_is_repeated_after_each_pause(interval: float, paus
     scene.ask()
     with pytest.raises(Throttled):
         scene.batch().carry_out()
-    assert (scene.pauses[:pauses], scene.backoffs) == ([interval] * pauses, [])
-    shorter = scene.pauses[pauses:]
-    assert scene.stage.writes == 1 + pauses + len(shorter)
-    left = 0.8 - 0.002 - pauses * (interval + 0.001)
-    assert 0.75 * left <= shorter[0] <= left
-    assert sum(shorter) + 0.001 * len(shorter) == pytest.approx(left, abs=0.003)
+    assert scene.stage.writes == writes
+    assert (scene.pauses, scene.backoffs) == ([interval] * (writes - 1), [])
 
 
 def test_who_came_during_a_pause_shares_the_next_write(monkeypatch: pytest.MonkeyPatch) -> None:
