@@ -148,7 +148,8 @@ class Acquirer:
             left = asked.patience if change is None else change - clock()
             cut = left - 1 if 0 < left < asked.patience else None
             admission = await self._charge(asked if cut is None else asked._replace(patience=cut), chain)
-            admission.waited, admission.retried = admission.waited + waited, admission.retried or waited > 0
+            admission.waited += waited
+            admission.retried |= waited > 0
             if admission.allowed or change is None or cut is None:
                 return admission
             left = max(0, change - clock())

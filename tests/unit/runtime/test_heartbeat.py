@@ -119,10 +119,10 @@ class SyncBeats:
         return self.again
 
     @contextmanager
-    def during_a_beat(self) -> Iterator[threading.Thread]:
+    def during_a_beat(self) -> Iterator[None]:
         """Do something while a beat is in progress, which ends after it, as does its thread."""
         assert self.began.acquire(timeout=PATIENCE)
-        yield self.threads[-1]
+        yield
         self.may_end.release()
         self.threads[-1].join(PATIENCE)
         assert not self.threads[-1].is_alive()
